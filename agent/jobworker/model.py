@@ -1,0 +1,213 @@
+"""The things of the protocol as types: specs, jobs, exits, principals, and how times are written.
+
+Shared by agent, client and plugins. Field by field these are the objects of the wire.
+"""
+
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from jobworker.errors import InvalidSpec
+
+Duration: TypeAlias = int | float | str
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_DURATION = 10 * 365 * 86400  # ten years: more is a mistake
+
+
+def seconds(value: Duration, field: str) -> float:
+    """Return a duration (seconds as a number, or "90s", "10m", "2h") in seconds; raise InvalidSpec."""
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if match is None:
+            raise InvalidSpec(f'{field}: {value!r}; expected seconds or a text like "90s", "10m", "2h"', field=field)
+        value = float(match[1]) * _UNITS[match[2]]
+    if not 0 <= value <= MAX_DURATION:
+        raise InvalidSpec(f"{field}: {value!r}; expected 0 to {MAX_DURATION} seconds", field=field)
+    return float(value)
+
+
+def rfc3339(ns: int) -> str:
+    """Return a wall-clock time (ns since 1970) as the wire has it, with microseconds."""
+    moment = datetime.fromtimestamp(ns // 1_000_000_000, UTC)
+    return f"{moment.isoformat()[:19]}.{ns % 1_000_000_000 // 1000:06d}Z"
+
+
+class State(StrEnum):
+    """Where a job is; how it ended is in its exit."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    EXITED = "exited"
+    LOST = "lost"
+
+    @property
+    def final(self) -> bool:
+        return self in (State.EXITED, State.LOST)
+
+
+class Reason(StrEnum):
+    """Why a job ended."""
+
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    TIMEOUT = "timeout"
+    SHUTDOWN = "shutdown"
+    START_FAILED = "start_failed"
+    OOM = "oom"
+    LOST = "lost"
+
+
+class StopSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How to stop a job; what is absent is taken from the job's spec, then from the configuration."""
+
+    strategy: str | None = None
+    signal: str | None = None
+    grace: Duration | None = None
+    options: dict[str, Any] = {}
+
+
+class TimeoutSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """One limit: the name of a timeout policy, and its options."""
+
+    policy: str
+    options: dict[str, Any] = {}
+
+
+class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What to run. Exactly one of `argv` and `shell`; the README says what each field means."""
+
+    argv: list[str] | UnsetType = UNSET
+    shell: str | UnsetType = UNSET
+    name: str | None = None
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    user: str | None = None
+    group: str | None = None
+    umask: int | str | None = None
+    nice: int | None = None
+    rlimits: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+    stdin: str | None = None
+    tty: bool = False
+    timeout: Duration | UnsetType | None = UNSET
+    idle_timeout: Duration | None = None
+    timeout_policies: list[TimeoutSpec] = []
+    stop: StopSpec = StopSpec()
+    log: dict[str, Any] = {}
+    leftovers: str = "stop"
+    labels: dict[str, str] = {}
+
+    def command(self) -> list[str]:
+        """Return the argv to execute."""
+        return ["/bin/sh", "-c", str(self.shell)] if self.argv is UNSET else list(self.argv)
+
+
+class Step(Struct, frozen=True, omit_defaults=True):
+    """One step of a stop: `alive` is how many processes there were before it, null where nobody looked."""
+
+    time: str
+    action: str
+    signal: str | None = None
+    target: str | None = None
+    alive: int | None = None
+    delivered: int | None = None
+
+
+class Receipt(Struct, frozen=True):
+    """What a stop did. `means` is `cgroup` or `sweep`; `proof` is `complete`, `best_effort` or `none`."""
+
+    strategy: str
+    means: str
+    proof: str
+    steps: list[Step] = []
+    survivors: list[dict[str, Any]] = []
+
+
+class Exit(Struct, frozen=True):
+    """How a job ended: of `code` and `signal` (a name) at most one is not null.
+
+    For `start_failed`, `step` and `errno` say on what.
+    """
+
+    code: int | None
+    signal: str | None
+    reason: Reason
+    by: str | None = None
+    message: str = ""
+    receipt: Receipt | None = None
+    step: str | None = None
+    errno: int | None = None
+
+
+class LogInfo(Struct, frozen=True):
+    """How much the job has written; `first_offset` is the oldest byte still there."""
+
+    bytes: int = 0
+    first_offset: int = 0
+    truncated: bool = False
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """A job as everyone sees it."""
+
+    id: str
+    name: str | None
+    state: State
+    spec: JobSpec
+    owner: str
+    pid: int | None = None
+    created_at: str
+    started_at: str | None = None
+    exited_at: str | None = None
+    exit: Exit | None = None
+    log: LogInfo = LogInfo()
+    labels: dict[str, str] = {}
+    revision: int = 0
+
+
+class Principal(Struct, frozen=True):
+    """Who is calling, as a provider vouches for it."""
+
+    name: str
+    provider: str
+    roles: list[str] = []
+
+    @property
+    def id(self) -> str:
+        """The owner of what this principal creates: issuer and subject."""
+        return f"{self.provider}:{self.name}"
+
+
+class LogData(Struct, frozen=True):
+    """The params of `log.data`: resume with `offset` + number of bytes."""
+
+    subscription: str
+    job: str
+    offset: int
+    stream: str
+    time: str
+    data: str
+    encoding: str
+
+
+class LogEnd(Struct, frozen=True):
+    """The params of `log.end`, the last notification of a subscription."""
+
+    subscription: str
+    job: str
+    offset: int
+    state: State
+    exit: Exit | None
+
+
+def to_builtins(value: Any) -> Any:
+    """Return what JSON would hold: dicts, lists, strings, numbers."""
+    return msgspec.to_builtins(value)

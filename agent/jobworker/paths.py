@@ -1,0 +1,103 @@
+"""Say where everything is: the state folder, its files, and the folder for sockets and FIFOs.
+
+``agent/README.md`` describes each file for those who look at the disk.
+"""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from jobworker.errors import StartError
+
+
+def default_home() -> Path:
+    """Return the state folder: ``JOBWORKER_HOME``, or the system's for root, or the user's."""
+    if chosen := os.environ.get("JOBWORKER_HOME"):
+        return Path(chosen).expanduser().absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/jobworker")
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser().absolute() / "jobworker"
+
+
+class Home:
+    """The state folder and the names in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.toml"  # the local agent's, where somebody wrote one
+        self.address = path / "agent.json"  # where a listening agent can be reached, and its pid
+        self.agent_lock = path / "agent.lock"  # held by the agent for its life
+        self.start_lock = path / "start.lock"  # held by whoever is starting an agent
+        self.agent_log = path / "agent.log"
+        self.keeper_log = path / "keeper.log"
+        self.journal = path / "journal"
+        self.database = path / "jobs.db"
+        self.logs = path / "logs"
+        self.tokens = path / "tokens.json"
+        self.local_token = path / "local.token"
+        self.tls = path / "tls"
+
+    def create(self) -> None:
+        """Make the folder, and refuse one that is not ours alone; raise StartError."""
+        _make_private(self.path)
+        self.logs.mkdir(mode=0o700, exist_ok=True)
+
+    def run_folder(self) -> Path:
+        """Return the folder for sockets and FIFOs: short (a socket's path has 108 bytes), on tmpfs, ours."""
+        digest = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:12]
+        uid = os.geteuid()
+        mounted = _tmpfs_mounts()
+        if uid == 0 and "/run" in mounted:
+            return Path(f"/run/jobworker/{digest}")
+        base = next((folder for folder in ("/dev/shm", "/run", "/tmp") if folder in mounted), "/tmp")
+        return Path(f"{base}/jobworker-{uid}-{digest}")
+
+    def create_run_folder(self) -> Path:
+        """Make it, and refuse a name that somebody else took before; raise StartError."""
+        folder = self.run_folder()
+        _make_private(folder)
+        return folder
+
+
+def _tmpfs_mounts() -> set[str]:
+    with open("/proc/self/mountinfo") as file:
+        return {fields[4] for line in file if (fields := line.split()) and " - tmpfs " in line}
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StartError(f"{folder} cannot be made: {error.strerror}; expected a folder of our own") from error
+    require_private(folder)
+
+
+def require_private(path: Path) -> None:
+    """Raise StartError unless the file or folder belongs to us and nobody else can read or write it."""
+    info = path.lstat()
+    if stat.S_ISLNK(info.st_mode):
+        raise StartError(f"{path} is a symbolic link; expected a file or folder that belongs to uid {os.geteuid()}")
+    if info.st_uid != os.geteuid():
+        raise StartError(
+            f"{path} belongs to uid {info.st_uid}; expected uid {os.geteuid()}",
+            hint="set JOBWORKER_HOME to a folder of your own",
+        )
+    if info.st_mode & 0o077:
+        mode = "700" if stat.S_ISDIR(info.st_mode) else "600"
+        raise StartError(
+            f"{path} has mode {stat.S_IMODE(info.st_mode):o}: others can reach it; expected {mode}",
+            hint=f"chmod {mode} {path}",
+        )
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace a file at once, 0600 from its birth."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with open(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(fd)
+    os.replace(temporary, path)

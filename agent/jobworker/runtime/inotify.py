@@ -1,0 +1,64 @@
+"""Learn from the kernel that a folder's files have grown: inotify, for which Python has no module."""
+
+import asyncio
+import ctypes
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+IN_MODIFY = 0x2
+IN_CREATE = 0x100
+IN_ONLYDIR = 0x1000000
+EVENT = struct.Struct("iIII")
+BUFFER = 65536
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Inotify:
+    """One inotify instance; `watch` a folder and be called once per batch of changes in it."""
+
+    def __init__(self) -> None:
+        self._fd = _check(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        self._callbacks: dict[int, Callable[[str], None]] = {}
+        asyncio.get_running_loop().add_reader(self._fd, self._readable)
+
+    def watch(self, folder: Path, callback: Callable[[str], None], mask: int = IN_MODIFY | IN_CREATE) -> int:
+        """Return a number for `unwatch`; a folder can be watched once. The callback is given a name in it,
+        or "" where any may have changed."""
+        number = _check(_libc.inotify_add_watch(self._fd, os.fsencode(folder), mask | IN_ONLYDIR))
+        self._callbacks[number] = callback
+        return number
+
+    def unwatch(self, number: int) -> None:
+        if self._callbacks.pop(number, None):
+            _libc.inotify_rm_watch(self._fd, number)  # fails where the folder is gone: so is the watch
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._fd)
+        os.close(self._fd)
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(self._fd, BUFFER)
+        except BlockingIOError:
+            return
+        changed: set[tuple[int, str]] = set()
+        at = 0
+        while at < len(data):
+            number, _, _, length = EVENT.unpack_from(data, at)
+            at += EVENT.size + length
+            if number < 0:  # the queue overflowed: any of them may have changed
+                changed.update((other, "") for other in self._callbacks)
+            changed.add((number, os.fsdecode(data[at - length : at].rstrip(b"\0"))))
+        for number, name in changed:
+            if callback := self._callbacks.get(number):
+                callback(name)
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result

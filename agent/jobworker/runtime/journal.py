@@ -1,0 +1,120 @@
+"""Read the journal that the keeper writes: what was launched, and how each launch ended.
+
+The format is described in ``agent/README.md``. Unknown fields are ignored, unknown events and garbled
+lines are logged and passed over.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+log = logging.getLogger(__name__)
+
+BLOCK = 1 << 20
+
+
+class Record(msgspec.Struct, tag_field="event", frozen=True):
+    """What every record has: `at`, the wall clock in ns."""
+
+    at: int
+
+
+class Opened(Record, tag="opened", frozen=True):
+    """A keeper began to write: `v` is the version of what follows."""
+
+    v: int
+    pid: int
+    boot: str
+
+
+class Launching(Record, tag="launching", frozen=True):
+    """The keeper is about to launch; without a sequel it is not known whether it did."""
+
+    id: str
+    group: str = ""
+
+
+class Started(Record, tag="started", frozen=True):
+    """execve has succeeded. `start` is in ticks after boot, `boottime` in ns."""
+
+    id: str
+    pid: int
+    start: int
+    boottime: int
+
+
+class StartFailed(Record, tag="start_failed", frozen=True):
+    """Nothing was started; `step` is `cwd`, `user`, `exec` or `setup`."""
+
+    id: str
+    step: str
+    errno: int
+
+
+class Ended(Record, tag="ended", frozen=True):
+    """The main process is gone, with a code or by a signal; `left`: others of its tree may live.
+
+    `struck`: the keeper had sent it a signal while it was alive.
+    """
+
+    id: str
+    code: int | None
+    signal: int | None
+    boottime: int
+    core: bool = False
+    user: float = 0.0
+    system: float = 0.0
+    left: bool = False
+    struck: bool = False
+
+
+class Closed(Record, tag="closed", frozen=True):
+    """The last write end of the job's output is closed; `size` is its length."""
+
+    id: str
+    size: int
+    truncated: bool = False
+
+
+class Lost(Record, tag="lost", frozen=True):
+    """The main process is gone and nobody can know how."""
+
+    id: str
+    why: str
+
+
+JobRecord: TypeAlias = Launching | Started | StartFailed | Ended | Closed | Lost
+_decoder = msgspec.json.Decoder(Opened | JobRecord)
+
+
+class Journal:
+    """A cursor over the journal; `position` is what the agent stores."""
+
+    def __init__(self, path: Path, position: int = 0) -> None:
+        self.position = position
+        self._fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if position > os.fstat(self._fd).st_size:
+            log.error("journal: %s is shorter than what was read of it; reading it again", path)
+            self.position = 0
+
+    def read(self) -> list[JobRecord]:
+        """Return the whole records that were added, up to some 1 MiB of them; [] at the end."""
+        block = os.pread(self._fd, BLOCK, self.position)
+        whole = block.rfind(b"\n") + 1
+        records: list[JobRecord] = []
+        for line in block[:whole].splitlines():
+            try:
+                record = _decoder.decode(line)
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                log.warning("journal: a line at or after byte %d is passed over: %s", self.position, error)
+                continue
+            if not isinstance(record, Opened):
+                records.append(record)
+        self.position += whole
+        return records
+
+    def close(self) -> None:
+        os.close(self._fd)

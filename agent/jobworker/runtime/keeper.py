@@ -1,0 +1,808 @@
+"""Parent of every job: launch, signal and reap, and write the journal of starts and exits.
+
+Started by the agent as ``python -I -S keeper.py STATE RUN`` with a listening seqpacket socket as
+descriptor 3. One thread that never waits for a job, a log or the network; no log bytes, no plugins, no
+keys. It outlives the agent: the next one connects to the same socket. One standard-library file,
+nothing of ours is imported, so that an upgrade on disk cannot mix versions. Messages and journal are
+described in ``agent/README.md``; this file owns their version number.
+"""
+
+import ctypes
+import errno
+import fcntl
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+import traceback
+from collections import deque
+from typing import Any
+
+VERSION = 1
+MESSAGE = 262144
+LINGER = 60.0  # seconds without agent and job
+RETRY = 0.2  # seconds between two attempts to write the journal
+PR_SET_CHILD_SUBREAPER = 36
+PIDFD_GET_INFO = 3 << 30 | 64 << 16 | 0xFF << 8 | 11  # ioctl, Linux 6.15: the status of a process not our child
+PIDFD_INFO_EXIT = 1 << 3
+encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps makes an encoder at each call
+ALL_SIGNALS = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
+
+
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def stat_of(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat after the name: [0] is the state, [19] the start in ticks."""
+    fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)  # twice a job: open() makes it three times as long
+    try:
+        return os.read(fd, 4096).rpartition(b")")[2].decode().split()
+    finally:
+        os.close(fd)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        fields = stat_of(pid)
+    except OSError:
+        return False
+    return fields[0] not in "ZX" or (fields[0] == "Z" and int(fields[17]) > 1)  # only its first thread has ended
+
+
+def status_of(pidfd: int) -> tuple[int | None, int | None] | None:
+    """Return code or signal of a process that is gone and was not our child, where the kernel tells."""
+    info = bytearray(struct.pack("Q56x", PIDFD_INFO_EXIT))
+    try:
+        fcntl.ioctl(pidfd, PIDFD_GET_INFO, info)
+    except OSError:
+        return None
+    if not struct.unpack_from("Q", info)[0] & PIDFD_INFO_EXIT:
+        return None
+    status = struct.unpack_from("i", info, 60)[0]
+    return (None, os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (os.WEXITSTATUS(status), None)
+
+
+class Journal:
+    """Append-only JSON lines; a record is there whole or not at all."""
+
+    def __init__(self, path: str) -> None:
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        size = os.fstat(self.fd).st_size
+        tail = os.pread(self.fd, 65536, max(0, size - 65536))
+        self.size = size - len(tail) + tail.rfind(b"\n") + 1  # what a torn write left is overwritten
+        os.ftruncate(self.fd, self.size)
+        self.owed: deque[bytes] = deque()  # records of what happened while the disk was full
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Write one record, or raise OSError and leave the file as it was."""
+        self.settle()
+        self._write(self._line(record))
+
+    def note(self, record: dict[str, Any]) -> None:
+        """Write a record of what has happened already: where the disk is full, as soon as it can be."""
+        self.owed.append(self._line(record))
+        try:
+            self.settle()
+        except OSError:
+            pass
+
+    def settle(self) -> None:
+        while self.owed:
+            self._write(self.owed[0])
+            self.owed.popleft()
+
+    def _line(self, record: dict[str, Any]) -> bytes:
+        return encode({**record, "at": time.time_ns()}).encode() + b"\n"
+
+    def _write(self, line: bytes) -> None:
+        if os.pwrite(self.fd, line, self.size) != len(line):
+            os.ftruncate(self.fd, self.size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.size += len(line)
+
+
+class Cgroups:
+    """A cgroup v2 per job, where this process may make them; elsewhere `root` is empty."""
+
+    def __init__(self, name: str) -> None:
+        self.root = ""  # as a folder
+        self.path = ""  # as in /proc/PID/cgroup
+        self.home = -1
+        mount = self._mount()
+        if not mount:
+            return
+        own = group_of("self").partition("/jobworker-")[0]  # started by another agent's job: not in its group
+        base = mount + own.rstrip("/")
+        root = f"{base}/jobworker-{name}"
+        try:
+            self.home = os.open(f"{base}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+            os.makedirs(f"{root}/probe", exist_ok=True)
+            self.enter(f"{root}/probe")
+            self.leave()
+            os.rmdir(f"{root}/probe")
+            if not os.path.exists(f"{root}/cgroup.kill"):
+                raise OSError(errno.ENOSYS, "the kernel has no cgroup.kill")
+            self.root, self.path = root, f"{own.rstrip('/')}/jobworker-{name}"
+        except OSError as error:
+            print(f"jobs get no cgroup of their own under {base}: {error}", file=sys.stderr, flush=True)
+
+    @staticmethod
+    def _mount() -> str:
+        with open("/proc/self/mountinfo") as file:
+            for line in file:
+                fields, _, rest = line.partition(" - ")
+                if rest.startswith("cgroup2 "):
+                    return fields.split()[4]
+        return ""
+
+    @staticmethod
+    def enter(group: str) -> None:
+        fd = os.open(f"{group}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, b"0")
+        finally:
+            os.close(fd)
+
+    def leave(self) -> None:
+        os.write(self.home, b"0")
+
+    def remove(self) -> None:
+        if self.root:
+            try:
+                os.rmdir(self.root)
+            except OSError:
+                pass
+
+
+def group_of(pid: object) -> str:
+    with open(f"/proc/{pid}/cgroup") as file:
+        return next((line[3:].strip() for line in file if line.startswith("0::")), "")
+
+
+class Job:
+    """One launched job, from its FIFOs to the last of exit and end of output."""
+
+    def __init__(self, job: str, fifo: str) -> None:
+        self.id = job
+        self.names = (f"{fifo}/{job}.out", f"{fifo}/{job}.err")
+        self.pipes: list[int] = []
+        self.pid = 0
+        self.pidfd = -1  # of a job that another keeper launched: not our child
+        self.struck = False  # a signal of ours reached the main process alive
+        self.ended = False
+        self.closed = False
+
+    def open_pipes(self) -> None:
+        for name in self.names:
+            os.mkfifo(name, 0o600)
+            self.pipes.append(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+
+    def reopen_pipes(self) -> None:
+        """Open the FIFOs of a job that another keeper launched."""
+        for name in self.names:
+            self.pipes.append(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            # Where the last writer is gone already, only one that came after us makes the end visible.
+            os.close(os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+
+    def close_pipes(self) -> None:
+        for fd in self.pipes:
+            os.close(fd)
+        self.pipes = []
+        for name in self.names:
+            try:
+                os.unlink(name)
+            except OSError:
+                pass
+
+
+class LaunchError(Exception):
+    """A launch that failed, with the step and the errno that the journal names."""
+
+    def __init__(self, step: str, error: OSError) -> None:
+        super().__init__(step, error)
+        self.step = step
+        self.errno = error.errno or errno.EINVAL
+
+
+def find_program(name: str, path: str) -> str:
+    """Return the file to execute; `path` is the job's own PATH, the current folder the job's."""
+    if "/" in name:
+        return name
+    refused = errno.ENOENT
+    for folder in path.split(":"):
+        file = os.path.join(folder or ".", name)
+        if os.path.isfile(file):
+            if os.access(file, os.X_OK):
+                return file
+            refused = errno.EACCES
+    raise OSError(refused, os.strerror(refused), name)
+
+
+def spawn(message: dict[str, Any], names: tuple[str, str], nofile: tuple[int, int]) -> int:
+    """Start the program in a new session with nothing open but 0, 1 and 2; raise LaunchError."""
+    try:
+        argv, env, cwd = message["argv"], message["env"], message["cwd"]
+        os.chdir(cwd)
+    except OSError as error:
+        raise LaunchError("cwd", error) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise LaunchError("setup", OSError(errno.EINVAL, repr(error))) from error
+    mine = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        program = find_program(argv[0], env.get("PATH", os.defpath))
+        resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
+        # The job opens its FIFOs O_RDWR: it blocks while nobody reads, where O_WRONLY would die of SIGPIPE.
+        return os.posix_spawn(
+            program,
+            argv,
+            env,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, names[0], os.O_RDWR, 0),
+                (os.POSIX_SPAWN_OPEN, 2, names[1], os.O_RDWR, 0),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=ALL_SIGNALS,
+        )
+    except OSError as error:
+        # One errno for all that posix_spawn does: no process or memory to be had is not the program's fault.
+        setup = error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+        raise LaunchError("setup" if setup else "exec", error) from error
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        raise LaunchError("setup", OSError(errno.EINVAL, repr(error))) from error
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, mine)
+        os.chdir("/")
+
+
+class Keeper:
+    """The loop: one connection to an agent, one to a pump, and the children."""
+
+    def __init__(self, listener: socket.socket, state: str, run: str) -> None:
+        self.state = state
+        self.run_folder = run
+        self.listener = listener
+        self.agent: socket.socket | None = None
+        self.pump: socket.socket | None = None
+        self.pump_pid = 0
+        self.splices = True
+        self.journal = Journal(f"{state}/journal")
+        self.held_up = False  # the agent's socket is full
+        self.told = (0, 0)  # the size of the journal and the pid of the pump, as the agent knows them
+        self.answers: list[dict[str, Any]] = []
+        self.jobs: dict[str, Job] = {}
+        self.pids: dict[int, Job] = {}
+        self.adopted: dict[int, Job] = {}  # by pidfd
+        self.unwatched: deque[str] = deque()  # jobs the pump does not have yet
+        self.forgotten: deque[str] = deque()  # jobs the pump has in vain
+        self.owing = False  # an end that the journal did not take
+        self.quitting = False
+        self.alone_since = time.monotonic()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.nofile = (soft, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.fifo = f"{run}/fifo"
+        os.makedirs(self.fifo, 0o700, exist_ok=True)
+        self.cgroups = Cgroups(os.path.basename(run).removeprefix("jobworker-"))
+        self.epoll = select.epoll()
+        self.epoll.register(listener, select.EPOLLIN)
+        self.wakeup, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        self.epoll.register(self.wakeup, select.EPOLLIN)
+        self.journal.note({"event": "opened", "v": VERSION, "pid": os.getpid(), "boot": boot_id()})
+        self.pump_tried = 0.0
+        if not self.join_pump():
+            self.mend_pump()
+
+    # The loop
+
+    def run(self) -> None:
+        while not self.may_leave():
+            for fd, _ in self.epoll.poll(self.patience()):
+                if fd == self.wakeup:
+                    os.read(fd, 4096)
+                elif self.agent and fd == self.agent.fileno():
+                    self.hear_agent()
+                elif self.pump and fd == self.pump.fileno():
+                    self.hear_pump()
+                elif fd == self.listener.fileno():
+                    self.accept()
+                elif fd in self.adopted:
+                    self.end_adopted(self.adopted[fd], status_of(fd))
+            self.reap()
+            self.mend_pump()
+            self.hand_over()
+            self.answer()
+        for name in ("keeper.sock", "pump.sock"):
+            os.unlink(f"{self.run_folder}/{name}")
+        self.cgroups.remove()
+
+    def may_leave(self) -> bool:
+        if self.jobs or self.journal.owed:
+            return False
+        if self.quitting:
+            return True
+        return self.agent is None and time.monotonic() - self.alone_since >= LINGER
+
+    def patience(self) -> float:
+        if self.journal.owed or self.owing or self.pump is None:
+            return RETRY
+        if self.agent is None and not self.jobs:
+            return max(0.0, self.alone_since + LINGER - time.monotonic())
+        return -1
+
+    # The agent
+
+    def accept(self) -> None:
+        """Take the next agent; while there is one, the others wait in the backlog."""
+        self.agent, _ = self.listener.accept()
+        self.agent.setblocking(False)
+        self.epoll.unregister(self.listener)
+        self.epoll.register(self.agent, select.EPOLLIN)
+        self.held_up = False
+        self.told = (0, 0)
+
+    def hear_agent(self) -> None:
+        assert self.agent is not None
+        for _ in range(32):
+            try:
+                data, fds, _, _ = socket.recv_fds(self.agent, MESSAGE, 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, fds = b"", []
+            if not data:
+                self.epoll.unregister(self.agent)
+                self.agent.close()
+                self.agent = None
+                self.answers = []
+                self.alone_since = time.monotonic()
+                self.epoll.register(self.listener, select.EPOLLIN)
+                return
+            for fd in fds:  # too large for a message: it came as a file in memory
+                with open(fd, "rb") as file:
+                    data = file.read()
+            self.obey(data)
+
+    def obey(self, data: bytes) -> None:
+        answer: dict[str, Any] = {"re": None}
+        try:
+            message = json.loads(data)
+            answer["re"] = message.get("re")
+            operation = getattr(self, f"op_{message['op']}", None)
+            if operation is None:
+                raise OSError(errno.ENOSYS, f"this keeper knows no {message['op']!r}")
+            answer |= operation(message) or {}
+        except OSError as error:
+            answer |= {"error": (error.strerror or str(error))[:500], "errno": error.errno}
+        except Exception as error:
+            traceback.print_exc()
+            answer |= {"error": repr(error)[:500], "errno": errno.EPROTO}
+        self.answers.append(answer)
+
+    def answer(self) -> None:
+        """Send what is to be said: the journal's size, then the answers of this turn."""
+        news = (self.journal.size, self.pump_pid)
+        if self.agent is None or (news == self.told and not self.answers):
+            return
+        message = encode({"journal": news[0], "pump": news[1], "answers": self.answers[:256]})
+        try:
+            self.agent.send(message.encode())
+        except BlockingIOError:
+            self.held_up = True
+            self.epoll.modify(self.agent, select.EPOLLIN | select.EPOLLOUT)
+            return
+        except OSError:
+            return  # hear_agent() will see that it is gone
+        if self.held_up:
+            self.held_up = False
+            self.epoll.modify(self.agent, select.EPOLLIN)
+        self.told = news
+        del self.answers[:256]
+        if self.answers:
+            self.answer()
+
+    def op_hello(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "v": VERSION,
+            "pid": os.getpid(),
+            "boot": boot_id(),
+            "pump": self.pump_pid,
+            "splice": self.splices,
+            "cgroup": self.cgroups.root,
+        }
+
+    def op_quit(self, message: dict[str, Any]) -> None:
+        """Leave at once, or as soon as the last job has ended."""
+        self.quitting = True
+
+    # Launching
+
+    def op_launch(self, message: dict[str, Any]) -> None:
+        """Launch a job; the journal tells how that went.
+
+        Raise OSError where the journal cannot be written: then nothing was started.
+        """
+        job = Job(message["id"], self.fifo)
+        if job.id in self.jobs:
+            raise OSError(errno.EEXIST, "launched before")
+        self.quitting = False
+        group = f"{self.cgroups.root}/{job.id}" if self.cgroups.root else ""
+        self.journal.append({"event": "launching", "id": job.id, "group": group})
+        self.jobs[job.id] = job
+        try:
+            try:
+                job.open_pipes()
+                self.unwatched.append(job.id)
+                self.hand_over()
+                if group:
+                    os.mkdir(group, 0o755)
+                    self.cgroups.enter(group)
+            except OSError as error:
+                raise LaunchError("setup", error) from error
+            try:
+                job.pid = spawn(message, job.names, self.nofile)
+            finally:
+                if group:
+                    self.cgroups.leave()
+        except LaunchError as error:
+            self.give_up(job)
+            self.journal.note({"event": "start_failed", "id": job.id, "step": error.step, "errno": error.errno})
+            return
+        self.pids[job.pid] = job
+        self.journal.note(
+            {
+                "event": "started",
+                "id": job.id,
+                "pid": job.pid,
+                "start": int(stat_of(job.pid)[19]),
+                "boottime": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            }
+        )
+
+    def give_up(self, job: Job) -> None:
+        self.remove_group(job.id)
+        if job.id in self.unwatched:
+            self.unwatched.remove(job.id)
+        else:
+            self.forgotten.append(job.id)
+            self.hand_over()
+        job.close_pipes()
+        del self.jobs[job.id]
+
+    def remove_group(self, job: str) -> bool:
+        """Return whether the job's cgroup is gone: the kernel keeps one with a living process in it."""
+        if not self.cgroups.root:
+            return True
+        try:
+            os.rmdir(f"{self.cgroups.root}/{job}")  # as a rule there is nothing in it
+            return True
+        except OSError:
+            pass
+        for folder, _, _ in os.walk(f"{self.cgroups.root}/{job}", topdown=False):
+            try:
+                os.rmdir(folder)
+            except OSError:
+                return False
+        return True
+
+    # Adopting
+
+    def op_adopt(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Take over a job that another keeper launched: its process, unless `ended`, and its output.
+
+        Answer whether it is `held`, or `gone`: no process is the one that was started; and whether its log
+        is `closed`.
+        """
+        job = self.jobs.get(message["id"])
+        if job is not None:
+            return {"held": True, "closed": job.closed}
+        job = Job(message["id"], self.fifo)
+        job.pid = message["pid"]
+        job.ended = message["ended"] or not self.adopt_process(job, message["start"])
+        try:
+            job.reopen_pipes()
+            self.unwatched.append(job.id)
+        except FileNotFoundError:
+            job.closed = True
+        if not (job.ended and job.closed):
+            self.jobs[job.id] = job
+        return {"gone": job.ended, "held": not job.ended, "closed": job.closed}
+
+    def adopt_process(self, job: Job, start: int) -> bool:
+        try:
+            job.pidfd = os.pidfd_open(job.pid)
+        except OSError:
+            return False
+        try:
+            same = int(stat_of(job.pid)[19]) == start  # looked at after pidfd_open: now it cannot change
+        except OSError:
+            same = False
+        if not same:
+            os.close(job.pidfd)
+            return False
+        self.adopted[job.pidfd] = job
+        self.epoll.register(job.pidfd, 0)  # EPOLLHUP: not when it ends, but when it has been reaped
+        return True
+
+    def op_exited(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Take the status of an adopted job from the agent, whose child it has become."""
+        job = self.jobs.get(message["id"])
+        taken = job is not None and job.pidfd in self.adopted
+        if job is not None and taken:
+            self.end_adopted(job, (message["code"], message["signal"]))
+        return {"taken": taken}
+
+    def end_adopted(self, job: Job, status: tuple[int | None, int | None] | None) -> None:
+        record: dict[str, Any]
+        if status is None:
+            record = {"event": "lost", "id": job.id, "why": "its keeper died, and nobody else saw its exit status"}
+        else:
+            record = {
+                "event": "ended",
+                "id": job.id,
+                "code": status[0],
+                "signal": status[1],
+                "boottime": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+                "left": self.left_behind(job),
+                "struck": job.struck,
+            }
+        self.journal.note(record)
+        self.epoll.unregister(job.pidfd)
+        os.close(job.pidfd)
+        del self.adopted[job.pidfd]
+        job.ended = True
+        self.forget_if_done(job)
+
+    # Ending
+
+    def op_signal(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Signal the main process, or the whole tree; `pids` are [pid, start] where there is no cgroup."""
+        job, number = self.jobs.get(message["id"]), message["signal"]
+        alive = job is not None and not job.ended and is_alive(job.pid)
+        if message["target"] == "main":
+            delivered = 0
+            if job is not None and alive:
+                if job.pidfd >= 0:
+                    signal.pidfd_send_signal(job.pidfd, number)
+                else:
+                    os.kill(job.pid, number)
+                delivered = 1
+        else:
+            delivered = self.signal_tree(message["id"], number, message["pids"])
+        if job is not None and alive and delivered:
+            job.struck = True
+        return {"delivered": delivered}
+
+    def signal_tree(self, job: str, number: int, swept: list[list[int]]) -> int:
+        if not self.cgroups.root:
+            return sum(self.send(number, pid, start) for pid, start in swept)
+        group = f"{self.cgroups.root}/{job}"
+        pids = self.members(group)
+        if number == signal.SIGKILL and pids:
+            with open(f"{group}/cgroup.kill", "wb", buffering=0) as file:
+                file.write(b"1")
+            for pid in self.members(group):  # it misses a process whose first thread has ended
+                self.send(number, pid, f"{self.cgroups.path}/{job}")
+            return len(pids)
+        return sum(self.send(number, pid, f"{self.cgroups.path}/{job}") for pid in pids)
+
+    def send(self, number: int, pid: int, mark: int | str) -> bool:
+        """Signal the process if it is the one meant: by its start in ticks, or the cgroup it is in."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return False
+        try:
+            if isinstance(mark, int):
+                same = int(stat_of(pid)[19]) == mark
+            else:
+                same = f"{group_of(pid)}/".startswith(f"{mark}/")
+            if same:
+                signal.pidfd_send_signal(pidfd, number)
+            return same
+        except OSError:
+            return False
+        finally:
+            os.close(pidfd)
+
+    @staticmethod
+    def members(group: str) -> list[int]:
+        pids: list[int] = []
+        for folder, _, _ in os.walk(group):
+            try:
+                with open(f"{folder}/cgroup.procs") as file:
+                    pids += [int(line) for line in file]
+            except OSError:
+                continue
+        return pids
+
+    def op_release(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Remove what is left of an ended job's cgroup."""
+        return {"gone": self.remove_group(message["id"])}
+
+    def reap(self) -> None:
+        """Journal every exit before the process is reaped: a kill in between loses no status."""
+        self.owing = False
+        try:
+            self.journal.settle()
+        except OSError:
+            return
+        while True:
+            try:
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if info is None:
+                return
+            job = self.pids.get(info.si_pid)
+            if job is not None:
+                try:
+                    self.end(job, info)
+                except OSError:
+                    self.owing = True
+                    return  # it stays a zombie until the journal takes its status
+            os.waitpid(info.si_pid, 0)
+            if info.si_pid == self.pump_pid:
+                self.pump_pid = 0
+
+    def end(self, job: Job, info: os.waitid_result) -> None:
+        stat = stat_of(job.pid)
+        tick = os.sysconf("SC_CLK_TCK")
+        exited = info.si_code == os.CLD_EXITED
+        self.journal.append(
+            {
+                "event": "ended",
+                "id": job.id,
+                "code": info.si_status if exited else None,
+                "signal": None if exited else info.si_status,
+                "core": info.si_code == os.CLD_DUMPED,
+                "boottime": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+                "user": (int(stat[11]) + int(stat[13])) / tick,
+                "system": (int(stat[12]) + int(stat[14])) / tick,
+                "left": self.left_behind(job),
+                "struck": job.struck,
+            }
+        )
+        job.ended = True
+        del self.pids[job.pid]
+        self.forget_if_done(job)
+
+    def left_behind(self, job: Job) -> bool:
+        """Whether processes of an ended job may be alive.
+
+        In a cgroup, exactly. Else its orphans are children of this process, which is their subreaper:
+        where it has none but main processes and the pump, nothing was left.
+        """
+        if self.cgroups.root:
+            return not self.remove_group(job.id)
+        if job.pidfd >= 0:
+            return True  # its orphans are not our children
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            children = {int(pid) for pid in file.read().split()}
+        return bool(children - self.pids.keys() - {self.pump_pid})
+
+    def forget_if_done(self, job: Job) -> None:
+        if job.ended and job.closed:
+            del self.jobs[job.id]
+
+    # The pump
+
+    def mend_pump(self) -> None:
+        """Start a pump where there is none, but not one that cannot live again and again."""
+        if self.pump is not None or time.monotonic() - self.pump_tried < RETRY:
+            return
+        self.pump_tried = time.monotonic()
+        try:
+            self.start_pump()
+        except OSError as error:
+            print(f"no pump could be started: {error}", file=sys.stderr, flush=True)
+
+    def start_pump(self) -> None:
+        """Start a pump on a socket by name, which the keeper after this one can connect to as well."""
+        path = f"{self.run_folder}/pump.sock"
+        if os.path.exists(path):
+            os.unlink(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(path)
+        listener.listen(8)
+        pump = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pump.py")
+        self.pump_pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", pump, f"{self.state}/logs"],
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, listener.fileno(), 3)],
+            setsigmask=[],
+            setsigdef=ALL_SIGNALS,
+        )
+        listener.close()
+        self.join_pump()
+        self.forgotten.clear()
+        self.unwatched = deque(job.id for job in self.jobs.values() if not job.closed)
+
+    def join_pump(self) -> bool:
+        """Connect to the pump that listens, be it ours or of the keeper before; return whether there is one."""
+        pump = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            pump.connect(f"{self.run_folder}/pump.sock")
+        except OSError:
+            pump.close()
+            return False
+        pump.setblocking(False)
+        self.pump = pump
+        self.epoll.register(pump, select.EPOLLIN)
+        return True
+
+    def hand_over(self) -> None:
+        """Give the pump the read ends it does not have; our own stay open, so either of us may die."""
+        while self.pump and (self.forgotten or self.unwatched):
+            queue, op = (self.forgotten, "forget") if self.forgotten else (self.unwatched, "watch")
+            pipes = self.jobs[queue[0]].pipes if op == "watch" else []
+            try:
+                socket.send_fds(self.pump, [json.dumps({"op": op, "id": queue[0]}).encode()], pipes)
+            except BlockingIOError:
+                self.epoll.modify(self.pump, select.EPOLLIN | select.EPOLLOUT)
+                return
+            except OSError:
+                return  # hear_pump() will see that it is gone
+            queue.popleft()
+
+    def hear_pump(self) -> None:
+        assert self.pump is not None
+        self.epoll.modify(self.pump, select.EPOLLIN)
+        while True:
+            try:
+                data = self.pump.recv(MESSAGE)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self.epoll.unregister(self.pump)
+                self.pump.close()
+                self.pump = None
+                return
+            message = json.loads(data)
+            if "hello" in message:
+                self.splices = message["splice"]
+                self.pump_pid = message["pid"]
+            elif job := self.jobs.get(message["id"]):
+                self.journal.note({"event": "closed", "id": job.id, "size": message["size"], "truncated": False})
+                job.closed = True
+                job.close_pipes()
+                self.forget_if_done(job)
+
+
+def main() -> None:
+    state, run = sys.argv[1:3]
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # told to end by the agent, not by whoever ends a session
+    os.chdir("/")
+    os.umask(0o022)
+    os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[1])  # what the agent's parent left open
+    lock = os.open(f"{state}/keeper.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # Waits for a predecessor that is about to leave; not flock, which a child that hangs would go on holding.
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    listener = socket.socket(fileno=3)
+    listener.set_inheritable(False)
+    listener.setblocking(False)
+    keeper = Keeper(listener, state, run)
+    gc.collect()
+    gc.freeze()
+    keeper.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""The agent's end of the connection to the keeper: start one where there is none, ask, and listen."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jobworker.errors import DiskFull, InternalError, JobworkerError
+from jobworker.paths import Home
+from jobworker.runtime.tree import readable
+
+log = logging.getLogger(__name__)
+
+KEEPER = Path(__file__).with_name("keeper.py")
+LARGE = 100_000  # a seqpacket message is limited by the socket's buffer (212 kB)
+MESSAGE = 262_144
+SILENCE = 5.0  # seconds without an answer after which a keeper is stuck: in an execve or chdir that hangs
+DISK_ERRNOS = {5, 28, 30, 122}  # EIO, ENOSPC, EROFS, EDQUOT
+
+
+class KeeperGone(JobworkerError):
+    """The keeper died before it answered; the journal will tell what it did."""
+
+    def __init__(self) -> None:
+        super().__init__("the keeper died before it answered", hint="keeper.log in the state folder may say why")
+
+
+class KeeperLink:
+    """One connection. `journal_grew` is called before the answers that came with the news."""
+
+    def __init__(
+        self,
+        home: Home,
+        run: Path,
+        journal_grew: Callable[[], None] = lambda: None,
+        lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._home = home
+        self._run = run
+        self._journal_grew = journal_grew
+        self._lost = lost
+        self._sock: socket.socket | None = None
+        self._outbox: deque[tuple[bytes, int | None]] = deque()
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._number = 0
+        self._pidfd = -1
+        self._heard = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
+        self.stuck = False  # whether the last keeper was ended because it had fallen silent
+        self.hello: dict[str, Any] = {}
+
+    def on_news(self, journal_grew: Callable[[], None], lost: Callable[[], None]) -> None:
+        """Say whom to call when the journal grew, and when the keeper is gone."""
+        self._journal_grew = journal_grew
+        self._lost = lost
+
+    async def open(self) -> None:
+        """Connect to the keeper that is there, else start one; then ask who it is."""
+        path = str(self._run / "keeper.sock")
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            sock.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            start_keeper(self._home, self._run, path)
+            sock.connect(path)  # it is listening already: the socket was made here
+        sock.setblocking(False)
+        self._sock = sock
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
+        self.hello = await self.ask("hello", agent=os.getpid())
+        self._pidfd = os.pidfd_open(self.hello["pid"])
+        # A child that hangs before its execve has a copy of the socket: the end of the process is the sure sign.
+        asyncio.get_running_loop().add_reader(self._pidfd, self._end)
+        self.stuck = False
+
+    async def ask(self, op: str, **params: Any) -> dict[str, Any]:
+        """Send a request and return its answer.
+
+        Raises DiskFull where the journal cannot be written, InternalError for another refusal and
+        KeeperGone where the keeper died first.
+        """
+        if self._sock is None:
+            raise KeeperGone
+        self._number += 1
+        message = json.dumps({"op": op, "re": self._number, **params}).encode()
+        future = asyncio.get_running_loop().create_future()
+        if not self._waiting:
+            self._heard = time.monotonic()
+        self._waiting[self._number] = future
+        if self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(SILENCE, self._check)
+        self._outbox.append(_as_file(message) if len(message) > LARGE else (message, None))
+        self._send()
+        answer: dict[str, Any] = await future
+        if "error" not in answer:
+            return answer
+        if answer["errno"] in DISK_ERRNOS:
+            raise DiskFull(f"the journal cannot be written: {answer['error']}", hint="make room on the state folder")
+        raise InternalError(f"the keeper refused {op}: {answer['error']}")
+
+    def _check(self) -> None:
+        """End a keeper that has fallen silent: it only waits, so it is stuck, and everyone with it."""
+        self._alarm = None
+        if not self._waiting:
+            return
+        left = self._heard + SILENCE - time.monotonic()
+        if left <= 0 and self._pidfd >= 0:
+            log.error("the keeper has not answered for %g s: it is stuck in a launch and is replaced", SILENCE)
+            self.stuck = True
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        self._alarm = asyncio.get_running_loop().call_later(max(left, 0.1), self._check)
+
+    async def dead(self) -> None:
+        """Return when the process of the keeper that was lost is gone."""
+        if self._pidfd >= 0:
+            await readable(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _end(self) -> None:
+        if self._pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+        if self._sock is not None:
+            self._lost()  # first: who waited for an answer finds the journal read to its end
+            self.close()
+
+    def close(self) -> None:
+        if self._pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._sock is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._sock.fileno())
+        loop.remove_writer(self._sock.fileno())
+        self._sock.close()
+        self._sock = None
+        for _, fd in self._outbox:
+            if fd is not None:
+                os.close(fd)
+        self._outbox.clear()
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(KeeperGone())
+        self._waiting.clear()
+
+    def _send(self) -> None:
+        assert self._sock is not None
+        loop = asyncio.get_running_loop()
+        while self._outbox:
+            message, fd = self._outbox[0]
+            try:
+                if fd is None:
+                    self._sock.send(message)
+                else:
+                    socket.send_fds(self._sock, [message], [fd])
+            except BlockingIOError:
+                loop.add_writer(self._sock.fileno(), self._send)
+                return
+            except OSError:
+                return  # _readable() will see that it is gone
+            self._outbox.popleft()
+            if fd is not None:
+                os.close(fd)
+        loop.remove_writer(self._sock.fileno())
+
+    def _readable(self) -> None:
+        while self._sock is not None:
+            try:
+                data = self._sock.recv(MESSAGE)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._end()
+                return
+            self._heard = time.monotonic()
+            message = json.loads(data)
+            self.hello["pump"] = message["pump"]
+            self._journal_grew()
+            for answer in message["answers"]:
+                future = self._waiting.pop(answer["re"], None)
+                if future is not None and not future.done():
+                    future.set_result(answer)
+
+
+def _as_file(message: bytes) -> tuple[bytes, int]:
+    """Put a large message into a file in memory, which is passed instead."""
+    fd = os.memfd_create("jobworker", os.MFD_CLOEXEC)
+    with open(os.dup(fd), "wb") as file:
+        file.write(message)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return b"{}", fd
+
+
+def end_remains(home: Home, run: Path) -> None:
+    """Kill what a dead keeper left of itself: children that hang before their execve, and hold its lock.
+
+    They are told by the command line, which is the keeper's until the execve succeeds.
+    """
+    wanted = b"\0".join(os.fsencode(word) for word in _command(home, run)) + b"\0"
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            if Path(f"/proc/{entry}/cmdline").read_bytes() != wanted:
+                continue
+            pidfd = os.pidfd_open(int(entry))
+        except OSError:
+            continue
+        try:
+            if Path(f"/proc/{entry}/cmdline").read_bytes() == wanted:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        except OSError:
+            pass
+        finally:
+            os.close(pidfd)
+
+
+def _command(home: Home, run: Path) -> list[str]:
+    return [sys.executable, "-I", "-S", str(KEEPER), str(home.path), str(run)]
+
+
+def start_keeper(home: Home, run: Path, path: str) -> int:
+    """Start a keeper on a socket that listens already, so that nobody has to wait for it; return its pid."""
+    Path(path).unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(path)
+        os.chmod(path, 0o600)
+        listener.listen(8)
+        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        return os.posix_spawn(
+            sys.executable,
+            _command(home, run),
+            {"PATH": os.defpath},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, listener.fileno(), 3),
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(home.keeper_log), append, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+        )

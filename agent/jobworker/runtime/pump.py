@@ -1,0 +1,323 @@
+"""Move the bytes of all jobs from their FIFOs to their log files.
+
+Started by the keeper as ``python -I -S pump.py LOGS`` with a listening seqpacket socket as descriptor 3.
+It holds no state that is not on disk or in a pipe, so it may be killed at any moment: ``splice`` never
+takes a byte out of a pipe without putting it into the file, and whoever comes next indexes what the
+files hold beyond the index. The formats are described in ``agent/README.md``; one standard-library
+file, nothing of ours is imported, so that an upgrade on disk cannot mix versions.
+"""
+
+import errno
+import fcntl
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+
+CHUNK = 65536  # the size of a default pipe: larger calls move no more
+PAUSE = 0.0005  # after a short read, so that tiny writes gather into one arrival
+RETRY = 0.2  # seconds between two attempts at a log that cannot be written
+RECORD = struct.Struct("<QQQIB3x")  # time ns, offset in the log, position in its stream, length, stream
+STREAMS = ("out", "err")
+MESSAGE = 262144
+
+
+class Stalled(Exception):
+    """The log cannot be written now; its bytes stay in the pipe."""
+
+
+class Log:
+    """One job's two FIFOs and, from their first byte on, its files."""
+
+    def __init__(self, job: str, folder: str, pipes: list[int]) -> None:
+        self.job = job
+        self.folder = folder
+        self.pipes: list[int | None] = list(pipes)
+        self.files: list[int] = []
+        self.index = -1
+        self.records = 0
+        self.positions = [0, 0]
+        self.owed: bytes | None = None  # a record whose bytes are in the file already
+
+    def pump(self, stream: int, splices: bool) -> int:
+        """Move one chunk; return its length.
+
+        Raises BlockingIOError where the pipe is empty and Stalled where the log cannot be written.
+        """
+        pipe = self.pipes[stream]
+        assert pipe is not None
+        try:
+            self.open()
+            self._settle()
+            if splices:
+                length = os.splice(pipe, self.files[stream], CHUNK, flags=os.SPLICE_F_NONBLOCK)
+            else:
+                length = copy(pipe, self.files[stream])
+            if length:
+                self._record(stream, length)
+                self._settle()
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise Stalled(errno.errorcode.get(error.errno or 0, "?")) from error
+        return length
+
+    def open(self) -> None:
+        """Open or create the files, alone (flock), and index what a predecessor left."""
+        if self.index >= 0:
+            return
+        os.makedirs(self.folder, 0o700, exist_ok=True)
+        index = os.open(f"{self.folder}/index", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        files: list[int] = []
+        try:
+            try:
+                fcntl.flock(index, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OSError(errno.EBUSY, "another pump holds this log") from None
+            for name in STREAMS:
+                files.append(os.open(f"{self.folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._recover(index, files)
+        except OSError:
+            for fd in (index, *files):
+                os.close(fd)
+            raise
+        self.index, self.files = index, files
+
+    def _recover(self, index: int, files: list[int]) -> None:
+        self.records = os.fstat(index).st_size // RECORD.size
+        self.positions = [0, 0]
+        if self.records:
+            last = os.pread(index, RECORD.size, (self.records - 1) * RECORD.size)
+            _, offset, position, length, stream = RECORD.unpack(last)
+            self.positions[stream] = position + length
+            self.positions[1 - stream] = offset - position
+        for stream, fd in enumerate(files):
+            left = os.lseek(fd, 0, os.SEEK_END) - self.positions[stream]
+            while left > 0:
+                length = min(left, 0xFFFFFFFF)
+                self._record(stream, length)
+                left -= length
+                os.pwrite(index, self.owed or b"", self.records * RECORD.size)
+                self.records, self.owed = self.records + 1, None
+
+    def _record(self, stream: int, length: int) -> None:
+        position = self.positions[stream]
+        self.owed = RECORD.pack(time.time_ns(), sum(self.positions), position, length, stream)
+        self.positions[stream] = position + length
+
+    def _settle(self) -> None:
+        """Write the record that is owed, always at its own place: a torn write is overwritten."""
+        if self.owed is None:
+            return
+        if os.pwrite(self.index, self.owed, self.records * RECORD.size) != RECORD.size:
+            raise OSError(errno.ENOSPC, "index")
+        self.records, self.owed = self.records + 1, None
+
+    def close(self) -> int:
+        """Return the number of bytes in the log."""
+        if self.index < 0 and os.path.exists(f"{self.folder}/index"):
+            self.open()
+        self._settle()
+        size = sum(self.positions)
+        for fd in (self.index, *self.files):
+            if fd >= 0:
+                os.close(fd)
+        self.index, self.files = -1, []
+        return size
+
+
+def copy(pipe: int, file: int) -> int:
+    """Read, then write, where the file system refuses splice: a kill in between loses the chunk."""
+    data = os.read(pipe, CHUNK)
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(file, view) :]
+        except OSError:
+            time.sleep(RETRY)  # these bytes are nowhere else any more
+    return len(data)
+
+
+def can_splice(folder: str) -> bool:
+    """Try splice on the file system of the logs."""
+    reader, writer = os.pipe()
+    name = f"{folder}/.splice.{os.getpid()}"
+    try:
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(writer, b"x")
+            return os.splice(reader, file, 1) == 1
+        finally:
+            os.close(file)
+            os.unlink(name)
+    except OSError as error:
+        return error.errno != errno.EINVAL
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+class Pump:
+    """The loop: one connection to a keeper, and the pipes."""
+
+    def __init__(self, listener: socket.socket, folder: str) -> None:
+        self.folder = folder
+        self.listener = listener
+        self.keeper: socket.socket | None = None
+        self.greeted = False
+        self.logs: dict[str, Log] = {}
+        self.pipes: dict[int, tuple[Log, int]] = {}
+        self.stalled: set[int] = set()
+        self.retry_at = 0.0
+        self.closed: dict[str, dict[str, object]] = {}  # not yet told to a keeper
+        self.splices = can_splice(folder)
+        self.epoll = select.epoll()
+        self.epoll.register(listener, select.EPOLLIN)
+
+    def run(self) -> None:
+        while True:
+            ready = self.epoll.poll(max(0.0, self.retry_at - time.monotonic()) if self.stalled else -1)
+            short = False
+            for fd, events in ready:
+                if fd in self.pipes:
+                    short |= self.serve(fd, events)
+            for fd, events in ready:  # last: they open descriptors, whose numbers may be those just closed
+                if self.keeper and fd == self.keeper.fileno():
+                    self.hear(events)
+                elif fd == self.listener.fileno():
+                    self.accept()
+            if self.stalled and time.monotonic() >= self.retry_at:
+                for fd in self.stalled:
+                    self.epoll.register(fd, select.EPOLLIN)
+                self.stalled.clear()
+            if self.keeper is None and self.greeted and not self.logs:
+                return
+            if short:
+                time.sleep(PAUSE)
+
+    def accept(self) -> None:
+        """Take the next keeper. The one before is dead, even where a child that hangs still has its socket."""
+        keeper, _ = self.listener.accept()
+        while self.keeper is not None and self.hear(0):
+            pass
+        if self.keeper is not None:
+            self.let_go()
+        self.keeper = keeper
+        self.greeted = True
+        self.keeper.setblocking(False)
+        self.epoll.register(self.keeper, select.EPOLLIN)
+        hello = {"hello": 1, "pid": os.getpid(), "splice": self.splices, "jobs": list(self.logs)}
+        try:
+            self.keeper.send(json.dumps(hello).encode())
+        except OSError:
+            return  # it is gone already: hear() will notice
+        self.tell()
+
+    def hear(self, events: int) -> bool:
+        """Obey what the keeper says; return whether there may be more."""
+        assert self.keeper is not None
+        if events & select.EPOLLOUT:
+            self.epoll.modify(self.keeper, select.EPOLLIN)
+            self.tell()
+        for _ in range(64):  # a flood of starts must not starve the pipes
+            try:
+                data, fds, _, _ = socket.recv_fds(self.keeper, MESSAGE, 2)
+            except BlockingIOError:
+                return False
+            except OSError:
+                data, fds = b"", []
+            if not data:
+                self.let_go()
+                return False
+            self.obey(json.loads(data), fds)
+        return True
+
+    def let_go(self) -> None:
+        assert self.keeper is not None
+        self.epoll.unregister(self.keeper)
+        self.keeper.close()
+        self.keeper = None
+
+    def obey(self, message: dict[str, str], fds: list[int]) -> None:
+        job = message["id"]
+        if message["op"] == "watch" and job not in self.logs:
+            log = self.logs[job] = Log(job, f"{self.folder}/{job}", fds)
+            for stream, fd in enumerate(fds):
+                self.pipes[fd] = (log, stream)
+                self.epoll.register(fd, select.EPOLLIN)
+        elif message["op"] == "watch":
+            for fd in fds:
+                os.close(fd)
+        elif message["op"] == "forget" and job in self.logs:
+            log = self.logs.pop(job)
+            for pipe in log.pipes:
+                if pipe is not None:
+                    self.drop(pipe)
+            log.close()
+
+    def serve(self, fd: int, events: int) -> bool:
+        """Move one chunk; return whether it was a short one."""
+        log, stream = self.pipes[fd]
+        try:
+            length = log.pump(stream, self.splices) if events & select.EPOLLIN else 0
+            if not length:  # hung up and empty: every write end is closed
+                self.finish(fd, log, stream)
+        except BlockingIOError:
+            return False
+        except Stalled:
+            self.epoll.unregister(fd)
+            self.stalled.add(fd)
+            self.retry_at = time.monotonic() + RETRY
+            return False
+        return 0 < length < CHUNK // 4
+
+    def finish(self, fd: int, log: Log, stream: int) -> None:
+        if log.pipes[1 - stream] is None:
+            try:
+                size = log.close()
+            except OSError as error:
+                raise Stalled from error
+            del self.logs[log.job]
+            self.closed[log.job] = {"id": log.job, "size": size, "out": log.positions[0]}
+            self.tell()
+        log.pipes[stream] = None
+        self.drop(fd)
+
+    def drop(self, fd: int) -> None:
+        if fd in self.stalled:
+            self.stalled.discard(fd)
+        else:
+            self.epoll.unregister(fd)
+        del self.pipes[fd]
+        os.close(fd)
+
+    def tell(self) -> None:
+        while self.keeper and self.closed:
+            job = next(iter(self.closed))
+            try:
+                self.keeper.send(json.dumps(self.closed[job]).encode())
+            except BlockingIOError:
+                self.epoll.modify(self.keeper, select.EPOLLIN | select.EPOLLOUT)
+                return
+            except OSError:
+                return  # the keeper is gone: hear() will notice, the next one is told
+            del self.closed[job]
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it leaves with the last log, not before
+    listener = socket.socket(fileno=3)
+    listener.setblocking(False)
+    pump = Pump(listener, sys.argv[1])
+    gc.freeze()
+    pump.run()
+
+
+if __name__ == "__main__":
+    main()

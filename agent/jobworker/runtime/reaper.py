@@ -1,0 +1,66 @@
+"""What the agent inherits when a keeper dies: the jobs, whose exit status it hands to the next keeper.
+
+The agent started the keeper and is a subreaper, so the orphans become its children. Their status is
+looked at without reaping; they are reaped when the keeper has written it down.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+PR_SET_CHILD_SUBREAPER = 36
+
+Tell = Callable[[int, int | None, int | None], Awaitable[bool]]
+
+
+class Reaper:
+    """Calls `tell(pid, code, signal)` for a child that has ended, which answers whether it may be reaped."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._running: asyncio.Task[None] | None = None
+        self._again = False
+        if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+        signal.signal(signal.SIGCHLD, lambda *_: self._loop.call_soon(self.look))
+
+    def look(self) -> None:
+        """Look for children that have ended, one look at a time."""
+        self._again = True
+        if self._running is None or self._running.done():
+            self._running = asyncio.ensure_future(self._look())
+
+    async def _look(self) -> None:
+        while self._again:
+            self._again = False
+            for pid in zombies():
+                info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # noqa: ASYNC222  # never waits
+                if info is None:
+                    continue
+                exited = info.si_code == os.CLD_EXITED
+                status = info.si_status
+                if await self._tell(pid, status if exited else None, None if exited else status):
+                    os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222
+
+
+def zombies() -> list[int]:
+    """Return our children that wait to be reaped, but for those of our own session: plugins wait for theirs."""
+    session = os.getsid(0)
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            children = (task / "children").read_text().split()
+        except OSError:
+            continue
+        for pid in children:
+            try:
+                fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            if fields[0] == b"Z" and int(fields[3]) != session:
+                found.append(int(pid))
+    return found

@@ -1,0 +1,198 @@
+"""Find the processes of a job and wait until all are gone: by its cgroup, else by a sweep of /proc.
+
+A cgroup is complete: no process leaves it. A sweep finds by session, by descent and by the marker
+``JOBWORKER_JOB_ID`` that children inherit; what has shed all three cannot be attributed.
+"""
+
+import asyncio
+import errno
+import os
+import select
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+MARKER = "JOBWORKER_JOB_ID"
+REREAD = 0.5  # seconds
+
+
+class Process(NamedTuple):
+    """A process and the start (ticks after boot) that tells it from a later one of the same pid."""
+
+    pid: int
+    start: int
+    name: str
+
+
+class Tree(Protocol):
+    """All processes of one job."""
+
+    means: str  # "cgroup" or "sweep"
+    proof: str  # what an empty tree proves: "complete" or "best_effort"
+
+    async def members(self) -> list[Process]:
+        """Return the living processes."""
+
+    async def wait_empty(self) -> None:
+        """Return when there is none."""
+
+
+class CgroupTree:
+    """The tree is what the job's cgroup holds."""
+
+    means = "cgroup"
+    proof = "complete"
+
+    def __init__(self, group: Path) -> None:
+        self._group = group
+
+    async def members(self) -> list[Process]:
+        found = []
+        for folder, _, _ in os.walk(self._group):
+            try:
+                pids = Path(folder, "cgroup.procs").read_text().split()
+            except OSError:
+                continue
+            found += [process for pid in pids if (process := _process(int(pid)))]
+        return found
+
+    async def wait_empty(self) -> None:
+        try:
+            fd = os.open(self._group / "cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        # An event loop waits for readability, and this file is always readable: its news is EPOLLPRI,
+        # which an epoll of its own turns into readability.
+        inner = select.epoll()
+        try:
+            inner.register(fd, select.EPOLLPRI)
+            while b"populated 1" in _reread(fd):
+                # A group that is removed within 10 ms of other news takes its last news with it.
+                try:
+                    await asyncio.wait_for(readable(inner.fileno()), REREAD)
+                except TimeoutError:
+                    pass
+                inner.poll(0)
+        finally:
+            inner.close()
+            os.close(fd)
+
+
+class SweepTree:
+    """The tree is what a look through /proc attributes to the job."""
+
+    means = "sweep"
+    proof = "best_effort"
+
+    def __init__(self, job: str, main: int, start: int = 0) -> None:
+        self._job = job
+        self._main = main
+        self._start = start
+
+    async def members(self) -> list[Process]:
+        return await asyncio.to_thread(sweep, self._job, self._main, self._start)
+
+    async def wait_empty(self) -> None:
+        while found := await self.members():
+            await asyncio.gather(*(_wait_exit(process) for process in found))
+
+
+def main_process(members: Iterable[Process]) -> Process | None:
+    """Return the one that leads a session, the oldest of them: what the keeper launched."""
+    leaders = []
+    for process in members:
+        try:
+            if os.getsid(process.pid) == process.pid:
+                leaders.append(process)
+        except ProcessLookupError:
+            continue
+    return min(leaders, key=lambda process: (process.start, process.pid), default=None)
+
+
+def sweep(job: str, main: int, start: int = 0) -> list[Process]:
+    """Look through /proc once; blocking, and a process stuck in the kernel can hold it up.
+
+    `start` (0: unknown) tells whether `main` is still the job's: a pid is used again only when neither a
+    process nor a session of that number is left.
+    """
+    if start and (there := _process(main)) and there.start != start:
+        main = 0
+    marker = f"{MARKER}={job}".encode()
+    parents: dict[int, int] = {}
+    mine: set[int] = set()
+    found: dict[int, Process] = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        pid = int(entry)
+        try:
+            fields, name = _stat(pid)
+        except (OSError, IndexError):
+            continue
+        if _dead(fields):
+            continue
+        found[pid] = Process(pid, int(fields[19]), name)
+        parents[pid] = int(fields[1])
+        if (main > 0 and main in (pid, int(fields[3]))) or _has_marker(pid, marker):
+            mine.add(pid)
+    while more := {pid for pid, parent in parents.items() if parent in mine} - mine:
+        mine |= more
+    mine.discard(os.getpid())
+    return [found[pid] for pid in sorted(mine)]
+
+
+def _has_marker(pid: int, marker: bytes) -> bool:
+    try:
+        return marker in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def _stat(pid: int) -> tuple[list[str], str]:
+    head, _, tail = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")
+    return tail.decode().split(), head.partition(b"(")[2].decode(errors="replace")
+
+
+def _dead(fields: list[str]) -> bool:
+    """A zombie with other threads is a living process whose first thread has ended."""
+    return fields[0] == "X" or (fields[0] == "Z" and int(fields[17]) <= 1)
+
+
+def _process(pid: int) -> Process | None:
+    try:
+        fields, name = _stat(pid)
+    except OSError:
+        return None
+    return Process(pid, int(fields[19]), name) if not _dead(fields) else None
+
+
+async def _wait_exit(process: Process) -> None:
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except OSError:
+        return
+    try:
+        if _process(process.pid) == process:
+            await readable(pidfd)
+    finally:
+        os.close(pidfd)
+
+
+async def readable(fd: int) -> None:
+    """Wait until there is something to read, which for a pidfd is the end of the process."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(fd)
+
+
+def _reread(fd: int) -> bytes:
+    try:
+        return os.pread(fd, 256, 0)
+    except OSError as error:
+        if error.errno != errno.ENODEV:  # the cgroup was removed, as only an empty one can be
+            raise
+        return b""

@@ -1,0 +1,453 @@
+"""A real keeper with a real pump in a home of its own, and the test as its agent."""
+
+import asyncio
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from jobworker.paths import Home
+from jobworker.runtime import tree
+from jobworker.runtime.inotify import Inotify
+from jobworker.runtime.journal import Closed, Ended, JobRecord, Journal, Started
+from jobworker.runtime.link import KEEPER, KeeperLink
+from jobworker.runtime.logs import Chunk, LogReader
+
+DEADLINE = 10.0
+R = TypeVar("R", bound=JobRecord)
+T = TypeVar("T")
+
+
+class Host:
+    """One home with its keeper; the test talks to it as an agent would."""
+
+    deadline = DEADLINE
+
+    def __init__(self, path: Path) -> None:
+        self.home = Home(path)
+        self.home.create()
+        self.run = self.home.create_run_folder()
+        self.mark = f"JOBWORKER_TEST={uuid.uuid4().hex}"
+        self.records: list[JobRecord] = []
+        self.links: list[KeeperLink] = []
+        self.lost = 0
+        self.group = ""
+        self._journal: Journal | None = None
+        self._news = asyncio.Event()
+        self._readers: dict[str, LogReader] = {}
+        self._controls: dict[Path, int] = {}
+
+    # The agent's end
+
+    def new_link(self) -> KeeperLink:
+        self.links.append(KeeperLink(self.home, self.run, self._grew, self._lost))
+        return self.links[-1]
+
+    async def connect(self) -> KeeperLink:
+        async with asyncio.timeout(DEADLINE):
+            link = self.new_link()
+            await link.open()
+        self.group = link.hello["cgroup"]
+        return link
+
+    @property
+    def link(self) -> KeeperLink:
+        return self.links[-1]
+
+    @property
+    def pid(self) -> int:
+        return int(self.link.hello["pid"])
+
+    async def ask(self, op: str, **params: Any) -> dict[str, Any]:
+        async with asyncio.timeout(DEADLINE):
+            return await self.link.ask(op, **params)
+
+    def _grew(self) -> None:
+        self._journal = self._journal or Journal(self.home.journal)
+        while records := self._journal.read():
+            self.records += records
+        self._news.set()
+
+    def _lost(self) -> None:
+        self.lost += 1
+        self._news.set()
+
+    # Jobs
+
+    def env(self, job: str, **more: str) -> dict[str, str]:
+        name, _, value = self.mark.partition("=")
+        return {"PATH": "/usr/bin:/bin", name: value, tree.MARKER: job, **more}
+
+    async def launch(self, job: str, *argv: str, cwd: str = "/", env: dict[str, str] | None = None) -> None:
+        await self.ask("launch", id=job, argv=list(argv), env=env or self.env(job), cwd=cwd)
+
+    async def shell(self, job: str, script: str, *args: str, cwd: str = "/") -> Started:
+        """Launch a script of /bin/sh and return once it runs."""
+        await self.launch(job, "/bin/sh", "-c", script, "sh", *args, cwd=cwd)
+        return await self.until(Started, job)
+
+    async def finish(self, job: str, script: str, *args: str) -> Ended:
+        """Run a script until it has ended and its output is closed."""
+        await self.shell(job, script, *args)
+        await self.until(Closed, job)
+        return await self.until(Ended, job)
+
+    def control(self, name: str) -> Path:
+        """Make a FIFO through which `say` steers a job; its path goes to the job."""
+        path = self.home.path / f"{name}.control"
+        os.mkfifo(path)
+        self._controls[path] = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        return path
+
+    def say(self, control: Path, text: str) -> None:
+        os.write(self._controls[control], text.encode())
+
+    def of(self, kind: type[R], job: str) -> list[R]:
+        return [record for record in self.records if isinstance(record, kind) and record.id == job]
+
+    async def until(self, kind: type[R], job: str) -> R:
+        """Return the job's record of that kind as soon as the journal has it."""
+        async with asyncio.timeout(DEADLINE):
+            while not (found := self.of(kind, job)):
+                self._news.clear()
+                await self._news.wait()
+        return found[0]
+
+    async def until_lost(self) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while not self.lost:
+                self._news.clear()
+                await self._news.wait()
+
+    # Output
+
+    def reader(self, job: str) -> LogReader:
+        if job not in self._readers:
+            self._readers[job] = LogReader(self.home.logs / job)
+        return self._readers[job]
+
+    def chunks(self, job: str, offset: int = 0) -> list[Chunk]:
+        found: list[Chunk] = []
+        while chunk := self.reader(job).read(offset):
+            found.append(chunk)
+            offset = chunk.end
+        return found
+
+    def output(self, job: str, stream: int = 0) -> bytes:
+        return b"".join(chunk.data for chunk in self.chunks(job) if chunk.stream == stream)
+
+    async def log_says(self, job: str, done: Callable[[], T | None]) -> T:
+        """Return what `done` returns, asked anew whenever the job's log has grown."""
+        return await grown(self.home.logs, self.home.logs / job, done)
+
+    async def log_reaches(self, job: str, size: int) -> int:
+        reader = self.reader(job)
+        return await self.log_says(job, lambda: end if (end := reader.size()) >= size else None)
+
+    async def lines(self, job: str, count: int = 1, stream: int = 0) -> list[str]:
+        """Return the first lines of a stream as soon as they are in the log."""
+
+        def whole() -> list[str] | None:
+            lines = self.output(job, stream).decode().split("\n")
+            return lines[:count] if len(lines) > count else None
+
+        return await self.log_says(job, whole)
+
+    # The tree
+
+    def tree(self, job: str, main: int) -> tree.Tree:
+        if self.group:
+            return tree.CgroupTree(Path(self.group, job))
+        return tree.SweepTree(job, main)
+
+    async def signal_all(self, job: str, main: int, number: int) -> int:
+        """Signal the tree in the way that is available here; return how many were."""
+        members = [] if self.group else await self.tree(job, main).members()
+        answer = await self.ask(
+            "signal", id=job, target="all", signal=number, pids=[[p.pid, p.start] for p in members]
+        )
+        return int(answer["delivered"])
+
+    @staticmethod
+    def stopped(pid: int) -> None:
+        """Return when the process is stopped, which no event announces to those who are not its parent."""
+        end = time.monotonic() + DEADLINE
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            assert time.monotonic() < end, f"process {pid} does not stop"
+            os.sched_yield()
+
+    def resume(self, pid: int) -> None:
+        """Let a process go on that stops itself, once it has."""
+        self.stopped(pid)
+        os.kill(pid, signal.SIGCONT)
+
+    def gone(self, pid: int) -> None:
+        """Return when the process is gone; fail if it does not go."""
+        assert ends(pid), f"process {pid} lives on"
+
+    # The end
+
+    @staticmethod
+    def exit_code(pid: int) -> int:
+        """Reap a child of the test's and return its exit code, or the negative signal."""
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def ours(self) -> set[int]:
+        """Return keeper, pump and jobs: whoever has the home in its arguments or the mark in its environment."""
+        found = set()
+        path, mark = os.fsencode(self.home.path), self.mark.encode()
+        for entry in os.listdir("/proc"):
+            if entry.isdigit() and int(entry) != os.getpid():
+                try:
+                    words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
+                    marks = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                if mark in marks or path in words or path + b"/logs" in words:
+                    found.add(int(entry))
+        return found
+
+    def mains(self) -> set[int]:
+        """Return the main processes that are there: one without its first thread shows no environment."""
+        found = set()
+        for record in self.records:
+            if isinstance(record, Started):
+                try:
+                    fields = Path(f"/proc/{record.pid}/stat").read_text().rpartition(")")[2].split()
+                except OSError:
+                    continue
+                if int(fields[19]) == record.start:
+                    found.add(record.pid)
+        return found
+
+    def keepers(self) -> set[int]:
+        return {pid for pid in self.ours() if os.fsencode(KEEPER) in _words(pid)}
+
+    def pumps(self) -> set[int]:
+        pump = os.fsencode(KEEPER.with_name("pump.py"))
+        return {pid for pid in self.ours() if pump in _words(pid)}
+
+    async def close(self) -> None:
+        """Leave nothing: neither process, nor cgroup, nor run folder."""
+        service = self.keepers() | self.pumps()
+        self._end(self.ours() - service | self.mains())
+        try:
+            async with asyncio.timeout(2):
+                if self.links and self.keepers():
+                    link = next((link for link in self.links if link.hello and _is_open(link)), None)
+                    if link is None:
+                        link = self.new_link()
+                        await link.open()
+                    await link.ask("quit")
+        except Exception as error:
+            print(f"the keeper did not answer: {error!r}")
+        for link in self.links:
+            link.close()
+        for pid in self.keepers():
+            ends(pid, 2)
+        self._end(self.keepers())  # first: it would start another pump
+        self._end(self.ours())
+        for fd in self._controls.values():
+            os.close(fd)
+        for reader in self._readers.values():
+            reader.close()
+        if self._journal:
+            self._journal.close()
+        for link in self.links:
+            _reap(link.hello.get("pid", 0))
+        if self.group and os.path.isdir(self.group):
+            for folder, _, _ in os.walk(self.group, topdown=False):
+                os.rmdir(folder)
+        if self.home.keeper_log.exists() and (said := self.home.keeper_log.read_text()):
+            print(said)
+        shutil.rmtree(self.run)
+
+    @staticmethod
+    def _end(pids: set[int]) -> None:
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        for pid in pids:
+            ends(pid)
+
+
+def _is_open(link: KeeperLink) -> bool:
+    return link._sock is not None
+
+
+def _words(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass
+
+
+def ends(pid: int, deadline: float = DEADLINE) -> bool:
+    """Wait on a pidfd; return whether the process ended in time."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        return bool(poll.poll(deadline * 1000))
+    finally:
+        os.close(pidfd)
+
+
+async def grown(parent: Path, folder: Path, done: Callable[[], T | None]) -> T:
+    """Return what `done` returns, asked anew whenever a file in the folder has grown."""
+    inotify, news = Inotify(), asyncio.Event()
+    try:
+        inotify.watch(parent, lambda _: news.set())
+        watching = False
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                news.clear()
+                if not watching and folder.exists():
+                    inotify.watch(folder, lambda _: news.set())
+                    watching = True
+                if (result := done()) is not None:
+                    return result
+                await news.wait()
+    finally:
+        inotify.close()
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[Host]:
+    """A home whose keeper is connected."""
+    host = Host(tmp_path / "home")
+    try:
+        await host.connect()
+        yield host
+    finally:
+        await host.close()
+
+
+@pytest.fixture
+async def cold_host(tmp_path: Path) -> AsyncIterator[Host]:
+    """A home without a keeper, for tests that start it their own way."""
+    host = Host(tmp_path / "home")
+    try:
+        yield host
+    finally:
+        await host.close()
+
+
+@pytest.fixture
+async def second_host(tmp_path: Path) -> AsyncIterator[Host]:
+    """Another home, with its own keeper."""
+    host = Host(tmp_path / "second")
+    try:
+        await host.connect()
+        yield host
+    finally:
+        await host.close()
+
+
+def start_blind_keeper(host: Host) -> None:
+    """Start the keeper where it sees no cgroup2: in a mount namespace without one."""
+    path = str(host.run / "keeper.sock")
+    hide = 'umount -a -t cgroup2 && exec "$@"'
+    unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(path)
+        listener.listen(8)
+        keeper = [sys.executable, "-I", "-S", str(KEEPER), str(host.home.path), str(host.run)]
+        os.posix_spawnp(
+            unshare[0],
+            [*unshare, "sh", "-c", hide, "sh", *keeper],
+            {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, listener.fileno(), 3),
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(host.home.keeper_log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+
+
+@pytest.fixture
+async def sweeping_host(tmp_path: Path) -> AsyncIterator[Host]:
+    """A home whose keeper has no cgroups to give, so that trees are found by a sweep."""
+    probe = Host(tmp_path / "home")
+    try:
+        if "cgroup2" in Path("/proc/self/mountinfo").read_text():
+            start_blind_keeper(probe)
+        await probe.connect()
+        assert not probe.group, "the keeper was to see no cgroup2"
+        yield probe
+    finally:
+        await probe.close()
+
+
+@pytest.fixture(params=["native", "sweep"])
+def each_host(request: pytest.FixtureRequest) -> Host:
+    """A host with the strongest means available here, then one that has to sweep."""
+    name = {"native": "host", "sweep": "sweeping_host"}[request.param]
+    found: Host = request.getfixturevalue(name)
+    return found
+
+
+@pytest.fixture
+def until_grown() -> Callable[[Path, Path, Callable[[], Any]], Awaitable[Any]]:
+    return grown
+
+
+@pytest.fixture
+def ended_in_time() -> Callable[[int], bool]:
+    return ends
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], T | None]], T]:
+    """Ask until there is an answer, for facts of /proc that no event announces."""
+
+    def ask(done: Callable[[], T | None]) -> T:
+        end = time.monotonic() + DEADLINE
+        while (result := done()) is None:
+            assert time.monotonic() < end, "it did not happen in time"
+            os.sched_yield()
+        return result
+
+    return ask
+
+
+@pytest.fixture
+def spawned() -> Iterator[Callable[..., int]]:
+    """Start processes of the test's own, and end them with it."""
+    pids: list[int] = []
+
+    def start(*argv: str, env: dict[str, str] | None = None, setsid: bool = False) -> int:
+        environ = {"PATH": "/usr/bin:/bin"} | (env or {})
+        pids.append(os.posix_spawnp(argv[0], argv, environ, setsid=setsid))
+        return pids[-1]
+
+    yield start
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            continue

@@ -1,0 +1,103 @@
+"""Drive a keeper as whoever runs this: launch, stop and sweep, then print what was seen as JSON."""
+
+import asyncio
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from jobworker.paths import Home
+from jobworker.runtime.journal import Closed, Ended, JobRecord, Journal, Started
+from jobworker.runtime.link import KeeperLink
+from jobworker.runtime.logs import LogReader
+from jobworker.runtime.tree import MARKER, CgroupTree, SweepTree, Tree
+
+SCRIPT = """
+(setsid sh -c 'trap "" TERM HUP; echo $$; exec sleep 600' &)
+exec sleep 600
+"""
+
+
+def wait_for_end(pidfd: int) -> None:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(10_000)
+    os.close(pidfd)
+
+
+async def drive(home: Home) -> dict[str, object]:
+    home.create()
+    run = home.create_run_folder()
+    records: list[JobRecord] = []
+    news, lost = asyncio.Event(), asyncio.Event()
+    journal: Journal | None = None
+
+    def grew() -> None:
+        nonlocal journal
+        journal = journal or Journal(home.journal)
+        while more := journal.read():
+            records.extend(more)
+        news.set()
+
+    async def until(kind: type[JobRecord], job: str) -> JobRecord:
+        while True:
+            for record in records:
+                if isinstance(record, kind) and record.id == job:
+                    return record
+            news.clear()
+            await news.wait()
+
+    link = KeeperLink(home, run, grew, lost.set)
+    await link.open()
+    env = {"PATH": "/usr/bin:/bin"}
+    await link.ask("launch", id="a1", argv=["sh", "-c", "id -u; exit 3"], env=env | {MARKER: "a1"}, cwd="/")
+    await until(Closed, "a1")
+    ended = await until(Ended, "a1")
+    reader = LogReader(home.logs / "a1")
+    chunk = reader.read(0)
+
+    await link.ask("launch", id="a2", argv=["sh", "-c", SCRIPT], env=env | {MARKER: "a2"}, cwd="/")
+    started = await until(Started, "a2")
+    assert isinstance(started, Started)
+    assert isinstance(ended, Ended)
+    tree: Tree
+    tree = CgroupTree(Path(link.hello["cgroup"], "a2")) if link.hello["cgroup"] else SweepTree("a2", started.pid)
+    members = await tree.members()
+    while not any(process.name == "sleep" and process.pid != started.pid for process in members):
+        members = await tree.members()  # until the grandchild has gone its own way
+    pids = [[process.pid, process.start] for process in members]
+    answer = await link.ask("signal", id="a2", target="all", signal=int(signal.SIGKILL), pids=pids)
+    await tree.wait_empty()
+    killed = await until(Ended, "a2")
+    await until(Closed, "a2")
+    assert isinstance(killed, Ended)
+    keeper = os.pidfd_open(link.hello["pid"])
+    await link.ask("quit")
+    await lost.wait()
+    wait_for_end(keeper)
+    return {
+        "uid": os.geteuid(),
+        "code": ended.code,
+        "output": chunk.data.decode() if chunk else None,
+        "members": len(pids),
+        "delivered": answer["delivered"],
+        "signal": killed.signal,
+        "remaining": len(await tree.members()),
+        "run": os.listdir(run),
+    }
+
+
+async def main() -> None:
+    home = Home(Path(sys.argv[1]))
+    try:
+        async with asyncio.timeout(10):
+            print(json.dumps(await drive(home)))
+    finally:
+        shutil.rmtree(home.run_folder())
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

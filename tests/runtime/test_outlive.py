@@ -1,0 +1,113 @@
+"""A job outlives its agent, and the next agent reads on where the last one was."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jobworker.runtime.journal import Closed, Ended, Journal, Launching, Started
+from jobworker.runtime.link import KeeperGone, KeeperLink
+
+if TYPE_CHECKING:
+    from tests.runtime.conftest import Host
+
+ECHO = 'while read -r line && [ "$line" != end ]; do echo "$line"; done < "$1"; exit 9'
+
+
+async def test_job_and_log_go_on_without_an_agent(host: "Host") -> None:
+    """Keep the job and its log going while no agent is there, and tell the next one how it ended."""
+    keeper, control = host.pid, host.control("a1")
+    started = await host.shell("a1", ECHO, str(control))
+    host.say(control, "one\n")
+    assert await host.lines("a1") == ["one"]
+    read_to = host.home.journal.stat().st_size
+    host.link.close()
+
+    host.say(control, "two\n")
+    assert await host.lines("a1", 2) == ["one", "two"]
+    host.say(control, "end\n")
+    host.gone(started.pid)
+
+    await host.connect()
+    assert host.pid == keeper
+    ended = await host.until(Ended, "a1")
+    assert (ended.code, ended.signal) == (9, None)
+    closed = await host.until(Closed, "a1")
+    assert closed.size == len("one\ntwo\n")
+
+    journal = Journal(host.home.journal, read_to)
+    assert {type(record) for record in journal.read()} == {Ended, Closed}
+    journal.close()
+    assert len(host.of(Started, "a1")) == 1
+
+
+async def test_second_agent_waits_for_the_first_to_leave(host: "Host") -> None:
+    """Answer a second agent only when the first one's connection is gone."""
+    first = host.link
+    second = host.new_link()
+    opening = asyncio.create_task(second.open())
+    await asyncio.sleep(0)  # one turn of the loop: it is connected and has asked
+    for _ in range(5):
+        await first.ask("hello")  # each is a turn of the keeper's loop
+    assert not opening.done()
+    assert not second.hello
+    first.close()
+    async with asyncio.timeout(host.deadline):
+        await opening
+    assert second.hello["pid"] == first.hello["pid"]
+
+
+async def test_first_agent_has_no_say_once_the_second_is_answered(host: "Host") -> None:
+    """Finish with the first agent's requests before the second is answered: what it sees then is all there is."""
+    first = host.link
+    wishes = [
+        asyncio.create_task(first.ask("launch", id=f"w{n}", argv=["/bin/true"], env=host.env(f"w{n}"), cwd="/"))
+        for n in range(80)
+    ]
+    await asyncio.sleep(0)
+    first.close()
+    assert {type(result) for result in await asyncio.gather(*wishes, return_exceptions=True)} == {KeeperGone}
+    await host.connect()
+    launched = [record.id for record in host.records if isinstance(record, Launching)]
+    for job in launched:
+        assert (await host.until(Ended, job)).code == 0
+    await host.ask("hello")
+    assert launched == [record.id for record in host.records if isinstance(record, Launching)]
+    assert launched == [f"w{n}" for n in range(len(launched))]
+
+
+async def test_new_agent_is_told_of_the_journal_unasked(host: "Host") -> None:
+    """Tell a new agent that there is a journal before it has asked for anything but a hello."""
+    await host.finish("a1", "exit 0")
+    host.link.close()
+    seen = len(host.records)
+    told: list[int] = []
+    link = KeeperLink(host.home, host.run, lambda: told.append(host.home.journal.stat().st_size), lambda: None)
+    host.links.append(link)
+    async with asyncio.timeout(host.deadline):
+        await link.open()
+    assert told
+    assert len(host.records) == seen
+
+
+async def test_closed_link_refuses_and_says_so(host: "Host") -> None:
+    """Raise KeeperGone from a link that is closed; closing twice is harmless."""
+    host.link.close()
+    host.link.close()
+    with pytest.raises(KeeperGone):
+        await host.ask("hello")
+
+
+async def test_journal_is_json_lines_on_disk(host: "Host") -> None:
+    """Write each record as one line of JSON, the first of a keeper with version, pid and boot id."""
+    await host.finish("a1", "exit 0")
+    records = [json.loads(line) for line in host.home.journal.read_bytes().splitlines()]
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert records[0]["event"] == "opened"
+    assert (records[0]["v"], records[0]["pid"], records[0]["boot"]) == (1, host.pid, boot)
+    assert all(record["at"] > 0 for record in records)
+    assert host.home.journal.stat().st_mode & 0o777 == 0o600
+    assert os.stat(host.run / "keeper.sock").st_mode & 0o777 == 0o600

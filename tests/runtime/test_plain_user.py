@@ -1,0 +1,85 @@
+"""All of this works without root."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import jobworker
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def user() -> dict[str, Any]:
+    """What makes `subprocess.run` run as a plain user."""
+    options = {"cwd": "/", "capture_output": True, "timeout": 20}
+    return options | ({"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {})
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    rooms = [Path(jobworker.__file__).parents[1], Path(msgspec.__file__).parents[1]]
+    return {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(map(str, rooms)), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@pytest.fixture
+def interpreter(user: dict[str, Any], environment: dict[str, str]) -> str:
+    """An interpreter that the plain user can start, and that has what we import."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for candidate in (sys.executable, f"/usr/bin/python{version}", f"/usr/local/bin/python{version}"):
+        argv = [candidate, "-c", "import jobworker.runtime.link, jobworker.runtime.journal"]
+        try:
+            if subprocess.run(argv, check=False, env=environment, **user).returncode == 0:
+                return candidate
+        except OSError:
+            continue
+    pytest.skip(f"a plain user can start no Python {version} here that finds jobworker and msgspec")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder of the plain user's own."""
+    path = Path(tempfile.mkdtemp(prefix="jobworker-test-"))
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, NOBODY)
+    yield path
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and os.fsencode(path) in Path(f"/proc/{entry}/cmdline").read_bytes():
+                os.kill(int(entry), signal.SIGKILL)
+        except OSError:
+            continue
+    shutil.rmtree(path)
+
+
+def test_launch_stop_and_sweep(
+    user: dict[str, Any], environment: dict[str, str], interpreter: str, folder: Path
+) -> None:
+    """Launch, kill a tree with an escaped grandchild, and leave nothing, as a plain user."""
+    script = folder / "plain_user.py"
+    script.write_bytes(Path(__file__).with_name("plain_user.py").read_bytes())
+    script.chmod(0o644)
+    argv = [interpreter, str(script), str(folder / "home")]
+    done = subprocess.run(argv, check=False, env=environment, text=True, **user)
+    assert done.returncode == 0, done.stderr
+    uid = user.get("user", os.geteuid())
+    seen = json.loads(done.stdout)
+    assert seen.pop("members") == seen.pop("delivered") >= 2
+    assert seen == {
+        "uid": uid,
+        "code": 3,
+        "output": f"{uid}\n",
+        "signal": signal.SIGKILL,
+        "remaining": 0,
+        "run": ["fifo"],
+    }

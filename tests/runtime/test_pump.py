@@ -1,0 +1,337 @@
+"""The pump alone: the format of its index, and what it makes of a predecessor's files."""
+
+import fcntl
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from jobworker.runtime import pump as pump_module
+from jobworker.runtime.logs import LogReader
+
+RECORD = struct.Struct("<QQQIB3x")
+Until = Callable[[Path, Path, Callable[[], Any]], Awaitable[Any]]
+
+
+class Arrival(NamedTuple):
+    time: int
+    offset: int
+    position: int
+    length: int
+    stream: int
+
+
+class Bench:
+    """A pump, and the test as its keeper."""
+
+    def __init__(self, path: Path) -> None:
+        self.logs = path / "logs"
+        self.logs.mkdir()
+        self.socket_path = str(path / "pump.sock")
+        self.pids: list[int] = []
+        self.fds: set[int] = set()
+        self.start()
+
+    def start(self, connected: bool = True) -> None:
+        Path(self.socket_path).unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(self.socket_path)
+            listener.listen(8)
+            argv = [sys.executable, "-I", "-S", pump_module.__file__, str(self.logs)]
+            actions = [(os.POSIX_SPAWN_DUP2, listener.fileno(), 3)]
+            self.sock = self.connect()
+            if not connected:
+                self.sock.close()
+            self.pids.append(os.posix_spawn(argv[0], argv, {}, file_actions=actions))
+        if connected:
+            self.hello = self.hear()
+
+    def connect(self) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock.settimeout(10)
+        sock.connect(self.socket_path)
+        return sock
+
+    @property
+    def pid(self) -> int:
+        return self.pids[-1]
+
+    def hear(self) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(self.sock.recv(65536))
+        return message
+
+    def pipe(self) -> tuple[int, int]:
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.fds |= {reader, writer}
+        return reader, writer
+
+    def hand(self, job: str, readers: list[int]) -> None:
+        socket.send_fds(self.sock, [json.dumps({"op": "watch", "id": job}).encode()], readers)
+
+    def watch(self, job: str) -> tuple[int, int]:
+        """Hand over two pipes; return their write ends."""
+        (out, to_out), (err, to_err) = self.pipe(), self.pipe()
+        self.hand(job, [out, err])
+        return to_out, to_err
+
+    def close(self, *fds: int) -> None:
+        for fd in fds:
+            self.fds.discard(fd)
+            os.close(fd)
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self.sock.close()
+
+    def arrivals(self, job: str) -> list[Arrival]:
+        data = (self.logs / job / "index").read_bytes()
+        assert len(data) % RECORD.size == 0
+        return [Arrival(*fields) for fields in RECORD.iter_unpack(data)]
+
+    def end(self) -> None:
+        self.sock.close()
+        self.close(*self.fds)
+        for pid in self.pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            except (ProcessLookupError, ChildProcessError):
+                continue
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.end()
+
+
+def reaches(path: Path, size: int) -> bool | None:
+    return (path.exists() and path.stat().st_size >= size) or None
+
+
+def check(arrivals: list[Arrival]) -> None:
+    """Assert that records follow each other without a gap, in the log and in each stream."""
+    offset, positions = 0, [0, 0]
+    for arrival in arrivals:
+        assert arrival.length > 0
+        assert (arrival.offset, arrival.position) == (offset, positions[arrival.stream])
+        offset += arrival.length
+        positions[arrival.stream] += arrival.length
+
+
+def read(folder: Path) -> list[tuple[int, bytes]]:
+    reader, offset, found = LogReader(folder), 0, []
+    while chunk := reader.read(offset):
+        found.append((chunk.stream, chunk.data))
+        offset = chunk.end
+    reader.close()
+    return found
+
+
+async def test_index_has_one_record_for_each_arrival(bench: Bench, until_grown: Until) -> None:
+    """Write 32 bytes for each arrival: time, offset, position, length, stream."""
+    before = time.time_ns()
+    out, err = bench.watch("a1")
+    folder = bench.logs / "a1"
+    for number, (fd, data) in enumerate(((out, b"one"), (err, b"four"), (out, b"x"), (out, b"yz"), (err, b"!"))):
+        os.write(fd, data)
+        await until_grown(bench.logs, folder, partial(reaches, folder / "index", RECORD.size * (number + 1)))
+    bench.close(out, err)
+    assert bench.hear() == {"id": "a1", "size": 11, "out": 6}
+    arrivals = bench.arrivals("a1")
+    assert [arrival[1:] for arrival in arrivals] == [
+        (0, 0, 3, 0),
+        (3, 0, 4, 1),
+        (7, 3, 1, 0),
+        (8, 4, 2, 0),
+        (10, 4, 1, 1),
+    ]
+    times = [arrival.time for arrival in arrivals]
+    assert times == sorted(times)
+    assert before <= times[0] <= times[-1] <= time.time_ns()
+    assert (bench.logs / "a1" / "out").read_bytes() == b"onexyz"
+    assert (bench.logs / "a1" / "err").read_bytes() == b"four!"
+
+
+@pytest.mark.parametrize("torn", [0, 1, 13, 31])
+@pytest.mark.parametrize(
+    ("left", "err_left"),
+    [(b"", b""), (b"more", b""), (b"", b"MORE!"), (b"more", b"MORE!"), (b"x" * 100_000, b"y")],
+)
+def test_new_pump_indexes_what_its_predecessor_left(bench: Bench, torn: int, left: bytes, err_left: bytes) -> None:
+    """Overwrite a torn record, index what the files hold beyond the index, `out` first, and go on behind it."""
+    out, err = bench.watch("a1")
+    os.write(out, b"abc")
+    os.write(err, b"DE")
+    os.write(out, b"f")
+    bench.close(out, err)
+    assert bench.hear()["size"] == 6
+    before = bench.arrivals("a1")
+    bench.kill()
+    folder = bench.logs / "a1"
+    for name, data in (("out", left), ("err", err_left), ("index", RECORD.pack(9, 9, 9, 9, 1)[:torn])):
+        with (folder / name).open("ab") as file:
+            file.write(data)
+
+    bench.start()
+    out, err = bench.watch("a1")
+    os.write(out, b"NEW")
+    bench.close(out, err)
+    closed = bench.hear()
+    assert closed["size"] == 9 + len(left) + len(err_left)
+    arrivals = bench.arrivals("a1")
+    check(arrivals)
+    assert arrivals[: len(before)] == before
+    found = read(folder)
+    assert b"".join(data for stream, data in found if stream == 0) == b"abcf" + left + b"NEW"
+    assert b"".join(data for stream, data in found if stream == 1) == b"DE" + err_left
+    added = [arrival.stream for arrival in arrivals[len(before) :]]
+    assert added == [0] * bool(left) + [1] * bool(err_left) + [0]
+
+
+def test_files_without_an_index_are_indexed(bench: Bench) -> None:
+    """Index all that is there when the predecessor died before its first record."""
+    folder = bench.logs / "a1"
+    folder.mkdir()
+    (folder / "out").write_bytes(b"first")
+    (folder / "index").touch()
+    bench.close(*bench.watch("a1"))
+    assert bench.hear()["size"] == 5
+    assert read(folder) == [(0, b"first")]
+
+
+def test_bytes_of_a_dead_pump_stay_in_the_pipe(bench: Bench) -> None:
+    """Take over pipes that were filled while no pump was there, with all that is in them."""
+    pipes = [bench.pipe(), bench.pipe()]
+    readers = [reader for reader, _ in pipes]
+    bench.hand("a1", readers)
+    bench.kill()
+    os.write(pipes[0][1], b"x" * 65536)
+    os.write(pipes[1][1], b"y" * 100)
+    bench.close(pipes[0][1], pipes[1][1])
+    bench.start()
+    bench.hand("a1", readers)
+    assert bench.hear() == {"id": "a1", "size": 65636, "out": 65536}
+    check(bench.arrivals("a1"))
+
+
+async def test_two_pumps_do_not_share_a_log(bench: Bench, until_grown: Until) -> None:
+    """Leave the bytes in the pipe while another holds the log, and move them when it lets go."""
+    folder = bench.logs / "a1"
+    folder.mkdir()
+    with (folder / "index").open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        out, err = bench.watch("a1")
+        os.write(out, b"waits")
+        other = bench.watch("a2")
+        os.write(other[0], b"passes")
+        await until_grown(bench.logs, bench.logs / "a2", lambda: read(bench.logs / "a2") == [(0, b"passes")] or None)
+        assert not (folder / "out").exists()
+    bench.close(out, err)
+    assert bench.hear() == {"id": "a1", "size": 5, "out": 5}
+    assert read(folder) == [(0, b"waits")]
+
+
+async def test_closed_waits_for_the_record_that_is_owed(bench: Bench, until_grown: Until) -> None:
+    """Tell the end of a log only when the index covers it, though the disk was full at its last byte."""
+    _, hard = resource.prlimit(bench.pid, resource.RLIMIT_FSIZE)
+    out, err = bench.watch("a1")
+    folder = bench.logs / "a1"
+    for number in range(4):
+        if number == 3:  # room for one more byte, not for one more record
+            resource.prlimit(bench.pid, resource.RLIMIT_FSIZE, (3 * RECORD.size, hard))
+        os.write(out, b"x")
+        await until_grown(bench.logs, folder, partial(reaches, folder / "out", number + 1))
+        if number < 3:
+            await until_grown(bench.logs, folder, partial(reaches, folder / "index", RECORD.size * (number + 1)))
+    bench.close(out, err)
+    resource.prlimit(bench.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    assert bench.hear()["size"] == 4
+    assert sum(arrival.length for arrival in bench.arrivals("a1")) == 4
+
+
+def test_forgotten_job_is_let_go(bench: Bench) -> None:
+    """Let go of the pipes of a job that did not start, and serve the same id afterwards."""
+    out, err = bench.watch("a1")
+    bench.sock.send(json.dumps({"op": "forget", "id": "a1"}).encode())
+    bench.sock.send(json.dumps({"op": "forget", "id": "never"}).encode())
+    bench.close(out, err)
+    out, err = bench.watch("a1")
+    os.write(out, b"again")
+    bench.close(out, err)
+    assert bench.hear() == {"id": "a1", "size": 5, "out": 5}
+
+
+def test_next_keeper_is_told_what_the_last_did_not_hear(bench: Bench) -> None:
+    """Stay while there is a log, and tell the next keeper of jobs and ends that it has not heard of."""
+    out, err = bench.watch("a1")
+    os.write(out, b"x")
+    bench.sock.close()
+    bench.sock = bench.connect()
+    hello = bench.hear()
+    assert (hello["pid"], hello["jobs"]) == (bench.pid, ["a1"])
+    bench.close(out, err)
+    assert bench.hear() == {"id": "a1", "size": 1, "out": 1}
+
+
+@pytest.mark.parametrize("met", [True, False])
+def test_pump_leaves_with_its_keeper(bench: Bench, met: bool) -> None:
+    """Leave quietly when the keeper is gone and no log is open, even where they never met."""
+    if not met:
+        bench.kill()
+        bench.start(connected=False)
+    bench.sock.close()
+    pidfd = os.pidfd_open(bench.pid)
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        assert poll.poll(10_000)
+    finally:
+        os.close(pidfd)
+    assert os.waitstatus_to_exitcode(os.waitpid(bench.pid, 0)[1]) == 0
+
+
+def test_keeper_that_died_at_once_does_not_end_a_pump_with_logs(bench: Bench) -> None:
+    """Go on pumping when a new keeper connects and is gone before it was greeted."""
+    out, err = bench.watch("a1")
+    os.write(out, b"x")
+    bench.sock.close()
+    bench.connect().close()
+    bench.sock = bench.connect()
+    assert bench.hear()["jobs"] == ["a1"]
+    bench.close(out, err)
+    assert bench.hear()["size"] == 1
+
+
+def test_splice_is_probed(bench: Bench) -> None:
+    """Say whether splice works here, and leave nothing of the probe."""
+    assert bench.hello["hello"] == 1
+    assert bench.hello["pid"] == bench.pid
+    assert bench.hello["splice"] is pump_module.can_splice(str(bench.logs))
+    assert os.listdir(bench.logs) == []
+
+
+def test_copy_is_what_splice_would_do(bench: Bench, tmp_path: Path) -> None:
+    """Copy one chunk where splice is refused: as much as there is, nothing at the end, no wait."""
+    reader, writer = bench.pipe()
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        with pytest.raises(BlockingIOError):
+            pump_module.copy(reader, file.fileno())
+        os.write(writer, b"abc")
+        assert pump_module.copy(reader, file.fileno()) == 3
+        bench.close(writer)
+        assert pump_module.copy(reader, file.fileno()) == 0
+    assert (tmp_path / "file").read_bytes() == b"abc"
