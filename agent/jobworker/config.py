@@ -1,0 +1,121 @@
+"""Read the configuration: one TOML file, every key with a default, no key unknown.
+
+``config.toml`` at the root of the repository explains each key and equals these defaults.
+"""
+
+import signal
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct, field
+
+from jobworker.errors import InvalidSpec, StartError
+from jobworker.explain import explain
+from jobworker.model import Duration, seconds
+
+
+class Server(Struct, frozen=True, forbid_unknown_fields=True):
+    host: str = "127.0.0.1"
+    port: int = 7443
+    names: list[str] = []
+    origins: list[str] = []
+    cert: str = ""
+    key: str = ""
+
+
+class Auth(Struct, frozen=True, forbid_unknown_fields=True):
+    providers: list[str] = field(default_factory=lambda: ["token"])
+    login_timeout: Duration = "5s"
+
+
+class Jobs(Struct, frozen=True, forbid_unknown_fields=True):
+    timeout: Duration = 0
+    stop_strategy: str = "graceful"
+    stop_signal: str = "SIGTERM"
+    grace: Duration = "10s"
+    stop_limit: Duration = "30s"
+    path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    lang: str = "C.UTF-8"
+
+
+class Agent(Struct, frozen=True, forbid_unknown_fields=True):
+    on_shutdown: Literal["auto", "stop", "leave"] = "auto"
+    shutdown_limit: Duration = "60s"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    connections: int = 1000
+    requests_in_flight: int = 64
+    subscriptions: int = 100
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """All of it. `plugins` holds `enabled`, the allow-list, and one table per plugin."""
+
+    server: Server = Server()
+    auth: Auth = Auth()
+    jobs: Jobs = Jobs()
+    agent: Agent = Agent()
+    limits: Limits = Limits()
+    plugins: dict[str, Any] = field(default_factory=lambda: {"enabled": ["token", "graceful", "kill", "total"]})
+
+    @property
+    def enabled_plugins(self) -> list[str]:
+        return list(self.plugins["enabled"])
+
+
+def load(path: Path | None) -> Config:
+    """Return the configuration in a file, or the defaults for None; raise StartError."""
+    if path is None:
+        return Config()
+    try:
+        with path.open("rb") as file:
+            raw = tomllib.load(file)
+    except FileNotFoundError:
+        raise StartError(f"{path}: there is no such file; expected a configuration in TOML") from None
+    except OSError as error:
+        raise StartError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StartError(f"{path}: is not TOML: {error}") from error
+    try:
+        config = msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        raise StartError(f"{path}: {explain(str(error), raw)[1]}", hint="config.toml explains every key") from error
+    _check(path, config)
+    return config
+
+
+def _check(path: Path, config: Config) -> None:
+    """Refuse what is well-typed and makes no sense."""
+    durations = {
+        "auth.login_timeout": config.auth.login_timeout,
+        "jobs.timeout": config.jobs.timeout,
+        "jobs.grace": config.jobs.grace,
+        "jobs.stop_limit": config.jobs.stop_limit,
+        "agent.shutdown_limit": config.agent.shutdown_limit,
+    }
+    for key, value in durations.items():
+        try:
+            seconds(value, key)
+        except InvalidSpec as error:
+            raise StartError(f"{path}: {error.message}") from error
+    if config.jobs.stop_signal not in signal.Signals.__members__:
+        raise StartError(f"{path}: jobs.stop_signal: {config.jobs.stop_signal!r}; expected a name as SIGTERM")
+    if not 0 <= config.server.port <= 65535:
+        raise StartError(f"{path}: server.port: {config.server.port}; expected 0 (any free port) to 65535")
+    for key in ("connections", "requests_in_flight", "subscriptions"):
+        if (value := getattr(config.limits, key)) < 1:
+            raise StartError(f"{path}: limits.{key}: {value}; expected 1 or more")
+    if bool(config.server.cert) != bool(config.server.key):
+        raise StartError(f"{path}: server.cert and server.key: only one is set; expected both or neither")
+    enabled = config.plugins.setdefault("enabled", Config().plugins["enabled"])
+    if not isinstance(enabled, list) or not all(isinstance(name, str) for name in enabled):
+        raise StartError(f"{path}: plugins.enabled: {enabled!r}; expected a list of names")
+    for name, table in config.plugins.items():
+        if name != "enabled" and not isinstance(table, dict):
+            raise StartError(
+                f"{path}: plugins.{name}: {table!r}; expected `enabled` or a table of a plugin's settings"
+            )

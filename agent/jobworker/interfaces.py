@@ -1,0 +1,105 @@
+"""What a plugin implements and what it is given: all that an author of plugins needs to read.
+
+Methods named here may be extended by arguments at the end, never changed. Plugin code runs in a thread
+of its own: what it does there, however slowly, does not hold up the agent.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from jobworker.model import Job, Principal
+
+
+@dataclass(frozen=True)
+class PluginContext:
+    """What a hook is called with: `settings` is the plugin's own table, `state` the agent's folder."""
+
+    name: str
+    settings: Mapping[str, Any]
+    state: Path
+    log: logging.Logger
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What the caller presented. `scheme` is `bearer` (see `token`) or `basic` (see `username`, `password`)."""
+
+    scheme: str
+    token: str = field(default="", repr=False)
+    username: str = ""
+    password: str = field(default="", repr=False)
+    address: str = ""
+
+
+class AuthProvider(Protocol):
+    """Says who is calling."""
+
+    name: str
+
+    async def authenticate(self, credentials: Credentials) -> Principal | None:
+        """Return who it is, or None for credentials of another provider.
+
+        Raise `jobworker.errors.Unauthenticated` to refuse: then no other provider is asked.
+        """
+
+
+class JobHandle(Protocol):
+    """A running job, as far as a stop strategy may touch it."""
+
+    job: Job
+
+    async def signal(self, name: str, target: str = "all") -> int:
+        """Send a signal (`"SIGTERM"`) to the whole tree or to the `main` process; return how many got it."""
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the whole tree is gone; return False when `timeout` seconds pass first."""
+
+
+@dataclass(frozen=True)
+class StopOptions:
+    """How the caller wants the stop: `signal` is a name, `grace` in seconds."""
+
+    signal: str
+    grace: float
+    options: Mapping[str, Any]
+
+
+class StopStrategy(Protocol):
+    """Ends a job's tree. When it returns or takes too long, the agent kills what is left."""
+
+    name: str
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Raise ValueError, saying what was expected, for options that cannot be used."""
+
+    async def stop(self, job: JobHandle, options: StopOptions) -> None:
+        """Stop the job."""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a timeout policy is shown. Moments are seconds on the clock of `now`, which never jumps."""
+
+    now: float
+    started: float
+    wall: float
+    output_bytes: int = 0
+    last_output: float | None = None
+
+
+class TimeoutPolicy(Protocol):
+    """Says when a job's time is up: a pure function of numbers, the agent does the clock and the stop."""
+
+    name: str
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Raise ValueError, saying what was expected, for options that cannot be used."""
+
+    def due(self, options: Mapping[str, Any], facts: RunFacts) -> float | None:
+        """Return the moment at which the job is to be stopped, by what is known now; None for never.
+
+        It is asked again at that moment: where it then names a later one, the job runs on.
+        """

@@ -1,0 +1,148 @@
+"""Everything that ends jobs: calls to stop, deadlines, leftovers, the shutdown of the agent."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from msgspec.structs import replace
+
+from jobworker.background import Background
+from jobworker.config import Jobs
+from jobworker.errors import InvalidSpec, InvalidState, JobworkerError, RpcError, StopIncomplete
+from jobworker.jobs import deadlines, lifecycle
+from jobworker.jobs.live import LiveJob
+from jobworker.jobs.record import Ending, JobRecord
+from jobworker.jobs.specs import Specs
+from jobworker.jobs.stopping import Stop
+from jobworker.model import JobSpec, Reason, Receipt, StopSpec, TimeoutSpec, seconds
+from jobworker.plugins import PluginHost
+from jobworker.runtime.link import KeeperLink
+
+log = logging.getLogger(__name__)
+
+
+LEFTOVERS = "agent"  # who stops what a main process leaves behind
+
+
+class Endings:
+    """Begins stops, one at a time for a job, and writes down how they went."""
+
+    def __init__(
+        self,
+        config: Jobs,
+        specs: Specs,
+        link: KeeperLink,
+        host: PluginHost,
+        save: Callable[[LiveJob, JobRecord], None],
+        tasks: Background,
+    ) -> None:
+        self._limit = seconds(config.stop_limit, "stop_limit")
+        self._specs = specs
+        self._link = link
+        self._host = host
+        self._save = save
+        self._tasks = tasks
+
+    async def stop(self, live: LiveJob, call: StopSpec | None, by: str) -> None:
+        """Return when the whole tree is gone; raise InvalidState, or StopIncomplete with the survivors.
+
+        A second stop joins the first; with the strategy `kill` it escalates.
+        """
+        if live.record.settled or live.record.job.pid is None:
+            state = live.record.job.state
+            raise InvalidState(f"job {live.id} is {state}; expected running", state=state)
+        before = live.stop
+        task = before or await self.begin(live, call, by, Reason.STOPPED)
+        if task is None:
+            return  # it ended while we looked
+        ending = live.record.ending  # the stop under way may be another's that began while we looked
+        if call is not None and call.strategy == "kill" and (before or (ending and ending.strategy != "kill")):
+            await self.kill([live])
+        receipt = await asyncio.shield(task)
+        if receipt.survivors:
+            pids_text = ", ".join(f"{process['pid']} ({process['name']})" for process in receipt.survivors)
+            raise StopIncomplete(f"job {live.id}: these outlived the stop: {pids_text}", survivors=receipt.survivors)
+
+    async def begin(
+        self, live: LiveJob, call: StopSpec | None, by: str, reason: Reason, message: str = ""
+    ) -> asyncio.Task[Receipt] | None:
+        """Start a stop in the background, unless one runs or the job is over; return the one that runs."""
+        try:
+            strategy, options = await self._specs.stop_options(live.record.job.spec, call)
+        except RpcError as error:
+            if reason is Reason.STOPPED and by != LEFTOVERS:
+                raise
+            # Nobody is there to hear it: a plugin that was there when the job was created.
+            log.error("job %s: %s; it is stopped as the configuration says", live.id, error.message)
+            strategy, options = await self._specs.stop_options(JobSpec(), None)
+        if live.stop is not None or live.record.settled:
+            return live.stop
+        stop = Stop(live, self._link, self._host)
+        if not live.record.job.state.final:
+            ending = Ending(reason=reason, by=by, strategy=strategy.name, message=message)
+            self._save(live, lifecycle.stopping(live.record, ending))
+        live.stop = asyncio.create_task(self._carry_out(live, stop.run(strategy, options, self._limit)))
+        return live.stop
+
+    async def _carry_out(self, live: LiveJob, stop: Coroutine[Any, Any, Receipt]) -> Receipt:
+        try:
+            receipt = await stop
+            if not receipt.survivors:
+                await self._release(live.id)
+        finally:
+            live.stop = None
+        self._save(live, lifecycle.stopped(live.record, receipt))
+        return receipt
+
+    async def _release(self, job: str) -> None:
+        try:
+            await self._link.ask("release", id=job)
+        except JobworkerError as error:
+            log.warning("job %s: its cgroup was not removed: %s", job, error)
+
+    def resume(self, live: LiveJob, ending: Ending) -> None:
+        """Take up a stop that was under way when the agent ended."""
+        call = StopSpec(strategy=ending.strategy)
+        self._tasks.spawn(self._begin_only(live, call, ending.by, ending.reason, ending.message))
+
+    async def _begin_only(self, live: LiveJob, call: StopSpec | None, by: str, reason: Reason, message: str) -> None:
+        await self.begin(live, call, by, reason, message)
+
+    def end_leftovers(self, live: LiveJob) -> None:
+        """The main process is gone and others are not, or may not be: stop or leave them, as the spec says."""
+        self._tasks.spawn(self._leftovers(live))
+
+    async def _leftovers(self, live: LiveJob) -> None:
+        if live.record.job.spec.leftovers == "stop" and await live.tree().members():
+            await self.begin(live, None, LEFTOVERS, Reason.STOPPED)
+            return
+        await live.gone()
+        await self._release(live.id)
+        self._save(live, replace(live.record, left=False))
+
+    def watch_deadline(self, live: LiveJob) -> None:
+        limits = []
+        for spec in self._specs.limits(live.record.job.spec):
+            try:
+                limits.append((self._specs.policy(spec.policy), spec))
+            except InvalidSpec as error:  # a plugin that was there when the job was created
+                log.error("job %s: %s; this limit does not hold", live.id, error.message)
+        if limits:
+            live.deadline = self._tasks.spawn(deadlines.watch(live, limits, self._host, self._time_is_up))
+
+    async def _time_is_up(self, live: LiveJob, limit: TimeoutSpec, late: float) -> None:
+        what = f"{seconds(limit.options['limit'], 'limit'):g} s" if limit.policy == "total" else limit.policy
+        message = f"timed out after {what}" + (f", noticed {late:.1f} s late" if late > 1 else "")
+        await self.begin(live, None, limit.policy, Reason.TIMEOUT, message)
+
+    async def stop_all(self, jobs: Iterable[LiveJob], by: str) -> None:
+        """Stop these because the agent is shut down; return when their stops are over."""
+        stops = [await self.begin(live, None, by, Reason.SHUTDOWN) for live in jobs if live.record.job.pid]
+        await asyncio.gather(*(stop for stop in stops if stop is not None), return_exceptions=True)
+
+    async def kill(self, jobs: Iterable[LiveJob]) -> None:
+        """Send SIGKILL to whole trees, whatever stop is under way."""
+        for live in jobs:
+            pids = [[process.pid, process.start] for process in await live.tree().members()]
+            await self._link.ask("signal", id=live.id, signal=9, target="all", pids=pids)

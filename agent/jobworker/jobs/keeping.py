@@ -1,0 +1,166 @@
+"""The agent's side of the keeper: a connection to one, the news of its journal, what it inherits when one dies.
+
+News is read from the journal in one way only, whether the keeper wrote it a moment ago or while no
+agent was there.
+"""
+
+import asyncio
+import errno
+import logging
+import time
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from jobworker.background import Background
+from jobworker.errors import JobworkerError, ShuttingDown
+from jobworker.jobs import lifecycle
+from jobworker.jobs.ending import Endings
+from jobworker.jobs.live import LiveJob
+from jobworker.jobs.table import JobTable
+from jobworker.model import State
+from jobworker.paths import Home
+from jobworker.runtime.journal import Journal, StartFailed
+from jobworker.runtime.link import KeeperGone, KeeperLink, end_remains
+from jobworker.runtime.reaper import Reaper
+from jobworker.runtime.tree import main_process
+
+log = logging.getLogger(__name__)
+
+RETRY = 1.0  # seconds between two attempts to start a keeper
+
+
+class Keeping:
+    """Keeps a keeper, and the records true to what it says."""
+
+    def __init__(
+        self, home: Home, run: Path, table: JobTable, link: KeeperLink, endings: Endings, tasks: Background
+    ) -> None:
+        self._folders = home, run
+        self._table = table
+        self._journal = Journal(home.journal, table.noted("journal", 0))
+        self._link = link
+        self._endings = endings
+        self._tasks = tasks
+        self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self._reaper: Reaper | None = None
+        self._closing = False
+        self._ready = asyncio.Event()
+        self._stuck = False  # whether the keeper before this one hung in a launch
+        link.on_news(self.read_journal, self._lost)
+
+    async def open(self) -> None:
+        """Connect to the keeper, take over its jobs, and take up their stops and deadlines again."""
+        self._reaper = Reaper(self._child_ended)
+        await self._connect()
+        for live in self._table:
+            if live.record.job.state.final and live.record.left:
+                self._endings.end_leftovers(live)
+            elif live.record.ending is not None and not live.record.job.state.final:
+                self._endings.resume(live, live.record.ending)
+            elif live.record.job.state == State.RUNNING:
+                self._endings.watch_deadline(live)
+
+    async def ready(self) -> None:
+        """Wait until a keeper is there and holds what runs; raise ShuttingDown where none will be."""
+        if self._closing:
+            raise ShuttingDown("the agent is ending")
+        await self._ready.wait()
+
+    async def _connect(self) -> None:
+        self._stuck = self._link.stuck
+        await self._link.open()
+        self.read_journal()
+        await self._take_over()
+        if self._reaper is not None:
+            self._reaper.look()
+        self._ready.set()
+
+    def read_journal(self) -> None:
+        """Apply what the keeper has added."""
+        while events := self._journal.read():
+            for event in events:
+                live = self._table.revive(event.id)
+                if live is None:
+                    continue  # deleted
+                was = live.record.job.state
+                self._table.save(live, lifecycle.advance(live.record, event, self._boot), lazy=True)
+                self._after(live, was)
+            self._table.note("journal", self._journal.position)
+
+    def _after(self, live: LiveJob, was: State) -> None:
+        state = live.record.job.state
+        if state == State.RUNNING and was == State.CREATED:
+            self._endings.watch_deadline(live)
+        if state.final and not was.final:
+            if live.deadline is not None:
+                live.deadline.cancel()
+            if live.record.left and live.stop is None:
+                self._endings.end_leftovers(live)
+
+    # When the keeper dies
+
+    def _lost(self) -> None:
+        if not self._closing:
+            log.error("the keeper is gone; starting another")
+            self._ready.clear()
+            self.read_journal()
+            self._tasks.spawn(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        await self._link.dead()
+        await asyncio.to_thread(end_remains, *self._folders)
+        while True:
+            try:
+                await self._connect()
+                return
+            except KeeperGone:
+                return  # this one as well: _lost() has been told
+            except (OSError, JobworkerError) as error:
+                log.error("no keeper could be started, trying again: %s", error)
+                await asyncio.sleep(RETRY)
+
+    async def _take_over(self) -> None:
+        """Have the keeper hold every job that may still run or speak; what it cannot find is lost."""
+        for live in self._table:
+            record = live.record
+            if (live.is_created() and not record.launching) or (record.job.state.final and record.closed):
+                continue
+            if record.boot != self._boot:
+                self._table.save(live, lifecycle.lost(record, "the host was restarted", time.time_ns(), closed=True))
+                continue
+            if record.launching and (main := main_process(await live.tree().members())) is not None:
+                boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+                self._table.save(live, lifecycle.found(record, main.pid, main.start, time.time_ns(), boottime))
+                self._after(live, State.CREATED)
+                record = live.record
+            pid, ended = record.job.pid or 0, record.job.state.final
+            answer = await self._link.ask("adopt", id=live.id, pid=pid, start=record.start, ended=ended)
+            if answer.get("gone") and record.launching and self._stuck:
+                event = StartFailed(time.time_ns(), live.id, "exec", errno.ETIMEDOUT)
+                self._table.save(live, lifecycle.start_failed(live.record, event))
+            elif answer.get("gone") and not live.record.job.state.final:
+                why = "its keeper died, and nobody knows how it ended or whether it began"
+                self._table.save(live, lifecycle.lost(live.record, why, time.time_ns()))
+            if answer.get("closed") and not live.record.closed:
+                self._table.save(live, replace(live.record, closed=True, job=self._table.public(live.record)))
+
+    async def _child_ended(self, pid: int, code: int | None, number: int | None) -> bool:
+        """Hand the status of an inherited job to the keeper; return whether the process may be reaped."""
+        live = next((live for live in self._table if live.record.job.pid == pid), None)
+        if live is None or live.record.job.state.final:
+            return True  # an orphan, or a keeper
+        try:
+            return bool((await self._link.ask("exited", id=live.id, code=code, signal=number))["taken"])
+        except JobworkerError:
+            return False  # the next keeper will be told
+
+    async def close(self) -> None:
+        """Let the keeper go: at once where it has no job, else with the last one."""
+        self._closing = True
+        try:
+            await self._link.ask("quit")
+        except JobworkerError:
+            pass
+        self._link.close()
+        self._journal.close()

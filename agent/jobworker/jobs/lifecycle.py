@@ -1,0 +1,118 @@
+"""The life of a job as a pure function: a record and what happened to it in, the next record out."""
+
+import os
+import signal
+from errno import ETIMEDOUT
+
+from msgspec.structs import replace
+
+from jobworker.jobs.record import Ending, JobRecord
+from jobworker.model import Exit, LogInfo, Reason, Receipt, State, rfc3339
+from jobworker.runtime.journal import Closed, Ended, Launching, Lost, Started, StartFailed
+from jobworker.runtime.journal import JobRecord as Event
+
+ENDINGS = {
+    Reason.STOPPED: "stopped by {by}",
+    Reason.TIMEOUT: "its time was up ({by})",
+    Reason.SHUTDOWN: "ended because the agent was shut down",
+}
+
+
+def advance(record: JobRecord, event: Event, boot: str) -> JobRecord:
+    """Return the record after an event of the journal; an event that was applied before changes nothing."""
+    match event:
+        case Launching(group=group):
+            if record.job.state != State.CREATED:
+                return record
+            return replace(record, launching=True, group=group, boot=boot)
+        case Started():
+            return started(record, event, boot)
+        case StartFailed():
+            return start_failed(record, event)
+        case Ended():
+            return ended(record, event)
+        case Lost(why=why, at=at):
+            return lost(record, why, at)
+        case Closed(size=size, truncated=truncated):
+            return replace(record, closed=True, job=replace(record.job, log=LogInfo(size, 0, truncated)))
+
+
+def started(record: JobRecord, event: Started, boot: str) -> JobRecord:
+    if record.job.state.final:
+        return record
+    state = State.RUNNING if record.job.state == State.CREATED else record.job.state
+    job = replace(record.job, state=state, pid=event.pid, started_at=rfc3339(event.at))
+    return replace(record, job=job, launching=False, boot=boot, start=event.start, started=event.boottime)
+
+
+def start_failed(record: JobRecord, event: StartFailed) -> JobRecord:
+    if record.job.state.final:
+        return record
+    message = explain_start_failure(record, event.step, event.errno)
+    exit_ = Exit(None, None, Reason.START_FAILED, None, message, step=event.step, errno=event.errno)
+    job = replace(record.job, state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
+    return replace(record, job=job, launching=False, closed=True)
+
+
+def explain_start_failure(record: JobRecord, step: str, errno: int) -> str:
+    """Say which step failed on what."""
+    what = {
+        "cwd": f"cannot change to the folder {record.job.spec.cwd!r}",
+        "exec": f"cannot execute {record.job.spec.command()[0][:200]!r}",
+    }.get(step, f"cannot set up the process ({step})")
+    if errno == ETIMEDOUT:
+        return f"{what}: it hung: a file system that does not answer, or a lease on the file"
+    return f"{what}: {os.strerror(errno)}"
+
+
+def ended(record: JobRecord, event: Ended) -> JobRecord:
+    if record.job.state.final:
+        return record
+    ending = record.ending if event.struck else None
+    name = None if event.signal is None else signal_name(event.signal)
+    how = f"exited with code {event.code}" if name is None else f"killed by {name}"
+    if event.core:
+        how += " (core dumped)"
+    if ending is None:
+        exit_ = Exit(event.code, name, Reason.FINISHED, None, how)
+    else:
+        why = ending.message or ENDINGS[ending.reason].format(by=ending.by)
+        exit_ = Exit(event.code, name, ending.reason, ending.by, f"{why}: {how}")
+    job = replace(record.job, state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
+    return replace(record, job=job, launching=False, left=event.left)
+
+
+def stopping(record: JobRecord, ending: Ending) -> JobRecord:
+    """Return the record of a job whose stop begins."""
+    state = record.job.state if record.job.state.final else State.STOPPING
+    return replace(record, ending=ending, job=replace(record.job, state=state))
+
+
+def stopped(record: JobRecord, receipt: Receipt) -> JobRecord:
+    """Return the record after a stop, with its receipt: nobody is left, or the receipt says who."""
+    exit_ = record.job.exit
+    if exit_ is not None:
+        record = replace(record, job=replace(record.job, exit=replace(exit_, receipt=receipt)))
+    return replace(record, left=bool(receipt.survivors))
+
+
+def found(record: JobRecord, pid: int, start: int, now: int, boottime: int) -> JobRecord:
+    """Return the record of a launch whose keeper died before it could say that it had succeeded."""
+    job = replace(record.job, state=State.RUNNING, pid=pid, started_at=rfc3339(now))
+    return replace(record, job=job, launching=False, start=start, started=boottime)
+
+
+def lost(record: JobRecord, why: str, now: int, *, closed: bool = False) -> JobRecord:
+    """Return the record of a job whose status nobody can know any more."""
+    if record.job.state.final:
+        return replace(record, closed=closed or record.closed)
+    exit_ = Exit(None, None, Reason.LOST, None, why)
+    job = replace(record.job, state=State.LOST, exited_at=rfc3339(now), exit=exit_)
+    return replace(record, job=job, launching=False, left=False, closed=closed or record.closed)
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRT{number - signal.SIGRTMIN:+d}" if number >= signal.SIGRTMIN else f"signal {number}"

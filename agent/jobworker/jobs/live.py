@@ -1,0 +1,59 @@
+"""A job that is not over yet, in memory: its record, who waits for news of it, and its tree."""
+
+import asyncio
+from pathlib import Path
+
+from jobworker.jobs.record import JobRecord
+from jobworker.model import Reason, Receipt, State
+from jobworker.runtime.tree import CgroupTree, SweepTree, Tree
+
+
+class LiveJob:
+    """`record` is replaced as a whole; whoever waits is told by `ring`."""
+
+    def __init__(self, record: JobRecord) -> None:
+        self.record = record
+        self.starting = False
+        self.deleted = False
+        self.stop: asyncio.Task[Receipt] | None = None
+        self.deadline: asyncio.Task[None] | None = None
+        self.watch: int | None = None  # in inotify
+        self.bells: set[asyncio.Event] = set()
+
+    @property
+    def id(self) -> str:
+        return self.record.job.id
+
+    def is_created(self) -> bool:
+        return self.record.job.state == State.CREATED
+
+    def is_over(self) -> bool:
+        """Whether it has ended and, where a stop ended it, that has written its receipt."""
+        exit_ = self.record.job.exit
+        if exit_ is None:
+            return False
+        return self.stop is None or exit_.reason not in (Reason.STOPPED, Reason.TIMEOUT, Reason.SHUTDOWN)
+
+    def ring(self) -> None:
+        for bell in self.bells:
+            bell.set()
+
+    async def changed(self) -> None:
+        """Wait for the next news: of the job, or of its log where that is followed."""
+        bell = asyncio.Event()
+        self.bells.add(bell)
+        try:
+            await bell.wait()
+        finally:
+            self.bells.discard(bell)
+
+    def tree(self) -> Tree:
+        if self.record.group:
+            return CgroupTree(Path(self.record.group))
+        return SweepTree(self.id, self.record.job.pid or 0, self.record.start)
+
+    async def gone(self) -> None:
+        """Wait until the main process and all others of the tree are gone."""
+        while not self.record.job.state.final:
+            await self.changed()
+        await self.tree().wait_empty()

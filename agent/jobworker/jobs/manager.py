@@ -1,0 +1,232 @@
+"""The verbs on jobs: create, start, stop, wait, delete, look, follow."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobworker.background import Background
+from jobworker.config import Config
+from jobworker.errors import (
+    ExecFailed,
+    InvalidState,
+    KeyConflict,
+    OffsetOutOfRange,
+    ShuttingDown,
+    WaitTimeout,
+)
+from jobworker.jobs import lifecycle
+from jobworker.jobs.cursor import Cursor, LogWatch
+from jobworker.jobs.ending import Endings
+from jobworker.jobs.keeping import Keeping
+from jobworker.jobs.live import LiveJob
+from jobworker.jobs.record import JobRecord, new_id
+from jobworker.jobs.specs import Specs, launch_message
+from jobworker.jobs.table import JobTable
+from jobworker.model import Job, JobSpec, Principal, Reason, State, StopSpec, rfc3339
+from jobworker.paths import Home
+from jobworker.plugins import PluginHost, Registry
+from jobworker.runtime.link import KeeperGone, KeeperLink
+from jobworker.runtime.logs import LogReader
+
+
+class JobManager:
+    """All jobs of one agent, as its callers see them."""
+
+    def __init__(self, config: Config, home: Home, run: Path, registry: Registry, host: PluginHost) -> None:
+        self._config = config
+        self._specs = Specs(config.jobs, registry, host)
+        self._table = JobTable(home)
+        self._tasks = Background()
+        self.link = KeeperLink(home, run)
+        self._endings = Endings(config.jobs, self._specs, self.link, host, self._table.save, self._tasks)
+        self._keeping = Keeping(home, run, self._table, self.link, self._endings, self._tasks)
+        self._watch = LogWatch(home.logs)
+        self._creating = asyncio.Lock()
+        self.refusing = ""  # why no job may be created or started, where that is so
+
+    async def open(self) -> None:
+        """Connect to the keeper and take over what runs."""
+        await self._keeping.open()
+
+    # Create and start
+
+    async def create(self, spec: JobSpec, key: str | None, owner: Principal) -> tuple[Job, bool]:
+        """Return the job and whether it is new: the same key with the same spec is the same job."""
+        self._refuse_if_closing()
+        await self._specs.check(spec)
+        if key is None:
+            return (await self._create(spec, None, owner)), True
+        async with self._creating:
+            existing = await self._table.by_key(owner.id, key)
+            if existing is None:
+                return (await self._create(spec, key, owner)), True
+        if existing.job.spec != spec:
+            raise KeyConflict(
+                f"key: {key!r} belongs to the job {existing.job.id} with another spec", job=existing.job.id
+            )
+        return await self._table.get(existing.job.id), False
+
+    async def _create(self, spec: JobSpec, key: str | None, owner: Principal) -> Job:
+        job = Job(
+            id=new_id(),
+            name=spec.name,
+            state=State.CREATED,
+            spec=spec,
+            owner=owner.id,
+            created_at=rfc3339(time.time_ns()),
+            labels=spec.labels,
+            revision=self._table.next_revision(),
+        )
+        await self._table.add(JobRecord(job=job, key=key))
+        return job
+
+    async def start(self, job: str, *, join: bool = False) -> Job:
+        """Start a created job; return when execve has succeeded. Raises ExecFailed, InvalidState, DiskFull.
+
+        With `join`, a start that is under way or over is as good as one of our own.
+        """
+        self._refuse_if_closing()
+        live = await self._table.attend(job)
+        if join:
+            while live.starting:
+                await live.changed()
+            if not live.is_created():
+                self._table.let_go(live)
+                return self._started(live)
+        if live.starting or not live.is_created():
+            state = live.record.job.state
+            what = "is being started already" if state == State.CREATED else f"is {state}"
+            self._table.let_go(live)
+            raise InvalidState(f"job {job} {what}; expected created", state=state)
+        live.starting = True
+        try:
+            await self._launch(live)
+        finally:
+            live.starting = False
+            live.ring()
+            self._table.let_go(live)
+        return self._started(live)
+
+    async def _launch(self, live: LiveJob) -> None:
+        """Have the job launched and wait for what the journal says of it."""
+        message = launch_message(live.id, live.record.job.spec, self._config.jobs)
+        while live.is_created() and not live.record.launching:
+            try:
+                await self.link.ask("launch", **message)
+            except KeeperGone:  # it never began where the journal does not say so
+                await self._keeping.ready()
+        while live.is_created():
+            await live.changed()
+
+    def _started(self, live: LiveJob) -> Job:
+        """Return the job, or raise ExecFailed where it could not be started."""
+        exit_ = live.record.job.exit
+        if exit_ is not None and exit_.reason == Reason.START_FAILED:
+            raise ExecFailed(exit_.message, job=live.id, errno=exit_.errno, step=exit_.step)
+        return self._table.public(live.record)
+
+    def _refuse_if_closing(self) -> None:
+        if self.refusing:
+            raise ShuttingDown(f"{self.refusing}: no job is created or started")
+
+    async def stop(self, job: str, call: StopSpec | None, by: Principal) -> Job:
+        """End the whole tree and return the job; raise StopIncomplete with the survivors."""
+        live = self._table.live(job)
+        if live is None:
+            state = (await self._table.load(job)).job.state
+            raise InvalidState(f"job {job} is {state}; expected running", state=state)
+        while live.starting:
+            await live.changed()
+        await self._endings.stop(live, call, by.name)
+        return self._table.public(live.record)
+
+    async def stop_all(self, by: str) -> None:
+        """Stop every job because the agent is shut down; return when the stops are over."""
+        await self._endings.stop_all(self._table, by)
+
+    async def kill_all(self) -> None:
+        """Do not wait for any grace."""
+        await self._endings.kill(self._table)
+
+    # Looking
+
+    async def get(self, job: str) -> Job:
+        return await self._table.get(job)
+
+    async def list(
+        self,
+        states: Sequence[State] | None,
+        labels: dict[str, str],
+        owner: str | None,
+        limit: int,
+        before: str | None,
+    ) -> tuple[list[Job], str | None]:
+        """Return a page of jobs, newest first, and where the next page begins (None: there is none)."""
+        return await self._table.page(states, labels, owner, limit, before)
+
+    async def wait(self, job: str, limit: float | None) -> Job:
+        """Return the job at its end; raise WaitTimeout when `limit` seconds pass first."""
+        live = await self._table.attend(job)
+        try:
+            async with asyncio.timeout(limit):
+                return await self._table.until_over(live)
+        except TimeoutError:
+            raise WaitTimeout(f"job {job} is still {live.record.job.state} after {limit:g} s", job=job) from None
+        finally:
+            self._table.let_go(live)
+
+    @property
+    def running(self) -> int:
+        return sum(not live.record.settled and not live.is_created() for live in self._table)
+
+    # Logs
+
+    async def cursor(self, job: str, offset: int, follow: bool) -> Cursor:
+        """Return a cursor over the job's log; raise OffsetOutOfRange."""
+        live = await self._table.attend(job)
+        reader = LogReader(self._table.log_folder(job))
+        size = reader.size()
+        if not 0 <= offset <= size or not follow or live.record.closed:
+            self._table.let_go(live)
+            if 0 <= offset <= size:
+                now = None if follow else self._table.public(live.record)
+                return Cursor(reader, offset, None, lambda: self._table.until_over(live), lambda: None, now)
+            reader.close()
+            raise OffsetOutOfRange(f"offset: {offset}; expected 0 to {size}, the end of the log", end=size)
+        self._watch.follow(live)
+
+        def done() -> None:
+            self._watch.unfollow(live)
+            self._table.let_go(live)
+
+        return Cursor(reader, offset, live, lambda: self._table.until_over(live), done)
+
+    # Deleting and leaving
+
+    async def delete(self, job: str, force: bool, by: Principal) -> None:
+        """Remove the record and the log of a job that is over; with `force`, kill it first."""
+        live = self._table.live(job)
+        if live is not None and not live.record.settled and (live.starting or not live.is_created()):
+            if not force:
+                state = live.record.job.state
+                raise InvalidState(f"job {job} is {state}; expected one that has ended, or force", state=state)
+            await self._endings.stop(live, StopSpec(strategy="kill"), by.name)
+        elif live is None:
+            await self._table.load(job)
+        if live is not None:  # whoever follows it has nothing to wait for any more
+            live.deleted = True
+            self._table.save(live, lifecycle.lost(live.record, "the job was deleted", time.time_ns(), closed=True))
+        await self._table.remove(job)
+        await asyncio.to_thread(shutil.rmtree, self._table.log_folder(job), ignore_errors=True)
+
+    async def close(self) -> None:
+        """Let go of everything; jobs that run go on under the keeper."""
+        for live in self._table:
+            if live.stop is not None:
+                live.stop.cancel()
+        await self._keeping.close()
+        self._tasks.cancel()
+        self._watch.close()
+        await self._table.close()

@@ -1,0 +1,60 @@
+"""What the agent knows of one job: the public Job, and what it takes to find and end its processes."""
+
+import secrets
+import time
+
+import msgspec
+
+from jobworker.model import Job, Reason, State
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_last_id = 0
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """An end that was asked for: it becomes the exit's reason where a signal of ours struck the job alive."""
+
+    reason: Reason
+    by: str
+    strategy: str
+    message: str = ""
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the job table. `start` is in ticks after boot, `started` in ns on CLOCK_BOOTTIME."""
+
+    job: Job
+    key: str | None = None
+    launching: bool = False
+    boot: str = ""
+    start: int = 0
+    started: int = 0
+    group: str = ""
+    left: bool = False  # the main process is gone, others of its tree are not
+    closed: bool = False  # no more output will come
+    ending: Ending | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether anything may still happen to it, so that the agent must keep it in memory."""
+        return self.launching or (self.job.state != State.CREATED and not (self.settled and self.closed))
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has ended and left nobody behind."""
+        return self.job.state.final and not self.left
+
+
+def new_id() -> str:
+    """Return a job id: 12 characters that sort by creation and are safe in a path."""
+    global _last_id  # noqa: PLW0603  # one clock per process
+    _last_id = max(_last_id + 1, time.time_ns() // 1_000_000 << 8 | secrets.randbelow(64))
+    number, text = _last_id, ""
+    for _ in range(12):
+        number, digit = divmod(number, 32)
+        text = _ALPHABET[digit] + text
+    return text
+
+
+def is_id(text: str) -> bool:
+    return len(text) == 12 and all(char in _ALPHABET for char in text)

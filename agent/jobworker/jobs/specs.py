@@ -1,0 +1,155 @@
+"""Decide whether a spec can be accepted, and turn it into what the keeper launches."""
+
+import functools
+import os
+import pwd
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import UNSET
+
+from jobworker.config import Jobs
+from jobworker.errors import InvalidSpec, NotSupported, PolicyRejected
+from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
+from jobworker.model import JobSpec, StopSpec, TimeoutSpec, seconds
+from jobworker.plugins import PluginFault, PluginHost, Registry
+from jobworker.runtime.tree import MARKER
+
+# What the protocol names and this version does not do: refused, never accepted and ignored.
+NOT_YET = ("user", "group", "umask", "nice", "rlimits", "limits", "stdin", "tty", "idle_timeout", "log")
+
+
+class Specs:
+    """The rules for specs under one configuration and its plugins."""
+
+    def __init__(self, config: Jobs, registry: Registry, host: PluginHost) -> None:
+        self._config = config
+        self._strategies = registry.stop_strategies
+        self._policies = registry.timeout_policies
+        self._host = host
+        self._without_options: set[str] = set()  # those that were found to need none: most specs give none
+
+    async def check(self, spec: JobSpec) -> None:
+        """Raise InvalidSpec, NotSupported or PolicyRejected."""
+        for field in NOT_YET:
+            value = getattr(spec, field)
+            if value is not None and value is not False and value != {}:
+                raise NotSupported(f"spec.{field}: this version does not support it", field=field)
+        check_command(spec)
+        check_environment(spec.env)
+        if spec.cwd is not None and (not spec.cwd.startswith("/") or "\0" in spec.cwd):
+            raise InvalidSpec(f"cwd: {spec.cwd!r}; expected an absolute path", field="cwd")
+        if spec.name is not None and (not spec.name or len(spec.name) > 128 or not spec.name.isprintable()):
+            raise InvalidSpec(f"name: {spec.name[:140]!r}; expected 1 to 128 printable characters", field="name")
+        if spec.leftovers not in ("stop", "leave"):
+            raise InvalidSpec(f'leftovers: {spec.leftovers!r}; expected "stop" or "leave"', field="leftovers")
+        await self.stop_options(spec, None)
+        for limit in self.limits(spec):
+            await self._check_options("timeout_policies", self.policy(limit.policy), limit.options)
+
+    def limits(self, spec: JobSpec) -> list[TimeoutSpec]:
+        """Return all that limits the job: `timeout` (absent: the configured default) and its policies."""
+        limits = list(spec.timeout_policies)
+        timeout = self._config.timeout if spec.timeout is UNSET else spec.timeout
+        if timeout is not None and (spec.timeout is not UNSET or seconds(timeout, "jobs.timeout")):
+            limit = seconds(timeout, "timeout")
+            if not limit:
+                raise InvalidSpec("timeout: 0; expected more than 0 seconds, or null for no limit", field="timeout")
+            limits.append(TimeoutSpec("total", {"limit": limit}))
+        return limits
+
+    def policy(self, name: str) -> TimeoutPolicy:
+        if name not in self._policies:
+            raise _unknown("timeout_policies", "timeout policy", name, self._policies)
+        return self._policies[name]
+
+    async def stop_options(self, spec: JobSpec, call: StopSpec | None) -> tuple[StopStrategy, StopOptions]:
+        """Return how to stop a job: what the call says, else its spec, else the configuration."""
+        call = call or StopSpec()
+        name = _first(call.strategy, spec.stop.strategy, self._config.stop_strategy)
+        if name not in self._strategies:
+            raise _unknown("stop.strategy", "stop strategy", name, self._strategies)
+        chosen = _first(call.signal, spec.stop.signal, self._config.stop_signal)
+        grace = next(value for value in (call.grace, spec.stop.grace, self._config.grace) if value is not None)
+        options = call.options or (spec.stop.options if call.strategy is None else {})
+        strategy = self._strategies[name]
+        await self._check_options("stop.options", strategy, options)
+        return strategy, StopOptions(signal_number(chosen, "stop.signal").name, seconds(grace, "stop.grace"), options)
+
+    async def _check_options(
+        self, field: str, checker: StopStrategy | TimeoutPolicy, options: Mapping[str, Any]
+    ) -> None:
+        if not options and checker.name in self._without_options:
+            return
+
+        def check() -> str:
+            try:
+                checker.check(options)
+            except ValueError as error:
+                return str(error) or "it gave no reason"
+            return ""
+
+        try:
+            refusal = await self._host.run(checker.name, check)
+        except PluginFault as error:
+            refusal = str(error)
+        if refusal:
+            raise PolicyRejected(f"{field}: {checker.name} refuses its options: {refusal}", field=field)
+        if not options:
+            self._without_options.add(checker.name)
+
+
+def check_command(spec: JobSpec) -> None:
+    given = [name for name in ("argv", "shell") if getattr(spec, name) is not UNSET]
+    if len(given) != 1:
+        field = "shell" if given else "argv"
+        raise InvalidSpec(f"argv, shell: {'both' if given else 'neither'} given; expected exactly one", field=field)
+    field = given[0]
+    words = spec.command()
+    if not words or not words[0] or spec.shell == "":
+        raise InvalidSpec(f"{field}: it is empty; expected a program to run", field=field)
+    if any("\0" in word for word in words):
+        raise InvalidSpec(f"{field}: it holds a NUL character; expected none", field=field)
+
+
+def check_environment(env: Mapping[str, str]) -> None:
+    for name, value in env.items():
+        if not name or "=" in name or "\0" in name:
+            raise InvalidSpec(f"env: the name {name[:80]!r}; expected one without '=' and NUL", field="env")
+        if "\0" in value:
+            raise InvalidSpec(f"env: the value of {name[:80]!r} holds a NUL character; expected none", field="env")
+
+
+def signal_number(name: str, field: str) -> signal.Signals:
+    """Return a signal by its name, with or without SIG; raise InvalidSpec."""
+    full = name if name.startswith("SIG") else f"SIG{name}"
+    try:
+        return signal.Signals[full]
+    except KeyError:
+        raise InvalidSpec(f"{field}: {name[:40]!r}; expected the name of a signal, as SIGTERM", field=field) from None
+
+
+@functools.cache
+def whoami() -> pwd.struct_passwd:
+    """Return the agent's own user, looked up once: a directory service may take its time."""
+    return pwd.getpwuid(os.geteuid())
+
+
+def launch_message(job: str, spec: JobSpec, config: Jobs) -> dict[str, Any]:
+    """Return what the keeper is asked: argv, the whole environment, the folder. The agent's own stays out."""
+    user = whoami()
+    env = {"PATH": config.path, "HOME": user.pw_dir, "USER": user.pw_name, "LANG": config.lang}
+    env |= spec.env
+    env[MARKER] = job
+    home = user.pw_dir if os.path.isdir(user.pw_dir) else "/"
+    return {"id": job, "argv": spec.command(), "env": env, "cwd": spec.cwd or home}
+
+
+def _first(*values: str | None) -> str:
+    """Return the first that is given."""
+    return next(value for value in values if value is not None)
+
+
+def _unknown(field: str, what: str, name: str, known: Mapping[str, Any]) -> InvalidSpec:
+    return InvalidSpec(f"{field}: no {what} {name[:80]!r}; there are: {', '.join(sorted(known))}", field=field)

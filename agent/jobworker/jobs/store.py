@@ -1,0 +1,256 @@
+"""The job table in SQLite: one thread does all of it, and changes made together are committed together.
+
+The schema is described in ``agent/README.md``. A slow disk makes callers of `saved` wait, never the loop.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from jobworker.errors import DiskFull, StartError
+from jobworker.jobs.record import JobRecord
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+LAZY = 0.05  # seconds for which news that the journal holds may wait for others to be committed with them
+RETRY = 1.0  # seconds until changes that could not be written are tried again
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY, state TEXT NOT NULL, live INTEGER NOT NULL, owner TEXT NOT NULL,
+    name TEXT, key TEXT, record TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS live ON jobs (id) WHERE live;
+CREATE INDEX IF NOT EXISTS name ON jobs (name, id) WHERE name IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS key ON jobs (owner, key) WHERE key IS NOT NULL;
+"""
+T = TypeVar("T")
+_decode = msgspec.json.Decoder(JobRecord).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Store:
+    """All methods are called from the loop; `put` and `drop` are written soon, in order."""
+
+    def __init__(self, path: Path) -> None:
+        self._thread = ThreadPoolExecutor(1, "store")
+        self._pending: dict[str, JobRecord | None] = {}
+        self._meta: dict[str, Any] = {}
+        self._waiters: list[asyncio.Future[None]] = []
+        self._flushing: asyncio.Future[None] | None = None
+        self._eager = False  # what is pending is to be written at once
+        self._later: asyncio.TimerHandle | None = None
+        self.writable = True
+        try:
+            self._db = _open(path)
+        except sqlite3.OperationalError as error:
+            raise StartError(f"{path}: the job table cannot be opened: {error}") from error
+        except sqlite3.DatabaseError as error:
+            aside = set_aside(path)
+            log.error("%s is no job table (%s): it was set aside as %s, and a new one begun", path, error, aside)
+            self._db = _open(path)
+
+    def live(self) -> list[JobRecord]:
+        """Return the records that the agent keeps in memory; called once, at the start."""
+        found = []
+        for job, text in self._db.execute("SELECT id, record FROM jobs WHERE live ORDER BY id").fetchall():
+            try:
+                found.append(_decode(text))
+            except msgspec.MsgspecError as error:  # one broken record costs the others nothing
+                log.error("job %s: its record cannot be read and is left alone: %s", job, error)
+        return found
+
+    def meta(self, name: str, default: Any) -> Any:
+        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else default
+
+    def look(self, job: str) -> JobRecord | None:
+        """Return a record at once, blocking: for the rare event of a job that is not in memory."""
+        if job in self._pending:
+            return self._pending[job]
+        row = self._db.execute("SELECT record FROM jobs WHERE id = ?", (job,)).fetchone()
+        return _decode(row[0]) if row else None
+
+    def put(self, record: JobRecord, *, lazy: bool = False) -> None:
+        """`lazy` is for what the journal would tell again."""
+        self._pending[record.job.id] = record
+        self._schedule(lazy)
+
+    def drop(self, job: str) -> None:
+        self._pending[job] = None
+        self._schedule()
+
+    def set_meta(self, name: str, value: Any, *, lazy: bool = False) -> None:
+        """Committed together with the records that were put in the same turn."""
+        self._meta[name] = value
+        self._schedule(lazy)
+
+    def take_back(self, job: str) -> None:
+        """Forget a change that could not be saved and was refused for it."""
+        self._pending.pop(job, None)
+
+    async def saved(self) -> None:
+        """Return when all that was put so far is committed; raise DiskFull."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self._schedule()
+        await waiter
+
+    def _schedule(self, lazy: bool = False) -> None:
+        self._eager |= not lazy
+        if self._flushing is not None:
+            return
+        if lazy:
+            if self._later is None:
+                self._later = asyncio.get_running_loop().call_later(LAZY, self._schedule)
+            return
+        self._flushing = asyncio.ensure_future(self._flush())
+
+    async def _flush(self) -> None:
+        """Commit what this turn of the loop, and the last commit, left to be written."""
+        await asyncio.sleep(0)
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        self._eager = False
+        pending, self._pending = self._pending, {}
+        meta, self._meta = self._meta, {}
+        waiters, self._waiters = self._waiters, []
+        error: sqlite3.Error | None = None
+        try:
+            await self._do(lambda: self._write(pending, meta))
+        except sqlite3.Error as failure:
+            error = failure
+            self._pending = pending | self._pending
+            self._meta = meta | self._meta
+        self._report(error)
+        for waiter in waiters:
+            if waiter.done():
+                continue
+            if error is None:
+                waiter.set_result(None)
+            else:
+                reason = f"the job table cannot be written: {error}"
+                waiter.set_exception(DiskFull(reason, hint="make room on the state folder"))
+        self._flushing = None
+        if error is not None:
+            asyncio.get_running_loop().call_later(RETRY, self._schedule)
+        elif self._pending or self._meta or self._waiters:
+            self._schedule(lazy=not self._eager)
+
+    def _report(self, error: sqlite3.Error | None) -> None:
+        if error is not None and self.writable:
+            log.error("the job table cannot be written, trying again every %g s: %s", RETRY, error)
+        if error is None and not self.writable:
+            log.warning("the job table can be written again")
+        self.writable = error is None
+
+    def _write(self, pending: dict[str, JobRecord | None], meta: dict[str, Any]) -> None:
+        rows = [_row(record) for record in pending.values() if record is not None]
+        gone = [(job,) for job, record in pending.items() if record is None]
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.executemany("REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany("DELETE FROM jobs WHERE id = ?", gone)
+            self._db.executemany("REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            self._db.execute("ROLLBACK")
+            raise
+
+    async def get(self, job: str) -> JobRecord | None:
+        if job in self._pending:
+            return self._pending[job]
+        return await self._one("SELECT record FROM jobs WHERE id = ?", job)
+
+    async def by_key(self, owner: str, key: str) -> JobRecord | None:
+        return await self._one("SELECT record FROM jobs WHERE owner = ? AND key = ?", owner, key)
+
+    async def _one(self, query: str, *values: Any) -> JobRecord | None:
+        rows = await self._all(query, values)
+        return rows[0] if rows else None
+
+    async def page(
+        self,
+        *,
+        states: Sequence[str] | None,
+        labels: dict[str, str],
+        owner: str | None,
+        before: str | None,
+        limit: int,
+    ) -> list[JobRecord]:
+        """Return up to `limit` records, newest first, those created before the job `before`."""
+        if self._pending:  # the table lags behind: what was answered before must be in the page
+            with contextlib.suppress(DiskFull):
+                await self.saved()
+        where: list[str] = ["1"]
+        values: list[Any] = []
+        if states is not None:
+            where.append(f"state IN ({','.join('?' * len(states))})")
+            values += states
+        for label, value in labels.items():
+            where.append("EXISTS (SELECT 1 FROM json_each(record, '$.job.labels') WHERE key = ? AND value = ?)")
+            values += [label, value]
+        if owner is not None:
+            where.append("owner = ?")
+            values.append(owner)
+        if before is not None:
+            where.append("id < ?")
+            values.append(before)
+        query = f"SELECT record FROM jobs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?"  # noqa: S608  # built of constants
+        return await self._all(query, [*values, limit])
+
+    async def _all(self, query: str, values: Sequence[Any]) -> list[JobRecord]:
+        return await self._do(lambda: [_decode(row[0]) for row in self._db.execute(query, values)])
+
+    async def _do(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    async def close(self) -> None:
+        try:
+            await self.saved()
+        except DiskFull:
+            log.error("the job table was not written to its end; the journal will fill in what is missing")
+        await self._do(self._db.close)
+        self._thread.shutdown()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > VERSION:
+            raise StartError(f"{path} was written by a later version (format {version}); expected at most {VERSION}")
+        db.executescript(SCHEMA)
+        db.execute(f"PRAGMA user_version={VERSION}")
+        db.execute("SELECT count(*) FROM jobs WHERE live").fetchone()
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a database that cannot be read, with what belongs to it; return its new name."""
+    aside = path.with_name(f"{path.name}.broken-{time.time_ns()}")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _row(record: JobRecord) -> tuple[Any, ...]:
+    job = record.job
+    return job.id, job.state, record.live, job.owner, job.name, record.key, _encode(record).decode()

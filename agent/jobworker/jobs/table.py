@@ -1,0 +1,151 @@
+"""The job table: jobs that are not over in memory, all of them in the store, one record for each.
+
+A record is changed by `save` alone: it gets the next revision, is stored, and whoever waits is told.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from jobworker.errors import DiskFull, JobNotFound
+from jobworker.jobs.live import LiveJob
+from jobworker.jobs.record import JobRecord, is_id
+from jobworker.jobs.store import Store
+from jobworker.model import Job, State
+from jobworker.paths import Home
+from jobworker.runtime.logs import LogReader
+
+
+class JobTable:
+    """All jobs of one agent, as records."""
+
+    def __init__(self, home: Home) -> None:
+        self._logs = home.logs
+        self._store = Store(home.database)
+        self._revision: int = self._store.meta("revision", 0)
+        self._live = {record.job.id: LiveJob(record) for record in self._store.live()}
+
+    def __iter__(self) -> Iterator[LiveJob]:
+        """Iterate over the jobs in memory, as they are now."""
+        return iter(list(self._live.values()))
+
+    # In memory
+
+    def live(self, job: str) -> LiveJob | None:
+        return self._live.get(job)
+
+    async def attend(self, job: str) -> LiveJob:
+        """Keep the job in memory while something waits for it; `let_go` when that is over."""
+        if (live := self._live.get(job)) is None:
+            record = await self.load(job)
+            live = self._live.setdefault(job, LiveJob(record))
+        return live
+
+    def let_go(self, live: LiveJob) -> None:
+        """Forget a job, in memory, that is over and for which nothing waits."""
+        busy = live.record.live or live.starting or live.stop is not None or live.bells
+        if not busy and self._live.get(live.id) is live:
+            del self._live[live.id]
+
+    def revive(self, job: str) -> LiveJob | None:
+        """Take a job back into memory of which there is news: the agent ended before it was stored."""
+        if (live := self._live.get(job)) is not None:
+            return live
+        record = self._store.look(job)
+        if record is None or (record.settled and record.closed):
+            return None
+        return self._live.setdefault(job, LiveJob(record))
+
+    # Changing
+
+    async def add(self, record: JobRecord) -> None:
+        """Store a new job; return when it is on disk. Raises DiskFull: then there is none."""
+        self._store.put(record)
+        self._store.set_meta("revision", self._revision)
+        try:
+            await self._store.saved()
+        except DiskFull:
+            self._store.take_back(record.job.id)
+            raise
+
+    def save(self, live: LiveJob, record: JobRecord, *, lazy: bool = False) -> None:
+        """Make the record the current one. `lazy`: the journal would tell it again."""
+        if record is live.record:
+            return
+        live.record = replace(record, job=replace(record.job, revision=self.next_revision()))
+        if not live.deleted:
+            self._store.put(live.record, lazy=lazy)
+        self._store.set_meta("revision", self._revision, lazy=lazy)
+        live.ring()
+        self.let_go(live)
+
+    def next_revision(self) -> int:
+        self._revision += 1
+        return self._revision
+
+    async def remove(self, job: str) -> None:
+        self._live.pop(job, None)
+        self._store.drop(job)
+        await self._store.saved()
+
+    def note(self, name: str, value: Any) -> None:
+        """Remember a value beside the jobs, committed with what was saved before it."""
+        self._store.set_meta(name, value, lazy=True)
+
+    def noted(self, name: str, default: Any) -> Any:
+        return self._store.meta(name, default)
+
+    # Looking
+
+    async def load(self, job: str) -> JobRecord:
+        """Return a job's record; raise JobNotFound."""
+        record = await self._store.get(job) if is_id(job) else None
+        if record is None:
+            raise JobNotFound(f"there is no job {job[:80]!r} that you may see", job=job[:80])
+        return record
+
+    async def get(self, job: str) -> Job:
+        live = self._live.get(job)
+        return self.public(live.record if live else await self.load(job))
+
+    async def by_key(self, owner: str, key: str) -> JobRecord | None:
+        return await self._store.by_key(owner, key)
+
+    async def page(
+        self,
+        states: Sequence[State] | None,
+        labels: dict[str, str],
+        owner: str | None,
+        limit: int,
+        before: str | None,
+    ) -> tuple[list[Job], str | None]:
+        """Return a page of jobs, newest first, and where the next page begins (None: there is none)."""
+        records = await self._store.page(states=states, labels=labels, owner=owner, before=before, limit=limit + 1)
+        page = records[:limit]
+        jobs = [self.public(live.record if (live := self._live.get(r.job.id)) else r) for r in page]
+        if states is not None:  # the store may be a turn of the loop behind
+            jobs = [job for job in jobs if job.state in states]
+        return jobs, page[-1].job.id if len(records) > limit else None
+
+    def public(self, record: JobRecord) -> Job:
+        """Return the job as others see it, with the size its log has now."""
+        if record.closed or record.job.state == State.CREATED:
+            return record.job
+        reader = LogReader(self.log_folder(record.job.id))
+        size = reader.size()
+        reader.close()
+        return replace(record.job, log=replace(record.job.log, bytes=size))
+
+    def log_folder(self, job: str) -> Path:
+        return self._logs / job
+
+    async def until_over(self, live: LiveJob) -> Job:
+        """Return the job when it has ended and, where a stop ended it, that has written its receipt."""
+        while not live.is_over():
+            await live.changed()
+        return self.public(live.record)
+
+    async def close(self) -> None:
+        await self._store.close()

@@ -1,0 +1,118 @@
+"""The configuration: every key with a default, none unknown, each fault named with what was expected."""
+
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from jobworker import config
+from jobworker.errors import StartError
+
+FILE = Path(__file__).parents[2] / "config.toml"
+
+
+def keys(table: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted names of all keys."""
+    found = []
+    for name, value in table.items():
+        found += keys(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
+    return found
+
+
+def test_config_toml_equals_the_defaults() -> None:
+    """The file at the root has every key, with its default, and explains each."""
+    assert config.load(FILE) == config.Config() == config.load(None)
+    text = FILE.read_text()
+    assert sorted(keys(tomllib.loads(text))) == sorted(keys(msgspec.to_builtins(config.Config())))
+    for line in text.splitlines():
+        assert not re.match(r"\w+ = ", line) or "#" in line, f"no explanation: {line}"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[server]\nprot = 1", ["server.prot", "unknown"]),
+        ("[sever]\nport = 1", ["sever", "unknown"]),
+        ("[server]\nport = '7443'", ["server.port", "'7443'", "expected int"]),
+        ("[server]\nport = 70000", ["server.port", "70000", "65535"]),
+        ("[server]\nport = -1", ["server.port", "-1", "65535"]),
+        ("[server]\nnames = 'x'", ["server.names", "'x'", "expected array"]),
+        ("[server]\norigins = [5]", ["server.origins[0]", "5", "expected str"]),
+        ("[server]\ncert = '/x'", ["server.cert", "server.key", "both or neither"]),
+        ("[server]\nkey = '/x'", ["server.cert", "server.key", "both or neither"]),
+        ("server = 5", ["server", "5", "expected object"]),
+        ("[auth]\nlogin_timeout = '5x'", ["auth.login_timeout", "'5x'", "expected seconds"]),
+        ("[jobs]\ngrace = -1", ["jobs.grace", "-1", "expected 0 to"]),
+        ("[jobs]\ntimeout = ''", ["jobs.timeout", "''", "expected seconds"]),
+        ("[jobs]\nstop_limit = 1e99", ["jobs.stop_limit", "1e+99", "expected 0 to"]),
+        ("[jobs]\nstop_limit = nan", ["jobs.stop_limit", "nan", "expected 0 to"]),
+        ("[jobs]\ntimeout = true", ["jobs.timeout", "True", "expected"]),
+        ("[jobs]\nstop_signal = 'SIGFOO'", ["jobs.stop_signal", "SIGFOO", "expected"]),
+        ("[agent]\non_shutdown = 'maybe'", ["agent.on_shutdown", "maybe"]),
+        ("[agent]\nlog_level = 'loud'", ["agent.log_level", "loud"]),
+        ("[agent]\nshutdown_limit = 'x'", ["agent.shutdown_limit", "'x'", "expected seconds"]),
+        ("[limits]\nconnections = 0", ["limits.connections", "0", "expected 1 or more"]),
+        ("[limits]\nrequests_in_flight = -5", ["limits.requests_in_flight", "-5", "expected 1 or more"]),
+        ("[limits]\nsubscriptions = 0.5", ["limits.subscriptions", "0.5", "expected int"]),
+        ("[plugins]\nenabled = 'token'", ["plugins.enabled", "'token'", "expected a list"]),
+        ("[plugins]\nenabled = [5]", ["plugins.enabled", "5", "expected a list"]),
+        ("[plugins]\ntotal = 5", ["plugins.total", "5", "expected"]),
+        ("plugins = []", ["plugins", "[]", "expected object"]),
+        ("[server", ["is not TOML"]),
+        ("[server]\nport = 1\nport = 2", ["is not TOML"]),
+        ("a\x00b", ["is not TOML"]),
+    ],
+    ids=lambda it: it[:40] if isinstance(it, str) else "",
+)
+def test_a_fault_is_named(tmp_path: Path, text: str, words: list[str]) -> None:
+    """The message has the file, the key, the value and what was expected."""
+    path = tmp_path / "some.toml"
+    path.write_text(text)
+    with pytest.raises(StartError) as caught:
+        config.load(path)
+    for word in [str(path), *words]:
+        assert word in caught.value.message
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    """A file that is not UTF-8 is not TOML."""
+    path = tmp_path / "some.toml"
+    path.write_bytes(b"a = '\xff'")
+    with pytest.raises(StartError, match="is not TOML"):
+        config.load(path)
+
+
+def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
+    """What cannot be read is named."""
+    with pytest.raises(StartError, match=r"cannot be read: Is a directory"):
+        config.load(tmp_path)
+
+
+def test_the_agent_exits_1(refused: Callable[..., str], tmp_path: Path) -> None:
+    """An agent with a configuration that it cannot use says so on stderr and exits 1."""
+    said = refused("[server]\nport = '7443'\n")
+    assert all(word in said for word in ("agent.toml", "server.port", "'7443'", "expected int"))
+    said = refused(tmp_path / "missing.toml")
+    assert "missing.toml" in said
+    assert "no such file" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[auth]\nproviders = ['ldap']", ["auth.providers", "'ldap'", "token"]),
+        ("[jobs]\nstop_strategy = 'nicely'", ["jobs.stop_strategy", "'nicely'", "graceful, kill"]),
+        ("[plugins]\nenabled = ['token', 'moon']", ["plugins.enabled", "'moon'", "graceful, kill, token, total"]),
+        ("[plugins]\nenabled = ['graceful']", ["auth.providers", "'token'", "none"]),
+    ],
+    ids=["provider", "strategy", "not-installed", "not-enabled"],
+)
+def test_what_no_plugin_provides(refused: Callable[..., str], text: str, words: list[str]) -> None:
+    """A name that no enabled plugin has: the start is refused with the names there are."""
+    said = refused(text)
+    for word in words:
+        assert word in said

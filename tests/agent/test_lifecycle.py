@@ -1,0 +1,166 @@
+"""The life of a job as a pure function: plain values in, plain values out."""
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from jobworker.jobs import lifecycle
+from jobworker.jobs.lifecycle import advance
+from jobworker.jobs.record import Ending, JobRecord, is_id, new_id
+from jobworker.model import Exit, Job, JobSpec, Reason, Receipt, State
+from jobworker.runtime.journal import Closed, Ended, Launching, Started, StartFailed
+
+NEW = JobRecord(
+    job=Job(
+        id="a" * 12,
+        name=None,
+        state=State.CREATED,
+        spec=JobSpec(argv=["prog"], cwd="/there"),
+        owner="token:x",
+        created_at="2026-01-01T00:00:00.000000Z",
+    )
+)
+LAUNCHING = Launching(at=1, id="a" * 12, group="/g")
+STARTED = Started(at=2, id="a" * 12, pid=77, start=5, boottime=6)
+CLOSED = Closed(at=4, id="a" * 12, size=10)
+STOPPED = Ending(reason=Reason.STOPPED, by="ann", strategy="graceful")
+
+
+def ended(**what: Any) -> Ended:
+    given: dict[str, Any] = {"at": 3, "id": "a" * 12, "code": 0, "signal": None, "boottime": 9} | what
+    return Ended(**given)
+
+
+def after(*events: Any, record: JobRecord = NEW) -> JobRecord:
+    for event in events:
+        record = advance(record, event, "boot")
+    return record
+
+
+RUNNING = after(LAUNCHING, STARTED)
+
+
+def test_from_created_to_exited() -> None:
+    """Created, running, exited; live until its output is closed."""
+    assert (NEW.live, NEW.settled) == (False, False)
+    launching = after(LAUNCHING)
+    assert (launching.job.state, launching.launching, launching.group, launching.live) == (
+        State.CREATED,
+        True,
+        "/g",
+        True,
+    )
+    assert (RUNNING.job.state, RUNNING.job.pid, RUNNING.start, RUNNING.started) == (State.RUNNING, 77, 5, 6)
+    assert (RUNNING.boot, RUNNING.launching, RUNNING.job.started_at) == (
+        "boot",
+        False,
+        "1970-01-01T00:00:00.000000Z",
+    )
+    exited = after(ended(code=3), record=RUNNING)
+    assert exited.job.exit == Exit(3, None, Reason.FINISHED, None, "exited with code 3")
+    assert (exited.job.state, exited.settled, exited.closed, exited.live) == (State.EXITED, True, False, True)
+    over = after(CLOSED, record=exited)
+    assert (over.job.log.bytes, over.live) == (10, False)
+
+
+def test_output_may_close_first() -> None:
+    """The end of the output and the exit are two facts, in either order."""
+    assert after(CLOSED, ended(), record=RUNNING) == after(ended(), CLOSED, record=RUNNING)
+
+
+@pytest.mark.parametrize(
+    "event", [STARTED, ended(code=9), StartFailed(at=5, id="a" * 12, step="exec", errno=2), CLOSED], ids=str
+)
+def test_what_is_over_stays_as_it_is(event: Any) -> None:
+    """An event that was applied before, or comes late, changes nothing."""
+    over = after(LAUNCHING, STARTED, ended(code=3), CLOSED)
+    assert after(event, record=over) == over
+
+
+def test_everything_told_twice() -> None:
+    """A journal that is read again from its beginning gives the same record."""
+    events = (LAUNCHING, STARTED, ended(code=3), CLOSED)
+    once = after(*events)
+    again = after(*events, record=once)
+    assert (again.job, again.settled, again.live) == (once.job, once.settled, once.live)
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(9, "SIGKILL"), (15, "SIGTERM"), (6, "SIGABRT"), (34, "SIGRTMIN"), (40, "SIGRT+6")]
+)
+def test_signals_by_name(number: int, name: str) -> None:
+    """An exit has a code or the name of a signal, never both."""
+    exit_ = after(ended(code=None, signal=number, core=True), record=RUNNING).job.exit
+    assert exit_ is not None
+    assert (exit_.code, exit_.signal, exit_.reason) == (None, name, Reason.FINISHED)
+    assert exit_.message == f"killed by {name} (core dumped)"
+
+
+@pytest.mark.parametrize("reason", [Reason.STOPPED, Reason.TIMEOUT, Reason.SHUTDOWN])
+def test_an_end_that_was_asked_for(reason: Reason) -> None:
+    """It is the reason only where a signal of ours reached the job alive."""
+    stopping = lifecycle.stopping(RUNNING, replace(STOPPED, reason=reason))
+    assert stopping.job.state == State.STOPPING
+    struck = after(ended(code=None, signal=15, struck=True), record=stopping).job.exit
+    assert struck is not None
+    assert (struck.reason, struck.by, struck.signal) == (reason, "ann", "SIGTERM")
+    missed = after(ended(code=3, struck=False), record=stopping).job.exit
+    assert missed is not None
+    assert (missed.reason, missed.by, missed.code) == (Reason.FINISHED, None, 3)
+
+
+def test_struck_without_an_ending() -> None:
+    """A signal that was no stop leaves the reason alone."""
+    exit_ = after(ended(code=None, signal=1, struck=True), record=RUNNING).job.exit
+    assert exit_ is not None
+    assert exit_.reason == Reason.FINISHED
+
+
+def test_a_stop_during_the_start_is_not_undone() -> None:
+    """`started` does not take a stopping job back to running."""
+    stopping = lifecycle.stopping(after(LAUNCHING), STOPPED)
+    assert after(STARTED, record=stopping).job.state == State.STOPPING
+
+
+@pytest.mark.parametrize(
+    ("step", "words"), [("cwd", "'/there'"), ("exec", "'prog'"), ("setup", "setup"), ("user", "user")]
+)
+def test_a_start_that_failed(step: str, words: str) -> None:
+    """Exited, reason start_failed, without code or signal; the message names step and cause."""
+    record = after(LAUNCHING, StartFailed(at=2, id="a" * 12, step=step, errno=2))
+    assert (record.job.state, record.launching, record.live) == (State.EXITED, False, False)
+    assert record.job.exit is not None
+    assert (record.job.exit.code, record.job.exit.signal) == (None, None)
+    assert record.job.exit.reason == Reason.START_FAILED
+    assert words in record.job.exit.message
+    assert "No such file or directory" in record.job.exit.message
+
+
+def test_leftovers() -> None:
+    """A job with processes left behind is exited and not settled, until a receipt says that nobody is left."""
+    left = after(ended(left=True), CLOSED, record=RUNNING)
+    assert (left.job.state, left.settled, left.live) == (State.EXITED, False, True)
+    survived = lifecycle.stopped(left, Receipt("kill", "sweep", "none", [], [{"pid": 1, "name": "x"}]))
+    assert survived.left
+    gone = lifecycle.stopped(survived, Receipt("kill", "cgroup", "complete"))
+    assert (gone.left, gone.settled) == (False, True)
+    assert gone.job.exit is not None
+    assert gone.job.exit.receipt == Receipt("kill", "cgroup", "complete")
+    assert lifecycle.stopping(left, STOPPED).job.state == State.EXITED
+
+
+def test_lost() -> None:
+    """What nobody can know is lost: never a code, never a signal; what is known is not taken back."""
+    record = lifecycle.lost(RUNNING, "why", 5)
+    assert record.job.exit == Exit(None, None, Reason.LOST, None, "why")
+    assert (record.job.state, record.settled) == (State.LOST, True)
+    assert after(ended(code=0), record=record).job.exit == record.job.exit
+
+
+def test_ids_sort_by_creation() -> None:
+    """Ids are twelve safe characters, all different, in the order in which they were made."""
+    ids = [new_id() for _ in range(5000)]
+    assert ids == sorted(set(ids))
+    assert all(is_id(each) for each in ids)
+    assert not any(is_id(each) for each in ("", "a" * 11, "a" * 13, "../../../../", "A" * 12, "aaaaaaaaaaa\0"))

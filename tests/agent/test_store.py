@@ -1,0 +1,166 @@
+"""The job table: what was saved is there after it is opened again, and a full disk loses nothing."""
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from jobworker.errors import DiskFull
+from jobworker.jobs.record import Ending, JobRecord, new_id
+from jobworker.jobs.store import Store
+from jobworker.model import Exit, Job, JobSpec, Reason, Receipt, State, Step
+
+
+def record(state: State = State.CREATED, owner: str = "token:a", key: str | None = None, **labels: str) -> JobRecord:
+    spec = JobSpec(shell="echo ü", labels=labels)
+    job = Job(id=new_id(), name="n", state=state, spec=spec, owner=owner, created_at="2026", labels=labels)
+    return JobRecord(job=job, key=key)
+
+
+async def page(store: Store, **how: object) -> list[str]:
+    given = {"states": None, "labels": {}, "owner": None, "before": None, "limit": 100} | how
+    return [each.job.id for each in await store.page(**given)]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def reopen(tmp_path: Path) -> AsyncIterator[Callable[[], "asyncio.Future[Store]"]]:
+    """Close the store and open it again."""
+    stores: list[Store] = []
+
+    async def again() -> Store:
+        if stores:
+            await stores.pop().close()
+        stores.append(Store(tmp_path / "jobs.db"))
+        return stores[0]
+
+    yield lambda: asyncio.ensure_future(again())
+    for store in stores:
+        await store.close()
+
+
+async def test_records_survive(reopen: Callable[[], "asyncio.Future[Store]"]) -> None:
+    """Every field of a record, and what is kept beside them, is there after reopening."""
+    store = await reopen()
+    full = record(State.EXITED, key="k", a="b")
+    receipt = Receipt("kill", "cgroup", "complete", [Step("t", "signal", "SIGKILL", "all", 3, 3)])
+    exit_ = Exit(None, "SIGKILL", Reason.STOPPED, "ann", "why", receipt)
+    full = replace(
+        full,
+        job=replace(full.job, exit=exit_, pid=5, revision=9),
+        group="/g",
+        start=3,
+        ending=Ending(Reason.STOPPED, "ann", "kill", "m"),
+        left=True,
+    )
+    store.put(full)
+    store.set_meta("journal", 12345)
+    assert await store.get(full.job.id) == full, "before it is written as well"
+    await store.saved()
+    store = await reopen()
+    assert await store.get(full.job.id) == full
+    assert await store.by_key("token:a", "k") == full
+    assert await store.by_key("token:b", "k") is None
+    assert store.live() == [full]
+    assert (store.meta("journal", 0), store.meta("other", "absent")) == (12345, "absent")
+
+
+async def test_the_last_put_wins(reopen: Callable[[], "asyncio.Future[Store]"]) -> None:
+    """Puts and drops take effect in their order, whether they are written together or not."""
+    store = await reopen()
+    one, two = record(), record()
+    store.put(one)
+    store.put(replace(one, group="later"))
+    store.put(two)
+    store.drop(two.job.id)
+    assert await store.get(two.job.id) is None
+    await store.saved()
+    store.drop(one.job.id)
+    store.put(replace(one, group="last"))
+    store = await reopen()
+    assert (await store.get(one.job.id) or one).group == "last"
+    assert await store.get(two.job.id) is None
+    assert await store.get("no such id") is None
+
+
+async def test_pages(reopen: Callable[[], "asyncio.Future[Store]"]) -> None:
+    """Newest first; states, labels, owner and position choose."""
+    store = await reopen()
+    records = [
+        record(State.EXITED if n % 2 else State.CREATED, f"token:{n % 3}", None, n=str(n), all="yes")
+        for n in range(12)
+    ]
+    for each in records:
+        store.put(each)
+    await store.saved()
+    store = await reopen()
+    ids = [each.job.id for each in records][::-1]
+    assert ids == sorted(ids, reverse=True)
+    assert await page(store) == ids
+    assert await page(store, limit=5) == ids[:5]
+    assert await page(store, before=ids[4], limit=5) == ids[5:10]
+    assert await page(store, states=["exited"]) == ids[::2]
+    assert await page(store, states=[]) == []
+    assert await page(store, owner="token:1") == [ids[i] for i in range(12) if (11 - i) % 3 == 1]
+    assert await page(store, labels={"n": "7", "all": "yes"}) == [ids[4]]
+    assert await page(store, labels={"n": "7", "all": "no"}) == []
+    assert await page(store, labels={"a' OR '1": "x"}) == []
+
+
+async def test_only_what_may_change_is_live(reopen: Callable[[], "asyncio.Future[Store]"]) -> None:
+    """After a start the agent has in memory what runs, is launching or left somebody behind."""
+    store = await reopen()
+    over = replace(record(State.EXITED), closed=True)
+    living = [
+        record(State.RUNNING),
+        record(State.STOPPING),
+        replace(record(), launching=True),
+        record(State.EXITED),
+        replace(record(State.EXITED), closed=True, left=True),
+    ]
+    for each in (over, record(), *living):
+        store.put(each)
+    store = await reopen()
+    assert store.live() == living
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 512 KiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+async def test_a_full_disk(small_disk: Path) -> None:
+    """Whoever waits is told; what was put is kept, and written once there is room."""
+    store = Store(small_disk / "jobs.db")
+    first = record()
+    store.put(first)
+    await store.saved()
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space left"):
+        filler.write_bytes(b"x" * 1_000_000)
+    late = [record(text="y" * 8000) for _ in range(8)]
+    for each in late:
+        store.put(each)
+    with pytest.raises(DiskFull):
+        await store.saved()
+    assert [store.writable] == [False]
+    assert await store.get(late[0].job.id) == late[0]
+    assert await store.get(first.job.id) == first
+    filler.unlink()
+    await store.saved()
+    assert [store.writable] == [True]
+    await store.close()
+    store = Store(small_disk / "jobs.db")
+    assert sorted(await page(store)) == sorted(each.job.id for each in (first, *late))
+    await store.close()
