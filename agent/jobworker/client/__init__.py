@@ -1,0 +1,7 @@
+"""The client library: `connect` to an agent, run jobs, follow their logs over lost connections."""
+
+from jobworker.client.client import Client, connect
+from jobworker.client.local import Target, ensure_local_agent
+from jobworker.client.subscription import LogChunk, Subscription
+
+__all__ = ["Client", "LogChunk", "Subscription", "Target", "connect", "ensure_local_agent"]

@@ -1,0 +1,250 @@
+"""A connection to an agent: calls, subscriptions, and reconnecting without a missing or double byte."""
+
+import asyncio
+import itertools
+import ssl
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as websocket_connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
+
+from jobworker import errors
+from jobworker.client.local import Target, ensure_local_agent
+from jobworker.client.subscription import Subscription
+from jobworker.model import Duration, Job, JobSpec, Principal, StopSpec
+from jobworker.paths import Home, default_home
+from jobworker.protocol import SUBPROTOCOL
+
+BACKLOG = 64  # notifications that may wait for a consumer before the connection is read no further
+PATIENCE = 60.0  # seconds for which a lost connection is tried again
+LONGEST_PAUSE = 2.0
+GOING_AWAY = 1001  # close code
+
+
+def connect(
+    address: str | None = None,
+    *,
+    token: str | None = None,
+    ca: Path | None = None,
+    lost: Callable[[str], None] = lambda text: None,
+) -> "Client":
+    """Return a client to be used with ``async with``; without an address, of the local agent.
+
+    `ca` is a PEM file with the only CA to trust (None: the system's). `lost` is told, in words, when a
+    connection is lost and when it is back. Raises ConnectionFailed and Unauthenticated on entering.
+    """
+    if address is None:
+        home = Home(default_home())
+        return Client(lambda: ensure_local_agent(home), lost)
+    target = Target(address, token, ca)
+    return Client(lambda: target, lost)
+
+
+class Client:
+    """All methods raise RpcError for an answer with an error and ConnectionFailed where none comes."""
+
+    def __init__(self, find: Callable[[], Target], lost: Callable[[str], None] = lambda text: None) -> None:
+        self._find = find
+        self._say = lost
+        self._connection: ClientConnection | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._subscriptions: dict[str, Subscription] = {}
+        self._room = asyncio.Event()
+        self._reconnecting = asyncio.Lock()
+        self._closing = False
+
+    async def __aenter__(self) -> "Client":
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def sent_away(self) -> bool:
+        """Whether the agent closed the last connection because it was told to end."""
+        return self._connection is not None and self._connection.close_code == GOING_AWAY
+
+    async def close(self) -> None:
+        self._closing = True
+        if self._connection is not None:
+            self._room.set()
+            await self._connection.close()
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+
+    async def _open(self) -> None:
+        target = await asyncio.to_thread(self._find)
+        if not target.address.startswith("wss://"):
+            raise errors.ConnectionFailed(f"address: {target.address!r}; expected wss://HOST:PORT/rpc")
+        headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
+        try:
+            context = ssl.create_default_context(cafile=target.ca)
+            self._connection = await websocket_connect(
+                target.address,
+                ssl=context,
+                subprotocols=[Subprotocol(SUBPROTOCOL)],
+                additional_headers=headers,
+                compression=None,
+                max_size=None,
+                open_timeout=20,
+                close_timeout=2,
+                proxy=None,
+            )
+        except InvalidStatus as error:
+            said = (error.response.body or b"").decode(errors="replace").strip()
+            status = error.response.status_code
+            if status in (401, 403):
+                raise errors.Unauthenticated(
+                    f"{target.address} refused: {said}", hint="is the token right?"
+                ) from None
+            raise errors.ConnectionFailed(f"{target.address} answered {status}: {said}") from None
+        except ssl.SSLCertVerificationError as error:
+            raise errors.ConnectionFailed(
+                f"{target.address} is not trusted: {error.verify_message}", hint="give its CA with --ca or JW_CA"
+            ) from None
+        except (OSError, WebSocketException, TimeoutError) as error:
+            reason = str(error) or type(error).__name__
+            raise errors.ConnectionFailed(f"{target.address} cannot be reached: {reason}") from None
+        self._reader = asyncio.create_task(self._read(self._connection))
+
+    async def reconnect(self) -> None:
+        """Return when there is a connection again; raise ConnectionFailed after a minute."""
+        async with self._reconnecting:
+            if self._reader is not None and not self._reader.done():
+                return
+            self._say("connection lost; trying again")
+            pause, deadline = 0.05, asyncio.get_running_loop().time() + PATIENCE
+            while True:
+                try:
+                    await self._open()
+                    self._say("connected again")
+                    return
+                except (errors.ConnectionFailed, errors.StartError):
+                    if asyncio.get_running_loop().time() > deadline:
+                        raise
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _read(self, connection: ClientConnection) -> None:
+        try:
+            async for frame in connection:
+                message = msgspec.json.decode(frame)
+                for item in message if isinstance(message, list) else [message]:
+                    await self._take(item)
+        except ConnectionClosed:
+            pass
+        finally:
+            for future in self._waiting.values():
+                if not future.done():
+                    future.set_exception(errors.ConnectionFailed("the connection was lost before the answer came"))
+            self._waiting.clear()
+            lost, self._subscriptions = self._subscriptions, {}
+            for subscription in lost.values():
+                subscription.cut()
+
+    async def _take(self, message: dict[str, Any]) -> None:
+        if "method" not in message:
+            future = self._waiting.pop(message.get("id", 0), None)
+            if future is not None and not future.done():
+                future.set_result(message)
+                await asyncio.sleep(0)  # whoever subscribed takes the answer before the first notification
+            return
+        params = message["params"]
+        subscription = self._subscriptions.get(params.get("subscription"))
+        if subscription is None:
+            return
+        subscription.feed(message["method"], params)
+        if message["method"] == "log.end":
+            del self._subscriptions[params["subscription"]]
+        # A slow consumer holds up the connection, not memory; but never a call that somebody waits for.
+        while subscription.backlog > BACKLOG and not self._waiting and not self._closing:
+            self._room.clear()
+            await self._room.wait()
+
+    def consumed(self) -> None:
+        self._room.set()
+
+    async def call(self, method: str, **params: Any) -> Any:
+        """Call any method and return its result as plain data."""
+        if self._connection is None or self._reader is None or self._reader.done():
+            raise errors.ConnectionFailed("there is no connection to the agent")
+        number = next(self._ids)
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        self._room.set()
+        request = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        try:
+            await self._connection.send(msgspec.json.encode(request), text=True)
+        except ConnectionClosed:
+            self._waiting.pop(number, None)
+            raise errors.ConnectionFailed("the connection was lost before the request was sent") from None
+        answer = await future
+        if "error" in answer:
+            raise errors.from_payload(answer["error"])
+        return answer["result"]
+
+    async def attach(self, subscription: Subscription, job: str, offset: int, follow: bool) -> None:
+        """Subscribe, and let the notifications reach the subscription."""
+        answer = await self.call("log.subscribe", id=job, offset=offset, follow=follow)
+        self._subscriptions[answer["subscription"]] = subscription
+
+    # The verbs, as in the protocol
+
+    async def create(self, spec: JobSpec, key: str | None = None) -> Job:
+        return await self._job("job.create", spec=msgspec.to_builtins(spec), **_given(key=key))
+
+    async def start(self, job: str) -> Job:
+        return await self._job("job.start", id=job)
+
+    async def run(self, spec: JobSpec, key: str | None = None) -> Subscription:
+        """Create, follow from byte 0 and start, in one step."""
+        answer = await self.call("job.run", spec=msgspec.to_builtins(spec), **_given(key=key))
+        subscription = Subscription(self, msgspec.convert(answer["job"], Job), 0, follow=True)
+        self._subscriptions[answer["subscription"]] = subscription
+        return subscription
+
+    async def stop(self, job: str, stop: StopSpec | None = None) -> Job:
+        how = None if stop is None else msgspec.to_builtins(stop)
+        return await self._job("job.stop", id=job, **_given(stop=how))
+
+    async def status(self, job: str) -> Job:
+        return await self._job("job.status", id=job)
+
+    async def wait(self, job: str, limit: Duration | None = None) -> Job:
+        return await self._job("job.wait", id=job, **_given(timeout=limit))
+
+    async def list(
+        self, states: Sequence[str] | None = None, labels: dict[str, str] | None = None, limit: int = 100
+    ) -> list[Job]:
+        answer = await self.call("job.list", limit=limit, **_given(states=states, labels=labels))
+        return msgspec.convert(answer["jobs"], list[Job])
+
+    async def delete(self, job: str, *, force: bool = False) -> None:
+        await self.call("job.delete", id=job, force=force)
+
+    async def subscribe(self, job: str, offset: int = 0, *, follow: bool = True) -> Subscription:
+        subscription = Subscription(self, await self.status(job), offset, follow)
+        await self.attach(subscription, job, offset, follow)
+        return subscription
+
+    async def whoami(self) -> Principal:
+        return msgspec.convert(await self.call("auth.whoami"), Principal)
+
+    async def _job(self, method: str, **params: Any) -> Job:
+        return msgspec.convert(await self.call(method, **params), Job)
+
+
+def _given(**params: Any) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value is not None}

@@ -1,0 +1,126 @@
+"""Find the local agent, and start it in the background where it does not run."""
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import signal
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobworker.errors import ConnectionFailed, StartError
+from jobworker.paths import Home
+
+_FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
+START_LIMIT = 30.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """An agent to connect to: where, as whom, and which CA vouches for it (None: the system's)."""
+
+    address: str
+    token: str | None = field(default=None, repr=False)
+    ca: Path | None = None
+
+
+def agent_pid(home: Home) -> int | None:
+    """Return the pid of the agent that runs on a state folder: of whoever holds its lock."""
+    try:
+        fd = os.open(home.agent_lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, asked))
+        return None if kind == fcntl.F_UNLCK else pid
+    finally:
+        os.close(fd)
+
+
+def ensure_local_agent(home: Home, say: Callable[[str], None] = lambda text: None) -> Target:
+    """Return how to reach the local agent; start it first where none runs. Raises StartError."""
+    home.create()
+    if agent_pid(home) is None:
+        with _starting(home):
+            if agent_pid(home) is None:
+                start_agent(home)
+                say(f"started the local agent (pid {agent_pid(home)}, state in {home.path})")
+    return local_target(home)
+
+
+def local_target(home: Home) -> Target:
+    """Return how to reach the agent on this state folder; raise ConnectionFailed."""
+    try:
+        address = json.loads(home.address.read_bytes())["address"]
+        token = home.local_token.read_text().strip()
+    except FileNotFoundError:
+        raise ConnectionFailed(f"no agent runs on {home.path}", hint="jw agent start") from None
+    except PermissionError as error:
+        raise ConnectionFailed(
+            f"{error.filename} cannot be read: this agent belongs to somebody else",
+            hint="set JOBWORKER_HOME to a folder of your own, or JW_ADDRESS and JW_TOKEN",
+        ) from None
+    ca = home.tls / "ca.pem"
+    return Target(address, token, ca if ca.exists() else None)
+
+
+@contextlib.contextmanager
+def _starting(home: Home) -> Iterator[None]:
+    """Let one process at a time start an agent."""
+    lock = os.open(home.start_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def start_agent(home: Home) -> None:
+    """Start an agent in the background and wait until it listens; raise StartError with its reason."""
+    reader, writer = os.pipe()
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    try:
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", "jobworker.app", "--home", str(home.path), "--local", "--ready", "3"],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, writer, 3),
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(home.agent_log), append, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[signal.SIGINT, signal.SIGHUP],
+        )
+    finally:
+        os.close(writer)
+    with open(reader, "rb", buffering=0) as pipe:
+        said = b""
+        while select.select([pipe], [], [], START_LIMIT)[0] and (more := pipe.read(4096)):
+            said += more
+            if said == b"ready\n":
+                return
+    reason, _, hint = said.decode(errors="replace").strip().partition("\nhint: ")
+    if not said:
+        os.kill(pid, signal.SIGTERM)
+        reason, hint = f"the agent said nothing within {START_LIMIT:g} s", f"see {home.agent_log}"
+    raise StartError(reason, hint=hint)
+
+
+def wait_gone(pid: int, limit: float) -> bool:
+    """Return whether the process is gone within `limit` seconds."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([pidfd], [], [], limit)[0])
+    finally:
+        os.close(pidfd)

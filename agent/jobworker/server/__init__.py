@@ -1,0 +1,1 @@
+"""The network side of the agent: TLS, sessions, authentication and one function per RPC method."""

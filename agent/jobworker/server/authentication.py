@@ -1,0 +1,80 @@
+"""Find out who is calling: credentials from the upgrade or the first message, asked of the providers."""
+
+import base64
+import binascii
+import logging
+from collections.abc import Sequence
+
+from websockets.datastructures import Headers
+
+from jobworker.errors import InvalidRequest, Unauthenticated
+from jobworker.interfaces import AuthProvider, Credentials
+from jobworker.model import Principal
+from jobworker.plugins import PluginFault, PluginHost
+from jobworker.protocol import BEARER_SUBPROTOCOL, decode_bearer
+
+log = logging.getLogger(__name__)
+
+LIMIT = 10.0  # seconds that one provider may take
+
+
+class Authenticator:
+    """The providers in configured order."""
+
+    def __init__(self, providers: Sequence[AuthProvider], host: PluginHost) -> None:
+        self._providers = providers
+        self._host = host
+
+    async def authenticate(self, credentials: Credentials) -> Principal:
+        """Return the principal of the first provider that says yes; raise Unauthenticated.
+
+        A provider that fails denies: nobody gets in by breaking one.
+        """
+        for provider in self._providers:
+            try:
+                found = await self._ask(provider, credentials)
+            except PluginFault as error:
+                log.error("auth provider %s", error)
+                raise Unauthenticated("the credentials could not be checked") from error
+            if found is not None:
+                return found
+        raise Unauthenticated(f"no provider knows these {credentials.scheme} credentials")
+
+    async def _ask(self, provider: AuthProvider, credentials: Credentials) -> Principal | None:
+        found = await self._host.call(provider.name, lambda: provider.authenticate(credentials), LIMIT)
+        if found is not None and not isinstance(found, Principal):
+            raise PluginFault(f"{provider.name} returned {type(found).__name__}; expected a Principal or None")
+        return found
+
+
+def from_upgrade(headers: Headers, address: str) -> Credentials | None:
+    """Return what the HTTP request carries, None where it carries nothing; raise InvalidRequest."""
+    found: list[Credentials] = []
+    for value in headers.get_all("Authorization"):
+        found.append(_from_header(value, address))
+    for value in headers.get_all("Sec-WebSocket-Protocol"):
+        for name in (part.strip() for part in value.split(",")):
+            if name.startswith(BEARER_SUBPROTOCOL):
+                try:
+                    found.append(Credentials("bearer", token=decode_bearer(name), address=address))
+                except ValueError as error:
+                    raise InvalidRequest("the bearer subprotocol does not hold unpadded base64url") from error
+    if len(found) > 1:
+        raise InvalidRequest("credentials are given more than once; expected one header or one subprotocol")
+    return found[0] if found else None
+
+
+def _from_header(value: str, address: str) -> Credentials:
+    scheme, _, rest = value.partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return Credentials("bearer", token=rest.strip(), address=address)
+        case "basic":
+            try:
+                username, colon, password = base64.b64decode(rest, validate=True).decode().partition(":")
+            except (binascii.Error, UnicodeDecodeError) as error:
+                raise InvalidRequest("Authorization: Basic does not hold base64") from error
+            if not colon:
+                raise InvalidRequest("Authorization: Basic holds no colon; expected username:password")
+            return Credentials("basic", username=username, password=password, address=address)
+    raise InvalidRequest("Authorization has an unknown scheme; expected Bearer or Basic")

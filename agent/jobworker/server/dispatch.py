@@ -1,0 +1,174 @@
+"""From a text frame to its answer: strict JSON, JSON-RPC 2.0, jsonrpcserver behind one fence.
+
+jsonrpcserver looks up, binds and answers. What it would do by default is kept from it: its schema
+validator (seconds for a large invalid batch), exception texts in answers, ids of every type, and
+SystemExit in a method. The deserialiser and the validator given to it have nothing left to do.
+"""
+
+import asyncio
+import inspect
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from jsonrpcserver import Error, Result, Success
+from jsonrpcserver.async_main import dispatch_to_serializable
+
+from jobworker import errors
+from jobworker.explain import explain
+from jobworker.protocol import MAX_BATCH, MAX_DEPTH, MAX_ID
+from jobworker.server.access import Need
+
+if TYPE_CHECKING:
+    from jobworker.server.session import Session
+
+log = logging.getLogger(__name__)
+
+
+class Call:
+    """One request under way. What is in `after` is called when its answer has been sent."""
+
+    def __init__(self, session: "Session") -> None:
+        self.session = session
+        self.after: list[Callable[[], None]] = []
+
+
+Handler = Callable[[Call, Any], Awaitable[Any]]
+METHODS: dict[str, Callable[..., Awaitable[Result]]] = {}
+_SIGNATURE = inspect.Signature(
+    [
+        inspect.Parameter("call", inspect.Parameter.POSITIONAL_ONLY),
+        inspect.Parameter("params", inspect.Parameter.VAR_KEYWORD),
+    ]
+)
+
+
+def method(name: str, params: type[msgspec.Struct], need: Need) -> Callable[[Handler], Handler]:
+    """Register a function as an RPC method: its params decoded into a type, its caller allowed to."""
+
+    def register(handler: Handler) -> Handler:
+        async def entry(call: Call, /, **raw: Any) -> Result:
+            return await _fenced(name, call, need, params, raw, handler)
+
+        entry.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # else inspected anew at each call
+        METHODS[name] = entry
+        return handler
+
+    return register
+
+
+async def _fenced(
+    name: str, call: Call, need: Need, params: type[msgspec.Struct], raw: dict[str, Any], handler: Handler
+) -> Result:
+    """Run a method so that every outcome is a result or an error of ours."""
+    try:
+        call.session.require(need)
+        try:
+            decoded = msgspec.convert(raw, params)
+        except msgspec.ValidationError as error:
+            field, sentence = explain(str(error), raw)
+            raise errors.InvalidParams(sentence, field=field) from error
+        return Success(await handler(call, decoded))
+    except errors.RpcError as error:
+        payload = error.payload()
+        return Error(payload["code"], payload["message"], payload.get("data"))
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        ref = secrets.token_hex(4)
+        log.exception("%s failed, ref %s", name, ref)
+        payload = errors.InternalError("an error inside the agent; its log has the details", ref=ref).payload()
+        return Error(payload["code"], payload["message"], payload["data"])
+
+
+async def dispatch(session: "Session", text: str) -> tuple[bytes | None, list[Callable[[], None]]]:
+    """Return the answer to one frame (None: it asked for none) and what to do once it is sent."""
+    try:
+        message = parse(text)
+        requests = message if isinstance(message, list) else [message]
+        if not requests:
+            raise errors.InvalidRequest("the batch is empty; expected at least one request")
+        if len(requests) > MAX_BATCH:
+            raise errors.InvalidRequest(f"the batch holds {len(requests)} requests; expected at most {MAX_BATCH}")
+    except errors.RpcError as error:
+        return encode(_error(None, error)), []
+    call = Call(session)
+    if len(requests) == 1:  # no task of its own
+        answers = [await _answer(call, requests[0])]
+    else:
+        answers = await asyncio.gather(*(_answer(call, request) for request in requests))
+    answers = [answer for answer in answers if answer is not None]
+    if not answers:
+        return None, call.after
+    return encode(answers if isinstance(message, list) else answers[0]), call.after
+
+
+def parse(text: str) -> Any:
+    """Return what strict JSON says; raise ParseError or InvalidRequest."""
+    try:
+        message = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise errors.ParseError(f"not JSON: {error}") from error
+    level = [message]
+    for _ in range(MAX_DEPTH):
+        level = [item for node in level for item in _children(node) if isinstance(item, dict | list)]
+        if not level:
+            return message
+    raise errors.InvalidRequest(f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _children(node: Any) -> Any:
+    return node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+
+
+async def _answer(call: Call, request: Any) -> Any:
+    try:
+        check(request)
+    except errors.RpcError as error:
+        known = isinstance(request, dict) and "id" in request and valid_id(request["id"])
+        return _error(request["id"] if known else None, error)
+    try:
+        find(call, request)
+    except errors.RpcError as error:
+        return _error(request["id"], error) if "id" in request else None
+    return await dispatch_to_serializable(
+        request, METHODS, context=call, deserializer=lambda it: it, validator=lambda it: it
+    )
+
+
+def check(request: Any) -> None:
+    """Raise InvalidRequest for what is no request."""
+    if not isinstance(request, dict):
+        raise errors.InvalidRequest(f"a request is {type(request).__name__}; expected an object")
+    if request.get("jsonrpc") != "2.0":
+        raise errors.InvalidRequest('jsonrpc: expected "2.0"')
+    if "id" in request and not valid_id(request["id"]):
+        raise errors.InvalidRequest("id: expected a string or an integer within ±2^53")
+    if not isinstance(request.get("method"), str):
+        raise errors.InvalidRequest("method: expected a string")
+
+
+def find(call: Call, request: dict[str, Any]) -> None:
+    """Raise MethodNotFound or InvalidParams, but tell nobody which methods there are who is not logged in."""
+    name = request["method"]
+    if name not in METHODS:
+        call.session.require(Need.NOTHING)
+        raise errors.MethodNotFound(f"there is no method {name[:80]!r}")
+    if not isinstance(request.get("params", {}), dict):
+        raise errors.InvalidParams("params: expected an object: params are given by name")
+
+
+def valid_id(value: Any) -> bool:
+    if isinstance(value, str):
+        return True
+    return isinstance(value, int) and not isinstance(value, bool) and -MAX_ID <= value <= MAX_ID
+
+
+def encode(value: Any) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _error(id_: Any, error: errors.RpcError) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "error": error.payload(), "id": id_}

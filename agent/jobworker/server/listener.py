@@ -1,0 +1,149 @@
+"""The door: TLS, the HTTP upgrade with its checks, and a session for each connection that passes."""
+
+import http
+import logging
+import socket
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from jobworker import errors
+from jobworker.model import Principal
+from jobworker.paths import require_private
+from jobworker.protocol import MAX_MESSAGE, PATH, SUBPROTOCOL
+from jobworker.server.authentication import from_upgrade
+from jobworker.server.services import Services
+from jobworker.server.session import Session
+
+log = logging.getLogger(__name__)
+
+OPEN_TIMEOUT = 10.0
+CLOSE_TIMEOUT = 5.0
+
+
+def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
+    """Return a context for TLS 1.2 and later; raise StartError for files that cannot or must not be used."""
+    for path in (cert, key):
+        if not path.is_file():
+            raise errors.StartError(f"{path}: there is no such file; expected a certificate and its key in PEM")
+    require_private(key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = _Handshake
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert, key)
+    except (ssl.SSLError, OSError) as error:
+        raise errors.StartError(f"{cert}, {key}: not a certificate and its key: {error}") from error
+    return context
+
+
+class _Handshake(ssl.SSLObject):
+    """Writes one line where a client fails in TLS, or speaks something else: the event loop drops it in silence."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            log.warning("a connection was closed that is not TLS as we speak it: %s", error.reason or error)
+            raise
+
+
+def bind(host: str, ports: list[int]) -> socket.socket:
+    """Return a socket that listens on the first of the ports that is free; raise StartError."""
+    failure: OSError | None = None
+    for port in ports:
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            return socket.create_server((host, port), family=family, backlog=256)
+        except OSError as error:
+            failure = error
+    reason = failure.strerror if failure else "no port is given"
+    raise errors.StartError(
+        f"cannot listen on {host} port {ports[-1]}: {reason}",
+        hint="set server.port in the configuration to a free port, or 0 for any",
+    )
+
+
+class Listener:
+    """Accepts connections on a bound socket until it is closed."""
+
+    def __init__(self, services: Services, sock: socket.socket, context: ssl.SSLContext, names: list[str]) -> None:
+        self._services = services
+        self._sock = sock
+        self._context = context
+        port = sock.getsockname()[1]
+        self._hosts = {f"{_bracketed(name)}:{port}" for name in names} | {_bracketed(name) for name in names}
+        own = {f"https://{_bracketed(name)}:{port}" for name in names}
+        self._origins = own | set(services.config.server.origins)
+        self._principals: WeakKeyDictionary[ServerConnection, Principal | None] = WeakKeyDictionary()
+        self._sessions = 0
+        self._server: Server | None = None
+
+    async def open(self) -> None:
+        self._server = await serve(
+            self._serve,
+            sock=self._sock,
+            ssl=self._context,
+            process_request=self._process_request,
+            select_subprotocol=_select_subprotocol,
+            compression=None,  # memory for each connection, and a weapon
+            max_size=MAX_MESSAGE,
+            max_queue=4,
+            open_timeout=OPEN_TIMEOUT,
+            close_timeout=CLOSE_TIMEOUT,
+            server_header=None,
+        )
+
+    async def close(self) -> None:
+        """Tell all clients (1001, going away) and wait until they are gone."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Let a request through to the upgrade, or answer it; nothing is told that a stranger may not know."""
+        headers = request.headers
+        if request.path.partition("?")[0] != PATH:
+            return connection.respond(http.HTTPStatus.NOT_FOUND, f"expected {PATH}\n")
+        hosts = headers.get_all("Host")
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            return connection.respond(http.HTTPStatus.FORBIDDEN, "the Host is not a name of this agent\n")
+        origins = headers.get_all("Origin")
+        if origins and (len(origins) > 1 or origins[0] not in self._origins):
+            return connection.respond(http.HTTPStatus.FORBIDDEN, "the Origin is not allowed\n")
+        if self._sessions >= self._services.config.limits.connections:
+            return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
+        try:
+            credentials = from_upgrade(headers, str(connection.remote_address))
+            principal = await self._services.authenticator.authenticate(credentials) if credentials else None
+        except errors.InvalidRequest as error:
+            return connection.respond(http.HTTPStatus.BAD_REQUEST, f"{error.message}\n")
+        except errors.JobworkerError as error:
+            log.warning("%s: refused: %s", connection.remote_address, error.message)
+            response = connection.respond(http.HTTPStatus.UNAUTHORIZED, f"{error.message}\n")
+            response.headers["WWW-Authenticate"] = "Bearer"
+            return response
+        self._principals[connection] = principal
+        return None
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        self._sessions += 1
+        try:
+            await Session(connection, self._services, self._principals[connection]).run()
+        finally:
+            self._sessions -= 1
+
+
+def _select_subprotocol(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in offered else None
+
+
+def _bracketed(name: str) -> str:
+    return f"[{name}]" if ":" in name else name

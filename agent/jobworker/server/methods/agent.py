@@ -1,0 +1,54 @@
+"""`agent.*`: what this agent is and can do here, whether it answers, and its end."""
+
+import os
+import time
+from typing import Any, Literal
+
+import msgspec
+
+from jobworker import __version__
+from jobworker.model import rfc3339
+from jobworker.protocol import MAX_BATCH, MAX_MESSAGE, SUBPROTOCOL
+from jobworker.server.access import Need
+from jobworker.server.dispatch import Call, method
+
+
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    pass
+
+
+class Shutdown(msgspec.Struct, forbid_unknown_fields=True):
+    jobs: Literal["stop", "leave"] = "leave"
+
+
+@method("agent.ping", Nothing, Need.NOTHING)
+async def ping(call: Call, params: Nothing) -> dict[str, str]:
+    return {"time": rfc3339(time.time_ns())}
+
+
+@method("agent.info", Nothing, Need.NOTHING)
+async def info(call: Call, params: Nothing) -> dict[str, Any]:
+    services = call.session.services
+    keeper = services.jobs.link.hello
+    limits = msgspec.to_builtins(services.config.limits)
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "address": services.address,
+        "protocol": SUBPROTOCOL,
+        "limits": limits | {"message_bytes": MAX_MESSAGE, "batch": MAX_BATCH},
+        "plugins": services.registry.plugins,
+        "keeper": {"pid": keeper.get("pid"), "pump": keeper.get("pump") or None},
+        "means": {
+            "stop": "cgroup" if keeper.get("cgroup") else "sweep",
+            "log": "splice" if keeper.get("splice") else "copy",
+        },
+        "running": services.jobs.running,
+    }
+
+
+@method("agent.shutdown", Shutdown, Need.ADMIN)
+async def shutdown(call: Call, params: Shutdown) -> bool:
+    """End the agent; jobs that are left run on under the keeper, and the next agent takes them over."""
+    call.after.append(lambda: call.session.services.shut_down(params.jobs))
+    return True

@@ -1,0 +1,86 @@
+"""`auth.*` and `token.*`: who is calling, and the tokens of the agent."""
+
+from typing import Any
+
+import msgspec
+
+from jobworker.errors import InvalidParams, InvalidRequest, InvalidSpec
+from jobworker.interfaces import Credentials
+from jobworker.model import Duration, Principal, rfc3339, seconds
+from jobworker.server.access import Need
+from jobworker.server.dispatch import Call, method
+
+
+class Login(msgspec.Struct, forbid_unknown_fields=True):
+    token: str | None = None
+    username: str | None = None
+    password: str | None = None
+
+
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    pass
+
+
+class CreateToken(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    roles: list[str]
+    expires_in: Duration | None = None
+
+
+class RevokeToken(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+
+
+@method("auth.login", Login, Need.UNKNOWN)
+async def login(call: Call, params: Login) -> Principal:
+    session = call.session
+    if session.principal is not None:
+        raise InvalidRequest(f"logged in already, as {session.principal.name}")
+    if params.token is not None and params.username is None and params.password is None:
+        credentials = Credentials("bearer", token=params.token, address=session.address)
+    elif params.token is None and params.username is not None and params.password is not None:
+        credentials = Credentials(
+            "basic", username=params.username, password=params.password, address=session.address
+        )
+    else:
+        raise InvalidParams("token: expected either a token or a username and a password", field="token")
+    session.principal = await session.services.authenticator.authenticate(credentials)
+    return session.principal
+
+
+@method("auth.whoami", Nothing, Need.NOTHING)
+async def whoami(call: Call, params: Nothing) -> Principal:
+    return call.session.caller
+
+
+@method("token.create", CreateToken, Need.ADMIN)
+async def create(call: Call, params: CreateToken) -> dict[str, Any]:
+    """Return the token, the only time that anybody sees it."""
+    expires_in = None if params.expires_in is None else seconds(params.expires_in, "expires_in")
+    try:
+        token = call.session.services.tokens.create(params.name, params.roles, expires_in)
+    except InvalidSpec as error:
+        raise InvalidParams(error.message, **error.data) from error
+    return {"name": params.name, "roles": params.roles, "token": token}
+
+
+@method("token.list", Nothing, Need.ADMIN)
+async def list_(call: Call, params: Nothing) -> dict[str, Any]:
+    return {
+        "tokens": [
+            {
+                "name": record.name,
+                "roles": record.roles,
+                "created_at": record.created_at,
+                "expires_at": None if record.expires_at is None else rfc3339(int(record.expires_at * 1e9)),
+            }
+            for record in call.session.services.tokens.records()
+        ]
+    }
+
+
+@method("token.revoke", RevokeToken, Need.ADMIN)
+async def revoke(call: Call, params: RevokeToken) -> bool:
+    if not call.session.services.tokens.revoke(params.name):
+        raise InvalidParams(f"name: there is no token {params.name[:80]!r}", field="name")
+    return True

@@ -1,0 +1,122 @@
+"""`job.*`: create, start, run, stop, status, list, wait, delete."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from jobworker.errors import InvalidParams
+from jobworker.jobs.record import is_id
+from jobworker.model import Duration, Job, JobSpec, State, StopSpec, seconds
+from jobworker.server.access import Need
+from jobworker.server.dispatch import Call, method
+
+PAGE = 100
+LARGEST_PAGE = 1000
+
+
+class Params(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Params are given by name; an unknown one is refused."""
+
+
+class Create(Params):
+    spec: JobSpec
+    key: str | None = None
+
+
+class Run(Create):
+    encoding: Literal["auto", "base64"] = "auto"
+
+
+class OfJob(Params):
+    id: str
+
+
+class Stop(OfJob):
+    stop: StopSpec | None = None
+
+
+class Wait(OfJob):
+    timeout: Duration | None = None
+
+
+class Delete(OfJob):
+    force: bool = False
+
+
+class List(Params):
+    states: list[State] | None = None
+    labels: dict[str, str] = {}
+    owner: str | None = None
+    limit: int = PAGE
+    cursor: str | None = None
+
+
+@method("job.create", Create, Need.CREATE)
+async def create(call: Call, params: Create) -> Job:
+    job, _ = await call.session.services.jobs.create(params.spec, params.key, call.session.caller)
+    return job
+
+
+@method("job.start", OfJob, Need.LOOK)
+async def start(call: Call, params: OfJob) -> Job:
+    await _controlled(call, params.id)
+    return await call.session.services.jobs.start(params.id)
+
+
+@method("job.run", Run, Need.CREATE)
+async def run(call: Call, params: Run) -> dict[str, Any]:
+    """Create, subscribe from byte 0 and start; with the key of a job that was started, only subscribe."""
+    jobs = call.session.services.jobs
+    call.session.check_room()
+    job, _ = await jobs.create(params.spec, params.key, call.session.caller)
+    cursor = await jobs.cursor(job.id, 0, follow=True)
+    subscription = call.session.subscribe(job.id, cursor, params.encoding)
+    if job.state == State.CREATED:
+        try:
+            job = await jobs.start(job.id, join=True)
+        except BaseException:
+            await subscription.stop()
+            raise
+    call.after.append(subscription.start)
+    return {"job": job, "subscription": subscription.name}
+
+
+@method("job.stop", Stop, Need.LOOK)
+async def stop(call: Call, params: Stop) -> Job:
+    await _controlled(call, params.id)
+    return await call.session.services.jobs.stop(params.id, params.stop, call.session.caller)
+
+
+@method("job.status", OfJob, Need.LOOK)
+async def status(call: Call, params: OfJob) -> Job:
+    return await call.session.services.jobs.get(params.id)
+
+
+@method("job.list", List, Need.LOOK)
+async def list_(call: Call, params: List) -> dict[str, Any]:
+    if not 1 <= params.limit <= LARGEST_PAGE:
+        raise InvalidParams(f"limit: {params.limit}; expected 1 to {LARGEST_PAGE}", field="limit")
+    if params.cursor is not None and not is_id(params.cursor):
+        raise InvalidParams("cursor: expected `next` of an earlier page", field="cursor")
+    jobs, following = await call.session.services.jobs.list(
+        params.states, params.labels, params.owner, params.limit, params.cursor
+    )
+    return {"jobs": jobs, "next": following}
+
+
+@method("job.wait", Wait, Need.LOOK)
+async def wait(call: Call, params: Wait) -> Job:
+    limit = None if params.timeout is None else seconds(params.timeout, "timeout")
+    return await call.session.while_connected(call.session.services.jobs.wait(params.id, limit))
+
+
+@method("job.delete", Delete, Need.LOOK)
+async def delete(call: Call, params: Delete) -> dict[str, bool]:
+    await _controlled(call, params.id)
+    await call.session.services.jobs.delete(params.id, params.force, call.session.caller)
+    return {"deleted": True}
+
+
+async def _controlled(call: Call, job: str) -> None:
+    """Raise JobNotFound or PermissionDenied unless the caller controls the job."""
+    call.session.require(Need.CONTROL, (await call.session.services.jobs.get(job)).owner)

@@ -1,0 +1,37 @@
+"""What the protocol names and this version does not do: answered as such, never accepted and ignored."""
+
+from typing import Any
+
+import msgspec
+
+from jobworker.errors import NotSupported
+from jobworker.server.access import Need
+from jobworker.server.dispatch import Call, method
+
+LATER = (
+    "job.signal",
+    "job.pause",
+    "job.resume",
+    "job.update",
+    "job.explain",
+    "stdin.write",
+    "stdin.close",
+    "log.read",
+    "event.subscribe",
+    "event.unsubscribe",
+    "rpc.discover",
+)
+
+
+class Anything(msgspec.Struct):
+    """Any params at all."""
+
+
+def _register(name: str) -> None:
+    @method(name, Anything, Need.NOTHING)
+    async def refuse(call: Call, params: Any) -> None:
+        raise NotSupported(f"{name}: this version does not support it", method=name)
+
+
+for _name in LATER:
+    _register(_name)

@@ -1,0 +1,23 @@
+"""What the methods work on: the parts of the agent that the composition root has put together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jobworker.config import Config
+from jobworker.jobs.manager import JobManager
+from jobworker.plugins import Registry
+from jobworker.server.authentication import Authenticator
+from jobworker.tokens import TokenFile
+
+
+@dataclass
+class Services:
+    """One of each; `shut_down` takes whether to `stop` or to `leave` the jobs."""
+
+    config: Config
+    jobs: JobManager
+    registry: Registry
+    authenticator: Authenticator
+    tokens: TokenFile
+    shut_down: Callable[[str], None]
+    address: str = ""

@@ -1,0 +1,149 @@
+"""One connection: who is calling, its requests under way and its subscriptions."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from jobworker import errors
+from jobworker.background import Background
+from jobworker.jobs.cursor import Cursor
+from jobworker.model import Principal, seconds
+from jobworker.server.access import Need, require
+from jobworker.server.dispatch import dispatch
+from jobworker.server.subscription import Subscription
+
+if TYPE_CHECKING:
+    from jobworker.server.services import Services
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LOGIN_BYTES = 8192
+CLOSE_UNSUPPORTED = 1003
+CLOSE_POLICY = 1008
+
+
+class Session:
+    """Lives as long as its connection."""
+
+    def __init__(self, connection: ServerConnection, services: "Services", principal: Principal | None) -> None:
+        self.services = services
+        self.principal = principal
+        self.address = str(connection.remote_address)
+        self.subscriptions: dict[str, Subscription] = {}
+        self._connection = connection
+        self._numbered = 0
+        self._tasks = Background()
+        self._waits: set[asyncio.Future[Any]] = set()
+        self._closed = False
+        self._slots = asyncio.Semaphore(services.config.limits.requests_in_flight)
+
+    def require(self, need: Need, owner: str | None = None) -> None:
+        """Raise Unauthenticated or PermissionDenied."""
+        if need is not Need.UNKNOWN:
+            require(self.caller, need, owner)
+
+    @property
+    def caller(self) -> Principal:
+        if self.principal is None:
+            raise errors.Unauthenticated("not logged in", hint="call auth.login first")
+        return self.principal
+
+    async def run(self) -> None:
+        try:
+            if self.principal is None and not await self._first_message():
+                return
+            async for message in self._connection:
+                if not isinstance(message, str):
+                    await self._connection.close(CLOSE_UNSUPPORTED, "expected a text frame")
+                    return
+                await self._slots.acquire()  # the agent reads on when it can work on
+                self._tasks.spawn(self._handle(message))
+        except ConnectionClosed:
+            pass
+        finally:
+            self._closed = True
+            for wait in self._waits:
+                wait.cancel()
+            await self._stop_subscriptions()
+
+    async def _stop_subscriptions(self) -> None:
+        for subscription in list(self.subscriptions.values()):
+            await subscription.stop()
+
+    async def while_connected(self, waiting: Coroutine[Any, Any, T]) -> T:
+        """Wait for something that is of no use once the caller is gone; all else runs to its end."""
+        task = asyncio.ensure_future(waiting)
+        self._waits.add(task)
+        try:
+            return await task
+        finally:
+            self._waits.discard(task)
+
+    async def _first_message(self) -> bool:
+        """Let nothing but auth.login in, in time and small; return whether it worked."""
+        limit = seconds(self.services.config.auth.login_timeout, "auth.login_timeout")
+        try:
+            async with asyncio.timeout(limit):
+                message = await self._connection.recv()
+        except TimeoutError:
+            await self._connection.close(CLOSE_POLICY, f"no auth.login within {limit:g} s")
+            return False
+        if isinstance(message, str) and len(message.encode()) <= LOGIN_BYTES:
+            answer, _ = await dispatch(self, message)
+            if answer is not None:
+                await self._connection.send(answer, text=True)
+            if self.principal is not None:
+                return True
+        await self._connection.close(CLOSE_POLICY, "expected auth.login")
+        return False
+
+    async def _handle(self, message: str) -> None:
+        try:
+            answer, after = await dispatch(self, message)
+            if answer is not None:
+                await self._connection.send(answer, text=True)
+            for step in after:
+                step()
+        except ConnectionClosed:
+            pass
+        finally:
+            self._slots.release()
+            if self._closed:
+                await self._stop_subscriptions()
+
+    def check_room(self) -> None:
+        """Raise RateLimited where one subscription more would be too many."""
+        limit = self.services.config.limits.subscriptions
+        if len(self.subscriptions) >= limit:
+            raise errors.RateLimited(
+                f"this connection has {limit} subscriptions; expected at most that", retry_after=1.0
+            )
+
+    def subscribe(self, job: str, cursor: Cursor, encoding: str) -> Subscription:
+        """Return a subscription that is yet to be started; raise RateLimited."""
+        try:
+            self.check_room()
+        except errors.RateLimited:
+            cursor.close()
+            raise
+        self._numbered += 1
+        name = f"s{self._numbered}"
+
+        def forget() -> None:
+            self.subscriptions.pop(name, None)
+
+        self.subscriptions[name] = Subscription(
+            name,
+            job,
+            cursor,
+            encoding,
+            lambda frame: self._connection.send(frame, text=True),
+            forget,
+        )
+        return self.subscriptions[name]

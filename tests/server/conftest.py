@@ -1,0 +1,331 @@
+"""One agent for the many small cases, and raw websockets to say to it what no client library would send."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from jobworker.client.local import wait_gone
+from jobworker.paths import Home
+from jobworker.protocol import decode_data
+
+if TYPE_CHECKING:
+    from tests.conftest import RunningAgent
+
+DEADLINE = 15.0
+
+
+@dataclass
+class Log:
+    """What came of one subscription."""
+
+    text: dict[str, bytes] = field(default_factory=lambda: {"stdout": b"", "stderr": b""})
+    frames: list[dict[str, Any]] = field(default_factory=list)
+    end: dict[str, Any] | None = None
+
+    @property
+    def stdout(self) -> bytes:
+        return self.text["stdout"]
+
+    @property
+    def encodings(self) -> list[str]:
+        return [frame["encoding"] for frame in self.frames]
+
+
+class Wire:
+    """One websocket: frames go out as they are given; answers are found by id, notifications kept in order."""
+
+    deadline = DEADLINE
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+        self.logs: dict[str, Log] = {}
+        self.order: list[str] = []  # "answer" or the method of a notification, as they came
+        self._ids = itertools.count(1)
+        self._answers: dict[Any, dict[str, Any]] = {}
+        self.strays: list[Any] = []  # arrays, and answers without an id
+
+    async def say(self, message: Any) -> None:
+        """Send a text as it is, anything else as JSON."""
+        await self.connection.send(message if isinstance(message, str) else json.dumps(message))
+
+    async def hear(self) -> Any:
+        """Return the next message; notifications of logs are kept as well."""
+        async with asyncio.timeout(self.deadline):
+            message = json.loads(await self.connection.recv())
+        if isinstance(message, dict) and "method" in message:
+            self.order.append(message["method"])
+            self._keep(message["method"], message["params"])
+        else:
+            self.order.append("answer")
+        return message
+
+    def _keep(self, method: str, params: dict[str, Any]) -> None:
+        log = self.logs.setdefault(params["subscription"], Log())
+        assert log.end is None, "log.end is the last notification of a subscription"
+        if method == "log.end":
+            log.end = params
+        else:
+            data = decode_data(params["data"], params["encoding"])
+            log.frames.append(params | {"bytes": data})
+            log.text[params["stream"]] += data
+
+    async def tell(self, message: Any) -> Any:
+        """Send one message and return the next that is no notification."""
+        await self.say(message)
+        while True:
+            heard = await self.hear()
+            if not (isinstance(heard, dict) and "method" in heard):
+                return heard
+
+    async def begin(self, method: str, **params: Any) -> int:
+        """Send a request and return its id, for `answer`."""
+        number = next(self._ids)
+        await self.say({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+        return number
+
+    async def answer(self, number: int) -> dict[str, Any]:
+        while number not in self._answers:
+            heard = await self.hear()
+            if isinstance(heard, list) or heard.get("id", 0) is None:
+                self.strays.append(heard)
+            elif "method" not in heard:
+                self._answers[heard["id"]] = heard
+        return self._answers.pop(number)
+
+    async def ask(self, method: str, **params: Any) -> Any:
+        """Return the result of a call."""
+        answer = await self.answer(await self.begin(method, **params))
+        assert "result" in answer, answer
+        return answer["result"]
+
+    async def refused(self, method: str, **params: Any) -> dict[str, Any]:
+        """Return the error of a call."""
+        answer = await self.answer(await self.begin(method, **params))
+        assert "error" in answer, answer
+        error: dict[str, Any] = answer["error"]
+        return error
+
+    async def create(self, **spec: Any) -> str:
+        return str((await self.ask("job.create", spec=spec))["id"])
+
+    async def run(self, **spec: Any) -> dict[str, Any]:
+        """Start a job and return it; nobody follows its log."""
+        job: dict[str, Any] = await self.ask("job.start", id=await self.create(**spec))
+        return job
+
+    async def subscribe(self, job: str, **how: Any) -> str:
+        name = str((await self.ask("log.subscribe", id=job, **how))["subscription"])
+        self.logs.setdefault(name, Log())
+        return name
+
+    async def follow(self, subscription: str) -> Log:
+        """Return the log of a subscription when it has ended."""
+        log = self.logs.setdefault(subscription, Log())
+        while log.end is None:
+            await self.hear()
+        return log
+
+    async def until(self, subscription: str, data: bytes) -> Log:
+        """Return the log of a subscription when its stdout holds these bytes."""
+        log = self.logs.setdefault(subscription, Log())
+        while data not in log.stdout:
+            assert log.end is None, log
+            await self.hear()
+        return log
+
+    async def closed(self) -> int:
+        """Return the code with which the agent closes the connection; what it says before is heard."""
+        with contextlib.suppress(Exception):
+            while True:
+                await self.hear()
+        async with asyncio.timeout(self.deadline):
+            await self.connection.wait_closed()
+        assert self.connection.close_code is not None
+        return self.connection.close_code
+
+
+def tls(agent: "RunningAgent") -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=agent.ca)
+
+
+class Dial(Protocol):
+    """Open a websocket; `token` None: without credentials, ... : the agent's own."""
+
+    def __call__(
+        self,
+        agent: "RunningAgent",
+        *,
+        token: str | None = ...,
+        headers: Sequence[tuple[str, str]] = ...,
+        subprotocols: Sequence[str] = ...,
+        path: str = ...,
+    ) -> AbstractAsyncContextManager[Wire]: ...
+
+
+OWN = "its own"
+
+
+@pytest.fixture(scope="session")
+def dial() -> Dial:
+    @contextlib.asynccontextmanager
+    async def dial(
+        agent: "RunningAgent",
+        *,
+        token: str | None = OWN,
+        headers: Sequence[tuple[str, str]] = (),
+        subprotocols: Sequence[str] = (),
+        path: str = "/rpc",
+    ) -> AsyncIterator[Wire]:
+        chosen = agent.token if token == OWN else token
+        given = [("Authorization", f"Bearer {chosen}")] if chosen is not None else []
+        async with connect(
+            f"wss://127.0.0.1:{agent.port}{path}",
+            ssl=tls(agent),
+            additional_headers=[*given, *headers],
+            subprotocols=[Subprotocol(name) for name in subprotocols] or None,
+            compression=None,
+            max_size=None,
+            close_timeout=1,
+            proxy=None,
+        ) as connection:
+            yield Wire(connection)
+
+    return dial
+
+
+@pytest.fixture(scope="session")
+def start_agent(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Callable[..., RunningAgent]]":
+    """Start agents that live as long as the session; arguments as of RunningAgent."""
+    from tests.conftest import RunningAgent
+
+    started: list[RunningAgent] = []
+
+    def start(**how: Any) -> RunningAgent:
+        agent = RunningAgent(Home(tmp_path_factory.mktemp("agent") / "home"), **how)
+        agent.start()
+        started.append(agent)
+        return agent
+
+    yield start
+    for agent in started:
+        asyncio.run(agent.clean())
+
+
+@pytest.fixture(scope="session")
+def shared(start_agent: "Callable[..., RunningAgent]") -> "RunningAgent":
+    """An agent with the default configuration, for all tests of the session."""
+    return start_agent()
+
+
+@pytest.fixture
+async def wire(shared: "RunningAgent", dial: Dial) -> AsyncIterator[Wire]:
+    """A connection with the role admin to the shared agent."""
+    async with dial(shared) as wire:
+        yield wire
+
+
+@pytest.fixture
+async def second(shared: "RunningAgent", dial: Dial) -> AsyncIterator[Wire]:
+    """Another connection with the same credentials."""
+    async with dial(shared) as wire:
+        yield wire
+
+
+class Upgrade(Protocol):
+    """Ask for a websocket with exactly these headers; return the status, the headers and the body."""
+
+    async def __call__(
+        self, agent: "RunningAgent", *headers: tuple[str, str], host: str | None = ..., path: str = ...
+    ) -> tuple[int, dict[str, str], str]: ...
+
+
+@pytest.fixture(scope="session")
+def upgrade() -> Upgrade:
+    def ask(agent: "RunningAgent", lines: list[str]) -> tuple[int, dict[str, str], str]:
+        with (
+            socket.create_connection(("127.0.0.1", agent.port), timeout=DEADLINE) as plain,
+            tls(agent).wrap_socket(plain, server_hostname="127.0.0.1") as sock,
+        ):
+            sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            data = b""
+            while b"\r\n\r\n" not in data and (more := sock.recv(65536)):
+                data += more
+            head, _, body = data.partition(b"\r\n\r\n")
+            if b" 101 " not in head[:16]:
+                while more := sock.recv(65536):
+                    body += more
+        status, *rest = head.decode().split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in rest)
+        return int(status.split()[1]), headers, body.decode(errors="replace")
+
+    async def upgrade(
+        agent: "RunningAgent", *headers: tuple[str, str], host: str | None = None, path: str = "/rpc"
+    ) -> tuple[int, dict[str, str], str]:
+        lines = [f"GET {path} HTTP/1.1", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
+        lines += ["Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="]
+        lines += [f"Host: {host if host is not None else f'127.0.0.1:{agent.port}'}"] if host != "" else []
+        lines += [f"{name}: {value}" for name, value in headers]
+        return await asyncio.to_thread(ask, agent, lines)
+
+    return upgrade
+
+
+async def pids_of(wire: Wire) -> tuple[int, int, int]:
+    info = await wire.ask("agent.info")
+    return info["pid"], info["keeper"]["pid"], info["keeper"]["pump"]
+
+
+@pytest.fixture(scope="module")
+def unharmed(shared: "RunningAgent", dial: Dial) -> Iterator[None]:
+    """Whatever a module sent: agent, keeper and pump are the same processes, and a job runs to its end."""
+
+    async def look() -> tuple[int, int, int]:
+        async with dial(shared) as wire:
+            run = await wire.ask("job.run", spec={"shell": "echo fine; exit 5"})
+            log = await wire.follow(run["subscription"])
+            assert log.stdout == b"fine\n"
+            assert log.end is not None
+            assert log.end["exit"]["code"] == 5
+            return await pids_of(wire)
+
+    before = asyncio.run(look())
+    yield
+    assert asyncio.run(look()) == before
+
+
+class Gate:
+    """A place where a job waits until the test lets it go on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        os.mkfifo(path)
+        self.wait = f"read _ < {path}"  # in a job's shell
+
+    async def open(self) -> None:
+        async with asyncio.timeout(DEADLINE):
+            await asyncio.to_thread(self._path.write_text, "\n")
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Callable[[], Gate]:
+    numbers = itertools.count()
+    return lambda: Gate(tmp_path / f"gate{next(numbers)}")
+
+
+@pytest.fixture
+def gone() -> Callable[[int], Awaitable[bool]]:
+    """Whether a process ends before the deadline."""
+    return lambda pid: asyncio.to_thread(wait_gone, pid, DEADLINE)
