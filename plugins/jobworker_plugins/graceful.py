@@ -1,0 +1,26 @@
+"""Stop strategy `graceful`: a signal to the whole tree, a grace, then SIGKILL."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jobworker import hookimpl
+from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStrategy
+
+
+class Graceful:
+    name = "graceful"
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        if options:
+            raise ValueError(f"graceful takes no options but signal and grace; got {', '.join(options)}")
+
+    async def stop(self, job: JobHandle, options: StopOptions) -> None:
+        await job.signal(options.signal)
+        if not await job.wait(options.grace):
+            await job.signal("SIGKILL")
+            await job.wait()
+
+
+@hookimpl
+def register_stop_strategies(context: PluginContext) -> Iterable[StopStrategy]:
+    return [Graceful()]

@@ -1,0 +1,24 @@
+"""Stop strategy `kill`: SIGKILL to the whole tree, at once."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jobworker import hookimpl
+from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStrategy
+
+
+class Kill:
+    name = "kill"
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        if options:
+            raise ValueError(f"kill takes no options; got {', '.join(options)}")
+
+    async def stop(self, job: JobHandle, options: StopOptions) -> None:
+        await job.signal("SIGKILL")
+        await job.wait()
+
+
+@hookimpl
+def register_stop_strategies(context: PluginContext) -> Iterable[StopStrategy]:
+    return [Kill()]

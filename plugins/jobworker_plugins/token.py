@@ -1,0 +1,29 @@
+"""Auth provider `token`: random bearer tokens, of which the agent keeps only the hash."""
+
+from collections.abc import Iterable
+
+from jobworker import hookimpl
+from jobworker.errors import Unauthenticated
+from jobworker.interfaces import AuthProvider, Credentials, PluginContext
+from jobworker.model import Principal
+from jobworker.tokens import PREFIX, TokenFile
+
+
+class Token:
+    name = "token"
+
+    def __init__(self, tokens: TokenFile) -> None:
+        self._tokens = tokens
+
+    async def authenticate(self, credentials: Credentials) -> Principal | None:
+        if credentials.scheme != "bearer" or not credentials.token.startswith(PREFIX):
+            return None
+        record = self._tokens.find(credentials.token)
+        if record is None:
+            raise Unauthenticated("the token is not known here")
+        return Principal(record.name, self.name, list(record.roles))
+
+
+@hookimpl
+def register_auth_providers(context: PluginContext) -> Iterable[AuthProvider]:
+    return [Token(TokenFile(context.state / "tokens.json"))]
