@@ -1,0 +1,5 @@
+"""``python -m jobworker_cli`` is `jw`."""
+
+from jobworker_cli.app import main
+
+main()

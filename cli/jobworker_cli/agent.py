@@ -1,0 +1,141 @@
+"""`jw agent`: the agent of this host, in the foreground and in the background."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jobworker.client.local import agent_pid, wait_gone
+from jobworker.errors import JobworkerError
+from jobworker_cli import failures, options, output, table
+from jobworker_cli.target import Access, home, local_agent
+
+group = typer.Typer(
+    help="Run the agent, or tell it to end.", rich_markup_mode=None, add_completion=False, no_args_is_help=True
+)
+END_LIMIT = 180.0  # seconds; an agent that ends its jobs kills them after a minute
+
+
+@group.command()
+def run(
+    ctx: typer.Context,
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration.")] = None,
+) -> int:
+    """Run the agent in the foreground; told to end, it stops its jobs."""
+    ctx.obj.require_local("jw agent run")
+    from jobworker import app
+
+    app.main(["--home", str(home().path), *(["--config", str(config)] if config else [])])
+    return 0
+
+
+@group.command()
+def start(ctx: typer.Context, json_: options.Json = False) -> int:
+    """Start the local agent in the background, and print its address."""
+    ctx.obj.require_local("jw agent start")
+    return failures.attempt(_start(ctx.obj, json_))
+
+
+async def _start(access: Access, as_json: bool) -> int:
+    pid = agent_pid(home())
+    if pid is not None:
+        output.say(f"the agent runs already (pid {pid})")
+    target = await asyncio.to_thread(local_agent, start=True)
+    if as_json:
+        output.emit_json(await _info_of(access))
+    else:
+        output.emit(target.address)
+    return 0
+
+
+@group.command()
+def stop(
+    ctx: typer.Context,
+    jobs: Annotated[bool, typer.Option("--jobs", help="End all jobs first.")] = False,
+    json_: options.Json = False,
+) -> int:
+    """End the local agent; its jobs run on, and the next agent takes them up again."""
+    ctx.obj.require_local("jw agent stop")
+    return failures.attempt(_stop(ctx.obj, jobs, json_))
+
+
+async def _stop(access: Access, jobs: bool, as_json: bool) -> int:
+    left = await _end(access, "stop" if jobs else "leave")
+    if as_json:
+        output.emit_json(left is not None)
+    if left is None:
+        output.say(f"no agent runs on {home().path}")
+    elif jobs or not left:
+        output.say("the agent has ended, and no job runs")
+    else:
+        output.say(f"the agent has ended; {left} running {'job goes' if left == 1 else 'jobs go'} on without it")
+        output.suggest("jw agent start takes up again what runs")
+    return 0
+
+
+async def _end(access: Access, jobs: str) -> int | None:
+    """End the agent and return how many jobs it had; None where none runs."""
+    pid = agent_pid(home())
+    if pid is None:
+        return None
+    async with access.client(start=False) as client:
+        running = int((await client.call("agent.info"))["running"])
+        await client.call("agent.shutdown", jobs=jobs)
+        if not await asyncio.to_thread(wait_gone, pid, END_LIMIT):
+            raise JobworkerError(f"the agent (pid {pid}) is still there after {END_LIMIT:g} s", hint=f"kill {pid}")
+    return running
+
+
+@group.command()
+def restart(ctx: typer.Context, json_: options.Json = False) -> int:
+    """End the local agent and start it again; jobs do not notice."""
+    ctx.obj.require_local("jw agent restart")
+    return failures.attempt(_restart(ctx.obj, json_))
+
+
+async def _restart(access: Access, as_json: bool) -> int:
+    if await _end(access, "leave") is None:
+        output.say(f"no agent ran on {home().path}")
+    target = await asyncio.to_thread(local_agent, start=True)
+    if as_json:
+        output.emit_json(await _info_of(access))
+    else:
+        output.emit(target.address)
+    return 0
+
+
+@group.command()
+def info(ctx: typer.Context, json_: options.Json = False) -> int:
+    """Show what the agent is and can do on its host."""
+    return failures.attempt(_info(ctx.obj, json_))
+
+
+async def _info(access: Access, as_json: bool) -> int:
+    answer = await _info_of(access)
+    if as_json:
+        output.emit_json(answer)
+    else:
+        table.show_pairs(_flat(answer))
+    return 0
+
+
+async def _info_of(access: Access) -> dict[str, Any]:
+    async with access.client(start=False) as client:
+        answer: dict[str, Any] = await client.call("agent.info")
+        return answer
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for name, inner in value.items():
+        if isinstance(inner, dict):
+            found += _flat(inner, f"{prefix}{name}.")
+        else:
+            found.append((prefix + name, ", ".join(map(_name, inner)) if isinstance(inner, list) else str(inner)))
+    return found
+
+
+def _name(value: Any) -> str:
+    """Return what stands for one of a list: of a plugin, its name."""
+    return str(value["name"] if isinstance(value, dict) and "name" in value else value)

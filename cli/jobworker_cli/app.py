@@ -1,0 +1,103 @@
+"""The composition of `jw`: which word is which function, the global options, the way out.
+
+A command's module is imported when the command is called: what `jw ps` needs does not slow `jw version`.
+"""
+
+import importlib
+import os
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from jobworker_cli import failures, output
+from jobworker_cli.target import Access
+
+COMMANDS = {
+    "run": "run",
+    "create": "jobs",
+    "start": "jobs",
+    "stop": "jobs",
+    "kill": "jobs",
+    "rm": "jobs",
+    "ps": "look",
+    "status": "look",
+    "wait": "look",
+    "logs": "logs",
+    "rpc": "rpc",
+    "agent": "agent",
+    "cert": "cert",
+    "token": "tokens",
+    "version": "version",
+}
+
+
+class Commands(TyperGroup):
+    """Finds a command in its module; a group is a module's `group`, a single command its function."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"jobworker_cli.{COMMANDS[cmd_name]}")
+        app = getattr(module, "group", None)
+        if app is None:
+            app = typer.Typer(rich_markup_mode=None, add_completion=False)
+            words_follow = cmd_name in ("run", "create")  # and their options are not ours
+            settings = {"allow_interspersed_args": False} if words_follow else {}
+            app.command(cmd_name, context_settings=settings)(getattr(module, cmd_name))
+        command = typer.main.get_command(app)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def connect_to(
+    ctx: typer.Context,
+    address: Annotated[
+        str | None, typer.Option(help="The agent, as wss://HOST:PORT/rpc; without it, the local agent.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(help="A token for it. Others see it in `ps`: JW_TOKEN is the better place.")
+    ] = None,
+    ca: Annotated[Path | None, typer.Option(help="The PEM file of the only CA to trust.")] = None,
+) -> None:
+    """Run processes on a host and follow them: every byte, how they ended, and why.
+
+    Options go before the command; JW_ADDRESS, JW_TOKEN and JW_CA stand for them. With none of them, `jw`
+    uses the local agent and starts it on first use.
+    """
+    ctx.obj = Access.resolve(address, token, ca)
+
+
+def main() -> None:
+    """Run `jw` and exit with its code."""
+    try:
+        code = app(prog_name="jw", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        output.complain(error.format_message())
+        code = failures.USAGE
+    except click.UsageError as error:
+        code = failures.usage(error)
+    except output.ReaderGone:
+        code = 0
+    except KeyboardInterrupt:
+        code = failures.LEFT
+    except Exception as error:
+        code = failures.report(error)
+    output.close()
+    os._exit(code or 0)  # all is written, and what cannot be written must not be complained about

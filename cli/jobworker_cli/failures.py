@@ -1,0 +1,67 @@
+"""What goes wrong, in words and as an exit code: once, at the edge."""
+
+import os
+from collections.abc import Coroutine
+from typing import Any
+
+import click
+
+from jobworker.errors import JobNotFound, JobworkerError, PermissionDenied
+from jobworker_cli import output
+
+USAGE = 2
+RUN_FAILED = 125  # of `run` and `wait`, whose other codes are the job's
+LEFT = 130
+HINTS: dict[type[JobworkerError], str] = {JobNotFound: "jw ps -a", PermissionDenied: "jw rpc auth.whoami"}
+
+
+def attempt(work: Coroutine[Any, Any, int], *, failed: int | None = None) -> int:
+    """Run a command and return its exit code; `failed` stands for every failure of ours."""
+    import asyncio
+
+    try:
+        return asyncio.run(_interruptible(work))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    except (output.ReaderGone, click.ClickException):
+        raise
+    except Exception as error:
+        code = report(error)
+        return code if failed is None else failed
+
+
+async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
+    """Be cancelled by Ctrl-C between two steps of the loop: asyncio's own handler may do so in the middle of one."""
+    import asyncio
+    import signal
+
+    task = asyncio.current_task()
+    if task is not None and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+    return await work
+
+
+def report(error: BaseException) -> int:
+    """Say what went wrong and what to do next; return the exit code of the error."""
+    if os.environ.get("JW_DEBUG") == "1":
+        import traceback
+
+        output.complain("".join(traceback.format_exception(error)).rstrip())
+    hint, code = "", 1
+    if isinstance(error, JobworkerError):
+        hint, code = error.hint or HINTS.get(type(error), ""), error.exit_code
+        text = error.message
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        text = f"{type(error).__name__}: {error}"
+        hint = "JW_DEBUG=1 shows where it happened"
+    output.error(text, hint)
+    return code
+
+
+def usage(error: click.UsageError) -> int:
+    """Say what is wrong with the command line."""
+    command = error.ctx.command_path if error.ctx else "jw"
+    output.error(error.format_message().removesuffix("."), f"{command} --help")
+    return USAGE

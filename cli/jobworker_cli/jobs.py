@@ -1,0 +1,131 @@
+"""The verbs on jobs: `jw create`, `start`, `stop`, `kill`, `rm`; several jobs at once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from jobworker.client import Client
+from jobworker.errors import JobworkerError
+from jobworker.model import Job, StopSpec
+from jobworker_cli import describe, failures, options, output, spec
+from jobworker_cli.resolve import job_id
+from jobworker_cli.target import Access
+
+Act = Callable[[Client, str], Awaitable[Any]]
+
+
+def create(
+    ctx: typer.Context,
+    command: options.Command,
+    env: options.Env = None,
+    cwd: options.Cwd = None,
+    user: options.User = None,
+    name: options.Name = None,
+    label: options.Label = None,
+    timeout: options.Timeout = None,
+    idle_timeout: options.IdleTimeout = None,
+    stop_strategy: options.StopStrategy = None,
+    stop_signal: options.StopSignal = None,
+    grace: options.Grace = None,
+    memory: options.Memory = None,
+    cpus: options.Cpus = None,
+    pids: options.Pids = None,
+    stdin: options.Stdin = False,
+    tty: options.Tty = False,
+    key: options.Key = None,
+    shell: options.Shell = False,
+    quiet: options.Quiet = False,
+    json_: options.Json = False,
+) -> int:
+    """Create a job without starting it, and print its id."""
+    return failures.attempt(_create(ctx.obj, ctx.params))
+
+
+async def _create(access: Access, asked: dict[str, Any]) -> int:
+    wanted = spec.from_options(asked, local=access.local)
+    params = {"spec": msgspec.to_builtins(wanted)} | ({"key": asked["key"]} if asked["key"] is not None else {})
+    async with access.client() as client:
+        job = await client.call("job.create", **params)
+    if asked["json_"]:
+        output.emit_json(job)
+    else:
+        output.emit(job["id"])
+    return 0
+
+
+def start(
+    ctx: typer.Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False
+) -> int:
+    """Start jobs that were created."""
+    return _each(ctx, jobs, lambda client, job: client.call("job.start", id=job))
+
+
+def stop(
+    ctx: typer.Context,
+    jobs: options.JobArguments,
+    strategy: Annotated[str | None, typer.Option("--strategy", help="How to end it.")] = None,
+    signal: Annotated[str | None, typer.Option("--signal", metavar="SIG", help="What to send first.")] = None,
+    grace: options.Grace = None,
+    quiet: options.Quiet = False,
+    json_: options.Json = False,
+) -> int:
+    """End jobs with all their processes."""
+    return _stop(ctx, jobs, spec.stop_spec(strategy, signal, grace))
+
+
+def kill(
+    ctx: typer.Context,
+    jobs: options.JobArguments,
+    signal: Annotated[str | None, typer.Option("-s", metavar="SIG", help="Send this and no more.")] = None,
+    quiet: options.Quiet = False,
+    json_: options.Json = False,
+) -> int:
+    """End jobs at once; with -s, only send a signal to all their processes."""
+    if signal is None:
+        return _stop(ctx, jobs, StopSpec(strategy="kill"))
+    return _each(ctx, jobs, lambda client, job: client.call("job.signal", id=job, signal=signal, target="all"))
+
+
+def rm(
+    ctx: typer.Context,
+    jobs: options.JobArguments,
+    force: Annotated[bool, typer.Option("-f", help="Kill those that run.")] = False,
+    quiet: options.Quiet = False,
+    json_: options.Json = False,
+) -> int:
+    """Remove jobs that have ended, with their logs."""
+    return _each(ctx, jobs, lambda client, job: client.call("job.delete", id=job, force=force))
+
+
+def _stop(ctx: typer.Context, jobs: list[str], how: StopSpec) -> int:
+    params = {"stop": msgspec.to_builtins(how)} if how != StopSpec() else {}
+    return _each(ctx, jobs, lambda client, job: client.call("job.stop", id=job, **params))
+
+
+def _each(ctx: typer.Context, jobs: list[str], act: Act) -> int:
+    """Do it to all jobs at once; report each failure, exit with the code of the first."""
+    return failures.attempt(_act_on_all(ctx, jobs, act))
+
+
+async def _act_on_all(ctx: typer.Context, jobs: list[str], act: Act) -> int:
+    async with ctx.obj.client() as client:
+        codes = await asyncio.gather(*(_act_on(ctx, client, text, act) for text in dict.fromkeys(jobs)))
+    return next((code for code in codes if code), 0)
+
+
+async def _act_on(ctx: typer.Context, client: Client, text: str, act: Act) -> int:
+    try:
+        job = await job_id(client, text)
+        result = await act(client, job)
+    except JobworkerError as error:
+        return failures.report(error)
+    if ctx.params["json_"]:
+        output.emit_json(result)
+    elif ctx.params["quiet"] or "state" not in result:
+        output.emit(job)
+    else:
+        output.emit(f"{job}  {describe.state(msgspec.convert(result, Job))}")
+    return 0

@@ -1,0 +1,94 @@
+"""`jw ps`, `jw status`, `jw wait`: look at jobs."""
+
+import asyncio
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from jobworker.client import Client
+from jobworker.errors import ConnectionFailed
+from jobworker.model import Job, State
+from jobworker_cli import describe, failures, options, output, table
+from jobworker_cli.resolve import job_id, list_all
+from jobworker_cli.target import Access
+
+NOT_OVER = [state for state in State if not state.final]
+PAUSE = 0.05  # seconds before a call is made again
+
+
+def ps(
+    ctx: typer.Context,
+    every: Annotated[bool, typer.Option("-a", help="Also those that have ended.")] = False,
+    quiet: options.Quiet = False,
+    json_: options.Json = False,
+) -> int:
+    """List jobs, newest first: those that have not ended."""
+    return failures.attempt(_ps(ctx.obj, every, quiet, json_))
+
+
+async def _ps(access: Access, every: bool, quiet: bool, as_json: bool) -> int:
+    async with access.client() as client:
+        found = await list_all(client, None if every else NOT_OVER)
+    if as_json:
+        output.emit_json({"jobs": found, "next": None})
+    elif quiet:
+        for one in found:
+            output.emit(one["id"])
+    else:
+        jobs = msgspec.convert(found, list[Job])
+        rows = [
+            (job.id, job.name or "", describe.state(job), describe.age(job), describe.ran(job), describe.command(job))
+            for job in jobs
+        ]
+        table.show(("ID", "NAME", "STATE", "AGE", "RAN", "COMMAND"), rows)
+    return 0
+
+
+def status(
+    ctx: typer.Context, job: options.JobArgument, quiet: options.Quiet = False, json_: options.Json = False
+) -> int:
+    """Show all about a job: its state, how it ended, what a stop did."""
+    return failures.attempt(_status(ctx.obj, job, quiet, json_))
+
+
+async def _status(access: Access, job: str, quiet: bool, as_json: bool) -> int:
+    async with access.client() as client:
+        found = await client.call("job.status", id=await job_id(client, job))
+    if as_json:
+        output.emit_json(found)
+    elif quiet:
+        output.emit(found["id"])
+    else:
+        table.show_pairs(describe.lines(msgspec.convert(found, Job)))
+    return 0
+
+
+def wait(
+    ctx: typer.Context, job: options.JobArgument, quiet: options.Quiet = False, json_: options.Json = False
+) -> int:
+    """Wait until a job ends; exit with its code, as `jw run` does."""
+    return failures.attempt(_wait(ctx.obj, job, quiet, json_), failed=failures.RUN_FAILED)
+
+
+async def _wait(access: Access, job: str, quiet: bool, as_json: bool) -> int:
+    async with access.client() as client:
+        found = await _insist(client, "job.wait", id=await job_id(client, job))
+    if as_json:
+        output.emit_json(found)
+    elif quiet:
+        output.emit(found["id"])
+    end = msgspec.convert(found, Job).exit
+    if words := describe.remark(end):
+        output.say(f"job {found['id']}: {words}")
+    return describe.exit_code(end)
+
+
+async def _insist(client: Client, method: str, **params: Any) -> Any:
+    """Call a method that may be called twice, over as many connections as it takes."""
+    while True:
+        try:
+            return await client.call(method, **params)
+        except ConnectionFailed:
+            await asyncio.sleep(PAUSE)
+            await client.reconnect()

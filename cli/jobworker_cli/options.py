@@ -1,0 +1,33 @@
+"""The options that several commands have, each written down once."""
+
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print the RPC result as one line of JSON.")]
+Quiet = Annotated[bool, typer.Option("-q", help="Print ids only.")]
+Raw = Annotated[bool, typer.Option("--raw", help="Let the terminal obey all control sequences of the job.")]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="An id, a unique prefix of one, or a name.")]
+JobArguments = Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids, unique prefixes of ids, or names.")]
+
+Command = Annotated[list[str], typer.Argument(metavar="CMD...", help="What to run. Its own options stay its own.")]
+Env = Annotated[list[str] | None, typer.Option("-e", metavar="K=V", help="A variable of its environment.")]
+Cwd = Annotated[str | None, typer.Option("-w", metavar="DIR", help="Where it runs.")]
+User = Annotated[str | None, typer.Option("-u", metavar="USER[:GROUP]", help="As whom it runs.")]
+Name = Annotated[str | None, typer.Option("--name", help="A name to call it by.")]
+Label = Annotated[list[str] | None, typer.Option("-l", metavar="K=V", help="A label.")]
+Timeout = Annotated[
+    str | None, typer.Option("--timeout", metavar="D", help='How long it may run: seconds, "10m", or "none".')
+]
+IdleTimeout = Annotated[str | None, typer.Option("--idle-timeout", metavar="D", help="How long it may be silent.")]
+StopStrategy = Annotated[str | None, typer.Option("--stop-strategy", metavar="S", help="How a stop ends it.")]
+StopSignal = Annotated[str | None, typer.Option("--stop-signal", metavar="SIG", help="What a stop sends first.")]
+Grace = Annotated[str | None, typer.Option("--grace", metavar="D", help="How long a stop waits before SIGKILL.")]
+Memory = Annotated[str | None, typer.Option("-m", metavar="SIZE", help="How much memory it may use.")]
+Cpus = Annotated[float | None, typer.Option("--cpus", metavar="N", help="How many CPUs it may use.")]
+Pids = Annotated[int | None, typer.Option("--pids", metavar="N", help="How many processes it may have.")]
+Stdin = Annotated[bool, typer.Option("-i", help="Keep its standard input open.")]
+Tty = Annotated[bool, typer.Option("-t", help="Give it a terminal.")]
+Key = Annotated[str | None, typer.Option("--key", help="The same key is the same job: safe to try again.")]
+Shell = Annotated[bool, typer.Option("--shell", help="CMD is one line for /bin/sh.")]
+Detach = Annotated[bool, typer.Option("-d", help="Print the id and leave it running.")]

@@ -1,0 +1,79 @@
+"""Write: data to stdout, everything else to stderr; colours and sanitised text on a terminal only."""
+
+import json
+import os
+import sys
+from typing import Any, TextIO
+
+from jobworker_cli.sanitise import printable
+
+DIM, RED, YELLOW = "2", "31", "33"
+
+
+class ReaderGone(Exception):
+    """Whoever read our output has closed it."""
+
+
+def coloured(file: TextIO | None) -> bool:
+    """Return whether colours may be written there."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return file is not None and file.isatty() and not plain
+
+
+def paint(text: str, colour: str, file: TextIO | None) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m" if coloured(file) else text
+
+
+def emit(text: str) -> None:
+    """Write a line of data."""
+    put(sys.stdout, text.encode(errors="backslashreplace") + b"\n")
+
+
+def emit_json(value: Any) -> None:
+    """Write a value as one line of JSON."""
+    emit(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal something, in one dim line."""
+    complain(paint(f"jw: {printable(text)}", DIM, sys.stderr))
+
+
+def error(text: str, hint: str = "") -> None:
+    complain(f"jw: {paint('error:', RED, sys.stderr)} {printable(text)}")
+    if hint:
+        suggest(hint)
+
+
+def suggest(command: str) -> None:
+    """Name the next command."""
+    complain(f"{paint('hint:', YELLOW, sys.stderr)} {printable(command)}")
+
+
+def complain(text: str) -> None:
+    """Write a line to stderr; nothing can be done where nobody reads it."""
+    try:
+        put(sys.stderr, text.encode(errors="backslashreplace") + b"\n")
+    except (ReaderGone, OSError):
+        pass
+
+
+def put(file: TextIO | None, data: bytes) -> None:
+    """Write bytes at once; a file that was closed before we started takes them silently."""
+    if file is None:
+        return
+    try:
+        file.buffer.write(data)
+        file.buffer.flush()
+    except BrokenPipeError:
+        raise ReaderGone from None
+
+
+def close() -> None:
+    """Write out what is buffered, as far as somebody reads it."""
+    for file in (sys.stdout, sys.stderr):
+        try:
+            if file is not None:
+                file.flush()
+        except (OSError, ValueError):
+            pass

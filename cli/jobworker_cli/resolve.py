@@ -1,0 +1,49 @@
+"""From what a person calls a job to its id: the id, a unique prefix of it, or the name of the newest."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jobworker.client import Client
+from jobworker.errors import JobNotFound, JobworkerError
+
+ID_LENGTH = 12
+PAGE = 1000
+SHOWN = 10
+
+
+async def job_id(client: Client, text: str) -> str:
+    """Return the id; raise JobNotFound, or JobworkerError with the candidates."""
+    if len(text) == ID_LENGTH:
+        try:
+            return (await client.status(text)).id
+        except JobNotFound:
+            pass  # then it may be a name
+    return choose(text, await list_all(client))
+
+
+async def list_all(client: Client, states: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Return all jobs as the wire has them, newest first."""
+    jobs: list[dict[str, Any]] = []
+    params: dict[str, Any] = {"limit": PAGE} | ({"states": list(states)} if states else {})
+    while True:
+        answer = await client.call("job.list", **params)
+        jobs += answer["jobs"]
+        if answer["next"] is None:
+            return jobs
+        params["cursor"] = answer["next"]
+
+
+def choose(text: str, jobs: Sequence[dict[str, Any]]) -> str:
+    """Return the id that `text` means among jobs, which are newest first."""
+    named = [job for job in jobs if job["name"] == text][:1]
+    begun = [job for job in jobs if text and job["id"].startswith(text)]
+    found = {job["id"]: job for job in named + begun}
+    if not found:
+        raise JobNotFound(f"there is no job {text[:80]!r}", hint="jw ps -a")
+    if len(found) > 1:
+        shown = [f"{job['id']} ({job['name'] or 'no name'})" for job in list(found.values())[:SHOWN]]
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise JobworkerError(
+            f"{text!r} is ambiguous: it may be {', '.join(shown)}{more}", hint="use the whole id, see `jw ps -a`"
+        )
+    return str(next(iter(found)))

@@ -1,0 +1,133 @@
+"""`jw run`: create a job, follow it, start it; exit as it does."""
+
+import asyncio
+import os
+import secrets
+
+import click
+import typer
+
+from jobworker import model
+from jobworker.client import Client, Subscription
+from jobworker.errors import ConnectionFailed, ExecFailed, InvalidState, JobworkerError
+from jobworker_cli import describe, failures, options, output, spec
+from jobworker_cli.interrupts import Interrupts
+from jobworker_cli.records import Records
+from jobworker_cli.target import Access
+
+
+def run(
+    ctx: typer.Context,
+    command: options.Command,
+    env: options.Env = None,
+    cwd: options.Cwd = None,
+    user: options.User = None,
+    name: options.Name = None,
+    label: options.Label = None,
+    timeout: options.Timeout = None,
+    idle_timeout: options.IdleTimeout = None,
+    stop_strategy: options.StopStrategy = None,
+    stop_signal: options.StopSignal = None,
+    grace: options.Grace = None,
+    memory: options.Memory = None,
+    cpus: options.Cpus = None,
+    pids: options.Pids = None,
+    stdin: options.Stdin = False,
+    tty: options.Tty = False,
+    key: options.Key = None,
+    shell: options.Shell = False,
+    detach: options.Detach = False,
+    raw: options.Raw = False,
+    quiet: options.Quiet = False,
+    json_: options.Json = False,
+) -> int:
+    """Run a command, show what it writes, exit with its code.
+
+    124: its time was up. 125: a failure of ours. 126: not executable. 127: not found. 128+n: killed by
+    signal n. Ctrl-C once stops the job, twice kills it, three times leaves it running (130).
+    """
+    if quiet and not detach:
+        raise click.UsageError("-q prints the id: it goes with -d")
+    return failures.attempt(_run(ctx), failed=failures.RUN_FAILED)
+
+
+async def _run(ctx: typer.Context) -> int:
+    access: Access = ctx.obj
+    asked = ctx.params
+    wanted = spec.from_options(asked, local=access.local)
+    try:
+        if asked["detach"]:
+            return await _detach(access, wanted, asked["key"], as_json=asked["json_"])
+        return await _attended(access, wanted, asked["key"], Records(as_json=asked["json_"], raw=asked["raw"]))
+    except ExecFailed as error:
+        return start_failed(error)
+
+
+def start_failed(error: ExecFailed) -> int:
+    """Say why a job did not start, and return the code that shells use for it."""
+    job = error.data.get("job")
+    failures.report(ExecFailed(f"{error.message} (job {job})", hint=error.hint or f"jw status {job}"))
+    return describe.start_code(error.data.get("step"), error.data.get("errno"))
+
+
+async def _detach(access: Access, wanted: model.JobSpec, key: str | None, *, as_json: bool) -> int:
+    async with access.client() as client:
+        job = await client.create(wanted, key)
+        if job.state == model.State.CREATED:
+            try:
+                job = await client.start(job.id)
+            except InvalidState:
+                pass  # somebody with the same key was faster
+        if as_json:
+            output.emit_json(await client.call("job.status", id=job.id))
+        else:
+            output.emit(job.id)
+    return 0
+
+
+async def _attended(access: Access, wanted: model.JobSpec, key: str | None, records: Records) -> int:
+    """Follow the job until it ends, or until it is left."""
+    interrupts = Interrupts()
+    following = asyncio.create_task(_follow(access, wanted, key, records, interrupts))
+    leaving = asyncio.create_task(interrupts.leaving())
+    await asyncio.wait({following, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    if not leaving.done():
+        leaving.cancel()
+        return following.result()
+    await interrupts.say_how_to_come_back()
+    os._exit(failures.LEFT)  # a thread may hang in a write that nobody reads
+
+
+async def _follow(
+    access: Access, wanted: model.JobSpec, key: str | None, records: Records, interrupts: Interrupts
+) -> int:
+    async with access.client() as client:
+        subscription = await _begin(client, wanted, key)
+        job = subscription.job.id
+        interrupts.started(client, job)
+        try:
+            await records.begin(subscription.job)
+            await records.follow(subscription)
+        except output.ReaderGone:  # that does not end the job
+            interrupts.leave()
+            return failures.LEFT
+        except (JobworkerError, OSError) as error:
+            failures.report(error)
+            output.suggest(f"the job may still run: jw logs -f {job}")
+            return failures.RUN_FAILED
+        finally:
+            interrupts.over()
+        end = None if subscription.end is None else subscription.end.exit
+        if words := describe.remark(end):
+            output.say(f"job {job}: {words}")
+        return describe.exit_code(end)
+
+
+async def _begin(client: Client, wanted: model.JobSpec, key: str | None) -> Subscription:
+    """Start the job once, also where the connection is lost before the agent has answered."""
+    key = key or f"jw-{secrets.token_hex(16)}"
+    while True:
+        try:
+            return await client.run(wanted, key)
+        except ConnectionFailed:
+            await client.reconnect()

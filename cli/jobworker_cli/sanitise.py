@@ -1,0 +1,52 @@
+"""Make text harmless for a terminal: colours pass, every other control character is shown, not obeyed.
+
+Bytes in, bytes out; no file and no terminal.
+"""
+
+import codecs
+import re
+
+LONGEST = 64  # characters in the parameters of a colour; more is not one
+_TOKEN = re.compile(rf"(\x1b\[[0-9;:]{{0,{LONGEST}}}m)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_BEGINNING = re.compile(rf"\x1b(?:\[[0-9;:]{{0,{LONGEST}}})?\Z")
+_RESET = b"\x1b[0m"
+
+
+def printable(text: str) -> str:
+    """Return text for one line of ours, with nothing in it that a terminal would obey."""
+    return "".join(char if char.isprintable() else _shown(char) for char in text)
+
+
+def _shown(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
+class Sanitiser:
+    """Takes the output of a job in pieces, which may cut characters and sequences in two."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self._held = ""
+        self._coloured = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what can be written by now."""
+        text = self._held + self._decoder.decode(data)
+        beginning = _BEGINNING.search(text)
+        self._held = beginning[0] if beginning else ""
+        return self._harmless(text.removesuffix(self._held) if self._held else text)
+
+    def finish(self) -> bytes:
+        """Return the rest, and the end of the colours if there were any."""
+        rest = self._harmless(self._held + self._decoder.decode(b"", final=True))
+        self._held = ""
+        return rest + (_RESET if self._coloured else b"")
+
+    def _harmless(self, text: str) -> bytes:
+        return _TOKEN.sub(self._replace, text).encode()
+
+    def _replace(self, match: re.Match[str]) -> str:
+        if match[1]:
+            self._coloured = True
+            return match[1]
+        return _shown(match[0])

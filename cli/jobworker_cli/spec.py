@@ -1,0 +1,77 @@
+"""From the options of `run` and `create` to a JobSpec."""
+
+import os
+from typing import Any
+
+import click
+from msgspec import UNSET, UnsetType
+
+from jobworker.model import Duration, JobSpec, StopSpec
+
+
+def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
+    """Return the spec; raise UsageError. With the local agent a job runs where `jw` does."""
+    words: list[str] = options["command"]
+    user, _, group = (options["user"] or "").partition(":")
+    limits = {"memory": options["memory"], "cpus": options["cpus"], "pids": options["pids"]}
+    spec = JobSpec(
+        argv=UNSET if options["shell"] else words,
+        shell=" ".join(words) if options["shell"] else UNSET,
+        name=options["name"],
+        env=pairs("-e", options["env"]),
+        cwd=_folder(options["cwd"], local=local),
+        user=user or None,
+        group=group or None,
+        limits={name: value for name, value in limits.items() if value is not None},
+        stdin="pipe" if options["stdin"] else None,
+        tty=options["tty"],
+        timeout=_timeout(options["timeout"]),
+        idle_timeout=duration(options["idle_timeout"]),
+        stop=stop_spec(options["stop_strategy"], options["stop_signal"], options["grace"]),
+        labels=pairs("-l", options["label"]),
+    )
+    _require_text([*words, *spec.env.values(), *spec.env, spec.cwd or ""])
+    return spec
+
+
+def stop_spec(strategy: str | None, signal: str | None, grace: str | None) -> StopSpec:
+    return StopSpec(strategy=strategy, signal=signal, grace=duration(grace))
+
+
+def duration(text: str | None) -> Duration | None:
+    """Return seconds as a number, or the text as it is: the agent knows what it accepts."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+def _timeout(text: str | None) -> Duration | UnsetType | None:
+    if text is None:
+        return UNSET
+    return None if text == "none" else duration(text)
+
+
+def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+    """Return what `K=V` options say; raise UsageError."""
+    found = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise click.UsageError(f"{option}: {text!r}; expected K=V")
+        found[name] = value
+    return found
+
+
+def _folder(given: str | None, *, local: bool) -> str | None:
+    if not local:
+        return given
+    return os.path.join(os.getcwd(), given) if given else os.getcwd()
+
+
+def _require_text(words: list[str]) -> None:
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"{word!r} is not UTF-8; the protocol carries nothing else") from None

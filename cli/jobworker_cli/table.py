@@ -1,0 +1,38 @@
+"""Columns of text: aligned, one line for each row, cut to the width of a terminal."""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+
+from jobworker_cli import output
+from jobworker_cli.sanitise import printable
+
+
+def show(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write a table to stdout."""
+    cells = [[printable(cell) or "-" for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    limit = _width()
+    for number, row in enumerate(cells):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        if limit and len(line) > limit:
+            line = line[: limit - 1] + "…"
+        output.emit(output.paint(line, output.DIM, sys.stdout) if number == 0 else line)
+
+
+def show_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    """Write `name: value` lines to stdout."""
+    width = max((len(name) for name, _ in pairs), default=0) + 2
+    for name, value in pairs:
+        output.emit(f"{printable(name) + ':':{width}}{printable(value)}")
+
+
+def _width() -> int:
+    """Return the columns of the terminal; 0 where it is none, or where nobody knows."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return 0
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except OSError:
+        return shutil.get_terminal_size().columns

@@ -1,0 +1,154 @@
+"""The verbs on jobs and the ways to look at them."""
+
+import json
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Jw
+
+
+def test_a_job_from_its_creation_to_its_removal(jw: "Jw") -> None:
+    """create, ps, start, status, stop, rm: each says what is true by then."""
+    job = jw.out("create", "--name", "life", "-l", "a=b", "sleep", "60")
+    assert re.fullmatch(r"[0-9a-z]{12}", job)
+    assert re.search(rf"^{job}  life +created ", jw.out("ps"), re.MULTILINE)
+    assert jw.out("start", "life") == f"{job}  running"
+    assert re.search(rf"^{job}  life +running ", jw.out("ps"), re.MULTILINE)
+    assert job in jw.out("ps", "-q").split()
+    again = jw("start", "life")
+    assert (again.returncode, again.stderr) == (5, f"jw: error: job {job} is running; expected created\n")
+    assert jw("rm", "life").returncode == 5
+    assert jw.out("stop", "life") == f"{job}  stopped SIGTERM"
+    assert job not in jw.out("ps")
+    assert re.search(rf"^{job}  life +stopped SIGTERM ", jw.out("ps", "-a"), re.MULTILINE)
+    assert jw("stop", "life").returncode == 5
+    said = jw.out("status", "life")
+    for line in (rf"id: +{job}", r"state: +exited", r"by: +local", r"command: +sleep 60", r"labels: +a=b"):
+        assert re.search(f"^{line}$", said, re.MULTILINE), said
+    assert re.search(r"^step: .* signal SIGTERM to all alive 1 delivered 1$", said, re.MULTILINE)
+    assert jw.out("rm", "life") == job
+    assert jw("status", "life").returncode == 3
+
+
+def test_several_jobs_at_once(jw: "Jw") -> None:
+    """Each failure is reported, the others are done, the first one's code is the code."""
+    jobs = [jw.out("run", "-d", "sleep", "60") for _ in range(2)]
+    done = jw("kill", "-q", jobs[0], "no-such-job", jobs[1])
+    assert done.returncode == 3
+    assert sorted(done.stdout.split()) == sorted(jobs)
+    assert done.stderr == "jw: error: there is no job 'no-such-job'\nhint: jw ps -a\n"
+    assert jw("rm", *jobs).stdout.split() == jobs
+
+
+def test_rm_force_ends_the_job(jw: "Jw") -> None:
+    job = jw.out("run", "-d", "sleep", "60")
+    assert jw.out("rm", "-f", job) == job
+    assert jw("status", job).returncode == 3
+
+
+def test_stop_options(jw: "Jw") -> None:
+    jw.out("run", "-d", "--name", "stopped", "sleep", "60")
+    assert jw.out("stop", "--signal", "INT", "--grace", "5s", "stopped").endswith("stopped SIGINT")
+    jw.out("run", "-d", "--name", "struck", "sleep", "60")
+    assert jw.out("stop", "--strategy", "kill", "struck").endswith("stopped SIGKILL")
+    refused = jw("kill", "-s", "HUP", "struck")
+    assert refused.returncode == 1
+    assert "job.signal: this version does not support it" in refused.stderr
+
+
+def test_wait_exits_as_the_job_does(jw: "Jw") -> None:
+    job = jw.out("run", "-d", "--name", "awaited", "sh", "-c", "sleep 0.3; exit 17")
+    done = jw("wait", "awaited")
+    assert (done.returncode, done.stdout, done.stderr) == (17, "", "")
+    assert jw("wait", "-q", job).stdout == f"{job}\n"
+    jw("run", "--timeout", "0.1", "--name", "late", "sleep", "60")
+    assert jw("wait", "late").returncode == 124
+    assert jw("wait", "no-such-job").returncode == 125
+    assert jw("wait").returncode == 2
+
+
+def test_logs(jw: "Jw") -> None:
+    """From byte 0 or any other, both streams or one, with times, as JSON."""
+    script = "echo one; sleep 0.05; echo two >&2; sleep 0.05; echo three"
+    jw.out("run", "-d", "--name", "logged", "sh", "-c", script)
+    jw("wait", "logged")
+    done = jw("logs", "logged")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "one\nthree\n", "two\n")
+    assert jw("logs", "--stdout", "logged").stderr == ""
+    assert jw("logs", "--stderr", "logged").stdout == ""
+    assert jw.out("logs", "--offset", "8", "logged") == "three"
+    assert re.fullmatch(r"(\d{4}-\d\d-\d\dT[\d:.]+Z (one|three)\n){2}", jw("logs", "-t", "logged").stdout)
+    lines = [json.loads(line) for line in jw.out("logs", "--json", "logged").splitlines()]
+    assert [(line["offset"], line["stream"]) for line in lines[:-1]] == [(0, "stdout"), (4, "stderr"), (8, "stdout")]
+    assert lines[-1]["exit"]["code"] == 0
+    beyond = jw("logs", "--offset", "99", "logged")
+    assert (beyond.returncode, beyond.stdout) == (1, "")
+    assert "expected 0 to 14" in beyond.stderr
+
+
+def test_logs_follow_until_the_end(jw: "Jw") -> None:
+    """-f shows what comes as it comes and ends with the job; without it, logs do not wait."""
+    job = jw.out("run", "-d", "sh", "-c", "echo begun; read line <jw-never 2>/dev/null || sleep 60")
+    following = jw.start("logs", "-f", job)
+    following.wait_for(b"begun\n")
+    assert jw.out("logs", job) == "begun"
+    assert following.process.poll() is None
+    jw.out("kill", job)
+    assert following.end() == 0
+
+
+def test_logs_end_quietly_with_their_reader(jw: "Jw") -> None:
+    jw.out("run", "-d", "--name", "long", "seq", "200000")
+    jw("wait", "long")
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -m jobworker_cli logs long | head -n 2', sys.executable],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("1\n2\n", "")
+
+
+def test_a_job_is_an_id_a_prefix_or_the_newest_of_a_name(jw: "Jw") -> None:
+    older, newer = (jw.out("create", "--name", "twin", "true") for _ in range(2))
+    assert jw.out("status", "-q", "twin") == newer
+    assert jw.out("status", "-q", older) == older
+    prefix = next(newer[:n] for n in range(1, 13) if not older.startswith(newer[:n]))
+    assert jw.out("status", "-q", prefix) == newer
+    ambiguous = jw("status", newer[:2])
+    assert ambiguous.returncode == 1
+    for text in (f"'{newer[:2]}' is ambiguous", newer, older, "hint: use the whole id"):
+        assert text in ambiguous.stderr
+    assert jw("wait", newer[:2]).returncode == 125
+    jw.out("create", "--name", newer[:11], "true")
+    assert "is ambiguous" in jw("rm", newer[:11]).stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "shape"),
+    [
+        (["ps", "-a", "--json"], {"jobs", "next"}),
+        (["token", "list", "--json"], {"tokens"}),
+        (["version", "--json"], {"version"}),
+        (["rpc", "auth.whoami"], {"name", "provider", "roles"}),
+        (["rpc", "job.list", "limit=1", 'states=["exited"]'], {"jobs", "next"}),
+    ],
+)
+def test_json_is_the_result_on_one_line(jw: "Jw", command: list[str], shape: set[str]) -> None:
+    line = jw.out(*command)
+    assert "\n" not in line
+    assert set(json.loads(line)) == shape
+
+
+def test_json_of_the_verbs_is_the_job(jw: "Jw") -> None:
+    job = json.loads(jw.out("create", "--json", "sleep", "60"))["id"]
+    assert json.loads(jw.out("start", "--json", job))["state"] == "running"
+    assert json.loads(jw.out("kill", "--json", job))["exit"]["signal"] == "SIGKILL"
+    assert json.loads(jw("wait", "--json", job).stdout)["id"] == job
+    assert json.loads(jw.out("rm", "--json", job)) == {"deleted": True}

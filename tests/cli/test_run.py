@@ -1,0 +1,174 @@
+"""`jw run`: the job's bytes and the job's code, and nothing of ours among them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Jw
+
+ALL_BYTES = bytes(range(256)) * 3
+
+
+def test_the_exit_code_is_the_jobs(jw: "Jw") -> None:
+    for code in (0, 255):
+        done = jw("run", "--", "sh", "-c", f"exit {code}")
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+def test_options_stop_at_the_first_word(jw: "Jw") -> None:
+    """The command's own options are its own, with and without `--`."""
+    assert jw("run", "echo", "-d", "--name", "x", "--", "-e").stdout == "-d --name x -- -e\n"
+    assert jw("run", "--name", "one-word", "--", "echo", "--json").stdout == "--json\n"
+
+
+def test_streams_are_kept_apart_and_every_byte_is_the_same(jw: "Jw", tmp_path: Path) -> None:
+    """All 256 values arrive untouched, on the stream on which they were written."""
+    (tmp_path / "bytes").write_bytes(ALL_BYTES)
+    done = subprocess.run(
+        [sys.executable, "-m", "jobworker_cli", "run", "--shell", "cat bytes; tac bytes >&2"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == ALL_BYTES
+    assert sorted(done.stderr) == sorted(ALL_BYTES)
+    assert done.stderr != ALL_BYTES
+
+
+ENDS: list[tuple[list[str], int, str]] = [
+    (["--timeout", "0.2", "sleep", "60"], 124, "timed out after 0.2 s"),
+    (["-w", "/nonexistent", "true"], 125, "cannot change to the folder"),
+    (["--timeout", "soon", "true"], 125, "timeout"),
+    (["--stop-strategy", "nonsense", "true"], 125, "no stop strategy"),
+    (["-m", "64MiB", "true"], 125, "spec.limits: this version does not support it"),
+    (["-u", "nobody:nogroup", "true"], 125, "spec.user"),
+    (["-i", "true"], 125, "spec.stdin"),
+    (["-t", "true"], 125, "spec.tty"),
+    (["--idle-timeout", "1s", "true"], 125, "spec.idle_timeout"),
+    (["/etc/passwd"], 126, "Permission denied"),
+    (["/"], 126, "cannot execute"),
+    (["no-such-program"], 127, "No such file or directory"),
+    (["sh", "-c", "kill -9 $$"], 137, "killed by SIGKILL"),
+    (["sh", "-c", "kill -40 $$"], 168, "killed by SIGRT"),
+    (["--nonsense", "true"], 2, "hint: jw run --help"),
+    (["-e", "novalue", "true"], 2, "expected K=V"),
+    (["-q", "true"], 2, "it goes with -d"),
+    ([], 2, "Missing argument"),
+]
+
+
+def test_other_ends_have_their_codes(jw: "Jw") -> None:
+    """All at once: each is a `jw` of its own."""
+    calls = [(case, jw.start("run", *case[0])) for case in ENDS]
+    for (arguments, code, words), call in calls:
+        assert call.end() == code, (arguments, call.said)
+        assert words.encode() in call.said["stderr"], arguments
+        assert not call.said["stdout"]
+        assert b"Traceback" not in call.said["stderr"]
+
+
+def test_a_job_that_did_not_start_is_named(jw: "Jw") -> None:
+    """Whoever has to find out why needs its id."""
+    done = jw("run", "--name", "stillborn", "no-such-program")
+    job = jw.job("stillborn")["id"]
+    assert f"(job {job})" in done.stderr
+    assert f"hint: jw status {job}\n" in done.stderr
+
+
+def test_the_options_reach_the_spec(jw: "Jw", tmp_path: Path) -> None:
+    options = ["-e", "A=1=2", "-e", "B=", "-l", "team=ops", "--name", "optional", "--timeout", "10m", "--grace", "2"]
+    stop = ["--stop-strategy", "kill", "--stop-signal", "INT"]
+    done = jw("run", *options, *stop, "-w", ".", "sh", "-c", "echo $A/$B; pwd", cwd=str(tmp_path))
+    assert done.stdout == f"1=2/\n{tmp_path}\n"
+    spec = jw.job("optional")["spec"]
+    assert spec == {
+        "argv": ["sh", "-c", "echo $A/$B; pwd"],
+        "name": "optional",
+        "env": {"A": "1=2", "B": ""},
+        "cwd": f"{tmp_path}/.",
+        "timeout": "10m",
+        "stop": {"strategy": "kill", "signal": "INT", "grace": 2.0},
+        "labels": {"team": "ops"},
+    }
+
+
+def test_a_local_job_runs_where_jw_does(jw: "Jw", tmp_path: Path) -> None:
+    assert jw("run", "pwd", cwd=str(tmp_path)).stdout == f"{tmp_path}\n"
+
+
+def test_detached_prints_the_id_alone(jw: "Jw") -> None:
+    done = jw("run", "-d", "--name", "detached", "sleep", "60")
+    assert done.returncode == 0
+    assert not done.stderr
+    assert done.stdout == jw.job("detached")["id"] + "\n"
+    assert json.loads(jw("run", "-d", "--json", "true").stdout)["state"] in ("running", "exited")
+    jw.kill("detached")
+
+
+def test_the_same_key_is_the_same_job(jw: "Jw") -> None:
+    first = jw("run", "--key", "k1", "sh", "-c", "echo $JOBWORKER_JOB_ID; exit 4")
+    again = jw("run", "--key", "k1", "sh", "-c", "echo $JOBWORKER_JOB_ID; exit 4")
+    assert (again.returncode, again.stdout) == (4, first.stdout)
+    assert jw("run", "-d", "--key", "k1", "sh", "-c", "echo $JOBWORKER_JOB_ID; exit 4").stdout == first.stdout
+    other = jw("run", "--key", "k1", "false")
+    assert other.returncode == 125
+    assert "another spec" in other.stderr
+
+
+def test_json_is_one_line_for_each_thing(jw: "Jw") -> None:
+    done = jw("run", "--json", "sh", "-c", "printf 'a\\377'; exit 2")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 2
+    assert set(lines[0]) == {"job"}
+    assert "".join(line["encoding"] for line in lines[1:-1]) in ("base64", "utf8base64")
+    assert lines[-1]["exit"]["code"] == 2
+    assert lines[-1]["offset"] == 2
+
+
+def test_a_reader_who_leaves_does_not_end_the_job(jw: "Jw") -> None:
+    """The job is left running, and jw says so."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "jobworker_cli", "run", "--name", "endless", "yes"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout
+    assert os.read(running.stdout.fileno(), 2) == b"y\n"
+    running.stdout.close()
+    assert running.stderr
+    said = running.stderr.read()
+    running.stderr.close()
+    assert running.wait() == 130
+    job = jw.job("endless")["id"]
+    assert said == f"jw: job {job} is left running\nhint: jw logs -f {job}\n"
+    jw.kill("endless")
+
+
+def test_words_that_are_not_text_are_refused(jw: "Jw") -> None:
+    done = jw("run", "echo", os.fsdecode(b"\xff"))
+    assert done.returncode == 2
+    assert "UTF-8" in done.stderr
+
+
+def test_what_run_needs_not_it_does_not_import(jw: "Jw") -> None:
+    """The start of jw is short because of what it leaves alone."""
+    script = (
+        "import os, sys\n"
+        "leave = os._exit\n"
+        "def told(code):\n"
+        "    print(sorted({name.split('.')[0] for name in sys.modules}), flush=True)\n"
+        "    leave(code)\n"
+        "os._exit = told\n"
+        "sys.argv = ['jw', 'run', 'true']\n"
+        "from jobworker_cli.app import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "'websockets'" in done.stdout
+    for name in ("rich", "cryptography", "jsonrpcserver", "pluggy", "uvloop"):
+        assert f"'{name}'" not in done.stdout

@@ -1,0 +1,93 @@
+"""What a terminal is given: harmless text, and colours only where they are wanted."""
+
+import os
+import pty
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jobworker_cli.sanitise import Sanitiser, printable
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Jw
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (b"plain \xc3\xa9\t\r\n", b"plain \xc3\xa9\t\r\n"),
+        (b"\x1b[31mred\x1b[0m", b"\x1b[31mred\x1b[0m\x1b[0m"),
+        (b"\x1b[38;2;1;2;3m\x1b[38:5:9m", b"\x1b[38;2;1;2;3m\x1b[38:5:9m\x1b[0m"),
+        (b"\x1b[2J", rb"\x1b[2J"),
+        (b"\x1b[1;1H", rb"\x1b[1;1H"),
+        (b"\x1b]0;title\x07", rb"\x1b]0;title\x07"),
+        (b"\x1b]52;c;eA==\x1b\\", rb"\x1b]52;c;eA==\x1b\ ".rstrip()),
+        (b"\x1b[31\x1b[mm", b"\\x1b[31\x1b[mm\x1b[0m"),
+        (b"\x1b[?25l\x1b[>4;1m", rb"\x1b[?25l\x1b[>4;1m"),
+        (b"\x08\x0b\x0c\x00\x7f", rb"\x08\x0b\x0c\x00\x7f"),
+        (b"\xc2\x9b2J", rb"\x9b2J"),
+        (b"\x9b2J\xff", rb"\x9b2J\xff"),
+        (b"\x1b", rb"\x1b"),
+        (b"\x1b[3", rb"\x1b[3"),
+        (b"\xc3", rb"\xc3"),
+        (b"\x1b[" + b"1;" * 99 + b"m", b"\\x1b[" + b"1;" * 99 + b"m"),
+    ],
+)
+def test_colours_pass_and_the_rest_is_shown(said: bytes, shown: bytes) -> None:
+    """However the bytes are cut into pieces."""
+    whole = Sanitiser()
+    assert whole.feed(said) + whole.finish() == shown
+    bytewise = Sanitiser()
+    assert b"".join(bytewise.feed(bytes([byte])) for byte in said) + bytewise.finish() == shown
+
+
+def test_a_line_of_ours_holds_nothing_that_is_obeyed() -> None:
+    assert printable("a\nb\x1b[31m\u202e\x9b é") == r"a\nb\x1b[31m\u202e\x9b é"
+
+
+def on_a_terminal(*arguments: str, **env: str) -> bytes:
+    """Return what `jw` writes to a terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jobworker_cli", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=os.environ | {"TERM": "xterm"} | env,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    said = b""
+    try:
+        while data := os.read(ours, 65536):
+            said += data
+    except OSError:  # EIO: the other side is closed
+        pass
+    os.close(ours)
+    process.wait()
+    return said
+
+
+def test_a_job_cannot_command_the_terminal(jw: "Jw") -> None:
+    """Unless --raw says that it may; into a pipe nothing is changed."""
+    script = r"printf '\033[32mgreen\033[0m \033[2J\n'"
+    assert on_a_terminal("run", "sh", "-c", script) == b"\x1b[32mgreen\x1b[0m \\x1b[2J\r\n\x1b[0m"
+    assert on_a_terminal("run", "--raw", "sh", "-c", script) == b"\x1b[32mgreen\x1b[0m \x1b[2J\r\n"
+    assert jw("run", "sh", "-c", script).stdout == "\x1b[32mgreen\x1b[0m \x1b[2J\n"
+
+
+def test_colours_of_ours_are_for_terminals(jw: "Jw") -> None:
+    assert b"\x1b[31merror:\x1b[0m" in on_a_terminal("status", "no-such-job")
+    assert b"\x1b" not in on_a_terminal("status", "no-such-job", NO_COLOR="1")
+    assert b"\x1b" not in on_a_terminal("status", "no-such-job", TERM="dumb")
+    assert "\x1b" not in jw("status", "no-such-job").stderr
+
+
+def test_a_name_cannot_command_the_terminal(jw: "Jw") -> None:
+    """The command of a job is somebody else's text."""
+    jw.out("create", "--name", "evil", "echo", "\x1b[2J\n")
+    for done in (jw("ps"), jw("status", "evil")):
+        assert r"echo '\x1b[2J\n'" in done.stdout
+        assert "\x1b" not in done.stdout
