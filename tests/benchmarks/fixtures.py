@@ -1,0 +1,168 @@
+"""A real agent, or a keeper alone, on a state folder of its own of which nothing is left afterwards."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from jobworker.client import Client, connect
+from jobworker.client.local import wait_gone
+from jobworker.paths import Home
+from jobworker.runtime.journal import Closed, Ended, Journal, StartFailed
+from jobworker.runtime.link import KeeperLink
+
+DEADLINE = 30.0  # seconds that a start or an end may take
+
+
+class BenchmarkError(Exception):
+    """What was measured is not what should have happened, so its figures mean nothing."""
+
+
+def require(condition: bool, what: str) -> None:
+    """Raise BenchmarkError with `what` unless the condition holds."""
+    if not condition:
+        raise BenchmarkError(what)
+
+
+class Agent:
+    """A running agent; `pids` are its own, its keeper's and its pump's, by name."""
+
+    def __init__(self, home: Home, process: "subprocess.Popen[bytes]") -> None:
+        self.home = home
+        self.process = process
+        self.pids = {"agent": process.pid}
+
+    @property
+    def address(self) -> str:
+        return str(json.loads(self.home.address.read_text())["address"])
+
+    @property
+    def token(self) -> str:
+        return self.home.local_token.read_text().strip()
+
+    @property
+    def ca(self) -> Path:
+        return self.home.tls / "ca.pem"
+
+    def client(self) -> Client:
+        return connect(self.address, token=self.token, ca=self.ca)
+
+
+@contextlib.contextmanager
+def state_folder() -> Iterator[Home]:
+    """Make a state folder; remove it at the end, and its folder of sockets and FIFOs."""
+    with tempfile.TemporaryDirectory(prefix="jobworker-bench-") as folder:
+        home = Home(Path(folder) / "home")
+        home.create()
+        try:
+            yield home
+        finally:
+            shutil.rmtree(home.run_folder(), ignore_errors=True)
+
+
+@contextlib.asynccontextmanager
+async def running_agent() -> AsyncIterator[Agent]:
+    """Start an agent; at the end shut it down with all of its jobs."""
+    with state_folder() as home:
+        agent = Agent(home, await asyncio.to_thread(_start, home))
+        try:
+            async with agent.client() as client:
+                keeper = (await client.call("agent.info"))["keeper"]
+                agent.pids |= {"keeper": keeper["pid"], "pump": keeper["pump"]}
+            yield agent
+        finally:
+            await _end(agent)
+
+
+def _start(home: Home) -> "subprocess.Popen[bytes]":
+    reader, writer = os.pipe()
+    command = [sys.executable, "-m", "jobworker.app", "--home", str(home.path), "--local", "--ready", str(writer)]
+    with open(home.agent_log, "ab") as log:
+        process = subprocess.Popen(
+            command,
+            env=os.environ | {"JOBWORKER_HOME": str(home.path)},
+            pass_fds=[writer],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C ends the benchmark, which then ends the agent and its jobs
+        )
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        said = pipe.read().decode()
+    require(said == "ready\n", f"the agent does not start: {said}")
+    return process
+
+
+async def _end(agent: Agent) -> None:
+    try:
+        async with agent.client() as client:
+            await client.call("agent.shutdown", jobs="stop")
+        await asyncio.to_thread(agent.process.wait, DEADLINE)
+    finally:
+        agent.process.kill()
+    for name, pid in agent.pids.items():
+        require(await asyncio.to_thread(wait_gone, pid, DEADLINE), f"the {name} does not leave with the last job")
+
+
+class LoneKeeper:
+    """A keeper and its pump, asked without an agent in between."""
+
+    def __init__(self, home: Home) -> None:
+        self._link = KeeperLink(home, home.create_run_folder(), self._read, lambda: None)
+        self._journal = Journal(home.journal)
+        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._half_over: set[str] = set()
+        self._launched = 0
+
+    async def open(self) -> None:
+        await self._link.open()
+
+    async def run(self, argv: list[str]) -> None:
+        """Launch a silent job; return when its exit and the end of its output are in the journal."""
+        self._launched += 1
+        job = f"{self._launched:012d}"
+        over = self._waiting[job] = asyncio.get_running_loop().create_future()
+        await self._link.ask("launch", id=job, argv=argv, env={"PATH": os.defpath}, cwd="/")
+        await over
+
+    def _read(self) -> None:
+        while records := self._journal.read():
+            for record in records:
+                match record:
+                    case Ended(code=0) | Closed(size=0):
+                        if record.id in self._half_over:
+                            self._half_over.remove(record.id)
+                            self._waiting.pop(record.id).set_result(None)
+                        else:
+                            self._half_over.add(record.id)
+                    case Ended() | Closed() | StartFailed():
+                        self._waiting.pop(record.id).set_exception(BenchmarkError(f"a bare launch: {record}"))
+                    case _:
+                        pass
+
+    async def close(self) -> None:
+        """Return when keeper and pump have left."""
+        hello = await self._link.ask("hello")
+        await self._link.ask("quit")
+        for name, pid in (("keeper", hello["pid"]), ("pump", hello["pump"])):
+            require(await asyncio.to_thread(wait_gone, pid, DEADLINE), f"the {name} does not leave")
+        self._link.close()
+        self._journal.close()
+
+
+@contextlib.asynccontextmanager
+async def lone_keeper() -> AsyncIterator[LoneKeeper]:
+    """Start a keeper without an agent; at the end it leaves."""
+    with state_folder() as home:
+        keeper = LoneKeeper(home)
+        await keeper.open()
+        try:
+            yield keeper
+        finally:
+            await keeper.close()

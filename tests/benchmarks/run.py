@@ -1,0 +1,52 @@
+"""Print how fast and how small the agent is, each figure beside the limit measured in the same run.
+
+``python tests/benchmarks/run.py [SECTION...]``: everything, or the sections named. Exits 1 where what was
+measured is not what should have happened. The machine is never quiet: compare figures of one run, and the
+ratios rather than the figures.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.benchmarks import idle, output, starts
+from tests.benchmarks.fixtures import BenchmarkError
+
+SECTIONS: dict[str, Callable[[], Awaitable[None]]] = {
+    "starts": starts.measure,
+    "idle": idle.measure,
+    "output": output.measure_one,
+    "stalled": output.measure_stalled,
+}
+
+
+async def run(names: list[str]) -> None:
+    for name in names:
+        await SECTIONS[name]()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="run.py", description="Print figures, each beside its limit.")
+    parser.add_argument("section", nargs="*", help=f"one or more of: {', '.join(SECTIONS)} (default: all)")
+    names = parser.parse_args().section or list(SECTIONS)
+    if unknown := [name for name in names if name not in SECTIONS]:
+        parser.error(f"no section {unknown[0]!r}; there are: {', '.join(SECTIONS)}")
+    began, (busy, *_) = time.monotonic(), os.getloadavg()
+    print(f"Linux {os.uname().release}, {os.cpu_count()} processors, load {busy:.1f}; median (lowest to highest)")
+    try:
+        asyncio.run(run(names))
+    except BenchmarkError as error:
+        print(f"the figures mean nothing: {error}", file=sys.stderr)
+        return 1
+    print(f"\n{time.monotonic() - began:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""A killed pump and a killed agent cost no byte and no exit status."""
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from jobworker.client import Client, connect
+from jobworker.model import JobSpec, Reason
+
+if TYPE_CHECKING:
+    from tests.conftest import RunningAgent
+
+LINES = 4000
+COUNT = f"i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo $i; echo e$i >&2; done; exit 5"
+
+
+def numbered(prefix: str) -> bytes:
+    return "".join(f"{prefix}{number}\n" for number in range(1, LINES + 1)).encode()
+
+
+async def test_the_pump_dies_again_and_again(client: Client) -> None:
+    """Each stream arrives whole and in order, over a pump killed in the middle, several times."""
+    run = await client.run(JobSpec(shell=COUNT))
+    said = {"stdout": b"", "stderr": b""}
+    kills = 0
+    async for chunk in run:
+        said[chunk.stream] += chunk.data
+        if kills < 5:
+            pump = (await client.call("agent.info"))["keeper"]["pump"]
+            if pump is None:
+                continue  # there is none at the moment
+            try:
+                os.kill(pump, signal.SIGKILL)
+                kills += 1
+            except ProcessLookupError:
+                pass  # the one before; the agent has not heard of the next
+    assert said == {"stdout": numbered(""), "stderr": numbered("e")}
+    assert run.end is not None
+    assert run.end.exit is not None
+    assert run.end.exit.code == 5
+
+
+async def test_jobs_end_while_the_agent_is_dead(agent: "RunningAgent") -> None:
+    """Codes and signals are exact afterwards, and followers go on at the next byte."""
+    fifo = agent.home.path / "go"
+    os.mkfifo(fifo, 0o600)
+    async with agent.client() as client:
+        jobs: dict[str, tuple[int | None, str | None]] = {}
+        for code in (0, 1, 77, 255):
+            job = await client.create(JobSpec(shell=f"echo before; read line < {fifo}; echo after; exit {code}"))
+            jobs[(await client.start(job.id)).id] = (code, None)
+        job = await client.create(JobSpec(shell=f"echo before; read line < {fifo}; echo after; kill -SEGV $$"))
+        jobs[(await client.start(job.id)).id] = (None, "SIGSEGV")
+    agent.kill()
+    with open(fifo, "wb", buffering=0) as gate:  # noqa: ASYNC230  # the jobs are waiting at its other end
+        gate.write(b"\n" * 100)
+        agent.start()
+        async with agent.client() as client:
+            for name, outcome in jobs.items():
+                ended = await client.wait(name, 20)
+                assert ended.exit is not None
+                assert (ended.exit.code, ended.exit.signal, ended.exit.reason) == (*outcome, Reason.FINISHED)
+                said = b"".join([chunk.data async for chunk in await client.subscribe(name)])
+                assert said == b"before\nafter\n"
+
+
+async def test_a_follower_rides_through_the_death_of_the_agent(agent: "RunningAgent") -> None:
+    """The client reconnects and resumes: not a byte missing, none twice, the true code at the end."""
+    told: list[str] = []
+    async with connect(agent.address, token=agent.token, ca=agent.ca, lost=told.append) as client:
+        run = await client.run(
+            JobSpec(shell="i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i; sleep 0.02; done; exit 9")
+        )
+        said, killed = b"", False
+        async for chunk in run:
+            said += chunk.data
+            if not killed and b"5\n" in said:
+                agent.kill()
+                killed = True
+                await asyncio.to_thread(agent.start)
+    assert said == "".join(f"{number}\n" for number in range(1, 61)).encode()
+    assert told[0].startswith("connection lost")
+    assert run.end is not None
+    assert run.end.exit is not None
+    assert run.end.exit.code == 9

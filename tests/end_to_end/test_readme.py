@@ -1,0 +1,129 @@
+"""What README.md shows is what happens: its snippets are run as they stand there."""
+
+import json
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect as websocket_connect
+
+from jobworker.client.local import agent_pid, wait_gone
+from jobworker.paths import Home
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+DEADLINE = 60
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def shell(home: Home, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """An environment in which `jw` is ours and its agent is ended afterwards."""
+    binaries = Path(sys.executable).parent
+    yield {
+        "PATH": f"{binaries}:/usr/bin:/bin",
+        "JOBWORKER_HOME": str(home.path),
+        "HOME": str(tmp_path),
+        "LANG": "C.UTF-8",
+    }
+    pid = agent_pid(home)
+    subprocess.run([binaries / "jw", "agent", "stop", "--jobs"], env={"JOBWORKER_HOME": str(home.path)}, check=True)
+    assert pid is None or wait_gone(pid, DEADLINE)
+
+
+def matches(expected: str, said: str) -> bool:
+    """Whether the lines are the expected ones: `…` stands for anything, also for whole lines."""
+    pattern = ""
+    for line in expected.splitlines():
+        pattern += r"(?:.*\n)*?" if line.strip() == "…" else ".*?".join(map(re.escape, line.split("…"))) + "\n"
+    # Columns are as wide as their content: one space stands for any number.
+    return re.fullmatch(pattern.replace(r"\ ", r"\ +"), said) is not None
+
+
+def test_the_commands_say_what_the_readme_shows(shell: dict[str, str], tmp_path: Path) -> None:
+    """All console blocks, in order, in one shell."""
+    session = "\n".join(blocks("console"))
+    steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", session, re.MULTILINE)
+    assert len(steps) > 10
+    mark = "= end of step ="
+    script = "\n".join(f"{command}\ncode=$?; echo; echo '{mark}'; (exit $code)" for command, _ in steps)
+    done = subprocess.run(
+        ["bash", "-c", f"exec 2>&1\n{script}"],
+        env=shell,
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    outputs = done.stdout.decode().split(f"\n{mark}\n")
+    for (command, expected), said in zip(steps, outputs, strict=False):
+        assert matches(expected.rstrip("\n") + "\n" if expected.strip() else "", said), f"$ {command}\n{said}"
+
+
+def pattern_of(line: str) -> Any:
+    return json.loads(line.replace("…", '"…": "…"'))
+
+
+def hold_against(pattern: Any, value: Any, names: dict[str, Any]) -> None:
+    """Assert that a frame is as shown; `ID` is bound to the first value it stands for."""
+    if isinstance(pattern, dict) and isinstance(value, dict):
+        open_ended = "…" in pattern
+        wanted = {key: item for key, item in pattern.items() if key != "…"}
+        assert wanted.keys() <= value.keys() if open_ended else wanted.keys() == value.keys(), (pattern, value)
+        for key, item in wanted.items():
+            hold_against(item, value[key], names)
+    elif pattern == "ID":
+        assert names.setdefault("ID", value) == value
+    else:
+        assert pattern == value
+
+
+@pytest.mark.parametrize("block", blocks("jsonc"))
+async def test_the_frames_are_those_the_readme_shows(block: str, agent: Any) -> None:
+    """Each `→` is sent, each `←` is the next frame that comes, notifications apart from answers."""
+    context = ssl.create_default_context(cafile=agent.ca)
+    headers = {"Authorization": f"Bearer {agent.token}"}
+    names: dict[str, Any] = {}
+    heard: list[dict[str, Any]] = []
+    async with websocket_connect(agent.address, ssl=context, additional_headers=headers) as socket:
+        if '"s2"' in block:  # the second subscription of a reader who typed all of it into one connection
+            await socket.send(
+                json.dumps({"jsonrpc": "2.0", "id": 0, "method": "job.run", "params": {"spec": {"argv": ["true"]}}})
+            )
+            while json.loads(await socket.recv()).get("method") != "log.end":
+                pass
+        for line in block.splitlines():
+            kind, _, text = line.partition(" ")
+            pattern = pattern_of(text)
+            if kind == "→":
+                await socket.send(json.dumps(pattern).replace('"ID"', json.dumps(names.get("ID"))))
+                continue
+            wanted = pattern.get("id"), pattern.get("method")
+            while not (found := [frame for frame in heard if (frame.get("id"), frame.get("method")) == wanted]):
+                heard.append(json.loads(await socket.recv()))
+            heard.remove(found[0])
+            hold_against(pattern, found[0], names)
+
+
+def test_the_python_snippet_runs(shell: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", blocks("python")[0]], env=shell, capture_output=True, timeout=DEADLINE, check=True
+    )
+    assert b"stdout b'hello\\n'" in done.stdout
+    assert b"code=0" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_the_javascript_is_javascript(tmp_path: Path) -> None:
+    """Its syntax at least: running it needs a package from npm."""
+    script = tmp_path / "follow.js"
+    script.write_text(blocks("js")[0])
+    subprocess.run(["node", "--check", script], check=True, timeout=DEADLINE)

@@ -1,0 +1,83 @@
+"""The arrows between the rooms point one way."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+AGENT = ROOT / "agent" / "jobworker"
+COMMON = {"model", "errors", "protocol", "paths", "explain"}
+
+# What a room may import of ours, besides itself and the common ground.
+ROOMS = {
+    "runtime": set[str](),
+    "client": set[str](),
+    "jobs": {"runtime", "config", "interfaces", "plugins", "background"},
+    "server": {"jobs", "runtime", "config", "interfaces", "plugins", "background", "tokens"},
+}
+# One third-party library, one room.
+LIBRARIES = {
+    "websockets": {"server", "client"},
+    "jsonrpcserver": {"server"},
+    "pluggy": {"plugins", "hookspecs", "_hookimpl"},
+    "sqlite3": {"jobs"},
+    "typer": set[str](),
+    "cryptography": {"certificates"},
+    "uvloop": {"app"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(AGENT).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_is_below_it(room: str) -> None:
+    allowed = COMMON | ROOMS[room] | {room}
+    for path in (AGENT / room).rglob("*.py"):
+        for name in imports(path):
+            package, _, rest = name.partition(".")
+            if package == "jobworker" and rest:
+                assert rest.split(".")[0] in allowed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_each_library_is_used_in_its_room_only() -> None:
+    for path in AGENT.rglob("*.py"):
+        for name in imports(path):
+            rooms = LIBRARIES.get(name.split(".")[0])
+            assert rooms is None or room_of(path) in rooms, f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("name", ["keeper.py", "pump.py"])
+def test_keeper_and_pump_need_the_standard_library_alone(name: str) -> None:
+    for module in imports(AGENT / "runtime" / name):
+        assert module.split(".")[0] in sys.stdlib_module_names
+
+
+def test_the_command_line_knows_nothing_of_the_inside() -> None:
+    allowed = COMMON | {"client", "app", "certificates", "__version__"}
+    for path in (ROOT / "cli").rglob("*.py"):
+        for name in imports(path):
+            package, _, rest = name.partition(".")
+            if package == "jobworker" and rest:
+                assert rest.split(".")[0] in allowed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_plugins_use_only_what_every_author_may() -> None:
+    allowed = COMMON | {"interfaces", "tokens"}
+    for path in (ROOT / "plugins").rglob("*.py"):
+        for name in imports(path):
+            package, _, rest = name.partition(".")
+            if package == "jobworker" and rest:
+                assert rest.split(".")[0] in allowed, f"{path.relative_to(ROOT)} imports {name}"
