@@ -1,0 +1,47 @@
+# Everything runs in a virtual environment of its own; only Python 3.11 or later, pip and make are needed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.PHONY: help setup demo demo-crash check test test-slow bench clean
+
+help:
+	@echo "make demo       set up, then run a job through an agent of its own"
+	@echo "make demo-crash kill agent, pump and keeper under a job, and see that nothing is lost"
+	@echo "make test       set up, check (ruff, mypy) and run the tests"
+	@echo "make test-slow  the long tests"
+	@echo "make bench      print the figures, each beside the limit measured in the same run"
+	@echo "make clean      remove the virtual environment and the caches"
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jobworker needs Python 3.11 or later: make PYTHON=...")'
+	@echo "setting up $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	@sh tests/demo.sh $(BIN)
+
+demo-crash: setup
+	@sh tests/demo_crash.sh $(BIN)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+bench: setup
+	$(BIN)/python tests/benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
