@@ -124,14 +124,14 @@ async def test_deadlines_and_stops_go_on(start: Start) -> None:
     agent = start()
     async with agent.client() as client, agent.client() as other:
         timed = await start_job(client, JobSpec(argv=["sleep", "1000"], timeout="1s"))
-        run = await client.run(JobSpec(shell="trap '' TERM; echo up; while :; do sleep 1000; done"))
-        await anext(aiter(run))
+        run = await client.run(JobSpec(shell="trap 'echo hit' TERM; echo up; while :; do sleep 1000 & wait; done"))
+        chunks = aiter(run)
+        await anext(chunks)
         stopping = asyncio.create_task(other.call("job.stop", id=run.job.id, stop={"grace": "1s"}))
-        while (await client.status(run.job.id)).state != State.STOPPING:
-            pass
+        assert (await anext(chunks)).data == b"hit\n"
         await end(agent, signal.SIGKILL)
         await asyncio.gather(stopping, return_exceptions=True)
-    agent.config = '[jobs]\ngrace = "100ms"\n'
+    agent.config = '[jobs]\ngrace = "1h"\n'  # the call had said less
     agent.start()
     async with agent.client() as client:
         ended = await client.wait(timed.id, 10)

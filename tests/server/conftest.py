@@ -310,19 +310,29 @@ class Gate:
     """A place where a job waits until the test lets it go on."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         os.mkfifo(path)
+        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # what is written stays there for the next who waits
         self.wait = f"read _ < {path}"  # in a job's shell
 
-    async def open(self) -> None:
-        async with asyncio.timeout(DEADLINE):
-            await asyncio.to_thread(self._path.write_text, "\n")
+    def open(self) -> None:
+        """Let one through, now or when it comes."""
+        os.write(self._fd, b"\n")
+
+    def close(self) -> None:
+        os.close(self._fd)
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Callable[[], Gate]:
-    numbers = itertools.count()
-    return lambda: Gate(tmp_path / f"gate{next(numbers)}")
+def gate(tmp_path: Path) -> Iterator[Callable[[], Gate]]:
+    gates: list[Gate] = []
+
+    def make() -> Gate:
+        gates.append(Gate(tmp_path / f"gate{len(gates)}"))
+        return gates[-1]
+
+    yield make
+    for one in gates:
+        one.close()
 
 
 @pytest.fixture

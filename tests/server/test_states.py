@@ -107,7 +107,7 @@ async def test_wait(wire: "Wire", gate: Callable[[], "Gate"]) -> None:
         error = await wire.refused("job.wait", id=job["id"], timeout=limit)
         assert (error["code"], error["data"]["reason"], error["data"]["retryable"]) == (40801, "wait_timeout", True)
     waiting = await wire.begin("job.wait", id=job["id"])
-    await door.open()
+    door.open()
     assert (await wire.answer(waiting))["result"]["exit"]["code"] == 7
     assert (await wire.ask("job.wait", id=job["id"], timeout=0))["exit"]["code"] == 7
 
@@ -194,7 +194,7 @@ async def test_run_with_the_key_of_a_running_or_ended_job(wire: "Wire", gate: Ca
     first = await wire.ask("job.run", spec=spec, key="running")
     await wire.until(first["subscription"], b"\n")
     while_it_runs = await wire.ask("job.run", spec=spec, key="running")
-    await door.open()
+    door.open()
     logs = [await wire.follow(first["subscription"]), await wire.follow(while_it_runs["subscription"])]
     afterwards = await wire.ask("job.run", spec=spec, key="running")
     logs.append(await wire.follow(afterwards["subscription"]))

@@ -205,7 +205,7 @@ async def test_leftovers_are_left(wire: "Wire", gate: Callable[[], "Gate"]) -> N
     assert (ended["exit"]["code"], ended["exit"]["reason"]) == (5, "finished")
     assert alive(left)
     name = await wire.subscribe(job["id"])
-    await door.open()
+    door.open()
     await wire.until(name, b"late\n")
     stopped = await wire.ask("job.stop", id=job["id"], stop={"grace": "50ms"})
     assert not alive(left)
@@ -220,7 +220,7 @@ async def test_leftovers_that_end_by_themselves(wire: "Wire", gate: Callable[[],
     door = gate()
     job, _ = await start(wire, f"setsid sh -c '{door.wait}; echo late' & echo $!; exit 0", leftovers="leave")
     name = await wire.subscribe(job["id"])
-    await door.open()
+    door.open()
     assert (await wire.follow(name)).stdout.endswith(b"late\n")
     async with asyncio.timeout(wire.deadline):
         while "error" not in await wire.answer(await wire.begin("job.stop", id=job["id"])):

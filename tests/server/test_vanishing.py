@@ -117,7 +117,7 @@ async def test_in_the_middle_of_a_start_with_nobody_else(
         await others_are_served(shared, dial)
     finally:
         os.kill(keeper, signal.SIGCONT)
-    await door.open()  # it runs
+    door.open()  # it runs
     await wire.follow((await wire.ask("job.run", spec={"shell": ":"}))["subscription"])  # so does the one after it
     ended = await wire.ask("job.wait", id=job, timeout=5)
     assert (ended["exit"]["code"], ended["exit"]["reason"]) == (6, "finished")

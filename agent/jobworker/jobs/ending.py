@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from msgspec.structs import replace
@@ -12,9 +12,10 @@ from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, InvalidState, JobworkerError, RpcError, StopIncomplete
 from jobworker.jobs import deadlines, lifecycle
 from jobworker.jobs.live import LiveJob
-from jobworker.jobs.record import Ending, JobRecord
+from jobworker.jobs.record import Ending
 from jobworker.jobs.specs import Specs
 from jobworker.jobs.stopping import Stop
+from jobworker.jobs.table import JobTable
 from jobworker.model import JobSpec, Reason, Receipt, StopSpec, TimeoutSpec, seconds
 from jobworker.plugins import PluginHost
 from jobworker.runtime.link import KeeperLink
@@ -34,14 +35,14 @@ class Endings:
         specs: Specs,
         link: KeeperLink,
         host: PluginHost,
-        save: Callable[[LiveJob, JobRecord], None],
+        table: JobTable,
         tasks: Background,
     ) -> None:
         self._limit = seconds(config.stop_limit, "stop_limit")
         self._specs = specs
         self._link = link
         self._host = host
-        self._save = save
+        self._table = table
         self._tasks = tasks
 
     async def stop(self, live: LiveJob, call: StopSpec | None, by: str) -> None:
@@ -80,19 +81,20 @@ class Endings:
             return live.stop
         stop = Stop(live, self._link, self._host)
         if not live.record.job.state.final:
-            ending = Ending(reason=reason, by=by, strategy=strategy.name, message=message)
-            self._save(live, lifecycle.stopping(live.record, ending))
+            ending = Ending(reason=reason, by=by, strategy=strategy.name, message=message, call=call)
+            self._table.save(live, lifecycle.stopping(live.record, ending))
         live.stop = asyncio.create_task(self._carry_out(live, stop.run(strategy, options, self._limit)))
         return live.stop
 
     async def _carry_out(self, live: LiveJob, stop: Coroutine[Any, Any, Receipt]) -> Receipt:
         try:
+            await self._table.written()  # first: an agent that dies now goes on with the stop when it is back
             receipt = await stop
             if not receipt.survivors:
                 await self._release(live.id)
         finally:
             live.stop = None
-        self._save(live, lifecycle.stopped(live.record, receipt))
+        self._table.save(live, lifecycle.stopped(live.record, receipt))
         return receipt
 
     async def _release(self, job: str) -> None:
@@ -103,7 +105,7 @@ class Endings:
 
     def resume(self, live: LiveJob, ending: Ending) -> None:
         """Take up a stop that was under way when the agent ended."""
-        call = StopSpec(strategy=ending.strategy)
+        call = replace(ending.call or StopSpec(), strategy=ending.strategy)
         self._tasks.spawn(self._begin_only(live, call, ending.by, ending.reason, ending.message))
 
     async def _begin_only(self, live: LiveJob, call: StopSpec | None, by: str, reason: Reason, message: str) -> None:
@@ -119,7 +121,7 @@ class Endings:
             return
         await live.gone()
         await self._release(live.id)
-        self._save(live, replace(live.record, left=False))
+        self._table.save(live, replace(live.record, left=False))
 
     def watch_deadline(self, live: LiveJob) -> None:
         limits = []

@@ -40,7 +40,7 @@ class JobManager:
         self._table = JobTable(home)
         self._tasks = Background()
         self.link = KeeperLink(home, run)
-        self._endings = Endings(config.jobs, self._specs, self.link, host, self._table.save, self._tasks)
+        self._endings = Endings(config.jobs, self._specs, self.link, host, self._table, self._tasks)
         self._keeping = Keeping(home, run, self._table, self.link, self._endings, self._tasks)
         self._watch = LogWatch(home.logs)
         self._creating = asyncio.Lock()

@@ -5,7 +5,7 @@ import time
 
 import msgspec
 
-from jobworker.model import Job, Reason, State
+from jobworker.model import Job, Reason, State, StopSpec
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _last_id = 0
@@ -18,6 +18,7 @@ class Ending(msgspec.Struct, frozen=True):
     by: str
     strategy: str
     message: str = ""
+    call: StopSpec | None = None  # what the call to stop said of how
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 A record is changed by `save` alone: it gets the next revision, is stored, and whoever waits is told.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,11 @@ class JobTable:
         self._store.set_meta("revision", self._revision, lazy=lazy)
         live.ring()
         self.let_go(live)
+
+    async def written(self) -> None:
+        """Return when all that was saved is on disk, or cannot be written now."""
+        with contextlib.suppress(DiskFull):
+            await self._store.saved()
 
     def next_revision(self) -> int:
         self._revision += 1

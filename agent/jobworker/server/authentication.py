@@ -15,7 +15,7 @@ from jobworker.protocol import BEARER_SUBPROTOCOL, decode_bearer
 
 log = logging.getLogger(__name__)
 
-LIMIT = 10.0  # seconds that one provider may take
+LIMIT = 5.0  # seconds that one provider may take
 
 
 class Authenticator:
