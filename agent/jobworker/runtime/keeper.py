@@ -26,6 +26,8 @@ from typing import Any
 
 VERSION = 1
 MESSAGE = 262144
+JOB_DESCRIPTORS = 5  # at most, in the pump: two pipes, two files, an index
+DESCRIPTORS = 64  # of our own, and for a moment
 LINGER = 60.0  # seconds without agent and job
 RETRY = 0.2  # seconds between two attempts to write the journal
 PR_SET_CHILD_SUBREAPER = 36
@@ -290,6 +292,7 @@ class Keeper:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.nofile = (soft, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.room = (hard - DESCRIPTORS) // JOB_DESCRIPTORS  # jobs that keeper and pump can hold
         self.fifo = f"{run}/fifo"
         os.makedirs(self.fifo, 0o700, exist_ok=True)
         self.cgroups = Cgroups(os.path.basename(run).removeprefix("jobworker-"))
@@ -359,6 +362,8 @@ class Keeper:
                 data, fds, _, _ = socket.recv_fds(self.agent, MESSAGE, 1)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                continue  # it died with answers unread: what it asked before is still to come
             except OSError:
                 data, fds = b"", []
             if not data:
@@ -436,6 +441,8 @@ class Keeper:
         job = Job(message["id"], self.fifo)
         if job.id in self.jobs:
             raise OSError(errno.EEXIST, "launched before")
+        if len(self.jobs) >= self.room:
+            raise OSError(errno.EMFILE, f"{len(self.jobs)} jobs are as many as the limit of open files allows")
         self.quitting = False
         group = f"{self.cgroups.root}/{job.id}" if self.cgroups.root else ""
         self.journal.append({"event": "launching", "id": job.id, "group": group})
@@ -515,6 +522,7 @@ class Keeper:
             self.unwatched.append(job.id)
         except FileNotFoundError:
             job.closed = True
+            job.close_pipes()  # a keeper died between the two
         if not (job.ended and job.closed):
             self.jobs[job.id] = job
         return {"gone": job.ended, "held": not job.ended, "closed": job.closed}

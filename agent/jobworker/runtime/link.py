@@ -1,6 +1,7 @@
 """The agent's end of the connection to the keeper: start one where there is none, ask, and listen."""
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobworker.errors import DiskFull, InternalError, JobworkerError
+from jobworker.errors import DiskFull, InternalError, JobworkerError, RateLimited
 from jobworker.paths import Home
 from jobworker.runtime.tree import readable
 
@@ -23,7 +24,7 @@ KEEPER = Path(__file__).with_name("keeper.py")
 LARGE = 100_000  # a seqpacket message is limited by the socket's buffer (212 kB)
 MESSAGE = 262_144
 SILENCE = 5.0  # seconds without an answer after which a keeper is stuck: in an execve or chdir that hangs
-DISK_ERRNOS = {5, 28, 30, 122}  # EIO, ENOSPC, EROFS, EDQUOT
+DISK_ERRNOS = {errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 
 
 class KeeperGone(JobworkerError):
@@ -103,6 +104,8 @@ class KeeperLink:
             return answer
         if answer["errno"] in DISK_ERRNOS:
             raise DiskFull(f"the journal cannot be written: {answer['error']}", hint="make room on the state folder")
+        if answer["errno"] == errno.EMFILE:
+            raise RateLimited(f"too many jobs run on this host: {answer['error']}", retry_after=1)
         raise InternalError(f"the keeper refused {op}: {answer['error']}")
 
     def _check(self) -> None:
