@@ -12,15 +12,18 @@ import json
 import logging
 import os
 import signal
+import socket
 import ssl
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import uvloop
 
 from jobworker import __version__, config, plugins
-from jobworker.errors import JobworkerError, StartError
+from jobworker.errors import InvalidState, JobworkerError, StartError
 from jobworker.jobs.manager import JobManager
 from jobworker.model import seconds
 from jobworker.paths import Home, default_home, write_private
@@ -41,8 +44,11 @@ LOCAL_TOKEN = "local"  # noqa: S105  # its name
 class Agent:
     """One agent on one state folder."""
 
-    def __init__(self, home: Home, settings: config.Config, *, local: bool) -> None:
+    def __init__(
+        self, home: Home, settings: config.Config, *, local: bool, inherited: tuple[int, int] | None = None
+    ) -> None:
         self._home = home
+        self._inherited = inherited
         self._config = settings
         self._local = local
         self._ending = asyncio.Event()
@@ -50,10 +56,14 @@ class Agent:
         on_shutdown = settings.agent.on_shutdown
         self._jobs_at_end: str = ("leave" if local else "stop") if on_shutdown == "auto" else on_shutdown
 
-    async def run(self, ready: int | None) -> None:
-        """Serve until told to end; `ready` is a descriptor on which somebody waits for the start."""
-        lock = self._lock()
-        sock = bind(self._config.server.host, self._ports())
+    async def run(self, ready: int | None) -> tuple[int, int] | None:
+        """Serve until told to end; `ready` is a descriptor on which somebody waits for the start.
+
+        Return None, or, for a restart, the descriptors that the agent goes on with: its lock, and the socket
+        at which clients wait meanwhile.
+        """
+        lock, sock = self._take_over() if self._inherited else (self._lock(), self._bind())
+        backlog = sock.dup()
         host, port = sock.getsockname()[:2]
         names = [*dict.fromkeys([*self._config.server.names, *LOCAL, *([] if host in ("0.0.0.0", "::") else [host])])]
         context, renew = self._tls(names)
@@ -63,7 +73,7 @@ class Agent:
         providers = [registry.auth_providers[name] for name in self._config.auth.providers]
         tokens = TokenFile(self._home.tokens)
         authenticator = Authenticator(providers, plugin_host)
-        services = Services(self._config, jobs, registry, authenticator, tokens, self.shut_down)
+        services = Services(self._config, jobs, registry, authenticator, tokens, self.shut_down, self.may_restart)
         listener = Listener(services, sock, context, names)
         await jobs.open()
         self._make_local_token(tokens)
@@ -77,10 +87,15 @@ class Agent:
         jobs.refusing = "the agent is ending"
         if self._jobs_at_end == "stop":
             await self._stop_jobs(jobs)
-        await listener.close()
-        await jobs.close()
+        restart = self._jobs_at_end == "restart"
+        await listener.close(restart=restart)
+        await jobs.close(restart=restart)
         await plugin_host.close()
+        if restart:
+            return lock, backlog.detach()
         os.close(lock)
+        backlog.close()
+        return None
 
     def _lock(self) -> int:
         """Make sure that this is the only agent on the state folder; raise StartError."""
@@ -94,6 +109,15 @@ class Agent:
                 hint="`jw agent info` shows it, `jw agent stop` ends it",
             ) from None
         return lock
+
+    def _take_over(self) -> tuple[int, socket.socket]:
+        assert self._inherited is not None
+        for fd in self._inherited:
+            os.set_inheritable(fd, False)
+        return self._inherited[0], socket.socket(fileno=self._inherited[1])
+
+    def _bind(self) -> socket.socket:
+        return bind(self._config.server.host, self._ports())
 
     def _ports(self) -> list[int]:
         """Return the ports to try: the local agent keeps the one it had, and takes any other if it must."""
@@ -140,9 +164,16 @@ class Agent:
             os.close(ready)
 
     def shut_down(self, jobs: str) -> None:
-        """Begin to end; `jobs` is `stop` or `leave`."""
+        """Begin to end; `jobs` is `stop`, `leave`, or `restart`: jobs are left and the agent is back at once."""
         self._jobs_at_end = jobs
         self._ending.set()
+
+    async def may_restart(self) -> None:
+        """Raise InvalidState where program or configuration, as they are on disk now, would not start."""
+        checked = await asyncio.to_thread(subprocess.run, [*_command(), "--check"], capture_output=True, check=False)
+        if checked.returncode:
+            reason = checked.stderr.decode(errors="replace").strip()[-1000:]
+            raise InvalidState(f"the agent would not start again and goes on as it is: {reason}", state="running")
 
     def _handle_signals(self, renew: functools.partial[None]) -> None:
         loop = asyncio.get_running_loop()
@@ -184,26 +215,55 @@ def fail(error: JobworkerError, ready: int | None) -> NoReturn:
     sys.exit(1)
 
 
-def main(arguments: list[str] | None = None) -> None:
+_arguments: list[str] = []  # of this process, to be given to the one that takes its place
+
+
+def _command() -> list[str]:
+    return [sys.executable, "-m", "jobworker.app", *_arguments]
+
+
+def check(home: Home, settings: config.Config) -> None:
+    """Raise StartError for what would keep an agent from starting in the place of the one that runs."""
+    plugins.load(settings, home.path)
+    if settings.server.cert:
+        tls_context(Path(settings.server.cert), Path(settings.server.key))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m jobworker.app", description="Run the agent.")
     parser.add_argument("--home", type=Path, default=default_home(), help="the state folder")
     parser.add_argument("--config", type=Path, help="the configuration")
     parser.add_argument("--local", action="store_true", help="as the local agent: in the background, on any port")
     parser.add_argument("--ready", type=int, help="a descriptor to tell that the agent listens")
+    parser.add_argument("--check", action="store_true", help="only see whether it would start")
+    parser.add_argument("--inherited", type=int, nargs=2, help="the lock and the socket of the agent before")
     options = parser.parse_args(arguments)
     home = Home(options.home.absolute())
+    _arguments[:] = ["--home", str(home.path)]
+    if options.config:
+        _arguments.extend(["--config", str(options.config.absolute())])
+    if options.local:
+        _arguments.append("--local")
     try:
         path = options.config or (home.config if home.config.exists() else None)
         settings = config.load(path)
         level = settings.agent.log_level.upper()
         logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
         logging.getLogger("websockets").setLevel(logging.WARNING)
-        agent = Agent(home, settings, local=options.local)
-        uvloop.run(agent.run(options.ready))
+        if options.check:
+            check(home, settings)
+            return
+        agent = Agent(home, settings, local=options.local, inherited=options.inherited)
+        kept = uvloop.run(agent.run(options.ready))
     except JobworkerError as error:
         fail(error, options.ready)
     except OSError as error:
         fail(StartError(f"{error.filename or home.path}: {error.strerror}"), options.ready)
+    if kept is not None:  # in place: an agent that stays its keeper's ancestor inherits the jobs of one that dies
+        for fd in kept:
+            os.set_inheritable(fd, True)
+        command = [*_command(), "--inherited", *map(str, kept)]
+        os.execv(command[0], command)
 
 
 if __name__ == "__main__":

@@ -89,15 +89,20 @@ async def _end(access: Access, jobs: str) -> int | None:
 
 @group.command()
 def restart(ctx: typer.Context, json_: options.Json = False) -> int:
-    """End the local agent and start it again; jobs do not notice."""
+    """Restart the local agent in place, as it is installed and configured now; jobs do not notice."""
     ctx.obj.require_local("jw agent restart")
     return failures.attempt(_restart(ctx.obj, json_))
 
 
 async def _restart(access: Access, as_json: bool) -> int:
-    if await _end(access, "leave") is None:
+    if agent_pid(home()) is None:
         output.say(f"no agent ran on {home().path}")
+    else:
+        async with access.client(start=False) as client:
+            await client.call("agent.restart")
+            await client.closed()
     target = await asyncio.to_thread(local_agent, start=True)
+    await _info_of(access)  # it serves again
     if as_json:
         output.emit_json(await _info_of(access))
     else:

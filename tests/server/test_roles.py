@@ -70,6 +70,7 @@ async def test_a_reader_changes_nothing(people: People) -> None:
         ("token.list", {}),
         ("token.revoke", {"name": "local"}),
         ("agent.shutdown", {}),
+        ("agent.restart", {}),
     ):
         assert is_denied(await people.reader.refused(method, **params)), method
     assert (await people.admin.ask("job.status", id=created))["state"] == "created"
@@ -89,6 +90,7 @@ async def test_a_writer_and_the_jobs_of_others(people: People) -> None:
         ("token.list", {}),
         ("token.create", {"name": "mine", "roles": ["admin"]}),
         ("agent.shutdown", {}),
+        ("agent.restart", {}),
     ):
         assert is_denied(await people.writer.refused(method, **params)), method
     assert (await people.writer.ask("job.status", id=theirs))["state"] == "running"

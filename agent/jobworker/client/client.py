@@ -75,6 +75,11 @@ class Client:
         """Whether the agent closed the last connection because it was told to end."""
         return self._connection is not None and self._connection.close_code == GOING_AWAY
 
+    async def closed(self) -> None:
+        """Return when the agent has closed the connection."""
+        if self._connection is not None:
+            await self._connection.wait_closed()
+
     async def close(self) -> None:
         self._closing = True
         if self._connection is not None:

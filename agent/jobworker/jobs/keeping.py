@@ -5,6 +5,7 @@ agent was there.
 """
 
 import asyncio
+import contextlib
 import errno
 import logging
 import time
@@ -155,12 +156,11 @@ class Keeping:
         except JobworkerError:
             return False  # the next keeper will be told
 
-    async def close(self) -> None:
-        """Let the keeper go: at once where it has no job, else with the last one."""
+    async def close(self, *, restart: bool) -> None:
+        """Let the keeper go: at once where it has no job, else with the last one; for a restart it stays."""
         self._closing = True
-        try:
-            await self._link.ask("quit")
-        except JobworkerError:
-            pass
+        if not restart:
+            with contextlib.suppress(JobworkerError):
+                await self._link.ask("quit")
         self._link.close()
         self._journal.close()

@@ -221,12 +221,12 @@ class JobManager:
         await self._table.remove(job)
         await asyncio.to_thread(shutil.rmtree, self._table.log_folder(job), ignore_errors=True)
 
-    async def close(self) -> None:
-        """Let go of everything; jobs that run go on under the keeper."""
+    async def close(self, *, restart: bool = False) -> None:
+        """Let go of everything; jobs that run go on under the keeper, which stays for a restart."""
         for live in self._table:
             if live.stop is not None:
                 live.stop.cancel()
-        await self._keeping.close()
+        await self._keeping.close(restart=restart)
         self._tasks.cancel()
         self._watch.close()
         await self._table.close()

@@ -7,6 +7,7 @@ nothing of ours is imported, so that an upgrade on disk cannot mix versions. Mes
 described in ``agent/README.md``; this file owns their version number.
 """
 
+import binascii
 import ctypes
 import errno
 import fcntl
@@ -25,6 +26,7 @@ from collections import deque
 from typing import Any
 
 VERSION = 1
+HANDED = "JOBWORKER_KEEPER"  # in the environment: the descriptor with what a keeper hands to its next version
 MESSAGE = 262144
 JOB_DESCRIPTORS = 5  # at most, in the pump: two pipes, two files, an index
 DESCRIPTORS = 64  # of our own, and for a moment
@@ -40,6 +42,12 @@ ALL_SIGNALS = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, si
 def boot_id() -> str:
     with open("/proc/sys/kernel/random/boot_id") as file:
         return file.read().strip()
+
+
+def own_code() -> int:
+    """Return a checksum of this file, by which an agent sees that it comes with another version."""
+    with open(__file__, "rb") as file:
+        return binascii.crc32(file.read())
 
 
 def stat_of(pid: int) -> list[str]:
@@ -187,6 +195,12 @@ class Job:
             os.mkfifo(name, 0o600)
             self.pipes.append(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
 
+    def inherit(self, inherit: bool) -> None:
+        """Let this process's next image have the descriptors, or not."""
+        for fd in (*self.pipes, self.pidfd):
+            if fd >= 0:
+                os.set_inheritable(fd, inherit)
+
     def reopen_pipes(self) -> None:
         """Open the FIFOs of a job that another keeper launched."""
         for name in self.names:
@@ -269,7 +283,9 @@ def spawn(message: dict[str, Any], names: tuple[str, str], nofile: tuple[int, in
 class Keeper:
     """The loop: one connection to an agent, one to a pump, and the children."""
 
-    def __init__(self, listener: socket.socket, state: str, run: str) -> None:
+    def __init__(self, listener: socket.socket, lock: int, state: str, run: str) -> None:
+        self.code = own_code()
+        self.lock = lock
         self.state = state
         self.run_folder = run
         self.listener = listener
@@ -304,6 +320,8 @@ class Keeper:
         self.epoll.register(self.wakeup, select.EPOLLIN)
         self.journal.note({"event": "opened", "v": VERSION, "pid": os.getpid(), "boot": boot_id()})
         self.pump_tried = 0.0
+
+    def begin(self) -> None:
         if not self.join_pump():
             self.mend_pump()
 
@@ -420,6 +438,7 @@ class Keeper:
     def op_hello(self, message: dict[str, Any]) -> dict[str, Any]:
         return {
             "v": VERSION,
+            "code": self.code,
             "pid": os.getpid(),
             "boot": boot_id(),
             "pump": self.pump_pid,
@@ -430,6 +449,66 @@ class Keeper:
     def op_quit(self, message: dict[str, Any]) -> None:
         """Leave at once, or as soon as the last job has ended."""
         self.quitting = True
+
+    # Upgrading
+
+    def op_upgrade(self, message: dict[str, Any]) -> None:
+        """Execute the next version in place: it keeps the pid, and so the children, and all descriptors."""
+        assert self.agent is not None
+        memory = os.memfd_create("keeper", 0)
+        kept = [self.listener.fileno(), self.agent.fileno(), self.lock]
+        handed = {
+            "v": VERSION,
+            "listener": kept[0],
+            "agent": kept[1],
+            "lock": self.lock,
+            "nofile": self.nofile,
+            "pump": self.pump_pid,
+            "quitting": self.quitting,
+            "owed": [record.decode() for record in self.journal.owed],
+            "answers": [*self.answers, {"re": message["re"]}],
+            "jobs": [vars(job) for job in self.jobs.values()],
+        }
+        with open(os.dup(memory), "w") as file:
+            file.write(encode(handed))
+        try:
+            for fd in kept:
+                os.set_inheritable(fd, True)
+            for job in self.jobs.values():
+                job.inherit(True)
+            os.execve(message["command"][0], message["command"], {**os.environ, HANDED: str(memory)})
+        finally:  # it failed: on as before
+            os.close(memory)
+            for fd in kept:
+                os.set_inheritable(fd, False)
+            for job in self.jobs.values():
+                job.inherit(False)
+
+    def take_over(self, handed: dict[str, Any]) -> None:
+        """Go on where the version before stopped; the pump is started anew, in its new version too."""
+        if handed["pump"]:
+            os.kill(handed["pump"], signal.SIGKILL)
+        self.nofile = tuple(handed["nofile"])
+        self.quitting = handed["quitting"]
+        self.journal.owed.extendleft(record.encode() for record in reversed(handed["owed"]))
+        for known in handed["jobs"]:
+            job = self.jobs[known["id"]] = Job(known["id"], self.fifo)
+            vars(job).update(known)
+            job.inherit(False)
+            if job.pidfd >= 0:
+                self.adopted[job.pidfd] = job
+                self.epoll.register(job.pidfd, 0)
+            elif not job.ended:
+                self.pids[job.pid] = job
+        self.agent = socket.socket(fileno=handed["agent"])
+        self.agent.setblocking(False)
+        self.agent.set_inheritable(False)
+        self.epoll.unregister(self.listener)
+        self.epoll.register(self.agent, select.EPOLLIN)
+        self.answers = handed["answers"]
+        self.mend_pump()
+        self.reap()
+        self.answer()
 
     # Launching
 
@@ -799,14 +878,26 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # told to end by the agent, not by whoever ends a session
     os.chdir("/")
     os.umask(0o022)
-    os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[1])  # what the agent's parent left open
-    lock = os.open(f"{state}/keeper.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handed: dict[str, Any] = {}
+    if HANDED in os.environ:
+        memory = int(os.environ.pop(HANDED))
+        with open(memory, "rb") as file:
+            file.seek(0)
+            handed = json.load(file)
+    else:
+        os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[1])  # what the agent's parent left open
+    lock = handed["lock"] if handed else os.open(f"{state}/keeper.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    os.set_inheritable(lock, False)
     # Waits for a predecessor that is about to leave; not flock, which a child that hangs would go on holding.
     fcntl.lockf(lock, fcntl.LOCK_EX)
-    listener = socket.socket(fileno=3)
+    listener = socket.socket(fileno=handed["listener"] if handed else 3)
     listener.set_inheritable(False)
     listener.setblocking(False)
-    keeper = Keeper(listener, state, run)
+    keeper = Keeper(listener, lock, state, run)
+    if handed:
+        keeper.take_over(handed)
+    else:
+        keeper.begin()
     gc.collect()
     gc.freeze()
     keeper.run()

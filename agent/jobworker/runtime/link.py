@@ -1,6 +1,7 @@
 """The agent's end of the connection to the keeper: start one where there is none, ask, and listen."""
 
 import asyncio
+import binascii
 import errno
 import json
 import logging
@@ -76,10 +77,21 @@ class KeeperLink:
         self._sock = sock
         asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
         self.hello = await self.ask("hello", agent=os.getpid())
+        if self.hello.get("code") != binascii.crc32(KEEPER.read_bytes()):
+            await self._upgrade()
         self._pidfd = os.pidfd_open(self.hello["pid"])
         # A child that hangs before its execve has a copy of the socket: the end of the process is the sure sign.
         asyncio.get_running_loop().add_reader(self._pidfd, self._end)
         self.stuck = False
+
+    async def _upgrade(self) -> None:
+        """Have a keeper of another version execute ours in its place: it keeps its pid and its children."""
+        try:
+            await self.ask("upgrade", command=_command(self._home, self._run))
+            self.hello = await self.ask("hello", agent=os.getpid())
+            log.info("the keeper (pid %d) was upgraded", self.hello["pid"])
+        except InternalError as error:
+            log.warning("the keeper (pid %d) stays as it is: %s", self.hello["pid"], error.message)
 
     async def ask(self, op: str, **params: Any) -> dict[str, Any]:
         """Send a request and return its answer.
@@ -211,23 +223,28 @@ def end_remains(home: Home, run: Path) -> None:
 
     They are told by the command line, which is the keeper's until the execve succeeds.
     """
-    wanted = b"\0".join(os.fsencode(word) for word in _command(home, run)) + b"\0"
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
         try:
-            if Path(f"/proc/{entry}/cmdline").read_bytes() != wanted:
+            if not _is_keeper(entry, home, run):
                 continue
             pidfd = os.pidfd_open(int(entry))
         except OSError:
             continue
         try:
-            if Path(f"/proc/{entry}/cmdline").read_bytes() == wanted:
+            if _is_keeper(entry, home, run):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         except OSError:
             pass
         finally:
             os.close(pidfd)
+
+
+def _is_keeper(pid: str, home: Home, run: Path) -> bool:
+    """Whether a process has the command line of a keeper of this state folder, of whatever version."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+    return words[-2:] == [os.fsencode(home.path), os.fsencode(run)] and words[1:3] == [b"-I", b"-S"]
 
 
 def _command(home: Home, run: Path) -> list[str]:

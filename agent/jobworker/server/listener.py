@@ -9,6 +9,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
@@ -101,10 +102,10 @@ class Listener:
             server_header=None,
         )
 
-    async def close(self) -> None:
-        """Tell all clients (1001, going away) and wait until they are gone."""
+    async def close(self, *, restart: bool = False) -> None:
+        """Tell all clients (1001, going away, or 1012, service restart) and wait until they are gone."""
         if self._server is not None:
-            self._server.close()
+            self._server.close(code=CloseCode.SERVICE_RESTART if restart else CloseCode.GOING_AWAY)
             await self._server.wait_closed()
 
     async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:

@@ -1,6 +1,6 @@
 """What the methods work on: the parts of the agent that the composition root has put together."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from jobworker.config import Config
@@ -12,7 +12,7 @@ from jobworker.tokens import TokenFile
 
 @dataclass
 class Services:
-    """One of each; `shut_down` takes whether to `stop` or to `leave` the jobs."""
+    """One of each; `shut_down` takes whether to `stop` or `leave` the jobs, or to `restart`."""
 
     config: Config
     jobs: JobManager
@@ -20,4 +20,5 @@ class Services:
     authenticator: Authenticator
     tokens: TokenFile
     shut_down: Callable[[str], None]
+    may_restart: Callable[[], Awaitable[None]]
     address: str = ""

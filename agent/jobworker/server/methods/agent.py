@@ -52,3 +52,11 @@ async def shutdown(call: Call, params: Shutdown) -> bool:
     """End the agent; jobs that are left run on under the keeper, and the next agent takes them over."""
     call.after.append(lambda: call.session.services.shut_down(params.jobs))
     return True
+
+
+@method("agent.restart", Nothing, Need.ADMIN)
+async def restart(call: Call, params: Nothing) -> bool:
+    """Execute the agent anew in place, with the configuration as it is now; clients that come meanwhile wait."""
+    await call.session.services.may_restart()
+    call.after.append(lambda: call.session.services.shut_down("restart"))
+    return True

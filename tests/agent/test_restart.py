@@ -1,0 +1,86 @@
+"""A planned restart: the same process executes the agent anew, and nobody is refused meanwhile."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jobworker.client import connect
+from jobworker.errors import InvalidState
+from jobworker.model import JobSpec, Reason
+
+if TYPE_CHECKING:
+    from tests.conftest import RunningAgent
+
+    from jobworker.client import Client
+
+COUNT = JobSpec(shell="i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i; sleep 0.02; done; exit 9")
+
+
+async def restart(agent: "RunningAgent") -> None:
+    async with agent.client() as client:
+        await client.call("agent.restart")
+        await client.closed()
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+async def test_pid_keeper_and_port_stay(agent: "RunningAgent") -> None:
+    """The process is the same, so it stays the ancestor of its keeper; its configuration is read anew."""
+    async with agent.client() as client:
+        before = await client.call("agent.info")
+    agent.home.config.write_text("[limits]\nsubscriptions = 7\n")
+    await restart(agent)
+    async with agent.client() as client:
+        after = await client.call("agent.info")
+    assert (after["pid"], after["keeper"], after["address"]) == (before["pid"], before["keeper"], before["address"])
+    assert (before["limits"]["subscriptions"], after["limits"]["subscriptions"]) == (100, 7)
+    assert parent_of(after["keeper"]["pid"]) == after["pid"]
+
+
+async def test_followers_ride_through_and_callers_wait(agent: "RunningAgent") -> None:
+    """Who follows a job goes on at its byte; who connects while the agent is away is served when it is back."""
+    told: list[str] = []
+    async with connect(agent.address, token=agent.token, ca=agent.ca, lost=told.append) as client:
+        run = await client.run(COUNT)
+        said = b""
+        async for chunk in run:
+            said += chunk.data
+            if said.count(b"\n") in (5, 30) and len(told) < 4:
+                await restart(agent)
+                async with agent.client() as other:
+                    assert (await other.status(run.job.id)).pid
+    assert said == "".join(f"{number}\n" for number in range(1, 61)).encode()
+    assert told[:2] == ["connection lost; trying again", "connected again"]
+    assert run.end is not None
+    assert run.end.exit is not None
+    assert (run.end.exit.code, run.end.exit.reason) == (9, Reason.FINISHED)
+
+
+async def test_it_inherits_when_the_keeper_dies_later(agent: "RunningAgent", client: "Client") -> None:
+    """The exit status of a job outlives its keeper after a restart as it did before."""
+    spec = JobSpec(shell="trap 'exit 77' USR1; while :; do sleep 0.01; done")
+    job = await client.start((await client.create(spec)).id)
+    await restart(agent)
+    async with agent.client() as other:
+        os.kill((await other.call("agent.info"))["keeper"]["pid"], signal.SIGKILL)
+        assert job.pid is not None
+        os.kill(job.pid, signal.SIGUSR1)
+        ended = await other.wait(job.id, 20)
+    assert ended.exit is not None
+    assert (ended.exit.code, ended.exit.reason) == (77, Reason.FINISHED)
+
+
+@pytest.mark.parametrize("broken", ["nonsense", "[plugins]\nload = ['nobody']\n", "[auth]\nproviders = ['nobody']\n"])
+async def test_a_restart_that_would_fail_is_refused(agent: "RunningAgent", client: "Client", broken: str) -> None:
+    """With a configuration that would not start the agent goes on as it is, and says what is wrong."""
+    agent.home.config.write_text(broken)
+    with pytest.raises(InvalidState, match="would not start again"):
+        await client.call("agent.restart")
+    async with asyncio.timeout(10):
+        assert await client.call("agent.ping")
