@@ -27,12 +27,13 @@ class RunningAgent:
     config: str = ""
     local: bool = True
     under: list[str] = field(default_factory=list)  # a command that executes its arguments
+    program: list[str] = field(default_factory=lambda: ["-m", "jobworker.app"])
     process: "subprocess.Popen[bytes] | None" = field(default=None)
 
     def start(self) -> None:
         """Start it and return when it listens; fail with what it says where it does not."""
         self.home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        arguments = [*self.under, sys.executable, "-m", "jobworker.app", "--home", str(self.home.path)]
+        arguments = [*self.under, sys.executable, *self.program, "--home", str(self.home.path)]
         if self.local:
             arguments.append("--local")
         if self.config:

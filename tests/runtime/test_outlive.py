@@ -1,8 +1,11 @@
 """A job outlives its agent, and the next agent reads on where the last one was."""
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,3 +114,44 @@ async def test_journal_is_json_lines_on_disk(host: "Host") -> None:
     assert all(record["at"] > 0 for record in records)
     assert host.home.journal.stat().st_mode & 0o777 == 0o600
     assert os.stat(host.run / "keeper.sock").st_mode & 0o777 == 0o600
+
+
+def files_of(pid: int) -> set[str]:
+    found = set()
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.readlink(fd))
+    return found
+
+
+def waits(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
+async def test_output_that_closes_while_the_job_is_taken_over(host: "Host") -> None:
+    """The pump of the keeper before says that it is done when the next one is about to hand it over."""
+    await host.finish("a1", "echo x")  # the pump is up
+    pump = host.link.hello["pump"]
+    held = await host.shell("a2", f"read _ < {host.control('a2')}; echo x")
+    os.kill(pump, signal.SIGSTOP)
+    before = {file for file in files_of(pump) if "/fifo/" in file or "socket" in file}
+    before -= {os.readlink(f"/proc/{pump}/fd/3")}  # on which it listens
+    host.say(host.home.path / "a2.control", "\n")
+    await host.until(Ended, "a2")
+    os.kill(host.pid, signal.SIGKILL)
+    await host.until_lost()
+    await host.link.dead()
+    link = await host.connect()
+    os.kill(host.pid, signal.SIGSTOP)
+    host.stopped(host.pid)
+    adopting = asyncio.create_task(link.ask("adopt", id="a2", pid=held.pid, start=held.start, ended=True))
+    await asyncio.sleep(0)
+    os.kill(pump, signal.SIGCONT)
+    deadline = time.monotonic() + host.deadline
+    while files_of(pump) & before or not waits(pump):  # it has met the new keeper and told it
+        assert time.monotonic() < deadline
+    os.kill(host.pid, signal.SIGCONT)
+    async with asyncio.timeout(host.deadline):
+        await adopting
+    assert not (await host.until(Closed, "a2")).truncated
+    assert (await host.finish("a3", "echo on")).code == 0

@@ -189,6 +189,7 @@ class Job:
         self.struck = False  # a signal of ours reached the main process alive
         self.ended = False
         self.closed = False
+        self.unheld = False  # it had ended when we took it over: its pipes held on only if a pump held them
 
     def open_pipes(self) -> None:
         for name in self.names:
@@ -302,6 +303,7 @@ class Keeper:
         self.adopted: dict[int, Job] = {}  # by pidfd
         self.unwatched: deque[str] = deque()  # jobs the pump does not have yet
         self.forgotten: deque[str] = deque()  # jobs the pump has in vain
+        self.held: set[str] = set()  # jobs that the pump had before it met us
         self.owing = False  # an end that the journal did not take
         self.quitting = False
         self.alone_since = time.monotonic()
@@ -602,6 +604,7 @@ class Keeper:
         except FileNotFoundError:
             job.closed = True
             job.close_pipes()  # a keeper died between the two
+        job.unheld = job.ended
         if not (job.ended and job.closed):
             self.jobs[job.id] = job
         return {"gone": job.ended, "held": not job.ended, "closed": job.closed}
@@ -863,10 +866,16 @@ class Keeper:
             if "hello" in message:
                 self.splices = message["splice"]
                 self.pump_pid = message["pid"]
+                self.held = set(message["jobs"])
             elif job := self.jobs.get(message["id"]):
-                self.journal.note({"event": "closed", "id": job.id, "size": message["size"], "truncated": False})
+                # What was in a pipe is gone where its last end was closed while neither keeper nor pump was there.
+                cut = job.unheld and job.id not in self.held
+                self.held.discard(job.id)
+                self.journal.note({"event": "closed", "id": job.id, "size": message["size"], "truncated": cut})
                 job.closed = True
                 job.close_pipes()
+                if job.id in self.unwatched:  # taken over, and the pump had it all along
+                    self.unwatched.remove(job.id)
                 self.forget_if_done(job)
 
 

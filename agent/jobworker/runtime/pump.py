@@ -211,7 +211,7 @@ class Pump:
         self.greeted = True
         self.keeper.setblocking(False)
         self.epoll.register(self.keeper, select.EPOLLIN)
-        hello = {"hello": 1, "pid": os.getpid(), "splice": self.splices, "jobs": list(self.logs)}
+        hello = {"hello": 1, "pid": os.getpid(), "splice": self.splices, "jobs": [*self.logs, *self.closed]}
         try:
             self.keeper.send(json.dumps(hello).encode())
         except OSError:
@@ -245,7 +245,7 @@ class Pump:
 
     def obey(self, message: dict[str, str], fds: list[int]) -> None:
         job = message["id"]
-        if message["op"] == "watch" and job not in self.logs:
+        if message["op"] == "watch" and job not in self.logs and len(fds) == len(STREAMS):
             log = self.logs[job] = Log(job, f"{self.folder}/{job}", fds)
             for stream, fd in enumerate(fds):
                 self.pipes[fd] = (log, stream)

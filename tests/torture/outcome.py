@@ -1,0 +1,65 @@
+"""What a fault did: counted, to be printed or to be held against the promises."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tests.torture.writer import LINE, lines
+
+
+@dataclass
+class Outcome:
+    """`statuses` counts how the exits came out: exact, lost, invented; `back` is seconds to serve again."""
+
+    fault: str
+    kills: int = 0
+    written: int = 0
+    lost: int = 0
+    doubled: int = 0
+    reordered: int = 0
+    marked: int = 0  # logs that say that they may be short
+    silent: int = 0  # logs that are short and do not say so
+    statuses: Counter[str] = field(default_factory=Counter)
+    stall: float = 0.0
+    back: list[float] = field(default_factory=list)
+
+    def stream(self, data: bytes, size: int) -> int:
+        """Compare a stream with what was written to it; return how many bytes are missing."""
+        self.written += size
+        if data == lines(0, size // LINE):
+            return 0
+        numbers = [int(line) for line in data.split(b"\n") if len(line) == LINE - 1 and line.isdigit()]
+        known = set(numbers)
+        lost = size - len(known) * LINE
+        self.lost += lost
+        self.doubled += (len(numbers) - len(known)) * LINE
+        self.reordered += sum(later < earlier for earlier, later in itertools.pairwise(numbers))
+        return max(lost, 1)
+
+    def row(self) -> str:
+        exits = ", ".join(f"{count} {how}" for how, count in sorted(self.statuses.items())) or "-"
+        back = f"{sorted(self.back)[len(self.back) // 2]:.2f} s, at most {max(self.back):.2f} s" if self.back else "-"
+        return (
+            f"{self.fault}\n"
+            f"  killed {self.kills} times; {self.written / 1e6:.1f} MB written: {self.lost} B lost,"
+            f" {self.doubled} B doubled, {self.reordered} reordered; {self.marked} logs marked,"
+            f" {self.silent} short in silence\n"
+            f"  exits: {exits}; longest stall of a job {self.stall:.2f} s; serves again after {back}"
+        )
+
+
+def broken(outcomes: Iterable[Outcome]) -> list[str]:
+    """Return what no fault may do, of what was done."""
+    return [
+        f"{outcome.fault}: {what}"
+        for outcome in outcomes
+        for what, bad in {
+            "bytes lost": outcome.lost,
+            "bytes doubled": outcome.doubled,
+            "lines reordered": outcome.reordered,
+            "short in silence": outcome.silent,
+            "statuses invented": outcome.statuses["invented"],
+        }.items()
+        if bad
+    ]
