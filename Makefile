@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help setup demo demo-crash check test test-slow bench clean
+.PHONY: help setup demo demo-crash check test test-slow torture bench clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
 	@echo "make demo-crash kill agent, pump and keeper under a job, and see that nothing is lost"
 	@echo "make test       set up, check (ruff, mypy) and run the tests"
 	@echo "make test-slow  the long tests"
+	@echo "make torture    kill everything again and again under running jobs, and print what came of it"
 	@echo "make bench      print the figures, each beside the limit measured in the same run"
 	@echo "make clean      remove the virtual environment and the caches"
 
@@ -39,6 +40,9 @@ test: check
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+torture: setup
+	$(BIN)/python tests/torture/run.py
 
 bench: setup
 	$(BIN)/python tests/benchmarks/run.py

@@ -22,6 +22,10 @@ class Outcome:
     silent: int = 0  # logs that are short and do not say so
     statuses: Counter[str] = field(default_factory=Counter)
     stall: float = 0.0
+    twice: int = 0  # jobs that were run more than once
+    stray: int = 0  # processes that were hit by mistake, or not hit, or for a reason that was not given
+    leaked: int = 0  # kinds of things of which there are more than at the start
+    notes: list[str] = field(default_factory=list)
     back: list[float] = field(default_factory=list)
 
     def stream(self, data: bytes, size: int) -> int:
@@ -46,6 +50,7 @@ class Outcome:
             f" {self.doubled} B doubled, {self.reordered} reordered; {self.marked} logs marked,"
             f" {self.silent} short in silence\n"
             f"  exits: {exits}; longest stall of a job {self.stall:.2f} s; serves again after {back}"
+            + "".join(f"\n  {note}" for note in self.notes)
         )
 
 
@@ -59,6 +64,9 @@ def broken(outcomes: Iterable[Outcome]) -> list[str]:
             "bytes doubled": outcome.doubled,
             "lines reordered": outcome.reordered,
             "short in silence": outcome.silent,
+            "run twice": outcome.twice,
+            "hit by mistake or missed": outcome.stray,
+            "kinds of things leaked": outcome.leaked,
             "statuses invented": outcome.statuses["invented"],
         }.items()
         if bad

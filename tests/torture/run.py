@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.torture import faults
+from tests.torture import faults, once, volume
 from tests.torture.outcome import Outcome, broken
 
 SEED = 20261124
@@ -24,7 +24,11 @@ FAULTS: dict[str, Callable[[Path], Awaitable[Outcome]]] = {
     "keeper-ancestor": lambda path: faults.keeper_dies(path, 20, 50, "ancestor"),
     "keeper-kernel": lambda path: faults.keeper_dies(path, 20, 50, "kernel"),
     "keeper-nobody": lambda path: faults.keeper_dies(path, 20, 50, "nobody"),
-    "several": lambda path: faults.several_die(path, SEED, 1_000_000),
+    "several": lambda path: faults.several_die(path, SEED, faults.ORDERS, 1_000_000),
+    "once-keeper": lambda path: once.killed_at_every_call(path, "keeper"),
+    "once-pump": lambda path: once.killed_at_every_call(path, "pump"),
+    "once-agent": lambda path: once.killed_at_every_call(path, "agent"),
+    "volume": lambda path: volume.many_jobs(path, 10_000, 200),
 }
 
 

@@ -23,8 +23,8 @@ from jobworker.model import State
 from jobworker.paths import Home
 from jobworker.runtime.journal import Journal, StartFailed
 from jobworker.runtime.link import KeeperGone, KeeperLink, end_remains
-from jobworker.runtime.reaper import Reaper
-from jobworker.runtime.tree import main_process
+from jobworker.runtime.reaper import Reaper, ended_in
+from jobworker.runtime.tree import Process, main_process
 
 log = logging.getLogger(__name__)
 
@@ -130,13 +130,16 @@ class Keeping:
             if record.boot != self._boot:
                 self._table.save(live, lifecycle.lost(record, "the host was restarted", time.time_ns(), closed=True))
                 continue
-            if record.launching and (main := main_process(await live.tree().members())) is not None:
+            if record.launching and (main := await self._main_of(live)) is not None:
                 boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
                 self._table.save(live, lifecycle.found(record, main.pid, main.start, time.time_ns(), boottime))
                 self._after(live, State.CREATED)
                 record = live.record
             pid, ended = record.job.pid or 0, record.job.state.final
-            answer = await self._link.ask("adopt", id=live.id, pid=pid, start=record.start, ended=ended)
+            struck = record.ending is not None  # what the keeper before had begun to signal
+            answer = await self._link.ask(
+                "adopt", id=live.id, pid=pid, start=record.start, ended=ended, struck=struck
+            )
             if answer.get("gone") and record.launching and self._stuck:
                 event = StartFailed(time.time_ns(), live.id, "exec", errno.ETIMEDOUT)
                 self._table.save(live, lifecycle.start_failed(live.record, event))
@@ -146,9 +149,16 @@ class Keeping:
             if answer.get("closed") and not live.record.closed:
                 self._table.save(live, replace(live.record, closed=True, job=self._table.public(live.record)))
 
+    async def _main_of(self, live: LiveJob) -> Process | None:
+        """Return the process of a launch of which nobody could say how it went, alive or not yet reaped."""
+        group = live.record.group
+        return (group and ended_in(group, self._link.former)) or main_process(await live.tree().members())
+
     async def _child_ended(self, pid: int, code: int | None, number: int | None) -> bool:
         """Hand the status of an inherited job to the keeper; return whether the process may be reaped."""
         live = next((live for live in self._table if live.record.job.pid == pid), None)
+        if live is None and not self._ready.is_set():
+            return False  # perhaps of a launch whose keeper died before it could tell the pid
         if live is None or live.record.job.state.final:
             return True  # an orphan, or a keeper
         try:

@@ -597,6 +597,7 @@ class Keeper:
             return {"held": True, "closed": job.closed}
         job = Job(message["id"], self.fifo)
         job.pid = message["pid"]
+        job.struck = message.get("struck", False)
         job.ended = message["ended"] or not self.adopt_process(job, message["start"])
         try:
             job.reopen_pipes()

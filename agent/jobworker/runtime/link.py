@@ -57,6 +57,7 @@ class KeeperLink:
         self._heard = 0.0
         self._alarm: asyncio.TimerHandle | None = None
         self.stuck = False  # whether the last keeper was ended because it had fallen silent
+        self.former = 0  # the pid of the last keeper
         self.hello: dict[str, Any] = {}
 
     def on_news(self, journal_grew: Callable[[], None], lost: Callable[[], None]) -> None:
@@ -75,6 +76,7 @@ class KeeperLink:
             sock.connect(path)  # it is listening already: the socket was made here
         sock.setblocking(False)
         self._sock = sock
+        self.former = self.hello.get("pid", 0)
         asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
         self.hello = await self.ask("hello", agent=os.getpid())
         if self.hello.get("code") != binascii.crc32(KEEPER.read_bytes()):

@@ -11,7 +11,10 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from jobworker.runtime.tree import Process
+
 PR_SET_CHILD_SUBREAPER = 36
+PF_FORKNOEXEC = 0x40  # in the flags in /proc/PID/stat: a child that did not get as far as its execve
 
 Tell = Callable[[int, int | None, int | None], Awaitable[bool]]
 
@@ -64,3 +67,21 @@ def zombies() -> list[int]:
             if fields[0] == b"Z" and int(fields[3]) != session:
                 found.append(int(pid))
     return found
+
+
+def ended_in(group: str, keeper: int) -> Process | None:
+    """Return the main process of the job with this cgroup, where it has ended and we inherited it.
+
+    `keeper` is the pid of the one that died: it steps into the cgroup of a job that it launches.
+    """
+    for pid in zombies():
+        try:
+            lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        own = next((line[3:] for line in lines if line.startswith("0::")), "").removesuffix(" (deleted)")
+        executed = not int(fields[6]) & PF_FORKNOEXEC
+        if executed and int(fields[3]) == pid != keeper and own and group.endswith(own):  # it leads a session
+            return Process(pid, int(fields[19]), "")
+    return None

@@ -1,0 +1,62 @@
+"""The short form of `make torture`: nothing is lost, doubled, reordered, invented or short in silence."""
+
+import random
+from pathlib import Path
+
+import pytest
+from tests.torture import faults, volume
+from tests.torture.outcome import Outcome, broken
+
+SEED = random.randrange(1_000_000)  # printed with a failure
+
+
+def judge(outcome: Outcome) -> None:
+    print(outcome.row())
+    assert broken([outcome]) == []
+
+
+async def test_pump(tmp_path: Path) -> None:
+    """Each stream of a job arrives whole and in order over many deaths of the pump."""
+    outcome = await faults.pump_dies(tmp_path / "t", SEED, 10, 2_000_000)
+    judge(outcome)
+    assert (outcome.kills, outcome.marked, outcome.statuses) == (10, 0, {"exact": 1})
+
+
+async def test_agent(tmp_path: Path) -> None:
+    """Jobs do not notice the death of the agent; followers miss no byte; every exit is exact."""
+    outcome = await faults.agent_dies(tmp_path / "t", 4, 8, 200_000)
+    judge(outcome)
+    assert (outcome.kills, outcome.marked, outcome.statuses) == (4, 0, {"exact": 8})
+
+
+async def test_jobs_end_while_the_agent_is_down(tmp_path: Path) -> None:
+    outcome = await faults.jobs_end_while_the_agent_is_down(tmp_path / "t", 20)
+    judge(outcome)
+    assert outcome.statuses == {"exact": 20 + len(faults.SIGNALS)}
+
+
+@pytest.mark.parametrize("source", ["ancestor", "kernel", "nobody"])
+async def test_keeper(tmp_path: Path, source: str) -> None:
+    """A status comes from whoever has it; where nobody has, the job is lost, never 0 and never 137."""
+    outcome = await faults.keeper_dies(tmp_path / "t", 2, 8, source)
+    judge(outcome)
+    if source == "ancestor":
+        assert outcome.statuses == {"exact": 16}
+    if source == "nobody":
+        assert outcome.statuses == {"lost": 16}
+
+
+async def test_several(tmp_path: Path) -> None:
+    """Jobs that outlive the gap lose nothing; those that end in it may be short and then say so."""
+    orders = random.Random(SEED).sample(faults.ORDERS, 3)
+    judge(await faults.several_die(tmp_path / "t", SEED, [*orders, ("keeper", "pump")], 400_000))
+
+
+@pytest.mark.slow
+async def test_every_order(tmp_path: Path) -> None:
+    judge(await faults.several_die(tmp_path / "t", SEED, faults.ORDERS, 400_000))
+
+
+async def test_nothing_is_left_of_many_jobs(tmp_path: Path) -> None:
+    """No descriptor, thread, child, FIFO or cgroup more than before; running jobs are taken up again."""
+    judge(await volume.many_jobs(tmp_path / "t", 300, 20))
