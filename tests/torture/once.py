@@ -12,6 +12,7 @@ from tests.torture.outcome import Outcome
 from tests.torture.victim import LIMIT, Victim
 
 from jobworker.client import Client
+from jobworker.client.local import wait_gone
 from jobworker.errors import JobworkerError, RpcError
 from jobworker.model import Job, JobSpec, Reason, State, StopSpec
 from jobworker.runtime.tree import readable
@@ -55,7 +56,7 @@ async def _one(victim: Victim, process: str, call: str, number: int, outcome: Ou
         pid = await victim.until(process)
         async with _killing(pid, call, number):
             await _while_alive(pid if process == "agent" else victim.agent.pid, _live(client, jobs))
-            dead = _ended(pid)
+    dead = await asyncio.to_thread(wait_gone, pid, 0.2)  # nobody kills it any more; one struck last is ending
     outcome.kills += dead
     if process == "agent" and dead:
         assert victim.agent.process is not None
@@ -115,20 +116,21 @@ async def _judge(victim: Victim, client: Client, jobs: list[Job], ran: Path, out
 
 @contextlib.asynccontextmanager
 async def _killing(pid: int, call: str, number: int) -> AsyncIterator[None]:
-    """Have strace kill the process at its N-th call from now on."""
+    """Have strace kill the process as one of its threads enters its N-th call from now on."""
     assert STRACE is not None, "strace is needed: apt-get install strace"
-    threads = [word for thread in os.listdir(f"/proc/{pid}/task") for word in ("-p", thread)]
+    threads = os.listdir(f"/proc/{pid}/task")
+    attach = [word for thread in threads for word in ("-p", thread)]
     inject = f"inject={call}:signal=SIGKILL:when={number}"
-    command = [STRACE, *threads, "-e", f"trace={call}", "-e", inject, "-o", "/dev/null"]
+    command = [STRACE, *attach, "-e", f"trace={call}", "-e", inject, "-o", "/dev/null"]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as strace:  # noqa: ASYNC220  # it does not wait
         assert strace.stderr is not None
-        for _ in range(len(threads) // 2):
+        for _ in threads:
             said = await asyncio.to_thread(strace.stderr.readline)
             assert b"attached" in said, said
         try:
             yield
         finally:
-            strace.terminate()
+            strace.kill()  # the kernel lets go of what it held; told to end, it can wait for a dead thread for ever
             strace.stderr.close()
 
 
