@@ -81,6 +81,18 @@ class TimeoutSpec(Struct, frozen=True, forbid_unknown_fields=True):
     options: dict[str, Any] = {}
 
 
+class LogSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a job's output is kept. `on_full`: on a full disk the job waits, or output is dropped."""
+
+    max_bytes: int | str | None = None
+    merge: bool = False
+    on_full: str = "wait"
+
+    @property
+    def drops(self) -> bool:
+        return self.on_full == "drop"
+
+
 class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What to run. Exactly one of `argv` and `shell`; the README says what each field means."""
 
@@ -101,7 +113,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     idle_timeout: Duration | None = None
     timeout_policies: list[TimeoutSpec] = []
     stop: StopSpec = StopSpec()
-    log: dict[str, Any] = {}
+    log: LogSpec = LogSpec()
     leftovers: str = "stop"
     labels: dict[str, str] = {}
 
@@ -196,6 +208,16 @@ class LogData(Struct, frozen=True):
     time: str
     data: str
     encoding: str
+
+
+class LogGap(Struct, frozen=True):
+    """The params of `log.gap`: bytes that the log does not hold, and why; `to` is where it goes on."""
+
+    subscription: str
+    job: str
+    from_: int = msgspec.field(name="from")
+    to: int
+    reason: str
 
 
 class LogEnd(Struct, frozen=True):

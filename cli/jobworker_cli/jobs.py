@@ -30,6 +30,7 @@ def create(
     stop_strategy: options.StopStrategy = None,
     stop_signal: options.StopSignal = None,
     grace: options.Grace = None,
+    on_full: options.OnFull = None,
     memory: options.Memory = None,
     cpus: options.Cpus = None,
     pids: options.Pids = None,

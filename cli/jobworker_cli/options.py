@@ -23,6 +23,10 @@ IdleTimeout = Annotated[str | None, typer.Option("--idle-timeout", metavar="D", 
 StopStrategy = Annotated[str | None, typer.Option("--stop-strategy", metavar="S", help="How a stop ends it.")]
 StopSignal = Annotated[str | None, typer.Option("--stop-signal", metavar="SIG", help="What a stop sends first.")]
 Grace = Annotated[str | None, typer.Option("--grace", metavar="D", help="How long a stop waits before SIGKILL.")]
+OnFull = Annotated[
+    str | None,
+    typer.Option("--on-full", metavar="wait|drop", help="On a full disk: wait, or lose output."),
+]
 Memory = Annotated[str | None, typer.Option("-m", metavar="SIZE", help="How much memory it may use.")]
 Cpus = Annotated[float | None, typer.Option("--cpus", metavar="N", help="How many CPUs it may use.")]
 Pids = Annotated[int | None, typer.Option("--pids", metavar="N", help="How many processes it may have.")]

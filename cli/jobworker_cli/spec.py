@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
-from jobworker.model import Duration, JobSpec, StopSpec
+from jobworker.model import Duration, JobSpec, LogSpec, StopSpec
 
 
 def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
@@ -30,6 +31,8 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
         stop=stop_spec(options["stop_strategy"], options["stop_signal"], options["grace"]),
         labels=pairs("-l", options["label"]),
     )
+    if options["on_full"]:
+        spec = replace(spec, log=LogSpec(on_full=options["on_full"]))
     _require_text([*words, *spec.env.values(), *spec.env, spec.cwd or ""])
     return spec
 

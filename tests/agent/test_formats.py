@@ -44,6 +44,7 @@ def test_the_log(tmp_path: Path) -> None:
     reader = LogReader(tmp_path)
     chunks: list[Chunk] = []
     while chunk := reader.read(chunks[-1].end if chunks else 0):
+        assert isinstance(chunk, Chunk)
         chunks.append(chunk)
     reader.close()
     assert [(chunk.offset, chunk.stream, chunk.data) for chunk in chunks] == [

@@ -138,6 +138,7 @@ class Host:
     def chunks(self, job: str, offset: int = 0) -> list[Chunk]:
         found: list[Chunk] = []
         while chunk := self.reader(job).read(offset):
+            assert isinstance(chunk, Chunk)
             found.append(chunk)
             offset = chunk.end
         return found

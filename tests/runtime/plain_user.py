@@ -12,7 +12,7 @@ from pathlib import Path
 from jobworker.paths import Home
 from jobworker.runtime.journal import Closed, Ended, JobRecord, Journal, Started
 from jobworker.runtime.link import KeeperLink
-from jobworker.runtime.logs import LogReader
+from jobworker.runtime.logs import Chunk, LogReader
 from jobworker.runtime.tree import MARKER, CgroupTree, SweepTree, Tree
 
 SCRIPT = """
@@ -81,7 +81,7 @@ async def drive(home: Home) -> dict[str, object]:
     return {
         "uid": os.geteuid(),
         "code": ended.code,
-        "output": chunk.data.decode() if chunk else None,
+        "output": chunk.data.decode() if isinstance(chunk, Chunk) else None,
         "members": len(pids),
         "delivered": answer["delivered"],
         "signal": killed.signal,

@@ -51,6 +51,7 @@ def read_from(reader: LogReader, offset: int, limit: int = CHUNK) -> list[tuple[
     """Read to the end, checking that chunks stand side by side."""
     found: list[tuple[int, int]] = []
     while chunk := reader.read(offset, limit):
+        assert isinstance(chunk, Chunk)
         assert chunk.offset == offset
         assert 0 < len(chunk.data) <= limit
         found += [(chunk.stream, byte) for byte in chunk.data]
@@ -158,6 +159,7 @@ def test_long_record_is_cut_at_the_limit(writer: Writer, reader: LogReader) -> N
 def iter_chunks(reader: LogReader) -> Iterator[Chunk]:
     offset = 0
     while chunk := reader.read(offset):
+        assert isinstance(chunk, Chunk)
         yield chunk
         offset = chunk.end
 

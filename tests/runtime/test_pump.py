@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from jobworker.runtime import pump as pump_module
-from jobworker.runtime.logs import LogReader
+from jobworker.runtime.logs import Chunk, LogReader
 
 RECORD = struct.Struct("<QQQIB3x")
 Until = Callable[[Path, Path, Callable[[], Any]], Awaitable[Any]]
@@ -135,6 +135,7 @@ def check(arrivals: list[Arrival]) -> None:
 def read(folder: Path) -> list[tuple[int, bytes]]:
     reader, offset, found = LogReader(folder), 0, []
     while chunk := reader.read(offset):
+        assert isinstance(chunk, Chunk)
         found.append((chunk.stream, chunk.data))
         offset = chunk.end
     reader.close()
@@ -150,7 +151,7 @@ async def test_index_has_one_record_for_each_arrival(bench: Bench, until_grown: 
         os.write(fd, data)
         await until_grown(bench.logs, folder, partial(reaches, folder / "index", RECORD.size * (number + 1)))
     bench.close(out, err)
-    assert bench.hear() == {"id": "a1", "size": 11, "out": 6}
+    assert bench.hear() == {"id": "a1", "size": 11, "out": 6, "truncated": False}
     arrivals = bench.arrivals("a1")
     assert [arrival[1:] for arrival in arrivals] == [
         (0, 0, 3, 0),
@@ -224,7 +225,7 @@ def test_bytes_of_a_dead_pump_stay_in_the_pipe(bench: Bench) -> None:
     bench.close(pipes[0][1], pipes[1][1])
     bench.start()
     bench.hand("a1", readers)
-    assert bench.hear() == {"id": "a1", "size": 65636, "out": 65536}
+    assert bench.hear() == {"id": "a1", "size": 65636, "out": 65536, "truncated": False}
     check(bench.arrivals("a1"))
 
 
@@ -241,7 +242,7 @@ async def test_two_pumps_do_not_share_a_log(bench: Bench, until_grown: Until) ->
         await until_grown(bench.logs, bench.logs / "a2", lambda: read(bench.logs / "a2") == [(0, b"passes")] or None)
         assert not (folder / "out").exists()
     bench.close(out, err)
-    assert bench.hear() == {"id": "a1", "size": 5, "out": 5}
+    assert bench.hear() == {"id": "a1", "size": 5, "out": 5, "truncated": False}
     assert read(folder) == [(0, b"waits")]
 
 
@@ -272,7 +273,7 @@ def test_forgotten_job_is_let_go(bench: Bench) -> None:
     out, err = bench.watch("a1")
     os.write(out, b"again")
     bench.close(out, err)
-    assert bench.hear() == {"id": "a1", "size": 5, "out": 5}
+    assert bench.hear() == {"id": "a1", "size": 5, "out": 5, "truncated": False}
 
 
 def test_next_keeper_is_told_what_the_last_did_not_hear(bench: Bench) -> None:
@@ -284,7 +285,7 @@ def test_next_keeper_is_told_what_the_last_did_not_hear(bench: Bench) -> None:
     hello = bench.hear()
     assert (hello["pid"], hello["jobs"]) == (bench.pid, ["a1"])
     bench.close(out, err)
-    assert bench.hear() == {"id": "a1", "size": 1, "out": 1}
+    assert bench.hear() == {"id": "a1", "size": 1, "out": 1, "truncated": False}
 
 
 @pytest.mark.parametrize("met", [True, False])
@@ -329,9 +330,9 @@ def test_copy_is_what_splice_would_do(bench: Bench, tmp_path: Path) -> None:
     reader, writer = bench.pipe()
     with (tmp_path / "file").open("wb", buffering=0) as file:
         with pytest.raises(BlockingIOError):
-            pump_module.copy(reader, file.fileno())
+            pump_module.copy(reader, file.fileno(), drops=False)
         os.write(writer, b"abc")
-        assert pump_module.copy(reader, file.fileno()) == 3
+        assert pump_module.copy(reader, file.fileno(), drops=False) == (3, 0)
         bench.close(writer)
-        assert pump_module.copy(reader, file.fileno()) == 0
+        assert pump_module.copy(reader, file.fileno(), drops=False) == (0, 0)
     assert (tmp_path / "file").read_bytes() == b"abc"

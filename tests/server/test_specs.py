@@ -138,7 +138,7 @@ async def test_what_is_not_built_yet_is_refused(wire: "Wire", field: dict[str, A
     """A field of the protocol that this version does not do: 50101 with its name, never ignored."""
     error = await wire.refused("job.create", spec={"shell": ":", **field})
     assert (error["code"], error["data"]["reason"]) == (50101, "not_supported")
-    assert error["data"]["field"].rpartition(".")[2] == next(iter(field))
+    assert next(iter(field)) in error["data"]["field"].split(".")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 from jobworker import errors
 from jobworker.client.local import Target, ensure_local_agent
 from jobworker.client.subscription import Subscription
-from jobworker.model import Duration, Job, JobSpec, Principal, StopSpec
+from jobworker.model import Duration, Job, JobSpec, LogGap, Principal, StopSpec
 from jobworker.paths import Home, default_home
 from jobworker.protocol import SUBPROTOCOL
 
@@ -37,7 +37,8 @@ def connect(
     """Return a client to be used with ``async with``; without an address, of the local agent.
 
     `ca` is a PEM file with the only CA to trust (None: the system's). `lost` is told, in words, when a
-    connection is lost and when it is back. Raises ConnectionFailed and Unauthenticated on entering.
+    connection is lost and when it is back, and of bytes that a log does not hold.
+    Raises ConnectionFailed and Unauthenticated on entering.
     """
     if address is None:
         home = Home(default_home())
@@ -177,6 +178,10 @@ class Client:
         while subscription.backlog > BACKLOG and not self._waiting and not self._closing:
             self._room.clear()
             await self._room.wait()
+
+    def passed(self, gap: LogGap) -> None:
+        """Say that a log has a gap."""
+        self._say(f"{gap.to - gap.from_} bytes of the output of job {gap.job} are missing: {gap.reason}")
 
     def consumed(self) -> None:
         self._room.set()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from jobworker.errors import ConnectionFailed
-from jobworker.model import Job, LogData, LogEnd
+from jobworker.model import Job, LogData, LogEnd, LogGap
 from jobworker.protocol import decode_data
 
 if TYPE_CHECKING:
@@ -27,12 +27,16 @@ class LogChunk:
 
 
 class Subscription:
-    """Iterate over it for the chunks from `offset` on; afterwards `end` says how the job ended."""
+    """Iterate over it for the chunks from `offset` on; afterwards `end` says how the job ended.
+
+    `gaps` are the ranges passed so far that the log does not hold.
+    """
 
     def __init__(self, client: "Client", job: Job, offset: int, follow: bool) -> None:
         self.job = job
         self.offset = offset
         self.end: LogEnd | None = None
+        self.gaps: list[LogGap] = []
         self._client = client
         self._follow = follow
         self._news: deque[dict[str, Any] | None] = deque()
@@ -65,6 +69,10 @@ class Subscription:
             elif news["method"] == "log.end":
                 self.end = msgspec.convert(news["params"], LogEnd)
                 self.offset = self.end.offset
+            elif news["method"] == "log.gap":
+                self.gaps.append(gap := msgspec.convert(news["params"], LogGap))
+                self.offset = gap.to
+                self._client.passed(gap)
             elif news["method"] == "log.data":
                 chunk = msgspec.convert(news["params"], LogData)
                 data = decode_data(chunk.data, chunk.encoding)

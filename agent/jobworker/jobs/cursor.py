@@ -7,7 +7,7 @@ from pathlib import Path
 from jobworker.jobs.live import LiveJob
 from jobworker.model import Job
 from jobworker.runtime.inotify import IN_CREATE, Inotify
-from jobworker.runtime.logs import CHUNK, Chunk, LogReader
+from jobworker.runtime.logs import CHUNK, Chunk, Gap, LogReader
 
 
 class LogWatch:
@@ -76,7 +76,7 @@ class Cursor:
         if live is not None:
             live.bells.add(self._bell)
 
-    def peek(self) -> Chunk | None:
+    def peek(self) -> Chunk | Gap | None:
         """Return what stands at the offset, of one stream and at most 64 KiB; None where nothing does yet."""
         limit = CHUNK if self._end is None else min(CHUNK, self._end - self.offset)
         return self._reader.read(self.offset, limit) if limit > 0 else None
@@ -90,7 +90,7 @@ class Cursor:
         """Whether other bytes stand behind the chunk already."""
         return chunk.end < self._reader.size()
 
-    async def next(self) -> Chunk | None:
+    async def next(self) -> Chunk | Gap | None:
         """Return the next chunk without moving on; None at the end of the log."""
         while True:
             self._bell.clear()

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from jobworker.jobs.record import Ending, JobRecord
 from jobworker.model import Exit, LogInfo, Reason, Receipt, State, rfc3339
-from jobworker.runtime.journal import Closed, Ended, Launching, Lost, Started, StartFailed
+from jobworker.runtime.journal import Closed, Ended, Launching, Lost, Started, StartFailed, Truncated
 from jobworker.runtime.journal import JobRecord as Event
 
 ENDINGS = {
@@ -33,6 +33,8 @@ def advance(record: JobRecord, event: Event, boot: str) -> JobRecord:
             return ended(record, event)
         case Lost(why=why, at=at):
             return lost(record, why, at)
+        case Truncated():
+            return replace(record, job=replace(record.job, log=replace(record.job.log, truncated=True)))
         case Closed(size=size, truncated=truncated):
             return replace(record, closed=True, job=replace(record.job, log=LogInfo(size, 0, truncated)))
 

@@ -12,12 +12,12 @@ from msgspec import UNSET
 from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, NotSupported, PolicyRejected
 from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
-from jobworker.model import JobSpec, StopSpec, TimeoutSpec, seconds
+from jobworker.model import JobSpec, LogSpec, StopSpec, TimeoutSpec, seconds
 from jobworker.plugins import PluginFault, PluginHost, Registry
 from jobworker.runtime.tree import MARKER
 
 # What the protocol names and this version does not do: refused, never accepted and ignored.
-NOT_YET = ("user", "group", "umask", "nice", "rlimits", "limits", "stdin", "tty", "idle_timeout", "log")
+NOT_YET = ("user", "group", "umask", "nice", "rlimits", "limits", "stdin", "tty", "idle_timeout")
 
 
 class Specs:
@@ -36,6 +36,7 @@ class Specs:
             value = getattr(spec, field)
             if value is not None and value is not False and value != {}:
                 raise NotSupported(f"spec.{field}: this version does not support it", field=field)
+        check_log(spec.log)
         check_command(spec)
         check_environment(spec.env)
         if spec.cwd is not None and (not spec.cwd.startswith("/") or "\0" in spec.cwd):
@@ -113,6 +114,14 @@ def check_command(spec: JobSpec) -> None:
         raise InvalidSpec(f"{field}: it holds a NUL character; expected none", field=field)
 
 
+def check_log(log: LogSpec) -> None:
+    for field in ("max_bytes", "merge"):
+        if getattr(log, field):
+            raise NotSupported(f"spec.log.{field}: this version does not support it", field=f"log.{field}")
+    if log.on_full not in ("wait", "drop"):
+        raise InvalidSpec(f'log.on_full: {log.on_full[:40]!r}; expected "wait" or "drop"', field="log.on_full")
+
+
 def check_environment(env: Mapping[str, str]) -> None:
     for name, value in env.items():
         if not name or "=" in name or "\0" in name:
@@ -143,7 +152,7 @@ def launch_message(job: str, spec: JobSpec, config: Jobs) -> dict[str, Any]:
     env |= spec.env
     env[MARKER] = job
     home = user.pw_dir if os.path.isdir(user.pw_dir) else "/"
-    return {"id": job, "argv": spec.command(), "env": env, "cwd": spec.cwd or home}
+    return {"id": job, "argv": spec.command(), "env": env, "cwd": spec.cwd or home, "drop": spec.log.drops}
 
 
 def _first(*values: str | None) -> str:

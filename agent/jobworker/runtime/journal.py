@@ -71,6 +71,12 @@ class Ended(Record, tag="ended", frozen=True):
     struck: bool = False
 
 
+class Truncated(Record, tag="truncated", frozen=True):
+    """Output was dropped, for the disk was full and the job was not to wait."""
+
+    id: str
+
+
 class Closed(Record, tag="closed", frozen=True):
     """The last write end of the job's output is closed; `size` is its length."""
 
@@ -86,7 +92,7 @@ class Lost(Record, tag="lost", frozen=True):
     why: str
 
 
-JobRecord: TypeAlias = Launching | Started | StartFailed | Ended | Closed | Lost
+JobRecord: TypeAlias = Launching | Started | StartFailed | Ended | Truncated | Closed | Lost
 _decoder = msgspec.json.Decoder(Opened | JobRecord)
 
 

@@ -32,10 +32,14 @@ JOB_DESCRIPTORS = 5  # at most, in the pump: two pipes, two files, an index
 DESCRIPTORS = 64  # of our own, and for a moment
 LINGER = 60.0  # seconds without agent and job
 RETRY = 0.2  # seconds between two attempts to write the journal
+RESERVE = 1024  # bytes of the journal: more than all records of a job take
+AHEAD = 65536  # bytes that are reserved at once
+FALLOC_FL_KEEP_SIZE = 1
 PR_SET_CHILD_SUBREAPER = 36
 PIDFD_GET_INFO = 3 << 30 | 64 << 16 | 0xFF << 8 | 11  # ioctl, Linux 6.15: the status of a process not our child
 PIDFD_INFO_EXIT = 1 << 3
 encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps makes an encoder at each call
+LIBC = ctypes.CDLL(None, use_errno=True)
 ALL_SIGNALS = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
 
 
@@ -87,9 +91,22 @@ class Journal:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         size = os.fstat(self.fd).st_size
         tail = os.pread(self.fd, 65536, max(0, size - 65536))
-        self.size = size - len(tail) + tail.rfind(b"\n") + 1  # what a torn write left is overwritten
-        os.ftruncate(self.fd, self.size)
+        self.size = self.reserved = size - len(tail) + tail.rfind(b"\n") + 1
+        if self.size < size:  # a torn write
+            os.ftruncate(self.fd, self.size)
         self.owed: deque[bytes] = deque()  # records of what happened while the disk was full
+
+    def reserve(self, jobs: int) -> None:
+        """Have the disk keep room for all that can happen to so many jobs; raise OSError where it has none."""
+        missing = self.size + jobs * RESERVE - self.reserved
+        if missing <= 0:
+            return
+        length = max(missing, AHEAD)
+        if LIBC.fallocate(self.fd, FALLOC_FL_KEEP_SIZE, ctypes.c_int64(self.reserved), ctypes.c_int64(length)):
+            code = ctypes.get_errno()
+            if code not in (errno.EOPNOTSUPP, errno.ENOSYS):
+                raise OSError(code, os.strerror(code))
+        self.reserved += length
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one record, or raise OSError and leave the file as it was."""
@@ -115,6 +132,7 @@ class Journal:
     def _write(self, line: bytes) -> None:
         if os.pwrite(self.fd, line, self.size) != len(line):
             os.ftruncate(self.fd, self.size)
+            self.reserved = self.size
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.size += len(line)
 
@@ -180,8 +198,10 @@ def group_of(pid: object) -> str:
 class Job:
     """One launched job, from its FIFOs to the last of exit and end of output."""
 
-    def __init__(self, job: str, fifo: str) -> None:
+    def __init__(self, job: str, fifo: str, *, drop: bool = False) -> None:
         self.id = job
+        self.drop = drop  # output for which the disk has no room
+        self.truncated = False  # output was dropped
         self.names = (f"{fifo}/{job}.out", f"{fifo}/{job}.err")
         self.pipes: list[int] = []
         self.pid = 0
@@ -519,13 +539,14 @@ class Keeper:
 
         Raise OSError where the journal cannot be written: then nothing was started.
         """
-        job = Job(message["id"], self.fifo)
+        job = Job(message["id"], self.fifo, drop=message.get("drop", False))
         if job.id in self.jobs:
             raise OSError(errno.EEXIST, "launched before")
         if len(self.jobs) >= self.room:
             raise OSError(errno.EMFILE, f"{len(self.jobs)} jobs are as many as the limit of open files allows")
         self.quitting = False
         group = f"{self.cgroups.root}/{job.id}" if self.cgroups.root else ""
+        self.journal.reserve(len(self.jobs) + 1)
         self.journal.append({"event": "launching", "id": job.id, "group": group})
         self.jobs[job.id] = job
         try:
@@ -595,7 +616,7 @@ class Keeper:
         job = self.jobs.get(message["id"])
         if job is not None:
             return {"held": True, "closed": job.closed}
-        job = Job(message["id"], self.fifo)
+        job = Job(message["id"], self.fifo, drop=message.get("drop", False))
         job.pid = message["pid"]
         job.struck = message.get("struck", False)
         job.ended = message["ended"] or not self.adopt_process(job, message["start"])
@@ -837,10 +858,14 @@ class Keeper:
     def hand_over(self) -> None:
         """Give the pump the read ends it does not have; our own stay open, so either of us may die."""
         while self.pump and (self.forgotten or self.unwatched):
-            queue, op = (self.forgotten, "forget") if self.forgotten else (self.unwatched, "watch")
-            pipes = self.jobs[queue[0]].pipes if op == "watch" else []
+            queue = self.forgotten or self.unwatched
+            message: dict[str, Any] = {"op": "forget", "id": queue[0]}
+            pipes: list[int] = []
+            if queue is self.unwatched:
+                job = self.jobs[queue[0]]
+                message, pipes = {"op": "watch", "id": job.id, "drop": job.drop}, job.pipes
             try:
-                socket.send_fds(self.pump, [json.dumps({"op": op, "id": queue[0]}).encode()], pipes)
+                socket.send_fds(self.pump, [encode(message).encode()], pipes)
             except BlockingIOError:
                 self.epoll.modify(self.pump, select.EPOLLIN | select.EPOLLOUT)
                 return
@@ -869,20 +894,30 @@ class Keeper:
                 self.pump_pid = message["pid"]
                 self.held = set(message["jobs"])
             elif job := self.jobs.get(message["id"]):
-                # What was in a pipe is gone where its last end was closed while neither keeper nor pump was there.
-                cut = job.unheld and job.id not in self.held
-                self.held.discard(job.id)
-                self.journal.note({"event": "closed", "id": job.id, "size": message["size"], "truncated": cut})
-                job.closed = True
-                job.close_pipes()
-                if job.id in self.unwatched:  # taken over, and the pump had it all along
-                    self.unwatched.remove(job.id)
-                self.forget_if_done(job)
+                self.hear_of(job, message)
+
+    def hear_of(self, job: Job, message: dict[str, Any]) -> None:
+        """Journal what the pump says of a log: that output was dropped, or that it is closed."""
+        if message.get("truncated") and not job.truncated:
+            job.truncated = True
+            self.journal.note({"event": "truncated", "id": job.id})
+        if "size" not in message:
+            return
+        # What was in a pipe is gone where its last end was closed while neither keeper nor pump was there.
+        cut = job.unheld and job.id not in self.held
+        self.held.discard(job.id)
+        record = {"event": "closed", "id": job.id, "size": message["size"], "truncated": cut or job.truncated}
+        self.journal.note(record)
+        job.closed = True
+        job.close_pipes()
+        if job.id in self.unwatched:  # taken over, and the pump had it all along
+            self.unwatched.remove(job.id)
+        self.forget_if_done(job)
 
 
 def main() -> None:
     state, run = sys.argv[1:3]
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+    if LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # told to end by the agent, not by whoever ends a session

@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-RECORD = struct.Struct("<QQQIB3x")  # time ns, offset in the log, position in its stream, length, stream
+RECORD = struct.Struct("<QQQIBB2x")  # time ns, offset in the log, position in its stream, length, stream, gap
 FILES = ("out", "err")
 CHUNK = 65536
 BATCH = 128  # index records read at once
@@ -26,6 +26,14 @@ class Chunk:
     @property
     def end(self) -> int:
         return self.offset + len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Bytes that the job has written and the log does not hold."""
+
+    offset: int
+    end: int
 
 
 class LogReader:
@@ -68,10 +76,10 @@ class LogReader:
         count = os.fstat(self._index).st_size // RECORD.size
         if not count:
             return 0
-        _, offset, _, length, _ = self._record(count - 1)
+        _, offset, _, length, _, _ = self._record(count - 1)
         return offset + length
 
-    def _record(self, number: int) -> tuple[int, int, int, int, int]:
+    def _record(self, number: int) -> tuple[int, int, int, int, int, int]:
         return RECORD.unpack(os.pread(self._index, RECORD.size, number * RECORD.size))
 
     def _find(self, offset: int) -> int:
@@ -79,14 +87,14 @@ class LogReader:
         low, high = 0, os.fstat(self._index).st_size // RECORD.size
         while low < high:
             middle = (low + high) // 2
-            _, start, _, length, _ = self._record(middle)
+            _, start, _, length, _, _ = self._record(middle)
             if start + length <= offset:
                 low = middle + 1
             else:
                 high = middle
         return low
 
-    def read(self, offset: int, limit: int = CHUNK) -> Chunk | None:
+    def read(self, offset: int, limit: int = CHUNK) -> Chunk | Gap | None:
         """Return the bytes from `offset` on, of one stream and at most `limit`; None at the end."""
         if not self._open():
             return None
@@ -96,11 +104,13 @@ class LogReader:
         first = next(records, None)
         if first is None:
             return None
-        time, start, position, length, stream = first
+        time, start, position, length, stream, gap = first
+        if gap:
+            return Gap(offset, start + length)
         position += offset - start
         length -= offset - start
-        for _, _, _, more, same in records:
-            if same != stream or length >= limit:
+        for _, _, _, more, same, gap in records:
+            if same != stream or gap or length >= limit:
                 break
             length += more
         data = os.pread(self._files[stream], min(length, limit), position)

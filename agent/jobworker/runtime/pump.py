@@ -22,8 +22,10 @@ import time
 CHUNK = 65536  # the size of a default pipe: larger calls move no more
 PAUSE = 0.0005  # after a short read, so that tiny writes gather into one arrival
 RETRY = 0.2  # seconds between two attempts at a log that cannot be written
-RECORD = struct.Struct("<QQQIB3x")  # time ns, offset in the log, position in its stream, length, stream
+RECORD = struct.Struct("<QQQIBB2x")  # time ns, offset in the log, position in its stream, length, stream, gap
 STREAMS = ("out", "err")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LONGEST = 0xFFFFFFFF
 MESSAGE = 262144
 
 
@@ -32,17 +34,28 @@ class Stalled(Exception):
 
 
 class Log:
-    """One job's two FIFOs and, from their first byte on, its files."""
+    """One job's two FIFOs and, from their first byte on, its files.
 
-    def __init__(self, job: str, folder: str, pipes: list[int]) -> None:
+    Where the disk is full, the job waits; with `drops` its bytes are thrown away, and a record says how many.
+    """
+
+    def __init__(self, job: str, folder: str, pipes: list[int], *, drops: bool) -> None:
         self.job = job
         self.folder = folder
+        self.drops = drops
+        self.dropped = [0, 0]  # bytes that no record tells of yet
+        self.truncated = False
         self.pipes: list[int | None] = list(pipes)
         self.files: list[int] = []
         self.index = -1
         self.records = 0
         self.positions = [0, 0]
         self.owed: bytes | None = None  # a record whose bytes are in the file already
+
+    @property
+    def behind(self) -> bool:
+        """Whether records are to be written, though nothing more should come."""
+        return self.owed is not None or any(self.dropped)
 
     def pump(self, stream: int, splices: bool) -> int:
         """Move one chunk; return its length.
@@ -53,18 +66,26 @@ class Log:
         assert pipe is not None
         try:
             self.open()
-            self._settle()
+            self.settle()
+            lost = 0
             if splices:
                 length = os.splice(pipe, self.files[stream], CHUNK, flags=os.SPLICE_F_NONBLOCK)
             else:
-                length = copy(pipe, self.files[stream])
+                length, lost = copy(pipe, self.files[stream], drops=self.drops)
             if length:
                 self._record(stream, length)
-                self._settle()
+                self.settle()
+            return length + self._drop(stream, lost)
         except BlockingIOError:
             raise
         except OSError as error:
+            if self.drops and error.errno in FULL:
+                return self._drop(stream, len(os.read(pipe, CHUNK)))
             raise Stalled(errno.errorcode.get(error.errno or 0, "?")) from error
+
+    def _drop(self, stream: int, length: int) -> int:
+        self.dropped[stream] += length
+        self.truncated |= length > 0
         return length
 
     def open(self) -> None:
@@ -93,25 +114,38 @@ class Log:
         self.positions = [0, 0]
         if self.records:
             last = os.pread(index, RECORD.size, (self.records - 1) * RECORD.size)
-            _, offset, position, length, stream = RECORD.unpack(last)
+            _, offset, position, length, stream, _ = RECORD.unpack(last)
             self.positions[stream] = position + length
             self.positions[1 - stream] = offset - position
         for stream, fd in enumerate(files):
             left = os.lseek(fd, 0, os.SEEK_END) - self.positions[stream]
+            if left < 0:  # the log ends with a gap
+                os.lseek(fd, self.positions[stream], os.SEEK_SET)
             while left > 0:
-                length = min(left, 0xFFFFFFFF)
+                length = min(left, LONGEST)
                 self._record(stream, length)
                 left -= length
                 os.pwrite(index, self.owed or b"", self.records * RECORD.size)
                 self.records, self.owed = self.records + 1, None
 
-    def _record(self, stream: int, length: int) -> None:
+    def _record(self, stream: int, length: int, *, gap: bool = False) -> None:
         position = self.positions[stream]
-        self.owed = RECORD.pack(time.time_ns(), sum(self.positions), position, length, stream)
+        self.owed = RECORD.pack(time.time_ns(), sum(self.positions), position, length, stream, gap)
         self.positions[stream] = position + length
 
-    def _settle(self) -> None:
-        """Write the record that is owed, always at its own place: a torn write is overwritten."""
+    def settle(self) -> None:
+        """Write the records that are owed; after a gap the stream goes on beyond a hole in its file."""
+        self._write_owed()
+        for stream in (0, 1):
+            while self.dropped[stream]:
+                length = min(self.dropped[stream], LONGEST)
+                self._record(stream, length, gap=True)
+                self.dropped[stream] -= length
+                os.lseek(self.files[stream], self.positions[stream], os.SEEK_SET)
+                self._write_owed()
+
+    def _write_owed(self) -> None:
+        """Write a record, always at its own place: a torn write is overwritten."""
         if self.owed is None:
             return
         if os.pwrite(self.index, self.owed, self.records * RECORD.size) != RECORD.size:
@@ -120,10 +154,15 @@ class Log:
 
     def close(self) -> int:
         """Return the number of bytes in the log."""
-        if self.index < 0 and os.path.exists(f"{self.folder}/index"):
-            self.open()
-        self._settle()
-        size = sum(self.positions)
+        try:
+            if self.index < 0 and (any(self.dropped) or os.path.exists(f"{self.folder}/index")):
+                self.open()
+            self.settle()
+        except OSError as error:
+            if not self.drops or error.errno not in FULL:
+                raise
+            self.truncated = True  # what no record tells of is not in the log
+        size = sum(self.positions) if self.owed is None else RECORD.unpack(self.owed)[1]
         for fd in (self.index, *self.files):
             if fd >= 0:
                 os.close(fd)
@@ -131,16 +170,21 @@ class Log:
         return size
 
 
-def copy(pipe: int, file: int) -> int:
-    """Read, then write, where the file system refuses splice: a kill in between loses the chunk."""
+def copy(pipe: int, file: int, *, drops: bool) -> tuple[int, int]:
+    """Read, then write, where the file system refuses splice: a kill in between loses the chunk.
+
+    Return how many bytes were written and how many dropped.
+    """
     data = os.read(pipe, CHUNK)
     view = memoryview(data)
     while view:
         try:
             view = view[os.write(file, view) :]
-        except OSError:
+        except OSError as error:
+            if drops and error.errno in FULL:
+                break
             time.sleep(RETRY)  # these bytes are nowhere else any more
-    return len(data)
+    return len(data) - len(view), len(view)
 
 
 def can_splice(folder: str) -> bool:
@@ -172,16 +216,18 @@ class Pump:
         self.greeted = False
         self.logs: dict[str, Log] = {}
         self.pipes: dict[int, tuple[Log, int]] = {}
-        self.stalled: set[int] = set()
+        self.stalled: set[int] = set()  # pipes whose log cannot be written
+        self.behind: set[Log] = set()
         self.retry_at = 0.0
-        self.closed: dict[str, dict[str, object]] = {}  # not yet told to a keeper
+        self.untold: dict[str, dict[str, object]] = {}  # what a keeper is to know of a log: the last word counts
         self.splices = can_splice(folder)
         self.epoll = select.epoll()
         self.epoll.register(listener, select.EPOLLIN)
 
     def run(self) -> None:
         while True:
-            ready = self.epoll.poll(max(0.0, self.retry_at - time.monotonic()) if self.stalled else -1)
+            waiting = self.stalled or self.behind
+            ready = self.epoll.poll(max(0.0, self.retry_at - time.monotonic()) if waiting else -1)
             short = False
             for fd, events in ready:
                 if fd in self.pipes:
@@ -191,10 +237,8 @@ class Pump:
                     self.hear(events)
                 elif fd == self.listener.fileno():
                     self.accept()
-            if self.stalled and time.monotonic() >= self.retry_at:
-                for fd in self.stalled:
-                    self.epoll.register(fd, select.EPOLLIN)
-                self.stalled.clear()
+            if waiting and time.monotonic() >= self.retry_at:
+                self.retry()
             if self.keeper is None and self.greeted and not self.logs:
                 return
             if short:
@@ -211,7 +255,7 @@ class Pump:
         self.greeted = True
         self.keeper.setblocking(False)
         self.epoll.register(self.keeper, select.EPOLLIN)
-        hello = {"hello": 1, "pid": os.getpid(), "splice": self.splices, "jobs": [*self.logs, *self.closed]}
+        hello = {"hello": 1, "pid": os.getpid(), "splice": self.splices, "jobs": [*self.logs, *self.untold]}
         try:
             self.keeper.send(json.dumps(hello).encode())
         except OSError:
@@ -246,7 +290,7 @@ class Pump:
     def obey(self, message: dict[str, str], fds: list[int]) -> None:
         job = message["id"]
         if message["op"] == "watch" and job not in self.logs and len(fds) == len(STREAMS):
-            log = self.logs[job] = Log(job, f"{self.folder}/{job}", fds)
+            log = self.logs[job] = Log(job, f"{self.folder}/{job}", fds, drops=bool(message.get("drop")))
             for stream, fd in enumerate(fds):
                 self.pipes[fd] = (log, stream)
                 self.epoll.register(fd, select.EPOLLIN)
@@ -258,23 +302,48 @@ class Pump:
             for pipe in log.pipes:
                 if pipe is not None:
                     self.drop(pipe)
+            self.behind.discard(log)
             log.close()
 
     def serve(self, fd: int, events: int) -> bool:
         """Move one chunk; return whether it was a short one."""
         log, stream = self.pipes[fd]
+        whole = not log.truncated
         try:
             length = log.pump(stream, self.splices) if events & select.EPOLLIN else 0
             if not length:  # hung up and empty: every write end is closed
                 self.finish(fd, log, stream)
         except BlockingIOError:
-            return False
+            length = 0
         except Stalled:
+            self.retry_later()
             self.epoll.unregister(fd)
             self.stalled.add(fd)
-            self.retry_at = time.monotonic() + RETRY
-            return False
+            length = 0
+        if log.behind and log.job in self.logs:
+            self.retry_later()
+            self.behind.add(log)
+        if log.truncated and whole and log.job in self.logs:
+            self.untold[log.job] = {"id": log.job, "truncated": True}
+            self.tell()
         return 0 < length < CHUNK // 4
+
+    def retry_later(self) -> None:
+        if not self.stalled and not self.behind:
+            self.retry_at = time.monotonic() + RETRY
+
+    def retry(self) -> None:
+        """Try what could not be written again: of a log that has gone silent nothing else would tell."""
+        for fd in self.stalled:
+            self.epoll.register(fd, select.EPOLLIN)
+        self.stalled.clear()
+        for log in list(self.behind):
+            try:
+                log.open()
+                log.settle()
+                self.behind.discard(log)
+            except OSError:
+                self.retry_at = time.monotonic() + RETRY
 
     def finish(self, fd: int, log: Log, stream: int) -> None:
         if log.pipes[1 - stream] is None:
@@ -283,7 +352,9 @@ class Pump:
             except OSError as error:
                 raise Stalled from error
             del self.logs[log.job]
-            self.closed[log.job] = {"id": log.job, "size": size, "out": log.positions[0]}
+            self.behind.discard(log)
+            end = {"id": log.job, "size": size, "out": log.positions[0], "truncated": log.truncated}
+            self.untold[log.job] = end
             self.tell()
         log.pipes[stream] = None
         self.drop(fd)
@@ -297,16 +368,16 @@ class Pump:
         os.close(fd)
 
     def tell(self) -> None:
-        while self.keeper and self.closed:
-            job = next(iter(self.closed))
+        while self.keeper and self.untold:
+            job = next(iter(self.untold))
             try:
-                self.keeper.send(json.dumps(self.closed[job]).encode())
+                self.keeper.send(json.dumps(self.untold[job]).encode())
             except BlockingIOError:
                 self.epoll.modify(self.keeper, select.EPOLLIN | select.EPOLLOUT)
                 return
             except OSError:
                 return  # the keeper is gone: hear() will notice, the next one is told
-            del self.closed[job]
+            del self.untold[job]
 
 
 def main() -> None:

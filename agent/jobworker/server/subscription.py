@@ -8,9 +8,9 @@ import msgspec
 from websockets.exceptions import ConnectionClosed
 
 from jobworker.jobs.cursor import Cursor
-from jobworker.model import Exit, LogData, LogEnd, rfc3339
+from jobworker.model import Exit, LogData, LogEnd, LogGap, rfc3339
 from jobworker.protocol import STREAMS, encode_data, split_text
-from jobworker.runtime.logs import Chunk
+from jobworker.runtime.logs import Chunk, Gap
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class Notification(msgspec.Struct, frozen=True):
     """What goes out: JSON-RPC 2.0 without an id."""
 
     method: str
-    params: LogData | LogEnd
+    params: LogData | LogGap | LogEnd
     jsonrpc: str = "2.0"
 
 
@@ -67,7 +67,10 @@ class Subscription:
     async def _run(self) -> None:
         try:
             while (chunk := await self._cursor.next()) is not None:
-                await self._deliver(chunk)
+                if isinstance(chunk, Gap):
+                    await self._skip(chunk)
+                else:
+                    await self._deliver(chunk)
                 await asyncio.sleep(0)  # a send that never blocks never yields: others have their turn
             job = await self._cursor.job_at_end()
             exit_: Exit | None = job.exit
@@ -91,13 +94,18 @@ class Subscription:
         )
         await self._notify("log.data", params)
 
+    async def _skip(self, gap: Gap) -> None:
+        self._cursor.offset = gap.end
+        await self._notify("log.gap", LogGap(self.name, self._job, gap.offset, gap.end, "disk_full"))
+
     async def _other_half(self, chunk: Chunk) -> tuple[str | None, int, Chunk]:
         """Wait a moment for the rest of a character, but not past bytes of the other stream."""
         if not self._cursor.ended and not self._cursor.more_follows(chunk):
             await self._cursor.grown(HELD)
-            chunk = self._cursor.peek() or chunk
+            more = self._cursor.peek()
+            chunk = more if isinstance(more, Chunk) else chunk
         text, used = split_text(chunk.data)
         return (text, used, chunk) if used else (None, len(chunk.data), chunk)
 
-    async def _notify(self, method: str, params: LogData | LogEnd) -> None:
+    async def _notify(self, method: str, params: LogData | LogGap | LogEnd) -> None:
         await self._send(msgspec.json.encode(Notification(method, params)))
