@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 
 from jobworker.client import Client, connect
 from jobworker.client.local import agent_pid, wait_gone
-from jobworker.paths import Home
+from jobworker.paths import Home, appendable
 
 DEADLINE = 20.0  # seconds that anything here may take; a test that needs it has failed
 
@@ -41,7 +41,7 @@ class RunningAgent:
             config.write_text(self.config)
             arguments += ["--config", str(config)]
         reader, writer = os.pipe()
-        with open(self.home.agent_log, "ab") as log:
+        with open(appendable(self.home.agent_log), "ab") as log:
             self.process = subprocess.Popen(
                 [*arguments, "--ready", str(writer)], pass_fds=[writer], stdout=log, stderr=log
             )
@@ -100,7 +100,7 @@ class RunningAgent:
         for pid in filter(None, (keeper["pid"], keeper["pump"])):
             assert await asyncio.to_thread(wait_gone, pid, DEADLINE), "keeper and pump leave with the last job"
         run = self.home.run_folder()
-        for name in (*run.glob("fifo/*"), *run.glob("*.sock")):
+        for name in (*run.glob("fifo/*"), *run.glob("*.sock"), *run.glob("*.lock")):
             name.unlink()
         if run.exists():
             (run / "fifo").rmdir()
@@ -126,6 +126,23 @@ async def client(agent: RunningAgent) -> AsyncIterator[Client]:
     """A client with the role admin."""
     async with agent.client() as connected:
         yield connected
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mount a file system in memory with the options given, as `size=512k`, and return where."""
+    folder = tmp_path / "mounted"
+
+    def mount(options: str) -> Path:
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=False)
 
 
 @pytest.fixture(autouse=True)

@@ -44,9 +44,7 @@ LOCAL_TOKEN = "local"  # noqa: S105  # its name
 class Agent:
     """One agent on one state folder."""
 
-    def __init__(
-        self, home: Home, settings: config.Config, *, local: bool, inherited: tuple[int, int] | None = None
-    ) -> None:
+    def __init__(self, home: Home, settings: config.Config, *, local: bool, inherited: Sequence[int] = ()) -> None:
         self._home = home
         self._inherited = inherited
         self._config = settings
@@ -56,13 +54,13 @@ class Agent:
         on_shutdown = settings.agent.on_shutdown
         self._jobs_at_end: str = ("leave" if local else "stop") if on_shutdown == "auto" else on_shutdown
 
-    async def run(self, ready: int | None) -> tuple[int, int] | None:
+    async def run(self, ready: int | None) -> list[int]:
         """Serve until told to end; `ready` is a descriptor on which somebody waits for the start.
 
-        Return None, or, for a restart, the descriptors that the agent goes on with: its lock, and the socket
+        Return, for a restart, the descriptors that the agent goes on with: its locks, and last the socket
         at which clients wait meanwhile.
         """
-        lock, sock = self._take_over() if self._inherited else (self._lock(), self._bind())
+        locks, sock = self._take_over() if self._inherited else (self._lock(), self._bind())
         backlog = sock.dup()
         host, port = sock.getsockname()[:2]
         names = [*dict.fromkeys([*self._config.server.names, *LOCAL, *([] if host in ("0.0.0.0", "::") else [host])])]
@@ -92,29 +90,31 @@ class Agent:
         await jobs.close(restart=restart)
         await plugin_host.close()
         if restart:
-            return lock, backlog.detach()
-        os.close(lock)
+            return [*locks, backlog.detach()]
+        for lock in locks:
+            os.close(lock)
         backlog.close()
-        return None
+        return []
 
-    def _lock(self) -> int:
+    def _lock(self) -> list[int]:
         """Make sure that this is the only agent on the state folder; raise StartError."""
         self._home.create()
-        lock = os.open(self._home.agent_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        locks = self._home.open_locks(create=True)
         try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a kind that tells who holds it: F_GETLK
+            for lock in locks:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a kind that tells who holds it: F_GETLK
         except (BlockingIOError, PermissionError):
             raise StartError(
                 f"{self._home.path}: another agent runs on this state folder",
                 hint="`jw agent info` shows it, `jw agent stop` ends it",
             ) from None
-        return lock
+        return locks
 
-    def _take_over(self) -> tuple[int, socket.socket]:
-        assert self._inherited is not None
+    def _take_over(self) -> tuple[list[int], socket.socket]:
         for fd in self._inherited:
             os.set_inheritable(fd, False)
-        return self._inherited[0], socket.socket(fileno=self._inherited[1])
+        *locks, sock = self._inherited
+        return locks, socket.socket(fileno=sock)
 
     def _bind(self) -> socket.socket:
         return bind(self._config.server.host, self._ports())
@@ -155,7 +155,12 @@ class Agent:
     def _announce(self, address: str, ready: int | None) -> None:
         port = int(address.removesuffix(PATH).rpartition(":")[2])
         described = {"address": address, "port": port, "pid": os.getpid(), "version": __version__}
-        write_private(self._home.address, json.dumps(described).encode())
+        try:
+            write_private(self._home.address, json.dumps(described).encode())
+        except OSError as error:
+            if self._ports()[0] != port:
+                raise StartError(f"{self._home.address}: {error.strerror}: nobody would find the agent") from error
+            log.error("%s says where the agent is, but not its pid: %s", self._home.address, error.strerror)
         log.info("listening on %s, state in %s, pid %d", address, self._home.path, os.getpid())
         if os.geteuid() == 0:
             log.warning("jobs run as root: whoever may create jobs is as powerful as the agent")
@@ -236,8 +241,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--local", action="store_true", help="as the local agent: in the background, on any port")
     parser.add_argument("--ready", type=int, help="a descriptor to tell that the agent listens")
     parser.add_argument("--check", action="store_true", help="only see whether it would start")
-    parser.add_argument("--inherited", type=int, nargs=2, help="the lock and the socket of the agent before")
+    parser.add_argument("--inherited", type=int, nargs="+", default=(), help="locks and socket of the agent before")
     options = parser.parse_args(arguments)
+    os.umask(0o077)  # also for the files of SQLite; the keeper has its own for the jobs
     home = Home(options.home.absolute())
     _arguments[:] = ["--home", str(home.path)]
     if options.config:
@@ -259,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(error, options.ready)
     except OSError as error:
         fail(StartError(f"{error.filename or home.path}: {error.strerror}"), options.ready)
-    if kept is not None:  # in place: an agent that stays its keeper's ancestor inherits the jobs of one that dies
+    if kept:  # in place: an agent that stays its keeper's ancestor inherits the jobs of one that dies
         for fd in kept:
             os.set_inheritable(fd, True)
         command = [*_command(), "--inherited", *map(str, kept)]

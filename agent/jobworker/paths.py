@@ -3,6 +3,7 @@
 ``agent/README.md`` describes each file for those who look at the disk.
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -28,8 +29,6 @@ class Home:
         self.path = path
         self.config = path / "config.toml"  # the local agent's, where somebody wrote one
         self.address = path / "agent.json"  # where a listening agent can be reached, and its pid
-        self.agent_lock = path / "agent.lock"  # held by the agent for its life
-        self.start_lock = path / "start.lock"  # held by whoever is starting an agent
         self.agent_log = path / "agent.log"
         self.keeper_log = path / "keeper.log"
         self.journal = path / "journal"
@@ -43,6 +42,27 @@ class Home:
         """Make the folder, and refuse one that is not ours alone; raise StartError."""
         _make_private(self.path)
         self.logs.mkdir(mode=0o700, exist_ok=True)
+
+    def read_only(self) -> bool:
+        """Whether the state folder can only be read: a disk that failed is often mounted so."""
+        return bool(os.statvfs(self.path).f_flag & os.ST_RDONLY)
+
+    def open_locks(self, *, create: bool = False) -> list[int]:
+        """Open the files whose locks the agent holds for its life.
+
+        The one in the state folder holds for everyone who reaches it; the other also while it can only be read.
+        """
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        found = []
+        for folder in (self.path, self.create_run_folder() if create else self.run_folder()):
+            try:
+                found.append(os.open(folder / "agent.lock", flags, 0o600))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno != errno.EROFS:
+                    raise
+        return found
 
     def run_folder(self) -> Path:
         """Return the folder for sockets and FIFOs: short (a socket's path has 108 bytes), on tmpfs, ours."""
@@ -96,8 +116,21 @@ def write_private(path: Path, data: bytes) -> None:
     """Replace a file at once, 0600 from its birth."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with open(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(fd)
-    os.replace(temporary, path)
+    try:
+        with open(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        os.replace(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+
+
+def appendable(path: Path) -> str:
+    """Return where to append what a process says: the file, or nowhere where the disk does not let us."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
+    except OSError:
+        return os.devnull
+    return str(path)

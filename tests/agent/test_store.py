@@ -1,8 +1,7 @@
 """The job table: what was saved is there after it is opened again, and a full disk loses nothing."""
 
 import asyncio
-import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -126,22 +125,9 @@ async def test_only_what_may_change_is_live(reopen: Callable[[], "asyncio.Future
     assert store.live() == living
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 512 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(folder)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-async def test_a_full_disk(small_disk: Path) -> None:
+async def test_a_full_disk(mounted: Callable[[str], Path]) -> None:
     """Whoever waits is told; what was put is kept, and written once there is room."""
+    small_disk = mounted("size=512k")
     store = Store(small_disk / "jobs.db")
     first = record()
     store.put(first)

@@ -149,7 +149,7 @@ def lone_jw(home: Home) -> Iterator[Jw]:
     for pid in keeper.values():
         assert wait_gone(pid, DEADLINE), "keeper and pump leave with the last job"
     run = home.run_folder()
-    for path in (*run.glob("fifo/*"), *run.glob("*.sock")):
+    for path in (*run.glob("fifo/*"), *run.glob("*.sock"), *run.glob("*.lock")):
         path.unlink()
     (run / "fifo").rmdir()
     run.rmdir()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobworker.errors import ConnectionFailed, StartError
-from jobworker.paths import Home
+from jobworker.paths import Home, appendable
 
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
 START_LIMIT = 30.0
@@ -30,16 +30,14 @@ class Target:
 
 def agent_pid(home: Home) -> int | None:
     """Return the pid of the agent that runs on a state folder: of whoever holds its lock."""
-    try:
-        fd = os.open(home.agent_lock, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
+    holder = None
+    for fd in home.open_locks():
         asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
         kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, asked))
-        return None if kind == fcntl.F_UNLCK else pid
-    finally:
         os.close(fd)
+        if kind != fcntl.F_UNLCK:
+            holder = pid
+    return holder
 
 
 def ensure_local_agent(home: Home, say: Callable[[str], None] = lambda text: None) -> Target:
@@ -72,7 +70,7 @@ def local_target(home: Home) -> Target:
 @contextlib.contextmanager
 def _starting(home: Home) -> Iterator[None]:
     """Let one process at a time start an agent."""
-    lock = os.open(home.start_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(home.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -92,7 +90,7 @@ def start_agent(home: Home) -> None:
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, writer, 3),
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(home.agent_log), append, 0o600),
+                (os.POSIX_SPAWN_OPEN, 1, appendable(home.agent_log), append, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
             setsid=True,

@@ -99,7 +99,7 @@ class Endings:
 
     async def _release(self, job: str) -> None:
         try:
-            await self._link.ask("release", id=job)
+            await self._link.insist("release", id=job)
         except JobworkerError as error:
             log.warning("job %s: its cgroup was not removed: %s", job, error)
 
@@ -147,4 +147,4 @@ class Endings:
         """Send SIGKILL to whole trees, whatever stop is under way."""
         for live in jobs:
             pids = [[process.pid, process.start] for process in await live.tree().members()]
-            await self._link.ask("signal", id=live.id, signal=9, target="all", pids=pids)
+            await self._link.insist("signal", id=live.id, signal=9, target="all", pids=pids)

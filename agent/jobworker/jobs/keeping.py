@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from jobworker.background import Background
-from jobworker.errors import JobworkerError, ShuttingDown
+from jobworker.errors import DiskFull, JobworkerError, ShuttingDown
 from jobworker.jobs import lifecycle
 from jobworker.jobs.ending import Endings
 from jobworker.jobs.live import LiveJob
@@ -37,7 +37,8 @@ class Keeping:
     def __init__(
         self, home: Home, run: Path, table: JobTable, link: KeeperLink, endings: Endings, tasks: Background
     ) -> None:
-        self._folders = home, run
+        self._home = home
+        self._run = run
         self._table = table
         self._journal = Journal(home.journal, table.noted("journal", 0))
         self._link = link
@@ -46,14 +47,18 @@ class Keeping:
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._reaper: Reaper | None = None
         self._closing = False
-        self._ready = asyncio.Event()
         self._stuck = False  # whether the keeper before this one hung in a launch
         link.on_news(self.read_journal, self._lost)
 
     async def open(self) -> None:
         """Connect to the keeper, take over its jobs, and take up their stops and deadlines again."""
         self._reaper = Reaper(self._child_ended)
-        await self._connect()
+        try:
+            await self._begin()
+        except JobworkerError as error:
+            if not self._home.read_only():
+                raise
+            log.error("%s can only be read: what is there is served, nothing is started: %s", self._home.path, error)
         for live in self._table:
             if live.record.job.state.final and live.record.left:
                 self._endings.end_leftovers(live)
@@ -62,11 +67,11 @@ class Keeping:
             elif live.record.job.state == State.RUNNING:
                 self._endings.watch_deadline(live)
 
-    async def ready(self) -> None:
-        """Wait until a keeper is there and holds what runs; raise ShuttingDown where none will be."""
-        if self._closing:
-            raise ShuttingDown("the agent is ending")
-        await self._ready.wait()
+    async def _begin(self) -> None:
+        try:
+            await self._connect()
+        except KeeperGone:
+            await self._link.ready()  # the one after it
 
     async def _connect(self) -> None:
         self._stuck = self._link.stuck
@@ -75,7 +80,7 @@ class Keeping:
         await self._take_over()
         if self._reaper is not None:
             self._reaper.look()
-        self._ready.set()
+        self._link.set_ready(True)
 
     def read_journal(self) -> None:
         """Apply what the keeper has added."""
@@ -102,15 +107,23 @@ class Keeping:
     # When the keeper dies
 
     def _lost(self) -> None:
-        if not self._closing:
+        if self._closing:
+            return
+        if self._link.holding:
             log.error("the keeper is gone; starting another")
-            self._ready.clear()
-            self.read_journal()
-            self._tasks.spawn(self._reconnect())
+            self._link.set_ready(False)
+            pause = 0.0
+        else:
+            log.error("the keeper ended as it began; trying again")
+            self._link.set_ready(DiskFull("no keeper can be started", hint=f"see {self._home.keeper_log}"))
+            pause = RETRY
+        self.read_journal()
+        self._tasks.spawn(self._reconnect(pause))
 
-    async def _reconnect(self) -> None:
+    async def _reconnect(self, pause: float) -> None:
         await self._link.dead()
-        await asyncio.to_thread(end_remains, *self._folders)
+        await asyncio.to_thread(end_remains, self._home, self._run)
+        await asyncio.sleep(pause)
         while True:
             try:
                 await self._connect()
@@ -138,7 +151,13 @@ class Keeping:
             pid, ended = record.job.pid or 0, record.job.state.final
             struck = record.ending is not None  # what the keeper before had begun to signal
             answer = await self._link.ask(
-                "adopt", id=live.id, pid=pid, start=record.start, ended=ended, struck=struck
+                "adopt",
+                id=live.id,
+                pid=pid,
+                start=record.start,
+                ended=ended,
+                struck=struck,
+                drop=record.job.spec.log.drops,
             )
             if answer.get("gone") and record.launching and self._stuck:
                 event = StartFailed(time.time_ns(), live.id, "exec", errno.ETIMEDOUT)
@@ -157,7 +176,7 @@ class Keeping:
     async def _child_ended(self, pid: int, code: int | None, number: int | None) -> bool:
         """Hand the status of an inherited job to the keeper; return whether the process may be reaped."""
         live = next((live for live in self._table if live.record.job.pid == pid), None)
-        if live is None and not self._ready.is_set():
+        if live is None and not self._link.holding:
             return False  # perhaps of a launch whose keeper died before it could tell the pid
         if live is None or live.record.job.state.final:
             return True  # an orphan, or a keeper
@@ -169,6 +188,7 @@ class Keeping:
     async def close(self, *, restart: bool) -> None:
         """Let the keeper go: at once where it has no job, else with the last one; for a restart it stays."""
         self._closing = True
+        self._link.set_ready(ShuttingDown("the agent is ending"))
         if not restart:
             with contextlib.suppress(JobworkerError):
                 await self._link.ask("quit")

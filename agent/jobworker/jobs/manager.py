@@ -116,7 +116,7 @@ class JobManager:
             try:
                 await self.link.ask("launch", **message)
             except KeeperGone:  # it never began where the journal does not say so
-                await self._keeping.ready()
+                await self.link.ready()
         while live.is_created():
             await live.changed()
 

@@ -63,7 +63,7 @@ class Stop:
         members = await tree.members()
         pids = [[process.pid, process.start] for process in members] if tree.means == "sweep" else []
         at = time.time_ns()
-        answer = await self._link.ask("signal", id=self._live.id, signal=int(number), target=target, pids=pids)
+        answer = await self._link.insist("signal", id=self._live.id, signal=int(number), target=target, pids=pids)
         delivered = int(answer["delivered"])
         self.note("signal", number.name, at, target=target, alive=len(members), delivered=delivered)
         return delivered

@@ -50,10 +50,17 @@ class Store:
         self._eager = False  # what is pending is to be written at once
         self._later: asyncio.TimerHandle | None = None
         self.writable = True
+        self._path = path
+        self._frozen = False  # opened for reading only, so that it must be opened anew once the disk can be written
         try:
             self._db = _open(path)
         except sqlite3.OperationalError as error:
-            raise StartError(f"{path}: the job table cannot be opened: {error}") from error
+            try:
+                self._db = _open_frozen(path)
+            except sqlite3.OperationalError:
+                raise StartError(f"{path}: the job table cannot be opened: {error}") from error
+            log.error("%s can only be read (%s): no job can be created", path, error)
+            self._frozen = True
         except sqlite3.DatabaseError as error:
             aside = set_aside(path)
             log.error("%s is no job table (%s): it was set aside as %s, and a new one begun", path, error, aside)
@@ -157,15 +164,29 @@ class Store:
     def _write(self, pending: dict[str, JobRecord | None], meta: dict[str, Any]) -> None:
         rows = [_row(record) for record in pending.values() if record is not None]
         gone = [(job,) for job, record in pending.items() if record is None]
+        if self._frozen:
+            self._thaw()
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.executemany("REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             self._db.executemany("DELETE FROM jobs WHERE id = ?", gone)
             self._db.executemany("REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
             self._db.execute("COMMIT")
-        except sqlite3.Error:
-            self._db.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            self._frozen = error.sqlite_errorname.startswith("SQLITE_READONLY")
+            if self._db.in_transaction:  # a full disk ends some by itself
+                self._db.execute("ROLLBACK")
             raise
+
+    def _thaw(self) -> None:
+        """Open the table for writing; leave it as it is where that fails."""
+        self._db.close()  # first: it holds locks
+        try:
+            self._db = _open(self._path)
+        except sqlite3.Error:
+            self._db = _open_frozen(self._path)
+            raise
+        self._frozen = False
 
     async def get(self, job: str) -> JobRecord | None:
         if job in self._pending:
@@ -233,7 +254,21 @@ def _open(path: Path) -> sqlite3.Connection:
         if version > VERSION:
             raise StartError(f"{path} was written by a later version (format {version}); expected at most {VERSION}")
         db.executescript(SCHEMA)
-        db.execute(f"PRAGMA user_version={VERSION}")
+        if version != VERSION:
+            db.execute(f"PRAGMA user_version={VERSION}")
+        db.execute("SELECT count(*) FROM jobs WHERE live").fetchone()
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _open_frozen(path: Path) -> sqlite3.Connection:
+    """Open the table on a disk that takes nothing: no file for a log or shared memory can be made there."""
+    wal = path.with_name(f"{path.name}-wal")
+    how = "mode=ro" if wal.exists() and wal.stat().st_size else "immutable=1"
+    db = sqlite3.connect(f"{path.as_uri()}?{how}", uri=True, isolation_level=None, check_same_thread=False)
+    try:
         db.execute("SELECT count(*) FROM jobs WHERE live").fetchone()
     except BaseException:
         db.close()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jobworker.errors import DiskFull, InternalError, JobworkerError, RateLimited
-from jobworker.paths import Home
+from jobworker.paths import Home, appendable
 from jobworker.runtime.tree import readable
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,34 @@ class KeeperLink:
         self.stuck = False  # whether the last keeper was ended because it had fallen silent
         self.former = 0  # the pid of the last keeper
         self.hello: dict[str, Any] = {}
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def holding(self) -> bool:
+        """Whether the keeper holds all that runs."""
+        return self._ready.done() and self._ready.exception() is None
+
+    def set_ready(self, state: bool | JobworkerError) -> None:
+        """Say that the keeper holds all that runs, that it does not yet, or why there is none."""
+        if self._ready.done():
+            self._ready = asyncio.get_running_loop().create_future()
+        if isinstance(state, JobworkerError):
+            self._ready.set_exception(state)
+            self._ready.exception()  # nobody need have waited for it
+        elif state:
+            self._ready.set_result(None)
+
+    async def ready(self) -> None:
+        """Wait until a keeper holds all that runs; raise the reason where none can."""
+        await asyncio.shield(self._ready)
+
+    async def insist(self, op: str, **params: Any) -> dict[str, Any]:
+        """Ask, and where the keeper dies before it answers, ask the one that takes its place."""
+        while True:
+            try:
+                return await self.ask(op, **params)
+            except KeeperGone:
+                await self.ready()
 
     def on_news(self, journal_grew: Callable[[], None], lost: Callable[[], None]) -> None:
         """Say whom to call when the journal grew, and when the keeper is gone."""
@@ -268,7 +296,7 @@ def start_keeper(home: Home, run: Path, path: str) -> int:
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, listener.fileno(), 3),
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(home.keeper_log), append, 0o600),
+                (os.POSIX_SPAWN_OPEN, 1, appendable(home.keeper_log), append, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
             setsid=True,
