@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.torture import faults, volume
+from tests.torture import faults, once, volume
 from tests.torture.outcome import Outcome, broken
 
 SEED = random.randrange(1_000_000)  # printed with a failure
@@ -60,3 +60,14 @@ async def test_every_order(tmp_path: Path) -> None:
 async def test_nothing_is_left_of_many_jobs(tmp_path: Path) -> None:
     """No descriptor, thread, child, FIFO or cgroup more than before; running jobs are taken up again."""
     judge(await volume.many_jobs(tmp_path / "t", 300, 20))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("process", ["keeper", "pump", "agent"])
+async def test_once(tmp_path: Path, process: str) -> None:
+    """Whichever call it dies at, a job is run at most once, ended at most once, and its exit is the true one."""
+    outcome = await once.killed_at_every_call(tmp_path / "t", process)
+    judge(outcome)
+    assert outcome.kills > 20
+    if process != "keeper":
+        assert set(outcome.statuses) == {"exact"}

@@ -13,8 +13,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.torture import run as torture
 
 import jobworker
+import jobworker_plugins
 
 NOBODY = 65534
 
@@ -22,13 +24,13 @@ NOBODY = 65534
 @pytest.fixture
 def user() -> dict[str, Any]:
     """What makes `subprocess.run` run as a plain user."""
-    options = {"cwd": "/", "capture_output": True, "timeout": 20}
+    options = {"cwd": "/", "capture_output": True, "timeout": 120}
     return options | ({"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {})
 
 
 @pytest.fixture
 def environment() -> dict[str, str]:
-    rooms = [Path(jobworker.__file__).parents[1], Path(msgspec.__file__).parents[1]]
+    rooms = [Path(package.__file__ or "").parents[1] for package in (jobworker, jobworker_plugins, msgspec)]
     return {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(map(str, rooms)), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -83,3 +85,14 @@ def test_launch_stop_and_sweep(
         "remaining": 0,
         "run": ["fifo"],
     }
+
+
+@pytest.mark.slow
+def test_torture(user: dict[str, Any], environment: dict[str, str], interpreter: str, folder: Path) -> None:
+    """Nothing is lost, doubled or invented when agent, pump and keeper are killed, without root either."""
+    script = Path(torture.__file__)
+    faults = ["pump", "agent", "down", "keeper", "several", "volume"]
+    argv = [interpreter, str(script), "--short", *faults]
+    done = subprocess.run(argv, check=False, env=environment | {"TMPDIR": str(folder)}, text=True, **user)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("\n  killed ") == 8

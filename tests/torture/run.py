@@ -17,26 +17,28 @@ from tests.torture import faults, once, volume
 from tests.torture.outcome import Outcome, broken
 
 SEED = 20261124
-FAULTS: dict[str, Callable[[Path], Awaitable[Outcome]]] = {
-    "pump": lambda path: faults.pump_dies(path, SEED, 200, 50_000_000),
-    "agent": lambda path: faults.agent_dies(path, 60, 30, 1_000_000),
-    "down": lambda path: faults.jobs_end_while_the_agent_is_down(path, 100),
-    "keeper-ancestor": lambda path: faults.keeper_dies(path, 20, 50, "ancestor"),
-    "keeper-kernel": lambda path: faults.keeper_dies(path, 20, 50, "kernel"),
-    "keeper-nobody": lambda path: faults.keeper_dies(path, 20, 50, "nobody"),
-    "several": lambda path: faults.several_die(path, SEED, faults.ORDERS, 1_000_000),
-    "once-keeper": lambda path: once.killed_at_every_call(path, "keeper"),
-    "once-pump": lambda path: once.killed_at_every_call(path, "pump"),
-    "once-agent": lambda path: once.killed_at_every_call(path, "agent"),
-    "volume": lambda path: volume.many_jobs(path, 10_000, 200),
+FAULTS: dict[str, Callable[[Path, bool], Awaitable[Outcome]]] = {
+    "pump": lambda path, short: faults.pump_dies(path, SEED, *((10, 2_000_000) if short else (200, 50_000_000))),
+    "agent": lambda path, short: faults.agent_dies(path, *((4, 8, 200_000) if short else (60, 30, 1_000_000))),
+    "down": lambda path, short: faults.jobs_end_while_the_agent_is_down(path, 20 if short else 100),
+    "keeper-ancestor": lambda path, short: faults.keeper_dies(path, *((2, 8) if short else (20, 50)), "ancestor"),
+    "keeper-kernel": lambda path, short: faults.keeper_dies(path, *((2, 8) if short else (20, 50)), "kernel"),
+    "keeper-nobody": lambda path, short: faults.keeper_dies(path, *((2, 8) if short else (20, 50)), "nobody"),
+    "several": lambda path, short: faults.several_die(
+        path, SEED, faults.ORDERS[::4] if short else faults.ORDERS, 400_000 if short else 1_000_000
+    ),
+    "volume": lambda path, short: volume.many_jobs(path, *((300, 20) if short else (10_000, 200))),
+    "once-keeper": lambda path, short: once.killed_at_every_call(path, "keeper"),
+    "once-pump": lambda path, short: once.killed_at_every_call(path, "pump"),
+    "once-agent": lambda path, short: once.killed_at_every_call(path, "agent"),
 }
 
 
-async def run(names: list[str]) -> list[Outcome]:
+async def run(names: list[str], *, short: bool) -> list[Outcome]:
     outcomes = []
     for name in names:
         with tempfile.TemporaryDirectory(prefix="jobworker-torture-") as folder:
-            outcomes.append(await FAULTS[name](Path(folder) / name))
+            outcomes.append(await FAULTS[name](Path(folder) / name, short))
         print(outcomes[-1].row(), flush=True)
     return outcomes
 
@@ -44,10 +46,12 @@ async def run(names: list[str]) -> list[Outcome]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="run.py", description="Kill everything under running jobs.")
     parser.add_argument("fault", nargs="*", help=f"one or more of: {', '.join(FAULTS)} (default: all)")
-    given = parser.parse_args().fault
+    parser.add_argument("--short", action="store_true", help="fewer of each: a minute instead of ten")
+    options = parser.parse_args()
+    given: list[str] = options.fault
     names = [name for name in FAULTS if not given or any(name.startswith(start) for start in given)]
     began = time.monotonic()
-    failures = broken(asyncio.run(run(names)))
+    failures = broken(asyncio.run(run(names, short=options.short)))
     print(f"{time.monotonic() - began:.0f} s; " + ("; ".join(failures) or "every promise held"))
     return 1 if failures else 0
 
