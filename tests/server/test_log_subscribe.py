@@ -341,3 +341,28 @@ async def test_a_reader_who_never_reads(shared: "RunningAgent", dial: "Dial", wi
             await wire.hear()
         assert (count, log.end["offset"], log.end["exit"]["code"]) == (size, size, 0)
         stuck.connection.transport.abort()
+
+
+async def test_the_last_bytes_of_a_job_that_has_ended(wire: "Wire") -> None:
+    """A log that is not followed is whole once the job has ended, though the pump has not yet moved all of it."""
+    pump = (await wire.ask("agent.info"))["keeper"]["pump"]
+    os.kill(pump, signal.SIGSTOP)
+    try:
+        job = await wire.run(shell="echo late")
+        await wire.ask("job.wait", id=job["id"])
+        asked = await wire.begin("log.subscribe", id=job["id"], follow=False)
+        await wire.ask("agent.ping")  # asked later, answered first
+    finally:
+        os.kill(pump, signal.SIGCONT)
+    log = await wire.follow((await wire.answer(asked))["result"]["subscription"])
+    assert log.stdout == b"late\n"
+
+
+async def test_a_log_that_a_grandchild_keeps_open(wire: "Wire", gate: Callable[[], "Gate"]) -> None:
+    """It is served as it is; nobody waits for whoever holds it."""
+    door = gate()
+    job = await wire.run(shell=f"(trap '' HUP; {door.wait}) & echo main", leftovers="leave")
+    await wire.ask("job.wait", id=job["id"])
+    log = await wire.follow(await wire.subscribe(job["id"], follow=False))
+    assert log.stdout == b"main\n"
+    door.open()

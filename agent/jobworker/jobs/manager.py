@@ -1,6 +1,7 @@
 """The verbs on jobs: create, start, stop, wait, delete, look, follow."""
 
 import asyncio
+import contextlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ from jobworker.paths import Home
 from jobworker.plugins import PluginHost, Registry
 from jobworker.runtime.link import KeeperGone, KeeperLink
 from jobworker.runtime.logs import LogReader
+
+LAST_BYTES = 1.0  # seconds that the last output of an ended job may be under way from its pipes to its log
 
 
 class JobManager:
@@ -187,6 +190,8 @@ class JobManager:
         """Return a cursor over the job's log; raise OffsetOutOfRange."""
         live = await self._table.attend(job)
         reader = LogReader(self._table.log_folder(job))
+        if not follow or offset > reader.size():
+            await self._last_bytes(live)
         size = reader.size()
         if not 0 <= offset <= size or not follow or live.record.closed:
             self._table.let_go(live)
@@ -202,6 +207,14 @@ class JobManager:
             self._table.let_go(live)
 
         return Cursor(reader, offset, live, lambda: self._table.until_over(live), done)
+
+    async def _last_bytes(self, live: LiveJob) -> None:
+        """Wait a moment for what a job wrote before it ended; not for a process it left, which may write for ever."""
+        if live.record.job.state.final:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_BYTES):
+                    while not live.record.closed:
+                        await live.changed()
 
     # Deleting and leaving
 
