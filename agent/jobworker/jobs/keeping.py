@@ -28,6 +28,7 @@ from jobworker.runtime.tree import Process, main_process
 
 log = logging.getLogger(__name__)
 
+IN_VAIN = 3  # keepers in a row that died before they held all: what is wrong will not pass at once
 RETRY = 1.0  # seconds between two attempts to start a keeper
 
 
@@ -47,6 +48,7 @@ class Keeping:
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._reaper: Reaper | None = None
         self._closing = False
+        self._in_vain = 0
         self._stuck = False  # whether the keeper before this one hung in a launch
         link.on_news(self.read_journal, self._lost)
 
@@ -110,11 +112,13 @@ class Keeping:
         if self._closing:
             return
         if self._link.holding:
-            log.error("the keeper is gone; starting another")
             self._link.set_ready(False)
-            pause = 0.0
+            self._in_vain = 0
         else:
-            log.error("the keeper ended as it began; trying again")
+            self._in_vain += 1
+        log.error("the keeper is gone; starting another")
+        pause = 0.0
+        if self._in_vain >= IN_VAIN:
             self._link.set_ready(DiskFull("no keeper can be started", hint=f"see {self._home.keeper_log}"))
             pause = RETRY
         self.read_journal()

@@ -168,6 +168,7 @@ class KeeperLink:
             await readable(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = -1
+            (self._run / "keeper.sock").unlink(missing_ok=True)  # a child that hangs may go on holding it
 
     def _end(self) -> None:
         if self._pidfd >= 0:
