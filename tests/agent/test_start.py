@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobworker import certificates
-from jobworker.model import JobSpec
+from jobworker.model import JobSpec, Reason, State
 from jobworker.paths import Home
 
 if TYPE_CHECKING:
@@ -152,7 +152,13 @@ async def test_the_address_file(start: "Callable[..., RunningAgent]") -> None:
 
 
 async def test_a_garbled_job_table_is_set_aside(agent: "RunningAgent") -> None:
-    """The agent starts, keeps what it found under another name, says so, and runs jobs."""
+    """The agent starts, keeps what it found under another name, says so, runs jobs, and knows the one that runs."""
+    async with agent.client() as client:
+        before = await client.run(JobSpec(argv=["sh", "-c", "echo up; exec sleep 1000"]))
+        async for _ in before:
+            break
+        over = await client.run(JobSpec(argv=["true"]))
+        assert [chunk async for chunk in over] == []
     agent.end()
     garbled = b"this was a database once\n" * 1000
     for suffix in ("-wal", "-shm"):
@@ -163,6 +169,12 @@ async def test_a_garbled_job_table_is_set_aside(agent: "RunningAgent") -> None:
     assert [path.read_bytes() for path in aside] == [garbled]
     assert aside[0].name in agent.home.agent_log.read_text()
     async with agent.client() as client:
+        [known] = await client.list()
+        assert (known.id, known.state, known.owner) == (before.job.id, State.RUNNING, "unknown")
+        assert known.spec.argv == ["sleep", "1000"]
+        stopped = await client.stop(known.id)
+        assert stopped.exit is not None
+        assert (stopped.exit.signal, stopped.exit.reason, stopped.log.bytes) == ("SIGTERM", Reason.STOPPED, 3)
         run = await client.run(JobSpec(argv=["true"]))
         assert [chunk async for chunk in run] == []
         assert run.end is not None

@@ -19,9 +19,11 @@ from jobworker.jobs import lifecycle
 from jobworker.jobs.ending import Endings
 from jobworker.jobs.live import LiveJob
 from jobworker.jobs.table import JobTable
+from jobworker.jobs.unrecorded import recorded_anew
 from jobworker.model import State
 from jobworker.paths import Home
-from jobworker.runtime.journal import Journal, StartFailed
+from jobworker.runtime.journal import JobRecord as Event
+from jobworker.runtime.journal import Journal, Launching, Started, StartFailed
 from jobworker.runtime.link import KeeperGone, KeeperLink, end_remains
 from jobworker.runtime.reaper import Reaper, ended_in
 from jobworker.runtime.tree import Process, main_process
@@ -48,6 +50,7 @@ class Keeping:
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._reaper: Reaper | None = None
         self._closing = False
+        self._unrecorded: dict[str, Launching] = {}
         self._in_vain = 0
         self._stuck = False  # whether the keeper before this one hung in a launch
         link.on_news(self.read_journal, self._lost)
@@ -89,12 +92,30 @@ class Keeping:
         while events := self._journal.read():
             for event in events:
                 live = self._table.revive(event.id)
-                if live is None:
-                    continue  # deleted
-                was = live.record.job.state
-                self._table.save(live, lifecycle.advance(live.record, event, self._boot), lazy=True)
-                self._after(live, was)
+                if live is not None:
+                    self._apply(live, event)
+                else:
+                    self._without_record(event)
             self._table.note("journal", self._journal.position)
+
+    def _apply(self, live: LiveJob, event: Event) -> None:
+        was = live.record.job.state
+        self._table.save(live, lifecycle.advance(live.record, event, self._boot), lazy=True)
+        self._after(live, was)
+
+    def _without_record(self, event: Event) -> None:
+        """The job was deleted; or it runs, and the table was lost: then nobody could stop it."""
+        if isinstance(event, Launching):
+            self._unrecorded[event.id] = event
+            return
+        launching = self._unrecorded.pop(event.id, None)
+        if launching is None or not isinstance(event, Started):
+            return
+        if (record := recorded_anew(launching, event)) is not None:
+            log.error("job %s runs and was in no table: it is recorded anew, as nobody's", event.id)
+            live = self._table.restore(record)
+            self._apply(live, launching)
+            self._apply(live, event)
 
     def _after(self, live: LiveJob, was: State) -> None:
         state = live.record.job.state

@@ -59,6 +59,10 @@ class JobTable:
             return None
         return self._live.setdefault(job, LiveJob(record))
 
+    def restore(self, record: JobRecord) -> LiveJob:
+        """Take up a job that had no record."""
+        return self._live.setdefault(record.job.id, LiveJob(record))
+
     # Changing
 
     async def add(self, record: JobRecord) -> None:
