@@ -52,6 +52,9 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     subscriptions: int = 100
 
 
+BUILT_IN = ("token", "graceful", "ladder", "kill", "total")
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """All of it. `plugins` holds `enabled`, the allow-list, and one table per plugin."""
 
@@ -60,7 +63,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     jobs: Jobs = Jobs()
     agent: Agent = Agent()
     limits: Limits = Limits()
-    plugins: dict[str, Any] = field(default_factory=lambda: {"enabled": ["token", "graceful", "kill", "total"]})
+    plugins: dict[str, Any] = field(default_factory=lambda: {"enabled": [*BUILT_IN]})
 
     @property
     def enabled_plugins(self) -> list[str]:

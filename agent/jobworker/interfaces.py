@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jobworker.model import Job, Principal
 
@@ -77,6 +77,14 @@ class StopStrategy(Protocol):
 
     async def stop(self, job: JobHandle, options: StopOptions) -> None:
         """Stop the job."""
+
+
+@runtime_checkable
+class LongStopStrategy(StopStrategy, Protocol):
+    """A stop strategy that may take longer than the grace."""
+
+    def longest(self, options: StopOptions) -> float:
+        """Return the seconds that it means to take at most."""
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,10 @@ def test_the_agent_exits_1(refused: Callable[..., str], tmp_path: Path) -> None:
     [
         ("[auth]\nproviders = ['ldap']", ["auth.providers", "'ldap'", "token"]),
         ("[jobs]\nstop_strategy = 'nicely'", ["jobs.stop_strategy", "'nicely'", "graceful, kill"]),
-        ("[plugins]\nenabled = ['token', 'moon']", ["plugins.enabled", "'moon'", "graceful, kill, token, total"]),
+        (
+            "[plugins]\nenabled = ['token', 'moon']",
+            ["plugins.enabled", "'moon'", "graceful, kill, ladder, token, total"],
+        ),
         ("[plugins]\nenabled = ['graceful']", ["auth.providers", "'token'", "none"]),
     ],
     ids=["provider", "strategy", "not-installed", "not-enabled"],

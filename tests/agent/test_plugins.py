@@ -104,7 +104,7 @@ async def test_what_is_not_enabled_is_not_imported(plugin: Install, start: "Call
     plugin("broken", "raise RuntimeError")
     async with start().client() as client:
         names = [each["name"] for each in (await client.call("agent.info"))["plugins"]]
-    assert names == ["token", "graceful", "kill", "total"]
+    assert names == ["token", "graceful", "ladder", "kill", "total"]
 
 
 async def test_settings_are_for_one_plugin(plugin: Install, start: "Callable[..., RunningAgent]") -> None:

@@ -57,8 +57,10 @@ def test_stop_options(jw: "Jw") -> None:
     jw.out("run", "-d", "--name", "struck", "sleep", "60")
     assert jw.out("stop", "--strategy", "kill", "struck").endswith("stopped SIGKILL")
     refused = jw("kill", "-s", "HUP", "struck")
-    assert refused.returncode == 1
-    assert "job.signal: this version does not support it" in refused.stderr
+    assert (refused.returncode, "expected running" in refused.stderr) == (5, True)
+    job = jw.out("run", "-d", "--name", "signalled", "sleep", "60")
+    assert jw.out("kill", "-s", "HUP", "signalled") == job
+    assert jw("wait", "signalled").returncode == 128 + 1
 
 
 def test_wait_exits_as_the_job_does(jw: "Jw") -> None:

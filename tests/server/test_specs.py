@@ -86,6 +86,12 @@ async def test_durations(wire: "Wire", value: Any) -> None:
     [
         {"stop": {"options": {"bogus": 1}}},
         {"stop": {"strategy": "kill", "options": {"signal": "SIGTERM"}}},
+        {"stop": {"strategy": "ladder", "options": {"steps": []}}},
+        {"stop": {"strategy": "ladder", "options": {"steps": [{"signal": "TERM", "grace": 1}]}}},
+        {"stop": {"strategy": "ladder", "options": {"steps": [{"signal": "NO"}, {"signal": "KILL"}]}}},
+        {"stop": {"strategy": "ladder", "options": {"steps": [{"grace": 1}, {"signal": "KILL"}]}}},
+        {"stop": {"strategy": "ladder", "options": {"steps": [{"signal": "TERM", "grace": -1}, {"signal": "KILL"}]}}},
+        {"stop": {"strategy": "ladder", "options": {"steps": "TERM"}}},
         {"timeout_policies": [{"policy": "total"}]},
         {"timeout_policies": [{"policy": "total", "options": {"limit": "5x"}}]},
         {"timeout_policies": [{"policy": "total", "options": {"limit": 0}}]},
@@ -144,7 +150,6 @@ async def test_what_is_not_built_yet_is_refused(wire: "Wire", field: dict[str, A
 @pytest.mark.parametrize(
     "method",
     [
-        "job.signal",
         "job.pause",
         "job.resume",
         "job.update",

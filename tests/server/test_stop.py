@@ -7,14 +7,21 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.conftest import RunningAgent
+
+from jobworker.model import JobSpec, Reason, StopSpec
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningAgent
     from tests.server.conftest import Dial, Gate, Wire
+
+    from jobworker.paths import Home
 
 Gone = Callable[[int], Awaitable[bool]]
 IGNORES = "trap '' TERM; echo up; while :; do sleep 1000; done"
 LEAVES = "setsid sleep 1000 & echo $!; "  # a grandchild in a session of its own
+
+
+RUNGS = [{"signal": "HUP", "grace": "10ms"}, {"signal": "INT", "grace": 0.01}]
 
 
 def alive(pid: int) -> bool:
@@ -71,6 +78,11 @@ async def test_ignored_signals_are_followed_by_a_kill(wire: "Wire") -> None:
         ({"signal": "SIGHUP", "grace": 0}, None, ["SIGHUP", "SIGKILL"]),
         ({"signal": "HUP"}, {"grace": 0}, ["SIGHUP", "SIGKILL"]),
         ({"grace": "1h"}, {"signal": "INT", "grace": "10ms"}, ["SIGINT", "SIGKILL"]),
+        (
+            {"strategy": "ladder", "options": {"steps": [*RUNGS, {"signal": "SIGKILL"}]}},
+            None,
+            ["SIGHUP", "SIGINT", "SIGKILL"],
+        ),
     ],
     ids=str,
 )
@@ -225,3 +237,19 @@ async def test_leftovers_that_end_by_themselves(wire: "Wire", gate: Callable[[],
     async with asyncio.timeout(wire.deadline):
         while "error" not in await wire.answer(await wire.begin("job.stop", id=job["id"])):
             pass
+
+
+async def test_a_ladder_has_the_time_it_asks_for(home: "Home") -> None:
+    """What a strategy means to take counts, not the grace; the agent's limit comes on top."""
+    agent = RunningAgent(home, config='[jobs]\ngrace = 0\nstop_limit = "100ms"\n')
+    agent.start()
+    ladder = StopSpec(strategy="ladder", options={"steps": [{"signal": "HUP", "grace": "20s"}, {"signal": "KILL"}]})
+    async with agent.client() as client:
+        shell = "trap 'sleep 0.5; exit 6' HUP; echo up; while :; do sleep 0.01; done"
+        run = await client.run(JobSpec(shell=shell, stop=ladder))
+        async for _ in run:
+            break
+        ended = (await client.stop(run.job.id)).exit
+        assert ended is not None
+        assert (ended.code, ended.reason) == (6, Reason.STOPPED)
+    await agent.clean()

@@ -229,6 +229,10 @@ class Client:
         how = None if stop is None else msgspec.to_builtins(stop)
         return await self._job("job.stop", id=job, **_given(stop=how))
 
+    async def signal(self, job: str, signal: str, target: str = "all") -> int:
+        """Send a signal to the whole tree or to the `main` process; return how many processes got it."""
+        return int((await self.call("job.signal", id=job, signal=signal, target=target))["delivered"])
+
     async def status(self, job: str) -> Job:
         return await self._job("job.status", id=job)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
@@ -12,9 +13,9 @@ from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, InvalidState, JobworkerError, RpcError, StopIncomplete
 from jobworker.jobs import deadlines, lifecycle
 from jobworker.jobs.live import LiveJob
-from jobworker.jobs.record import Ending
+from jobworker.jobs.record import Ending, Sent
 from jobworker.jobs.specs import Specs
-from jobworker.jobs.stopping import Stop
+from jobworker.jobs.stopping import Stop, send_signal
 from jobworker.jobs.table import JobTable
 from jobworker.model import JobSpec, Reason, Receipt, StopSpec, TimeoutSpec, seconds
 from jobworker.plugins import PluginHost
@@ -103,6 +104,15 @@ class Endings:
         except JobworkerError as error:
             log.warning("job %s: its cgroup was not removed: %s", job, error)
 
+    async def send(self, live: LiveJob, number: signal.Signals, target: str, by: str) -> int:
+        """Send a signal that is no stop; return how many processes got it. A job that dies of it says who sent it."""
+        if live.record.job.state.final or live.record.job.pid is None:
+            state = live.record.job.state
+            raise InvalidState(f"job {live.id} is {state}; expected running", state=state)
+        self._table.save(live, replace(live.record, sent=Sent(number.name, by)))
+        _, delivered = await send_signal(live, self._link, number, target, strike=False)
+        return delivered
+
     def resume(self, live: LiveJob, ending: Ending) -> None:
         """Take up a stop that was under way when the agent ended."""
         call = replace(ending.call or StopSpec(), strategy=ending.strategy)
@@ -146,5 +156,4 @@ class Endings:
     async def kill(self, jobs: Iterable[LiveJob]) -> None:
         """Send SIGKILL to whole trees, whatever stop is under way."""
         for live in jobs:
-            pids = [[process.pid, process.start] for process in await live.tree().members()]
-            await self._link.insist("signal", id=live.id, signal=9, target="all", pids=pids)
+            await send_signal(live, self._link, signal.SIGKILL, "all")

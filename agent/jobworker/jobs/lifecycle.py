@@ -76,7 +76,8 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
     if event.core:
         how += " (core dumped)"
     if ending is None:
-        exit_ = Exit(event.code, name, Reason.FINISHED, None, how)
+        by = record.sent.by if record.sent is not None and record.sent.signal == name else None
+        exit_ = Exit(event.code, name, Reason.FINISHED, by, how + (f", sent by {by}" if by else ""))
     else:
         why = ending.message or ENDINGS[ending.reason].format(by=ending.by)
         exit_ = Exit(event.code, name, ending.reason, ending.by, f"{why}: {how}")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shutil
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -144,6 +145,16 @@ class JobManager:
             await live.changed()
         await self._endings.stop(live, call, by.name)
         return self._table.public(live.record)
+
+    async def send(self, job: str, number: signal.Signals, target: str, by: Principal) -> int:
+        """Send a signal to the tree or the main process; return how many got it. Raises InvalidState."""
+        live = self._table.live(job)
+        if live is None:
+            state = (await self._table.load(job)).job.state
+            raise InvalidState(f"job {job} is {state}; expected running", state=state)
+        while live.starting:
+            await live.changed()
+        return await self._endings.send(live, number, target, by.name)
 
     async def stop_all(self, by: str) -> None:
         """Stop every job because the agent is shut down; return when the stops are over."""

@@ -21,6 +21,13 @@ class Ending(msgspec.Struct, frozen=True):
     call: StopSpec | None = None  # what the call to stop said of how
 
 
+class Sent(msgspec.Struct, frozen=True):
+    """The last signal that somebody had sent to the job, other than to stop it."""
+
+    signal: str
+    by: str
+
+
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the job table. `start` is in ticks after boot, `started` in ns on CLOCK_BOOTTIME."""
 
@@ -34,6 +41,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     left: bool = False  # the main process is gone, others of its tree are not
     closed: bool = False  # no more output will come
     ending: Ending | None = None
+    sent: Sent | None = None
 
     @property
     def live(self) -> bool:

@@ -4,13 +4,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from jobworker.errors import JobworkerError
-from jobworker.interfaces import StopOptions, StopStrategy
+from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy
 from jobworker.jobs.live import LiveJob
 from jobworker.jobs.specs import signal_number
-from jobworker.model import Job, Receipt, Step, rfc3339
+from jobworker.model import Job, Receipt, Step, rfc3339, seconds
 from jobworker.plugins import PluginFault, PluginHost
 from jobworker.runtime.link import KeeperLink
 
@@ -18,6 +19,20 @@ log = logging.getLogger(__name__)
 
 LAST_WAIT = 5.0  # seconds after our own SIGKILL until what is left counts as a survivor
 T = TypeVar("T")
+
+
+async def send_signal(
+    live: LiveJob, link: KeeperLink, number: int, target: str, *, strike: bool = True
+) -> tuple[int, int]:
+    """Signal the tree or the main process; return how many were alive before and how many got it.
+
+    `strike`: an end that follows is by this signal.
+    """
+    tree = live.tree()
+    members = await tree.members()
+    pids = [[process.pid, process.start] for process in members] if tree.means == "sweep" else []
+    answer = await link.insist("signal", id=live.id, signal=number, target=target, pids=pids, strike=strike)
+    return len(members), int(answer["delivered"])
 
 
 class Stop:
@@ -30,10 +45,13 @@ class Stop:
         self._steps: list[Step] = []
 
     async def run(self, strategy: StopStrategy, options: StopOptions, limit: float) -> Receipt:
-        """Run the strategy for at most its grace and `limit` seconds; kill what is left; tell what was done."""
+        """Run the strategy for at most what it means to take and `limit` seconds; kill what is left; tell all."""
         handle = _Handle(self, asyncio.get_running_loop(), self._live.record.job)
         try:
-            await self._host.call(strategy.name, lambda: strategy.stop(handle, options), options.grace + limit)
+            longest = options.grace
+            if isinstance(strategy, LongStopStrategy):
+                longest = await self._host.run(strategy.name, partial(_longest, strategy, options))
+            await self._host.call(strategy.name, lambda: strategy.stop(handle, options), longest + limit)
         except (PluginFault, JobworkerError) as error:
             self.note("strategy_failed", str(error))
             log.warning("job %s: stop strategy %s: %s", self._live.id, strategy.name, error)
@@ -59,13 +77,9 @@ class Stop:
 
     async def signal(self, name: str, target: str) -> int:
         number = signal_number(name, "signal")
-        tree = self._live.tree()
-        members = await tree.members()
-        pids = [[process.pid, process.start] for process in members] if tree.means == "sweep" else []
         at = time.time_ns()
-        answer = await self._link.insist("signal", id=self._live.id, signal=int(number), target=target, pids=pids)
-        delivered = int(answer["delivered"])
-        self.note("signal", number.name, at, target=target, alive=len(members), delivered=delivered)
+        alive, delivered = await send_signal(self._live, self._link, number, target)
+        self.note("signal", number.name, at, target=target, alive=alive, delivered=delivered)
         return delivered
 
     async def wait(self, limit: float | None) -> bool:
@@ -75,6 +89,10 @@ class Stop:
         except TimeoutError:
             return False
         return True
+
+
+def _longest(strategy: LongStopStrategy, options: StopOptions) -> float:
+    return seconds(strategy.longest(options), "longest")
 
 
 class _Handle:

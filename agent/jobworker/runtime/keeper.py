@@ -679,7 +679,10 @@ class Keeper:
     # Ending
 
     def op_signal(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Signal the main process, or the whole tree; `pids` are [pid, start] where there is no cgroup."""
+        """Signal the main process, or the whole tree; `pids` are [pid, start] where there is no cgroup.
+
+        It counts as the cause of the end unless it says `strike: false`.
+        """
         job, number = self.jobs.get(message["id"]), message["signal"]
         alive = job is not None and not job.ended and is_alive(job.pid)
         if message["target"] == "main":
@@ -692,7 +695,7 @@ class Keeper:
                 delivered = 1
         else:
             delivered = self.signal_tree(message["id"], number, message["pids"])
-        if job is not None and alive and delivered:
+        if job is not None and alive and delivered and message.get("strike", True):
             job.struck = True
         return {"delivered": delivered}
 

@@ -4,8 +4,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from jobworker.errors import InvalidParams
+from jobworker.errors import InvalidParams, InvalidSpec
 from jobworker.jobs.record import is_id
+from jobworker.jobs.specs import signal_number
 from jobworker.model import Duration, Job, JobSpec, State, StopSpec, seconds
 from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
@@ -33,6 +34,11 @@ class OfJob(Params):
 
 class Stop(OfJob):
     stop: StopSpec | None = None
+
+
+class Signal(OfJob):
+    signal: str
+    target: Literal["all", "main"] = "all"
 
 
 class Wait(OfJob):
@@ -85,6 +91,18 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
 async def stop(call: Call, params: Stop) -> Job:
     await _controlled(call, params.id)
     return await call.session.services.jobs.stop(params.id, params.stop, call.session.caller)
+
+
+@method("job.signal", Signal, Need.LOOK)
+async def signal(call: Call, params: Signal) -> dict[str, int]:
+    """Send a signal and no more: a job that dies of it has ended by itself, with the name of who sent it."""
+    await _controlled(call, params.id)
+    try:
+        number = signal_number(params.signal, "signal")
+    except InvalidSpec as error:
+        raise InvalidParams(error.message, **error.data) from error
+    delivered = await call.session.services.jobs.send(params.id, number, params.target, call.session.caller)
+    return {"delivered": delivered}
 
 
 @method("job.status", OfJob, Need.LOOK)

@@ -9,7 +9,6 @@ from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
 
 LATER = (
-    "job.signal",
     "job.pause",
     "job.resume",
     "job.update",

@@ -1,0 +1,68 @@
+"""Stop strategy `ladder`: one signal after the other, each with a grace of its own, SIGKILL at the end."""
+
+import signal
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from jobworker import hookimpl
+from jobworker.errors import InvalidSpec
+from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStrategy
+from jobworker.model import seconds
+
+EXPECTED = 'expected {"steps": [{"signal": "INT", "grace": "5s"}, …, {"signal": "KILL"}]}'
+
+
+class Rung(NamedTuple):
+    signal: str
+    grace: float  # seconds to wait before the next
+
+
+DEFAULT = [Rung("SIGINT", 5.0), Rung("SIGTERM", 10.0), Rung("SIGKILL", 0.0)]
+
+
+def rungs(options: Mapping[str, Any]) -> list[Rung]:
+    """Return the steps; raise ValueError for what is none, and for a ladder that does not end with SIGKILL."""
+    if not options:
+        return DEFAULT
+    steps = options.get("steps")
+    if set(options) != {"steps"} or not isinstance(steps, list) or not steps:
+        raise ValueError(f"{dict(options)!r}; {EXPECTED}")
+    found = [_rung(f"steps[{number}]", step) for number, step in enumerate(steps)]
+    if found[-1].signal != "SIGKILL":
+        raise ValueError(f"steps: the last is {found[-1].signal}; expected SIGKILL, for a ladder needs an end")
+    return found
+
+
+def _rung(where: str, step: Any) -> Rung:
+    if not isinstance(step, dict) or not {"signal"} <= set(step) <= {"signal", "grace"}:
+        raise ValueError(f"{where}: {step!r}; {EXPECTED}")
+    name = str(step["signal"])
+    name = name if name.startswith("SIG") else f"SIG{name}"
+    if name not in signal.Signals.__members__:
+        raise ValueError(f"{where}.signal: {step['signal']!r}; expected the name of a signal, as TERM")
+    try:
+        return Rung(name, seconds(step.get("grace", 0), f"{where}.grace"))
+    except (InvalidSpec, TypeError) as error:
+        raise ValueError(str(error)) from error
+
+
+class Ladder:
+    name = "ladder"
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        rungs(options)
+
+    def longest(self, options: StopOptions) -> float:
+        return sum(rung.grace for rung in rungs(options.options))
+
+    async def stop(self, job: JobHandle, options: StopOptions) -> None:
+        for rung in rungs(options.options):
+            await job.signal(rung.signal)
+            if await job.wait(rung.grace):
+                return
+        await job.wait()
+
+
+@hookimpl
+def register_stop_strategies(context: PluginContext) -> Iterable[StopStrategy]:
+    return [Ladder()]
