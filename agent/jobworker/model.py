@@ -185,6 +185,23 @@ class Job(Struct, frozen=True, kw_only=True):
     revision: int = 0
 
 
+class ChainLink(Struct, frozen=True):
+    """Something that happened to a job; `by` is whoever did it, `time` empty where it has no moment."""
+
+    time: str
+    what: str
+    by: str | None
+    detail: str
+
+
+class Explanation(Struct, frozen=True):
+    """Why a job is in its state, told in order."""
+
+    id: str
+    summary: str
+    chain: list[ChainLink]
+
+
 class Principal(Struct, frozen=True):
     """Who is calling, as a provider vouches for it."""
 

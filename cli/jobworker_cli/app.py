@@ -24,6 +24,7 @@ COMMANDS = {
     "rm": "jobs",
     "ps": "look",
     "status": "look",
+    "explain": "look",
     "wait": "look",
     "logs": "logs",
     "rpc": "rpc",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from msgspec import UNSET
 
-from jobworker.model import Exit, Job, Reason, State
+from jobworker.model import Exit, Explanation, Job, Reason, State
 from jobworker_cli.failures import RUN_FAILED
 
 TIMED_OUT = 124
@@ -118,6 +118,17 @@ def lines(job: Job) -> list[tuple[str, str]]:
         ("labels", " ".join(f"{name}={value}" for name, value in job.labels.items())),
     ]
     return [(name, value) for name, value in found + _receipt(job.exit) if value]
+
+
+def story(explanation: Explanation) -> list[str]:
+    """Return the lines that tell why a job is in its state."""
+    found = [explanation.summary]
+    for link in explanation.chain:
+        by = f" by {link.by}" if link.by else ""
+        first, *more = link.detail.splitlines() or [""]
+        found.append(f"{link.time or '-':27} {link.what}{by}" + (f": {first}" if first else ""))
+        found += [f"{'':28}{line}" for line in more]
+    return found
 
 
 def _receipt(end: Exit | None) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""`jw ps`, `jw status`, `jw wait`: look at jobs."""
+"""`jw ps`, `jw status`, `jw explain`, `jw wait`: look at jobs."""
 
 import asyncio
 from typing import Annotated, Any
@@ -8,9 +8,10 @@ import typer
 
 from jobworker.client import Client
 from jobworker.errors import ConnectionFailed
-from jobworker.model import Job, State
+from jobworker.model import Explanation, Job, State
 from jobworker_cli import describe, failures, options, output, table
 from jobworker_cli.resolve import job_id, list_all
+from jobworker_cli.sanitise import printable
 from jobworker_cli.target import Access
 
 NOT_OVER = [state for state in State if not state.final]
@@ -61,6 +62,26 @@ async def _status(access: Access, job: str, quiet: bool, as_json: bool) -> int:
         output.emit(found["id"])
     else:
         table.show_pairs(describe.lines(msgspec.convert(found, Job)))
+    return 0
+
+
+def explain(
+    ctx: typer.Context, job: options.JobArgument, quiet: options.Quiet = False, json_: options.Json = False
+) -> int:
+    """Say why a job is in its state: what happened to it, in order, and who did it."""
+    return failures.attempt(_explain(ctx.obj, job, quiet, json_))
+
+
+async def _explain(access: Access, job: str, quiet: bool, as_json: bool) -> int:
+    async with access.client() as client:
+        found = await client.call("job.explain", id=await job_id(client, job))
+    if as_json:
+        output.emit_json(found)
+    elif quiet:
+        output.emit(found["id"])
+    else:
+        for line in describe.story(msgspec.convert(found, Explanation)):
+            output.emit(printable(line))
     return 0
 
 

@@ -154,3 +154,16 @@ def test_json_of_the_verbs_is_the_job(jw: "Jw") -> None:
     assert json.loads(jw.out("kill", "--json", job))["exit"]["signal"] == "SIGKILL"
     assert json.loads(jw("wait", "--json", job).stdout)["id"] == job
     assert json.loads(jw.out("rm", "--json", job)) == {"deleted": True}
+
+
+def test_explain(jw: "Jw") -> None:
+    """What happened, in order; control sequences of the job are shown, not obeyed."""
+    jw("run", "--name", "explained", "sh", "-c", "printf 'a\\033[2Jb\\n' >&2; exit 3")
+    done = jw("explain", "explained")
+    assert done.returncode == 0
+    assert "exited with code 3" in done.stdout.splitlines()[0]
+    what = [line.split()[1].rstrip(":") for line in done.stdout.splitlines()[1:]]
+    assert what == ["created", "started", "exited", "last"]
+    assert "\x1b" not in done.stdout
+    assert "2Jb" in done.stdout
+    assert json.loads(jw("explain", "--json", "explained").stdout)["id"] == jw.job("explained")["id"]

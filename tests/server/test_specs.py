@@ -153,7 +153,6 @@ async def test_what_is_not_built_yet_is_refused(wire: "Wire", field: dict[str, A
         "job.pause",
         "job.resume",
         "job.update",
-        "job.explain",
         "stdin.write",
         "stdin.close",
         "log.read",

@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 from jobworker import errors
 from jobworker.client.local import Target, ensure_local_agent
 from jobworker.client.subscription import Subscription
-from jobworker.model import Duration, Job, JobSpec, LogGap, Principal, StopSpec
+from jobworker.model import Duration, Explanation, Job, JobSpec, LogGap, Principal, StopSpec
 from jobworker.paths import Home, default_home
 from jobworker.protocol import SUBPROTOCOL
 
@@ -235,6 +235,9 @@ class Client:
 
     async def status(self, job: str) -> Job:
         return await self._job("job.status", id=job)
+
+    async def explain(self, job: str) -> Explanation:
+        return msgspec.convert(await self.call("job.explain", id=job), Explanation)
 
     async def wait(self, job: str, limit: Duration | None = None) -> Job:
         return await self._job("job.wait", id=job, **_given(timeout=limit))

@@ -18,7 +18,7 @@ from jobworker.errors import (
     ShuttingDown,
     WaitTimeout,
 )
-from jobworker.jobs import lifecycle
+from jobworker.jobs import lifecycle, story
 from jobworker.jobs.cursor import Cursor, LogWatch
 from jobworker.jobs.ending import Endings
 from jobworker.jobs.keeping import Keeping
@@ -26,12 +26,13 @@ from jobworker.jobs.live import LiveJob
 from jobworker.jobs.record import JobRecord, new_id
 from jobworker.jobs.specs import Specs, launch_message
 from jobworker.jobs.table import JobTable
-from jobworker.model import Job, JobSpec, Principal, Reason, State, StopSpec, rfc3339
+from jobworker.model import Explanation, Job, JobSpec, Principal, Reason, State, StopSpec, rfc3339
 from jobworker.paths import Home
 from jobworker.plugins import PluginHost, Registry
 from jobworker.runtime.link import KeeperGone, KeeperLink
-from jobworker.runtime.logs import LogReader
+from jobworker.runtime.logs import STDERR, LogReader
 
+TOLD = 4096  # bytes of stderr that an explanation looks at
 LAST_BYTES = 1.0  # seconds that the last output of an ended job may be under way from its pipes to its log
 
 
@@ -168,6 +169,15 @@ class JobManager:
 
     async def get(self, job: str) -> Job:
         return await self._table.get(job)
+
+    async def explain(self, job: str) -> Explanation:
+        """Say why the job is in its state."""
+        live = self._table.live(job)
+        record = live.record if live else await self._table.load(job)
+        reader = LogReader(self._table.log_folder(job))
+        stderr = reader.tail(STDERR, TOLD)
+        reader.close()
+        return story.tell(self._table.public(record), record.ending.by if record.ending else None, stderr)
 
     async def list(
         self,

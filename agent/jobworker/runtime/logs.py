@@ -10,6 +10,7 @@ from pathlib import Path
 
 RECORD = struct.Struct("<QQQIBB2x")  # time ns, offset in the log, position in its stream, length, stream, gap
 FILES = ("out", "err")
+STDERR = 1
 CHUNK = 65536
 BATCH = 128  # index records read at once
 
@@ -78,6 +79,13 @@ class LogReader:
             return 0
         _, offset, _, length, _, _ = self._record(count - 1)
         return offset + length
+
+    def tail(self, stream: int, limit: int) -> bytes:
+        """Return the last bytes of a stream, at most `limit`, without what a gap left out."""
+        if not self._open():
+            return b""
+        size = os.fstat(self._files[stream]).st_size
+        return os.pread(self._files[stream], limit, max(0, size - limit)).replace(b"\0", b"")
 
     def _record(self, number: int) -> tuple[int, int, int, int, int, int]:
         return RECORD.unpack(os.pread(self._index, RECORD.size, number * RECORD.size))

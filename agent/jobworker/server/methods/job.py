@@ -7,7 +7,7 @@ import msgspec
 from jobworker.errors import InvalidParams, InvalidSpec
 from jobworker.jobs.record import is_id
 from jobworker.jobs.specs import signal_number
-from jobworker.model import Duration, Job, JobSpec, State, StopSpec, seconds
+from jobworker.model import Duration, Explanation, Job, JobSpec, State, StopSpec, seconds
 from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
 
@@ -108,6 +108,12 @@ async def signal(call: Call, params: Signal) -> dict[str, int]:
 @method("job.status", OfJob, Need.LOOK)
 async def status(call: Call, params: OfJob) -> Job:
     return await call.session.services.jobs.get(params.id)
+
+
+@method("job.explain", OfJob, Need.LOOK)
+async def explain(call: Call, params: OfJob) -> Explanation:
+    """Say why the job is in its state: what happened, in order, and who did it."""
+    return await call.session.services.jobs.explain(params.id)
 
 
 @method("job.list", List, Need.LOOK)

@@ -12,7 +12,6 @@ LATER = (
     "job.pause",
     "job.resume",
     "job.update",
-    "job.explain",
     "stdin.write",
     "stdin.close",
     "log.read",

@@ -1,0 +1,78 @@
+"""Tell why a job is in its state: what happened to it in order, and one sentence that sums it up."""
+
+import shlex
+from datetime import datetime
+
+from msgspec import UNSET
+
+from jobworker.model import ChainLink, Exit, Explanation, Job, Reason, State
+
+LINES = 5  # the last ones of stderr that are shown
+SHOWN = 100  # characters of the command in the summary
+
+
+def tell(job: Job, stopping_by: str | None, stderr: bytes) -> Explanation:
+    """Return the story of a job; `stopping_by` asked for the stop that is under way, `stderr` is the end of it."""
+    chain = [ChainLink(job.created_at, "created", job.owner, command(job))]
+    if job.started_at is not None:
+        chain.append(ChainLink(job.started_at, "started", "agent", f"pid {job.pid}"))
+    if job.exit is not None:
+        chain += _stop(job.exit)
+        chain.append(ChainLink(job.exited_at or "", job.state.value, job.exit.by, job.exit.message))
+    chain.sort(key=lambda link: link.time)
+    if job.log.truncated:
+        chain.append(ChainLink("", "output lost", None, "the log does not hold all that the job wrote"))
+    if lines := stderr.decode(errors="replace").splitlines()[-LINES:]:
+        chain.append(ChainLink("", "last lines of stderr", None, "\n".join(lines)))
+    return Explanation(job.id, summary(job, stopping_by), chain)
+
+
+def _stop(exit_: Exit) -> list[ChainLink]:
+    receipt = exit_.receipt
+    if receipt is None:
+        return []
+    links = []
+    for step in receipt.steps:
+        counts = [
+            f"{count} {what}"
+            for what, count in (("alive", step.alive), ("got it", step.delivered))
+            if count is not None
+        ]
+        what = f"{step.signal} to {step.target}" if step.action == "signal" else step.action.replace("_", " ")
+        detail = ", ".join(counts) if step.action == "signal" else step.signal or ""
+        links.append(ChainLink(step.time, what, exit_.by, detail))
+    return links
+
+
+def summary(job: Job, stopping_by: str | None) -> str:
+    """Return where the job is and why, in a sentence or two."""
+    words = command(job)
+    what = f"`{words}`" if len(words) <= SHOWN else f"`{words[:SHOWN]}…`"
+    if job.exit is None:
+        if job.state == State.STOPPING:
+            return f"{what} is being stopped, asked by {stopping_by or 'nobody we know'}."
+        return f"{what} " + {State.CREATED: "was created and not started."}.get(job.state, f"is {job.state}.")
+    if job.exit.reason == Reason.START_FAILED:
+        return f"{what} was not started: {job.exit.message}."
+    ran = f" after {seconds_between(job.started_at, job.exited_at):.1f} s" if job.started_at and job.exited_at else ""
+    said = f"{what} {'was lost' if job.state == State.LOST else 'ended'}{ran}: {job.exit.message}."
+    return said + _proof(job.exit)
+
+
+def _proof(exit_: Exit) -> str:
+    receipt = exit_.receipt
+    if receipt is None:
+        return ""
+    if receipt.survivors:
+        pids = ", ".join(str(one.get("pid")) for one in receipt.survivors)
+        return f" Of its tree these live on: {pids}."
+    sure = "that is certain" if receipt.proof == "complete" else "as far as a search can tell"
+    return f" Nothing of its tree is left, {sure} ({receipt.means})."
+
+
+def command(job: Job) -> str:
+    return str(job.spec.shell) if job.spec.argv is UNSET else shlex.join(job.spec.argv)
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
