@@ -89,13 +89,20 @@ class LongStopStrategy(StopStrategy, Protocol):
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a timeout policy is shown. Moments are seconds on the clock of `now`, which never jumps."""
+    """What a timeout policy is shown. Moments are seconds on the clock of `now`, which never jumps.
+
+    `wall` is the time of day at `now`, in seconds since 1970. `last_output` and `last_cpu` are when the job
+    was last seen to write or to compute, at the latest; before that, its start. `cpus` is how many it may use.
+    """
 
     now: float
     started: float
     wall: float
     output_bytes: int = 0
     last_output: float | None = None
+    cpu_seconds: float = 0.0
+    last_cpu: float | None = None
+    cpus: int = 1
 
 
 class TimeoutPolicy(Protocol):

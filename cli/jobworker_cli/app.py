@@ -21,6 +21,7 @@ COMMANDS = {
     "start": "jobs",
     "stop": "jobs",
     "kill": "jobs",
+    "update": "jobs",
     "rm": "jobs",
     "ps": "look",
     "status": "look",

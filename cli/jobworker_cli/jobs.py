@@ -1,4 +1,4 @@
-"""The verbs on jobs: `jw create`, `start`, `stop`, `kill`, `rm`; several jobs at once."""
+"""The verbs on jobs: `jw create`, `start`, `stop`, `kill`, `update`, `rm`; several jobs at once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -88,6 +88,20 @@ def kill(
     if signal is None:
         return _stop(ctx, jobs, StopSpec(strategy="kill"))
     return _each(ctx, jobs, lambda client, job: client.call("job.signal", id=job, signal=signal, target="all"))
+
+
+def update(
+    ctx: typer.Context,
+    jobs: options.JobArguments,
+    timeout: options.Timeout = None,
+    idle_timeout: options.IdleTimeout = None,
+    label: options.Label = None,
+    quiet: options.Quiet = False,
+    json_: options.Json = False,
+) -> int:
+    """Move the limits of jobs, counted from their start, or replace their labels."""
+    changes = spec.changes(timeout, idle_timeout, label)
+    return _each(ctx, jobs, lambda client, job: client.call("job.update", id=job, **changes))
 
 
 def rm(

@@ -37,6 +37,21 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
     return spec
 
 
+def changes(timeout: str | None, idle_timeout: str | None, label: list[str] | None) -> dict[str, Any]:
+    """Return what `update` is to change, as the wire has it; raise UsageError where that is nothing."""
+    given = {"timeout": timeout, "idle_timeout": idle_timeout}
+    found: dict[str, Any] = {name: _limit(text) for name, text in given.items() if text is not None}
+    if label is not None:
+        found["labels"] = pairs("-l", label)
+    if not found:
+        raise click.UsageError("nothing to change: give --timeout, --idle-timeout or -l")
+    return found
+
+
+def _limit(text: str) -> Duration | None:
+    return None if text == "none" else duration(text)
+
+
 def stop_spec(strategy: str | None, signal: str | None, grace: str | None) -> StopSpec:
     return StopSpec(strategy=strategy, signal=signal, grace=duration(grace))
 
@@ -50,9 +65,7 @@ def duration(text: str | None) -> Duration | None:
 
 
 def _timeout(text: str | None) -> Duration | UnsetType | None:
-    if text is None:
-        return UNSET
-    return None if text == "none" else duration(text)
+    return UNSET if text is None else _limit(text)
 
 
 def pairs(option: str, texts: list[str] | None) -> dict[str, str]:

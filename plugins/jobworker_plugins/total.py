@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jobworker import hookimpl
-from jobworker.errors import InvalidSpec
 from jobworker.interfaces import PluginContext, RunFacts, TimeoutPolicy
-from jobworker.model import seconds
+from jobworker_plugins.durations import positive
 
 
 class Total:
@@ -15,15 +14,10 @@ class Total:
     def check(self, options: Mapping[str, Any]) -> None:
         if set(options) != {"limit"}:
             raise ValueError(f'total takes {{"limit": duration}}; got {dict(options)!r}')
-        try:
-            limit = seconds(options["limit"], "limit")
-        except (InvalidSpec, TypeError) as error:
-            raise ValueError(str(error)) from error
-        if not limit:
-            raise ValueError("limit: 0; expected more than 0 seconds")
+        positive(options["limit"], "limit")
 
     def due(self, options: Mapping[str, Any], facts: RunFacts) -> float | None:
-        return facts.started + seconds(options["limit"], "limit")
+        return facts.started + positive(options["limit"], "limit")
 
 
 @hookimpl

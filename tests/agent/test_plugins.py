@@ -11,6 +11,7 @@ from tests.agent.conftest import install_plugin
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from jobworker import config
 from jobworker.errors import ConnectionFailed, PolicyRejected, RpcError
 from jobworker.model import JobSpec, Reason, State, StopSpec, TimeoutSpec
 from jobworker.paths import Home
@@ -104,7 +105,7 @@ async def test_what_is_not_enabled_is_not_imported(plugin: Install, start: "Call
     plugin("broken", "raise RuntimeError")
     async with start().client() as client:
         names = [each["name"] for each in (await client.call("agent.info"))["plugins"]]
-    assert names == ["token", "graceful", "ladder", "kill", "total"]
+    assert names == [*config.BUILT_IN]
 
 
 async def test_settings_are_for_one_plugin(plugin: Install, start: "Callable[..., RunningAgent]") -> None:

@@ -156,6 +156,16 @@ def test_json_of_the_verbs_is_the_job(jw: "Jw") -> None:
     assert json.loads(jw.out("rm", "--json", job)) == {"deleted": True}
 
 
+def test_update(jw: "Jw") -> None:
+    """A limit is moved, labels are replaced; nothing to change is a usage error."""
+    job = jw.out("run", "-d", "--name", "moved", "--timeout", "1h", "sleep", "60")
+    assert jw("update", "moved").returncode == 2
+    assert jw.out("update", "-q", "-l", "a=b", "--timeout", "none", "moved") == job
+    assert (jw.job("moved")["spec"]["timeout"], jw.job("moved")["labels"]) == (None, {"a": "b"})
+    jw("update", "--idle-timeout", "0.1", "moved")
+    assert jw("wait", "moved").returncode == 124
+
+
 def test_explain(jw: "Jw") -> None:
     """What happened, in order; control sequences of the job are shown, not obeyed."""
     jw("run", "--name", "explained", "sh", "-c", "printf 'a\\033[2Jb\\n' >&2; exit 3")

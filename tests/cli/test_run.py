@@ -48,7 +48,7 @@ ENDS: list[tuple[list[str], int, str]] = [
     (["-u", "nobody:nogroup", "true"], 125, "spec.user"),
     (["-i", "true"], 125, "spec.stdin"),
     (["-t", "true"], 125, "spec.tty"),
-    (["--idle-timeout", "1s", "true"], 125, "spec.idle_timeout"),
+    (["--idle-timeout", "0", "true"], 125, "idle"),
     (["/etc/passwd"], 126, "Permission denied"),
     (["/"], 126, "cannot execute"),
     (["no-such-program"], 127, "No such file or directory"),

@@ -135,7 +135,6 @@ async def test_options_of_a_stop_are_checked_as_well(wire: "Wire") -> None:
         {"limits": {"cpus": 1}},
         {"stdin": "pipe"},
         {"tty": True},
-        {"idle_timeout": "5s"},
         {"log": {"max_bytes": 1}},
     ],
     ids=str,
@@ -152,7 +151,6 @@ async def test_what_is_not_built_yet_is_refused(wire: "Wire", field: dict[str, A
     [
         "job.pause",
         "job.resume",
-        "job.update",
         "stdin.write",
         "stdin.close",
         "log.read",

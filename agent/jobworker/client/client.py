@@ -233,6 +233,10 @@ class Client:
         """Send a signal to the whole tree or to the `main` process; return how many processes got it."""
         return int((await self.call("job.signal", id=job, signal=signal, target=target))["delivered"])
 
+    async def update(self, job: str, **changes: Any) -> Job:
+        """Change `timeout`, `idle_timeout`, `timeout_policies` or `labels`, as plain data; None is no limit."""
+        return await self._job("job.update", id=job, **changes)
+
     async def status(self, job: str) -> Job:
         return await self._job("job.status", id=job)
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Coroutine, Iterable
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from jobworker.jobs.stopping import Stop, send_signal
 from jobworker.jobs.table import JobTable
 from jobworker.model import JobSpec, Reason, Receipt, StopSpec, TimeoutSpec, seconds
 from jobworker.plugins import PluginHost
+from jobworker.runtime.clock import WallClock
 from jobworker.runtime.link import KeeperLink
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Endings:
         self._host = host
         self._table = table
         self._tasks = tasks
+        self._clock = WallClock()
 
     async def stop(self, live: LiveJob, call: StopSpec | None, by: str) -> None:
         """Return when the whole tree is gone; raise InvalidState, or StopIncomplete with the survivors.
@@ -134,6 +137,10 @@ class Endings:
         self._table.save(live, replace(live.record, left=False))
 
     def watch_deadline(self, live: LiveJob) -> None:
+        """Watch the job's limits as they are now."""
+        if live.deadline is not None:
+            live.deadline.cancel()
+            live.deadline = None
         limits = []
         for spec in self._specs.limits(live.record.job.spec):
             try:
@@ -141,12 +148,21 @@ class Endings:
             except InvalidSpec as error:  # a plugin that was there when the job was created
                 log.error("job %s: %s; this limit does not hold", live.id, error.message)
         if limits:
-            live.deadline = self._tasks.spawn(deadlines.watch(live, limits, self._host, self._time_is_up))
+            observer = deadlines.Observer(live, self._table.log_folder(live.id))
+            fire = partial(self._time_is_up, live)
+            live.deadline = self._tasks.spawn(deadlines.watch(observer, limits, self._host, self._clock, fire))
 
     async def _time_is_up(self, live: LiveJob, limit: TimeoutSpec, late: float) -> None:
-        what = f"{seconds(limit.options['limit'], 'limit'):g} s" if limit.policy == "total" else limit.policy
-        message = f"timed out after {what}" + (f", noticed {late:.1f} s late" if late > 1 else "")
+        if limit.policy == "total":
+            message = f"timed out after {seconds(limit.options['limit'], 'limit'):g} s"
+        else:
+            options = ", ".join(f"{name} {value}" for name, value in limit.options.items())
+            message = f"timed out by {limit.policy} ({options})"
+        message += f", noticed {late:.1f} s late" if late > 1 else ""
         await self.begin(live, None, limit.policy, Reason.TIMEOUT, message)
+
+    def close(self) -> None:
+        self._clock.close()
 
     async def stop_all(self, jobs: Iterable[LiveJob], by: str) -> None:
         """Stop these because the agent is shut down; return when their stops are over."""

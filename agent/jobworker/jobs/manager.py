@@ -7,6 +7,9 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
 
 from jobworker.background import Background
 from jobworker.config import Config
@@ -136,6 +139,26 @@ class JobManager:
         if self.refusing:
             raise ShuttingDown(f"{self.refusing}: no job is created or started")
 
+    async def update(self, job: str, changes: dict[str, Any]) -> Job:
+        """Change limits or labels of a job that has not ended; a running one's deadline moves.
+
+        Raises InvalidState, and what a spec that is not accepted raises.
+        """
+        live = await self._table.attend(job)
+        try:
+            spec = replace(live.record.job.spec, **changes)
+            await self._specs.check(spec)
+            state = live.record.job.state
+            if state.final:
+                raise InvalidState(f"job {job} is {state}; expected one that has not ended", state=state)
+            self._table.save(live, replace(live.record, job=replace(live.record.job, spec=spec, labels=spec.labels)))
+            if state == State.RUNNING:
+                self._endings.watch_deadline(live)
+            await self._table.written()
+            return self._table.public(live.record)
+        finally:
+            self._table.let_go(live)
+
     async def stop(self, job: str, call: StopSpec | None, by: Principal) -> Job:
         """End the whole tree and return the job; raise StopIncomplete with the survivors."""
         live = self._table.live(job)
@@ -263,4 +286,5 @@ class JobManager:
         await self._keeping.close(restart=restart)
         self._tasks.cancel()
         self._watch.close()
+        self._endings.close()
         await self._table.close()

@@ -17,7 +17,7 @@ from jobworker.plugins import PluginFault, PluginHost, Registry
 from jobworker.runtime.tree import MARKER
 
 # What the protocol names and this version does not do: refused, never accepted and ignored.
-NOT_YET = ("user", "group", "umask", "nice", "rlimits", "limits", "stdin", "tty", "idle_timeout")
+NOT_YET = ("user", "group", "umask", "nice", "rlimits", "limits", "stdin", "tty")
 
 
 class Specs:
@@ -50,7 +50,7 @@ class Specs:
             await self._check_options("timeout_policies", self.policy(limit.policy), limit.options)
 
     def limits(self, spec: JobSpec) -> list[TimeoutSpec]:
-        """Return all that limits the job: `timeout` (absent: the configured default) and its policies."""
+        """Return all that limits the job: `timeout` (absent: the default), `idle_timeout`, and its policies."""
         limits = list(spec.timeout_policies)
         timeout = self._config.timeout if spec.timeout is UNSET else spec.timeout
         if timeout is not None and (spec.timeout is not UNSET or seconds(timeout, "jobs.timeout")):
@@ -58,6 +58,8 @@ class Specs:
             if not limit:
                 raise InvalidSpec("timeout: 0; expected more than 0 seconds, or null for no limit", field="timeout")
             limits.append(TimeoutSpec("total", {"limit": limit}))
+        if spec.idle_timeout is not None:
+            limits.append(TimeoutSpec("idle", {"limit": spec.idle_timeout}))
         return limits
 
     def policy(self, name: str) -> TimeoutPolicy:

@@ -72,13 +72,17 @@ class LogReader:
 
     def size(self) -> int:
         """Return the end of what is covered: the offset that the next byte will have."""
+        return self.last_arrival()[0]
+
+    def last_arrival(self) -> tuple[int, int]:
+        """Return the end of what is covered and when the last of it arrived (ns); zeros where there is nothing."""
         if not self._open():
-            return 0
+            return 0, 0
         count = os.fstat(self._index).st_size // RECORD.size
         if not count:
-            return 0
-        _, offset, _, length, _, _ = self._record(count - 1)
-        return offset + length
+            return 0, 0
+        time, offset, _, length, _, _ = self._record(count - 1)
+        return offset + length, time
 
     def tail(self, stream: int, limit: int) -> bytes:
         """Return the last bytes of a stream, at most `limit`, without what a gap left out."""

@@ -36,6 +36,9 @@ class Tree(Protocol):
     async def wait_empty(self) -> None:
         """Return when there is none."""
 
+    async def cpu_seconds(self) -> float:
+        """Return the CPU time used so far; of a sweep, by those who are still there and their reaped children."""
+
 
 class CgroupTree:
     """The tree is what the job's cgroup holds."""
@@ -55,6 +58,13 @@ class CgroupTree:
                 continue
             found += [process for pid in pids if (process := _process(int(pid)))]
         return found
+
+    async def cpu_seconds(self) -> float:
+        try:
+            text = (self._group / "cpu.stat").read_text()
+        except OSError:  # it is gone
+            return 0.0
+        return int(text.partition("usage_usec ")[2].split()[0]) / 1e6
 
     async def wait_empty(self) -> None:
         try:
@@ -91,6 +101,15 @@ class SweepTree:
 
     async def members(self) -> list[Process]:
         return await asyncio.to_thread(sweep, self._job, self._main, self._start)
+
+    async def cpu_seconds(self) -> float:
+        ticks = 0
+        for process in await self.members():
+            try:
+                ticks += sum(int(field) for field in _stat(process.pid)[0][11:15])
+            except OSError:  # it has just ended
+                continue
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     async def wait_empty(self) -> None:
         while found := await self.members():

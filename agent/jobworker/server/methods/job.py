@@ -7,7 +7,7 @@ import msgspec
 from jobworker.errors import InvalidParams, InvalidSpec
 from jobworker.jobs.record import is_id
 from jobworker.jobs.specs import signal_number
-from jobworker.model import Duration, Explanation, Job, JobSpec, State, StopSpec, seconds
+from jobworker.model import Duration, Explanation, Job, JobSpec, State, StopSpec, TimeoutSpec, seconds
 from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
 
@@ -39,6 +39,13 @@ class Stop(OfJob):
 class Signal(OfJob):
     signal: str
     target: Literal["all", "main"] = "all"
+
+
+class Update(OfJob):
+    timeout: Duration | msgspec.UnsetType | None = msgspec.UNSET
+    idle_timeout: Duration | msgspec.UnsetType | None = msgspec.UNSET
+    timeout_policies: list[TimeoutSpec] | msgspec.UnsetType = msgspec.UNSET
+    labels: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Wait(OfJob):
@@ -103,6 +110,15 @@ async def signal(call: Call, params: Signal) -> dict[str, int]:
         raise InvalidParams(error.message, **error.data) from error
     delivered = await call.session.services.jobs.send(params.id, number, params.target, call.session.caller)
     return {"delivered": delivered}
+
+
+@method("job.update", Update, Need.LOOK)
+async def update(call: Call, params: Update) -> Job:
+    """Change what is given, leave the rest; a running job's deadline moves."""
+    await _controlled(call, params.id)
+    given = {name: getattr(params, name) for name in ("timeout", "idle_timeout", "timeout_policies", "labels")}
+    changes = {name: value for name, value in given.items() if value is not msgspec.UNSET}
+    return await call.session.services.jobs.update(params.id, changes)
 
 
 @method("job.status", OfJob, Need.LOOK)

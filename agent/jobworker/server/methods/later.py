@@ -11,7 +11,6 @@ from jobworker.server.dispatch import Call, method
 LATER = (
     "job.pause",
     "job.resume",
-    "job.update",
     "stdin.write",
     "stdin.close",
     "log.read",

@@ -1,0 +1,17 @@
+"""What several of the plugins here make of a duration in their options."""
+
+from typing import Any
+
+from jobworker.errors import InvalidSpec
+from jobworker.model import seconds
+
+
+def positive(value: Any, field: str) -> float:
+    """Return a duration in seconds; raise ValueError for what is none, and for 0."""
+    try:
+        limit = seconds(value, field)
+    except (InvalidSpec, TypeError) as error:
+        raise ValueError(str(error)) from error
+    if not limit:
+        raise ValueError(f"{field}: 0; expected more than 0 seconds")
+    return limit

@@ -1,0 +1,32 @@
+"""Timeout policy `idle`: a job's time is up when it has written nothing for so long; with `cpu`, nor computed."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jobworker import hookimpl
+from jobworker.interfaces import PluginContext, RunFacts, TimeoutPolicy
+from jobworker_plugins.durations import positive
+
+LOOKS = 4  # into each limit, where CPU time counts: nobody tells when a job computes
+
+
+class Idle:
+    name = "idle"
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        if not {"limit"} <= set(options) <= {"limit", "cpu"} or not isinstance(options.get("cpu", False), bool):
+            raise ValueError(f'idle takes {{"limit": duration, "cpu": false}}; got {dict(options)!r}')
+        positive(options["limit"], "limit")
+
+    def due(self, options: Mapping[str, Any], facts: RunFacts) -> float | None:
+        limit = positive(options["limit"], "limit")
+        due = (facts.started if facts.last_output is None else facts.last_output) + limit
+        if not options.get("cpu", False) or facts.last_cpu is None:
+            return due
+        due = max(due, facts.last_cpu + limit)
+        return due if due <= facts.now else min(due, facts.now + limit / LOOKS)
+
+
+@hookimpl
+def register_timeout_policies(context: PluginContext) -> Iterable[TimeoutPolicy]:
+    return [Idle()]
