@@ -93,6 +93,7 @@ class RunFacts:
 
     `wall` is the time of day at `now`, in seconds since 1970. `last_output` and `last_cpu` are when the job
     was last seen to write or to compute, at the latest; before that, its start. `cpus` is how many it may use.
+    A policy that answers None for a `paused` job is asked again when that goes on, from then on.
     """
 
     now: float
@@ -103,6 +104,7 @@ class RunFacts:
     cpu_seconds: float = 0.0
     last_cpu: float | None = None
     cpus: int = 1
+    paused: bool = False
 
 
 class TimeoutPolicy(Protocol):

@@ -21,6 +21,8 @@ COMMANDS = {
     "start": "jobs",
     "stop": "jobs",
     "kill": "jobs",
+    "pause": "jobs",
+    "resume": "jobs",
     "update": "jobs",
     "rm": "jobs",
     "ps": "look",

@@ -1,4 +1,4 @@
-"""The verbs on jobs: `jw create`, `start`, `stop`, `kill`, `update`, `rm`; several jobs at once."""
+"""The verbs on jobs: `jw create`, `start`, `stop`, `kill`, `pause`, `update` and so on; several jobs at once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -88,6 +88,20 @@ def kill(
     if signal is None:
         return _stop(ctx, jobs, StopSpec(strategy="kill"))
     return _each(ctx, jobs, lambda client, job: client.call("job.signal", id=job, signal=signal, target="all"))
+
+
+def pause(
+    ctx: typer.Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False
+) -> int:
+    """Hold jobs still, with all their processes."""
+    return _each(ctx, jobs, lambda client, job: client.call("job.pause", id=job))
+
+
+def resume(
+    ctx: typer.Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False
+) -> int:
+    """Let paused jobs go on."""
+    return _each(ctx, jobs, lambda client, job: client.call("job.resume", id=job))
 
 
 def update(

@@ -1,4 +1,7 @@
-"""Timeout policy `idle`: a job's time is up when it has written nothing for so long; with `cpu`, nor computed."""
+"""Timeout policy `idle`: a job's time is up when it has written nothing for so long; with `cpu`, nor computed.
+
+It waits while the job is paused.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,6 +22,8 @@ class Idle:
         positive(options["limit"], "limit")
 
     def due(self, options: Mapping[str, Any], facts: RunFacts) -> float | None:
+        if facts.paused:
+            return None
         limit = positive(options["limit"], "limit")
         due = (facts.started if facts.last_output is None else facts.last_output) + limit
         if not options.get("cpu", False) or facts.last_cpu is None:

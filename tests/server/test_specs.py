@@ -149,8 +149,6 @@ async def test_what_is_not_built_yet_is_refused(wire: "Wire", field: dict[str, A
 @pytest.mark.parametrize(
     "method",
     [
-        "job.pause",
-        "job.resume",
         "stdin.write",
         "stdin.close",
         "log.read",

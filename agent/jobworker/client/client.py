@@ -237,6 +237,12 @@ class Client:
         """Change `timeout`, `idle_timeout`, `timeout_policies` or `labels`, as plain data; None is no limit."""
         return await self._job("job.update", id=job, **changes)
 
+    async def pause(self, job: str) -> Job:
+        return await self._job("job.pause", id=job)
+
+    async def resume(self, job: str) -> Job:
+        return await self._job("job.resume", id=job)
+
     async def status(self, job: str) -> Job:
         return await self._job("job.status", id=job)
 

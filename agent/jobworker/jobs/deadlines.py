@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jobworker.interfaces import RunFacts, TimeoutPolicy
 from jobworker.jobs.live import LiveJob
-from jobworker.model import TimeoutSpec
+from jobworker.model import State, TimeoutSpec
 from jobworker.plugins import PluginFault, PluginHost
 from jobworker.runtime.clock import WallClock
 from jobworker.runtime.logs import LogReader
@@ -47,6 +47,7 @@ class Observer:
         cpu = await self._live.tree().cpu_seconds()
         if cpu != self._cpu:
             self._last_cpu = now
+        self._last_output = max(self._last_output, self._live.record.resumed / 1e9)
         self._bytes, self._cpu, self._looked = size, cpu, now
         return RunFacts(
             now=now,
@@ -57,6 +58,7 @@ class Observer:
             cpu_seconds=cpu,
             last_cpu=self._last_cpu,
             cpus=CPUS,
+            paused=self._live.record.job.state == State.PAUSED,
         )
 
 

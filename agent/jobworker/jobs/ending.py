@@ -14,6 +14,7 @@ from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, InvalidState, JobworkerError, RpcError, StopIncomplete
 from jobworker.jobs import deadlines, lifecycle
 from jobworker.jobs.live import LiveJob
+from jobworker.jobs.pausing import Pausing
 from jobworker.jobs.record import Ending, Sent
 from jobworker.jobs.specs import Specs
 from jobworker.jobs.stopping import Stop, send_signal
@@ -48,6 +49,7 @@ class Endings:
         self._table = table
         self._tasks = tasks
         self._clock = WallClock()
+        self.pausing = Pausing(table, link)
 
     async def stop(self, live: LiveJob, call: StopSpec | None, by: str) -> None:
         """Return when the whole tree is gone; raise InvalidState, or StopIncomplete with the survivors.
@@ -93,6 +95,8 @@ class Endings:
     async def _carry_out(self, live: LiveJob, stop: Coroutine[Any, Any, Receipt]) -> Receipt:
         try:
             await self._table.written()  # first: an agent that dies now goes on with the stop when it is back
+            if live.record.frozen:  # who stands still hears no signal but SIGKILL
+                await self.pausing.resume(live)
             receipt = await stop
             if not receipt.survivors:
                 await self._release(live.id)

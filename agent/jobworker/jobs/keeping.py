@@ -69,7 +69,9 @@ class Keeping:
                 self._endings.end_leftovers(live)
             elif live.record.ending is not None and not live.record.job.state.final:
                 self._endings.resume(live, live.record.ending)
-            elif live.record.job.state == State.RUNNING:
+            elif live.record.job.state in (State.RUNNING, State.PAUSED):
+                if live.record.frozen and live.record.job.state == State.RUNNING:  # a pause that was not finished
+                    self._tasks.spawn(self._endings.pausing.resume(live))
                 self._endings.watch_deadline(live)
 
     async def _begin(self) -> None:

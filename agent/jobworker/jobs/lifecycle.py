@@ -85,6 +85,16 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
     return replace(record, job=job, launching=False, left=event.left)
 
 
+def paused(record: JobRecord) -> JobRecord:
+    return replace(record, frozen=True, job=replace(record.job, state=State.PAUSED))
+
+
+def resumed(record: JobRecord, boottime: int) -> JobRecord:
+    """Return the record of a job that goes on, be it that it is being stopped."""
+    state = State.RUNNING if record.job.state == State.PAUSED else record.job.state
+    return replace(record, frozen=False, resumed=boottime, job=replace(record.job, state=state))
+
+
 def stopping(record: JobRecord, ending: Ending) -> JobRecord:
     """Return the record of a job whose stop begins."""
     state = record.job.state if record.job.state.final else State.STOPPING

@@ -152,7 +152,7 @@ class JobManager:
             if state.final:
                 raise InvalidState(f"job {job} is {state}; expected one that has not ended", state=state)
             self._table.save(live, replace(live.record, job=replace(live.record.job, spec=spec, labels=spec.labels)))
-            if state == State.RUNNING:
+            if state in (State.RUNNING, State.PAUSED):
                 self._endings.watch_deadline(live)
             await self._table.written()
             return self._table.public(live.record)
@@ -179,6 +179,28 @@ class JobManager:
         while live.starting:
             await live.changed()
         return await self._endings.send(live, number, target, by.name)
+
+    async def pause(self, job: str) -> Job:
+        """Hold the whole tree still; a limit on silence waits meanwhile, the others run on. Raises InvalidState."""
+        live = await self._in_state(job, State.RUNNING)
+        await self._endings.pausing.pause(live)
+        self._endings.watch_deadline(live)
+        return self._table.public(live.record)
+
+    async def resume(self, job: str) -> Job:
+        """Let a paused job go on. Raises InvalidState."""
+        live = await self._in_state(job, State.PAUSED)
+        await self._endings.pausing.resume(live)
+        if live.record.job.state == State.RUNNING:
+            self._endings.watch_deadline(live)
+        return self._table.public(live.record)
+
+    async def _in_state(self, job: str, state: State) -> LiveJob:
+        live = self._table.live(job)
+        there = live.record.job.state if live is not None else (await self._table.load(job)).job.state
+        if live is None or there != state:
+            raise InvalidState(f"job {job} is {there}; expected {state}", state=there)
+        return live
 
     async def stop_all(self, by: str) -> None:
         """Stop every job because the agent is shut down; return when the stops are over."""

@@ -42,6 +42,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     closed: bool = False  # no more output will come
     ending: Ending | None = None
     sent: Sent | None = None
+    frozen: bool = False  # its cgroup, or its processes one by one, were stopped by job.pause
+    resumed: int = 0  # when that was over for the last time, ns on CLOCK_BOOTTIME
 
     @property
     def live(self) -> bool:

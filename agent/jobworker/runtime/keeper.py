@@ -731,6 +731,11 @@ class Keeper:
         finally:
             os.close(pidfd)
 
+    def op_freeze(self, message: dict[str, Any]) -> None:
+        """Hold the whole cgroup of a job still, or let it go on."""
+        with open(f"{self.cgroups.root}/{message['id']}/cgroup.freeze", "wb", buffering=0) as file:
+            file.write(b"1" if message["frozen"] else b"0")
+
     @staticmethod
     def members(group: str) -> list[int]:
         pids: list[int] = []

@@ -67,6 +67,14 @@ class CgroupTree:
         return int(text.partition("usage_usec ")[2].split()[0]) / 1e6
 
     async def wait_empty(self) -> None:
+        await self._while(b"populated 1")
+
+    async def wait_frozen(self) -> None:
+        """Return when all of it stands still."""
+        await self._while(b"frozen 0")
+
+    async def _while(self, state: bytes) -> None:
+        """Return when `cgroup.events` says something else, or the group is gone."""
         try:
             fd = os.open(self._group / "cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -76,7 +84,7 @@ class CgroupTree:
         inner = select.epoll()
         try:
             inner.register(fd, select.EPOLLPRI)
-            while b"populated 1" in _reread(fd):
+            while state in _reread(fd):
                 # A group that is removed within 10 ms of other news takes its last news with it.
                 try:
                     await asyncio.wait_for(readable(inner.fileno()), REREAD)

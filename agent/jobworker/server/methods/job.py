@@ -121,6 +121,20 @@ async def update(call: Call, params: Update) -> Job:
     return await call.session.services.jobs.update(params.id, changes)
 
 
+@method("job.pause", OfJob, Need.LOOK)
+async def pause(call: Call, params: OfJob) -> Job:
+    """Hold the whole tree still."""
+    await _controlled(call, params.id)
+    return await call.session.services.jobs.pause(params.id)
+
+
+@method("job.resume", OfJob, Need.LOOK)
+async def resume(call: Call, params: OfJob) -> Job:
+    """Let a paused job go on."""
+    await _controlled(call, params.id)
+    return await call.session.services.jobs.resume(params.id)
+
+
 @method("job.status", OfJob, Need.LOOK)
 async def status(call: Call, params: OfJob) -> Job:
     return await call.session.services.jobs.get(params.id)

@@ -9,8 +9,6 @@ from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
 
 LATER = (
-    "job.pause",
-    "job.resume",
     "stdin.write",
     "stdin.close",
     "log.read",

@@ -1,0 +1,72 @@
+"""Hold a job's tree still and let it go on: by the freezer of its cgroup, else by signals to all it has."""
+
+import asyncio
+import signal
+import time
+
+from msgspec.structs import replace
+
+from jobworker.errors import InvalidState, NotSupported
+from jobworker.jobs import lifecycle
+from jobworker.jobs.live import LiveJob
+from jobworker.jobs.stopping import send_signal
+from jobworker.jobs.table import JobTable
+from jobworker.model import State
+from jobworker.runtime.link import KeeperLink
+from jobworker.runtime.tree import CgroupTree
+
+ROUNDS = 5  # looks at a tree that grows while it is being stopped
+STILL = 5.0  # seconds until a cgroup counts as one that cannot be frozen: something in it hangs in the kernel
+
+
+class Pausing:
+    """Pauses and resumes, and writes both down: first that it begins, so that no job is left still by mistake."""
+
+    def __init__(self, table: JobTable, link: KeeperLink) -> None:
+        self._table = table
+        self._link = link
+
+    async def pause(self, live: LiveJob) -> None:
+        """Return when the whole tree stands still; raise InvalidState, or NotSupported where it does not."""
+        _require(live, State.RUNNING)
+        self._table.save(live, replace(live.record, frozen=True))
+        await self._table.written()
+        try:
+            await self._freeze(live)
+        except TimeoutError:
+            await self.resume(live)
+            text = f"job {live.id} cannot be paused: a process of it does not stand still within {STILL:g} s"
+            raise NotSupported(text, method="job.pause") from None
+        _require(live, State.RUNNING)
+        self._table.save(live, lifecycle.paused(live.record))
+        await self._table.written()
+
+    async def resume(self, live: LiveJob) -> None:
+        """Let the tree go on, whatever state the job is in."""
+        if isinstance(live.tree(), CgroupTree):
+            await self._link.insist("freeze", id=live.id, frozen=False)
+        else:
+            await send_signal(live, self._link, signal.SIGCONT, "all", strike=False)
+        if live.record.frozen:
+            self._table.save(live, lifecycle.resumed(live.record, time.clock_gettime_ns(time.CLOCK_BOOTTIME)))
+            await self._table.written()
+
+    async def _freeze(self, live: LiveJob) -> None:
+        tree = live.tree()
+        if isinstance(tree, CgroupTree):
+            await self._link.insist("freeze", id=live.id, frozen=True)
+            async with asyncio.timeout(STILL):
+                await tree.wait_frozen()
+            return
+        seen = 0
+        for _ in range(ROUNDS):  # what was born meanwhile is found in the next round
+            alive, _ = await send_signal(live, self._link, signal.SIGSTOP, "all", strike=False)
+            if alive == seen:
+                return
+            seen = alive
+
+
+def _require(live: LiveJob, state: State) -> None:
+    there = live.record.job.state
+    if there != state:
+        raise InvalidState(f"job {live.id} is {there}; expected {state}", state=there)
