@@ -20,7 +20,7 @@ from jobworker.paths import Home
 
 LINES = 400_000
 SAID = b"".join(b"%d\n" % number for number in range(1, LINES + 1))  # 2.7 MB
-SIZE = 4 * len(SAID)
+SIZE = 40_000_000  # the job table and its log take several MB of it
 
 
 class Fifo:
