@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.torture import faults, once, volume
+from tests.torture import faults, once, stops, volume
 from tests.torture.outcome import Outcome, broken
 
 SEED = random.randrange(1_000_000)  # printed with a failure
@@ -71,3 +71,23 @@ async def test_once(tmp_path: Path, process: str) -> None:
     assert outcome.kills > 20
     if process != "keeper":
         assert set(outcome.statuses) == {"exact"}
+
+
+async def test_stops(tmp_path: Path) -> None:
+    """Whoever tries to get away is gone when the stop answers, as far as the means it names can tell."""
+    judge(await stops.trees_are_stopped(tmp_path / "t", 5, blind=False))
+
+
+async def test_starts_and_stops_meet(tmp_path: Path) -> None:
+    """A job that is stopped in the moment of its start runs once, ends once, and says why."""
+    outcome = await stops.starts_and_stops_meet(tmp_path / "t", SEED, 100)
+    judge(outcome)
+    assert outcome.kills == 100
+
+
+@pytest.mark.slow
+async def test_limits_due_together(tmp_path: Path) -> None:
+    """None fires early, and all of them fire."""
+    outcome = await stops.limits_are_due_together(tmp_path / "t", 100)
+    judge(outcome)
+    assert outcome.kills == 100

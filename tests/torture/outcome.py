@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import median
 
 from tests.torture.writer import LINE, lines
 
@@ -42,16 +43,18 @@ class Outcome:
         return max(lost, 1)
 
     def row(self) -> str:
-        exits = ", ".join(f"{count} {how}" for how, count in sorted(self.statuses.items())) or "-"
-        back = f"{sorted(self.back)[len(self.back) // 2]:.2f} s, at most {max(self.back):.2f} s" if self.back else "-"
-        return (
-            f"{self.fault}\n"
-            f"  killed {self.kills} times; {self.written / 1e6:.1f} MB written: {self.lost} B lost,"
-            f" {self.doubled} B doubled, {self.reordered} reordered; {self.marked} logs marked,"
-            f" {self.silent} short in silence\n"
-            f"  exits: {exits}; longest stall of a job {self.stall:.2f} s; serves again after {back}"
-            + "".join(f"\n  {note}" for note in self.notes)
-        )
+        lines = [f"{self.fault}: {self.kills} times"]
+        if self.written:
+            lines.append(
+                f"{self.written / 1e6:.1f} MB written: {self.lost} B lost, {self.doubled} B doubled,"
+                f" {self.reordered} reordered; {self.marked} logs marked, {self.silent} short in silence;"
+                f" longest stall of a job {self.stall:.2f} s"
+            )
+        if self.statuses:
+            lines.append("exits: " + ", ".join(f"{count} {how}" for how, count in sorted(self.statuses.items())))
+        if self.back:
+            lines.append(f"serves again after {median(self.back):.2f} s, at most {max(self.back):.2f} s")
+        return "\n  ".join([*lines, *self.notes])
 
 
 def broken(outcomes: Iterable[Outcome]) -> list[str]:

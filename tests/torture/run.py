@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.torture import faults, once, volume
+from tests.torture import faults, once, stops, volume
 from tests.torture.outcome import Outcome, broken
 
 SEED = 20261124
@@ -28,6 +28,10 @@ FAULTS: dict[str, Callable[[Path, bool], Awaitable[Outcome]]] = {
         path, SEED, faults.ORDERS[::4] if short else faults.ORDERS, 400_000 if short else 1_000_000
     ),
     "volume": lambda path, short: volume.many_jobs(path, *((300, 20) if short else (10_000, 200))),
+    "stops": lambda path, short: stops.trees_are_stopped(path, 10 if short else 200, blind=False),
+    "stops-blind": lambda path, short: stops.trees_are_stopped(path, 5 if short else 50, blind=True),
+    "races": lambda path, short: stops.starts_and_stops_meet(path, SEED, 100 if short else 1000),
+    "limits": lambda path, short: stops.limits_are_due_together(path, 50 if short else 500),
     "once-keeper": lambda path, short: once.killed_at_every_call(path, "keeper"),
     "once-pump": lambda path, short: once.killed_at_every_call(path, "pump"),
     "once-agent": lambda path, short: once.killed_at_every_call(path, "agent"),

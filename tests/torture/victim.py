@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.conftest import RunningAgent
@@ -41,9 +42,9 @@ app.main(sys.argv[1:])
 class Victim:
     """The agent as others see it, and its processes as a killer does."""
 
-    def __init__(self, path: Path, *, asking: bool = True) -> None:
+    def __init__(self, path: Path, *, asking: bool = True, under: Sequence[str] = ()) -> None:
         self.path = path
-        self.agent = RunningAgent(Home(path / "home"))
+        self.agent = RunningAgent(Home(path / "home"), under=list(under))
         if not asking:
             self.agent.program = ["-c", UNASKING]
         self.gate = path / "gate"
