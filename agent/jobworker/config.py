@@ -52,7 +52,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     subscriptions: int = 100
 
 
-BUILT_IN = ("token", "graceful", "ladder", "kill", "total", "idle", "deadline", "cpu")
+BUILT_IN = ("token", "graceful", "ladder", "command", "kill", "total", "idle", "deadline", "cpu")
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):

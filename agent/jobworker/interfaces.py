@@ -47,12 +47,20 @@ class AuthProvider(Protocol):
 
 
 class JobHandle(Protocol):
-    """A running job, as far as a stop strategy may touch it."""
+    """A running job, as far as a stop strategy may touch it.
+
+    `env` and `cwd` are those that the job was started with; without what marks a process as the job's.
+    """
 
     job: Job
+    env: Mapping[str, str]
+    cwd: str
 
     async def signal(self, name: str, target: str = "all") -> int:
         """Send a signal (`"SIGTERM"`) to the whole tree or to the `main` process; return how many got it."""
+
+    async def asked(self, how: str) -> None:
+        """Say that the job is being asked to end otherwise than by a signal: an end that follows is this stop's."""
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until the whole tree is gone; return False when `timeout` seconds pass first."""

@@ -112,7 +112,7 @@ def test_agent_commands_are_for_the_local_agent(jw: "Jw", shared: "RunningAgent"
 def test_agent_info_shows_the_agent(jw: "Jw", shared: "RunningAgent") -> None:
     said = jw.out("agent", "info")
     assert f"pid:                       {shared.pid}" in said
-    assert "token, graceful, ladder, kill, total" in said
+    assert "token, graceful, ladder, command, kill, total" in said
     assert json.loads(jw.out("agent", "info", "--json"))["pid"] == shared.pid
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -144,6 +145,42 @@ async def test_a_job_ended_by_someone_else(wire: "Wire") -> None:
     ended = await wire.ask("job.wait", id=job["id"])
     assert (ended["exit"]["code"], ended["exit"]["signal"]) == (None, "SIGUSR1")
     assert (ended["exit"]["reason"], ended["exit"]["by"]) == ("finished", None)
+
+
+# By a command
+
+
+def by_command(script: str, **options: Any) -> dict[str, Any]:
+    return {"strategy": "command", "options": {"argv": ["sh", "-c", script], **options}}
+
+
+async def test_a_command_ends_the_job(wire: "Wire", tmp_path: Path) -> None:
+    """It runs where the job does, with its variables, and knows whom it is to end; no signal is needed."""
+    shell = "echo up; while [ ! -e over ]; do sleep 0.01; done; exit 8"
+    script = 'echo "$WHO $JOBWORKER_STOP_ID $JOBWORKER_STOP_PID $PPID" > seen; touch over'
+    job, _ = await start(wire, shell, cwd=str(tmp_path), env={"WHO": "me"}, stop=by_command(script))
+    ended = (await wire.ask("job.stop", id=job["id"]))["exit"]
+    assert (ended["code"], ended["reason"], ended["receipt"]["survivors"]) == (8, "stopped", [])
+    assert [step["action"] for step in ended["receipt"]["steps"]] == ["asked"]
+    assert (tmp_path / "seen").read_text().split()[:3] == ["me", job["id"], str(job["pid"])]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        by_command("exit 1", timeout="100ms"),
+        by_command("sleep 1000 & sleep 1000", timeout="100ms"),
+        {"strategy": "command", "options": {"argv": ["/no/such"]}},
+    ],
+    ids=["fails", "hangs", "absent"],
+)
+async def test_a_command_that_does_not(wire: "Wire", how: dict[str, Any]) -> None:
+    """The ladder comes after it, and nothing is left of the command either."""
+    job, _ = await start(wire, "echo up; exec sleep 1000")
+    how["options"]["steps"] = [{"signal": "TERM", "grace": "5s"}, {"signal": "KILL"}]
+    ended = (await wire.ask("job.stop", id=job["id"], stop=how))["exit"]
+    assert (ended["signal"], ended["reason"]) == ("SIGTERM", "stopped")
+    assert [step["action"] for step in ended["receipt"]["steps"]] == ["asked", "signal"]
 
 
 # Timeouts

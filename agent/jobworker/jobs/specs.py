@@ -80,6 +80,10 @@ class Specs:
         await self._check_options("stop.options", strategy, options)
         return strategy, StopOptions(signal_number(chosen, "stop.signal").name, seconds(grace, "stop.grace"), options)
 
+    def environment(self, spec: JobSpec) -> tuple[dict[str, str], str]:
+        """Return the variables and the folder with which a job is started."""
+        return environment(spec, self._config)
+
     async def _check_options(
         self, field: str, checker: StopStrategy | TimeoutPolicy, options: Mapping[str, Any]
     ) -> None:
@@ -149,12 +153,16 @@ def whoami() -> pwd.struct_passwd:
 
 def launch_message(job: str, spec: JobSpec, config: Jobs) -> dict[str, Any]:
     """Return what the keeper is asked: argv, the whole environment, the folder. The agent's own stays out."""
+    env, cwd = environment(spec, config)
+    return {"id": job, "argv": spec.command(), "env": env | {MARKER: job}, "cwd": cwd, "drop": spec.log.drops}
+
+
+def environment(spec: JobSpec, config: Jobs) -> tuple[dict[str, str], str]:
+    """Return the variables of a job, but for the one that marks it, and its folder."""
     user = whoami()
     env = {"PATH": config.path, "HOME": user.pw_dir, "USER": user.pw_name, "LANG": config.lang}
-    env |= spec.env
-    env[MARKER] = job
     home = user.pw_dir if os.path.isdir(user.pw_dir) else "/"
-    return {"id": job, "argv": spec.command(), "env": env, "cwd": spec.cwd or home, "drop": spec.log.drops}
+    return env | spec.env, spec.cwd or home
 
 
 def _first(*values: str | None) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 LAST_WAIT = 5.0  # seconds after our own SIGKILL until what is left counts as a survivor
 T = TypeVar("T")
+Environment = tuple[Mapping[str, str], str]  # variables and folder that the job was started with
 
 
 async def send_signal(
@@ -38,15 +39,16 @@ async def send_signal(
 class Stop:
     """One stop of one job."""
 
-    def __init__(self, live: LiveJob, link: KeeperLink, host: PluginHost) -> None:
+    def __init__(self, live: LiveJob, link: KeeperLink, host: PluginHost, environment: Environment) -> None:
         self._live = live
         self._link = link
         self._host = host
+        self._environment = environment
         self._steps: list[Step] = []
 
     async def run(self, strategy: StopStrategy, options: StopOptions, limit: float) -> Receipt:
         """Run the strategy for at most what it means to take and `limit` seconds; kill what is left; tell all."""
-        handle = _Handle(self, asyncio.get_running_loop(), self._live.record.job)
+        handle = _Handle(self, asyncio.get_running_loop(), self._live.record.job, self._environment)
         try:
             longest = options.grace
             if isinstance(strategy, LongStopStrategy):
@@ -82,6 +84,10 @@ class Stop:
         self.note("signal", number.name, at, target=target, alive=alive, delivered=delivered)
         return delivered
 
+    async def asked(self, how: str) -> None:
+        await send_signal(self._live, self._link, 0, "main")  # which only looks whether it is alive
+        self.note("asked", how)
+
     async def wait(self, limit: float | None) -> bool:
         try:
             async with asyncio.timeout(limit):
@@ -98,14 +104,18 @@ def _longest(strategy: LongStopStrategy, options: StopOptions) -> float:
 class _Handle:
     """What the strategy holds, in the plugins' thread: each call is carried over to the agent's loop."""
 
-    def __init__(self, stop: Stop, loop: asyncio.AbstractEventLoop, job: Job) -> None:
+    def __init__(self, stop: Stop, loop: asyncio.AbstractEventLoop, job: Job, environment: Environment) -> None:
         self.job = job
+        self.env, self.cwd = environment
         self.over = False
         self._stop = stop
         self._loop = loop
 
     async def signal(self, name: str, target: str = "all") -> int:
         return await self._carry(self._stop.signal(name, target))
+
+    async def asked(self, how: str) -> None:
+        await self._carry(self._stop.asked(str(how)[:200]))
 
     async def wait(self, timeout: float | None = None) -> bool:
         return await self._carry(self._stop.wait(timeout))

@@ -1,0 +1,84 @@
+"""Stop strategy `command`: run a command that asks the job to end, wait, then the ladder."""
+
+import asyncio
+import logging
+import os
+import shlex
+import signal
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jobworker import hookimpl
+from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStrategy
+from jobworker_plugins.durations import positive
+from jobworker_plugins.ladder import Ladder
+
+EXPECTED = 'expected {"argv": ["./shutdown.sh"], "timeout": "10s", "steps": as of ladder}'
+TIMEOUT = 10.0  # seconds for the command and for the job to end of it
+
+
+class Command:
+    name = "command"
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._ladder = Ladder()
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        if not {"argv"} <= set(options) <= {"argv", "timeout", "steps"}:
+            raise ValueError(f"{dict(options)!r}; {EXPECTED}")
+        argv = options["argv"]
+        if not isinstance(argv, list) or not argv or not all(isinstance(word, str) and word for word in argv):
+            raise ValueError(f"argv: {argv!r}; {EXPECTED}")
+        self._timeout(options)
+        self._ladder.check(self._rest(options))
+
+    def longest(self, options: StopOptions) -> float:
+        return self._timeout(options.options) + self._ladder.longest(self._then(options))
+
+    async def stop(self, job: JobHandle, options: StopOptions) -> None:
+        end = asyncio.get_running_loop().time() + self._timeout(options.options)
+        env = dict(job.env) | {"JOBWORKER_STOP_ID": job.job.id, "JOBWORKER_STOP_PID": str(job.job.pid)}
+        await job.asked(shlex.join(options.options["argv"]))
+        try:
+            await _run(options.options["argv"], env, job.cwd, end)
+        except OSError as error:
+            self._log.warning("job %s: the command of its stop cannot be executed: %s", job.job.id, error)
+        else:
+            if await job.wait(max(0.0, end - asyncio.get_running_loop().time())):
+                return
+        await self._ladder.stop(job, self._then(options))
+
+    @staticmethod
+    def _timeout(options: Mapping[str, Any]) -> float:
+        return positive(options.get("timeout", TIMEOUT), "timeout")
+
+    @staticmethod
+    def _rest(options: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in options.items() if name == "steps"}
+
+    def _then(self, options: StopOptions) -> StopOptions:
+        return StopOptions(options.signal, options.grace, self._rest(options.options))
+
+
+async def _run(argv: list[str], env: Mapping[str, str], cwd: str, end: float) -> None:
+    """Run a command until the moment `end`; kill it and all of its group then."""
+    null = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(
+        *argv, env=env, cwd=cwd, stdin=null, stdout=null, stderr=null, process_group=0
+    )
+    try:
+        async with asyncio.timeout_at(end):
+            await process.wait()
+    except TimeoutError:
+        pass
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+@hookimpl
+def register_stop_strategies(context: PluginContext) -> Iterable[StopStrategy]:
+    return [Command(context.log)]
