@@ -626,7 +626,8 @@ class Keeper:
         except FileNotFoundError:
             job.closed = True
             job.close_pipes()  # a keeper died between the two
-        job.unheld = job.ended
+        # Looked at after the pipes were opened: who is a zombie then may have let go of them before.
+        job.unheld = job.ended or not is_alive(job.pid)
         if not (job.ended and job.closed):
             self.jobs[job.id] = job
         return {"gone": job.ended, "held": not job.ended, "closed": job.closed}
