@@ -64,6 +64,17 @@ async def test_a_stop(wire: "Wire", tmp_path: Path, stop: dict[str, Any]) -> Non
     assert ended["receipt"]["survivors"] == []
 
 
+async def test_a_stop_meets_a_pause(wire: "Wire") -> None:
+    """Whichever comes first, the tree hears the signal of the stop and need not be killed."""
+    for _ in range(10):
+        job = await wire.run(argv=["sleep", "1000"], stop={"grace": "5s"})
+        pause = await wire.begin("job.pause", id=job["id"])
+        stop = await wire.begin("job.stop", id=job["id"])
+        ended = (await wire.answer(stop))["result"]["exit"]
+        await wire.answer(pause)
+        assert (ended["signal"], len(ended["receipt"]["steps"])) == ("SIGTERM", 1)
+
+
 async def test_limits(wire: "Wire") -> None:
     """A limit on silence waits while the job is paused, one on time does not."""
     silent = await wire.run(shell="sleep 1000", idle_timeout="500ms")

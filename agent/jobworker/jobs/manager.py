@@ -161,23 +161,13 @@ class JobManager:
 
     async def stop(self, job: str, call: StopSpec | None, by: Principal) -> Job:
         """End the whole tree and return the job; raise StopIncomplete with the survivors."""
-        live = self._table.live(job)
-        if live is None:
-            state = (await self._table.load(job)).job.state
-            raise InvalidState(f"job {job} is {state}; expected running", state=state)
-        while live.starting:
-            await live.changed()
+        live = await self._begun(job)
         await self._endings.stop(live, call, by.name)
         return self._table.public(live.record)
 
     async def send(self, job: str, number: signal.Signals, target: str, by: Principal) -> int:
         """Send a signal to the tree or the main process; return how many got it. Raises InvalidState."""
-        live = self._table.live(job)
-        if live is None:
-            state = (await self._table.load(job)).job.state
-            raise InvalidState(f"job {job} is {state}; expected running", state=state)
-        while live.starting:
-            await live.changed()
+        live = await self._begun(job)
         return await self._endings.send(live, number, target, by.name)
 
     async def pause(self, job: str) -> Job:
@@ -194,6 +184,16 @@ class JobManager:
         if live.record.job.state == State.RUNNING:
             self._endings.watch_deadline(live)
         return self._table.public(live.record)
+
+    async def _begun(self, job: str) -> LiveJob:
+        """Return a job that may run, after a start that is under way; raise InvalidState."""
+        live = self._table.live(job)
+        if live is None:
+            state = (await self._table.load(job)).job.state
+            raise InvalidState(f"job {job} is {state}; expected running", state=state)
+        while live.starting:
+            await live.changed()
+        return live
 
     async def _in_state(self, job: str, state: State) -> LiveJob:
         live = self._table.live(job)

@@ -37,7 +37,11 @@ class Pausing:
             await self.resume(live)
             text = f"job {live.id} cannot be paused: a process of it does not stand still within {STILL:g} s"
             raise NotSupported(text, method="job.pause") from None
-        _require(live, State.RUNNING)
+        if (
+            live.record.job.state != State.RUNNING
+        ):  # a stop came between, and may have let it go on before we froze it
+            await self.resume(live)
+            _require(live, State.RUNNING)
         self._table.save(live, lifecycle.paused(live.record))
         await self._table.written()
 

@@ -51,16 +51,18 @@ class Store:
         self._later: asyncio.TimerHandle | None = None
         self.writable = True
         self._path = path
-        self._frozen = False  # opened for reading only, so that it must be opened anew once the disk can be written
+        self._read_only = (
+            False  # opened for reading only, so that it must be opened anew once the disk can be written
+        )
         try:
             self._db = _open(path)
         except sqlite3.OperationalError as error:
             try:
-                self._db = _open_frozen(path)
+                self._db = _open_read_only(path)
             except sqlite3.OperationalError:
                 raise StartError(f"{path}: the job table cannot be opened: {error}") from error
             log.error("%s can only be read (%s): no job can be created", path, error)
-            self._frozen = True
+            self._read_only = True
         except sqlite3.DatabaseError as error:
             aside = set_aside(path)
             log.error("%s is no job table (%s): it was set aside as %s, and a new one begun", path, error, aside)
@@ -164,29 +166,29 @@ class Store:
     def _write(self, pending: dict[str, JobRecord | None], meta: dict[str, Any]) -> None:
         rows = [_row(record) for record in pending.values() if record is not None]
         gone = [(job,) for job, record in pending.items() if record is None]
-        if self._frozen:
-            self._thaw()
-        self._db.execute("BEGIN IMMEDIATE")
+        if self._read_only:
+            self._reopen()
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             self._db.executemany("DELETE FROM jobs WHERE id = ?", gone)
             self._db.executemany("REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            self._frozen = error.sqlite_errorname.startswith("SQLITE_READONLY")
+            self._read_only = error.sqlite_errorname.startswith("SQLITE_READONLY")
             if self._db.in_transaction:  # a full disk ends some by itself
                 self._db.execute("ROLLBACK")
             raise
 
-    def _thaw(self) -> None:
+    def _reopen(self) -> None:
         """Open the table for writing; leave it as it is where that fails."""
         self._db.close()  # first: it holds locks
         try:
             self._db = _open(self._path)
         except sqlite3.Error:
-            self._db = _open_frozen(self._path)
+            self._db = _open_read_only(self._path)
             raise
-        self._frozen = False
+        self._read_only = False
 
     async def get(self, job: str) -> JobRecord | None:
         if job in self._pending:
@@ -263,7 +265,7 @@ def _open(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _open_frozen(path: Path) -> sqlite3.Connection:
+def _open_read_only(path: Path) -> sqlite3.Connection:
     """Open the table on a disk that takes nothing: no file for a log or shared memory can be made there."""
     wal = path.with_name(f"{path.name}-wal")
     how = "mode=ro" if wal.exists() and wal.stat().st_size else "immutable=1"
