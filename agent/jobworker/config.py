@@ -36,8 +36,13 @@ class Jobs(Struct, frozen=True, forbid_unknown_fields=True):
     stop_signal: str = "SIGTERM"
     grace: Duration = "10s"
     stop_limit: Duration = "30s"
+    deadline_near: Duration = "60s"
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     lang: str = "C.UTF-8"
+
+
+class Events(Struct, frozen=True, forbid_unknown_fields=True):
+    keep: int = 20_000
 
 
 class Agent(Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +66,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     server: Server = Server()
     auth: Auth = Auth()
     jobs: Jobs = Jobs()
+    events: Events = Events()
     agent: Agent = Agent()
     limits: Limits = Limits()
     plugins: dict[str, Any] = field(default_factory=lambda: {"enabled": [*BUILT_IN]})
@@ -98,6 +104,7 @@ def _check(path: Path, config: Config) -> None:
         "jobs.timeout": config.jobs.timeout,
         "jobs.grace": config.jobs.grace,
         "jobs.stop_limit": config.jobs.stop_limit,
+        "jobs.deadline_near": config.jobs.deadline_near,
         "agent.shutdown_limit": config.agent.shutdown_limit,
     }
     for key, value in durations.items():
@@ -112,6 +119,8 @@ def _check(path: Path, config: Config) -> None:
     for key in ("connections", "requests_in_flight", "subscriptions"):
         if (value := getattr(config.limits, key)) < 1:
             raise StartError(f"{path}: limits.{key}: {value}; expected 1 or more")
+    if config.events.keep < 1:
+        raise StartError(f"{path}: events.keep: {config.events.keep}; expected 1 or more")
     if bool(config.server.cert) != bool(config.server.key):
         raise StartError(f"{path}: server.cert and server.key: only one is set; expected both or neither")
     enabled = config.plugins.setdefault("enabled", Config().plugins["enabled"])

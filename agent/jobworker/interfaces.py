@@ -116,7 +116,10 @@ class RunFacts:
 
 
 class TimeoutPolicy(Protocol):
-    """Says when a job's time is up: a pure function of numbers, the agent does the clock and the stop."""
+    """Says when a job's time is up: a pure function of numbers, the agent does the clock and the stop.
+
+    One that has an attribute `wants_cpu`, False, is not shown CPU times, which cost something to find out.
+    """
 
     name: str
 

@@ -167,13 +167,12 @@ class LogInfo(Struct, frozen=True):
     truncated: bool = False
 
 
-class Job(Struct, frozen=True, kw_only=True):
-    """A job as everyone sees it."""
+class JobSummary(Struct, frozen=True, kw_only=True):
+    """A job as everyone sees it, without its spec."""
 
     id: str
     name: str | None
     state: State
-    spec: JobSpec
     owner: str
     pid: int | None = None
     created_at: str
@@ -183,6 +182,31 @@ class Job(Struct, frozen=True, kw_only=True):
     log: LogInfo = LogInfo()
     labels: dict[str, str] = {}
     revision: int = 0
+
+
+class Job(JobSummary, frozen=True, kw_only=True):
+    """A job as everyone sees it."""
+
+    spec: JobSpec
+
+    def summary(self) -> JobSummary:
+        return JobSummary(**{name: getattr(self, name) for name in JobSummary.__struct_fields__})
+
+
+class JobEvent(Struct, frozen=True):
+    """What happened to a job, and the job as it was then; `by` is whoever did it.
+
+    `event` is `created`, `started`, `updated`, `paused`, `resumed`, `deadline_near`, `stopping`, `exited`
+    (and with it what was lost, or not started at all), `stopped` (the stop is over: `exit` has its receipt) or
+    `deleted`. In the params of `job.event` the name of the subscription is added.
+    """
+
+    revision: int
+    time: str
+    event: str
+    by: str | None
+    detail: str
+    job: JobSummary
 
 
 class ChainLink(Struct, frozen=True):
@@ -235,6 +259,14 @@ class LogGap(Struct, frozen=True):
     from_: int = msgspec.field(name="from")
     to: int
     reason: str
+
+
+class EventGap(Struct, frozen=True):
+    """The params of `event.gap`: events after revision `from` and up to `to` are no longer kept."""
+
+    subscription: str
+    from_: int = msgspec.field(name="from")
+    to: int
 
 
 class LogEnd(Struct, frozen=True):

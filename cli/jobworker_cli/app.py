@@ -30,6 +30,7 @@ COMMANDS = {
     "explain": "look",
     "wait": "look",
     "logs": "logs",
+    "events": "events",
     "rpc": "rpc",
     "agent": "agent",
     "cert": "cert",

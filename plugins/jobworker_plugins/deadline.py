@@ -24,6 +24,7 @@ def moment(options: Mapping[str, Any]) -> float:
 
 class Deadline:
     name = "deadline"
+    wants_cpu = False
 
     def check(self, options: Mapping[str, Any]) -> None:
         moment(options)

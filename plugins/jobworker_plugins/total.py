@@ -10,6 +10,7 @@ from jobworker_plugins.durations import positive
 
 class Total:
     name = "total"
+    wants_cpu = False
 
     def check(self, options: Mapping[str, Any]) -> None:
         if set(options) != {"limit"}:

@@ -58,7 +58,7 @@ def test_the_log(tmp_path: Path) -> None:
 async def test_the_job_table(tmp_path: Path) -> None:
     """Every record of it, by id and by key, and how much of the journal it knows."""
     shutil.copy(DATA / "jobs.db", tmp_path / "jobs.db")
-    store = Store(tmp_path / "jobs.db")
+    store = Store(tmp_path / "jobs.db", 1000)
     try:
         assert store.meta("journal", 0) == (DATA / "journal").stat().st_size
         record = await store.by_key("token:local", "k1")

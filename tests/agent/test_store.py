@@ -32,7 +32,7 @@ async def reopen(tmp_path: Path) -> AsyncIterator[Callable[[], "asyncio.Future[S
     async def again() -> Store:
         if stores:
             await stores.pop().close()
-        stores.append(Store(tmp_path / "jobs.db"))
+        stores.append(Store(tmp_path / "jobs.db", 1000))
         return stores[0]
 
     yield lambda: asyncio.ensure_future(again())
@@ -128,7 +128,7 @@ async def test_only_what_may_change_is_live(reopen: Callable[[], "asyncio.Future
 async def test_a_full_disk(mounted: Callable[[str], Path]) -> None:
     """Whoever waits is told; what was put is kept, and written once there is room."""
     small_disk = mounted("size=512k")
-    store = Store(small_disk / "jobs.db")
+    store = Store(small_disk / "jobs.db", 1000)
     first = record()
     store.put(first)
     await store.saved()
@@ -147,6 +147,6 @@ async def test_a_full_disk(mounted: Callable[[str], Path]) -> None:
     await store.saved()
     assert [store.writable] == [True]
     await store.close()
-    store = Store(small_disk / "jobs.db")
+    store = Store(small_disk / "jobs.db", 1000)
     assert sorted(await page(store)) == sorted(each.job.id for each in (first, *late))
     await store.close()

@@ -177,3 +177,16 @@ def test_explain(jw: "Jw") -> None:
     assert "\x1b" not in done.stdout
     assert "2Jb" in done.stdout
     assert json.loads(jw("explain", "--json", "explained").stdout)["id"] == jw.job("explained")["id"]
+
+
+def test_events(jw: "Jw") -> None:
+    """One line for each event from a revision on, in words and as JSON, until Ctrl-C."""
+    jw.out("run", "--name", "told", "--", "true")
+    running = jw.start("events", "--from", "0")
+    running.wait_for(rb"\(told\) created by token:local\n.*\(told\) started\n.*\(told\) exited: exited with code 0\n")
+    running.interrupt()
+    assert running.end() == 130
+    as_json = jw.start("events", "--from", "0", "--json")
+    as_json.wait_for(rb'\{"revision":\d+,"time":"[^"]+","event":"created","by":"token:local"')
+    as_json.interrupt()
+    assert jw("events", "--from", "-1").returncode == 1

@@ -52,6 +52,7 @@ class Wire:
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
         self.logs: dict[str, Log] = {}
+        self.events: list[dict[str, Any]] = []  # params of job.event and event.gap
         self.order: list[str] = []  # "answer" or the method of a notification, as they came
         self._ids = itertools.count(1)
         self._answers: dict[Any, dict[str, Any]] = {}
@@ -67,7 +68,10 @@ class Wire:
             message = json.loads(await self.connection.recv())
         if isinstance(message, dict) and "method" in message:
             self.order.append(message["method"])
-            self._keep(message["method"], message["params"])
+            if message["method"].startswith("log."):
+                self._keep(message["method"], message["params"])
+            else:
+                self.events.append(message["params"])
         else:
             self.order.append("answer")
         return message
@@ -145,6 +149,14 @@ class Wire:
             assert log.end is None, log
             await self.hear()
         return log
+
+    async def until_event(self, job: str, event: str) -> list[dict[str, Any]]:
+        """Return the events of a job when this one has come."""
+        while True:
+            found = [told for told in self.events if told.get("job", {}).get("id") == job]
+            if event in [told["event"] for told in found]:
+                return found
+            await self.hear()
 
     async def closed(self) -> int:
         """Return the code with which the agent closes the connection; what it says before is heard."""

@@ -1,7 +1,8 @@
 """The client library: `connect` to an agent, run jobs, follow their logs over lost connections."""
 
 from jobworker.client.client import Client, connect
+from jobworker.client.events import Events
 from jobworker.client.local import Target, ensure_local_agent
 from jobworker.client.subscription import LogChunk, Subscription
 
-__all__ = ["Client", "LogChunk", "Subscription", "Target", "connect", "ensure_local_agent"]
+__all__ = ["Client", "Events", "LogChunk", "Subscription", "Target", "connect", "ensure_local_agent"]

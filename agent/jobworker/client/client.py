@@ -15,9 +15,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.typing import Subprotocol
 
 from jobworker import errors
+from jobworker.client.events import Events
+from jobworker.client.feed import Feed
 from jobworker.client.local import Target, ensure_local_agent
 from jobworker.client.subscription import Subscription
-from jobworker.model import Duration, Explanation, Job, JobSpec, LogGap, Principal, StopSpec
+from jobworker.model import Duration, Explanation, Job, JobSpec, Principal, StopSpec
 from jobworker.paths import Home, default_home
 from jobworker.protocol import SUBPROTOCOL
 
@@ -52,12 +54,12 @@ class Client:
 
     def __init__(self, find: Callable[[], Target], lost: Callable[[str], None] = lambda text: None) -> None:
         self._find = find
-        self._say = lost
+        self.say = lost
         self._connection: ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._subscriptions: dict[str, Subscription] = {}
+        self._subscriptions: dict[str, Feed] = {}
         self._room = asyncio.Event()
         self._reconnecting = asyncio.Lock()
         self._closing = False
@@ -130,12 +132,12 @@ class Client:
         async with self._reconnecting:
             if self._reader is not None and not self._reader.done():
                 return
-            self._say("connection lost; trying again")
+            self.say("connection lost; trying again")
             pause, deadline = 0.05, asyncio.get_running_loop().time() + PATIENCE
             while True:
                 try:
                     await self._open()
-                    self._say("connected again")
+                    self.say("connected again")
                     return
                 except (errors.ConnectionFailed, errors.StartError):
                     if asyncio.get_running_loop().time() > deadline:
@@ -179,10 +181,6 @@ class Client:
             self._room.clear()
             await self._room.wait()
 
-    def passed(self, gap: LogGap) -> None:
-        """Say that a log has a gap."""
-        self._say(f"{gap.to - gap.from_} bytes of the output of job {gap.job} are missing: {gap.reason}")
-
     def consumed(self) -> None:
         self._room.set()
 
@@ -209,6 +207,13 @@ class Client:
         """Subscribe, and let the notifications reach the subscription."""
         answer = await self.call("log.subscribe", id=job, offset=offset, follow=follow)
         self._subscriptions[answer["subscription"]] = subscription
+
+    async def attach_events(self, events: Events) -> None:
+        """Subscribe after the last revision that was seen."""
+        after = {} if events.revision is None else {"from": events.revision}
+        answer = await self.call("event.subscribe", **after)
+        events.revision = answer["revision"]
+        self._subscriptions[answer["subscription"]] = events
 
     # The verbs, as in the protocol
 
@@ -265,6 +270,12 @@ class Client:
         subscription = Subscription(self, await self.status(job), offset, follow)
         await self.attach(subscription, job, offset, follow)
         return subscription
+
+    async def events(self, after: int | None = None) -> Events:
+        """Follow what happens to all jobs after a revision; without one, from now on."""
+        events = Events(self, after)
+        await self.attach_events(events)
+        return events
 
     async def whoami(self) -> Principal:
         return msgspec.convert(await self.call("auth.whoami"), Principal)

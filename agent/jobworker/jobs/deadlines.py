@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from jobworker.interfaces import RunFacts, TimeoutPolicy
 from jobworker.jobs.live import LiveJob
@@ -18,6 +19,7 @@ from jobworker.runtime.logs import LogReader
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 3600.0  # the loop's clock stands still while the host sleeps, CLOCK_BOOTTIME does not
+SAME = 0.1  # seconds by which a moment may move, for it is computed from two clocks, and still be the same
 CPUS = len(os.sched_getaffinity(0))
 Limit = tuple[TimeoutPolicy, TimeoutSpec]
 
@@ -37,14 +39,15 @@ class Observer:
         self._cpu = 0.0
         self._looked = self._last_output = self._last_cpu = live.record.started / 1e9
 
-    async def facts(self) -> RunFacts:
+    async def facts(self, limits: list[Limit]) -> RunFacts:
+        """Look; for CPU time only where a policy wants it, for without a cgroup that is a walk through /proc."""
         now, wall = boottime(), time.time()
         reader = LogReader(self._log)
         size, arrived = reader.last_arrival()
         reader.close()
         if size != self._bytes:  # since the last look: the wall clock says when, and may have been set
             self._last_output = min(max(now - (wall - arrived / 1e9), self._looked), now)
-        cpu = await self._live.tree().cpu_seconds()
+        cpu = await self._live.tree().cpu_seconds() if any(_wants_cpu(*limit) for limit in limits) else self._cpu
         if cpu != self._cpu:
             self._last_cpu = now
         self._last_output = max(self._last_output, self._live.record.resumed / 1e9)
@@ -62,43 +65,64 @@ class Observer:
         )
 
 
+class Deadline(NamedTuple):
+    """The moment at which a limit ends the job, by what is known now."""
+
+    due: float
+    limit: TimeoutSpec
+
+
 async def watch(
     observer: Observer,
     limits: list[Limit],
     host: PluginHost,
     clock: WallClock,
-    fire: Callable[[TimeoutSpec, float], Awaitable[None]],
+    near: Callable[[Deadline], None],
+    fire: Callable[[Deadline], Awaitable[None]],
+    lead: float,
 ) -> None:
-    """Wait for the first limit to be due and fire once, with the seconds by which that is late."""
+    """Wait for the first limit to be due and fire once; some time before, say that it is near.
+
+    That is `lead` seconds before, or half of what is left when the moment becomes known. A moment that
+    has moved by then is no news: a policy may name one only to be asked again.
+    """
     bell = asyncio.Event()
     clock.bells.add(bell)
+    known, warn_at = -math.inf, math.inf
     try:
         while True:
             bell.clear()
-            facts = await observer.facts()
-            earliest = await _earliest(limits, facts, host)
-            if earliest is None:
+            deadline = await _earliest(limits, await observer.facts(limits), host)
+            if deadline is None:
                 return
-            due, spec = earliest
-            left = due - boottime()
+            now = boottime()
+            left = deadline.due - now
             if left <= 0:
                 break
+            if abs(deadline.due - known) > SAME:
+                known, warn_at = deadline.due, (now + max(left / 2, left - lead) if lead else math.inf)
+            elif now >= warn_at:
+                near(deadline)
+                warn_at = math.inf
+            pause = min(left, max(warn_at - now, 0), LONGEST_WAIT)
             try:
-                await asyncio.wait_for(bell.wait(), min(left, LONGEST_WAIT))
+                await asyncio.wait_for(bell.wait(), pause)
             except TimeoutError:
                 pass
     finally:
         clock.bells.discard(bell)
-    await fire(spec, -left)
+    await fire(deadline)
 
 
-async def _earliest(limits: list[Limit], facts: RunFacts, host: PluginHost) -> tuple[float, TimeoutSpec] | None:
-    earliest: tuple[float, TimeoutSpec] | None = None
-    for policy, spec in limits:
-        due = await _ask(policy, spec, facts, host)
-        if due is not None and (earliest is None or due < earliest[0]):
-            earliest = (due, spec)
-    return earliest
+async def _earliest(limits: list[Limit], facts: RunFacts, host: PluginHost) -> Deadline | None:
+    asked = await asyncio.gather(*(_ask(policy, spec, facts, host) for policy, spec in limits))
+    named = [Deadline(due, spec) for due, (_, spec) in zip(asked, limits, strict=True) if due is not None]
+    return min(named, key=lambda deadline: deadline.due, default=None)
+
+
+def _wants_cpu(policy: TimeoutPolicy, limit: TimeoutSpec) -> bool:
+    """A policy that does not say so wants it."""
+    return bool(getattr(policy, "wants_cpu", True))
 
 
 async def _ask(policy: TimeoutPolicy, spec: TimeoutSpec, facts: RunFacts, host: PluginHost) -> float | None:

@@ -13,13 +13,14 @@ from jobworker.background import Background
 from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, InvalidState, JobworkerError, RpcError, StopIncomplete
 from jobworker.jobs import deadlines, lifecycle
+from jobworker.jobs.deadlines import Deadline
 from jobworker.jobs.live import LiveJob
 from jobworker.jobs.pausing import Pausing
 from jobworker.jobs.record import Ending, Sent
 from jobworker.jobs.specs import Specs
 from jobworker.jobs.stopping import Stop, send_signal
 from jobworker.jobs.table import JobTable
-from jobworker.model import JobSpec, Reason, Receipt, StopSpec, TimeoutSpec, seconds
+from jobworker.model import JobSpec, Reason, Receipt, StopSpec, seconds
 from jobworker.plugins import PluginHost
 from jobworker.runtime.clock import WallClock
 from jobworker.runtime.link import KeeperLink
@@ -43,6 +44,7 @@ class Endings:
         tasks: Background,
     ) -> None:
         self._limit = seconds(config.stop_limit, "stop_limit")
+        self._lead = seconds(config.deadline_near, "deadline_near")
         self._specs = specs
         self._link = link
         self._host = host
@@ -88,7 +90,7 @@ class Endings:
         stop = Stop(live, self._link, self._host, self._specs.environment(live.record.job.spec))
         if not live.record.job.state.final:
             ending = Ending(reason=reason, by=by, strategy=strategy.name, message=message, call=call)
-            self._table.save(live, lifecycle.stopping(live.record, ending))
+            self._table.save(live, lifecycle.stopping(live.record, ending), by=by)
         live.stop = asyncio.create_task(self._carry_out(live, stop.run(strategy, options, self._limit)))
         return live.stop
 
@@ -102,7 +104,8 @@ class Endings:
                 await self._release(live.id)
         finally:
             live.stop = None
-        self._table.save(live, lifecycle.stopped(live.record, receipt))
+        by = live.record.ending.by if live.record.ending is not None else None
+        self._table.save(live, lifecycle.stopped(live.record, receipt), by=by)
         return receipt
 
     async def _release(self, job: str) -> None:
@@ -153,10 +156,16 @@ class Endings:
                 log.error("job %s: %s; this limit does not hold", live.id, error.message)
         if limits:
             observer = deadlines.Observer(live, self._table.log_folder(live.id))
-            fire = partial(self._time_is_up, live)
-            live.deadline = self._tasks.spawn(deadlines.watch(observer, limits, self._host, self._clock, fire))
+            near, fire = partial(self._time_is_near, live), partial(self._time_is_up, live)
+            watching = deadlines.watch(observer, limits, self._host, self._clock, near, fire, self._lead)
+            live.deadline = self._tasks.spawn(watching)
 
-    async def _time_is_up(self, live: LiveJob, limit: TimeoutSpec, late: float) -> None:
+    def _time_is_near(self, live: LiveJob, deadline: Deadline) -> None:
+        left = deadline.due - deadlines.boottime()
+        self._table.tell(live, "deadline_near", f"{left:.1f} s left", deadline.limit.policy)
+
+    async def _time_is_up(self, live: LiveJob, deadline: Deadline) -> None:
+        limit, late = deadline.limit, deadlines.boottime() - deadline.due
         if limit.policy == "total":
             message = f"timed out after {seconds(limit.options['limit'], 'limit'):g} s"
         else:

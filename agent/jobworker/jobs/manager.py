@@ -24,18 +24,19 @@ from jobworker.errors import (
 from jobworker.jobs import lifecycle, story
 from jobworker.jobs.cursor import Cursor, LogWatch
 from jobworker.jobs.ending import Endings
+from jobworker.jobs.events import EventCursor
 from jobworker.jobs.keeping import Keeping
 from jobworker.jobs.live import LiveJob
 from jobworker.jobs.record import JobRecord, new_id
 from jobworker.jobs.specs import Specs, launch_message
 from jobworker.jobs.table import JobTable
-from jobworker.model import Explanation, Job, JobSpec, Principal, Reason, State, StopSpec, rfc3339
+from jobworker.model import Explanation, Job, JobSpec, Principal, Reason, State, StopSpec, rfc3339, to_builtins
 from jobworker.paths import Home
 from jobworker.plugins import PluginHost, Registry
 from jobworker.runtime.link import KeeperGone, KeeperLink
 from jobworker.runtime.logs import STDERR, LogReader
 
-TOLD = 4096  # bytes of stderr that an explanation looks at
+TOLD = 4096  # bytes of stderr that an explanation looks at, and of a change that an event tells
 LAST_BYTES = 1.0  # seconds that the last output of an ended job may be under way from its pipes to its log
 
 
@@ -45,7 +46,7 @@ class JobManager:
     def __init__(self, config: Config, home: Home, run: Path, registry: Registry, host: PluginHost) -> None:
         self._config = config
         self._specs = Specs(config.jobs, registry, host)
-        self._table = JobTable(home)
+        self._table = JobTable(home, config.events.keep)
         self._tasks = Background()
         self.link = KeeperLink(home, run)
         self._endings = Endings(config.jobs, self._specs, self.link, host, self._table, self._tasks)
@@ -139,7 +140,7 @@ class JobManager:
         if self.refusing:
             raise ShuttingDown(f"{self.refusing}: no job is created or started")
 
-    async def update(self, job: str, changes: dict[str, Any]) -> Job:
+    async def update(self, job: str, changes: dict[str, Any], by: Principal) -> Job:
         """Change limits or labels of a job that has not ended; a running one's deadline moves.
 
         Raises InvalidState, and what a spec that is not accepted raises.
@@ -151,7 +152,9 @@ class JobManager:
             state = live.record.job.state
             if state.final:
                 raise InvalidState(f"job {job} is {state}; expected one that has not ended", state=state)
-            self._table.save(live, replace(live.record, job=replace(live.record.job, spec=spec, labels=spec.labels)))
+            changed = replace(live.record.job, spec=spec, labels=spec.labels)
+            detail = ", ".join(f"{name}: {to_builtins(value)}" for name, value in changes.items())
+            self._table.save(live, replace(live.record, job=changed), by=by.name, detail=detail[:TOLD])
             if state in (State.RUNNING, State.PAUSED):
                 self._endings.watch_deadline(live)
             await self._table.written()
@@ -170,17 +173,17 @@ class JobManager:
         live = await self._begun(job)
         return await self._endings.send(live, number, target, by.name)
 
-    async def pause(self, job: str) -> Job:
+    async def pause(self, job: str, by: Principal) -> Job:
         """Hold the whole tree still; a limit on silence waits meanwhile, the others run on. Raises InvalidState."""
         live = await self._in_state(job, State.RUNNING)
-        await self._endings.pausing.pause(live)
+        await self._endings.pausing.pause(live, by.name)
         self._endings.watch_deadline(live)
         return self._table.public(live.record)
 
-    async def resume(self, job: str) -> Job:
+    async def resume(self, job: str, by: Principal) -> Job:
         """Let a paused job go on. Raises InvalidState."""
         live = await self._in_state(job, State.PAUSED)
-        await self._endings.pausing.resume(live)
+        await self._endings.pausing.resume(live, by.name)
         if live.record.job.state == State.RUNNING:
             self._endings.watch_deadline(live)
         return self._table.public(live.record)
@@ -222,7 +225,12 @@ class JobManager:
         reader = LogReader(self._table.log_folder(job))
         stderr = reader.tail(STDERR, TOLD)
         reader.close()
-        return story.tell(self._table.public(record), record.ending.by if record.ending else None, stderr)
+        stopping_by = record.ending.by if record.ending else None
+        return story.tell(self._table.public(record), stopping_by, await self._table.events_of(job), stderr)
+
+    def events(self, revision: int | None) -> EventCursor:
+        """Return a cursor over what happens to all jobs after a revision; raise OffsetOutOfRange."""
+        return self._table.events(revision)
 
     async def list(
         self,
@@ -292,12 +300,11 @@ class JobManager:
                 state = live.record.job.state
                 raise InvalidState(f"job {job} is {state}; expected one that has ended, or force", state=state)
             await self._endings.stop(live, StopSpec(strategy="kill"), by.name)
-        elif live is None:
-            await self._table.load(job)
+        removed = live.record if live is not None else await self._table.load(job)
         if live is not None:  # whoever follows it has nothing to wait for any more
             live.deleted = True
             self._table.save(live, lifecycle.lost(live.record, "the job was deleted", time.time_ns(), closed=True))
-        await self._table.remove(job)
+        await self._table.remove(removed.job, by.name)
         await asyncio.to_thread(shutil.rmtree, self._table.log_folder(job), ignore_errors=True)
 
     async def close(self, *, restart: bool = False) -> None:

@@ -26,7 +26,7 @@ class Pausing:
         self._table = table
         self._link = link
 
-    async def pause(self, live: LiveJob) -> None:
+    async def pause(self, live: LiveJob, by: str) -> None:
         """Return when the whole tree stands still; raise InvalidState, or NotSupported where it does not."""
         _require(live, State.RUNNING)
         self._table.save(live, replace(live.record, frozen=True))
@@ -42,17 +42,17 @@ class Pausing:
         ):  # a stop came between, and may have let it go on before we froze it
             await self.resume(live)
             _require(live, State.RUNNING)
-        self._table.save(live, lifecycle.paused(live.record))
+        self._table.save(live, lifecycle.paused(live.record), by=by)
         await self._table.written()
 
-    async def resume(self, live: LiveJob) -> None:
+    async def resume(self, live: LiveJob, by: str | None = None) -> None:
         """Let the tree go on, whatever state the job is in."""
         if isinstance(live.tree(), CgroupTree):
             await self._link.insist("freeze", id=live.id, frozen=False)
         else:
             await send_signal(live, self._link, signal.SIGCONT, "all", strike=False)
         if live.record.frozen:
-            self._table.save(live, lifecycle.resumed(live.record, time.clock_gettime_ns(time.CLOCK_BOOTTIME)))
+            self._table.save(live, lifecycle.resumed(live.record, time.clock_gettime_ns(time.CLOCK_BOOTTIME)), by=by)
             await self._table.written()
 
     async def _freeze(self, live: LiveJob) -> None:

@@ -19,6 +19,9 @@ from jobworker.runtime.tree import MARKER
 # What the protocol names and this version does not do: refused, never accepted and ignored.
 NOT_YET = ("user", "group", "umask", "nice", "rlimits", "limits", "stdin", "tty")
 
+LABELS = 64
+LABEL_NAME, LABEL_VALUE = 128, 1024  # characters
+
 
 class Specs:
     """The rules for specs under one configuration and its plugins."""
@@ -39,6 +42,7 @@ class Specs:
         check_log(spec.log)
         check_command(spec)
         check_environment(spec.env)
+        check_labels(spec.labels)
         if spec.cwd is not None and (not spec.cwd.startswith("/") or "\0" in spec.cwd):
             raise InvalidSpec(f"cwd: {spec.cwd!r}; expected an absolute path", field="cwd")
         if spec.name is not None and (not spec.name or len(spec.name) > 128 or not spec.name.isprintable()):
@@ -134,6 +138,17 @@ def check_environment(env: Mapping[str, str]) -> None:
             raise InvalidSpec(f"env: the name {name[:80]!r}; expected one without '=' and NUL", field="env")
         if "\0" in value:
             raise InvalidSpec(f"env: the value of {name[:80]!r} holds a NUL character; expected none", field="env")
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Keep them small: each event of the job carries them."""
+    if len(labels) > LABELS:
+        raise InvalidSpec(f"labels: {len(labels)} are given; expected at most {LABELS}", field="labels")
+    for name, value in labels.items():
+        if not 0 < len(name) <= LABEL_NAME or len(value) > LABEL_VALUE:
+            what = f"labels: {name[:80]!r}: {len(name)} and {len(value)} characters"
+            expected = f"1 to {LABEL_NAME} for its name and at most {LABEL_VALUE} for its value"
+            raise InvalidSpec(f"{what}; expected {expected}", field="labels")
 
 
 def signal_number(name: str, field: str) -> signal.Signals:

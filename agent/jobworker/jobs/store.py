@@ -16,14 +16,18 @@ from typing import Any, TypeVar
 import msgspec
 
 from jobworker.errors import DiskFull, StartError
+from jobworker.jobs import events
+from jobworker.jobs.events import EventLog, Page
 from jobworker.jobs.record import JobRecord
+from jobworker.model import JobEvent
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
 LAZY = 0.05  # seconds for which news that the journal holds may wait for others to be committed with them
 RETRY = 1.0  # seconds until changes that could not be written are tried again
-SCHEMA = """
+SCHEMA = (
+    """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, state TEXT NOT NULL, live INTEGER NOT NULL, owner TEXT NOT NULL,
@@ -33,6 +37,8 @@ CREATE INDEX IF NOT EXISTS live ON jobs (id) WHERE live;
 CREATE INDEX IF NOT EXISTS name ON jobs (name, id) WHERE name IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS key ON jobs (owner, key) WHERE key IS NOT NULL;
 """
+    + events.SCHEMA
+)
 T = TypeVar("T")
 _decode = msgspec.json.Decoder(JobRecord).decode
 _encode = msgspec.json.Encoder().encode
@@ -41,7 +47,7 @@ _encode = msgspec.json.Encoder().encode
 class Store:
     """All methods are called from the loop; `put` and `drop` are written soon, in order."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keep_events: int) -> None:
         self._thread = ThreadPoolExecutor(1, "store")
         self._pending: dict[str, JobRecord | None] = {}
         self._meta: dict[str, Any] = {}
@@ -67,6 +73,8 @@ class Store:
             aside = set_aside(path)
             log.error("%s is no job table (%s): it was set aside as %s, and a new one begun", path, error, aside)
             self._db = _open(path)
+        self.events = EventLog(keep_events)
+        self.events.last = self.meta("revision", 0)
 
     def live(self) -> list[JobRecord]:
         """Return the records that the agent keeps in memory; called once, at the start."""
@@ -103,9 +111,14 @@ class Store:
         self._meta[name] = value
         self._schedule(lazy)
 
+    def tell(self, event: JobEvent) -> None:
+        """Commit an event together with the change that it tells of, which is put in the same turn."""
+        self.events.tell(event)
+
     def take_back(self, job: str) -> None:
-        """Forget a change that could not be saved and was refused for it."""
+        """Forget a job that could not be saved and was refused for it."""
         self._pending.pop(job, None)
+        self.events.take_back(job)
 
     async def saved(self) -> None:
         """Return when all that was put so far is committed; raise DiskFull."""
@@ -133,14 +146,17 @@ class Store:
         self._eager = False
         pending, self._pending = self._pending, {}
         meta, self._meta = self._meta, {}
+        told = self.events.take()
         waiters, self._waiters = self._waiters, []
         error: sqlite3.Error | None = None
         try:
-            await self._do(lambda: self._write(pending, meta))
+            await self._do(lambda: self._write(pending, meta, told))
+            self.events.committed(told, meta.get("revision", self.events.last))
         except sqlite3.Error as failure:
             error = failure
             self._pending = pending | self._pending
             self._meta = meta | self._meta
+            self.events.put_back(told)
         self._report(error)
         for waiter in waiters:
             if waiter.done():
@@ -163,7 +179,7 @@ class Store:
             log.warning("the job table can be written again")
         self.writable = error is None
 
-    def _write(self, pending: dict[str, JobRecord | None], meta: dict[str, Any]) -> None:
+    def _write(self, pending: dict[str, JobRecord | None], meta: dict[str, Any], told: list[JobEvent]) -> None:
         rows = [_row(record) for record in pending.values() if record is not None]
         gone = [(job,) for job, record in pending.items() if record is None]
         if self._read_only:
@@ -173,6 +189,7 @@ class Store:
             self._db.executemany("REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             self._db.executemany("DELETE FROM jobs WHERE id = ?", gone)
             self._db.executemany("REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
+            self.events.write(self._db, told)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._read_only = error.sqlite_errorname.startswith("SQLITE_READONLY")
@@ -231,6 +248,17 @@ class Store:
             values.append(before)
         query = f"SELECT record FROM jobs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?"  # noqa: S608  # built of constants
         return await self._all(query, [*values, limit])
+
+    async def events_after(self, revision: int) -> Page:
+        """Return a page of the events after a revision, of those that are committed."""
+        return await self._do(lambda: EventLog.after(self._db, revision))
+
+    async def events_of(self, job: str) -> list[JobEvent]:
+        """Return the last events of one job, those that are not yet committed included."""
+        if self._pending:
+            with contextlib.suppress(DiskFull):
+                await self.saved()
+        return await self._do(lambda: EventLog.of_job(self._db, job))
 
     async def _all(self, query: str, values: Sequence[Any]) -> list[JobRecord]:
         return await self._do(lambda: [_decode(row[0]) for row in self._db.execute(query, values)])

@@ -5,17 +5,24 @@ from datetime import datetime
 
 from msgspec import UNSET
 
-from jobworker.model import ChainLink, Exit, Explanation, Job, Reason, State
+from jobworker.model import ChainLink, Exit, Explanation, Job, JobEvent, Reason, State
 
 LINES = 5  # the last ones of stderr that are shown
+TOLD = {  # events of which the record keeps nothing, as words
+    "updated": "changed",
+    "paused": "paused",
+    "resumed": "let go on",
+    "deadline_near": "told that its time is nearly up",
+}
 SHOWN = 100  # characters of the command in the summary
 
 
-def tell(job: Job, stopping_by: str | None, stderr: bytes) -> Explanation:
+def tell(job: Job, stopping_by: str | None, events: list[JobEvent], stderr: bytes) -> Explanation:
     """Return the story of a job; `stopping_by` asked for the stop that is under way, `stderr` is the end of it."""
     chain = [ChainLink(job.created_at, "created", job.owner, command(job))]
     if job.started_at is not None:
         chain.append(ChainLink(job.started_at, "started", "agent", f"pid {job.pid}"))
+    chain += [ChainLink(one.time, TOLD[one.event], one.by, one.detail) for one in events if one.event in TOLD]
     if job.exit is not None:
         chain += _stop(job.exit)
         chain.append(ChainLink(job.exited_at or "", job.state.value, job.exit.by, job.exit.message))

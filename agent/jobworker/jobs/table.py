@@ -1,6 +1,7 @@
 """The job table: jobs that are not over in memory, all of them in the store, one record for each.
 
-A record is changed by `save` alone: it gets the next revision, is stored, and whoever waits is told.
+A record is changed by `save` alone: it gets the next revision, is stored with the event that the change
+is, and whoever waits is told.
 """
 
 import contextlib
@@ -10,11 +11,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from jobworker.errors import DiskFull, JobNotFound
+from jobworker.errors import DiskFull, JobNotFound, OffsetOutOfRange
+from jobworker.jobs.events import EventCursor, event, happened
 from jobworker.jobs.live import LiveJob
 from jobworker.jobs.record import JobRecord, is_id
 from jobworker.jobs.store import Store
-from jobworker.model import Job, State
+from jobworker.model import Job, JobEvent, State
 from jobworker.paths import Home
 from jobworker.runtime.logs import LogReader
 
@@ -22,9 +24,9 @@ from jobworker.runtime.logs import LogReader
 class JobTable:
     """All jobs of one agent, as records."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, keep_events: int) -> None:
         self._logs = home.logs
-        self._store = Store(home.database)
+        self._store = Store(home.database, keep_events)
         self._revision: int = self._store.meta("revision", 0)
         self._live = {record.job.id: LiveJob(record) for record in self._store.live()}
 
@@ -68,6 +70,7 @@ class JobTable:
     async def add(self, record: JobRecord) -> None:
         """Store a new job; return when it is on disk. Raises DiskFull: then there is none."""
         self._store.put(record)
+        self._store.tell(event("created", record.job, record.job.owner))
         self._store.set_meta("revision", self._revision)
         try:
             await self._store.saved()
@@ -75,16 +78,28 @@ class JobTable:
             self._store.take_back(record.job.id)
             raise
 
-    def save(self, live: LiveJob, record: JobRecord, *, lazy: bool = False) -> None:
-        """Make the record the current one. `lazy`: the journal would tell it again."""
+    def save(
+        self, live: LiveJob, record: JobRecord, *, by: str | None = None, detail: str = "", lazy: bool = False
+    ) -> None:
+        """Make the record the current one; `by` did it. `lazy`: the journal would tell it again."""
         if record is live.record:
             return
+        before = live.record.job
         live.record = replace(record, job=replace(record.job, revision=self.next_revision()))
         if not live.deleted:
+            if what := happened(before, live.record.job):
+                self._store.tell(event(what, live.record.job, by, detail))
             self._store.put(live.record, lazy=lazy)
         self._store.set_meta("revision", self._revision, lazy=lazy)
         live.ring()
         self.let_go(live)
+
+    def tell(self, live: LiveJob, what: str, detail: str, by: str) -> None:
+        """Tell an event that changes nothing but the revision."""
+        live.record = replace(live.record, job=replace(live.record.job, revision=self.next_revision()))
+        self._store.tell(event(what, live.record.job, by, detail))
+        self._store.put(live.record)
+        self._store.set_meta("revision", self._revision)
 
     async def written(self) -> None:
         """Return when all that was saved is on disk, or cannot be written now."""
@@ -95,9 +110,11 @@ class JobTable:
         self._revision += 1
         return self._revision
 
-    async def remove(self, job: str) -> None:
-        self._live.pop(job, None)
-        self._store.drop(job)
+    async def remove(self, job: Job, by: str) -> None:
+        self._live.pop(job.id, None)
+        self._store.drop(job.id)
+        self._store.tell(event("deleted", replace(job, revision=self.next_revision()), by))
+        self._store.set_meta("revision", self._revision)
         await self._store.saved()
 
     def note(self, name: str, value: Any) -> None:
@@ -119,6 +136,16 @@ class JobTable:
     async def get(self, job: str) -> Job:
         live = self._live.get(job)
         return self.public(live.record if live else await self.load(job))
+
+    def events(self, revision: int | None) -> EventCursor:
+        """Return a cursor over what happens after a revision, None: from now on; raise OffsetOutOfRange."""
+        last = self._store.events.last
+        if revision is not None and not 0 <= revision <= last:
+            raise OffsetOutOfRange(f"from: {revision}; expected 0 to {last}, the last revision", end=last)
+        return EventCursor(self._store, last if revision is None else revision)
+
+    async def events_of(self, job: str) -> list[JobEvent]:
+        return await self._store.events_of(job)
 
     async def by_key(self, owner: str, key: str) -> JobRecord | None:
         return await self._store.by_key(owner, key)

@@ -2,15 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from jobworker import errors
 from jobworker.background import Background
-from jobworker.jobs.cursor import Cursor
 from jobworker.model import Principal, seconds
 from jobworker.server.access import Need, require
 from jobworker.server.dispatch import dispatch
@@ -22,10 +21,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Subscription)
+Send = Callable[[bytes], Awaitable[None]]
 
 LOGIN_BYTES = 8192
 CLOSE_UNSUPPORTED = 1003
 CLOSE_POLICY = 1008
+
+
+class Closable(Protocol):
+    """What a subscription reads from."""
+
+    def close(self) -> None: ...
 
 
 class Session:
@@ -125,12 +132,12 @@ class Session:
                 f"this connection has {limit} subscriptions; expected at most that", retry_after=1.0
             )
 
-    def subscribe(self, job: str, cursor: Cursor, encoding: str) -> Subscription:
-        """Return a subscription that is yet to be started; raise RateLimited."""
+    def subscribe(self, make: Callable[[str, Send, Callable[[], None]], S], source: Closable) -> S:
+        """Return a subscription that is yet to be started; raise RateLimited, with its source closed."""
         try:
             self.check_room()
         except errors.RateLimited:
-            cursor.close()
+            source.close()
             raise
         self._numbered += 1
         name = f"s{self._numbered}"
@@ -138,12 +145,6 @@ class Session:
         def forget() -> None:
             self.subscriptions.pop(name, None)
 
-        self.subscriptions[name] = Subscription(
-            name,
-            job,
-            cursor,
-            encoding,
-            lambda frame: self._connection.send(frame, text=True),
-            forget,
-        )
-        return self.subscriptions[name]
+        made = make(name, lambda frame: self._connection.send(frame, text=True), forget)
+        self.subscriptions[name] = made
+        return made

@@ -1,5 +1,6 @@
 """`job.*`: create, start, run, stop, status, list, wait, delete."""
 
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -10,6 +11,7 @@ from jobworker.jobs.specs import signal_number
 from jobworker.model import Duration, Explanation, Job, JobSpec, State, StopSpec, TimeoutSpec, seconds
 from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
+from jobworker.server.log_subscription import LogSubscription
 
 PAGE = 100
 LARGEST_PAGE = 1000
@@ -83,7 +85,8 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
     call.session.check_room()
     job, _ = await jobs.create(params.spec, params.key, call.session.caller)
     cursor = await jobs.cursor(job.id, 0, follow=True)
-    subscription = call.session.subscribe(job.id, cursor, params.encoding)
+    make = partial(LogSubscription, job=job.id, cursor=cursor, encoding=params.encoding)
+    subscription = call.session.subscribe(make, cursor)
     if job.state == State.CREATED:
         try:
             job = await jobs.start(job.id, join=True)
@@ -118,21 +121,21 @@ async def update(call: Call, params: Update) -> Job:
     await _controlled(call, params.id)
     given = {name: getattr(params, name) for name in ("timeout", "idle_timeout", "timeout_policies", "labels")}
     changes = {name: value for name, value in given.items() if value is not msgspec.UNSET}
-    return await call.session.services.jobs.update(params.id, changes)
+    return await call.session.services.jobs.update(params.id, changes, call.session.caller)
 
 
 @method("job.pause", OfJob, Need.LOOK)
 async def pause(call: Call, params: OfJob) -> Job:
     """Hold the whole tree still."""
     await _controlled(call, params.id)
-    return await call.session.services.jobs.pause(params.id)
+    return await call.session.services.jobs.pause(params.id, call.session.caller)
 
 
 @method("job.resume", OfJob, Need.LOOK)
 async def resume(call: Call, params: OfJob) -> Job:
     """Let a paused job go on."""
     await _controlled(call, params.id)
-    return await call.session.services.jobs.resume(params.id)
+    return await call.session.services.jobs.resume(params.id, call.session.caller)
 
 
 @method("job.status", OfJob, Need.LOOK)

@@ -12,8 +12,6 @@ LATER = (
     "stdin.write",
     "stdin.close",
     "log.read",
-    "event.subscribe",
-    "event.unsubscribe",
     "rpc.discover",
 )
 

@@ -1,5 +1,6 @@
 """`log.*`: subscribe and unsubscribe."""
 
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -7,6 +8,7 @@ import msgspec
 from jobworker.errors import NotSupported, SubscriptionNotFound
 from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
+from jobworker.server.log_subscription import LogSubscription
 
 
 class Subscribe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -30,7 +32,8 @@ async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
             raise NotSupported(f"{field}: this version does not support it", field=field)
     jobs = call.session.services.jobs
     cursor = await jobs.cursor(params.id, params.offset, params.follow)
-    subscription = call.session.subscribe(params.id, cursor, params.encoding)
+    make = partial(LogSubscription, job=params.id, cursor=cursor, encoding=params.encoding)
+    subscription = call.session.subscribe(make, cursor)
     call.after.append(subscription.start)
     return {"subscription": subscription.name, "offset": params.offset}
 
@@ -38,7 +41,7 @@ async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
 @method("log.unsubscribe", Unsubscribe, Need.LOOK)
 async def unsubscribe(call: Call, params: Unsubscribe) -> bool:
     subscription = call.session.subscriptions.get(params.subscription)
-    if subscription is None:
-        raise SubscriptionNotFound(f"this connection has no subscription {params.subscription[:80]!r}")
+    if not isinstance(subscription, LogSubscription):
+        raise SubscriptionNotFound(f"this connection has no subscription to a log {params.subscription[:80]!r}")
     await subscription.stop()
     return True
