@@ -27,6 +27,7 @@ from jobworker.errors import InvalidState, JobworkerError, StartError
 from jobworker.jobs.manager import JobManager
 from jobworker.model import seconds
 from jobworker.paths import Home, default_home, write_private
+from jobworker.plugin_host import PluginHost
 from jobworker.protocol import PATH
 from jobworker.server.authentication import Authenticator
 from jobworker.server.listener import Listener, bind, tls_context
@@ -66,12 +67,14 @@ class Agent:
         names = [*dict.fromkeys([*self._config.server.names, *LOCAL, *([] if host in ("0.0.0.0", "::") else [host])])]
         context, renew = self._tls(names)
         registry = plugins.load(self._config, self._home.path)
-        plugin_host = plugins.PluginHost()
+        plugin_host = PluginHost(registry.owner)
         jobs = JobManager(self._config, self._home, self._home.create_run_folder(), registry, plugin_host)
         providers = [registry.auth_providers[name] for name in self._config.auth.providers]
         tokens = TokenFile(self._home.tokens)
         authenticator = Authenticator(providers, plugin_host)
-        services = Services(self._config, jobs, registry, authenticator, tokens, self.shut_down, self.may_restart)
+        services = Services(
+            self._config, jobs, registry, plugin_host, authenticator, tokens, self.shut_down, self.may_restart
+        )
         listener = Listener(services, sock, context, names)
         await jobs.open()
         self._make_local_token(tokens)
@@ -88,7 +91,7 @@ class Agent:
         restart = self._jobs_at_end == "restart"
         await listener.close(restart=restart)
         await jobs.close(restart=restart)
-        await plugin_host.close()
+        plugin_host.close()
         if restart:
             return [*locks, backlog.detach()]
         for lock in locks:

@@ -1,7 +1,7 @@
 """What a plugin implements and what it is given: all that an author of plugins needs to read.
 
-Methods named here may be extended by arguments at the end, never changed. Plugin code runs in a thread
-of its own: what it does there, however slowly, does not hold up the agent.
+Methods named here may be extended by arguments at the end, never changed. Each plugin's code runs in a
+thread of its own: what it does there, however slowly, does not hold up the agent or other plugins.
 """
 
 import logging

@@ -1,24 +1,19 @@
-"""Load the plugins that the configuration names, and run their code in a thread of its own."""
+"""Load the plugins that the configuration names: by entry point, from an allow-list, or not at all."""
 
-import asyncio
 import importlib.metadata
 import logging
-import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pluggy
 
 from jobworker import hookspecs
 from jobworker.config import Config
-from jobworker.errors import JobworkerError, StartError
+from jobworker.errors import StartError
 from jobworker.interfaces import AuthProvider, PluginContext, StopStrategy, TimeoutPolicy
 
-log = logging.getLogger(__name__)
-
 GROUP = "jobworker"
-T = TypeVar("T")
 
 
 class Registry:
@@ -29,6 +24,15 @@ class Registry:
         self.stop_strategies: dict[str, StopStrategy] = {}
         self.timeout_policies: dict[str, TimeoutPolicy] = {}
         self.plugins: list[dict[str, Any]] = []
+        self._owners: dict[int, str] = {}
+
+    def add(self, objects: dict[str, Any], found: Any, plugin: str) -> None:
+        objects[found.name] = found
+        self._owners[id(found)] = plugin
+
+    def owner(self, registered: Any) -> str:
+        """Return the name of the plugin that has registered an object."""
+        return self._owners[id(registered)]
 
 
 def load(config: Config, state: Path) -> Registry:
@@ -78,7 +82,7 @@ def _register(
         for found in (item for result in results for item in result):
             if found.name in objects:
                 raise StartError(f"{hook}: the name {found.name!r} is taken by another plugin")
-            objects[found.name] = found
+            registry.add(objects, found, context.name)
             registered.append(f"{hook.removeprefix('register_')}:{found.name}")
     return registered
 
@@ -97,67 +101,3 @@ def _require(config: Config, registry: Registry) -> None:
 
 def _names(objects: dict[str, Any]) -> str:
     return ", ".join(sorted(objects)) or "none"
-
-
-class PluginFault(Exception):
-    """Plugin code raised, took too long or returned something else than it should."""
-
-
-class PluginHost:
-    """The thread and the loop in which all plugin code runs, so that it cannot block the agent's."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="plugins", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        while not self._closing:
-            try:
-                self._loop.run_forever()
-            except (SystemExit, KeyboardInterrupt):  # of a task that a plugin started by itself
-                log.exception("a plugin asked to end the process; it goes on")
-
-    async def call(self, name: str, function: Callable[[], Awaitable[T]], limit: float) -> T:
-        """Run an async function of the plugin object `name` for at most `limit` seconds.
-
-        A JobworkerError that it raises is passed on, anything else becomes PluginFault.
-        """
-
-        async def carry() -> T:
-            try:
-                return await function()
-            except JobworkerError:
-                raise
-            except asyncio.CancelledError:
-                if expired.is_set():
-                    raise
-                raise PluginFault(f"{name} raised CancelledError") from None
-            except BaseException as error:
-                log.exception("plugin object %s failed", name)
-                raise PluginFault(f"{name} raised {type(error).__name__}") from error
-
-        expired = threading.Event()
-        future = asyncio.run_coroutine_threadsafe(carry(), self._loop)
-        try:
-            async with asyncio.timeout(limit):
-                return await asyncio.wrap_future(future)
-        except TimeoutError as error:
-            raise PluginFault(f"{name} took more than {limit:g} s") from error
-        finally:
-            expired.set()
-            future.cancel()
-
-    async def run(self, name: str, function: Callable[[], T], limit: float = 5.0) -> T:
-        """The same for a plain function."""
-
-        async def call() -> T:
-            return function()
-
-        return await self.call(name, call, limit)
-
-    async def close(self) -> None:
-        self._closing = True
-        self._loop.call_soon_threadsafe(self._loop.stop)

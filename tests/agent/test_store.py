@@ -1,6 +1,7 @@
 """The job table: what was saved is there after it is opened again, and a full disk loses nothing."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -150,3 +151,22 @@ async def test_a_full_disk(mounted: Callable[[str], Path]) -> None:
     store = Store(small_disk / "jobs.db", 1000)
     assert sorted(await page(store)) == sorted(each.job.id for each in (first, *late))
     await store.close()
+
+
+async def test_a_record_on_its_way_to_the_disk(reopen: Callable[[], "asyncio.Future[Store]"]) -> None:
+    """The newest is found at once, also while it is written and the table still has the one before."""
+    store = await reopen()
+    job = record()
+    store.put(job)
+    await store.saved()
+    disk = threading.Event()
+    slow = asyncio.ensure_future(store._do(disk.wait))  # what the disk does before
+    newer = replace(job, group="newer")
+    store.put(newer)
+    saving = asyncio.ensure_future(store.saved())
+    while store._pending:  # noqa: ASYNC110  # a few turns of the loop
+        await asyncio.sleep(0)
+    assert store.look(job.job.id) == newer
+    disk.set()
+    await asyncio.gather(slow, saving)
+    assert store.look(job.job.id) == newer

@@ -1,4 +1,4 @@
-"""Watch a running job's limits: ask the timeout policies when it is due, wait, ask again, stop it."""
+"""Watch the limits of a running job, each by itself: ask its policy when it is due, wait, ask again, fire."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from jobworker.interfaces import RunFacts, TimeoutPolicy
 from jobworker.jobs.live import LiveJob
 from jobworker.model import State, TimeoutSpec
-from jobworker.plugins import PluginFault, PluginHost
+from jobworker.plugin_host import PluginFault, PluginHost
 from jobworker.runtime.clock import WallClock
 from jobworker.runtime.logs import LogReader
 
@@ -21,7 +21,13 @@ log = logging.getLogger(__name__)
 LONGEST_WAIT = 3600.0  # the loop's clock stands still while the host sleeps, CLOCK_BOOTTIME does not
 SAME = 0.1  # seconds by which a moment may move, for it is computed from two clocks, and still be the same
 CPUS = len(os.sched_getaffinity(0))
-Limit = tuple[TimeoutPolicy, TimeoutSpec]
+
+
+class Limit(NamedTuple):
+    """What limits a job: a policy, and its options in the spec."""
+
+    policy: TimeoutPolicy
+    spec: TimeoutSpec
 
 
 def boottime() -> float:
@@ -39,26 +45,26 @@ class Observer:
         self._cpu = 0.0
         self._looked = self._last_output = self._last_cpu = live.record.started / 1e9
 
-    async def facts(self, limits: list[Limit]) -> RunFacts:
-        """Look; for CPU time only where a policy wants it, for without a cgroup that is a walk through /proc."""
+    async def facts(self, *, cpu: bool) -> RunFacts:
+        """Look; for CPU time only where that is wanted, for without a cgroup it is a walk through /proc."""
         now, wall = boottime(), time.time()
         reader = LogReader(self._log)
         size, arrived = reader.last_arrival()
         reader.close()
         if size != self._bytes:  # since the last look: the wall clock says when, and may have been set
             self._last_output = min(max(now - (wall - arrived / 1e9), self._looked), now)
-        cpu = await self._live.tree().cpu_seconds() if any(_wants_cpu(*limit) for limit in limits) else self._cpu
-        if cpu != self._cpu:
+        used = await self._live.tree().cpu_seconds() if cpu else self._cpu
+        if used != self._cpu:
             self._last_cpu = now
         self._last_output = max(self._last_output, self._live.record.resumed / 1e9)
-        self._bytes, self._cpu, self._looked = size, cpu, now
+        self._bytes, self._cpu, self._looked = size, used, now
         return RunFacts(
             now=now,
             started=self._live.record.started / 1e9,
             wall=wall,
             output_bytes=size,
             last_output=self._last_output,
-            cpu_seconds=cpu,
+            cpu_seconds=used,
             last_cpu=self._last_cpu,
             cpus=CPUS,
             paused=self._live.record.job.state == State.PAUSED,
@@ -74,14 +80,14 @@ class Deadline(NamedTuple):
 
 async def watch(
     observer: Observer,
-    limits: list[Limit],
+    limit: Limit,
     host: PluginHost,
     clock: WallClock,
     near: Callable[[Deadline], None],
     fire: Callable[[Deadline], Awaitable[None]],
     lead: float,
 ) -> None:
-    """Wait for the first limit to be due and fire once; some time before, say that it is near.
+    """Wait for one limit to be due and fire once; some time before, say that it is near.
 
     That is `lead` seconds before, or half of what is left when the moment becomes known. A moment that
     has moved by then is no news: a policy may name one only to be asked again.
@@ -92,21 +98,21 @@ async def watch(
     try:
         while True:
             bell.clear()
-            deadline = await _earliest(limits, await observer.facts(limits), host)
-            if deadline is None:
+            due = await _ask(limit, observer, host)
+            if due is None:
                 return
+            deadline = Deadline(due, limit.spec)
             now = boottime()
-            left = deadline.due - now
+            left = due - now
             if left <= 0:
                 break
-            if abs(deadline.due - known) > SAME:
-                known, warn_at = deadline.due, (now + max(left / 2, left - lead) if lead else math.inf)
+            if abs(due - known) > SAME:
+                known, warn_at = due, (now + max(left / 2, left - lead) if lead else math.inf)
             elif now >= warn_at:
                 near(deadline)
                 warn_at = math.inf
-            pause = min(left, max(warn_at - now, 0), LONGEST_WAIT)
             try:
-                await asyncio.wait_for(bell.wait(), pause)
+                await asyncio.wait_for(bell.wait(), min(left, max(warn_at - now, 0), LONGEST_WAIT))
             except TimeoutError:
                 pass
     finally:
@@ -114,20 +120,12 @@ async def watch(
     await fire(deadline)
 
 
-async def _earliest(limits: list[Limit], facts: RunFacts, host: PluginHost) -> Deadline | None:
-    asked = await asyncio.gather(*(_ask(policy, spec, facts, host) for policy, spec in limits))
-    named = [Deadline(due, spec) for due, (_, spec) in zip(asked, limits, strict=True) if due is not None]
-    return min(named, key=lambda deadline: deadline.due, default=None)
-
-
-def _wants_cpu(policy: TimeoutPolicy, limit: TimeoutSpec) -> bool:
-    """A policy that does not say so wants it."""
-    return bool(getattr(policy, "wants_cpu", True))
-
-
-async def _ask(policy: TimeoutPolicy, spec: TimeoutSpec, facts: RunFacts, host: PluginHost) -> float | None:
+async def _ask(limit: Limit, observer: Observer, host: PluginHost) -> float | None:
+    """Return what the policy says; None where there is no such moment, or where it fails."""
+    policy, spec = limit
+    facts = await observer.facts(cpu=bool(getattr(policy, "wants_cpu", True)))
     try:
-        due = await host.run(policy.name, lambda: policy.due(spec.options, facts))
+        due = await host.run(policy, lambda: policy.due(spec.options, facts))
         if due is None:
             return None
         if math.isnan(due):

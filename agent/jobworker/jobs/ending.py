@@ -13,7 +13,7 @@ from jobworker.background import Background
 from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, InvalidState, JobworkerError, RpcError, StopIncomplete
 from jobworker.jobs import deadlines, lifecycle
-from jobworker.jobs.deadlines import Deadline
+from jobworker.jobs.deadlines import Deadline, Limit
 from jobworker.jobs.live import LiveJob
 from jobworker.jobs.pausing import Pausing
 from jobworker.jobs.record import Ending, Sent
@@ -21,7 +21,7 @@ from jobworker.jobs.specs import Specs
 from jobworker.jobs.stopping import Stop, send_signal
 from jobworker.jobs.table import JobTable
 from jobworker.model import JobSpec, Reason, Receipt, StopSpec, seconds
-from jobworker.plugins import PluginHost
+from jobworker.plugin_host import PluginHost
 from jobworker.runtime.clock import WallClock
 from jobworker.runtime.link import KeeperLink
 
@@ -143,22 +143,19 @@ class Endings:
         await self._release(live.id)
         self._table.save(live, replace(live.record, left=False))
 
-    def watch_deadline(self, live: LiveJob) -> None:
+    def watch_limits(self, live: LiveJob) -> None:
         """Watch the job's limits as they are now."""
-        if live.deadline is not None:
-            live.deadline.cancel()
-            live.deadline = None
-        limits = []
+        live.drop_limits()
+        near, fire = partial(self._time_is_near, live), partial(self._time_is_up, live)
         for spec in self._specs.limits(live.record.job.spec):
             try:
-                limits.append((self._specs.policy(spec.policy), spec))
+                limit = Limit(self._specs.policy(spec.policy), spec)
             except InvalidSpec as error:  # a plugin that was there when the job was created
                 log.error("job %s: %s; this limit does not hold", live.id, error.message)
-        if limits:
+                continue
             observer = deadlines.Observer(live, self._table.log_folder(live.id))
-            near, fire = partial(self._time_is_near, live), partial(self._time_is_up, live)
-            watching = deadlines.watch(observer, limits, self._host, self._clock, near, fire, self._lead)
-            live.deadline = self._tasks.spawn(watching)
+            watching = deadlines.watch(observer, limit, self._host, self._clock, near, fire, self._lead)
+            live.limits.append(self._tasks.spawn(watching))
 
     def _time_is_near(self, live: LiveJob, deadline: Deadline) -> None:
         left = deadline.due - deadlines.boottime()

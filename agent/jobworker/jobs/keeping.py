@@ -72,7 +72,7 @@ class Keeping:
             elif live.record.job.state in (State.RUNNING, State.PAUSED):
                 if live.record.frozen and live.record.job.state == State.RUNNING:  # a pause that was not finished
                     self._tasks.spawn(self._endings.pausing.resume(live))
-                self._endings.watch_deadline(live)
+                self._endings.watch_limits(live)
 
     async def _begin(self) -> None:
         try:
@@ -122,10 +122,9 @@ class Keeping:
     def _after(self, live: LiveJob, was: State) -> None:
         state = live.record.job.state
         if state == State.RUNNING and was == State.CREATED:
-            self._endings.watch_deadline(live)
+            self._endings.watch_limits(live)
         if state.final and not was.final:
-            if live.deadline is not None:
-                live.deadline.cancel()
+            live.drop_limits()
             if live.record.left and live.stop is None:
                 self._endings.end_leftovers(live)
 

@@ -16,13 +16,18 @@ class LiveJob:
         self.starting = False
         self.deleted = False
         self.stop: asyncio.Task[Receipt] | None = None
-        self.deadline: asyncio.Task[None] | None = None
+        self.limits: list[asyncio.Task[None]] = []  # one watches each
         self.watch: int | None = None  # in inotify
         self.bells: set[asyncio.Event] = set()
 
     @property
     def id(self) -> str:
         return self.record.job.id
+
+    def drop_limits(self) -> None:
+        for task in self.limits:
+            task.cancel()
+        self.limits = []
 
     def is_created(self) -> bool:
         return self.record.job.state == State.CREATED

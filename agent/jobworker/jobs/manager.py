@@ -32,7 +32,8 @@ from jobworker.jobs.specs import Specs, launch_message
 from jobworker.jobs.table import JobTable
 from jobworker.model import Explanation, Job, JobSpec, Principal, Reason, State, StopSpec, rfc3339, to_builtins
 from jobworker.paths import Home
-from jobworker.plugins import PluginHost, Registry
+from jobworker.plugin_host import PluginHost
+from jobworker.plugins import Registry
 from jobworker.runtime.link import KeeperGone, KeeperLink
 from jobworker.runtime.logs import STDERR, LogReader
 
@@ -156,7 +157,7 @@ class JobManager:
             detail = ", ".join(f"{name}: {to_builtins(value)}" for name, value in changes.items())
             self._table.save(live, replace(live.record, job=changed), by=by.name, detail=detail[:TOLD])
             if state in (State.RUNNING, State.PAUSED):
-                self._endings.watch_deadline(live)
+                self._endings.watch_limits(live)
             await self._table.written()
             return self._table.public(live.record)
         finally:
@@ -177,7 +178,7 @@ class JobManager:
         """Hold the whole tree still; a limit on silence waits meanwhile, the others run on. Raises InvalidState."""
         live = await self._in_state(job, State.RUNNING)
         await self._endings.pausing.pause(live, by.name)
-        self._endings.watch_deadline(live)
+        self._endings.watch_limits(live)
         return self._table.public(live.record)
 
     async def resume(self, job: str, by: Principal) -> Job:
@@ -185,7 +186,7 @@ class JobManager:
         live = await self._in_state(job, State.PAUSED)
         await self._endings.pausing.resume(live, by.name)
         if live.record.job.state == State.RUNNING:
-            self._endings.watch_deadline(live)
+            self._endings.watch_limits(live)
         return self._table.public(live.record)
 
     async def _begun(self, job: str) -> LiveJob:

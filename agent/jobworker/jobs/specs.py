@@ -13,7 +13,8 @@ from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, NotSupported, PolicyRejected
 from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
 from jobworker.model import JobSpec, LogSpec, StopSpec, TimeoutSpec, seconds
-from jobworker.plugins import PluginFault, PluginHost, Registry
+from jobworker.plugin_host import PluginFault, PluginHost
+from jobworker.plugins import Registry
 from jobworker.runtime.tree import MARKER
 
 # What the protocol names and this version does not do: refused, never accepted and ignored.
@@ -102,7 +103,7 @@ class Specs:
             return ""
 
         try:
-            refusal = await self._host.run(checker.name, check)
+            refusal = await self._host.run(checker, check)
         except PluginFault as error:
             refusal = str(error)
         if refusal:

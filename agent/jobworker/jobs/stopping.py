@@ -12,7 +12,7 @@ from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy
 from jobworker.jobs.live import LiveJob
 from jobworker.jobs.specs import signal_number
 from jobworker.model import Job, Receipt, Step, rfc3339, seconds
-from jobworker.plugins import PluginFault, PluginHost
+from jobworker.plugin_host import PluginFault, PluginHost
 from jobworker.runtime.link import KeeperLink
 
 log = logging.getLogger(__name__)
@@ -52,8 +52,8 @@ class Stop:
         try:
             longest = options.grace
             if isinstance(strategy, LongStopStrategy):
-                longest = await self._host.run(strategy.name, partial(_longest, strategy, options))
-            await self._host.call(strategy.name, lambda: strategy.stop(handle, options), longest + limit)
+                longest = await self._host.run(strategy, partial(_longest, strategy, options))
+            await self._host.call(strategy, lambda: strategy.stop(handle, options), longest + limit)
         except (PluginFault, JobworkerError) as error:
             self.note("strategy_failed", str(error))
             log.warning("job %s: stop strategy %s: %s", self._live.id, strategy.name, error)

@@ -50,6 +50,7 @@ class Store:
     def __init__(self, path: Path, keep_events: int) -> None:
         self._thread = ThreadPoolExecutor(1, "store")
         self._pending: dict[str, JobRecord | None] = {}
+        self._writing: dict[str, JobRecord | None] = {}  # under way to the disk: the table still has the old ones
         self._meta: dict[str, Any] = {}
         self._waiters: list[asyncio.Future[None]] = []
         self._flushing: asyncio.Future[None] | None = None
@@ -92,8 +93,9 @@ class Store:
 
     def look(self, job: str) -> JobRecord | None:
         """Return a record at once, blocking: for the rare event of a job that is not in memory."""
-        if job in self._pending:
-            return self._pending[job]
+        for changed in (self._pending, self._writing):
+            if job in changed:
+                return changed[job]
         row = self._db.execute("SELECT record FROM jobs WHERE id = ?", (job,)).fetchone()
         return _decode(row[0]) if row else None
 
@@ -144,7 +146,8 @@ class Store:
             self._later.cancel()
             self._later = None
         self._eager = False
-        pending, self._pending = self._pending, {}
+        pending = self._writing = self._pending
+        self._pending = {}
         meta, self._meta = self._meta, {}
         told = self.events.take()
         waiters, self._waiters = self._waiters, []
@@ -157,6 +160,7 @@ class Store:
             self._pending = pending | self._pending
             self._meta = meta | self._meta
             self.events.put_back(told)
+        self._writing = {}
         self._report(error)
         for waiter in waiters:
             if waiter.done():

@@ -17,7 +17,7 @@ from typing import Any
 
 from jobworker.errors import DiskFull, InternalError, JobworkerError, RateLimited
 from jobworker.paths import Home, appendable
-from jobworker.runtime.tree import readable
+from jobworker.runtime.tree import PF_FORKNOEXEC, readable
 
 log = logging.getLogger(__name__)
 
@@ -252,7 +252,8 @@ def _as_file(message: bytes) -> tuple[bytes, int]:
 def end_remains(home: Home, run: Path) -> None:
     """Kill what a dead keeper left of itself: children that hang before their execve, and hold its lock.
 
-    They are told by the command line, which is the keeper's until the execve succeeds.
+    They are told by the command line, which is the keeper's until the execve succeeds. It is read of those
+    only that have not executed anything: to read that of a process stuck in the kernel may hang as well.
     """
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
@@ -273,7 +274,10 @@ def end_remains(home: Home, run: Path) -> None:
 
 
 def _is_keeper(pid: str, home: Home, run: Path) -> bool:
-    """Whether a process has the command line of a keeper of this state folder, of whatever version."""
+    """Whether a process has executed nothing yet and is, by its command line, of a keeper of this state folder."""
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    if not int(fields[6]) & PF_FORKNOEXEC:
+        return False
     words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
     return words[-2:] == [os.fsencode(home.path), os.fsencode(run)] and words[1:3] == [b"-I", b"-S"]
 

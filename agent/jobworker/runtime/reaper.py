@@ -11,10 +11,9 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from jobworker.runtime.tree import Process
+from jobworker.runtime.tree import PF_FORKNOEXEC, Process
 
 PR_SET_CHILD_SUBREAPER = 36
-PF_FORKNOEXEC = 0x40  # in the flags in /proc/PID/stat: a child that did not get as far as its execve
 
 Tell = Callable[[int, int | None, int | None], Awaitable[bool]]
 

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 MARKER = "JOBWORKER_JOB_ID"
 REREAD = 0.5  # seconds
+PF_FORKNOEXEC = 0x40  # in the flags in /proc/PID/stat: a child that did not get as far as its execve
 
 
 class Process(NamedTuple):

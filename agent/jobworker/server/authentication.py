@@ -10,7 +10,7 @@ from websockets.datastructures import Headers
 from jobworker.errors import InvalidRequest, Unauthenticated
 from jobworker.interfaces import AuthProvider, Credentials
 from jobworker.model import Principal
-from jobworker.plugins import PluginFault, PluginHost
+from jobworker.plugin_host import PluginFault, PluginHost
 from jobworker.protocol import BEARER_SUBPROTOCOL, decode_bearer
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Authenticator:
         raise Unauthenticated(f"no provider knows these {credentials.scheme} credentials")
 
     async def _ask(self, provider: AuthProvider, credentials: Credentials) -> Principal | None:
-        found = await self._host.call(provider.name, lambda: provider.authenticate(credentials), LIMIT)
+        found = await self._host.call(provider, lambda: provider.authenticate(credentials), LIMIT)
         if found is not None and not isinstance(found, Principal):
             raise PluginFault(f"{provider.name} returned {type(found).__name__}; expected a Principal or None")
         return found

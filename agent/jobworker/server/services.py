@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from jobworker.config import Config
 from jobworker.jobs.manager import JobManager
+from jobworker.plugin_host import PluginHost
 from jobworker.plugins import Registry
 from jobworker.server.authentication import Authenticator
 from jobworker.tokens import TokenFile
@@ -17,6 +18,7 @@ class Services:
     config: Config
     jobs: JobManager
     registry: Registry
+    plugin_host: PluginHost
     authenticator: Authenticator
     tokens: TokenFile
     shut_down: Callable[[str], None]

@@ -37,7 +37,7 @@ async def info(call: Call, params: Nothing) -> dict[str, Any]:
         "address": services.address,
         "protocol": SUBPROTOCOL,
         "limits": limits | {"message_bytes": MAX_MESSAGE, "batch": MAX_BATCH},
-        "plugins": services.registry.plugins,
+        "plugins": [each | services.plugin_host.state(each["name"]) for each in services.registry.plugins],
         "keeper": {"pid": keeper.get("pid"), "pump": keeper.get("pump") or None},
         "means": {
             "stop": "cgroup" if keeper.get("cgroup") else "sweep",

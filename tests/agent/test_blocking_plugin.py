@@ -1,0 +1,156 @@
+"""A plugin that blocks its thread: it slows its own calls, and nobody else's."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from jobworker.client import Client
+from jobworker.errors import PolicyRejected, Unauthenticated
+from jobworker.model import JobSpec, Reason, StopSpec, TimeoutSpec
+
+if TYPE_CHECKING:
+    from tests.conftest import RunningAgent
+
+BLOCKS = """
+from jobworker import hookimpl
+
+def block():
+    open({gate!r}).read(1)  # until the test writes
+
+class Stuck:
+    name = "stuck"
+    def check(self, options):
+        if options:
+            block()
+    async def stop(self, job, options):
+        block()
+    def due(self, options, facts):
+        block()
+    async def authenticate(self, credentials):
+        if credentials.scheme == "basic":
+            block()
+
+@hookimpl
+def register_stop_strategies(context):
+    return [Stuck()]
+
+@hookimpl
+def register_timeout_policies(context):
+    return [Stuck()]
+
+@hookimpl
+def register_auth_providers(context):
+    return [Stuck()]
+"""
+CONFIG = """
+[auth]
+providers = ["token", "stuck"]
+[jobs]
+grace = 0
+stop_limit = "300ms"
+[agent]
+on_shutdown = "stop"
+[plugins]
+enabled = ["token", "graceful", "kill", "total", "stuck"]
+"""
+SLEEPS = ["sleep", "1000"]
+
+
+@pytest.fixture
+def let_go(tmp_path: Path) -> "Iterator[Callable[[], None]]":
+    """Let everything go on that is blocked, now and from now on."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    fds: list[int] = []
+
+    def open_gate() -> None:
+        fds.append(os.open(gate, os.O_RDWR))
+        os.write(fds[0], b"x" * 1000)
+
+    yield open_gate
+    if not fds:
+        open_gate()
+    os.close(fds[0])
+
+
+@pytest.fixture
+def stuck(
+    tmp_path: Path,
+    let_go: Callable[[], None],
+    plugin: Callable[[str, str], None],
+    start: "Callable[..., RunningAgent]",
+) -> "RunningAgent":
+    plugin("stuck", BLOCKS.format(gate=str(tmp_path / "gate")))
+    return start(CONFIG)
+
+
+async def state(client: Client) -> dict[str, Any]:
+    plugins = (await client.call("agent.info"))["plugins"]
+    return dict(next(each for each in plugins if each["name"] == "stuck"))
+
+
+async def test_a_stop_strategy(stuck: "RunningAgent", let_go: Callable[[], None]) -> None:
+    """The job is killed in time; others stop by their own strategies; the plugin is named, and forgiven later."""
+    async with stuck.client() as client:
+        jobs = [await client.start((await client.create(JobSpec(argv=SLEEPS))).id) for _ in range(3)]
+        stopping = asyncio.create_task(client.stop(jobs[0].id, StopSpec(strategy="stuck")))
+        graceful = await client.stop(jobs[1].id, StopSpec(strategy="graceful", grace=10))
+        assert graceful.exit is not None
+        assert (graceful.exit.signal, graceful.exit.receipt and graceful.exit.receipt.steps[0].signal) == (
+            "SIGTERM",
+            "SIGTERM",
+        )
+        stopped = await stopping
+        assert stopped.exit is not None
+        assert stopped.exit.receipt is not None
+        assert stopped.exit.signal == "SIGKILL"
+        assert stopped.exit.receipt.steps[0].action == "strategy_failed"
+        assert await state(client) | {"blocked": True, "faults": 1} == await state(client)
+        again = await client.stop(jobs[2].id, StopSpec(strategy="stuck", grace=3600))  # it is not asked at all
+        assert again.exit is not None
+        assert again.exit.signal == "SIGKILL"
+        let_go()
+        while (await state(client))["blocked"]:
+            pass
+
+
+async def test_a_timeout_policy(stuck: "RunningAgent") -> None:
+    """The other limits of the same job hold, in time."""
+    limits = [TimeoutSpec("stuck", {})]
+    async with stuck.client() as client:
+        spec = JobSpec(argv=SLEEPS, timeout="300ms", timeout_policies=limits)
+        job = await client.start((await client.create(spec)).id)
+        ended = await client.wait(job.id, 4)  # the plugin has 5 s
+        assert ended.exit is not None
+        assert (ended.exit.reason, ended.exit.by) == (Reason.TIMEOUT, "total")
+
+
+async def test_an_auth_provider(stuck: "RunningAgent") -> None:
+    """Its own callers are denied, those of another provider get in meanwhile."""
+    async with stuck.client() as client:
+        from tests.agent.test_plugins import login
+
+        asked = asyncio.create_task(login(stuck, "someone"))
+        async with asyncio.timeout(4):
+            async with stuck.client() as other:
+                assert (await other.whoami()).name == "local"
+            with pytest.raises(Unauthenticated):
+                async with stuck.client("jw1_wrong"):
+                    pass
+        assert await asked == 401
+        assert (await state(client))["blocked"] is True
+
+
+async def test_a_check(stuck: "RunningAgent") -> None:
+    """The call is refused when its time is up, and other specs are checked meanwhile."""
+    async with stuck.client() as client, stuck.client() as other:
+        spec = JobSpec(argv=SLEEPS, stop=StopSpec(strategy="stuck", options={"a": 1}))
+        refused = asyncio.create_task(client.create(spec))
+        async with asyncio.timeout(4):
+            await other.create(JobSpec(argv=SLEEPS, timeout=1000))
+        with pytest.raises(PolicyRejected):
+            await refused
