@@ -5,14 +5,25 @@ The format is described in ``agent/README.md``.
 
 import os
 import struct
+from binascii import crc32
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 RECORD = struct.Struct("<QQQIBB2x")  # time ns, offset in the log, position in its stream, length, stream, gap
+FIRST = struct.Struct("<QQI12x")  # number of the oldest record that is kept, its offset, a checksum of the two
+STREAM = 28  # where the stream of a record stands in it
+GAP = 29
 FILES = ("out", "err")
+BOTH = (0, 1)
 STDERR = 1
 CHUNK = 65536
 BATCH = 128  # index records read at once
+LOOK_BACK = 16 << 20
+REFUSED = 2
+REASONS = {1: "disk_full", REFUSED: "refused"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +42,47 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Bytes that the job has written and the log does not hold."""
+    """Bytes that the job has written and the log does not hold.
+
+    `reason`: "dropped", the oldest had to make room; "refused", the log was full of older ones; "disk_full".
+    """
 
     offset: int
     end: int
+    reason: str
+
+
+class Record(NamedTuple):
+    """One arrival, as the index has it."""
+
+    time: int
+    offset: int
+    position: int
+    length: int
+    stream: int
+    gap: int
+
+    def at(self, stream: int) -> int:
+        """Return how much of a stream had arrived before."""
+        return self.position if stream == self.stream else self.offset - self.position
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
 
 
 class LogReader:
-    """The open files of one log. Any number of cursors may read through it, it keeps no position."""
+    """The open files of one log. Any number of cursors may read through it, it keeps no position.
+
+    What a bounded log drops becomes zeros, in the index as in the streams; `first` says so before it is done.
+    So nobody has to look at `first` but who has met a zero: not the readers of logs that drop nothing.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = os.fspath(folder)  # opened often, and in vain while the job is silent: text is quicker
         self._index = -1
         self._files: list[int] = []
+        self._first = -1
 
     def _open(self) -> bool:
         """Return False while the job has said nothing: there are no files before the first byte."""
@@ -65,10 +104,12 @@ class LogReader:
         return True
 
     def close(self) -> None:
-        for fd in (self._index, *self._files):
+        for fd in (self._index, self._first, *self._files):
             if fd >= 0:
                 os.close(fd)
-        self._index, self._files = -1, []
+        self._index, self._first, self._files = -1, -1, []
+
+    # The ends
 
     def size(self) -> int:
         """Return the end of what is covered: the offset that the next byte will have."""
@@ -76,13 +117,26 @@ class LogReader:
 
     def last_arrival(self) -> tuple[int, int]:
         """Return the end of what is covered and when the last of it arrived (ns); zeros where there is nothing."""
-        if not self._open():
+        if not self._open() or not (count := self._count()):
             return 0, 0
-        count = os.fstat(self._index).st_size // RECORD.size
-        if not count:
-            return 0, 0
-        time, offset, _, length, _, _ = self._record(count - 1)
-        return offset + length, time
+        last = self._record(count - 1)
+        return last.end, last.time
+
+    def first(self) -> int:
+        """Return the offset of the oldest byte that is still there."""
+        return self._kept()[1]
+
+    def _kept(self) -> tuple[int, int]:
+        """Return the number and the offset of the oldest record that is kept: of two copies the newer whole one."""
+        if self._first < 0:
+            try:
+                self._first = os.open(f"{self._folder}/first", os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return 0, 0
+        data = os.pread(self._first, 2 * FIRST.size, 0)
+        copies = [data[at : at + FIRST.size] for at in (0, FIRST.size) if at + FIRST.size <= len(data)]
+        unpacked = [(crc32(copy[:16]), *FIRST.unpack(copy)) for copy in copies]
+        return max([(number, offset) for right, number, offset, check in unpacked if check == right], default=(0, 0))
 
     def tail(self, stream: int, limit: int) -> bytes:
         """Return the last bytes of a stream, at most `limit`, without what a gap left out."""
@@ -91,39 +145,208 @@ class LogReader:
         size = os.fstat(self._files[stream]).st_size
         return os.pread(self._files[stream], limit, max(0, size - limit)).replace(b"\0", b"")
 
-    def _record(self, number: int) -> tuple[int, int, int, int, int, int]:
-        return RECORD.unpack(os.pread(self._index, RECORD.size, number * RECORD.size))
+    # The index
+
+    def _count(self) -> int:
+        return os.fstat(self._index).st_size // RECORD.size
+
+    def _record(self, number: int) -> Record:
+        return Record._make(RECORD.unpack(os.pread(self._index, RECORD.size, number * RECORD.size)))
+
+    def _batch(self, number: int) -> bytes:
+        block = os.pread(self._index, RECORD.size * BATCH, number * RECORD.size)
+        return block[: len(block) - len(block) % RECORD.size]
 
     def _find(self, offset: int) -> int:
-        """Return the number of the record that covers the offset, or the count where none does yet."""
-        low, high = 0, os.fstat(self._index).st_size // RECORD.size
+        """Return the number of the first record that ends beyond the offset, or the count where none does yet."""
+        low, high = 0, self._count()
         while low < high:
             middle = (low + high) // 2
-            _, start, _, length, _, _ = self._record(middle)
-            if start + length <= offset:
+            _, start, _, length, _, _ = RECORD.unpack(os.pread(self._index, RECORD.size, middle * RECORD.size))
+            if start + length <= offset:  # as those that were dropped do: they are zeros
                 low = middle + 1
             else:
                 high = middle
         return low
 
-    def read(self, offset: int, limit: int = CHUNK) -> Chunk | Gap | None:
-        """Return the bytes from `offset` on, of one stream and at most `limit`; None at the end."""
+    # Forward
+
+    def read(self, offset: int, limit: int = CHUNK, streams: Sequence[int] = BOTH) -> Chunk | Gap | None:
+        """Return the next bytes of the streams from `offset` on, of one stream and at most `limit`; None at the end.
+
+        A chunk begins beyond the offset where the bytes there are of a stream not asked for; where there is
+        none, `passed` says how far that goes.
+        """
         if not self._open():
             return None
-        number = self._find(offset)
-        block = os.pread(self._index, RECORD.size * BATCH, number * RECORD.size)
-        records = RECORD.iter_unpack(block[: len(block) - len(block) % RECORD.size])
+        offset = self.passed(offset, streams)
+        records = RECORD.iter_unpack(self._batch(self._find(offset)))
         first = next(records, None)
         if first is None:
             return None
         time, start, position, length, stream, gap = first
+        if start > offset or not length:
+            return self._dropped(offset, start)
         if gap:
-            return Gap(offset, start + length)
+            return Gap(offset, start + length, REASONS[gap])
         position += offset - start
         length -= offset - start
         for _, _, _, more, same, gap in records:
-            if same != stream or gap or length >= limit:
+            if same != stream or gap or not more or length >= limit:
                 break
             length += more
         data = os.pread(self._files[stream], min(length, limit), position)
+        if b"\0" in data and offset < self.first():  # dropped since the index was looked at
+            return self._dropped(offset, 0)
         return Chunk(offset, stream, time, data) if data else None
+
+    def _dropped(self, offset: int, start: int) -> Gap | None:
+        end = max(start, self.first())
+        return Gap(offset, end, "dropped") if end > offset else None
+
+    def passed(self, offset: int, streams: Sequence[int]) -> int:
+        """Return where the next bytes, or a gap, of the streams stand; the end where nothing does yet."""
+        if len(streams) == len(FILES) or not self._open():
+            return offset
+        (stream,) = streams
+        number = self._find(offset)
+        block = self._batch(number)
+        if not block:
+            return offset
+        here = Record._make(RECORD.unpack_from(block))
+        if here.offset > offset or not here.length or stream == here.stream or here.gap == REFUSED:
+            return offset
+        marks = (block[STREAM :: RECORD.size].find(stream), block[GAP :: RECORD.size].find(REFUSED))
+        near = [mark for mark in marks if mark > 0]
+        if near:
+            found = Record._make(RECORD.unpack_from(block, min(near) * RECORD.size)).offset
+        else:
+            found = self._far(stream, number, here.at(stream))
+        return max(found, offset)  # it is zero where it was dropped meanwhile
+
+    def _far(self, stream: int, number: int, arrived: int) -> int:
+        """Return the offset of a stream's next record after `number`, before which so much of it had arrived."""
+        count = self._count()
+        after = bisect_right(range(number + 1, count), arrived, key=lambda n: self._record(n).at(stream))
+        found = self._record(number + after)
+        if number + after < count - 1 or found.stream == stream:
+            return found.offset
+        if found.gap != REFUSED:
+            return found.end
+        while (before := self._record(count - 2)).gap == REFUSED:  # one for each 4 GiB
+            count, found = count - 1, before
+        return found.offset
+
+    def since(self, time_ns: int) -> int:
+        """Return the offset of the first byte that arrived at a wall-clock time or later; the end where none has."""
+        if not self._open():
+            return 0
+        count = self._count()
+        number = bisect_left(range(count), time_ns, key=lambda n: self._record(n).time)
+        return max(self._record(number).offset, self.first()) if number < count else self.size()
+
+    # Backward
+
+    def last_lines(self, count: int, streams: Sequence[int] = BOTH, limit: int = LOOK_BACK) -> int:
+        """Return the offset at which the last lines begin, of which the very last may lack its newline.
+
+        At most `limit` bytes are looked at; where that was not enough, return where it stopped looking.
+        """
+        size = self.size()
+        if count <= 0 or not size:
+            return size
+        return max(_Backward(self, streams).lines(count, limit), self.first())
+
+    def _covering(self, at: int, stream: int | None) -> Record:
+        """Return the record that holds a place: an offset, or with `stream` a position in it."""
+        if stream is None:
+            return self._record(self._find(at))
+        after = bisect_right(range(self._count()), at, key=lambda n: self._record(n).at(stream))
+        return self._record(after - 1)
+
+
+class _Backward:
+    """Counts newlines from the end of a log towards its start, in blocks.
+
+    A place is an offset; where only one stream is looked at, a position in that stream: its bytes stand
+    side by side in its file, whatever the other has written in between.
+    """
+
+    def __init__(self, reader: LogReader, streams: Sequence[int]) -> None:
+        self._reader = reader
+        self._streams = streams
+        self._stream = None if len(streams) == len(FILES) else streams[0]
+        number, offset = reader._kept()
+        self._low = offset if self._stream is None else reader._record(number).at(self._stream)
+        self._last = reader._record(reader._count() - 1)
+
+    def lines(self, count: int, limit: int) -> int:
+        stop = self._end()
+        if stop == self._low:
+            return self._last.end
+        looked, met = 0, False
+        while stop > self._low and looked < limit:
+            record = self._covering(stop - 1)
+            start = self._start(record)
+            if not start < stop <= start + record.length:
+                break  # dropped meanwhile
+            if record.gap:
+                stop = max(start, self._low)
+                continue
+            start = max(self._low, stop - min(CHUNK, limit - looked))
+            blocks = self._read(start, stop)
+            if not met:  # a newline at the very end begins no line
+                met = True
+                count += blocks[self._streams.index(record.stream)].endswith(b"\n")
+            found = sum(block.count(b"\n") for block in blocks)
+            if found >= count:
+                return self._offset(self._newline(count, start, stop, blocks)) + 1
+            looked += stop - start
+            count -= found
+            stop = start
+        return self._border(stop)
+
+    def _end(self) -> int:
+        if self._stream is None:
+            return self._last.end
+        return self._last.at(self._stream) + (self._last.length if self._last.stream == self._stream else 0)
+
+    def _covering(self, place: int) -> Record:
+        return self._reader._covering(place, self._stream)
+
+    def _start(self, record: Record) -> int:
+        return record.offset if self._stream is None else record.position
+
+    def _positions(self, place: int) -> list[int]:
+        """Return how much of each stream stands before a place."""
+        if self._stream is not None:
+            return [place]
+        record = self._last if place == self._last.end else self._covering(place)
+        beyond = max(0, place - record.offset)
+        return [record.at(stream) + (beyond if stream == record.stream else 0) for stream in self._streams]
+
+    def _read(self, start: int, stop: int) -> list[bytes]:
+        ranges = zip(self._streams, self._positions(start), self._positions(stop), strict=True)
+        return [os.pread(self._reader._files[stream], max(0, end - begin), begin) for stream, begin, end in ranges]
+
+    def _newline(self, count: int, start: int, stop: int, blocks: list[bytes]) -> int:
+        """Return the place of the newline that is the `count`th from `stop` backwards."""
+        begins = self._positions(start)
+
+        def follow(place: int) -> int:
+            cuts = zip(blocks, self._positions(place), begins, strict=True)
+            return sum(block.count(b"\n", position - begin) for block, position, begin in cuts)
+
+        return start + bisect_right(range(start, stop), -count, key=lambda place: -follow(place)) - 1
+
+    def _offset(self, place: int) -> int:
+        if self._stream is None:
+            return place
+        record = self._covering(place)
+        return record.offset + place - record.position
+
+    def _border(self, place: int) -> int:
+        """Return the offset of a place where the look ended: of the whole arrival, so that no character is cut."""
+        record = self._covering(place)
+        inside = place - self._start(record)
+        return record.offset if 0 <= inside < CHUNK else record.offset + inside

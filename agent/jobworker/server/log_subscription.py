@@ -68,7 +68,7 @@ class LogSubscription(Subscription):
 
     async def _skip(self, gap: Gap) -> None:
         self._cursor.offset = gap.end
-        await self._notify("log.gap", LogGap(self.name, self._job, gap.offset, gap.end, "disk_full"))
+        await self._notify("log.gap", LogGap(self.name, self._job, gap.offset, gap.end, gap.reason))
 
     async def _other_half(self, chunk: Chunk) -> tuple[str | None, int, Chunk]:
         """Wait a moment for the rest of a character, but not past bytes of the other stream."""
