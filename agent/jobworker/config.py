@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from jobworker.errors import InvalidSpec, StartError
 from jobworker.explain import explain
-from jobworker.model import Duration, seconds
+from jobworker.model import MIN_LOG, Duration, Size, seconds, size
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,6 +37,7 @@ class Jobs(Struct, frozen=True, forbid_unknown_fields=True):
     grace: Duration = "10s"
     stop_limit: Duration = "30s"
     deadline_near: Duration = "60s"
+    log_max_bytes: Size = "1GiB"
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     lang: str = "C.UTF-8"
 
@@ -107,11 +108,14 @@ def _check(path: Path, config: Config) -> None:
         "jobs.deadline_near": config.jobs.deadline_near,
         "agent.shutdown_limit": config.agent.shutdown_limit,
     }
-    for key, value in durations.items():
-        try:
+    try:
+        for key, value in durations.items():
             seconds(value, key)
-        except InvalidSpec as error:
-            raise StartError(f"{path}: {error.message}") from error
+        bound = size(config.jobs.log_max_bytes, "jobs.log_max_bytes")
+    except InvalidSpec as error:
+        raise StartError(f"{path}: {error.message}") from error
+    if 0 < bound < MIN_LOG:
+        raise StartError(f"{path}: jobs.log_max_bytes: {bound}; expected 0 (no bound), or {MIN_LOG} bytes or more")
     if config.jobs.stop_signal not in signal.Signals.__members__:
         raise StartError(f"{path}: jobs.stop_signal: {config.jobs.stop_signal!r}; expected a name as SIGTERM")
     if not 0 <= config.server.port <= 65535:

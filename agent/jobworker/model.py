@@ -14,10 +14,16 @@ from msgspec import UNSET, Struct, UnsetType
 from jobworker.errors import InvalidSpec
 
 Duration: TypeAlias = int | float | str
+Size: TypeAlias = int | str
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_DURATION = 10 * 365 * 86400  # ten years: more is a mistake
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[KMGT]iB|[kMGT])")
+_POWERS = {"B": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+MAX_SIZE = 1 << 60
+MIN_LOG = 64 << 10  # bytes: a log that is bounded to less would do little but drop
 
 
 def seconds(value: Duration, field: str) -> float:
@@ -30,6 +36,20 @@ def seconds(value: Duration, field: str) -> float:
     if not 0 <= value <= MAX_DURATION:
         raise InvalidSpec(f"{field}: {value!r}; expected 0 to {MAX_DURATION} seconds", field=field)
     return float(value)
+
+
+def size(value: Size | float, field: str) -> int:
+    """Return a size (bytes as a number, or "64MiB", "1G") in bytes; raise InvalidSpec."""
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        if match is None:
+            raise InvalidSpec(
+                f'{field}: {value[:40]!r}; expected bytes or a text like "64MiB", "1GiB", "500M"', field=field
+            )
+        value = float(match[1]) * (1024 if match[2].endswith("iB") else 1000) ** _POWERS[match[2][0]]
+    if not 0 <= value <= MAX_SIZE:
+        raise InvalidSpec(f"{field}: {value!r}; expected 0 to {MAX_SIZE} bytes", field=field)
+    return int(value)
 
 
 def rfc3339(ns: int) -> str:
@@ -82,9 +102,14 @@ class TimeoutSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LogSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a job's output is kept. `on_full`: on a full disk the job waits, or output is dropped."""
+    """How a job's output is kept.
 
-    max_bytes: int | str | None = None
+    `max_bytes`: so much of it, absent the configured default; `keep`: the newest, or the oldest and no more.
+    `merge`: both streams as one. `on_full`: on a full disk the job waits, or output is dropped.
+    """
+
+    max_bytes: Size | None = None
+    keep: str = "newest"
     merge: bool = False
     on_full: str = "wait"
 

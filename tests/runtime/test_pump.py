@@ -151,7 +151,7 @@ async def test_index_has_one_record_for_each_arrival(bench: Bench, until_grown: 
         os.write(fd, data)
         await until_grown(bench.logs, folder, partial(reaches, folder / "index", RECORD.size * (number + 1)))
     bench.close(out, err)
-    assert bench.hear() == {"id": "a1", "size": 11, "out": 6, "truncated": False}
+    assert bench.hear() == {"id": "a1", "size": 11, "out": 6, "truncated": False, "first": 0}
     arrivals = bench.arrivals("a1")
     assert [arrival[1:] for arrival in arrivals] == [
         (0, 0, 3, 0),
@@ -225,7 +225,7 @@ def test_bytes_of_a_dead_pump_stay_in_the_pipe(bench: Bench) -> None:
     bench.close(pipes[0][1], pipes[1][1])
     bench.start()
     bench.hand("a1", readers)
-    assert bench.hear() == {"id": "a1", "size": 65636, "out": 65536, "truncated": False}
+    assert bench.hear() == {"id": "a1", "size": 65636, "out": 65536, "truncated": False, "first": 0}
     check(bench.arrivals("a1"))
 
 
@@ -242,7 +242,7 @@ async def test_two_pumps_do_not_share_a_log(bench: Bench, until_grown: Until) ->
         await until_grown(bench.logs, bench.logs / "a2", lambda: read(bench.logs / "a2") == [(0, b"passes")] or None)
         assert not (folder / "out").exists()
     bench.close(out, err)
-    assert bench.hear() == {"id": "a1", "size": 5, "out": 5, "truncated": False}
+    assert bench.hear() == {"id": "a1", "size": 5, "out": 5, "truncated": False, "first": 0}
     assert read(folder) == [(0, b"waits")]
 
 
@@ -273,7 +273,7 @@ def test_forgotten_job_is_let_go(bench: Bench) -> None:
     out, err = bench.watch("a1")
     os.write(out, b"again")
     bench.close(out, err)
-    assert bench.hear() == {"id": "a1", "size": 5, "out": 5, "truncated": False}
+    assert bench.hear() == {"id": "a1", "size": 5, "out": 5, "truncated": False, "first": 0}
 
 
 def test_next_keeper_is_told_what_the_last_did_not_hear(bench: Bench) -> None:
@@ -285,7 +285,7 @@ def test_next_keeper_is_told_what_the_last_did_not_hear(bench: Bench) -> None:
     hello = bench.hear()
     assert (hello["pid"], hello["jobs"]) == (bench.pid, ["a1"])
     bench.close(out, err)
-    assert bench.hear() == {"id": "a1", "size": 1, "out": 1, "truncated": False}
+    assert bench.hear() == {"id": "a1", "size": 1, "out": 1, "truncated": False, "first": 0}
 
 
 @pytest.mark.parametrize("met", [True, False])

@@ -140,7 +140,6 @@ async def test_options_of_a_stop_are_checked_as_well(wire: "Wire") -> None:
         {"limits": {"cpus": 1}},
         {"stdin": "pipe"},
         {"tty": True},
-        {"log": {"max_bytes": 1}},
     ],
     ids=str,
 )

@@ -18,6 +18,7 @@ from jobworker.errors import DiskFull, JobworkerError, ShuttingDown
 from jobworker.jobs import lifecycle
 from jobworker.jobs.ending import Endings
 from jobworker.jobs.live import LiveJob
+from jobworker.jobs.specs import log_message
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.unrecorded import recorded_anew
 from jobworker.model import State
@@ -38,7 +39,14 @@ class Keeping:
     """Keeps a keeper, and the records true to what it says."""
 
     def __init__(
-        self, home: Home, run: Path, table: JobTable, link: KeeperLink, endings: Endings, tasks: Background
+        self,
+        home: Home,
+        run: Path,
+        table: JobTable,
+        link: KeeperLink,
+        endings: Endings,
+        tasks: Background,
+        log_max_bytes: int | str,
     ) -> None:
         self._home = home
         self._run = run
@@ -47,6 +55,7 @@ class Keeping:
         self._link = link
         self._endings = endings
         self._tasks = tasks
+        self._bound = log_max_bytes  # of a log whose spec names none
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._reaper: Reaper | None = None
         self._closing = False
@@ -183,7 +192,7 @@ class Keeping:
                 start=record.start,
                 ended=ended,
                 struck=struck,
-                drop=record.job.spec.log.drops,
+                **log_message(record.job.spec.log, self._bound),
             )
             if answer.get("gone") and record.launching and self._stuck:
                 event = StartFailed(time.time_ns(), live.id, "exec", errno.ETIMEDOUT)

@@ -35,8 +35,8 @@ def advance(record: JobRecord, event: Event, boot: str) -> JobRecord:
             return lost(record, why, at)
         case Truncated():
             return replace(record, job=replace(record.job, log=replace(record.job.log, truncated=True)))
-        case Closed(size=size, truncated=truncated):
-            return replace(record, closed=True, job=replace(record.job, log=LogInfo(size, 0, truncated)))
+        case Closed(size=size, truncated=truncated, first=first):
+            return replace(record, closed=True, job=replace(record.job, log=LogInfo(size, first, truncated)))
 
 
 def started(record: JobRecord, event: Started, boot: str) -> JobRecord:

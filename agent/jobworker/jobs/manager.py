@@ -51,7 +51,8 @@ class JobManager:
         self._tasks = Background()
         self.link = KeeperLink(home, run)
         self._endings = Endings(config.jobs, self._specs, self.link, host, self._table, self._tasks)
-        self._keeping = Keeping(home, run, self._table, self.link, self._endings, self._tasks)
+        bound = config.jobs.log_max_bytes
+        self._keeping = Keeping(home, run, self._table, self.link, self._endings, self._tasks, bound)
         self._watch = LogWatch(home.logs)
         self._creating = asyncio.Lock()
         self.refusing = ""  # why no job may be created or started, where that is so

@@ -12,7 +12,7 @@ from msgspec import UNSET
 from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, NotSupported, PolicyRejected
 from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
-from jobworker.model import JobSpec, LogSpec, StopSpec, TimeoutSpec, seconds
+from jobworker.model import MIN_LOG, JobSpec, LogSpec, StopSpec, TimeoutSpec, seconds, size
 from jobworker.plugin_host import PluginFault, PluginHost
 from jobworker.plugins import Registry
 from jobworker.runtime.tree import MARKER
@@ -126,9 +126,10 @@ def check_command(spec: JobSpec) -> None:
 
 
 def check_log(log: LogSpec) -> None:
-    for field in ("max_bytes", "merge"):
-        if getattr(log, field):
-            raise NotSupported(f"spec.log.{field}: this version does not support it", field=f"log.{field}")
+    if log.max_bytes is not None and (bound := size(log.max_bytes, "log.max_bytes")) < MIN_LOG:
+        raise InvalidSpec(f"log.max_bytes: {bound}; expected {MIN_LOG} bytes (64KiB) or more", field="log.max_bytes")
+    if log.keep not in ("newest", "oldest"):
+        raise InvalidSpec(f'log.keep: {log.keep[:40]!r}; expected "newest" or "oldest"', field="log.keep")
     if log.on_full not in ("wait", "drop"):
         raise InvalidSpec(f'log.on_full: {log.on_full[:40]!r}; expected "wait" or "drop"', field="log.on_full")
 
@@ -170,7 +171,14 @@ def whoami() -> pwd.struct_passwd:
 def launch_message(job: str, spec: JobSpec, config: Jobs) -> dict[str, Any]:
     """Return what the keeper is asked: argv, the whole environment, the folder. The agent's own stays out."""
     env, cwd = environment(spec, config)
-    return {"id": job, "argv": spec.command(), "env": env | {MARKER: job}, "cwd": cwd, "drop": spec.log.drops}
+    log = log_message(spec.log, config.log_max_bytes)
+    return {"id": job, "argv": spec.command(), "env": env | {MARKER: job}, "cwd": cwd, **log}
+
+
+def log_message(log: LogSpec, bound: int | str) -> dict[str, Any]:
+    """Return what the keeper is to know of a job's log; `bound` is for one that names none."""
+    limit = size(bound if log.max_bytes is None else log.max_bytes, "log.max_bytes")
+    return {"drop": log.drops, "max": limit, "keep": log.keep, "merge": log.merge}
 
 
 def environment(spec: JobSpec, config: Jobs) -> tuple[dict[str, str], str]:

@@ -171,9 +171,9 @@ class JobTable:
         if record.closed or record.job.state == State.CREATED:
             return record.job
         reader = LogReader(self.log_folder(record.job.id))
-        size = reader.size()
+        size, first = reader.size(), reader.first()
         reader.close()
-        return replace(record.job, log=replace(record.job.log, bytes=size))
+        return replace(record.job, log=replace(record.job.log, bytes=size, first_offset=first))
 
     def log_folder(self, job: str) -> Path:
         return self._logs / job

@@ -72,17 +72,18 @@ class Ended(Record, tag="ended", frozen=True):
 
 
 class Truncated(Record, tag="truncated", frozen=True):
-    """Output was dropped, for the disk was full and the job was not to wait."""
+    """Output was thrown away: the disk was full and the job was not to wait, or its log was full."""
 
     id: str
 
 
 class Closed(Record, tag="closed", frozen=True):
-    """The last write end of the job's output is closed; `size` is its length."""
+    """The last write end of the job's output is closed; `size` is its length, `first` the oldest byte kept."""
 
     id: str
     size: int
     truncated: bool = False
+    first: int = 0
 
 
 class Lost(Record, tag="lost", frozen=True):

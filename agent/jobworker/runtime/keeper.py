@@ -198,11 +198,14 @@ def group_of(pid: object) -> str:
 class Job:
     """One launched job, from its FIFOs to the last of exit and end of output."""
 
-    def __init__(self, job: str, fifo: str, *, drop: bool = False) -> None:
+    def __init__(self, job: str, fifo: str, message: dict[str, Any]) -> None:
         self.id = job
-        self.drop = drop  # output for which the disk has no room
-        self.truncated = False  # output was dropped
-        self.names = (f"{fifo}/{job}.out", f"{fifo}/{job}.err")
+        self.drop = message.get("drop", False)  # output for which the disk has no room
+        self.max = message.get("max", 0)  # bytes that the log may hold; 0: no bound
+        self.keep = message.get("keep", "newest")  # which of them
+        self.truncated = False  # output was dropped or refused
+        streams = ("out",) if message.get("merge") else ("out", "err")
+        self.names = [f"{fifo}/{job}.{stream}" for stream in streams]
         self.pipes: list[int] = []
         self.pid = 0
         self.pidfd = -1  # of a job that another keeper launched: not our child
@@ -263,8 +266,11 @@ def find_program(name: str, path: str) -> str:
     raise OSError(refused, os.strerror(refused), name)
 
 
-def spawn(message: dict[str, Any], names: tuple[str, str], nofile: tuple[int, int]) -> int:
-    """Start the program in a new session with nothing open but 0, 1 and 2; raise LaunchError."""
+def spawn(message: dict[str, Any], names: list[str], nofile: tuple[int, int]) -> int:
+    """Start the program in a new session with nothing open but 0, 1 and 2; raise LaunchError.
+
+    With one name, 2 is the same as 1.
+    """
     try:
         argv, env, cwd = message["argv"], message["env"], message["cwd"]
         os.chdir(cwd)
@@ -284,7 +290,7 @@ def spawn(message: dict[str, Any], names: tuple[str, str], nofile: tuple[int, in
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, names[0], os.O_RDWR, 0),
-                (os.POSIX_SPAWN_OPEN, 2, names[1], os.O_RDWR, 0),
+                (os.POSIX_SPAWN_OPEN, 2, names[1], os.O_RDWR, 0) if names[1:] else (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
             setsid=True,
             setsigmask=[],
@@ -314,6 +320,7 @@ class Keeper:
         self.pump: socket.socket | None = None
         self.pump_pid = 0
         self.splices = True
+        self.punches = True
         self.journal = Journal(f"{state}/journal")
         self.held_up = False  # the agent's socket is full
         self.told = (0, 0)  # the size of the journal and the pid of the pump, as the agent knows them
@@ -465,6 +472,7 @@ class Keeper:
             "boot": boot_id(),
             "pump": self.pump_pid,
             "splice": self.splices,
+            "punch": self.punches,
             "cgroup": self.cgroups.root,
         }
 
@@ -514,7 +522,7 @@ class Keeper:
         self.quitting = handed["quitting"]
         self.journal.owed.extendleft(record.encode() for record in reversed(handed["owed"]))
         for known in handed["jobs"]:
-            job = self.jobs[known["id"]] = Job(known["id"], self.fifo)
+            job = self.jobs[known["id"]] = Job(known["id"], self.fifo, {})
             vars(job).update(known)
             job.inherit(False)
             if job.pidfd >= 0:
@@ -539,7 +547,7 @@ class Keeper:
 
         Raise OSError where the journal cannot be written: then nothing was started.
         """
-        job = Job(message["id"], self.fifo, drop=message.get("drop", False))
+        job = Job(message["id"], self.fifo, message)
         if job.id in self.jobs:
             raise OSError(errno.EEXIST, "launched before")
         if len(self.jobs) >= self.room:
@@ -616,7 +624,7 @@ class Keeper:
         job = self.jobs.get(message["id"])
         if job is not None:
             return {"held": True, "closed": job.closed}
-        job = Job(message["id"], self.fifo, drop=message.get("drop", False))
+        job = Job(message["id"], self.fifo, message)
         job.pid = message["pid"]
         job.struck = message.get("struck", False)
         job.ended = message["ended"] or not self.adopt_process(job, message["start"])
@@ -872,7 +880,8 @@ class Keeper:
             pipes: list[int] = []
             if queue is self.unwatched:
                 job = self.jobs[queue[0]]
-                message, pipes = {"op": "watch", "id": job.id, "drop": job.drop}, job.pipes
+                message = {"op": "watch", "id": job.id, "drop": job.drop, "max": job.max, "keep": job.keep}
+                pipes = job.pipes
             try:
                 socket.send_fds(self.pump, [encode(message).encode()], pipes)
             except BlockingIOError:
@@ -900,6 +909,7 @@ class Keeper:
             message = json.loads(data)
             if "hello" in message:
                 self.splices = message["splice"]
+                self.punches = message.get("punch", False)
                 self.pump_pid = message["pid"]
                 self.held = set(message["jobs"])
             elif job := self.jobs.get(message["id"]):
@@ -915,8 +925,8 @@ class Keeper:
         # What was in a pipe is gone where its last end was closed while neither keeper nor pump was there.
         cut = job.unheld and job.id not in self.held
         self.held.discard(job.id)
-        record = {"event": "closed", "id": job.id, "size": message["size"], "truncated": cut or job.truncated}
-        self.journal.note(record)
+        record = {"event": "closed", "id": job.id, "size": message["size"], "first": message.get("first", 0)}
+        self.journal.note(record | {"truncated": cut or job.truncated})
         job.closed = True
         job.close_pipes()
         if job.id in self.unwatched:  # taken over, and the pump had it all along

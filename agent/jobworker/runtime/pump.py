@@ -7,6 +7,8 @@ files hold beyond the index. The formats are described in ``agent/README.md``; o
 file, nothing of ours is imported, so that an upgrade on disk cannot mix versions.
 """
 
+import binascii
+import ctypes
 import errno
 import fcntl
 import gc
@@ -18,15 +20,20 @@ import socket
 import struct
 import sys
 import time
+from typing import Any
 
 CHUNK = 65536  # the size of a default pipe: larger calls move no more
 PAUSE = 0.0005  # after a short read, so that tiny writes gather into one arrival
 RETRY = 0.2  # seconds between two attempts at a log that cannot be written
 RECORD = struct.Struct("<QQQIBB2x")  # time ns, offset in the log, position in its stream, length, stream, gap
+FIRST = struct.Struct("<QQI12x")  # number of the oldest record that is kept, its offset, a checksum of the two
 STREAMS = ("out", "err")
+NO_ROOM, REFUSED = 1, 2  # why bytes are not in the log: the disk was full, or the log held as much as it may
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LONGEST = 0xFFFFFFFF
 MESSAGE = 262144
+FALLOC_FL_PUNCH_HOLE_KEEP_SIZE = 2 | 1
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Stalled(Exception):
@@ -34,28 +41,40 @@ class Stalled(Exception):
 
 
 class Log:
-    """One job's two FIFOs and, from their first byte on, its files.
+    """One job's FIFOs and, from their first byte on, its files.
 
     Where the disk is full, the job waits; with `drops` its bytes are thrown away, and a record says how many.
+    The log holds `bound` bytes at most (0: no bound): the newest, so that the oldest are dropped, or else the
+    oldest, and what comes when it is full is refused.
     """
 
-    def __init__(self, job: str, folder: str, pipes: list[int], *, drops: bool) -> None:
+    def __init__(
+        self, job: str, folder: str, pipes: list[int], *, drops: bool, bound: int = 0, newest: bool = True
+    ) -> None:
         self.job = job
         self.folder = folder
         self.drops = drops
+        self.bound = bound
+        self.chunk = min(CHUNK, bound // 8) if bound else CHUNK
+        self.newest = newest
+        self.full = False  # for good: what comes is refused
         self.dropped = [0, 0]  # bytes that no record tells of yet
+        self.refused = 0
         self.truncated = False
-        self.pipes: list[int | None] = list(pipes)
+        self.pipes: list[int | None] = [*pipes, None][: len(STREAMS)]  # one for both where they are merged
         self.files: list[int] = []
         self.index = -1
         self.records = 0
         self.positions = [0, 0]
+        self.first = (0, 0)  # the oldest record that is kept: its number, its offset
+        self.copy = 1  # which of the two copies on disk says so
+        self.punched = 0  # the oldest record before which all is punched
         self.owed: bytes | None = None  # a record whose bytes are in the file already
 
     @property
     def behind(self) -> bool:
         """Whether records are to be written, though nothing more should come."""
-        return self.owed is not None or any(self.dropped)
+        return self.owed is not None or any(self.dropped) or self.refused > 0
 
     def pump(self, stream: int, splices: bool) -> int:
         """Move one chunk; return its length.
@@ -66,12 +85,16 @@ class Log:
         assert pipe is not None
         try:
             self.open()
-            self.settle()
+            if not self.full:
+                self.settle()
+            room = self._room()
+            if not room:
+                return self._refuse(len(os.read(pipe, CHUNK)))
             lost = 0
             if splices:
-                length = os.splice(pipe, self.files[stream], CHUNK, flags=os.SPLICE_F_NONBLOCK)
+                length = os.splice(pipe, self.files[stream], room, flags=os.SPLICE_F_NONBLOCK)
             else:
-                length, lost = copy(pipe, self.files[stream], drops=self.drops)
+                length, lost = copy(pipe, self.files[stream], drops=self.drops, limit=room)
             if length:
                 self._record(stream, length)
                 self.settle()
@@ -88,8 +111,14 @@ class Log:
         self.truncated |= length > 0
         return length
 
+    def _refuse(self, length: int) -> int:
+        """Count what is thrown away; a record tells of it a moment later, and not of each chunk."""
+        self.refused += length
+        self.truncated |= length > 0
+        return length
+
     def open(self) -> None:
-        """Open or create the files, alone (flock), and index what a predecessor left."""
+        """Open or create the files, alone (flock), and finish what a predecessor began."""
         if self.index >= 0:
             return
         os.makedirs(self.folder, 0o700, exist_ok=True)
@@ -103,6 +132,8 @@ class Log:
             for name in STREAMS:
                 files.append(os.open(f"{self.folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._recover(index, files)
+            self._read_first()
+            self._punch(index, files)
         except OSError:
             for fd in (index, *files):
                 os.close(fd)
@@ -114,9 +145,10 @@ class Log:
         self.positions = [0, 0]
         if self.records:
             last = os.pread(index, RECORD.size, (self.records - 1) * RECORD.size)
-            _, offset, position, length, stream, _ = RECORD.unpack(last)
+            _, offset, position, length, stream, gap = RECORD.unpack(last)
             self.positions[stream] = position + length
             self.positions[1 - stream] = offset - position
+            self.truncated |= gap == REFUSED
         for stream, fd in enumerate(files):
             left = os.lseek(fd, 0, os.SEEK_END) - self.positions[stream]
             if left < 0:  # the log ends with a gap
@@ -128,7 +160,7 @@ class Log:
                 os.pwrite(index, self.owed or b"", self.records * RECORD.size)
                 self.records, self.owed = self.records + 1, None
 
-    def _record(self, stream: int, length: int, *, gap: bool = False) -> None:
+    def _record(self, stream: int, length: int, gap: int = 0) -> None:
         position = self.positions[stream]
         self.owed = RECORD.pack(time.time_ns(), sum(self.positions), position, length, stream, gap)
         self.positions[stream] = position + length
@@ -138,11 +170,27 @@ class Log:
         self._write_owed()
         for stream in (0, 1):
             while self.dropped[stream]:
-                length = min(self.dropped[stream], LONGEST)
-                self._record(stream, length, gap=True)
-                self.dropped[stream] -= length
+                self.dropped[stream] -= self._gap(stream, self.dropped[stream], NO_ROOM)
                 os.lseek(self.files[stream], self.positions[stream], os.SEEK_SET)
                 self._write_owed()
+        while self.refused:  # of both streams: nothing comes after it, in whose order they could matter
+            self.refused -= self._gap(0, self.refused, REFUSED)
+            self._write_owed()
+
+    def _gap(self, stream: int, length: int, reason: int) -> int:
+        """Record a gap, in the last record where that is one of the same kind; return how much it took."""
+        if self.records:
+            place = (self.records - 1) * RECORD.size
+            _, offset, position, known, *kind = RECORD.unpack(os.pread(self.index, RECORD.size, place))
+            if kind == [stream, reason] and known < LONGEST:
+                length = min(length, LONGEST - known)
+                grown = RECORD.pack(time.time_ns(), offset, position, known + length, stream, reason)
+                os.pwrite(self.index, grown, place)
+                self.positions[stream] += length
+                return length
+        length = min(length, LONGEST)
+        self._record(stream, length, reason)
+        return length
 
     def _write_owed(self) -> None:
         """Write a record, always at its own place: a torn write is overwritten."""
@@ -151,6 +199,87 @@ class Log:
         if os.pwrite(self.index, self.owed, self.records * RECORD.size) != RECORD.size:
             raise OSError(errno.ENOSPC, "index")
         self.records, self.owed = self.records + 1, None
+
+    # The bound
+
+    def _room(self) -> int:
+        """Return how much of the next chunk the log may take, after making room where that is its way."""
+        if not self.bound:
+            return CHUNK
+        kept = sum(self.positions) - self.first[1]
+        if kept + self.chunk <= self.bound and self._index_has_room() and self.punched == self.first[0]:
+            return self.chunk
+        if self.newest:
+            self._drop_oldest()
+        if self.newest:
+            return self.chunk
+        room = min(self.chunk, max(0, self.bound - kept)) if self._index_has_room() else 0
+        self.full = not room
+        return room
+
+    def _index_has_room(self) -> bool:
+        return (self.records - self.first[0] + 1) * RECORD.size <= self.bound
+
+    def _drop_oldest(self) -> None:
+        """Keep an eighth less than the bound; `first` says so before anything is gone."""
+        share = self.bound // 8 * 7
+        oldest = sum(self.positions) - share
+        low, high = max(self.first[0], self.records - share // RECORD.size), self.records - 1  # the last one stays
+        while low < high:
+            middle = (low + high) // 2
+            if self._offset_of(middle) < oldest:
+                low = middle + 1
+            else:
+                high = middle
+        if low > self.first[0]:
+            self._write_first(low, self._offset_of(low))
+        self._punch(self.index, self.files)
+
+    def _offset_of(self, record: int) -> int:
+        return int(RECORD.unpack(os.pread(self.index, RECORD.size, record * RECORD.size))[1])
+
+    def _punch(self, index: int, files: list[int]) -> None:
+        """Give back to the disk what stands before the first record; nothing moves."""
+        record = self.first[0]
+        if self.punched == record:
+            return
+        _, offset, position, _, stream, _ = RECORD.unpack(os.pread(index, RECORD.size, record * RECORD.size))
+        try:
+            punch(files[stream], position)
+            punch(files[1 - stream], offset - position)
+            punch(index, record * RECORD.size)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            self.newest = False  # here the bound cannot be held in this way
+        self.punched = record
+
+    def _read_first(self) -> None:
+        """Read the newer one of the two copies that are whole."""
+        try:
+            file = os.open(f"{self.folder}/first", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            copies = [os.pread(file, FIRST.size, place * FIRST.size) for place in (0, 1)]
+        finally:
+            os.close(file)
+        for place, data in enumerate(copies):
+            if len(data) == FIRST.size:
+                record, offset, check = FIRST.unpack(data)
+                if check == binascii.crc32(data[:16]) and record > self.first[0]:
+                    self.first, self.copy = (record, offset), place
+
+    def _write_first(self, record: int, offset: int) -> None:
+        """Overwrite the older copy: who is killed in it, or reads meanwhile, has the other."""
+        data = FIRST.pack(record, offset, binascii.crc32(FIRST.pack(record, offset, 0)[:16]))
+        file = os.open(f"{self.folder}/first", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.pwrite(file, data, (1 - self.copy) * FIRST.size) != FIRST.size:
+                raise OSError(errno.ENOSPC, "first")
+        finally:
+            os.close(file)
+        self.first, self.copy = (record, offset), 1 - self.copy
 
     def close(self) -> int:
         """Return the number of bytes in the log."""
@@ -170,12 +299,20 @@ class Log:
         return size
 
 
-def copy(pipe: int, file: int, *, drops: bool) -> tuple[int, int]:
+def punch(file: int, length: int) -> None:
+    """Turn the first bytes of a file into a hole."""
+    start, length_ = ctypes.c_int64(0), ctypes.c_int64(length)
+    if length and LIBC.fallocate(file, FALLOC_FL_PUNCH_HOLE_KEEP_SIZE, start, length_):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def copy(pipe: int, file: int, *, drops: bool, limit: int = CHUNK) -> tuple[int, int]:
     """Read, then write, where the file system refuses splice: a kill in between loses the chunk.
 
     Return how many bytes were written and how many dropped.
     """
-    data = os.read(pipe, CHUNK)
+    data = os.read(pipe, limit)
     view = memoryview(data)
     while view:
         try:
@@ -206,6 +343,21 @@ def can_splice(folder: str) -> bool:
         os.close(writer)
 
 
+def can_punch(folder: str) -> bool:
+    """Try a hole on the file system of the logs."""
+    name = f"{folder}/.punch.{os.getpid()}"
+    try:
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            punch(file, 1)
+            return True
+        finally:
+            os.close(file)
+            os.unlink(name)
+    except OSError as error:
+        return error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS)
+
+
 class Pump:
     """The loop: one connection to a keeper, and the pipes."""
 
@@ -221,6 +373,7 @@ class Pump:
         self.retry_at = 0.0
         self.untold: dict[str, dict[str, object]] = {}  # what a keeper is to know of a log: the last word counts
         self.splices = can_splice(folder)
+        self.punches = can_punch(folder)
         self.epoll = select.epoll()
         self.epoll.register(listener, select.EPOLLIN)
 
@@ -255,7 +408,8 @@ class Pump:
         self.greeted = True
         self.keeper.setblocking(False)
         self.epoll.register(self.keeper, select.EPOLLIN)
-        hello = {"hello": 1, "pid": os.getpid(), "splice": self.splices, "jobs": [*self.logs, *self.untold]}
+        means = {"splice": self.splices, "punch": self.punches}
+        hello = {"hello": 1, "pid": os.getpid(), **means, "jobs": [*self.logs, *self.untold]}
         try:
             self.keeper.send(json.dumps(hello).encode())
         except OSError:
@@ -287,10 +441,17 @@ class Pump:
         self.keeper.close()
         self.keeper = None
 
-    def obey(self, message: dict[str, str], fds: list[int]) -> None:
+    def obey(self, message: dict[str, Any], fds: list[int]) -> None:
         job = message["id"]
-        if message["op"] == "watch" and job not in self.logs and len(fds) == len(STREAMS):
-            log = self.logs[job] = Log(job, f"{self.folder}/{job}", fds, drops=bool(message.get("drop")))
+        if message["op"] == "watch" and job not in self.logs and fds:
+            log = self.logs[job] = Log(
+                job,
+                f"{self.folder}/{job}",
+                fds,
+                drops=bool(message.get("drop")),
+                bound=message.get("max", 0),
+                newest=self.punches and message.get("keep") != "oldest",
+            )
             for stream, fd in enumerate(fds):
                 self.pipes[fd] = (log, stream)
                 self.epoll.register(fd, select.EPOLLIN)
@@ -326,7 +487,7 @@ class Pump:
         if log.truncated and whole and log.job in self.logs:
             self.untold[log.job] = {"id": log.job, "truncated": True}
             self.tell()
-        return 0 < length < CHUNK // 4
+        return 0 < length < log.chunk // 4
 
     def retry_later(self) -> None:
         if not self.stalled and not self.behind:
@@ -354,7 +515,7 @@ class Pump:
             del self.logs[log.job]
             self.behind.discard(log)
             end = {"id": log.job, "size": size, "out": log.positions[0], "truncated": log.truncated}
-            self.untold[log.job] = end
+            self.untold[log.job] = end | {"first": log.first[1]}
             self.tell()
         log.pipes[stream] = None
         self.drop(fd)

@@ -42,6 +42,7 @@ async def info(call: Call, params: Nothing) -> dict[str, Any]:
         "means": {
             "stop": "cgroup" if keeper.get("cgroup") else "sweep",
             "log": "splice" if keeper.get("splice") else "copy",
+            "log_bound": "drop" if keeper.get("punch") else "refuse",
         },
         "running": services.jobs.running,
     }
