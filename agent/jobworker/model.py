@@ -38,18 +38,21 @@ def seconds(value: Duration, field: str) -> float:
     return float(value)
 
 
-def size(value: Size | float, field: str) -> int:
+def size(value: Size, field: str) -> int:
     """Return a size (bytes as a number, or "64MiB", "1G") in bytes; raise InvalidSpec."""
-    if isinstance(value, str):
+    number: float
+    if isinstance(value, int):
+        number = value
+    else:
         match = _SIZE.fullmatch(value.strip())
         if match is None:
             raise InvalidSpec(
                 f'{field}: {value[:40]!r}; expected bytes or a text like "64MiB", "1GiB", "500M"', field=field
             )
-        value = float(match[1]) * (1024 if match[2].endswith("iB") else 1000) ** _POWERS[match[2][0]]
-    if not 0 <= value <= MAX_SIZE:
+        number = float(match[1]) * (1024 if match[2].endswith("iB") else 1000) ** _POWERS[match[2][0]]
+    if not 0 <= number <= MAX_SIZE:
         raise InvalidSpec(f"{field}: {value!r}; expected 0 to {MAX_SIZE} bytes", field=field)
-    return int(value)
+    return int(number)
 
 
 def rfc3339(ns: int) -> str:
@@ -262,18 +265,6 @@ class Principal(Struct, frozen=True):
     def id(self) -> str:
         """The owner of what this principal creates: issuer and subject."""
         return f"{self.provider}:{self.name}"
-
-
-class LogData(Struct, frozen=True):
-    """The params of `log.data`: resume with `offset` + number of bytes."""
-
-    subscription: str
-    job: str
-    offset: int
-    stream: str
-    time: str
-    data: str
-    encoding: str
 
 
 class LogGap(Struct, frozen=True):

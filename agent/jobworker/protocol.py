@@ -3,6 +3,7 @@
 import base64
 
 SUBPROTOCOL = "jobworker.v1"
+BINARY_SUBPROTOCOL = "jobworker.v1.binary"  # log data in binary frames: a line of JSON, then the raw bytes
 BEARER_SUBPROTOCOL = "base64url.bearer.jobworker."
 PATH = "/rpc"
 MAX_MESSAGE = 1 << 20
@@ -46,3 +47,9 @@ def encode_data(data: bytes, text: str | None) -> tuple[str, str]:
 
 def decode_data(data: str, encoding: str) -> bytes:
     return data.encode() if encoding == "utf8" else base64.b64decode(data)
+
+
+def split_binary(frame: bytes) -> tuple[bytes, bytes]:
+    """Return the header, one line of JSON, and the raw bytes of a binary frame."""
+    header, _, data = frame.partition(b"\n")
+    return header, data

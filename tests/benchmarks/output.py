@@ -20,7 +20,7 @@ from websockets.asyncio.client import connect as websocket_connect
 from websockets.typing import Subprotocol
 
 from jobworker.client import Client
-from jobworker.model import JobSpec, LogData, rfc3339
+from jobworker.model import JobSpec, rfc3339
 from jobworker.protocol import PATH, SUBPROTOCOL
 
 ROUNDS = 5
@@ -143,8 +143,15 @@ class NeverReads:
 async def plain(agent: Agent) -> float:
     """Receive frames like the agent's from a server that does nothing else; return MB of output a second."""
     frames = -(-SIZE // CHUNK)
-    data = LogData("s1", "0" * 12, SIZE, "stdout", rfc3339(time.time_ns()), EXPECTED[:CHUNK].decode(), "utf8")
-    frame = msgspec.json.encode({"method": "log.data", "params": data, "jsonrpc": "2.0"})
+    data = {
+        "subscription": "s1",
+        "job": "0" * 12,
+        "offset": SIZE,
+        "stream": "stdout",
+        "time": rfc3339(time.time_ns()),
+    }
+    data |= {"data": EXPECTED[:CHUNK].decode(), "encoding": "utf8"}
+    frame = msgspec.json.encode({"jsonrpc": "2.0", "method": "log.data", "params": data})
     files = [Path(__file__).with_name("plain.py"), agent.home.tls / "server.pem", agent.home.tls / "server.key"]
     command = [sys.executable, *(str(file) for file in files), str(frames)]
     server = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

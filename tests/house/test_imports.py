@@ -15,8 +15,8 @@ COMMON = {"model", "errors", "protocol", "paths", "explain"}
 ROOMS = {
     "runtime": set[str](),
     "client": set[str](),
-    "jobs": {"runtime", "config", "interfaces", "plugins", "background"},
-    "server": {"jobs", "runtime", "config", "interfaces", "plugins", "background", "tokens"},
+    "jobs": {"runtime", "config", "interfaces", "plugins", "plugin_host", "background"},
+    "server": {"jobs", "runtime", "config", "interfaces", "plugins", "plugin_host", "background", "tokens"},
 }
 # One third-party library, one room.
 LIBRARIES = {

@@ -19,7 +19,7 @@ from websockets.typing import Subprotocol
 
 from jobworker.client.local import wait_gone
 from jobworker.paths import Home
-from jobworker.protocol import decode_data
+from jobworker.protocol import decode_data, split_binary
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
@@ -33,6 +33,7 @@ class Log:
 
     text: dict[str, bytes] = field(default_factory=lambda: {"stdout": b"", "stderr": b""})
     frames: list[dict[str, Any]] = field(default_factory=list)
+    gaps: list[tuple[int, int, str]] = field(default_factory=list)
     end: dict[str, Any] | None = None
 
     @property
@@ -65,7 +66,12 @@ class Wire:
     async def hear(self) -> Any:
         """Return the next message; notifications of logs are kept as well."""
         async with asyncio.timeout(self.deadline):
-            message = json.loads(await self.connection.recv())
+            frame = await self.connection.recv()
+        if isinstance(frame, bytes):  # of jobworker.v1.binary
+            header, data = split_binary(frame)
+            message = {"method": "log.data", "params": json.loads(header) | {"bytes": data}}
+        else:
+            message = json.loads(frame)
         if isinstance(message, dict) and "method" in message:
             self.order.append(message["method"])
             if message["method"].startswith("log."):
@@ -81,8 +87,10 @@ class Wire:
         assert log.end is None, "log.end is the last notification of a subscription"
         if method == "log.end":
             log.end = params
+        elif method == "log.gap":
+            log.gaps.append((params["from"], params["to"], params["reason"]))
         else:
-            data = decode_data(params["data"], params["encoding"])
+            data = params["bytes"] if "bytes" in params else decode_data(params["data"], params["encoding"])
             log.frames.append(params | {"bytes": data})
             log.text[params["stream"]] += data
 

@@ -155,9 +155,6 @@ async def test_what_is_not_built_yet_is_refused(wire: "Wire", field: dict[str, A
     [
         "stdin.write",
         "stdin.close",
-        "log.read",
-        "event.subscribe",
-        "event.unsubscribe",
         "rpc.discover",
     ],
 )
@@ -165,14 +162,6 @@ async def test_methods_that_are_not_built_yet(wire: "Wire", method: str) -> None
     """A method of the protocol that this version does not have: 50101 with its name, whatever the params."""
     error = await wire.refused(method, id="a", anything=1)
     assert (error["code"], error["data"]["method"]) == (50101, method)
-
-
-@pytest.mark.parametrize("param", ["tail", "since", "streams"])
-async def test_params_that_are_not_built_yet(wire: "Wire", param: str) -> None:
-    """A param of the protocol that this version does not do: 50101 with its name."""
-    job = await wire.create(shell=":")
-    error = await wire.refused("log.subscribe", id=job, **{param: 1})
-    assert (error["code"], error["data"]["field"]) == (50101, param)
 
 
 async def test_what_a_job_gets(wire: "Wire") -> None:

@@ -3,6 +3,6 @@
 from jobworker.client.client import Client, connect
 from jobworker.client.events import Events
 from jobworker.client.local import Target, ensure_local_agent
-from jobworker.client.subscription import LogChunk, Subscription
+from jobworker.client.subscription import LogChunk, LogPage, Subscription
 
-__all__ = ["Client", "Events", "LogChunk", "Subscription", "Target", "connect", "ensure_local_agent"]
+__all__ = ["Client", "Events", "LogChunk", "LogPage", "Subscription", "Target", "connect", "ensure_local_agent"]

@@ -18,10 +18,10 @@ from jobworker import errors
 from jobworker.client.events import Events
 from jobworker.client.feed import Feed
 from jobworker.client.local import Target, ensure_local_agent
-from jobworker.client.subscription import Subscription
+from jobworker.client.subscription import LogPage, Subscription
 from jobworker.model import Duration, Explanation, Job, JobSpec, Principal, StopSpec
 from jobworker.paths import Home, default_home
-from jobworker.protocol import SUBPROTOCOL
+from jobworker.protocol import BINARY_SUBPROTOCOL, SUBPROTOCOL, split_binary
 
 BACKLOG = 64  # notifications that may wait for a consumer before the connection is read no further
 PATIENCE = 60.0  # seconds for which a lost connection is tried again
@@ -102,7 +102,7 @@ class Client:
             self._connection = await websocket_connect(
                 target.address,
                 ssl=context,
-                subprotocols=[Subprotocol(SUBPROTOCOL)],
+                subprotocols=[Subprotocol(BINARY_SUBPROTOCOL), Subprotocol(SUBPROTOCOL)],
                 additional_headers=headers,
                 compression=None,
                 max_size=None,
@@ -148,6 +148,10 @@ class Client:
     async def _read(self, connection: ClientConnection) -> None:
         try:
             async for frame in connection:
+                if isinstance(frame, bytes):
+                    header, data = split_binary(frame)
+                    await self._notified("log.data", msgspec.json.decode(header) | {"bytes": data})
+                    continue
                 message = msgspec.json.decode(frame)
                 for item in message if isinstance(message, list) else [message]:
                     await self._take(item)
@@ -169,12 +173,14 @@ class Client:
                 future.set_result(message)
                 await asyncio.sleep(0)  # whoever subscribed takes the answer before the first notification
             return
-        params = message["params"]
-        subscription = self._subscriptions.get(params.get("subscription"))
+        await self._notified(message["method"], message["params"])
+
+    async def _notified(self, method: str, params: dict[str, Any]) -> None:
+        subscription = self._subscriptions.get(params["subscription"])
         if subscription is None:
             return
-        subscription.feed(message["method"], params)
-        if message["method"] == "log.end":
+        subscription.feed(method, params)
+        if method == "log.end":
             del self._subscriptions[params["subscription"]]
         # A slow consumer holds up the connection, not memory; but never a call that somebody waits for.
         while subscription.backlog > BACKLOG and not self._waiting and not self._closing:
@@ -203,9 +209,10 @@ class Client:
             raise errors.from_payload(answer["error"])
         return answer["result"]
 
-    async def attach(self, subscription: Subscription, job: str, offset: int, follow: bool) -> None:
-        """Subscribe, and let the notifications reach the subscription."""
-        answer = await self.call("log.subscribe", id=job, offset=offset, follow=follow)
+    async def attach(self, subscription: Subscription, **how: Any) -> None:
+        """Subscribe to a log, and let the notifications reach the subscription."""
+        answer = await self.call("log.subscribe", id=subscription.job.id, **how)
+        subscription.offset = answer["offset"]
         self._subscriptions[answer["subscription"]] = subscription
 
     async def attach_events(self, events: Events) -> None:
@@ -226,7 +233,7 @@ class Client:
     async def run(self, spec: JobSpec, key: str | None = None) -> Subscription:
         """Create, follow from byte 0 and start, in one step."""
         answer = await self.call("job.run", spec=msgspec.to_builtins(spec), **_given(key=key))
-        subscription = Subscription(self, msgspec.convert(answer["job"], Job), 0, follow=True)
+        subscription = Subscription(self, msgspec.convert(answer["job"], Job), {})
         self._subscriptions[answer["subscription"]] = subscription
         return subscription
 
@@ -266,10 +273,34 @@ class Client:
     async def delete(self, job: str, *, force: bool = False) -> None:
         await self.call("job.delete", id=job, force=force)
 
-    async def subscribe(self, job: str, offset: int = 0, *, follow: bool = True) -> Subscription:
-        subscription = Subscription(self, await self.status(job), offset, follow)
-        await self.attach(subscription, job, offset, follow)
+    async def subscribe(
+        self,
+        job: str,
+        offset: int | None = None,
+        *,
+        tail: int | None = None,
+        since: str | Duration | None = None,
+        until: str | Duration | None = None,
+        streams: Sequence[str] | None = None,
+        follow: bool = True,
+        arrivals: bool = False,
+    ) -> Subscription:
+        """Read a log from `offset`, the last `tail` lines, or `since` a time on; all of it where nothing is said.
+
+        Times are texts with their zone, or durations: so long ago. With `arrivals` every chunk is a single
+        arrival, with its own time; else what stands together is one.
+        """
+        how = _given(until=until, streams=streams) | {"follow": follow, "arrivals": arrivals}
+        subscription = Subscription(self, await self.status(job), how)
+        await self.attach(subscription, **how, **_given(offset=offset, tail=tail, since=since))
         return subscription
+
+    async def read(
+        self, job: str, offset: int = 0, max_bytes: int = 65536, streams: Sequence[str] | None = None
+    ) -> LogPage:
+        """Return one page of a log."""
+        given = _given(streams=streams)
+        return LogPage.of(await self.call("log.read", id=job, offset=offset, max_bytes=max_bytes, **given))
 
     async def events(self, after: int | None = None) -> Events:
         """Follow what happens to all jobs after a revision; without one, from now on."""

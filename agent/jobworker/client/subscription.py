@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from jobworker.client.feed import Feed
-from jobworker.model import Job, LogData, LogEnd, LogGap
+from jobworker.model import Job, LogEnd, LogGap
 from jobworker.protocol import decode_data
 
 if TYPE_CHECKING:
@@ -24,19 +24,41 @@ class LogChunk:
     data: bytes
 
 
+def chunk_of(record: dict[str, Any]) -> LogChunk:
+    """Return a record of the wire as a chunk; its data is text, base64 or, in `bytes`, as it is."""
+    data = record["bytes"] if "bytes" in record else decode_data(record["data"], record["encoding"])
+    return LogChunk(record["offset"], record["stream"], record["time"], data)
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """One page: chunks and the ranges (from, to) that the log does not hold; go on at `next`, up to `end`."""
+
+    chunks: list[LogChunk]
+    gaps: list[tuple[int, int]]
+    next: int
+    end: int
+
+    @classmethod
+    def of(cls, answer: dict[str, Any]) -> "LogPage":
+        chunks = [chunk_of(record) for record in answer["records"] if "from" not in record]
+        gaps = [(record["from"], record["to"]) for record in answer["records"] if "from" in record]
+        return cls(chunks, gaps, answer["next"], answer["end"])
+
+
 class Subscription(Feed):
     """Iterate over it for the chunks from `offset` on; afterwards `end` says how the job ended.
 
     `gaps` are the ranges passed so far that the log does not hold.
     """
 
-    def __init__(self, client: "Client", job: Job, offset: int, follow: bool) -> None:
+    def __init__(self, client: "Client", job: Job, how: dict[str, Any]) -> None:
         super().__init__(client)
         self.job = job
-        self.offset = offset
+        self.offset = 0
         self.end: LogEnd | None = None
         self.gaps: list[LogGap] = []
-        self._follow = follow
+        self._how = how  # what is asked for again after a lost connection, besides the offset
 
     async def __aiter__(self) -> AsyncIterator[LogChunk]:
         while self.end is None:
@@ -50,10 +72,9 @@ class Subscription(Feed):
                 missing = gap.to - gap.from_
                 self._client.say(f"{missing} bytes of the output of job {gap.job} are missing: {gap.reason}")
             elif method == "log.data":
-                chunk = msgspec.convert(params, LogData)
-                data = decode_data(chunk.data, chunk.encoding)
-                self.offset = chunk.offset + len(data)
-                yield LogChunk(chunk.offset, chunk.stream, chunk.time, data)
+                chunk = chunk_of(params)
+                self.offset = chunk.offset + len(chunk.data)
+                yield chunk
 
     async def _subscribe(self) -> None:
-        await self._client.attach(self, self.job.id, self.offset, self._follow)
+        await self._client.attach(self, offset=self.offset, **self._how)

@@ -1,85 +1,113 @@
 """A position in a job's log that moves on: the files say what is there, the kernel says when there is more."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from jobworker.jobs.live import LiveJob
 from jobworker.model import Job
-from jobworker.runtime.inotify import IN_CREATE, Inotify
-from jobworker.runtime.logs import CHUNK, Chunk, Gap, LogReader
+from jobworker.runtime.logs import BOTH, CHUNK, Chunk, Gap, LogReader
+
+PIECES = 4  # of each log that are kept for those who read it together
 
 
-class LogWatch:
-    """Rings a live job whenever its log grows, while anyone follows it.
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where a cursor begins and what of the log it reads.
 
-    A silent job has no folder: until its first byte it is the folder of all logs that is watched.
+    `offset` is a byte; in its place may stand `tail`, so many lines from the end, or `since`, a wall-clock
+    time (ns); `until` is a time at which it ends. With `arrivals` each chunk is a single one, with its time.
     """
 
-    def __init__(self, logs: Path) -> None:
-        self._logs = logs
-        self._inotify = Inotify()
-        self._followers: dict[str, tuple[LiveJob, int]] = {}
-        self._inotify.watch(logs, self._appeared, IN_CREATE)
+    offset: int = 0
+    tail: int | None = None
+    since: int | None = None
+    until: int | None = None
+    streams: Sequence[int] = BOTH
+    arrivals: bool = False
 
-    def follow(self, live: LiveJob) -> None:
-        _, count = self._followers.get(live.id, (live, 0))
-        self._followers[live.id] = live, count + 1
-        if not count:
-            self._watch(live)  # after it is in the table: a folder made in between is seen here or there
 
-    def _appeared(self, job: str) -> None:
-        found = [self._followers.get(job)] if job else list(self._followers.values())
-        for live, _ in filter(None, found):
-            if live.watch is None and self._watch(live):
-                live.ring()  # for what it held already
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A chunk, and what it has been made into for one subscriber and may serve the next."""
 
-    def _watch(self, live: LiveJob) -> bool:
-        try:
-            live.watch = self._inotify.watch(self._logs / live.id, lambda _: live.ring())
-        except FileNotFoundError:
-            return False
-        return True
+    chunk: Chunk
+    forms: dict[str, Any] = field(default_factory=dict)
 
-    def unfollow(self, live: LiveJob) -> None:
-        _, count = self._followers.pop(live.id)
-        if count > 1:
-            self._followers[live.id] = live, count - 1
-        elif live.watch is not None:
-            self._inotify.unwatch(live.watch)
-            live.watch = None
 
-    def close(self) -> None:
-        self._inotify.close()
+class SharedLog:
+    """The open files of one log and the pieces read last, for all cursors on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.reader = LogReader(folder)
+        self.cursors = 0
+        self._pieces: dict[tuple[int, Sequence[int], bool], Piece] = {}
+
+    def read(self, offset: int, where: Where) -> Piece | Gap | None:
+        """Return what stands at an offset: what another cursor has just read, if it is that."""
+        key = (offset, where.streams, where.arrivals)
+        if (piece := self._pieces.get(key)) is not None:
+            return piece
+        found = self.fresh(offset, where)
+        if isinstance(found, Chunk):
+            piece = Piece(found)
+            if self.cursors > 1:
+                self._pieces[key] = piece
+                if len(self._pieces) > PIECES:
+                    del self._pieces[next(iter(self._pieces))]
+            return piece
+        return found
+
+    def fresh(self, offset: int, where: Where) -> Chunk | Gap | None:
+        return self.reader.read(offset, CHUNK, where.streams, arrivals=where.arrivals)
 
 
 class Cursor:
-    """Reads one log from `offset` on; `live` is None for a log to which nothing is added any more."""
+    """Reads one log; `live` is None for a log to which nothing is added any more.
+
+    `end` is where it stops, None at the end of the log.
+    """
 
     def __init__(
         self,
-        reader: LogReader,
+        shared: SharedLog,
         offset: int,
+        where: Where,
         live: LiveJob | None,
-        finished: Callable[[], Awaitable[Job]],
+        job_at_end: Callable[[], Awaitable[Job]],
         done: Callable[[], None],
-        snapshot: Job | None = None,
+        end: int | None,
     ) -> None:
         self.offset = offset
-        self._finished = finished
-        self._snapshot = snapshot
-        self._reader = reader
+        self.job_at_end = job_at_end  # the job when it is over, or as it was for a cursor that does not follow
+        self._where = where
+        self._shared = shared
         self._live = live
         self._done = done
-        self._end = reader.size() if live is None else None
+        self._end = end
         self._bell = asyncio.Event()
         if live is not None:
             live.bells.add(self._bell)
 
-    def peek(self) -> Chunk | Gap | None:
+    def peek(self) -> Piece | Gap | None:
         """Return what stands at the offset, of one stream and at most 64 KiB; None where nothing does yet."""
-        limit = CHUNK if self._end is None else min(CHUNK, self._end - self.offset)
-        return self._reader.read(self.offset, limit) if limit > 0 else None
+        if self._end is not None and self.offset >= self._end:
+            return None
+        return self._within(self._shared.read(self.offset, self._where))
+
+    def _within(self, found: Piece | Gap | None) -> Piece | Gap | None:
+        """Leave out what stands beyond the end."""
+        if found is None or self._end is None:
+            return found
+        if isinstance(found, Gap):
+            return Gap(found.offset, min(found.end, self._end), found.reason)
+        chunk = found.chunk
+        if chunk.end <= self._end:
+            return found
+        left = chunk.data[: max(0, self._end - chunk.offset)]
+        return Piece(Chunk(chunk.offset, chunk.stream, chunk.time, left)) if left else None
 
     @property
     def ended(self) -> bool:
@@ -88,35 +116,33 @@ class Cursor:
 
     def more_follows(self, chunk: Chunk) -> bool:
         """Whether other bytes stand behind the chunk already."""
-        return chunk.end < self._reader.size()
+        return chunk.end < self._shared.reader.size()
 
-    async def next(self) -> Chunk | Gap | None:
+    async def next(self) -> Piece | Gap | None:
         """Return the next chunk without moving on; None at the end of the log."""
         while True:
             self._bell.clear()
             ended = self.ended
             started = self._live is None or not self._live.is_created()  # no byte before the news of the start
-            if started and (chunk := self.peek()) is not None:
-                return chunk
+            if started and (found := self.peek()) is not None:
+                return found
             if ended:
+                self.offset = self._shared.reader.size() if self._end is None else self._end
                 return None
+            self.offset = max(self.offset, self._shared.reader.passed(self.offset, self._where.streams))
             await self._bell.wait()
 
-    async def grown(self, limit: float) -> None:
-        """Wait for news, at most `limit` seconds."""
+    async def grown(self, limit: float) -> Chunk | Gap | None:
+        """Wait for news, at most `limit` seconds, and read again what stands at the offset."""
         self._bell.clear()
         try:
             async with asyncio.timeout(limit):
                 await self._bell.wait()
         except TimeoutError:
             pass
-
-    async def job_at_end(self) -> Job:
-        """Return the job when it is over, or as it was for a cursor that does not follow."""
-        return self._snapshot or await self._finished()
+        return self._shared.fresh(self.offset, self._where)
 
     def close(self) -> None:
         if self._live is not None:
             self._live.bells.discard(self._bell)
-        self._reader.close()
         self._done()

@@ -1,7 +1,6 @@
 """The verbs on jobs: create, start, stop, wait, delete, look, follow."""
 
 import asyncio
-import contextlib
 import shutil
 import signal
 import time
@@ -17,19 +16,19 @@ from jobworker.errors import (
     ExecFailed,
     InvalidState,
     KeyConflict,
-    OffsetOutOfRange,
     ShuttingDown,
     WaitTimeout,
 )
 from jobworker.jobs import lifecycle, story
-from jobworker.jobs.cursor import Cursor, LogWatch
 from jobworker.jobs.ending import Endings
 from jobworker.jobs.events import EventCursor
 from jobworker.jobs.keeping import Keeping
 from jobworker.jobs.live import LiveJob
+from jobworker.jobs.logs import Logs
 from jobworker.jobs.record import JobRecord, new_id
 from jobworker.jobs.specs import Specs, launch_message
 from jobworker.jobs.table import JobTable
+from jobworker.jobs.watch import LogWatch
 from jobworker.model import Explanation, Job, JobSpec, Principal, Reason, State, StopSpec, rfc3339, to_builtins
 from jobworker.paths import Home
 from jobworker.plugin_host import PluginHost
@@ -38,7 +37,6 @@ from jobworker.runtime.link import KeeperGone, KeeperLink
 from jobworker.runtime.logs import STDERR, LogReader
 
 TOLD = 4096  # bytes of stderr that an explanation looks at, and of a change that an event tells
-LAST_BYTES = 1.0  # seconds that the last output of an ended job may be under way from its pipes to its log
 
 
 class JobManager:
@@ -54,6 +52,7 @@ class JobManager:
         bound = config.jobs.log_max_bytes
         self._keeping = Keeping(home, run, self._table, self.link, self._endings, self._tasks, bound)
         self._watch = LogWatch(home.logs)
+        self.logs = Logs(self._table, self._watch)
         self._creating = asyncio.Lock()
         self.refusing = ""  # why no job may be created or started, where that is so
 
@@ -259,38 +258,6 @@ class JobManager:
     @property
     def running(self) -> int:
         return sum(not live.record.settled and not live.is_created() for live in self._table)
-
-    # Logs
-
-    async def cursor(self, job: str, offset: int, follow: bool) -> Cursor:
-        """Return a cursor over the job's log; raise OffsetOutOfRange."""
-        live = await self._table.attend(job)
-        reader = LogReader(self._table.log_folder(job))
-        if not follow or offset > reader.size():
-            await self._last_bytes(live)
-        size = reader.size()
-        if not 0 <= offset <= size or not follow or live.record.closed:
-            self._table.let_go(live)
-            if 0 <= offset <= size:
-                now = None if follow else self._table.public(live.record)
-                return Cursor(reader, offset, None, lambda: self._table.until_over(live), lambda: None, now)
-            reader.close()
-            raise OffsetOutOfRange(f"offset: {offset}; expected 0 to {size}, the end of the log", end=size)
-        self._watch.follow(live)
-
-        def done() -> None:
-            self._watch.unfollow(live)
-            self._table.let_go(live)
-
-        return Cursor(reader, offset, live, lambda: self._table.until_over(live), done)
-
-    async def _last_bytes(self, live: LiveJob) -> None:
-        """Wait a moment for what a job wrote before it ended; not for a process it left, which may write for ever."""
-        if live.record.job.state.final:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_BYTES):
-                    while not live.record.closed:
-                        await live.changed()
 
     # Deleting and leaving
 

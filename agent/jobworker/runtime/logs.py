@@ -171,11 +171,13 @@ class LogReader:
 
     # Forward
 
-    def read(self, offset: int, limit: int = CHUNK, streams: Sequence[int] = BOTH) -> Chunk | Gap | None:
+    def read(
+        self, offset: int, limit: int = CHUNK, streams: Sequence[int] = BOTH, *, arrivals: bool = False
+    ) -> Chunk | Gap | None:
         """Return the next bytes of the streams from `offset` on, of one stream and at most `limit`; None at the end.
 
         A chunk begins beyond the offset where the bytes there are of a stream not asked for; where there is
-        none, `passed` says how far that goes.
+        none, `passed` says how far that goes. With `arrivals` it is of one arrival, of which it has the time.
         """
         if not self._open():
             return None
@@ -187,12 +189,14 @@ class LogReader:
         time, start, position, length, stream, gap = first
         if start > offset or not length:
             return self._dropped(offset, start)
+        if stream not in streams and gap != REFUSED:
+            return None  # it arrived after `passed` had looked
         if gap:
             return Gap(offset, start + length, REASONS[gap])
         position += offset - start
         length -= offset - start
         for _, _, _, more, same, gap in records:
-            if same != stream or gap or not more or length >= limit:
+            if same != stream or gap or not more or length >= limit or arrivals:
                 break
             length += more
         data = os.pread(self._files[stream], min(length, limit), position)

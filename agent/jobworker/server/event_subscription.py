@@ -1,21 +1,18 @@
 """A subscription to what happens to jobs: a cursor over the table of events."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-
-import msgspec
+from collections.abc import Callable
 
 from jobworker.jobs.events import EventCursor
 from jobworker.model import EventGap
-from jobworker.server.subscription import Subscription
+from jobworker.server.log_frames import notification
+from jobworker.server.subscription import Send, Subscription
 
 
 class EventSubscription(Subscription):
     """Has no end of its own."""
 
-    def __init__(
-        self, name: str, send: Callable[[bytes], Awaitable[None]], done: Callable[[], None], cursor: EventCursor
-    ) -> None:
+    def __init__(self, name: str, send: Send, done: Callable[[], None], *, cursor: EventCursor) -> None:
         super().__init__(name, send, done)
         self._cursor = cursor
         self._head = b'{"jsonrpc":"2.0","method":"job.event","params":{"subscription":"%s",' % name.encode()
@@ -26,10 +23,9 @@ class EventSubscription(Subscription):
             page = await self._cursor.next()
             if page.gap is not None:
                 gap = EventGap(self.name, before, page.gap)
-                notice = {"jsonrpc": "2.0", "method": "event.gap", "params": gap}
-                await self._send(msgspec.json.encode(notice))
+                await self._send(notification("event.gap", gap), True)
             for _, event in page.events:  # JSON as it was stored, and never an empty object
-                await self._send(self._head + event.encode()[1:] + b"}")
+                await self._send(self._head + event.encode()[1:] + b"}", True)
             await asyncio.sleep(0)
 
     def _close(self) -> None:

@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 from jobworker import errors
 from jobworker.model import Principal
 from jobworker.paths import require_private
-from jobworker.protocol import MAX_MESSAGE, PATH, SUBPROTOCOL
+from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
 from jobworker.server.authentication import from_upgrade
 from jobworker.server.services import Services
 from jobworker.server.session import Session
@@ -143,7 +143,8 @@ class Listener:
 
 
 def _select_subprotocol(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in offered else None
+    """Select the first that is ours; a subprotocol that carries a token is never echoed."""
+    return next((name for name in offered if name in (SUBPROTOCOL, BINARY_SUBPROTOCOL)), None)
 
 
 def _bracketed(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from websockets.asyncio.server import ServerConnection
@@ -11,9 +11,10 @@ from websockets.exceptions import ConnectionClosed
 from jobworker import errors
 from jobworker.background import Background
 from jobworker.model import Principal, seconds
+from jobworker.protocol import BINARY_SUBPROTOCOL
 from jobworker.server.access import Need, require
 from jobworker.server.dispatch import dispatch
-from jobworker.server.subscription import Subscription
+from jobworker.server.subscription import Send, Subscription
 
 if TYPE_CHECKING:
     from jobworker.server.services import Services
@@ -22,7 +23,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Subscription)
-Send = Callable[[bytes], Awaitable[None]]
 
 LOGIN_BYTES = 8192
 CLOSE_UNSUPPORTED = 1003
@@ -48,12 +48,18 @@ class Session:
         self._tasks = Background()
         self._waits: set[asyncio.Future[Any]] = set()
         self._closed = False
+        self._turn = asyncio.Lock()
         self._slots = asyncio.Semaphore(services.config.limits.requests_in_flight)
 
     def require(self, need: Need, owner: str | None = None) -> None:
         """Raise Unauthenticated or PermissionDenied."""
         if need is not Need.UNKNOWN:
             require(self.caller, need, owner)
+
+    @property
+    def binary(self) -> bool:
+        """Whether log data goes in binary frames."""
+        return self._connection.subprotocol == BINARY_SUBPROTOCOL
 
     @property
     def caller(self) -> Principal:
@@ -124,6 +130,11 @@ class Session:
             if self._closed:
                 await self._stop_subscriptions()
 
+    async def _notify(self, frame: bytes, text: bool) -> None:
+        """Send for a subscription: one at a time, so that an answer waits for one frame and not for one of each."""
+        async with self._turn:
+            await self._connection.send(frame, text=text)
+
     def check_room(self) -> None:
         """Raise RateLimited where one subscription more would be too many."""
         limit = self.services.config.limits.subscriptions
@@ -145,6 +156,6 @@ class Session:
         def forget() -> None:
             self.subscriptions.pop(name, None)
 
-        made = make(name, lambda frame: self._connection.send(frame, text=True), forget)
+        made = make(name, self._notify, forget)
         self.subscriptions[name] = made
         return made

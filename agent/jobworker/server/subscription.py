@@ -8,6 +8,8 @@ from websockets.exceptions import ConnectionClosed
 
 log = logging.getLogger(__name__)
 
+Send = Callable[[bytes, bool], Awaitable[None]]  # a frame, and whether it is text
+
 
 class Subscription:
     """Runs from `start` until what it reads is at its end, or until it is stopped.
@@ -15,7 +17,7 @@ class Subscription:
     A subclass says what it sends (`_run`) and what it holds (`_close`).
     """
 
-    def __init__(self, name: str, send: Callable[[bytes], Awaitable[None]], done: Callable[[], None]) -> None:
+    def __init__(self, name: str, send: Send, done: Callable[[], None]) -> None:
         self.name = name
         self._send = send
         self._done = done

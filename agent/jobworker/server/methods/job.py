@@ -6,12 +6,13 @@ from typing import Any, Literal
 import msgspec
 
 from jobworker.errors import InvalidParams, InvalidSpec
+from jobworker.jobs.cursor import Where
 from jobworker.jobs.record import is_id
 from jobworker.jobs.specs import signal_number
 from jobworker.model import Duration, Explanation, Job, JobSpec, State, StopSpec, TimeoutSpec, seconds
 from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
-from jobworker.server.log_subscription import LogSubscription
+from jobworker.server.log_subscription import BINARY, LogSubscription
 
 PAGE = 100
 LARGEST_PAGE = 1000
@@ -84,8 +85,9 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
     jobs = call.session.services.jobs
     call.session.check_room()
     job, _ = await jobs.create(params.spec, params.key, call.session.caller)
-    cursor = await jobs.cursor(job.id, 0, follow=True)
-    make = partial(LogSubscription, job=job.id, cursor=cursor, encoding=params.encoding)
+    cursor = await jobs.logs.cursor(job.id, Where(), follow=True)
+    encoding = BINARY if call.session.binary else params.encoding
+    make = partial(LogSubscription, job=job.id, cursor=cursor, encoding=encoding)
     subscription = call.session.subscribe(make, cursor)
     if job.state == State.CREATED:
         try:

@@ -11,7 +11,6 @@ from jobworker.server.dispatch import Call, method
 LATER = (
     "stdin.write",
     "stdin.close",
-    "log.read",
     "rpc.discover",
 )
 

@@ -1,24 +1,46 @@
-"""`log.*`: subscribe and unsubscribe."""
+"""`log.*`: subscribe, unsubscribe, read."""
 
+import time
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 
 import msgspec
 
-from jobworker.errors import NotSupported, SubscriptionNotFound
+from jobworker.errors import InvalidParams, InvalidSpec, SubscriptionNotFound
+from jobworker.jobs.cursor import Where
+from jobworker.model import seconds
+from jobworker.protocol import STREAMS, encode_data, split_text
+from jobworker.runtime.logs import BOTH, Chunk, Gap
 from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
-from jobworker.server.log_subscription import LogSubscription
+from jobworker.server.log_frames import about
+from jobworker.server.log_subscription import BASE64, BINARY, LogSubscription
+
+PAGE = 65536
+LARGEST_PAGE = 1 << 20
+Moment = str | int | float  # a time as on the wire, or a duration: so long ago
 
 
-class Subscribe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class OfLog(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     id: str
-    offset: int = 0
-    follow: bool = True
+    streams: list[Literal["stdout", "stderr"]] | None = None
     encoding: Literal["auto", "base64"] = "auto"
-    tail: Any = None
-    since: Any = None
-    streams: Any = None
+
+
+class Subscribe(OfLog):
+    offset: int | None = None
+    tail: int | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    follow: bool = True
+    arrivals: bool = False
+
+
+class Read(OfLog):
+    offset: int = 0
+    max_bytes: int = PAGE
 
 
 class Unsubscribe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -27,15 +49,14 @@ class Unsubscribe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 @method("log.subscribe", Subscribe, Need.LOOK)
 async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
-    for field in ("tail", "since", "streams"):
-        if getattr(params, field) is not None:
-            raise NotSupported(f"{field}: this version does not support it", field=field)
-    jobs = call.session.services.jobs
-    cursor = await jobs.cursor(params.id, params.offset, params.follow)
-    make = partial(LogSubscription, job=params.id, cursor=cursor, encoding=params.encoding)
+    """Send the log from a byte, so many lines from its end, or a time on."""
+    cursor = await call.session.services.jobs.logs.cursor(params.id, _where(params), follow=params.follow)
+    offset = cursor.offset
+    encoding = BINARY if call.session.binary else params.encoding
+    make = partial(LogSubscription, job=params.id, cursor=cursor, encoding=encoding)
     subscription = call.session.subscribe(make, cursor)
     call.after.append(subscription.start)
-    return {"subscription": subscription.name, "offset": params.offset}
+    return {"subscription": subscription.name, "offset": offset}
 
 
 @method("log.unsubscribe", Unsubscribe, Need.LOOK)
@@ -45,3 +66,72 @@ async def unsubscribe(call: Call, params: Unsubscribe) -> bool:
         raise SubscriptionNotFound(f"this connection has no subscription to a log {params.subscription[:80]!r}")
     await subscription.stop()
     return True
+
+
+@method("log.read", Read, Need.LOOK)
+async def read(call: Call, params: Read) -> dict[str, Any]:
+    """Return one page: what stands at an offset, where the next page begins, and the end of the log by now."""
+    if not 1 <= params.max_bytes <= LARGEST_PAGE:
+        message = f"max_bytes: {params.max_bytes}; expected 1 to {LARGEST_PAGE}"
+        raise InvalidParams(message, field="max_bytes")
+    where = Where(offset=params.offset, streams=_streams(params))
+    found, following, end = await call.session.services.jobs.logs.page(params.id, where, params.max_bytes)
+    if found and params.encoding != BASE64 and isinstance(last := found[-1], Chunk):
+        _, used = split_text(last.data)
+        if 0 < used < len(last.data):  # the page ends within a character: the next one begins with it
+            found[-1] = replace(last, data=last.data[:used])
+            following = last.offset + used
+    records = [_record(params.id, one, params.encoding) for one in found]
+    return {"records": records, "next": following, "end": end}
+
+
+def _record(job: str, one: Chunk | Gap, encoding: str) -> dict[str, Any]:
+    if isinstance(one, Gap):
+        return {"job": job, "from": one.offset, "to": one.end, "reason": one.reason}
+    text, used = split_text(one.data)
+    whole = encoding != BASE64 and used == len(one.data)
+    data, given = encode_data(one.data, text if whole else None)
+    return about(job, one) | {"data": data, "encoding": given}
+
+
+def _where(params: Subscribe) -> Where:
+    """Raise InvalidParams where the beginning is said twice, or not at all what it should be."""
+    given = [name for name in ("offset", "tail", "since") if getattr(params, name) is not None]
+    if len(given) > 1:
+        raise InvalidParams(f"{' and '.join(given)} are given; expected at most one of them", field=given[1])
+    if params.tail is not None and params.tail < 0:
+        raise InvalidParams(f"tail: {params.tail}; expected a number of lines, 0 or more", field="tail")
+    if params.until is not None and params.follow:
+        raise InvalidParams("until: a log that is followed ends with the job; expected follow: false", field="until")
+    return Where(
+        offset=params.offset or 0,
+        tail=params.tail,
+        since=_moment(params.since, "since"),
+        until=_moment(params.until, "until"),
+        streams=_streams(params),
+        arrivals=params.arrivals,
+    )
+
+
+def _streams(params: OfLog) -> tuple[int, ...]:
+    if params.streams is None:
+        return BOTH
+    if not params.streams:
+        raise InvalidParams("streams: none is named; expected stdout, stderr or both", field="streams")
+    return tuple(sorted({STREAMS.index(name) for name in params.streams}))
+
+
+def _moment(value: Moment | None, field: str) -> int | None:
+    """Return a wall-clock time in ns; raise InvalidParams."""
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str) and "-" in value[1:]:
+            found = datetime.fromisoformat(value)
+            if found.tzinfo is None:
+                raise ValueError("it has no zone")
+            return max(0, int(found.timestamp() * 1e9))
+        return time.time_ns() - int(seconds(value, field) * 1e9)
+    except (ValueError, OverflowError, InvalidSpec):
+        expected = 'expected a time with its zone, as "2030-01-31T12:00:00Z", or so long ago, as "10m"'
+        raise InvalidParams(f"{field}: {value!r}; {expected}", field=field) from None

@@ -1,0 +1,130 @@
+"""The logs of all jobs, as their readers ask for them: cursors that follow, and single pages."""
+
+import asyncio
+import contextlib
+from typing import NamedTuple
+
+from jobworker.errors import OffsetOutOfRange
+from jobworker.jobs.cursor import Cursor, SharedLog, Where
+from jobworker.jobs.live import LiveJob
+from jobworker.jobs.table import JobTable
+from jobworker.jobs.watch import LogWatch
+from jobworker.model import Job
+from jobworker.runtime.logs import Chunk, Gap, LogReader
+
+LAST_BYTES = 1.0  # seconds that the last output of an ended job may be under way from its pipes to its log
+
+
+class Page(NamedTuple):
+    """What stands at an offset: `following` is where the next page begins, `end` the end of the log by now."""
+
+    found: list[Chunk | Gap]
+    following: int
+    end: int
+
+
+class Logs:
+    """Opens each log once, however many read it."""
+
+    def __init__(self, table: JobTable, watch: LogWatch) -> None:
+        self._table = table
+        self._watch = watch
+        self._shared: dict[str, SharedLog] = {}
+
+    @property
+    def means(self) -> str:
+        """How new output is noticed: `inotify` or `poll`."""
+        return self._watch.means
+
+    async def cursor(self, job: str, where: Where, *, follow: bool) -> Cursor:
+        """Return a cursor over the job's log; raise OffsetOutOfRange."""
+        live = await self._table.attend(job)
+        try:
+            offset, end = await self._range(live, where, follow)
+        except BaseException:
+            self._table.let_go(live)
+            raise
+        shared = self._share(job)
+        if not follow or live.record.closed or end is not None:
+            self._table.let_go(live)
+            now = self._table.public(live.record)
+
+            async def as_it_was() -> Job:
+                return now
+
+            at_end = (lambda: self._table.until_over(live)) if follow and end is None else as_it_was
+            last = end if end is not None or follow else shared.reader.size()
+            return Cursor(shared, offset, where, None, at_end, lambda: self._unshare(job), last)
+        self._watch.follow(live)
+
+        def done() -> None:
+            self._watch.unfollow(live)
+            self._table.let_go(live)
+            self._unshare(job)
+
+        return Cursor(shared, offset, where, live, lambda: self._table.until_over(live), done, None)
+
+    async def page(self, job: str, where: Where, limit: int) -> Page:
+        """Return up to `limit` bytes at an offset; raise OffsetOutOfRange."""
+        live = await self._table.attend(job)
+        reader = LogReader(self._table.log_folder(job))
+        try:
+            offset, _ = await self._range(live, where, follow=True)
+            found: list[Chunk | Gap] = []
+            while limit > 0 and (one := reader.read(offset, limit, where.streams)) is not None:
+                found.append(one)
+                offset = one.end
+                limit -= len(one.data) if isinstance(one, Chunk) else 0
+            offset = max(offset, reader.passed(offset, where.streams)) if limit > 0 else offset
+            return Page(found, offset, reader.size())
+        finally:
+            reader.close()
+            self._table.let_go(live)
+
+    async def _range(self, live: LiveJob, where: Where, follow: bool) -> tuple[int, int | None]:
+        """Return the offsets from which and, where that is asked for, up to which to read."""
+        folder = self._table.log_folder(live.id)
+        reader = LogReader(folder)
+        try:
+            size = reader.size()
+            if not follow or where.tail is not None or where.offset > size:
+                await self._last_bytes(live)
+                size = reader.size()
+            if not 0 <= where.offset <= size:
+                message = f"offset: {where.offset}; expected 0 to {size}, the end of the log"
+                raise OffsetOutOfRange(message, end=size)
+            if where.tail is None and where.since is None and where.until is None:
+                return where.offset, None
+            return await asyncio.to_thread(find_range, reader, where)
+        finally:
+            reader.close()
+
+    def _share(self, job: str) -> SharedLog:
+        shared = self._shared.setdefault(job, SharedLog(self._table.log_folder(job)))
+        shared.cursors += 1
+        return shared
+
+    def _unshare(self, job: str) -> None:
+        shared = self._shared[job]
+        shared.cursors -= 1
+        if not shared.cursors:
+            shared.reader.close()
+            del self._shared[job]
+
+    async def _last_bytes(self, live: LiveJob) -> None:
+        """Wait a moment for what a job wrote before it ended; not for a process it left, which may write for ever."""
+        if live.record.job.state.final:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_BYTES):
+                    while not live.record.closed:
+                        await live.changed()
+
+
+def find_range(reader: LogReader, where: Where) -> tuple[int, int | None]:
+    """Return the offsets that lines and times stand for; blocking."""
+    offset = where.offset
+    if where.tail is not None:
+        offset = reader.last_lines(where.tail, where.streams)
+    elif where.since is not None:
+        offset = reader.since(where.since)
+    return offset, None if where.until is None else max(offset, reader.since(where.until))

@@ -1,0 +1,97 @@
+"""Ring a job whenever its log grows, while anyone follows it."""
+
+import asyncio
+import errno
+import logging
+from pathlib import Path
+
+from jobworker.jobs.live import LiveJob
+from jobworker.runtime.inotify import IN_CREATE, Inotify
+
+log = logging.getLogger(__name__)
+
+POLL = 0.1  # seconds between two looks where the kernel gives no watch
+NO_WATCH = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSYS)
+
+
+class LogWatch:
+    """The kernel tells; where it has no watch left to give, the followed logs are looked at ten times a second.
+
+    A silent job has no folder: until its first byte it is the folder of all logs that is watched.
+    """
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._inotify: Inotify | None = None
+        self._followers: dict[str, tuple[LiveJob, int]] = {}
+        self._poll: asyncio.TimerHandle | None = None
+        self._polled: set[str] = set()  # jobs
+        try:
+            self._inotify = Inotify()
+            self._inotify.watch(logs, self._appeared, IN_CREATE)
+        except OSError as error:
+            self._give_up(error)
+
+    @property
+    def means(self) -> str:
+        """How new output is noticed: `inotify`, or `poll` where that was refused for some log."""
+        return "poll" if self._inotify is None or self._polled else "inotify"
+
+    def _give_up(self, error: OSError) -> None:
+        if error.errno not in NO_WATCH:
+            raise error
+        log.error("inotify is refused (%s): new output is looked for every %g s", error.strerror, POLL)
+        if self._inotify is not None:
+            self._inotify.close()
+            self._inotify = None
+
+    def follow(self, live: LiveJob) -> None:
+        _, count = self._followers.get(live.id, (live, 0))
+        self._followers[live.id] = live, count + 1
+        if not count:
+            self._watch(live)  # after it is in the table: a folder made in between is seen here or there
+
+    def _appeared(self, job: str) -> None:
+        found = [self._followers.get(job)] if job else list(self._followers.values())
+        for live, _ in filter(None, found):
+            if live.watch is None and self._watch(live):
+                live.ring()  # for what it held already
+
+    def _watch(self, live: LiveJob) -> bool:
+        if self._inotify is not None:
+            try:
+                live.watch = self._inotify.watch(self._logs / live.id, lambda _: live.ring())
+                return True
+            except FileNotFoundError:
+                return False
+            except OSError as error:
+                if error.errno not in NO_WATCH:
+                    raise
+                log.warning("job %s: its log cannot be watched (%s) and is polled", live.id, error.strerror)
+        self._polled.add(live.id)
+        if self._poll is None:
+            self._poll = asyncio.get_running_loop().call_later(POLL, self._look)
+        return True
+
+    def _look(self) -> None:
+        self._poll = None
+        for job in self._polled:
+            self._followers[job][0].ring()
+        if self._polled:
+            self._poll = asyncio.get_running_loop().call_later(POLL, self._look)
+
+    def unfollow(self, live: LiveJob) -> None:
+        _, count = self._followers.pop(live.id)
+        if count > 1:
+            self._followers[live.id] = live, count - 1
+            return
+        self._polled.discard(live.id)
+        if live.watch is not None and self._inotify is not None:
+            self._inotify.unwatch(live.watch)
+            live.watch = None
+
+    def close(self) -> None:
+        if self._poll is not None:
+            self._poll.cancel()
+        if self._inotify is not None:
+            self._inotify.close()

@@ -1,0 +1,41 @@
+"""The frames of a log subscription: values in, bytes out; text or, for `jobworker.v1.binary`, binary."""
+
+from typing import Any
+
+import msgspec
+
+from jobworker.model import rfc3339
+from jobworker.protocol import STREAMS, encode_data
+from jobworker.runtime.logs import Chunk
+
+encode = msgspec.json.Encoder().encode
+
+
+def notification(method: str, params: Any) -> bytes:
+    """Return a JSON-RPC 2.0 request without an id."""
+    return encode({"jsonrpc": "2.0", "method": method, "params": params})
+
+
+def text_head(subscription: str) -> bytes:
+    """Return how each `log.data` of a subscription begins; what follows is the same for all of them."""
+    return b'{"jsonrpc":"2.0","method":"log.data","params":{"subscription":"%s",' % subscription.encode()
+
+
+def text_rest(job: str, chunk: Chunk, text: str | None) -> bytes:
+    """Return the rest of a `log.data`; `text` is None for bytes that go as base64."""
+    data, encoding = encode_data(chunk.data, text)
+    return encode(about(job, chunk) | {"data": data, "encoding": encoding})[1:] + b"}"
+
+
+def binary_head(subscription: str) -> bytes:
+    return b'{"subscription":"%s",' % subscription.encode()
+
+
+def binary_rest(job: str, chunk: Chunk) -> bytes:
+    """Return the rest of the header line and the bytes themselves."""
+    return encode(about(job, chunk))[1:] + b"\n" + chunk.data
+
+
+def about(job: str, chunk: Chunk) -> dict[str, Any]:
+    """Return what every form of a chunk says of it."""
+    return {"job": job, "offset": chunk.offset, "stream": STREAMS[chunk.stream], "time": rfc3339(chunk.time)}
