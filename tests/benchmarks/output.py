@@ -150,7 +150,7 @@ async def plain(agent: Agent) -> float:
         "stream": "stdout",
         "time": rfc3339(time.time_ns()),
     }
-    data |= {"data": EXPECTED[:CHUNK].decode(), "encoding": "utf8"}
+    data = about | {"time": rfc3339(time.time_ns()), "data": EXPECTED[:CHUNK].decode(), "encoding": "utf8"}
     frame = msgspec.json.encode({"jsonrpc": "2.0", "method": "log.data", "params": data})
     files = [Path(__file__).with_name("plain.py"), agent.home.tls / "server.pem", agent.home.tls / "server.key"]
     command = [sys.executable, *(str(file) for file in files), str(frames)]

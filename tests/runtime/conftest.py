@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from jobworker.runtime import tree
 from jobworker.runtime.inotify import Inotify
 from jobworker.runtime.journal import Closed, Ended, JobRecord, Journal, Started
 from jobworker.runtime.link import KEEPER, KeeperLink
-from jobworker.runtime.logs import Chunk, LogReader
+from jobworker.runtime.logs import Chunk, Gap, LogReader
 
 DEADLINE = 10.0
 R = TypeVar("R", bound=JobRecord)
@@ -87,17 +87,20 @@ class Host:
         name, _, value = self.mark.partition("=")
         return {"PATH": "/usr/bin:/bin", name: value, tree.MARKER: job, **more}
 
-    async def launch(self, job: str, *argv: str, cwd: str = "/", env: dict[str, str] | None = None) -> None:
-        await self.ask("launch", id=job, argv=list(argv), env=env or self.env(job), cwd=cwd)
+    async def launch(
+        self, job: str, *argv: str, cwd: str = "/", env: dict[str, str] | None = None, **log: Any
+    ) -> None:
+        """Launch a job; `log` says how its output is kept: `max`, `keep`, `merge`, `drop`."""
+        await self.ask("launch", id=job, argv=list(argv), env=env or self.env(job), cwd=cwd, **log)
 
-    async def shell(self, job: str, script: str, *args: str, cwd: str = "/") -> Started:
+    async def shell(self, job: str, script: str, *args: str, cwd: str = "/", **log: Any) -> Started:
         """Launch a script of /bin/sh and return once it runs."""
-        await self.launch(job, "/bin/sh", "-c", script, "sh", *args, cwd=cwd)
+        await self.launch(job, "/bin/sh", "-c", script, "sh", *args, cwd=cwd, **log)
         return await self.until(Started, job)
 
-    async def finish(self, job: str, script: str, *args: str) -> Ended:
+    async def finish(self, job: str, script: str, *args: str, **log: Any) -> Ended:
         """Run a script until it has ended and its output is closed."""
-        await self.shell(job, script, *args)
+        await self.shell(job, script, *args, **log)
         await self.until(Closed, job)
         return await self.until(Ended, job)
 
@@ -142,6 +145,23 @@ class Host:
             found.append(chunk)
             offset = chunk.end
         return found
+
+    def all(self, job: str, streams: Sequence[int] = (0, 1), offset: int = 0) -> list[Chunk | Gap]:
+        """Return what there is to read now, gaps too."""
+        found: list[Chunk | Gap] = []
+        while (next_ := self.reader(job).read(offset, streams=streams)) is not None:
+            found.append(next_)
+            offset = next_.end
+        return found
+
+    async def kill_pump(self, last: int) -> int:
+        """Kill the pump that came after `last` and return its pid."""
+        async with asyncio.timeout(DEADLINE):
+            pump = last
+            while pump in (last, 0):
+                pump = (await self.link.ask("hello"))["pump"]
+        os.kill(pump, signal.SIGKILL)
+        return int(pump)
 
     def output(self, job: str, stream: int = 0) -> bytes:
         return b"".join(chunk.data for chunk in self.chunks(job) if chunk.stream == stream)

@@ -2,14 +2,16 @@
 
 import os
 import struct
+from binascii import crc32
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from jobworker.runtime.logs import BATCH, CHUNK, Chunk, LogReader
+from jobworker.runtime.logs import BATCH, CHUNK, Chunk, Gap, LogReader
 
-RECORD = struct.Struct("<QQQIB3x")
+RECORD = struct.Struct("<QQQIBB2x")
+FIRST = struct.Struct("<QQI12x")
 
 
 class Writer:
@@ -28,11 +30,37 @@ class Writer:
         with (self.folder / ("out", "err")[stream]).open("ab") as file:
             file.write(data)
         self.records += 1
-        record = RECORD.pack(self.records * 100, len(self.merged), self.positions[stream], len(data), stream)
+        self._record(stream, len(data), 0)
+        self.merged += [(stream, byte) for byte in data]
+
+    def lose(self, stream: int, length: int, gap: int = 1) -> None:
+        """Leave a gap."""
+        self.records += 1
+        self._record(stream, length, gap)
+        self.merged += [(stream, -1)] * length
+        with (self.folder / ("out", "err")[stream]).open("ab") as file:
+            file.truncate(self.positions[stream])
+
+    def _record(self, stream: int, length: int, gap: int) -> None:
+        offset = sum(self.positions)
+        record = RECORD.pack(self.records * 100, offset, self.positions[stream], length, stream, gap)
         with (self.folder / "index").open("ab") as file:
             file.write(record)
-        self.positions[stream] += len(data)
-        self.merged += [(stream, byte) for byte in data]
+        self.positions[stream] += length
+
+    def drop(self, record: int, *names: str) -> int:
+        """Drop what stands before a record, as far as the files named; return the offset of the rest."""
+        index = (self.folder / "index").read_bytes()
+        _, offset, position, _, stream, _ = RECORD.unpack_from(index, record * RECORD.size)
+        number = FIRST.pack(record, offset, 0)[:16]
+        (self.folder / "first").write_bytes(bytes(FIRST.size) + number + struct.pack("<I12x", crc32(number)))
+        before = [offset - position, offset - position]
+        before[stream] = position
+        lengths = {"out": before[0], "err": before[1], "index": record * RECORD.size}
+        for name in names:
+            with (self.folder / name).open("r+b") as file:
+                file.write(bytes(lengths[name]))
+        return int(offset)
 
 
 @pytest.fixture
@@ -131,7 +159,7 @@ def test_only_what_the_index_covers_is_served(mixed: Writer, reader: LogReader) 
     with (mixed.folder / "out").open("ab") as file:
         file.write(b"not yet")
     with (mixed.folder / "index").open("ab") as file:
-        file.write(RECORD.pack(1, len(mixed.merged), mixed.positions[0], 7, 0)[:31])
+        file.write(RECORD.pack(1, len(mixed.merged), mixed.positions[0], 7, 0, 0)[:31])
     assert reader.size() == len(mixed.merged)
     assert read_from(reader, 0) == mixed.merged
     assert reader.read(len(mixed.merged)) is None
@@ -172,3 +200,198 @@ def test_closed_reader_opens_again(mixed: Writer, reader: LogReader) -> None:
     reader.close()
     assert len(os.listdir("/proc/self/fd")) == before
     assert read_from(reader, 0) == mixed.merged
+
+
+ALL = ("out", "err", "index")
+
+
+@pytest.mark.parametrize("streams", [(0,), (1,), (0, 1), (1, 0)])
+def test_streams_that_were_not_asked_for_are_passed_over(
+    mixed: Writer, reader: LogReader, streams: tuple[int, ...]
+) -> None:
+    """From any offset, all bytes and gaps of the streams asked for, each at its offset, and no others."""
+    mixed.lose(0, 5)
+    mixed.lose(1, 7)
+    mixed.arrive(0, b"end")
+    assert reader.read(17) == Gap(17, 22, "disk_full")
+    for start in range(len(mixed.merged) + 1):
+        offset, found = start, []
+        while (item := reader.read(offset, 2, streams)) is not None:
+            bytes_ = [-1] * (item.end - item.offset) if isinstance(item, Gap) else list(item.data)
+            found += [(item.offset + n, byte) for n, byte in enumerate(bytes_)]
+            offset = item.end
+        expected = [(at, byte) for at, (stream, byte) in enumerate(mixed.merged) if at >= start and stream in streams]
+        assert found == expected
+
+
+@pytest.mark.parametrize("records", [1, BATCH - 1, BATCH, BATCH + 1, 5000])
+def test_a_flood_of_the_other_stream(writer: Writer, reader: LogReader, records: int) -> None:
+    """Pass over it at once, say how far that goes, and find what stands behind it."""
+    for _ in range(records):
+        writer.arrive(0, b"x")
+    assert reader.read(0, streams=[1]) is None
+    assert reader.passed(0, [1]) == records
+    assert reader.passed(0, [0]) == 0
+    assert reader.passed(records, [1]) == records
+    writer.arrive(1, b"oops")
+    assert reader.passed(records, [1]) == records
+    for _ in range(records):
+        writer.arrive(0, b"x")
+    assert reader.passed(0, [1]) == records
+    assert reader.read(0, streams=[1]) == Chunk(records, 1, (records + 1) * 100, b"oops")
+    assert reader.passed(records + 4, [1]) == reader.size() == 2 * records + 4
+
+
+def test_a_refusal_concerns_both_streams(mixed: Writer, reader: LogReader) -> None:
+    """Tell readers of either stream that the log took nothing any more."""
+    end = len(mixed.merged)
+    mixed.lose(0, 10, gap=2)
+    mixed.lose(0, 10, gap=2)
+    for streams in ([0], [1], [0, 1]):
+        at = reader.passed(end - 1, streams)
+        assert reader.read(max(at, end), streams=streams) == Gap(end, end + 10, "refused")
+        assert reader.read(end + 15, streams=streams) == Gap(end + 15, end + 20, "refused")
+    assert reader.last_lines(1, [1]) < end
+
+
+@pytest.mark.parametrize("names", [(), ("out",), ("out", "err"), ALL])
+@pytest.mark.parametrize("opened", [True, False])
+def test_what_was_dropped_is_a_gap(mixed: Writer, names: tuple[str, ...], opened: bool) -> None:
+    """From every offset in it up to where it goes on, however far the pump is, for readers from before too."""
+    reader = LogReader(mixed.folder)
+    if opened:
+        assert reader.read(0) == Chunk(0, 0, 100, b"abcd")
+        assert reader.first() == 0
+    first = mixed.drop(3, *names)
+    assert reader.first() == first == 9
+    for offset in range(first):
+        found = reader.read(offset)
+        if names != ALL and offset < first and isinstance(found, Chunk):
+            assert mixed.merged[offset : found.end] == [(found.stream, byte) for byte in found.data]
+        else:
+            assert found == Gap(offset, first, "dropped")
+    if "index" in names:
+        for streams in ([0], [1]):
+            assert reader.read(0, streams=streams) == Gap(0, first, "dropped")
+    for offset in range(first, len(mixed.merged)):
+        assert read_from(reader, offset) == mixed.merged[offset:]
+    assert reader.since(0) == reader.since(100) == first
+    assert reader.since(500) == 11
+    assert reader.last_lines(100) == first
+    reader.close()
+
+
+def test_a_copy_of_first_that_is_not_whole(mixed: Writer, reader: LogReader) -> None:
+    """Believe the other one; with none, see from the index what is gone."""
+    first = mixed.drop(3, *ALL)
+    data = (mixed.folder / "first").read_bytes()
+    with (mixed.folder / "first").open("r+b") as file:
+        file.write(FIRST.pack(7, 16, 123))
+    assert reader.first() == first
+    (mixed.folder / "first").write_bytes(data[:40])
+    assert reader.first() == 0
+    assert reader.read(2) == Gap(2, first, "dropped")
+    (mixed.folder / "first").write_bytes(b"")
+    assert reader.read(2) == Gap(2, first, "dropped")
+
+
+def test_zeros_that_the_job_wrote(writer: Writer, reader: LogReader) -> None:
+    """Are bytes like any others, in a log that has dropped something too."""
+    for _ in range(4):
+        writer.arrive(0, bytes(10))
+    assert read_from(reader, 0) == writer.merged
+    first = writer.drop(2, *ALL)
+    assert read_from(reader, first) == writer.merged[first:]
+
+
+def test_since(mixed: Writer, reader: LogReader, tmp_path: Path) -> None:
+    """Find the first byte that arrived at a time or later; the end where none has, 0 where there is no log."""
+    assert LogReader(tmp_path / "none").since(5) == 0
+    times = {-5: 0, 0: 0, 100: 0, 101: 3, 200: 3, 300: 4, 799: 16, 800: 16, 801: 17, 2**62: 17}
+    assert {time: reader.since(time) for time in times} == times
+
+
+TEXTS: dict[str, list[tuple[int, bytes | int]]] = {
+    "lines": [(0, b"one\ntw"), (1, b"E1\nE2"), (0, b"o\nthree\n"), (1, b"\nE3\n")],
+    "unterminated": [(0, b"one\n"), (1, b"E1"), (0, b"two\nthr"), (1, b"\nE"), (0, b"ee")],
+    "only newlines": [(0, b"\n\n\n"), (1, b"\n"), (0, b"\n\n"), (1, b"\n\n\n\n")],
+    "no newline": [(0, b"abc"), (1, b"def"), (0, b"g"), (0, b"hi")],
+    "CRLF": [(0, b"one\r\ntwo\r"), (1, b"E\r\n"), (0, b"\nthree\r\n")],
+    "one stream": [(0, b"a\nb\n"), (0, b"c\n")],
+    "a gap": [(0, b"one\ntw"), (1, b"E1\n"), (0, 300_000), (1, b"E2\n"), (0, b"o\nthree\n"), (1, 70_000)],
+    "gaps alone": [(0, 10), (1, 20)],
+    "large": [(0, b"x" * 200_000 + b"\nyy\n"), (1, b"z" * 70_000 + b"\n"), (0, b"w" * 65_536), (1, b"v\n" * 70_000)],
+}
+
+
+@pytest.mark.parametrize("streams", [(0, 1), (0,), (1,)])
+@pytest.mark.parametrize("text", TEXTS)
+def test_last_lines(writer: Writer, reader: LogReader, text: str, streams: tuple[int, ...]) -> None:
+    """Begin where so many lines are left, in the order of arrival; a last one without its newline is one."""
+    for stream, what in TEXTS[text]:
+        if isinstance(what, int):
+            writer.lose(stream, what)
+        else:
+            writer.arrive(stream, what)
+    whole = bytes(byte for stream, byte in writer.merged if stream in streams and byte >= 0)
+    lines = whole.split(b"\n")
+    lines = [line + b"\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
+    assert reader.last_lines(0, streams) == reader.size()
+    for count in (1, 2, 3, 4, 5, 100_000):
+        start = reader.last_lines(count, streams)
+        left = bytes(byte for stream, byte in writer.merged[start:] if stream in streams and byte >= 0)
+        assert left == b"".join(lines[-count:]), count
+        assert (
+            start == 0 or start == reader.size() or writer.merged[start - 1][0] in streams or len(lines) < count + 1
+        )
+
+
+def test_last_lines_of_nothing(writer: Writer, reader: LogReader, tmp_path: Path) -> None:
+    """Are where the log ends: at 0, or behind what only the other stream wrote."""
+    assert LogReader(tmp_path / "none").last_lines(3) == 0
+    assert reader.last_lines(3) == 0
+    writer.arrive(0, b"x\ny\n")
+    assert reader.last_lines(3, [1]) == 4
+
+
+def test_last_lines_after_a_drop(writer: Writer, reader: LogReader) -> None:
+    """Never begin before the oldest byte that is kept."""
+    for number in range(200):
+        writer.arrive(number % 2, b"%04d\n" % number)
+    first = writer.drop(150, *ALL)
+    for streams in ((0, 1), (0,), (1,)):
+        start = reader.last_lines(1000, streams)
+        assert start in (first, first + 5)
+        rest = [number for number in range(150, 200) if number % 2 in streams]
+        for count in (1, 7, len(rest)):
+            at = reader.last_lines(count, streams)
+            left = bytes(byte for stream, byte in writer.merged[at:] if stream in streams)
+            assert left == b"".join(b"%04d\n" % number for number in rest[-count:])
+
+
+@pytest.mark.parametrize("streams", [(0, 1), (0,)])
+def test_last_lines_of_a_gigabyte_without_any(
+    writer: Writer, reader: LogReader, monkeypatch: pytest.MonkeyPatch, streams: tuple[int, ...]
+) -> None:
+    """Look back no further than told, and begin where an arrival does."""
+    length = 60_000
+    records = (1 << 30) // length
+    with (writer.folder / "out").open("r+b") as out:
+        out.truncate(records * length)
+        for at in range(records - 400, records):
+            os.pwrite(out.fileno(), b"x" * length, at * length)
+    index = b"".join(RECORD.pack(n + 1, n * length, n * length, length, 0, 0) for n in range(records))
+    (writer.folder / "index").write_bytes(index)
+    read, pread = [0], os.pread
+
+    def counting(fd: int, size: int, at: int) -> bytes:
+        data = pread(fd, size, at)
+        read[0] += len(data) if fd in reader._files else 0
+        return data
+
+    monkeypatch.setattr(os, "pread", counting)
+    limit = 1 << 20
+    start = reader.last_lines(3, streams, limit)
+    assert limit <= read[0] <= limit + CHUNK
+    assert start % length == 0
+    assert 0 <= records * length - limit - start < length

@@ -1,6 +1,5 @@
 """The end of the output, and that no byte is lost, doubled or reordered when the pump is killed."""
 
-import asyncio
 import os
 import resource
 import signal
@@ -84,16 +83,6 @@ async def test_log_is_private(host: "Host") -> None:
     assert (host.run / "fifo" / "a1.out").stat().st_mode & 0o777 == 0o600
 
 
-async def kill_pump(host: "Host", last: int) -> int:
-    """Kill the pump that came after `last` and return its pid."""
-    async with asyncio.timeout(host.deadline):
-        pump = last
-        while pump in (last, 0):
-            pump = (await host.link.ask("hello"))["pump"]
-    os.kill(pump, signal.SIGKILL)
-    return int(pump)
-
-
 def numbered(count: int) -> bytes:
     return b"".join(b"%d\n" % number for number in range(1, count + 1))
 
@@ -107,7 +96,7 @@ async def test_killed_pump_loses_no_byte_of_a_flood(host: "Host") -> None:
     pump = kills = 0
     while kills < 8 and (size := host.reader(job := "a1" if kills % 2 else "a2").size()) < 2 * len(expected):
         await host.log_reaches(job, min(size + 300_000, 2 * len(expected)))
-        pump = await kill_pump(host, pump)
+        pump = await host.kill_pump(pump)
         kills += 1
     assert kills >= 3
     for job in ("a1", "a2"):
@@ -128,7 +117,7 @@ async def test_killed_pump_loses_no_byte_of_small_writes(host: "Host") -> None:
     pump = kills = 0
     while kills < 6 and (size := host.reader("a1").size()) + 1000 < 2 * len(expected):
         await host.log_reaches("a1", size + 1000)
-        pump = await kill_pump(host, pump)
+        pump = await host.kill_pump(pump)
         kills += 1
     assert kills >= 3
     closed = await host.until(Closed, "a1")
@@ -141,7 +130,7 @@ async def test_output_of_a_job_that_ends_without_a_pump_is_kept(host: "Host") ->
     os.kill(host.link.hello["pump"], signal.SIGSTOP)
     await host.shell("a1", "echo out; echo err >&2; exit 2")
     assert (await host.until(Ended, "a1")).code == 2
-    await kill_pump(host, 0)
+    await host.kill_pump(0)
     assert (await host.until(Closed, "a1")).size == 8
     assert (host.output("a1", 0), host.output("a1", 1)) == (b"out\n", b"err\n")
 
@@ -165,7 +154,7 @@ async def test_stopped_pump_delays_neither_launch_nor_end(host: "Host") -> None:
 async def test_idle_pump_that_dies_is_replaced(host: "Host") -> None:
     """Start another pump, with the same keeper, and serve jobs launched after it."""
     first = host.link.hello["pump"]
-    await kill_pump(host, 0)
+    await host.kill_pump(0)
     host.gone(first)
     assert (await host.finish("a1", "echo x")).code == 0
     assert host.output("a1") == b"x\n"
