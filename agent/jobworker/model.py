@@ -49,7 +49,9 @@ def size(value: Size, field: str) -> int:
             raise InvalidSpec(
                 f'{field}: {value[:40]!r}; expected bytes or a text like "64MiB", "1GiB", "500M"', field=field
             )
-        number = min(float(match[1]) * (1024 if match[2].endswith("iB") else 1000) ** _POWERS[match[2][0]], MAX_SIZE + 1)
+        number = min(
+            float(match[1]) * (1024 if match[2].endswith("iB") else 1000) ** _POWERS[match[2][0]], MAX_SIZE + 1
+        )
     if not 0 <= number <= MAX_SIZE:
         raise InvalidSpec(f"{field}: {value!r}; expected 0 to {MAX_SIZE} bytes", field=field)
     return int(number)

@@ -143,14 +143,8 @@ class NeverReads:
 async def plain(agent: Agent) -> float:
     """Receive frames like the agent's from a server that does nothing else; return MB of output a second."""
     frames = -(-SIZE // CHUNK)
-    data = {
-        "subscription": "s1",
-        "job": "0" * 12,
-        "offset": SIZE,
-        "stream": "stdout",
-        "time": rfc3339(time.time_ns()),
-    }
-    data = about | {"time": rfc3339(time.time_ns()), "data": EXPECTED[:CHUNK].decode(), "encoding": "utf8"}
+    data = {"subscription": "s1", "job": "0" * 12, "offset": SIZE, "stream": "stdout"}
+    data |= {"time": rfc3339(time.time_ns()), "data": EXPECTED[:CHUNK].decode(), "encoding": "utf8"}
     frame = msgspec.json.encode({"jsonrpc": "2.0", "method": "log.data", "params": data})
     files = [Path(__file__).with_name("plain.py"), agent.home.tls / "server.pem", agent.home.tls / "server.key"]
     command = [sys.executable, *(str(file) for file in files), str(frames)]
