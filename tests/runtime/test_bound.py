@@ -208,7 +208,7 @@ def test_the_next_pump_finishes_what_the_last_began(hand: Hand, state: str) -> N
     with (hand.folder / "first").open("wb") as first:
         first.write(data[:16] + FIRST.pack(place, offset, crc32(data[:16]))[16:])
         if state == "copy":
-            first.write(FIRST.pack(place + 5, offset, 0)[:21])
+            first.write(FIRST.pack(place + 5, offset, 1))
     if state in ("out", "all"):
         with (hand.folder / "out").open("r+b") as out:
             pump_module.punch(out.fileno(), position)
@@ -218,11 +218,11 @@ def test_the_next_pump_finishes_what_the_last_began(hand: Hand, state: str) -> N
                 pump_module.punch(file.fileno(), length)
     reader = LogReader(hand.folder)
     assert reader.read(0) == Gap(0, offset, "dropped")
-    hand.open(bound=8 * MIB)
-    hand.arrive(b"NEW")
+    hand.open(bound=8 * MIB).open()
     assert on_disk(hand.folder) <= 20 * 1024 + 3 * 4096
     index = (hand.folder / "index").read_bytes()
     assert not any(index[: place * RECORD.size])
+    hand.arrive(b"NEW")
     found = hand.read()
     assert found[0] == Gap(0, offset, "dropped")
     assert joined(found, 0) == hand.written[0][position:]
@@ -318,7 +318,9 @@ def test_a_gap_is_told_by_as_many_records_as_it_takes(hand: Hand, monkeypatch: p
     hand.log.settle()
     last = LogReader(hand.folder)
     before = last.last_arrival()
-    hand.arrive(b"y" * 100, 1)
+    hand.arrive(b"y" * 60, 1)
+    hand.arrive(b"y" * 40, 0)
+    assert last.last_arrival() == before
     hand.log.settle()
     assert last.last_arrival()[0] == before[0] + 100 == 9 * 8192 + 100
     assert last.last_arrival()[1] > before[1]
@@ -330,6 +332,9 @@ def test_a_gap_is_told_by_as_many_records_as_it_takes(hand: Hand, monkeypatch: p
     assert [gap.end - gap.offset for gap in gaps(hand.read())] == [8192 + 150, 70]
     assert last.passed(0, [1]) == SMALL
     last.close()
+    hand.log.close()
+    hand.open(newest=False).open()
+    assert hand.log.truncated, "it was before this pump"
 
 
 def test_where_there_are_no_holes_the_newest_are_refused(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
