@@ -1,12 +1,14 @@
-"""`jw logs`: the log of a job, once or as it grows."""
+"""`jw logs`: the logs of jobs, once or as they grow."""
 
+import asyncio
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
+import click
 import typer
 
-from jobworker.protocol import STREAMS
-from jobworker_cli import failures, options, output
+from jobworker.client import Subscription
+from jobworker_cli import describe, failures, options, output
 from jobworker_cli.records import Records
 from jobworker_cli.resolve import job_id
 from jobworker_cli.target import Access
@@ -14,29 +16,57 @@ from jobworker_cli.target import Access
 
 def logs(
     ctx: typer.Context,
-    job: options.JobArgument,
+    jobs: options.JobArguments,
     follow: Annotated[bool, typer.Option("-f", help="Go on until the job ends.")] = False,
-    offset: Annotated[int, typer.Option("--offset", metavar="N", help="Begin at this byte of the log.")] = 0,
+    lines: Annotated[int | None, typer.Option("-n", metavar="N", min=0, help="Begin N lines before the end.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="T", help="Begin at a time with its zone, or so long ago: 10m.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="T", help="End there.")] = None,
+    offset: Annotated[
+        int | None, typer.Option("--offset", metavar="N", help="Begin at this byte of the log.")
+    ] = None,
     times: Annotated[bool, typer.Option("-t", help="Begin each line with its time.")] = False,
     stdout: Annotated[bool, typer.Option("--stdout", help="Only what the job wrote to stdout.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="Only what the job wrote to stderr.")] = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="With -f: exit as the job does.")] = False,
     raw: options.Raw = False,
     json_: options.Json = False,
 ) -> int:
-    """Print what a job has written, stdout to stdout and stderr to stderr.
+    """Print what jobs have written, stdout to stdout and stderr to stderr; of several, each line with its job.
 
-    With --json, one line for each piece, and a last one for the end.
+    With --json, one line for each piece, and a last one for the end of each job.
     """
+    if sum(given is not None for given in (lines, since, offset)) > 1:
+        raise click.UsageError("-n, --since, --offset: each says where to begin; give one")
+    if until is not None and follow:
+        raise click.UsageError("--until ends before the job may: it does not go with -f")
+    if exit_code and not follow:
+        raise click.UsageError("--exit-code goes with -f, which ends when the job does")
     chosen = [name for name, wanted in (("stdout", stdout), ("stderr", stderr)) if wanted]
-    records = Records(as_json=json_, raw=raw, times=times, streams=tuple(chosen) or STREAMS)
-    return failures.attempt(_logs(ctx.obj, job, offset, follow, records))
+    how = {"offset": offset, "tail": lines, "since": since, "until": until, "streams": chosen or None}
+    how |= {"follow": follow, "arrivals": times}
+    records = {job: Records(as_json=json_, raw=raw, times=times) for job in dict.fromkeys(jobs)}
+    return failures.attempt(
+        _logs(ctx.obj, records, how, exit_code), failed=failures.RUN_FAILED if exit_code else None
+    )
 
 
-async def _logs(access: Access, job: str, offset: int, follow: bool, records: Records) -> int:
+async def _logs(access: Access, wanted: dict[str, Records], how: dict[str, Any], exit_code: bool) -> int:
     async with access.client() as client:
-        subscription = await client.subscribe(await job_id(client, job), offset, follow=follow)
+        subscriptions = [await client.subscribe(await job_id(client, job), **how) for job in wanted]
+        if len(subscriptions) > 1:
+            width = max(len(_label(one)) for one in subscriptions)
+            for records, one in zip(wanted.values(), subscriptions, strict=True):
+                records.prefix = f"{_label(one):{width}} | ".encode()
         try:
-            await records.follow(subscription)
+            follows = [records.follow(one) for records, one in zip(wanted.values(), subscriptions, strict=True)]
+            await asyncio.gather(*follows)
         except output.ReaderGone:
             os._exit(0)  # a polite end of the connection would wait for all that is still on its way
-    return 0
+    codes = [describe.exit_code(one.end.exit if one.end else None) for one in subscriptions] if exit_code else []
+    return next((code for code in codes if code), 0)
+
+
+def _label(subscription: Subscription) -> str:
+    return subscription.job.name or subscription.job.id

@@ -9,23 +9,19 @@ from jobworker.protocol import STREAMS, encode_data, split_text
 from jobworker_cli import output
 from jobworker_cli.sinks import job_sinks
 
+LONGEST = 65536  # bytes of a line that may wait for its end, where each line says whose it is
+
 
 class Records:
-    """Where the records of one log go, and how."""
+    """Where the records of one log go, and how; `prefix` says whose each line is."""
 
-    def __init__(
-        self,
-        *,
-        as_json: bool = False,
-        raw: bool = False,
-        times: bool = False,
-        streams: tuple[str, ...] = STREAMS,
-    ) -> None:
+    def __init__(self, *, as_json: bool = False, raw: bool = False, times: bool = False) -> None:
+        self.prefix = b""
         self._json = as_json
         self._times = times
-        self._streams = streams
         self._sinks = job_sinks(raw=raw)
         self._within_line = dict.fromkeys(STREAMS, False)
+        self._held = dict.fromkeys(STREAMS, b"")
 
     async def begin(self, job: Job) -> None:
         """In JSON, the first line is the job."""
@@ -35,31 +31,42 @@ class Records:
     async def follow(self, subscription: Subscription) -> None:
         """Write all chunks until the end."""
         async for chunk in subscription:
-            if chunk.stream in self._streams:
-                await self._take(chunk)
-        for sink in self._sinks.values():
+            await self._take(subscription.job.id, chunk)
+        for stream, sink in self._sinks.items():
+            if self._held[stream]:
+                await sink.write(self._held[stream] + b"\n")
             sink.finish()
         if self._json:
             end = to_builtins(subscription.end)
             output.emit_json({name: value for name, value in end.items() if name != "subscription"})
 
-    async def _take(self, chunk: LogChunk) -> None:
+    async def _take(self, job: str, chunk: LogChunk) -> None:
         if self._json:
-            await asyncio.to_thread(output.emit_json, _wire(chunk))
+            await asyncio.to_thread(output.emit_json, {"job": job} | _wire(chunk))
             return
-        data = self._with_times(chunk) if self._times else chunk.data
-        await self._sinks[chunk.stream].write(data)
+        data = self._marked(chunk) if self._times or self.prefix else chunk.data
+        await self._sinks[chunk.stream].write(self._whole_lines(chunk.stream, data) if self.prefix else data)
 
-    def _with_times(self, chunk: LogChunk) -> bytes:
-        """Put the time before each line that begins in this chunk."""
-        stamp = chunk.time.encode() + b" "
-        lines = chunk.data.splitlines(keepends=True) if b"\n" in chunk.data else [chunk.data]
-        told = [
-            line if index == 0 and self._within_line[chunk.stream] else stamp + line
-            for index, line in enumerate(lines)
-        ]
-        self._within_line[chunk.stream] = not chunk.data.endswith(b"\n")
-        return b"".join(told)
+    def _marked(self, chunk: LogChunk) -> bytes:
+        """Put whose it is and the time before each line that begins in this chunk."""
+        mark = self.prefix + (chunk.time.encode() + b" " if self._times else b"")
+        lines = chunk.data.split(b"\n")
+        ends = lines.pop()  # what follows the last newline
+        told = [line + b"\n" for line in lines] + ([ends] if ends else [])
+        if told and not self._within_line[chunk.stream]:
+            told[0] = mark + told[0]
+        self._within_line[chunk.stream] = bool(ends)
+        return mark.join(told)
+
+    def _whole_lines(self, stream: str, data: bytes) -> bytes:
+        """Hold back the beginning of a line, for another job may write meanwhile."""
+        data = self._held[stream] + data
+        at = data.rfind(b"\n") + 1
+        whole, self._held[stream] = data[:at], data[at:]
+        if len(self._held[stream]) > LONGEST:
+            whole, self._held[stream] = data + b"\n", b""
+            self._within_line[stream] = False
+        return whole
 
 
 def _wire(chunk: LogChunk) -> dict[str, Any]:
