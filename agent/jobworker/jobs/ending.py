@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Coroutine, Iterable
 from functools import partial
 from typing import Any
@@ -106,7 +107,16 @@ class Endings:
             live.stop = None
         by = live.record.ending.by if live.record.ending is not None else None
         self._table.save(live, lifecycle.stopped(live.record, receipt), by=by)
+        if receipt.survivors and live.record.job.state.final:
+            self._tasks.spawn(self._until_empty(live))
         return receipt
+
+    async def _until_empty(self, live: LiveJob) -> None:
+        """Wait for the last of a tree, and write down that it is gone, unless another stop does."""
+        await live.gone()
+        if live.stop is None and live.record.left:
+            await self._release(live.id)
+            self._table.save(live, lifecycle.emptied(live.record, time.time_ns()))
 
     async def _release(self, job: str) -> None:
         try:
@@ -139,9 +149,7 @@ class Endings:
         if live.record.job.spec.leftovers == "stop" and await live.tree().members():
             await self.begin(live, None, LEFTOVERS, Reason.STOPPED)
             return
-        await live.gone()
-        await self._release(live.id)
-        self._table.save(live, replace(live.record, left=False))
+        await self._until_empty(live)
 
     def watch_limits(self, live: LiveJob) -> None:
         """Watch the job's limits as they are now."""

@@ -7,9 +7,10 @@ from errno import ETIMEDOUT
 from msgspec.structs import replace
 
 from jobworker.jobs.record import Ending, JobRecord
-from jobworker.model import Exit, LogInfo, Reason, Receipt, State, rfc3339
+from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, rfc3339
 from jobworker.runtime.journal import Closed, Ended, Launching, Lost, Started, StartFailed, Truncated
 from jobworker.runtime.journal import JobRecord as Event
+from jobworker.runtime.tree import PROOFS
 
 ENDINGS = {
     Reason.STOPPED: "stopped by {by}",
@@ -80,9 +81,10 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
         exit_ = Exit(event.code, name, Reason.FINISHED, by, how + (f", sent by {by}" if by else ""))
     else:
         why = ending.message or ENDINGS[ending.reason].format(by=ending.by)
-        exit_ = Exit(event.code, name, ending.reason, ending.by, f"{why}: {how}")
+        exit_ = Exit(event.code, name, ending.reason, ending.by, f"{why}: {how}", record.receipt)
     job = replace(record.job, state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
-    return replace(record, job=job, launching=False, left=event.left)
+    record = replace(record, job=job, launching=False, left=event.left, receipt=None)
+    return record if event.left else emptied(record, event.at)
 
 
 def paused(record: JobRecord) -> JobRecord:
@@ -104,9 +106,21 @@ def stopping(record: JobRecord, ending: Ending) -> JobRecord:
 def stopped(record: JobRecord, receipt: Receipt) -> JobRecord:
     """Return the record after a stop, with its receipt: nobody is left, or the receipt says who."""
     exit_ = record.job.exit
-    if exit_ is not None:
+    if exit_ is None:
+        record = replace(record, receipt=receipt)
+    else:
         record = replace(record, job=replace(record.job, exit=replace(exit_, receipt=receipt)))
     return replace(record, left=bool(receipt.survivors))
+
+
+def emptied(record: JobRecord, at: int) -> JobRecord:
+    """Return the record of an ended job of whose tree nobody is left, be it that they had outlived a stop."""
+    exit_ = record.job.exit
+    if exit_ is not None and exit_.receipt is not None and exit_.receipt.survivors:
+        steps = [*exit_.receipt.steps, Step(rfc3339(at), "gone")]
+        receipt = replace(exit_.receipt, proof=PROOFS[exit_.receipt.means], steps=steps, survivors=[])
+        record = replace(record, job=replace(record.job, exit=replace(exit_, receipt=receipt)))
+    return replace(record, left=False)
 
 
 def found(record: JobRecord, pid: int, start: int, now: int, boottime: int) -> JobRecord:

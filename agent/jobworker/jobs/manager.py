@@ -226,8 +226,9 @@ class JobManager:
         reader = LogReader(self._table.log_folder(job))
         stderr = reader.tail(STDERR, TOLD)
         reader.close()
-        stopping_by = record.ending.by if record.ending else None
-        return story.tell(self._table.public(record), stopping_by, await self._table.events_of(job), stderr)
+        by = record.ending.by if record.ending else None
+        events = await self._table.events_of(job)
+        return story.tell(self._table.public(record), by, record.receipt, events, stderr)
 
     def events(self, revision: int | None) -> EventCursor:
         """Return a cursor over what happens to all jobs after a revision; raise OffsetOutOfRange."""

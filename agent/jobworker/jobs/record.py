@@ -5,7 +5,7 @@ import time
 
 import msgspec
 
-from jobworker.model import Job, Reason, State, StopSpec
+from jobworker.model import Job, Reason, Receipt, State, StopSpec
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _last_id = 0
@@ -41,6 +41,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     left: bool = False  # the main process is gone, others of its tree are not
     closed: bool = False  # no more output will come
     ending: Ending | None = None
+    receipt: Receipt | None = None  # of a stop that the main process outlived
     sent: Sent | None = None
     frozen: bool = False  # its cgroup, or its processes one by one, were stopped by job.pause
     resumed: int = 0  # when that was over for the last time, ns on CLOCK_BOOTTIME

@@ -14,6 +14,7 @@ from jobworker.jobs.specs import signal_number
 from jobworker.model import Job, Receipt, Step, rfc3339, seconds
 from jobworker.plugin_host import PluginFault, PluginHost
 from jobworker.runtime.link import KeeperLink
+from jobworker.runtime.tree import PROOFS, described
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +60,8 @@ class Stop:
             log.warning("job %s: stop strategy %s: %s", self._live.id, strategy.name, error)
         handle.over = True
         survivors = await self._make_sure()
-        tree = self._live.tree()
-        return Receipt(strategy.name, tree.means, "none" if survivors else tree.proof, self._steps, survivors)
+        means = self._live.tree().means
+        return Receipt(strategy.name, means, "none" if survivors else PROOFS[means], self._steps, survivors)
 
     async def _make_sure(self) -> list[dict[str, Any]]:
         tree = self._live.tree()
@@ -71,8 +72,7 @@ class Stop:
             except JobworkerError as error:
                 self.note("kill_failed", str(error) or "the keeper is gone")
             await self.wait(LAST_WAIT)
-        survivors = await tree.members()
-        return [{"pid": process.pid, "name": process.name} for process in survivors]
+        return await described(await tree.members())
 
     def note(self, action: str, signal: str | None = None, at: int = 0, **what: Any) -> None:
         self._steps.append(Step(rfc3339(at or time.time_ns()), action, signal, **what))

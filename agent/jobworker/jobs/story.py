@@ -5,7 +5,7 @@ from datetime import datetime
 
 from msgspec import UNSET
 
-from jobworker.model import ChainLink, Exit, Explanation, Job, JobEvent, Reason, State
+from jobworker.model import ChainLink, Explanation, Job, JobEvent, Reason, Receipt, State
 
 LINES = 5  # the last ones of stderr that are shown
 TOLD = {  # events of which the record keeps nothing, as words
@@ -17,25 +17,33 @@ TOLD = {  # events of which the record keeps nothing, as words
 SHOWN = 100  # characters of the command in the summary
 
 
-def tell(job: Job, stopping_by: str | None, events: list[JobEvent], stderr: bytes) -> Explanation:
-    """Return the story of a job; `stopping_by` asked for the stop that is under way, `stderr` is the end of it."""
+def tell(
+    job: Job, stopping_by: str | None, receipt: Receipt | None, events: list[JobEvent], stderr: bytes
+) -> Explanation:
+    """Return the story of a job.
+
+    `stopping_by` asked for the stop that is under way, `receipt` is of one that the main process outlived, `stderr`
+    the end of what it wrote there.
+    """
     chain = [ChainLink(job.created_at, "created", job.owner, command(job))]
     if job.started_at is not None:
         chain.append(ChainLink(job.started_at, "started", "agent", f"pid {job.pid}"))
     chain += [ChainLink(one.time, TOLD[one.event], one.by, one.detail) for one in events if one.event in TOLD]
+    if receipt is not None:
+        chain += _stop(receipt, stopping_by)
     if job.exit is not None:
-        chain += _stop(job.exit)
+        chain += _stop(job.exit.receipt, job.exit.by)
         chain.append(ChainLink(job.exited_at or "", job.state.value, job.exit.by, job.exit.message))
     chain.sort(key=lambda link: link.time)
     if job.log.truncated:
         chain.append(ChainLink("", "output lost", None, "the log does not hold all that the job wrote"))
     if lines := stderr.decode(errors="replace").splitlines()[-LINES:]:
         chain.append(ChainLink("", "last lines of stderr", None, "\n".join(lines)))
-    return Explanation(job.id, summary(job, stopping_by), chain)
+    said = summary(job, stopping_by) + (_proof(receipt) if receipt else "")
+    return Explanation(job.id, said, chain)
 
 
-def _stop(exit_: Exit) -> list[ChainLink]:
-    receipt = exit_.receipt
+def _stop(receipt: Receipt | None, by: str | None) -> list[ChainLink]:
     if receipt is None:
         return []
     links = []
@@ -47,7 +55,7 @@ def _stop(exit_: Exit) -> list[ChainLink]:
         ]
         what = f"{step.signal} to {step.target}" if step.action == "signal" else step.action.replace("_", " ")
         detail = ", ".join(counts) if step.action == "signal" else step.signal or ""
-        links.append(ChainLink(step.time, what, exit_.by, detail))
+        links.append(ChainLink(step.time, what, by, detail))
     return links
 
 
@@ -63,13 +71,10 @@ def summary(job: Job, stopping_by: str | None) -> str:
         return f"{what} was not started: {job.exit.message}."
     ran = f" after {seconds_between(job.started_at, job.exited_at):.1f} s" if job.started_at and job.exited_at else ""
     said = f"{what} {'was lost' if job.state == State.LOST else 'ended'}{ran}: {job.exit.message}."
-    return said + _proof(job.exit)
+    return said + (_proof(job.exit.receipt) if job.exit.receipt else "")
 
 
-def _proof(exit_: Exit) -> str:
-    receipt = exit_.receipt
-    if receipt is None:
-        return ""
+def _proof(receipt: Receipt) -> str:
     if receipt.survivors:
         pids = ", ".join(str(one.get("pid")) for one in receipt.survivors)
         return f" Of its tree these live on: {pids}."

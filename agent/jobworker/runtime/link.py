@@ -12,12 +12,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jobworker.errors import DiskFull, InternalError, JobworkerError, RateLimited
 from jobworker.paths import Home, appendable
-from jobworker.runtime.tree import PF_FORKNOEXEC, readable
+from jobworker.runtime.looking import Look, patiently
+from jobworker.runtime.tree import process_of, readable
 
 log = logging.getLogger(__name__)
 
@@ -252,20 +254,23 @@ def _as_file(message: bytes) -> tuple[bytes, int]:
 def end_remains(home: Home, run: Path) -> None:
     """Kill what a dead keeper left of itself: children that hang before their execve, and hold its lock.
 
-    They are told by the command line, which is the keeper's until the execve succeeds. It is read of those
-    only that have not executed anything: to read that of a process stuck in the kernel may hang as well.
+    They are told by the command line, which is the keeper's until the execve succeeds.
     """
+    patiently(partial(_end_remains, home, run))
+
+
+def _end_remains(home: Home, run: Path, look: Look) -> None:
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
         try:
-            if not _is_keeper(entry, home, run):
+            if not _is_keeper(int(entry), home, run, look):
                 continue
             pidfd = os.pidfd_open(int(entry))
         except OSError:
             continue
         try:
-            if _is_keeper(entry, home, run):
+            if _is_keeper(int(entry), home, run, look):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         except OSError:
             pass
@@ -273,12 +278,11 @@ def end_remains(home: Home, run: Path) -> None:
             os.close(pidfd)
 
 
-def _is_keeper(pid: str, home: Home, run: Path) -> bool:
-    """Whether a process has executed nothing yet and is, by its command line, of a keeper of this state folder."""
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    if not int(fields[6]) & PF_FORKNOEXEC:
+def _is_keeper(pid: int, home: Home, run: Path, look: Look) -> bool:
+    """Whether a process has the command line of a keeper of this state folder, of whatever version."""
+    if (process := process_of(pid)) is None:
         return False
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+    words = look.read(pid, process.start, "cmdline").split(b"\0")[:-1]
     return words[-2:] == [os.fsencode(home.path), os.fsencode(run)] and words[1:3] == [b"-I", b"-S"]
 
 

@@ -9,12 +9,17 @@ import errno
 import os
 import select
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from jobworker.runtime.looking import Look, patiently
 
 MARKER = "JOBWORKER_JOB_ID"
 REREAD = 0.5  # seconds
 PF_FORKNOEXEC = 0x40  # in the flags in /proc/PID/stat: a child that did not get as far as its execve
+PROOFS = {"cgroup": "complete", "sweep": "best_effort"}  # what an empty tree proves, by the means of looking
+SHOWN = 200  # characters of the command line of a survivor
 
 
 class Process(NamedTuple):
@@ -29,7 +34,6 @@ class Tree(Protocol):
     """All processes of one job."""
 
     means: str  # "cgroup" or "sweep"
-    proof: str  # what an empty tree proves: "complete" or "best_effort"
 
     async def members(self) -> list[Process]:
         """Return the living processes."""
@@ -45,7 +49,6 @@ class CgroupTree:
     """The tree is what the job's cgroup holds."""
 
     means = "cgroup"
-    proof = "complete"
 
     def __init__(self, group: Path) -> None:
         self._group = group
@@ -57,7 +60,7 @@ class CgroupTree:
                 pids = Path(folder, "cgroup.procs").read_text().split()
             except OSError:
                 continue
-            found += [process for pid in pids if (process := _process(int(pid)))]
+            found += [process for pid in pids if (process := process_of(int(pid)))]
         return found
 
     async def cpu_seconds(self) -> float:
@@ -101,7 +104,6 @@ class SweepTree:
     """The tree is what a look through /proc attributes to the job."""
 
     means = "sweep"
-    proof = "best_effort"
 
     def __init__(self, job: str, main: int, start: int = 0) -> None:
         self._job = job
@@ -138,12 +140,16 @@ def main_process(members: Iterable[Process]) -> Process | None:
 
 
 def sweep(job: str, main: int, start: int = 0) -> list[Process]:
-    """Look through /proc once; blocking, and a process stuck in the kernel can hold it up.
+    """Look through /proc once; blocking, also where a process hangs in the kernel, but not for ever.
 
     `start` (0: unknown) tells whether `main` is still the job's: a pid is used again only when neither a
     process nor a session of that number is left.
     """
-    if start and (there := _process(main)) and there.start != start:
+    return patiently(partial(_sweep, job, main, start))
+
+
+def _sweep(job: str, main: int, start: int, look: Look) -> list[Process]:
+    if start and (there := process_of(main)) and there.start != start:
         main = 0
     marker = f"{MARKER}={job}".encode()
     parents: dict[int, int] = {}
@@ -161,7 +167,7 @@ def sweep(job: str, main: int, start: int = 0) -> list[Process]:
             continue
         found[pid] = Process(pid, int(fields[19]), name)
         parents[pid] = int(fields[1])
-        if (main > 0 and main in (pid, int(fields[3]))) or _has_marker(pid, marker):
+        if (main > 0 and main in (pid, int(fields[3]))) or _has_marker(found[pid], marker, look):
             mine.add(pid)
     while more := {pid for pid, parent in parents.items() if parent in mine} - mine:
         mine |= more
@@ -169,11 +175,28 @@ def sweep(job: str, main: int, start: int = 0) -> list[Process]:
     return [found[pid] for pid in sorted(mine)]
 
 
-def _has_marker(pid: int, marker: bytes) -> bool:
+def _has_marker(process: Process, marker: bytes, look: Look) -> bool:
     try:
-        return marker in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return marker in look.read(process.pid, process.start, "environ").split(b"\0")
     except OSError:
         return False
+
+
+async def described(processes: list[Process]) -> list[dict[str, Any]]:
+    """Return `pid`, `name` and `command` (None where it cannot be read) of each, for people."""
+    return await asyncio.to_thread(patiently, partial(_describe, processes)) if processes else []
+
+
+def _describe(processes: list[Process], look: Look) -> list[dict[str, Any]]:
+    return [{"pid": one.pid, "name": one.name, "command": _command(one, look)} for one in processes]
+
+
+def _command(process: Process, look: Look) -> str | None:
+    try:
+        words = look.read(process.pid, process.start, "cmdline").rstrip(b"\0").replace(b"\0", b" ")
+    except OSError:
+        return None
+    return words.decode(errors="replace")[:SHOWN] or None
 
 
 def _stat(pid: int) -> tuple[list[str], str]:
@@ -186,7 +209,8 @@ def _dead(fields: list[str]) -> bool:
     return fields[0] == "X" or (fields[0] == "Z" and int(fields[17]) <= 1)
 
 
-def _process(pid: int) -> Process | None:
+def process_of(pid: int) -> Process | None:
+    """Return a living process."""
     try:
         fields, name = _stat(pid)
     except OSError:
@@ -200,7 +224,7 @@ async def _wait_exit(process: Process) -> None:
     except OSError:
         return
     try:
-        if _process(process.pid) == process:
+        if process_of(process.pid) == process:
             await readable(pidfd)
     finally:
         os.close(pidfd)
