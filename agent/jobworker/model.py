@@ -28,13 +28,14 @@ MIN_LOG = 64 << 10  # bytes: a log that is bounded to less would do little but d
 
 def seconds(value: Duration, field: str) -> float:
     """Return a duration (seconds as a number, or "90s", "10m", "2h") in seconds; raise InvalidSpec."""
+    given = f"{field}: {repr(value)[:80]}"
     if isinstance(value, str):
         match = _DURATION.fullmatch(value.strip())
         if match is None:
-            raise InvalidSpec(f'{field}: {value!r}; expected seconds or a text like "90s", "10m", "2h"', field=field)
+            raise InvalidSpec(f'{given}; expected seconds or a text like "90s", "10m", "2h"', field=field)
         value = float(match[1]) * _UNITS[match[2]]
     if not 0 <= value <= MAX_DURATION:
-        raise InvalidSpec(f"{field}: {value!r}; expected 0 to {MAX_DURATION} seconds", field=field)
+        raise InvalidSpec(f"{given}; expected 0 to {MAX_DURATION} seconds", field=field)
     return float(value)
 
 

@@ -12,7 +12,7 @@ from msgspec import UNSET
 from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, NotSupported, PolicyRejected
 from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
-from jobworker.model import MIN_LOG, JobSpec, LogSpec, StopSpec, TimeoutSpec, seconds, size
+from jobworker.model import MIN_LOG, Duration, JobSpec, LogSpec, StopSpec, TimeoutSpec, seconds, size
 from jobworker.plugin_host import PluginFault, PluginHost
 from jobworker.plugins import Registry
 from jobworker.runtime.tree import MARKER
@@ -59,11 +59,9 @@ class Specs:
         limits = list(spec.timeout_policies)
         timeout = self._config.timeout if spec.timeout is UNSET else spec.timeout
         if timeout is not None and (spec.timeout is not UNSET or seconds(timeout, "jobs.timeout")):
-            limit = seconds(timeout, "timeout")
-            if not limit:
-                raise InvalidSpec("timeout: 0; expected more than 0 seconds, or null for no limit", field="timeout")
-            limits.append(TimeoutSpec("total", {"limit": limit}))
+            limits.append(TimeoutSpec("total", {"limit": _limit(timeout, "timeout")}))
         if spec.idle_timeout is not None:
+            _limit(spec.idle_timeout, "idle_timeout")
             limits.append(TimeoutSpec("idle", {"limit": spec.idle_timeout}))
         return limits
 
@@ -192,6 +190,13 @@ def environment(spec: JobSpec, config: Jobs) -> tuple[dict[str, str], str]:
 def _first(*values: str | None) -> str:
     """Return the first that is given."""
     return next(value for value in values if value is not None)
+
+
+def _limit(value: Duration, field: str) -> float:
+    limit = seconds(value, field)
+    if not limit:
+        raise InvalidSpec(f"{field}: 0; expected more than 0 seconds, or null for no limit", field=field)
+    return limit
 
 
 def _unknown(field: str, what: str, name: str, known: Mapping[str, Any]) -> InvalidSpec:
