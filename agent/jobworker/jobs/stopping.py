@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import Coroutine, Mapping
 from functools import partial
@@ -19,6 +20,7 @@ from jobworker.runtime.tree import PROOFS, described
 log = logging.getLogger(__name__)
 
 LAST_WAIT = 5.0  # seconds after our own SIGKILL until what is left counts as a survivor
+KILL_AGAIN = 0.1  # seconds between two of these
 T = TypeVar("T")
 Environment = tuple[Mapping[str, str], str]  # variables and folder that the job was started with
 
@@ -69,10 +71,16 @@ class Stop:
             self.note("kill", "the strategy left processes behind")
             try:
                 await self.signal("SIGKILL", "all")
+                await self._kill_again()
             except JobworkerError as error:
                 self.note("kill_failed", str(error) or "the keeper is gone")
-            await self.wait(LAST_WAIT)
         return await described(await tree.members())
+
+    async def _kill_again(self) -> None:
+        """Kill until all are gone or the last wait is over: a sweep misses who has forked since it looked."""
+        end = time.monotonic() + LAST_WAIT
+        while (not await self.wait(KILL_AGAIN) or await self._live.tree().members()) and time.monotonic() < end:
+            await send_signal(self._live, self._link, signal.SIGKILL, "all")
 
     def note(self, action: str, signal: str | None = None, at: int = 0, **what: Any) -> None:
         self._steps.append(Step(rfc3339(at or time.time_ns()), action, signal, **what))

@@ -8,7 +8,7 @@ import asyncio
 import errno
 import os
 import select
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -18,6 +18,8 @@ from jobworker.runtime.looking import Look, patiently
 MARKER = "JOBWORKER_JOB_ID"
 REREAD = 0.5  # seconds
 PF_FORKNOEXEC = 0x40  # in the flags in /proc/PID/stat: a child that did not get as far as its execve
+AGAIN = 0.02  # seconds between two sweeps for a tree that goes on under other pids
+ROUNDS = 10  # looks at what is new in /proc, in a sweep
 PROOFS = {"cgroup": "complete", "sweep": "best_effort"}  # what an empty tree proves, by the means of looking
 SHOWN = 200  # characters of the command line of a survivor
 
@@ -123,8 +125,11 @@ class SweepTree:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     async def wait_empty(self) -> None:
+        pause = 0.0
         while found := await self.members():
             await asyncio.gather(*(_wait_exit(process) for process in found))
+            await asyncio.sleep(pause)
+            pause = AGAIN
 
 
 def main_process(members: Iterable[Process]) -> Process | None:
@@ -155,10 +160,7 @@ def _sweep(job: str, main: int, start: int, look: Look) -> list[Process]:
     parents: dict[int, int] = {}
     mine: set[int] = set()
     found: dict[int, Process] = {}
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        pid = int(entry)
+    for pid in _pids():
         try:
             fields, name = _stat(pid)
         except (OSError, IndexError):
@@ -173,6 +175,17 @@ def _sweep(job: str, main: int, start: int, look: Look) -> list[Process]:
         mine |= more
     mine.discard(os.getpid())
     return [found[pid] for pid in sorted(mine)]
+
+
+def _pids() -> Iterator[int]:
+    """Yield all pids, then those that are new: one that forks and ends all the time is always another."""
+    seen: set[str] = set()
+    for _ in range(ROUNDS):
+        fresh = [entry for entry in os.listdir("/proc") if entry.isdigit() and entry not in seen]
+        if not fresh:
+            return
+        seen.update(fresh)
+        yield from map(int, fresh)
 
 
 def _has_marker(process: Process, marker: bytes, look: Look) -> bool:

@@ -1,0 +1,165 @@
+"""Jobs that multiply, run from pid to pid or hide in a namespace: a stop ends them all, or says that it did not."""
+
+import asyncio
+import os
+import subprocess
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from tests.conftest import RunningAgent
+from tests.torture.stops import BLIND
+
+from jobworker.client import Client
+from jobworker.errors import StopIncomplete
+from jobworker.model import Exit, Job, JobSpec, State
+from jobworker.paths import Home
+
+PIDS = Path("/sys/fs/cgroup/pids")
+MOST = 200  # processes that a job may have at once
+ENTER = "import os, sys, time; open(sys.argv[1], 'w').write('0'); len(sys.argv) > 2 or print('up', flush=True)\n"
+BOMB = """
+while True:
+    try:
+        os.fork()
+    except OSError:
+        time.sleep(0.01)
+"""
+RUNNER = """
+while True:
+    if os.fork():
+        os._exit(0)
+"""
+RUNAWAY = """
+while True:
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+"""
+
+
+class Crowd:
+    """All processes of a job, be they the agent's to find or not: by a cgroup of the test's own."""
+
+    def __init__(self, group: Path) -> None:
+        self.procs = group / "cgroup.procs"
+
+    def pids(self) -> set[int]:
+        return {int(pid) for pid in self.procs.read_text().split()}
+
+    def kill(self) -> None:
+        """Keep them from forking, and kill them."""
+        (self.procs.parent / "pids.max").write_text("0")
+        while pids := self.pids():
+            for pid in pids:
+                try:
+                    os.kill(pid, 9)
+                except ProcessLookupError:
+                    continue
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    group = PIDS / f"jobworker-test-{uuid.uuid4().hex}"
+    try:
+        group.mkdir()
+        (group / "pids.max").write_text(str(MOST))
+    except OSError as error:
+        pytest.skip(f"the number of processes cannot be limited here: {error}")
+    crowd = Crowd(group)
+    yield crowd
+    crowd.kill()
+    group.rmdir()
+
+
+@pytest.fixture(params=[[], BLIND], ids=["cgroup", "sweep"])
+async def either(home: Home, request: pytest.FixtureRequest) -> AsyncIterator[RunningAgent]:
+    """An agent that finds processes by the best means there is, and one that sweeps."""
+    running = RunningAgent(home, config='[jobs]\ngrace = "200ms"\nstop_limit = "1s"\n', under=request.param)
+    running.start()
+    yield running
+    await running.clean()
+
+
+async def start(client: Client, crowd: Crowd, program: str, *arguments: str) -> Job:
+    """Run a Python program in the crowd; return when it, or what it executes, has said that it is up."""
+    argv = ["python3", "-c", ENTER + program, str(crowd.procs), *arguments]
+    run = await client.run(JobSpec(argv=argv, timeout=None))
+    async for chunk in run:
+        assert chunk.data == b"up\n"
+        break
+    return run.job
+
+
+async def stop(client: Client, job: Job) -> Exit | None:
+    """Stop a job and return its exit, or None where the answer names survivors."""
+    try:
+        return (await client.stop(job.id)).exit
+    except StopIncomplete:
+        return None
+
+
+def is_complete(exit_: Exit | None) -> bool:
+    """Whether the answer to a stop is that nobody is left, and sure of it."""
+    return exit_ is not None and exit_.receipt is not None and exit_.receipt.proof == "complete"
+
+
+async def means(client: Client) -> str:
+    return str((await client.call("agent.info"))["means"]["stop"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", [BOMB, RUNNER, RUNAWAY], ids=["bomb", "runner", "runaway"])
+async def test_who_forks_as_fast_as_it_can(either: RunningAgent, crowd: Crowd, program: str) -> None:
+    """A cgroup holds all of them. A sweep may not find one that is always another, and never says that it is sure."""
+    async with either.client() as client:
+        job = await start(client, crowd, program)
+        async with asyncio.timeout(20):
+            while program is BOMB and len(crowd.pids()) < MOST:
+                await client.call("agent.ping")
+        ended = await stop(client, job)
+        assert is_complete(ended) == (await means(client) == "cgroup")
+        assert ended is None or crowd.pids() == set()
+        crowd.kill()
+
+
+INSIDE = "setsid sleep 600 & (trap '' TERM; sleep 600) & echo up; wait"
+HIDES = {
+    "pid namespace": ["unshare", "-pf", "sh", "-c", INSIDE],
+    "user and pid namespace": ["unshare", "-Ur", "-pf", "sh", "-c", INSIDE],
+    "plain user's": ["setpriv", "--reuid=65534", "--clear-groups", "unshare", "-Ur", "-pf", "sh", "-c", INSIDE],
+    "stopped": ["sh", "-c", "sleep 600 & setsid sleep 600 & kill -STOP $!; echo up; kill -STOP $$"],
+}
+
+
+@pytest.mark.parametrize("kind", HIDES)
+async def test_who_hides_or_stands_still(either: RunningAgent, crowd: Crowd, kind: str) -> None:
+    """Its own pids, its own users or a SIGSTOP: whoever knows the job from outside ends it all the same."""
+    if kind != "stopped" and (refused := unshared(HIDES[kind])):
+        pytest.skip(f"no namespace can be made here: {refused}")
+    async with either.client() as client:
+        job = await start(client, crowd, "os.execvp(sys.argv[2], sys.argv[2:])", *HIDES[kind])
+        ended = await stop(client, job)
+        assert crowd.pids() == set()
+        assert ended is not None, "nobody outlives it"
+        assert is_complete(ended) == (await means(client) == "cgroup")
+
+
+def unshared(command: list[str]) -> str:
+    """Return why the namespaces that a command makes cannot be made, if that is so."""
+    tried = [*command[: command.index("sh")], "true"]
+    return subprocess.run(tried, capture_output=True, text=True, check=False).stderr.strip()
+
+
+@pytest.mark.slow
+async def test_a_paused_bomb(either: RunningAgent, crowd: Crowd) -> None:
+    """It is let go on by a stop, and does not get away in that moment."""
+    async with either.client() as client:
+        job = await start(client, crowd, BOMB)
+        async with asyncio.timeout(20):
+            while len(crowd.pids()) < MOST:
+                await client.call("agent.ping")
+        assert (await client.pause(job.id)).state == State.PAUSED
+        assert await stop(client, job) is not None
+        assert crowd.pids() == set()
