@@ -46,6 +46,12 @@ class Events(Struct, frozen=True, forbid_unknown_fields=True):
     keep: int = 20_000
 
 
+class Retention(Struct, frozen=True, forbid_unknown_fields=True):
+    age: Duration = 0
+    jobs: int = 10_000
+    bytes: Size = "10GiB"
+
+
 class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     on_shutdown: Literal["auto", "stop", "leave"] = "auto"
     shutdown_limit: Duration = "60s"
@@ -68,6 +74,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     auth: Auth = Auth()
     jobs: Jobs = Jobs()
     events: Events = Events()
+    retention: Retention = Retention()
     agent: Agent = Agent()
     limits: Limits = Limits()
     plugins: dict[str, Any] = field(default_factory=lambda: {"enabled": [*BUILT_IN]})
@@ -107,11 +114,13 @@ def _check(path: Path, config: Config) -> None:
         "jobs.stop_limit": config.jobs.stop_limit,
         "jobs.deadline_near": config.jobs.deadline_near,
         "agent.shutdown_limit": config.agent.shutdown_limit,
+        "retention.age": config.retention.age,
     }
     try:
         for key, value in durations.items():
             seconds(value, key)
         bound = size(config.jobs.log_max_bytes, "jobs.log_max_bytes")
+        size(config.retention.bytes, "retention.bytes")
     except InvalidSpec as error:
         raise StartError(f"{path}: {error.message}") from error
     if 0 < bound < MIN_LOG:
@@ -123,6 +132,8 @@ def _check(path: Path, config: Config) -> None:
     for key in ("connections", "requests_in_flight", "subscriptions"):
         if (value := getattr(config.limits, key)) < 1:
             raise StartError(f"{path}: limits.{key}: {value}; expected 1 or more")
+    if config.retention.jobs < 0:
+        raise StartError(f"{path}: retention.jobs: {config.retention.jobs}; expected 0 (no limit) or more")
     if config.events.keep < 1:
         raise StartError(f"{path}: events.keep: {config.events.keep}; expected 1 or more")
     if bool(config.server.cert) != bool(config.server.key):

@@ -197,6 +197,10 @@ class LogInfo(Struct, frozen=True):
     first_offset: int = 0
     truncated: bool = False
 
+    @property
+    def kept(self) -> int:
+        return self.bytes - self.first_offset
+
 
 class JobSummary(Struct, frozen=True, kw_only=True):
     """A job as everyone sees it, without its spec."""

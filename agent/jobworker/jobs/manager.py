@@ -26,6 +26,7 @@ from jobworker.jobs.keeping import Keeping
 from jobworker.jobs.live import LiveJob
 from jobworker.jobs.logs import Logs
 from jobworker.jobs.record import JobRecord, new_id
+from jobworker.jobs.retention import Retention
 from jobworker.jobs.specs import Specs, launch_message
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.watch import LogWatch
@@ -53,12 +54,14 @@ class JobManager:
         self._keeping = Keeping(home, run, self._table, self.link, self._endings, self._tasks, bound)
         self._watch = LogWatch(home.logs)
         self.logs = Logs(self._table, self._watch)
+        self._retention = Retention(config.retention, self._table)
         self._creating = asyncio.Lock()
         self.refusing = ""  # why no job may be created or started, where that is so
 
     async def open(self) -> None:
         """Connect to the keeper and take over what runs."""
         await self._keeping.open()
+        self._tasks.spawn(self._retention.run())
 
     # Create and start
 
@@ -275,6 +278,8 @@ class JobManager:
             live.deleted = True
             self._table.save(live, lifecycle.lost(live.record, "the job was deleted", time.time_ns(), closed=True))
         await self._table.remove(removed.job, by.name)
+        if removed.job.state.final and not removed.live:
+            self._retention.removed(removed)
         await asyncio.to_thread(shutil.rmtree, self._table.log_folder(job), ignore_errors=True)
 
     async def close(self, *, restart: bool = False) -> None:

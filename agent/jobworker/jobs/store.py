@@ -26,8 +26,7 @@ log = logging.getLogger(__name__)
 VERSION = 1
 LAZY = 0.05  # seconds for which news that the journal holds may wait for others to be committed with them
 RETRY = 1.0  # seconds until changes that could not be written are tried again
-SCHEMA = (
-    """
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, state TEXT NOT NULL, live INTEGER NOT NULL, owner TEXT NOT NULL,
@@ -36,9 +35,10 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE INDEX IF NOT EXISTS live ON jobs (id) WHERE live;
 CREATE INDEX IF NOT EXISTS name ON jobs (name, id) WHERE name IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS key ON jobs (owner, key) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS ended ON jobs (json_extract(record, '$.job.exited_at'))
+    WHERE NOT live AND state IN ('exited', 'lost');
 """
-    + events.SCHEMA
-)
+ENDED = "FROM jobs WHERE NOT live AND state IN ('exited', 'lost')"
 T = TypeVar("T")
 _decode = msgspec.json.Decoder(JobRecord).decode
 _encode = msgspec.json.Encoder().encode
@@ -253,6 +253,17 @@ class Store:
         query = f"SELECT record FROM jobs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?"  # noqa: S608  # built of constants
         return await self._all(query, [*values, limit])
 
+    async def oldest_ended(self, limit: int) -> list[JobRecord]:
+        """Return records of jobs that are over, in the order in which they ended."""
+        query = f"SELECT record {ENDED} ORDER BY json_extract(record, '$.job.exited_at') LIMIT ?"
+        return await self._all(query, [limit])
+
+    def ended_totals(self) -> tuple[int, int]:
+        """Return how many jobs are over, and how many bytes of log they have; called once, at the start."""
+        kept = "json_extract(record, '$.job.log.bytes') - json_extract(record, '$.job.log.first_offset')"
+        count, total = self._db.execute(f"SELECT count(*), sum({kept}) {ENDED}").fetchone()
+        return count, total or 0
+
     async def events_after(self, revision: int) -> Page:
         """Return a page of the events after a revision, of those that are committed."""
         return await self._do(lambda: EventLog.after(self._db, revision))
@@ -287,7 +298,7 @@ def _open(path: Path) -> sqlite3.Connection:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise StartError(f"{path} was written by a later version (format {version}); expected at most {VERSION}")
-        db.executescript(SCHEMA)
+        db.executescript(SCHEMA + events.SCHEMA)
         if version != VERSION:
             db.execute(f"PRAGMA user_version={VERSION}")
         db.execute("SELECT count(*) FROM jobs WHERE live").fetchone()

@@ -5,7 +5,7 @@ is, and whoever waits is told.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class JobTable:
         self._logs = home.logs
         self._store = Store(home.database, keep_events)
         self._revision: int = self._store.meta("revision", 0)
+        self.on_settled: Callable[[JobRecord], None] = lambda record: None  # told when nothing more can happen
         self._live = {record.job.id: LiveJob(record) for record in self._store.live()}
 
     def __iter__(self) -> Iterator[LiveJob]:
@@ -84,12 +85,14 @@ class JobTable:
         """Make the record the current one; `by` did it. `lazy`: the journal would tell it again."""
         if record is live.record:
             return
-        before = live.record.job
+        before, was_live = live.record.job, live.record.live
         live.record = replace(record, job=replace(record.job, revision=self.next_revision()))
         if not live.deleted:
             if what := happened(before, live.record.job):
                 self._store.tell(event(what, live.record.job, by, detail))
             self._store.put(live.record, lazy=lazy)
+            if was_live and not live.record.live:
+                self.on_settled(live.record)
         self._store.set_meta("revision", self._revision, lazy=lazy)
         live.ring()
         self.let_go(live)
@@ -136,6 +139,14 @@ class JobTable:
     async def get(self, job: str) -> Job:
         live = self._live.get(job)
         return self.public(live.record if live else await self.load(job))
+
+    async def oldest_ended(self, limit: int) -> list[JobRecord]:
+        """Return records of jobs that are over and that nobody reads, in the order in which they ended."""
+        return [record for record in await self._store.oldest_ended(limit) if record.job.id not in self._live]
+
+    def ended_totals(self) -> tuple[int, int]:
+        """Return how many jobs are over, and how many bytes of log they have."""
+        return self._store.ended_totals()
 
     def events(self, revision: int | None) -> EventCursor:
         """Return a cursor over what happens after a revision, None: from now on; raise OffsetOutOfRange."""

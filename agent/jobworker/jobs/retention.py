@@ -1,0 +1,89 @@
+"""Forget jobs that have ended, with their logs: by age, by number and by bytes, the oldest first.
+
+Deletion is paced, in small batches: creating and deleting files by the thousand at once slows all that
+use the file system.
+"""
+
+import asyncio
+import logging
+import shutil
+import time
+from datetime import UTC, datetime
+
+from jobworker.config import Retention as Limits
+from jobworker.errors import DiskFull
+from jobworker.jobs.record import JobRecord
+from jobworker.jobs.table import JobTable
+from jobworker.model import seconds, size
+
+log = logging.getLogger(__name__)
+
+BATCH = 20  # jobs that are forgotten at once
+PAUSE = 0.1  # seconds between two batches
+HOUR = 3600.0  # how often ages are looked at
+BY = "retention"  # who deletes
+
+
+class Retention:
+    """Keeps count of what has ended, and forgets what is too old or too much."""
+
+    def __init__(self, limits: Limits, table: JobTable) -> None:
+        self._age = seconds(limits.age, "retention.age")
+        self._jobs = limits.jobs
+        self._bytes = size(limits.bytes, "retention.bytes")
+        self._table = table
+        self._bell = asyncio.Event()
+        table.on_settled = self._settled
+        self._count, self._kept = table.ended_totals()
+
+    def _settled(self, record: JobRecord) -> None:
+        self._count += 1
+        self._kept += record.job.log.kept
+        if self._too_much():
+            self._bell.set()
+
+    def _too_much(self) -> bool:
+        return bool((self._jobs and self._count > self._jobs) or (self._bytes and self._kept > self._bytes))
+
+    async def run(self) -> None:
+        """Forget what is to be forgotten, now and whenever there is more."""
+        while True:
+            try:
+                await self._forget()
+            except DiskFull as error:
+                log.warning("no ended job can be forgotten now: %s", error.message)
+            self._bell.clear()
+            try:
+                async with asyncio.timeout(HOUR):
+                    await self._bell.wait()
+            except TimeoutError:
+                pass
+
+    async def _forget(self) -> None:
+        while records := await self._table.oldest_ended(BATCH):
+            overdue = [record for record in records if self._take(record)]
+            for record in overdue:  # the log first: that makes room on a full disk for the rest
+                await asyncio.to_thread(shutil.rmtree, self._table.log_folder(record.job.id), ignore_errors=True)
+                await self._table.remove(record.job, BY)
+            if len(overdue) < len(records):
+                return
+            await asyncio.sleep(PAUSE)
+
+    def _take(self, record: JobRecord) -> bool:
+        """Whether to forget a job; it is then no longer counted."""
+        if not self._too_much() and not (self._age and _age(record) > self._age):
+            return False
+        self._count -= 1
+        self._kept -= record.job.log.kept
+        return True
+
+    def removed(self, record: JobRecord) -> None:
+        """Somebody has deleted a job that was counted."""
+        self._count -= 1
+        self._kept -= record.job.log.kept
+
+
+def _age(record: JobRecord) -> float:
+    """Return the seconds since a job has ended."""
+    ended = record.job.exited_at or record.job.created_at
+    return time.time() - datetime.fromisoformat(ended).replace(tzinfo=UTC).timestamp()
