@@ -38,6 +38,7 @@ class Jobs(Struct, frozen=True, forbid_unknown_fields=True):
     stop_limit: Duration = "30s"
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     lang: str = "C.UTF-8"
+    pid_namespace: bool = False
 
 
 class Agent(Struct, frozen=True, forbid_unknown_fields=True):

@@ -116,6 +116,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     log: LogSpec = LogSpec()
     leftovers: str = "stop"
     labels: dict[str, str] = {}
+    pid_namespace: bool | UnsetType = UNSET
 
     def command(self) -> list[str]:
         """Return the argv to execute."""
@@ -134,7 +135,7 @@ class Step(Struct, frozen=True, omit_defaults=True):
 
 
 class Receipt(Struct, frozen=True):
-    """What a stop did. `means` is `cgroup` or `sweep`; `proof` is `complete`, `best_effort` or `none`."""
+    """What a stop did. `means`: `namespace`, `cgroup` or `sweep`; `proof`: `complete`, `best_effort` or `none`."""
 
     strategy: str
     means: str

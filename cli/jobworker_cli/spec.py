@@ -30,6 +30,7 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
         idle_timeout=duration(options["idle_timeout"]),
         stop=stop_spec(options["stop_strategy"], options["stop_signal"], options["grace"]),
         labels=pairs("-l", options["label"]),
+        pid_namespace=UNSET if options["pid_namespace"] is None else options["pid_namespace"],
     )
     if options["on_full"]:
         spec = replace(spec, log=LogSpec(on_full=options["on_full"]))

@@ -21,10 +21,10 @@ ENDINGS = {
 def advance(record: JobRecord, event: Event, boot: str) -> JobRecord:
     """Return the record after an event of the journal; an event that was applied before changes nothing."""
     match event:
-        case Launching(group=group):
+        case Launching(group=group, namespace=namespace):
             if record.job.state != State.CREATED:
                 return record
-            return replace(record, launching=True, group=group, boot=boot)
+            return replace(record, launching=True, group=group, namespace=namespace, boot=boot)
         case Started():
             return started(record, event, boot)
         case StartFailed():
@@ -44,6 +44,7 @@ def started(record: JobRecord, event: Started, boot: str) -> JobRecord:
         return record
     state = State.RUNNING if record.job.state == State.CREATED else record.job.state
     job = replace(record.job, state=state, pid=event.pid, started_at=rfc3339(event.at))
+    record = replace(record, init=event.init, init_start=event.init_start)
     return replace(record, job=job, launching=False, boot=boot, start=event.start, started=event.boottime)
 
 
@@ -53,7 +54,7 @@ def start_failed(record: JobRecord, event: StartFailed) -> JobRecord:
     message = explain_start_failure(record, event.step, event.errno)
     exit_ = Exit(None, None, Reason.START_FAILED, None, message, step=event.step, errno=event.errno)
     job = replace(record.job, state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
-    return replace(record, job=job, launching=False, closed=True)
+    return replace(record, job=job, launching=False, closed=True, left=bool(record.init))
 
 
 def explain_start_failure(record: JobRecord, step: str, errno: int) -> str:
@@ -116,12 +117,13 @@ def found(record: JobRecord, pid: int, start: int, now: int, boottime: int) -> J
 
 
 def lost(record: JobRecord, why: str, now: int, *, closed: bool = False) -> JobRecord:
-    """Return the record of a job whose status nobody can know any more."""
+    """Return the record of a job whose status nobody can know any more; a namespace may be left of it."""
     if record.job.state.final:
         return replace(record, closed=closed or record.closed)
+    left = bool(record.init) and not closed
     exit_ = Exit(None, None, Reason.LOST, None, why)
     job = replace(record.job, state=State.LOST, exited_at=rfc3339(now), exit=exit_)
-    return replace(record, job=job, launching=False, left=False, closed=closed or record.closed)
+    return replace(record, job=job, launching=False, left=left, closed=closed or record.closed)
 
 
 def signal_name(number: int) -> str:

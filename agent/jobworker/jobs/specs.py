@@ -4,7 +4,7 @@ import functools
 import os
 import pwd
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import UNSET
@@ -23,8 +23,11 @@ NOT_YET = ("user", "group", "umask", "nice", "rlimits", "limits", "stdin", "tty"
 class Specs:
     """The rules for specs under one configuration and its plugins."""
 
-    def __init__(self, config: Jobs, registry: Registry, host: PluginHost) -> None:
+    def __init__(
+        self, config: Jobs, registry: Registry, host: PluginHost, means: Callable[[], Mapping[str, Any]]
+    ) -> None:
         self._config = config
+        self._means = means  # what the keeper says of this host
         self._strategies = registry.stop_strategies
         self._policies = registry.timeout_policies
         self._host = host
@@ -37,6 +40,7 @@ class Specs:
             if value is not None and value is not False and value != {}:
                 raise NotSupported(f"spec.{field}: this version does not support it", field=field)
         check_log(spec.log)
+        self._check_namespace(spec)
         check_command(spec)
         check_environment(spec.env)
         if spec.cwd is not None and (not spec.cwd.startswith("/") or "\0" in spec.cwd):
@@ -48,6 +52,14 @@ class Specs:
         await self.stop_options(spec, None)
         for limit in self.limits(spec):
             await self._check_options("timeout_policies", self.policy(limit.policy), limit.options)
+
+    def _check_namespace(self, spec: JobSpec) -> None:
+        if not namespaced(spec, self._config) or self._means().get("namespace"):
+            return
+        asked = "jobs.pid_namespace of the configuration" if spec.pid_namespace is UNSET else "spec.pid_namespace"
+        why = self._means().get("no_namespace") or "its keeper does not know how"
+        text = f"{asked}: a job can have no pid namespace of its own on this host: {why}"
+        raise NotSupported(text, field="pid_namespace")
 
     def limits(self, spec: JobSpec) -> list[TimeoutSpec]:
         """Return all that limits the job: `timeout` (absent: the default), `idle_timeout`, and its policies."""
@@ -154,7 +166,13 @@ def whoami() -> pwd.struct_passwd:
 def launch_message(job: str, spec: JobSpec, config: Jobs) -> dict[str, Any]:
     """Return what the keeper is asked: argv, the whole environment, the folder. The agent's own stays out."""
     env, cwd = environment(spec, config)
-    return {"id": job, "argv": spec.command(), "env": env | {MARKER: job}, "cwd": cwd, "drop": spec.log.drops}
+    message = {"id": job, "argv": spec.command(), "env": env | {MARKER: job}, "cwd": cwd, "drop": spec.log.drops}
+    return message | {"namespace": namespaced(spec, config)}
+
+
+def namespaced(spec: JobSpec, config: Jobs) -> bool:
+    """Whether the job is to have a pid namespace of its own."""
+    return config.pid_namespace if spec.pid_namespace is UNSET else bool(spec.pid_namespace)
 
 
 def environment(spec: JobSpec, config: Jobs) -> tuple[dict[str, str], str]:

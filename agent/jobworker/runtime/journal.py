@@ -35,15 +35,18 @@ class Launching(Record, tag="launching", frozen=True):
 
     id: str
     group: str = ""
+    namespace: bool = False
 
 
 class Started(Record, tag="started", frozen=True):
-    """execve has succeeded. `start` is in ticks after boot, `boottime` in ns."""
+    """execve has succeeded. `start` is in ticks after boot, `boottime` in ns; `init` is pid 1 of its namespace."""
 
     id: str
     pid: int
     start: int
     boottime: int
+    init: int = 0
+    init_start: int = 0
 
 
 class StartFailed(Record, tag="start_failed", frozen=True):
