@@ -14,9 +14,12 @@ from msgspec import UNSET, Struct, UnsetType
 from jobworker.errors import InvalidSpec
 
 Duration: TypeAlias = int | float | str
+Size: TypeAlias = int | str
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)\s*([kKMGT]?)(i(?=B))?B?")
+MAX_SIZE = 1 << 50
 MAX_DURATION = 10 * 365 * 86400  # ten years: more is a mistake
 
 
@@ -30,6 +33,19 @@ def seconds(value: Duration, field: str) -> float:
     if not 0 <= value <= MAX_DURATION:
         raise InvalidSpec(f"{field}: {value!r}; expected 0 to {MAX_DURATION} seconds", field=field)
     return float(value)
+
+
+def size(value: Size, field: str) -> int:
+    """Return a size (bytes as a number, or "512", "64MiB", "2GB", "2G") in bytes; raise InvalidSpec."""
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        if match is None:
+            raise InvalidSpec(f'{field}: {value[:40]!r}; expected bytes or a text like "64MiB", "2GB"', field=field)
+        base = 1024 if match[3] else 1000
+        value = int(float(match[1]) * base ** (" kmgt".index(match[2].lower() or " ")))
+    if not 0 < value <= MAX_SIZE:
+        raise InvalidSpec(f"{field}: {value!r}; expected 1 byte to {MAX_SIZE} bytes", field=field)
+    return value
 
 
 def rfc3339(ns: int) -> str:
@@ -93,6 +109,16 @@ class LogSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
         return self.on_full == "drop"
 
 
+class LimitSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the whole job may use at most; `memory` counts swap as well."""
+
+    cpus: int | float | None = None
+    memory: Size | None = None
+    pids: int | None = None
+    io_read: Size | None = None
+    io_write: Size | None = None
+
+
 class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What to run. Exactly one of `argv` and `shell`; the README says what each field means."""
 
@@ -106,7 +132,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     umask: int | str | None = None
     nice: int | None = None
     rlimits: dict[str, Any] = {}
-    limits: dict[str, Any] = {}
+    limits: LimitSpec = LimitSpec()
     stdin: str | None = None
     tty: bool = False
     timeout: Duration | UnsetType | None = UNSET

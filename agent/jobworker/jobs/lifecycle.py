@@ -17,6 +17,8 @@ ENDINGS = {
     Reason.SHUTDOWN: "ended because the agent was shut down",
 }
 
+FROM_OUTSIDE = {"SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGQUIT"}  # what somebody sends, as a rule
+
 
 def advance(record: JobRecord, event: Event, boot: str) -> JobRecord:
     """Return the record after an event of the journal; an event that was applied before changes nothing."""
@@ -76,9 +78,16 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
     how = f"exited with code {event.code}" if name is None else f"killed by {name}"
     if event.core:
         how += " (core dumped)"
-    if ending is None:
+    if event.oom and ending is None:
+        message = f"{how}: its memory was at the limit of {record.job.spec.limits.memory}"
+        exit_ = Exit(None, name, Reason.OOM, "kernel", message)
+    elif ending is None:
         by = record.sent.by if record.sent is not None and record.sent.signal == name else None
-        exit_ = Exit(event.code, name, Reason.FINISHED, by, how + (f", sent by {by}" if by else ""))
+        if by:
+            how += f", sent by {by}"
+        elif name in FROM_OUTSIDE and not event.struck:
+            how += ", which jobworker did not send"
+        exit_ = Exit(event.code, name, Reason.FINISHED, by, how)
     else:
         why = ending.message or ENDINGS[ending.reason].format(by=ending.by)
         exit_ = Exit(event.code, name, ending.reason, ending.by, f"{why}: {how}")

@@ -12,12 +12,14 @@ from msgspec import UNSET
 from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, NotSupported, PolicyRejected
 from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
-from jobworker.model import JobSpec, LogSpec, StopSpec, TimeoutSpec, seconds
+from jobworker.model import JobSpec, LimitSpec, LogSpec, StopSpec, TimeoutSpec, seconds, size
 from jobworker.plugins import PluginFault, PluginHost, Registry
 from jobworker.runtime.tree import MARKER
 
+MAX_PIDS = 1 << 22
+MIN_CPUS, MAX_CPUS = 0.01, 1024
 # What the protocol names and this version does not do: refused, never accepted and ignored.
-NOT_YET = ("user", "group", "umask", "nice", "rlimits", "limits", "stdin", "tty")
+NOT_YET = ("user", "group", "umask", "nice", "rlimits", "stdin", "tty")
 
 
 class Specs:
@@ -40,6 +42,7 @@ class Specs:
             if value is not None and value is not False and value != {}:
                 raise NotSupported(f"spec.{field}: this version does not support it", field=field)
         check_log(spec.log)
+        self._check_limits(spec.limits)
         self._check_namespace(spec)
         check_command(spec)
         check_environment(spec.env)
@@ -52,6 +55,14 @@ class Specs:
         await self.stop_options(spec, None)
         for limit in self.limits(spec):
             await self._check_options("timeout_policies", self.policy(limit.policy), limit.options)
+
+    def _check_limits(self, limits: LimitSpec) -> None:
+        given = [name for name in LimitSpec.__struct_fields__ if getattr(limits, name) is not None]
+        limits_message(limits)
+        for name in given:
+            if name not in self._means().get("limits", ()):
+                text = f"spec.limits.{name}: this host or this version cannot limit it"
+                raise NotSupported(text, field=f"limits.{name}")
 
     def _check_namespace(self, spec: JobSpec) -> None:
         if not namespaced(spec, self._config) or self._means().get("namespace"):
@@ -167,7 +178,25 @@ def launch_message(job: str, spec: JobSpec, config: Jobs) -> dict[str, Any]:
     """Return what the keeper is asked: argv, the whole environment, the folder. The agent's own stays out."""
     env, cwd = environment(spec, config)
     message = {"id": job, "argv": spec.command(), "env": env | {MARKER: job}, "cwd": cwd, "drop": spec.log.drops}
-    return message | {"namespace": namespaced(spec, config)}
+    return message | {"namespace": namespaced(spec, config), "limits": limits_message(spec.limits)}
+
+
+def limits_message(limits: LimitSpec) -> dict[str, int | float]:
+    """Return the limits as the keeper wants them: bytes, processes, CPUs; raise InvalidSpec."""
+    found: dict[str, int | float] = {}
+    if limits.memory is not None:
+        found["memory"] = size(limits.memory, "limits.memory")
+    if limits.pids is not None:
+        if not 1 <= limits.pids <= MAX_PIDS:
+            text = f"limits.pids: {limits.pids}; expected 1 to {MAX_PIDS} processes"
+            raise InvalidSpec(text, field="limits.pids")
+        found["pids"] = limits.pids
+    if limits.cpus is not None:
+        if not MIN_CPUS <= limits.cpus <= MAX_CPUS:
+            text = f"limits.cpus: {limits.cpus}; expected {MIN_CPUS} to {MAX_CPUS} CPUs"
+            raise InvalidSpec(text, field="limits.cpus")
+        found["cpus"] = limits.cpus
+    return found
 
 
 def namespaced(spec: JobSpec, config: Jobs) -> bool:

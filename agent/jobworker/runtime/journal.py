@@ -60,7 +60,7 @@ class StartFailed(Record, tag="start_failed", frozen=True):
 class Ended(Record, tag="ended", frozen=True):
     """The main process is gone, with a code or by a signal; `left`: others of its tree may live.
 
-    `struck`: the keeper had sent it a signal while it was alive.
+    `struck`: the keeper had sent it a signal while it was alive. `oom`: the kernel killed it at its limit of memory.
     """
 
     id: str
@@ -72,6 +72,7 @@ class Ended(Record, tag="ended", frozen=True):
     system: float = 0.0
     left: bool = False
     struck: bool = False
+    oom: bool = False
 
 
 class Truncated(Record, tag="truncated", frozen=True):

@@ -201,6 +201,143 @@ def group_of(pid: object) -> str:
         return next((line[3:].strip() for line in file if line.startswith("0::")), "")
 
 
+LIMIT_FILES = {  # by kind: what is written in v2 and in v1, in order
+    "memory": (("memory.max", "memory.swap.max"), ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")),
+    "pids": (("pids.max",), ("pids.max",)),
+    "cpus": (("cpu.max",), ("cpu.cfs_quota_us",)),
+}
+NO_LIMIT = {"memory": ("max", "-1"), "pids": ("max", "max"), "cpus": ("max", "-1")}
+CPU_PERIOD = 100000  # us, in which a quota holds
+
+
+class Limits:
+    """What a job may use at most, by the controllers of cgroup v2 in its own cgroup, or of v1 in groups beside it."""
+
+    def __init__(self, cgroups: Cgroups, name: str) -> None:
+        self.roots: dict[str, str] = {}  # by kind: where the jobs' groups are
+        self.homes: dict[str, int] = {}  # of v1: where this process belongs
+        self.cgroups = cgroups
+        for kind in LIMIT_FILES:
+            controller = "cpu" if kind == "cpus" else kind
+            if cgroups.root and self._enable(controller):
+                self.roots[kind] = cgroups.root
+            else:
+                self._find_v1(kind, controller, name)
+
+    def _enable(self, controller: str) -> bool:
+        """Whether the jobs' own cgroups have the controller, once it has been asked for."""
+        for folder in (os.path.dirname(self.cgroups.root), self.cgroups.root):
+            try:
+                with open(f"{folder}/cgroup.subtree_control", "wb", buffering=0) as file:
+                    file.write(f"+{controller}".encode())
+            except OSError:
+                return False
+        return True
+
+    def _find_v1(self, kind: str, controller: str, name: str) -> None:
+        base = v1_folder(controller)
+        if not base:
+            return
+        root = f"{base}/jobworker-{name}"
+        try:
+            home = os.open(f"{base}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+            os.makedirs(f"{root}/probe", exist_ok=True)
+            Cgroups.enter(f"{root}/probe")
+            os.write(home, b"0")
+            os.rmdir(f"{root}/probe")
+        except OSError as error:
+            print(f"jobs get no limit of {kind} under {base}: {error}", file=sys.stderr, flush=True)
+            return
+        self.roots[kind], self.homes[kind] = root, home
+
+    def prepare(self, job: str, limits: dict[str, Any]) -> None:
+        """Make the job's groups and see that the kernel takes the values, which do not hold yet."""
+        for kind in limits:
+            if kind in self.homes:
+                os.makedirs(f"{self.roots[kind]}/{job}", exist_ok=True)
+        self.apply(job, limits)
+        for kind in limits:
+            v1 = kind in self.homes
+            for name in reversed(LIMIT_FILES[kind][v1]):
+                self._write(f"{self.roots[kind]}/{job}/{name}", NO_LIMIT[kind][v1])
+
+    def apply(self, job: str, limits: dict[str, Any], *, more: int = 0) -> None:
+        """Have the limits hold; `more` processes of ours are among the job's. Raise OSError, or KeyError."""
+        for kind, value in limits.items():
+            v1 = kind in self.homes
+            texts = [str(value)] * 2
+            if kind == "pids":
+                texts = [str(value + more)]
+            elif kind == "cpus":
+                quota = str(int(value * CPU_PERIOD))
+                texts = [quota if v1 else f"{quota} {CPU_PERIOD}"]
+            elif not v1:
+                texts = [str(value), "0"]
+            for name, text in zip(LIMIT_FILES[kind][v1], texts, strict=True):
+                self._write(f"{self.roots[kind]}/{job}/{name}", text)
+
+    @staticmethod
+    def _write(path: str, text: str) -> None:
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if os.path.basename(path) in ("memory.swap.max", "memory.memsw.limit_in_bytes"):
+                return  # a kernel that does not count swap
+            raise
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+
+    def enter(self, job: str, limits: dict[str, Any]) -> None:
+        for kind in limits:
+            if kind in self.homes:
+                Cgroups.enter(f"{self.roots[kind]}/{job}")
+
+    def leave(self, limits: dict[str, Any]) -> None:
+        for kind in limits:
+            if kind in self.homes:
+                os.write(self.homes[kind], b"0")
+
+    def killed(self, job: str) -> bool:
+        """Whether the kernel has killed a process of the job because its memory was at the limit."""
+        name = "memory.oom_control" if "memory" in self.homes else "memory.events"
+        try:
+            with open(f"{self.roots.get('memory')}/{job}/{name}") as file:
+                return any(line.split()[0] == "oom_kill" and int(line.split()[1]) > 0 for line in file)
+        except OSError:
+            return False
+
+    def remove(self, job: str) -> None:
+        for kind in self.homes:
+            try:
+                os.rmdir(f"{self.roots[kind]}/{job}")
+            except OSError:
+                continue
+
+    def remove_all(self) -> None:
+        for kind in self.homes:
+            try:
+                os.rmdir(self.roots[kind])
+            except OSError:
+                continue
+
+
+def v1_folder(controller: str) -> str:
+    """Return the folder of our own group under a controller of cgroup v1; "" where it is not there."""
+    with open("/proc/self/cgroup") as file:
+        lines = [line.strip().split(":", 2) for line in file]
+    own = next((path for _, names, path in lines if controller in names.split(",")), "")
+    own = own.partition("/jobworker-")[0]  # started by another agent's job: not in its group
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            fields, _, rest = line.partition(" - ")
+            root, mount = fields.split()[3:5]
+            if rest.startswith("cgroup ") and controller in rest.split()[2].split(","):
+                return mount + own.removeprefix(root.rstrip("/")).rstrip("/")
+    return ""
+
+
 class Job:
     """One launched job, from its FIFOs to the last of exit and end of output."""
 
@@ -214,6 +351,7 @@ class Job:
         self.pidfd = -1  # of a job that another keeper launched: not our child
         self.init = 0  # pid 1 of the job's namespace, where it has one
         self.init_start = 0
+        self.oom = False  # it had used more than its limit before that could hold
         self.struck = False  # a signal of ours reached the main process alive
         self.ended = False
         self.closed = False
@@ -479,6 +617,7 @@ class Keeper:
         self.fifo = f"{run}/fifo"
         os.makedirs(self.fifo, 0o700, exist_ok=True)
         self.cgroups = Cgroups(os.path.basename(run).removeprefix("jobworker-"))
+        self.limits = Limits(self.cgroups, os.path.basename(run).removeprefix("jobworker-"))
         self.namespace, self.no_namespace = find_namespace()
         self.inits: dict[int, str] = {}  # the jobs of our children that are the init of a namespace
         self.ending: set[int] = set()  # those that have been killed and are not gone yet
@@ -516,6 +655,7 @@ class Keeper:
             self.answer()
         for name in ("keeper.sock", "pump.sock"):
             os.unlink(f"{self.run_folder}/{name}")
+        self.limits.remove_all()
         self.cgroups.remove()
 
     def may_leave(self) -> bool:
@@ -614,6 +754,7 @@ class Keeper:
             "pump": self.pump_pid,
             "splice": self.splices,
             "cgroup": self.cgroups.root,
+            "limits": list(self.limits.roots),
             "namespace": self.namespace,
             "no_namespace": self.no_namespace,
         }
@@ -705,23 +846,7 @@ class Keeper:
         self.journal.append({"event": "launching", "id": job.id, "group": group, "namespace": inside})
         self.jobs[job.id] = job
         try:
-            try:
-                job.open_pipes()
-                self.unwatched.append(job.id)
-                self.hand_over()
-                if group:
-                    os.mkdir(group, 0o755)
-                    self.cgroups.enter(group)
-            except OSError as error:
-                raise LaunchError("setup", error) from error
-            try:
-                if inside:
-                    job.init, job.pid = spawn_in_namespace(self.namespace, message, job.names, self.nofile)
-                else:
-                    job.pid = spawn(message, job.names, self.nofile)
-            finally:
-                if group:
-                    self.cgroups.leave()
+            self.begin_process(job, message, group)
         except LaunchError as error:
             self.give_up(job)
             self.journal.note({"event": "start_failed", "id": job.id, "step": error.step, "errno": error.errno})
@@ -742,6 +867,39 @@ class Keeper:
             }
         )
 
+    def begin_process(self, job: Job, message: dict[str, Any], group: str) -> None:
+        """Start the job's process, born in its groups and its namespace; raise LaunchError."""
+        limits = message.get("limits") or {}
+        try:
+            job.open_pipes()
+            self.unwatched.append(job.id)
+            self.hand_over()
+            if group:
+                os.mkdir(group, 0o755)
+            self.limits.prepare(job.id, limits)
+        except (OSError, KeyError) as error:
+            raise LaunchError("setup", error if isinstance(error, OSError) else OSError(errno.ENOSYS)) from error
+        try:
+            try:
+                if group:
+                    self.cgroups.enter(group)
+                self.limits.enter(job.id, limits)
+            except OSError as error:
+                raise LaunchError("setup", error) from error
+            if message.get("namespace"):
+                job.init, job.pid = spawn_in_namespace(self.namespace, message, job.names, self.nofile)
+            else:
+                job.pid = spawn(message, job.names, self.nofile)
+        finally:
+            self.limits.leave(limits)
+            if group:
+                self.cgroups.leave()
+        try:  # only now: they are not for us, and who reaches one is killed
+            self.limits.apply(job.id, limits, more=1 if job.init else 0)
+        except OSError:  # it has more memory already
+            os.kill(job.pid, signal.SIGKILL)
+            job.oom = True
+
     def give_up(self, job: Job) -> None:
         self.remove_group(job.id)
         if job.id in self.unwatched:
@@ -753,7 +911,8 @@ class Keeper:
         del self.jobs[job.id]
 
     def remove_group(self, job: str) -> bool:
-        """Return whether the job's cgroup is gone: the kernel keeps one with a living process in it."""
+        """Remove the job's groups; return whether its cgroup is gone, which it cannot be before its last process."""
+        self.limits.remove(job)
         if not self.cgroups.root:
             return True
         try:
@@ -831,6 +990,7 @@ class Keeper:
                 "code": status[0],
                 "signal": status[1],
                 "boottime": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+                "oom": self.out_of_memory(job, status[1]),
                 "left": self.left_behind(job),
                 "struck": job.struck,
             }
@@ -976,6 +1136,7 @@ class Keeper:
                 "boottime": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
                 "user": (int(stat[11]) + int(stat[13])) / tick,
                 "system": (int(stat[12]) + int(stat[14])) / tick,
+                "oom": self.out_of_memory(job, None if exited else info.si_status),
                 "left": self.left_behind(job),
                 "struck": job.struck,
             }
@@ -983,6 +1144,13 @@ class Keeper:
         job.ended = True
         del self.pids[job.pid]
         self.forget_if_done(job)
+
+    def out_of_memory(self, job: Job, number: int | None) -> bool:
+        """Whether the kernel killed the main process at the job's limit of memory; its group is still there."""
+        if number != signal.SIGKILL or job.struck:
+            return False
+        job.oom = job.oom or self.limits.killed(job.id)  # kept: the journal may not take it at once
+        return job.oom
 
     def left_behind(self, job: Job) -> bool:
         """Whether processes of an ended job may be alive.
@@ -994,6 +1162,7 @@ class Keeper:
             return self.left_in_namespace(job)
         if self.cgroups.root:
             return not self.remove_group(job.id)
+        self.limits.remove(job.id)
         if job.pidfd >= 0:
             return True  # its orphans are not our children
         with open(f"/proc/self/task/{os.getpid()}/children") as file:

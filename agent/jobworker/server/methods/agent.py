@@ -41,6 +41,7 @@ async def info(call: Call, params: Nothing) -> dict[str, Any]:
         "keeper": {"pid": keeper.get("pid"), "pump": keeper.get("pump") or None},
         "means": {
             "stop": "cgroup" if keeper.get("cgroup") else "sweep",
+            "limits": keeper.get("limits", []),
             "namespace": keeper.get("namespace", ""),
             "log": "splice" if keeper.get("splice") else "copy",
         },
