@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.runtime.conftest import Host
 
 KILL = int(signal.SIGKILL)
+JOB = f"ns{os.getpid()}"  # nobody else's: a sweep finds by it
 # A daemon that nothing of the job is left in: neither session, parent, environment nor pipes.
 DAEMON = "(env -i setsid sh -c 'sleep 600 & echo $!' 2>/dev/null); "
 
@@ -71,8 +72,8 @@ async def test_ends_are_exact(
     each_host: "Host", over: Callable[[Started], None], script: str, code: int | None, number: int | None
 ) -> None:
     """The keeper itself sees the code or the signal; as nothing is left, it ends the namespace at once."""
-    started = await shell(each_host, "a1", script)
-    ended = await each_host.until(Ended, "a1")
+    started = await shell(each_host, JOB, script)
+    ended = await each_host.until(Ended, JOB)
     assert (ended.code, ended.signal, ended.left) == (code, number, False)
     over(started)
 
@@ -80,8 +81,8 @@ async def test_ends_are_exact(
 async def test_who_is_in_it(each_host: "Host") -> None:
     """The main process is the keeper's child, leads a session, sees itself; the init holds nothing of ours."""
     host = each_host
-    started = await shell(host, "a1", "echo $$; kill -STOP $$")
-    assert await host.lines("a1") == ["2"]
+    started = await shell(host, JOB, "echo $$; kill -STOP $$")
+    assert await host.lines(JOB) == ["2"]
     main, init = facts(started.pid), facts(started.init)
     assert main["NSpid"].split() == [str(started.pid), "2"]
     assert init["NSpid"].split() == [str(started.init), "1"]
@@ -92,23 +93,23 @@ async def test_who_is_in_it(each_host: "Host") -> None:
     fds = {fd: os.readlink(f"/proc/{started.init}/fd/{fd}") for fd in os.listdir(f"/proc/{started.init}/fd")}
     assert fds == dict.fromkeys("012", "/dev/null")
     assert set(os.listdir(f"/proc/{started.pid}/fd")) == {"0", "1", "2"}
-    assert host.of(Launching, "a1")[0].namespace
+    assert host.of(Launching, JOB)[0].namespace
     assert Path("/proc/self").readlink() == Path(str(os.getpid()))  # ours is still the host's
 
 
 async def test_it_is_born_in_its_cgroup(host: "Host") -> None:
     if not host.group:
         pytest.skip("there are no cgroups here")
-    started = await shell(host, "a1", "exec sleep 600")
-    members = Path(host.group, "a1", "cgroup.procs").read_text().split()
+    started = await shell(host, JOB, "exec sleep 600")
+    members = Path(host.group, JOB, "cgroup.procs").read_text().split()
     assert {str(started.init), str(started.pid)} == set(members)
 
 
 async def test_the_end_of_the_init_is_the_end_of_all(each_host: "Host", over: Callable[[Started], None]) -> None:
     """SIGKILL to the tree ends even whom nobody has named, and is the cause of the end."""
     host = each_host
-    started = await shell(host, "a1", "trap '' TERM; " + DAEMON + "exec sleep 600")
-    daemon = int((await host.lines("a1"))[0])
+    started = await shell(host, JOB, "trap '' TERM; " + DAEMON + "exec sleep 600")
+    daemon = int((await host.lines(JOB))[0])
     found = await tree(started).members()
     assert started.pid in {process.pid for process in found}
     assert started.init not in {process.pid for process in found}
@@ -117,17 +118,17 @@ async def test_the_end_of_the_init_is_the_end_of_all(each_host: "Host", over: Ca
     main = [[started.pid, started.start]]
     init = [started.init, started.init_start]
     wrong = [started.init, started.init_start + 1]
-    term = {"id": "a1", "target": "all", "pids": [], "init": init, "signal": int(signal.SIGTERM)}
+    term = {"id": JOB, "target": "all", "pids": [], "init": init, "signal": int(signal.SIGTERM)}
     assert (await host.ask("signal", **term))["delivered"] == 0
     if not host.group:
-        await host.ask("signal", id="a1", target="all", signal=KILL, pids=[], init=wrong)
+        await host.ask("signal", id=JOB, target="all", signal=KILL, pids=[], init=wrong)
     assert len(await tree(started).members()) == len(found)
-    await host.ask("signal", id="a1", target="all", signal=KILL, pids=main, init=init)
+    await host.ask("signal", id=JOB, target="all", signal=KILL, pids=main, init=init)
     host.gone(daemons[0])
     async with asyncio.timeout(host.deadline):
         await tree(started).wait_empty()
         await tree(started).wait_init()
-    ended = await host.until(Ended, "a1")
+    ended = await host.until(Ended, JOB)
     assert (ended.signal, ended.struck) == (KILL, True)
     over(started)
 
@@ -135,8 +136,8 @@ async def test_the_end_of_the_init_is_the_end_of_all(each_host: "Host", over: Ca
 async def test_what_is_left_behind(each_host: "Host", over: Callable[[Started], None]) -> None:
     """Orphans go to the init, which stays as long as they do; told that they are gone, the keeper ends it."""
     host = each_host
-    started = await shell(host, "a1", DAEMON + "exit 5")
-    ended = await host.until(Ended, "a1")
+    started = await shell(host, JOB, DAEMON + "exit 5")
+    ended = await host.until(Ended, JOB)
     assert (ended.code, ended.left) == (5, True)
     (daemon,) = await tree(started).members()
     assert int(stat(daemon.pid)[1]) == started.init
@@ -144,17 +145,17 @@ async def test_what_is_left_behind(each_host: "Host", over: Callable[[Started], 
     os.kill(daemon.pid, signal.SIGKILL)
     async with asyncio.timeout(host.deadline):
         await waiting
-    await host.ask("release", id="a1", init=[started.init, started.init_start + 1])
+    await host.ask("release", id=JOB, init=[started.init, started.init_start + 1])
     assert stat(started.init)[0] == "S"
-    await host.ask("release", id="a1", init=[started.init, started.init_start])
+    await host.ask("release", id=JOB, init=[started.init, started.init_start])
     over(started)
 
 
 async def test_zombies_are_reaped(each_host: "Host", eventually: Callable[..., bool]) -> None:
     """Who dies as a child of the init leaves no zombie."""
     host = each_host
-    started = await shell(host, "a1", "(true & true &); (sleep 0 &); echo done; exec sleep 600")
-    await host.lines("a1")
+    started = await shell(host, JOB, "(true & true &); (sleep 0 &); echo done; exec sleep 600")
+    await host.lines(JOB)
     children = Path(f"/proc/{started.init}/task/{started.init}/children")
     eventually(lambda: not children.read_text() or None)
 
@@ -165,11 +166,11 @@ async def test_zombies_are_reaped(each_host: "Host", eventually: Callable[..., b
 async def test_a_start_that_failed(each_host: "Host", argv: list[str], cwd: str, step: str) -> None:
     """The step and the errno are named, and neither init nor cgroup stay."""
     host = each_host
-    await launch(host, "a1", *argv, cwd=cwd)
-    failed = await host.until(StartFailed, "a1")
+    await launch(host, JOB, *argv, cwd=cwd)
+    failed = await host.until(StartFailed, JOB)
     assert (failed.step, failed.errno) == (step, 2)
     assert Path(f"/proc/{host.pid}/task/{host.pid}/children").read_text().split() == [str(host.link.hello["pump"])]
-    assert not host.group or os.listdir(host.group).count("a1") == 0
+    assert not host.group or os.listdir(host.group).count(JOB) == 0
     assert (await shell(host, "a2", "exit 4")).pid
     assert (await host.until(Ended, "a2")).code == 4
 
@@ -177,7 +178,7 @@ async def test_a_start_that_failed(each_host: "Host", argv: list[str], cwd: str,
 async def test_other_jobs_are_not_taken_for_left_behind(sweeping_host: "Host") -> None:
     """The init of one job does not make the keeper think that another left something."""
     host = sweeping_host
-    await shell(host, "a1", "exec sleep 600")
+    await shell(host, JOB, "exec sleep 600")
     assert not (await host.finish("a2", "exit 0")).left
 
 
@@ -185,13 +186,13 @@ async def test_an_upgrade(each_host: "Host", newer: Path, over: Callable[[Starte
     """The next version of the keeper knows the inits of the last one."""
     host = each_host
     go = host.control("go")
-    started = await shell(host, "a1", f"read _ < {go}; exit 42")
+    started = await shell(host, JOB, f"read _ < {go}; exit 42")
     pid = host.pid
     host.link.close()
     await host.connect()
     assert host.pid == pid
     host.say(go, "\n")
-    ended = await host.until(Ended, "a1")
+    ended = await host.until(Ended, JOB)
     assert (ended.code, ended.left) == (42, False)
     over(started)
 
@@ -200,27 +201,27 @@ async def test_adopted(each_host: "Host") -> None:
     """A keeper that took it over leaves it to the agent to see what is left."""
     host = each_host
     go = host.control("go")
-    started = await shell(host, "a1", f"read _ < {go}; exit 42")
+    started = await shell(host, JOB, f"read _ < {go}; exit 42")
     os.kill(host.pid, signal.SIGKILL)
     await host.until_lost()
     await host.link.dead()
     await host.connect()
     init = [started.init, started.init_start]
-    answer = await host.ask("adopt", id="a1", pid=started.pid, start=started.start, ended=False, init=init)
+    answer = await host.ask("adopt", id=JOB, pid=started.pid, start=started.start, ended=False, init=init)
     assert answer["held"]
     host.say(go, "\n")
     host.gone(started.pid)
     os.kill(started.init, 0)
-    await host.ask("release", id="a1", init=init)
+    await host.ask("release", id=JOB, init=init)
     host.gone(started.init)
-    await host.until(Closed, "a1")
+    await host.until(Closed, JOB)
 
 
 async def test_the_init_is_told_from_the_main_process(each_host: "Host") -> None:
     """Among the processes of a launch without sequel, each is found for what it is."""
     host = each_host
-    started = await shell(host, "a1", "sleep 600 & exec sleep 600")
-    members = await host.tree("a1", 0).members()
+    started = await shell(host, JOB, "sleep 600 & exec sleep 600")
+    members = await host.tree(JOB, 0).members()
     init, main = init_process(members), main_process(members)
     assert init is not None
     assert main is not None
