@@ -40,6 +40,7 @@ class Jobs(Struct, frozen=True, forbid_unknown_fields=True):
     log_max_bytes: Size = "1GiB"
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     lang: str = "C.UTF-8"
+    pid_namespace: bool = False
 
 
 class Events(Struct, frozen=True, forbid_unknown_fields=True):

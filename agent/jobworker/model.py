@@ -20,8 +20,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_DURATION = 10 * 365 * 86400  # ten years: more is a mistake
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[KMGT]iB|[kMGT])")
-_POWERS = {"B": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+_SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)\s*([kKMGT]?)(i(?=B))?B?")
 MAX_SIZE = 1 << 60
 MIN_LOG = 64 << 10  # bytes: a log that is bounded to less would do little but drop
 
@@ -40,22 +39,15 @@ def seconds(value: Duration, field: str) -> float:
 
 
 def size(value: Size, field: str) -> int:
-    """Return a size (bytes as a number, or "64MiB", "1G") in bytes; raise InvalidSpec."""
-    number: float
-    if isinstance(value, int):
-        number = value
-    else:
+    """Return a size (bytes as a number, or "512", "64MiB", "2GB", "2G") in bytes; raise InvalidSpec."""
+    if isinstance(value, str):
         match = _SIZE.fullmatch(value.strip())
         if match is None:
-            raise InvalidSpec(
-                f'{field}: {value[:40]!r}; expected bytes or a text like "64MiB", "1GiB", "500M"', field=field
-            )
-        number = min(
-            float(match[1]) * (1024 if match[2].endswith("iB") else 1000) ** _POWERS[match[2][0]], MAX_SIZE + 1
-        )
-    if not 0 <= number <= MAX_SIZE:
+            raise InvalidSpec(f'{field}: {value[:40]!r}; expected bytes or a text like "64MiB", "2GB"', field=field)
+        value = int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " "))
+    if not 0 <= value <= MAX_SIZE:
         raise InvalidSpec(f"{field}: {value!r}; expected 0 to {MAX_SIZE} bytes", field=field)
-    return int(number)
+    return value
 
 
 def rfc3339(ns: int) -> str:
@@ -124,6 +116,16 @@ class LogSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
         return self.on_full == "drop"
 
 
+class LimitSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the whole job may use at most; `memory` counts swap as well."""
+
+    cpus: int | float | None = None
+    memory: Size | None = None
+    pids: int | None = None
+    io_read: Size | None = None
+    io_write: Size | None = None
+
+
 class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What to run. Exactly one of `argv` and `shell`; the README says what each field means."""
 
@@ -137,7 +139,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     umask: int | str | None = None
     nice: int | None = None
     rlimits: dict[str, Any] = {}
-    limits: dict[str, Any] = {}
+    limits: LimitSpec = LimitSpec()
     stdin: str | None = None
     tty: bool = False
     timeout: Duration | UnsetType | None = UNSET
@@ -147,6 +149,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     log: LogSpec = LogSpec()
     leftovers: str = "stop"
     labels: dict[str, str] = {}
+    pid_namespace: bool | UnsetType = UNSET
 
     def command(self) -> list[str]:
         """Return the argv to execute."""
@@ -165,7 +168,7 @@ class Step(Struct, frozen=True, omit_defaults=True):
 
 
 class Receipt(Struct, frozen=True):
-    """What a stop did. `means` is `cgroup` or `sweep`; `proof` is `complete`, `best_effort` or `none`."""
+    """What a stop did. `means`: `namespace`, `cgroup` or `sweep`; `proof`: `complete`, `best_effort` or `none`."""
 
     strategy: str
     means: str

@@ -34,6 +34,7 @@ def create(
     memory: options.Memory = None,
     cpus: options.Cpus = None,
     pids: options.Pids = None,
+    pid_namespace: options.PidNamespace = None,
     stdin: options.Stdin = False,
     tty: options.Tty = False,
     key: options.Key = None,

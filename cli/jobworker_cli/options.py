@@ -30,6 +30,10 @@ OnFull = Annotated[
 Memory = Annotated[str | None, typer.Option("-m", metavar="SIZE", help="How much memory it may use.")]
 Cpus = Annotated[float | None, typer.Option("--cpus", metavar="N", help="How many CPUs it may use.")]
 Pids = Annotated[int | None, typer.Option("--pids", metavar="N", help="How many processes it may have.")]
+PidNamespace = Annotated[
+    bool | None,
+    typer.Option("--pid-namespace/--no-pid-namespace", help="In a pid namespace of its own: any stop is complete."),
+]
 Stdin = Annotated[bool, typer.Option("-i", help="Keep its standard input open.")]
 Tty = Annotated[bool, typer.Option("-t", help="Give it a terminal.")]
 Key = Annotated[str | None, typer.Option("--key", help="The same key is the same job: safe to try again.")]

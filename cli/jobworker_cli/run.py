@@ -33,6 +33,7 @@ def run(
     memory: options.Memory = None,
     cpus: options.Cpus = None,
     pids: options.Pids = None,
+    pid_namespace: options.PidNamespace = None,
     stdin: options.Stdin = False,
     tty: options.Tty = False,
     key: options.Key = None,

@@ -7,14 +7,13 @@ import click
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from jobworker.model import Duration, JobSpec, LogSpec, StopSpec
+from jobworker.model import Duration, JobSpec, LimitSpec, LogSpec, StopSpec
 
 
 def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
     """Return the spec; raise UsageError. With the local agent a job runs where `jw` does."""
     words: list[str] = options["command"]
     user, _, group = (options["user"] or "").partition(":")
-    limits = {"memory": options["memory"], "cpus": options["cpus"], "pids": options["pids"]}
     spec = JobSpec(
         argv=UNSET if options["shell"] else words,
         shell=" ".join(words) if options["shell"] else UNSET,
@@ -23,14 +22,17 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
         cwd=_folder(options["cwd"], local=local),
         user=user or None,
         group=group or None,
-        limits={name: value for name, value in limits.items() if value is not None},
         stdin="pipe" if options["stdin"] else None,
         tty=options["tty"],
         timeout=_timeout(options["timeout"]),
         idle_timeout=duration(options["idle_timeout"]),
         stop=stop_spec(options["stop_strategy"], options["stop_signal"], options["grace"]),
         labels=pairs("-l", options["label"]),
+        pid_namespace=UNSET if options["pid_namespace"] is None else options["pid_namespace"],
     )
+    limits = LimitSpec(cpus=options["cpus"], memory=_bytes(options["memory"]), pids=options["pids"])
+    if limits != LimitSpec():
+        spec = replace(spec, limits=limits)
     if options["on_full"]:
         spec = replace(spec, log=LogSpec(on_full=options["on_full"]))
     _require_text([*words, *spec.env.values(), *spec.env, spec.cwd or ""])
@@ -77,6 +79,11 @@ def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
             raise click.UsageError(f"{option}: {text!r}; expected K=V")
         found[name] = value
     return found
+
+
+def _bytes(text: str | None) -> int | str | None:
+    """Return a number of bytes, or the text as it is: the agent knows what it accepts."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() else text
 
 
 def _folder(given: str | None, *, local: bool) -> str | None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from jobworker.jobs import lifecycle
 from jobworker.jobs.lifecycle import advance
 from jobworker.jobs.record import Ending, JobRecord, is_id, new_id
-from jobworker.model import Exit, Job, JobSpec, Reason, Receipt, State
+from jobworker.model import Exit, Job, JobSpec, LimitSpec, Reason, Receipt, State
 from jobworker.runtime.journal import Closed, Ended, Launching, Started, StartFailed
 
 NEW = JobRecord(
@@ -94,7 +94,9 @@ def test_signals_by_name(number: int, name: str) -> None:
     exit_ = after(ended(code=None, signal=number, core=True), record=RUNNING).job.exit
     assert exit_ is not None
     assert (exit_.code, exit_.signal, exit_.reason) == (None, name, Reason.FINISHED)
-    assert exit_.message == f"killed by {name} (core dumped)"
+    assert exit_.message.startswith(f"killed by {name} (core dumped)")
+    outside = exit_.message.endswith("which jobworker did not send")
+    assert outside == (name in ("SIGKILL", "SIGTERM"))
 
 
 @pytest.mark.parametrize("reason", [Reason.STOPPED, Reason.TIMEOUT, Reason.SHUTDOWN])
@@ -108,6 +110,19 @@ def test_an_end_that_was_asked_for(reason: Reason) -> None:
     missed = after(ended(code=3, struck=False), record=stopping).job.exit
     assert missed is not None
     assert (missed.reason, missed.by, missed.code) == (Reason.FINISHED, None, 3)
+
+
+def test_out_of_memory() -> None:
+    """The kernel is named, and the limit; a stop that had reached it comes first."""
+    limited = replace(RUNNING, job=replace(RUNNING.job, spec=JobSpec(argv=["x"], limits=LimitSpec(memory="64MiB"))))
+    exit_ = after(ended(code=None, signal=9, oom=True), record=limited).job.exit
+    assert exit_ is not None
+    assert (exit_.code, exit_.signal, exit_.reason, exit_.by) == (None, "SIGKILL", Reason.OOM, "kernel")
+    assert "64MiB" in exit_.message
+    stopping = lifecycle.stopping(limited, STOPPED)
+    exit_ = after(ended(code=None, signal=9, oom=True, struck=True), record=stopping).job.exit
+    assert exit_ is not None
+    assert exit_.reason == Reason.STOPPED
 
 
 def test_struck_without_an_ending() -> None:

@@ -44,7 +44,7 @@ ENDS: list[tuple[list[str], int, str]] = [
     (["-w", "/nonexistent", "true"], 125, "cannot change to the folder"),
     (["--timeout", "soon", "true"], 125, "timeout"),
     (["--stop-strategy", "nonsense", "true"], 125, "no stop strategy"),
-    (["-m", "64MiB", "true"], 125, "spec.limits: this version does not support it"),
+    (["-m", "64Mib", "true"], 125, 'expected bytes or a text like "64MiB"'),
     (["-u", "nobody:nogroup", "true"], 125, "spec.user"),
     (["-i", "true"], 125, "spec.stdin"),
     (["-t", "true"], 125, "spec.tty"),
@@ -52,7 +52,7 @@ ENDS: list[tuple[list[str], int, str]] = [
     (["/etc/passwd"], 126, "Permission denied"),
     (["/"], 126, "cannot execute"),
     (["no-such-program"], 127, "No such file or directory"),
-    (["sh", "-c", "kill -9 $$"], 137, "killed by SIGKILL"),
+    (["sh", "-c", "kill -9 $$"], 137, "killed by SIGKILL, which jobworker did not send"),
     (["sh", "-c", "kill -40 $$"], 168, "killed by SIGRT"),
     (["--nonsense", "true"], 2, "hint: jw run --help"),
     (["-e", "novalue", "true"], 2, "expected K=V"),
@@ -81,7 +81,7 @@ def test_a_job_that_did_not_start_is_named(jw: "Jw") -> None:
 
 def test_the_options_reach_the_spec(jw: "Jw", tmp_path: Path) -> None:
     options = ["-e", "A=1=2", "-e", "B=", "-l", "team=ops", "--name", "optional", "--timeout", "10m", "--grace", "2"]
-    stop = ["--stop-strategy", "kill", "--stop-signal", "INT"]
+    stop = ["--stop-strategy", "kill", "--stop-signal", "INT", "--no-pid-namespace"]
     done = jw("run", *options, *stop, "-w", ".", "sh", "-c", "echo $A/$B; pwd", cwd=str(tmp_path))
     assert done.stdout == f"1=2/\n{tmp_path}\n"
     spec = jw.job("optional")["spec"]
@@ -93,6 +93,7 @@ def test_the_options_reach_the_spec(jw: "Jw", tmp_path: Path) -> None:
         "timeout": "10m",
         "stop": {"strategy": "kill", "signal": "INT", "grace": 2.0},
         "labels": {"team": "ops"},
+        "pid_namespace": False,
     }
 
 

@@ -238,16 +238,16 @@ class Host:
         return found
 
     def mains(self) -> set[int]:
-        """Return the main processes that are there: one without its first thread shows no environment."""
+        """Return the main processes that are there, and the inits: not all of them show our mark."""
         found = set()
-        for record in self.records:
-            if isinstance(record, Started):
-                try:
-                    fields = Path(f"/proc/{record.pid}/stat").read_text().rpartition(")")[2].split()
-                except OSError:
-                    continue
-                if int(fields[19]) == record.start:
-                    found.add(record.pid)
+        started = [record for record in self.records if isinstance(record, Started)]
+        for pid, start in [(one.pid, one.start) for one in started] + [(one.init, one.init_start) for one in started]:
+            try:
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[19]) == start:
+                found.add(pid)
         return found
 
     def keepers(self) -> set[int]:

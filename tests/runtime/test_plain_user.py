@@ -91,8 +91,8 @@ def test_launch_stop_and_sweep(
 def test_torture(user: dict[str, Any], environment: dict[str, str], interpreter: str, folder: Path) -> None:
     """Nothing is lost, doubled or invented when agent, pump and keeper are killed, without root either."""
     script = Path(torture.__file__)
-    faults = ["pump", "agent", "down", "keeper", "several", "volume", "races", "stops-blind"]
+    faults = ["pump", "agent", "down", "keeper", "several", "volume", "races", "stops-blind", "stops-namespace"]
     argv = [interpreter, str(script), "--short", *faults]
     done = subprocess.run(argv, check=False, env=environment | {"TMPDIR": str(folder)}, text=True, **user)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count(" times\n") == 10
+    assert done.stdout.count(" times\n") == 11

@@ -66,7 +66,7 @@ async def test_a_signal_from_outside(wire: "Wire") -> None:
     os.kill(job["pid"], signal.SIGTERM)
     await wire.ask("job.wait", id=job["id"])
     summary, chain = await explained(wire, job["id"])
-    assert "killed by SIGTERM" in summary
+    assert "killed by SIGTERM, which jobworker did not send" in summary
     assert (chain[-1]["what"], chain[-1]["by"]) == ("exited", None)
 
 

@@ -137,7 +137,7 @@ async def test_options_of_a_stop_are_checked_as_well(wire: "Wire") -> None:
         {"umask": 0},
         {"nice": 5},
         {"rlimits": {"nofile": 10}},
-        {"limits": {"cpus": 1}},
+        {"limits": {"io_read": 1}},
         {"stdin": "pipe"},
         {"tty": True},
     ],

@@ -30,6 +30,9 @@ FAULTS: dict[str, Callable[[Path, bool], Awaitable[Outcome]]] = {
     "volume": lambda path, short: volume.many_jobs(path, *((300, 20) if short else (10_000, 200))),
     "stops": lambda path, short: stops.trees_are_stopped(path, 10 if short else 200, blind=False),
     "stops-blind": lambda path, short: stops.trees_are_stopped(path, 5 if short else 50, blind=True),
+    "stops-namespace": lambda path, short: stops.trees_are_stopped(
+        path, 10 if short else 200, blind=True, namespace=True
+    ),
     "races": lambda path, short: stops.starts_and_stops_meet(path, SEED, 100 if short else 1000),
     "limits": lambda path, short: stops.limits_are_due_together(path, 50 if short else 500),
     "once-keeper": lambda path, short: once.killed_at_every_call(path, "keeper"),

@@ -28,29 +28,31 @@ ESCAPES = {
 BLIND = ["unshare", "-m", "sh", "-c", 'umount -a -t cgroup2; exec "$@"', "sh"]
 
 
-async def trees_are_stopped(path: Path, stops: int, *, blind: bool) -> Outcome:
+async def trees_are_stopped(path: Path, stops: int, *, blind: bool, namespace: bool = False) -> Outcome:
     """Stop trees of escape artists; count who is alive when the stop has answered."""
-    means = "by a sweep" if blind else "by the best means there is"
+    means = "by a namespace" if namespace else "by a sweep" if blind else "by the best means there is"
     outcome = Outcome(f"{stops} stops of a tree of {len(ESCAPES)} escape artists, {means}")
     survivors: Counter[str] = Counter()
     took: list[float] = []
+    proofs: set[str] = set()
     under = BLIND if blind and os.geteuid() == 0 else []
     async with Victim(path, under=under) as victim, victim.agent.client() as client:
         for number in range(stops):
             numbers = {kind: f"{os.getpid()}{number:04}.{index}" for index, kind in enumerate(ESCAPES)}
             shell = " ".join(ESCAPES[kind].format(text) for kind, text in numbers.items()) + " echo up; wait"
-            job = await _up(client, JobSpec(shell=shell, stop=StopSpec(grace="200ms"), timeout=None), numbers)
+            spec = JobSpec(shell=shell, stop=StopSpec(grace="200ms"), timeout=None, pid_namespace=namespace)
+            job = await _up(client, spec, numbers)
             began = time.monotonic()
-            await client.stop(job.id)
+            stopped = await client.stop(job.id)
             took.append(time.monotonic() - began)
+            proofs.add(stopped.exit.receipt.proof if stopped.exit and stopped.exit.receipt else "none")
             left = _sleepers()
             for kind, text in numbers.items():
                 if pid := left.get(text):
                     survivors[kind] += 1
                     os.kill(pid, 9)
             outcome.kills += 1
-    complete = not blind and os.geteuid() == 0
-    outcome.stray += sum(survivors.values()) if complete else 0
+    outcome.stray += sum(survivors.values()) if proofs == {"complete"} or namespace else 0
     outcome.notes.append("survivors: " + (", ".join(f"{kind} {n}" for kind, n in survivors.items()) or "none"))
     outcome.notes.append(f"from stop to proof: {_spread(took)}")
     return outcome

@@ -19,16 +19,18 @@ from jobworker.jobs.live import LiveJob
 from jobworker.jobs.pausing import Pausing
 from jobworker.jobs.record import Ending, Sent
 from jobworker.jobs.specs import Specs
-from jobworker.jobs.stopping import Stop, send_signal
+from jobworker.jobs.stopping import LAST_WAIT, Stop, send_signal
 from jobworker.jobs.table import JobTable
 from jobworker.model import JobSpec, Reason, Receipt, StopSpec, seconds
 from jobworker.plugin_host import PluginHost
 from jobworker.runtime.clock import WallClock
 from jobworker.runtime.link import KeeperLink
+from jobworker.runtime.tree import NamespaceTree
 
 log = logging.getLogger(__name__)
 
 
+INIT = "the init of its namespace"
 LEFTOVERS = "agent"  # who stops what a main process leaves behind
 
 
@@ -101,8 +103,10 @@ class Endings:
             if live.record.frozen:  # who stands still hears no signal but SIGKILL
                 await self.pausing.resume(live)
             receipt = await stop
-            if not receipt.survivors:
-                await self._release(live.id)
+            if not receipt.survivors and not await self._release(live):
+                receipt = replace(
+                    receipt, proof="none", survivors=[{"pid": live.record.init, "name": INIT, "command": None}]
+                )
         finally:
             live.stop = None
         by = live.record.ending.by if live.record.ending is not None else None
@@ -115,14 +119,24 @@ class Endings:
         """Wait for the last of a tree, and write down that it is gone, unless another stop does."""
         await live.gone()
         if live.stop is None and live.record.left:
-            await self._release(live.id)
+            await self._release(live)
             self._table.save(live, lifecycle.emptied(live.record, time.time_ns()))
 
-    async def _release(self, job: str) -> None:
+    async def _release(self, live: LiveJob) -> bool:
+        """Let go of cgroup and namespace of a job that left nobody; return whether the namespace's init is gone."""
+        tree = live.tree()
         try:
-            await self._link.insist("release", id=job)
+            await self._link.insist("release", id=live.id, init=live.init())
+            if isinstance(tree, NamespaceTree):
+                async with asyncio.timeout(LAST_WAIT):
+                    await tree.wait_init()
+                await self._link.insist("release", id=live.id)  # the cgroup, which the init was in
+        except TimeoutError:
+            log.warning("job %s: the init of its namespace, process %d, does not end", live.id, live.record.init)
+            return False
         except JobworkerError as error:
-            log.warning("job %s: its cgroup was not removed: %s", job, error)
+            log.warning("job %s: its cgroup was not removed: %s", live.id, error)
+        return True
 
     async def send(self, live: LiveJob, number: signal.Signals, target: str, by: str) -> int:
         """Send a signal that is no stop; return how many processes got it. A job that dies of it says who sent it."""

@@ -27,7 +27,7 @@ from jobworker.runtime.journal import JobRecord as Event
 from jobworker.runtime.journal import Journal, Launching, Started, StartFailed
 from jobworker.runtime.link import KeeperGone, KeeperLink, end_remains
 from jobworker.runtime.reaper import Reaper, ended_in
-from jobworker.runtime.tree import Process, main_process
+from jobworker.runtime.tree import init_process, main_process
 
 log = logging.getLogger(__name__)
 
@@ -178,10 +178,8 @@ class Keeping:
             if record.boot != self._boot:
                 self._table.save(live, lifecycle.lost(record, "the host was restarted", time.time_ns(), closed=True))
                 continue
-            if record.launching and (main := await self._main_of(live)) is not None:
-                boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-                self._table.save(live, lifecycle.found(record, main.pid, main.start, time.time_ns(), boottime))
-                self._after(live, State.CREATED)
+            if record.launching:
+                await self._look_for(live)
                 record = live.record
             pid, ended = record.job.pid or 0, record.job.state.final
             struck = record.ending is not None  # what the keeper before had begun to signal
@@ -192,21 +190,32 @@ class Keeping:
                 start=record.start,
                 ended=ended,
                 struck=struck,
+                init=live.init(),
                 **log_message(record.job.spec.log, self._bound),
             )
             if answer.get("gone") and record.launching and self._stuck:
                 event = StartFailed(time.time_ns(), live.id, "exec", errno.ETIMEDOUT)
                 self._table.save(live, lifecycle.start_failed(live.record, event))
+                self._after(live, State.CREATED)
             elif answer.get("gone") and not live.record.job.state.final:
                 why = "its keeper died, and nobody knows how it ended or whether it began"
                 self._table.save(live, lifecycle.lost(live.record, why, time.time_ns()))
+                self._after(live, State.CREATED)
             if answer.get("closed") and not live.record.closed:
                 self._table.save(live, replace(live.record, closed=True, job=self._table.public(live.record)))
 
-    async def _main_of(self, live: LiveJob) -> Process | None:
-        """Return the process of a launch of which nobody could say how it went, alive or not yet reaped."""
+    async def _look_for(self, live: LiveJob) -> None:
+        """Look for the process of a launch of which nobody could say how it went, alive or not yet reaped."""
         group = live.record.group
-        return (group and ended_in(group, self._link.former)) or main_process(await live.tree().members())
+        members = await live.tree().members()
+        if live.record.namespace and (init := init_process(members)) is not None:
+            members.remove(init)
+            self._table.save(live, replace(live.record, init=init.pid, init_start=init.start))
+        main = (group and ended_in(group, self._link.former)) or main_process(members)
+        if main is not None:
+            boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            self._table.save(live, lifecycle.found(live.record, main.pid, main.start, time.time_ns(), boottime))
+            self._after(live, State.CREATED)
 
     async def _child_ended(self, pid: int, code: int | None, number: int | None) -> bool:
         """Hand the status of an inherited job to the keeper; return whether the process may be reaped."""

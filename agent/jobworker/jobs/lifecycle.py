@@ -18,14 +18,16 @@ ENDINGS = {
     Reason.SHUTDOWN: "ended because the agent was shut down",
 }
 
+FROM_OUTSIDE = {"SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGQUIT"}  # what somebody sends, as a rule
+
 
 def advance(record: JobRecord, event: Event, boot: str) -> JobRecord:
     """Return the record after an event of the journal; an event that was applied before changes nothing."""
     match event:
-        case Launching(group=group):
+        case Launching(group=group, namespace=namespace):
             if record.job.state != State.CREATED:
                 return record
-            return replace(record, launching=True, group=group, boot=boot)
+            return replace(record, launching=True, group=group, namespace=namespace, boot=boot)
         case Started():
             return started(record, event, boot)
         case StartFailed():
@@ -45,6 +47,7 @@ def started(record: JobRecord, event: Started, boot: str) -> JobRecord:
         return record
     state = State.RUNNING if record.job.state == State.CREATED else record.job.state
     job = replace(record.job, state=state, pid=event.pid, started_at=rfc3339(event.at))
+    record = replace(record, init=event.init, init_start=event.init_start)
     return replace(record, job=job, launching=False, boot=boot, start=event.start, started=event.boottime)
 
 
@@ -54,7 +57,7 @@ def start_failed(record: JobRecord, event: StartFailed) -> JobRecord:
     message = explain_start_failure(record, event.step, event.errno)
     exit_ = Exit(None, None, Reason.START_FAILED, None, message, step=event.step, errno=event.errno)
     job = replace(record.job, state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
-    return replace(record, job=job, launching=False, closed=True)
+    return replace(record, job=job, launching=False, closed=True, left=bool(record.init))
 
 
 def explain_start_failure(record: JobRecord, step: str, errno: int) -> str:
@@ -76,9 +79,16 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
     how = f"exited with code {event.code}" if name is None else f"killed by {name}"
     if event.core:
         how += " (core dumped)"
-    if ending is None:
+    if event.oom and ending is None:
+        message = f"{how}: its memory was at the limit of {record.job.spec.limits.memory}"
+        exit_ = Exit(None, name, Reason.OOM, "kernel", message)
+    elif ending is None:
         by = record.sent.by if record.sent is not None and record.sent.signal == name else None
-        exit_ = Exit(event.code, name, Reason.FINISHED, by, how + (f", sent by {by}" if by else ""))
+        if by:
+            how += f", sent by {by}"
+        elif name in FROM_OUTSIDE and not event.struck:
+            how += ", which jobworker did not send"
+        exit_ = Exit(event.code, name, Reason.FINISHED, by, how)
     else:
         why = ending.message or ENDINGS[ending.reason].format(by=ending.by)
         exit_ = Exit(event.code, name, ending.reason, ending.by, f"{why}: {how}", record.receipt)
@@ -130,12 +140,13 @@ def found(record: JobRecord, pid: int, start: int, now: int, boottime: int) -> J
 
 
 def lost(record: JobRecord, why: str, now: int, *, closed: bool = False) -> JobRecord:
-    """Return the record of a job whose status nobody can know any more."""
+    """Return the record of a job whose status nobody can know any more; a namespace may be left of it."""
     if record.job.state.final:
         return replace(record, closed=closed or record.closed)
+    left = bool(record.init) and not closed
     exit_ = Exit(None, None, Reason.LOST, None, why)
     job = replace(record.job, state=State.LOST, exited_at=rfc3339(now), exit=exit_)
-    return replace(record, job=job, launching=False, left=False, closed=closed or record.closed)
+    return replace(record, job=job, launching=False, left=left, closed=closed or record.closed)
 
 
 def signal_name(number: int) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jobworker.jobs.record import JobRecord
 from jobworker.model import Reason, Receipt, State
-from jobworker.runtime.tree import CgroupTree, SweepTree, Tree
+from jobworker.runtime.tree import CgroupTree, NamespaceTree, SweepTree, Tree
 
 
 class LiveJob:
@@ -53,9 +53,17 @@ class LiveJob:
             self.bells.discard(bell)
 
     def tree(self) -> Tree:
-        if self.record.group:
-            return CgroupTree(Path(self.record.group))
-        return SweepTree(self.id, self.record.job.pid or 0, self.record.start)
+        main = self.record.job.pid or 0
+        if self.record.init:
+            return NamespaceTree(self.record.init, self.record.init_start, main, self.record.start, self.group())
+        return self.group() or SweepTree(self.id, main, self.record.start)
+
+    def init(self) -> list[int] | None:
+        """Return pid and start of the init of the job's namespace, as the keeper wants them."""
+        return [self.record.init, self.record.init_start] if self.record.init else None
+
+    def group(self) -> CgroupTree | None:
+        return CgroupTree(Path(self.record.group)) if self.record.group else None
 
     async def gone(self) -> None:
         """Wait until the main process and all others of the tree are gone."""

@@ -45,10 +45,10 @@ class JobManager:
 
     def __init__(self, config: Config, home: Home, run: Path, registry: Registry, host: PluginHost) -> None:
         self._config = config
-        self._specs = Specs(config.jobs, registry, host)
         self._table = JobTable(home, config.events.keep)
         self._tasks = Background()
         self.link = KeeperLink(home, run)
+        self._specs = Specs(config.jobs, registry, host, lambda: self.link.hello)
         self._endings = Endings(config.jobs, self._specs, self.link, host, self._table, self._tasks)
         bound = config.jobs.log_max_bytes
         self._keeping = Keeping(home, run, self._table, self.link, self._endings, self._tasks, bound)

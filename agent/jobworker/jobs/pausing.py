@@ -13,7 +13,6 @@ from jobworker.jobs.stopping import send_signal
 from jobworker.jobs.table import JobTable
 from jobworker.model import State
 from jobworker.runtime.link import KeeperLink
-from jobworker.runtime.tree import CgroupTree
 
 ROUNDS = 5  # looks at a tree that grows while it is being stopped
 STILL = 5.0  # seconds until a cgroup counts as one that cannot be frozen: something in it hangs in the kernel
@@ -47,7 +46,7 @@ class Pausing:
 
     async def resume(self, live: LiveJob, by: str | None = None) -> None:
         """Let the tree go on, whatever state the job is in."""
-        if isinstance(live.tree(), CgroupTree):
+        if live.group() is not None:
             await self._link.insist("freeze", id=live.id, frozen=False)
         else:
             await send_signal(live, self._link, signal.SIGCONT, "all", strike=False)
@@ -56,11 +55,11 @@ class Pausing:
             await self._table.written()
 
     async def _freeze(self, live: LiveJob) -> None:
-        tree = live.tree()
-        if isinstance(tree, CgroupTree):
+        group = live.group()
+        if group is not None:
             await self._link.insist("freeze", id=live.id, frozen=True)
             async with asyncio.timeout(STILL):
-                await tree.wait_frozen()
+                await group.wait_frozen()
             return
         seen = 0
         for _ in range(ROUNDS):  # what was born meanwhile is found in the next round

@@ -38,6 +38,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     start: int = 0
     started: int = 0
     group: str = ""
+    namespace: bool = False  # it was launched in a pid namespace of its own
+    init: int = 0  # pid 1 of that
+    init_start: int = 0
     left: bool = False  # the main process is gone, others of its tree are not
     closed: bool = False  # no more output will come
     ending: Ending | None = None

@@ -4,7 +4,7 @@ import functools
 import os
 import pwd
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import UNSET
@@ -12,13 +12,15 @@ from msgspec import UNSET
 from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, NotSupported, PolicyRejected
 from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
-from jobworker.model import MIN_LOG, Duration, JobSpec, LogSpec, StopSpec, TimeoutSpec, seconds, size
+from jobworker.model import MIN_LOG, Duration, JobSpec, LimitSpec, LogSpec, StopSpec, TimeoutSpec, seconds, size
 from jobworker.plugin_host import PluginFault, PluginHost
 from jobworker.plugins import Registry
 from jobworker.runtime.tree import MARKER
 
+MAX_PIDS = 1 << 22
+MIN_CPUS, MAX_CPUS = 0.01, 1024
 # What the protocol names and this version does not do: refused, never accepted and ignored.
-NOT_YET = ("user", "group", "umask", "nice", "rlimits", "limits", "stdin", "tty")
+NOT_YET = ("user", "group", "umask", "nice", "rlimits", "stdin", "tty")
 
 LABELS = 64
 LABEL_NAME, LABEL_VALUE = 128, 1024  # characters
@@ -27,8 +29,11 @@ LABEL_NAME, LABEL_VALUE = 128, 1024  # characters
 class Specs:
     """The rules for specs under one configuration and its plugins."""
 
-    def __init__(self, config: Jobs, registry: Registry, host: PluginHost) -> None:
+    def __init__(
+        self, config: Jobs, registry: Registry, host: PluginHost, means: Callable[[], Mapping[str, Any]]
+    ) -> None:
         self._config = config
+        self._means = means  # what the keeper says of this host
         self._strategies = registry.stop_strategies
         self._policies = registry.timeout_policies
         self._host = host
@@ -41,6 +46,8 @@ class Specs:
             if value is not None and value is not False and value != {}:
                 raise NotSupported(f"spec.{field}: this version does not support it", field=field)
         check_log(spec.log)
+        self._check_limits(spec.limits)
+        self._check_namespace(spec)
         check_command(spec)
         check_environment(spec.env)
         check_labels(spec.labels)
@@ -53,6 +60,22 @@ class Specs:
         await self.stop_options(spec, None)
         for limit in self.limits(spec):
             await self._check_options("timeout_policies", self.policy(limit.policy), limit.options)
+
+    def _check_limits(self, limits: LimitSpec) -> None:
+        given = [name for name in LimitSpec.__struct_fields__ if getattr(limits, name) is not None]
+        limits_message(limits)
+        for name in given:
+            if name not in self._means().get("limits", ()):
+                text = f"spec.limits.{name}: this host or this version cannot limit it"
+                raise NotSupported(text, field=f"limits.{name}")
+
+    def _check_namespace(self, spec: JobSpec) -> None:
+        if not namespaced(spec, self._config) or self._means().get("namespace"):
+            return
+        asked = "jobs.pid_namespace of the configuration" if spec.pid_namespace is UNSET else "spec.pid_namespace"
+        why = self._means().get("no_namespace") or "its keeper does not know how"
+        text = f"{asked}: a job can have no pid namespace of its own on this host: {why}"
+        raise NotSupported(text, field="pid_namespace")
 
     def limits(self, spec: JobSpec) -> list[TimeoutSpec]:
         """Return all that limits the job: `timeout` (absent: the default), `idle_timeout`, and its policies."""
@@ -169,14 +192,40 @@ def whoami() -> pwd.struct_passwd:
 def launch_message(job: str, spec: JobSpec, config: Jobs) -> dict[str, Any]:
     """Return what the keeper is asked: argv, the whole environment, the folder. The agent's own stays out."""
     env, cwd = environment(spec, config)
-    log = log_message(spec.log, config.log_max_bytes)
-    return {"id": job, "argv": spec.command(), "env": env | {MARKER: job}, "cwd": cwd, **log}
+    message: dict[str, Any] = {"id": job, "argv": spec.command(), "env": env | {MARKER: job}, "cwd": cwd}
+    message |= {"namespace": namespaced(spec, config), "limits": limits_message(spec.limits)}
+    return message | log_message(spec.log, config.log_max_bytes)
 
 
 def log_message(log: LogSpec, bound: int | str) -> dict[str, Any]:
     """Return what the keeper is to know of a job's log; `bound` is for one that names none."""
     limit = size(bound if log.max_bytes is None else log.max_bytes, "log.max_bytes")
     return {"drop": log.drops, "max": limit, "keep": log.keep, "merge": log.merge}
+
+
+def limits_message(limits: LimitSpec) -> dict[str, int | float]:
+    """Return the limits as the keeper wants them: bytes, processes, CPUs; raise InvalidSpec."""
+    found: dict[str, int | float] = {}
+    if limits.memory is not None:
+        found["memory"] = size(limits.memory, "limits.memory")
+        if not found["memory"]:
+            raise InvalidSpec("limits.memory: 0; expected 1 byte or more", field="limits.memory")
+    if limits.pids is not None:
+        if not 1 <= limits.pids <= MAX_PIDS:
+            text = f"limits.pids: {limits.pids}; expected 1 to {MAX_PIDS} processes"
+            raise InvalidSpec(text, field="limits.pids")
+        found["pids"] = limits.pids
+    if limits.cpus is not None:
+        if not MIN_CPUS <= limits.cpus <= MAX_CPUS:
+            text = f"limits.cpus: {limits.cpus}; expected {MIN_CPUS} to {MAX_CPUS} CPUs"
+            raise InvalidSpec(text, field="limits.cpus")
+        found["cpus"] = limits.cpus
+    return found
+
+
+def namespaced(spec: JobSpec, config: Jobs) -> bool:
+    """Whether the job is to have a pid namespace of its own."""
+    return config.pid_namespace if spec.pid_namespace is UNSET else bool(spec.pid_namespace)
 
 
 def environment(spec: JobSpec, config: Jobs) -> tuple[dict[str, str], str]:

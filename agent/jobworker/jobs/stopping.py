@@ -34,8 +34,9 @@ async def send_signal(
     """
     tree = live.tree()
     members = await tree.members()
-    pids = [[process.pid, process.start] for process in members] if tree.means == "sweep" else []
-    answer = await link.insist("signal", id=live.id, signal=number, target=target, pids=pids, strike=strike)
+    pids = [[process.pid, process.start] for process in members] if tree.means != "cgroup" else []
+    how = {"signal": number, "target": target, "pids": pids, "strike": strike}
+    answer = await link.insist("signal", id=live.id, init=live.init(), **how)
     return len(members), int(answer["delivered"])
 
 

@@ -35,15 +35,18 @@ class Launching(Record, tag="launching", frozen=True):
 
     id: str
     group: str = ""
+    namespace: bool = False
 
 
 class Started(Record, tag="started", frozen=True):
-    """execve has succeeded. `start` is in ticks after boot, `boottime` in ns."""
+    """execve has succeeded. `start` is in ticks after boot, `boottime` in ns; `init` is pid 1 of its namespace."""
 
     id: str
     pid: int
     start: int
     boottime: int
+    init: int = 0
+    init_start: int = 0
 
 
 class StartFailed(Record, tag="start_failed", frozen=True):
@@ -57,7 +60,7 @@ class StartFailed(Record, tag="start_failed", frozen=True):
 class Ended(Record, tag="ended", frozen=True):
     """The main process is gone, with a code or by a signal; `left`: others of its tree may live.
 
-    `struck`: the keeper had sent it a signal while it was alive.
+    `struck`: the keeper had sent it a signal while it was alive. `oom`: the kernel killed it at its limit of memory.
     """
 
     id: str
@@ -69,6 +72,7 @@ class Ended(Record, tag="ended", frozen=True):
     system: float = 0.0
     left: bool = False
     struck: bool = False
+    oom: bool = False
 
 
 class Truncated(Record, tag="truncated", frozen=True):

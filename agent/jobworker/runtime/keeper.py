@@ -23,6 +23,7 @@ import sys
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 VERSION = 1
@@ -35,7 +36,12 @@ RETRY = 0.2  # seconds between two attempts to write the journal
 RESERVE = 1024  # bytes of the journal: more than all records of a job take
 AHEAD = 65536  # bytes that are reserved at once
 FALLOC_FL_KEEP_SIZE = 1
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
+NAMESPACES = {"pid": CLONE_NEWPID | CLONE_NEWNS, "user+pid": CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS}
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_SLAVE = 2, 4, 8, 0x4000, 0x80000
+MARKER = "JOBWORKER_JOB_ID"
 PIDFD_GET_INFO = 3 << 30 | 64 << 16 | 0xFF << 8 | 11  # ioctl, Linux 6.15: the status of a process not our child
 PIDFD_INFO_EXIT = 1 << 3
 encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps makes an encoder at each call
@@ -195,6 +201,143 @@ def group_of(pid: object) -> str:
         return next((line[3:].strip() for line in file if line.startswith("0::")), "")
 
 
+LIMIT_FILES = {  # by kind: what is written in v2 and in v1, in order
+    "memory": (("memory.max", "memory.swap.max"), ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")),
+    "pids": (("pids.max",), ("pids.max",)),
+    "cpus": (("cpu.max",), ("cpu.cfs_quota_us",)),
+}
+NO_LIMIT = {"memory": ("max", "-1"), "pids": ("max", "max"), "cpus": ("max", "-1")}
+CPU_PERIOD = 100000  # us, in which a quota holds
+
+
+class Limits:
+    """What a job may use at most, by the controllers of cgroup v2 in its own cgroup, or of v1 in groups beside it."""
+
+    def __init__(self, cgroups: Cgroups, name: str) -> None:
+        self.roots: dict[str, str] = {}  # by kind: where the jobs' groups are
+        self.homes: dict[str, int] = {}  # of v1: where this process belongs
+        self.cgroups = cgroups
+        for kind in LIMIT_FILES:
+            controller = "cpu" if kind == "cpus" else kind
+            if cgroups.root and self._enable(controller):
+                self.roots[kind] = cgroups.root
+            else:
+                self._find_v1(kind, controller, name)
+
+    def _enable(self, controller: str) -> bool:
+        """Whether the jobs' own cgroups have the controller, once it has been asked for."""
+        for folder in (os.path.dirname(self.cgroups.root), self.cgroups.root):
+            try:
+                with open(f"{folder}/cgroup.subtree_control", "wb", buffering=0) as file:
+                    file.write(f"+{controller}".encode())
+            except OSError:
+                return False
+        return True
+
+    def _find_v1(self, kind: str, controller: str, name: str) -> None:
+        base = v1_folder(controller)
+        if not base:
+            return
+        root = f"{base}/jobworker-{name}"
+        try:
+            home = os.open(f"{base}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+            os.makedirs(f"{root}/probe", exist_ok=True)
+            Cgroups.enter(f"{root}/probe")
+            os.write(home, b"0")
+            os.rmdir(f"{root}/probe")
+        except OSError as error:
+            print(f"jobs get no limit of {kind} under {base}: {error}", file=sys.stderr, flush=True)
+            return
+        self.roots[kind], self.homes[kind] = root, home
+
+    def prepare(self, job: str, limits: dict[str, Any]) -> None:
+        """Make the job's groups and see that the kernel takes the values, which do not hold yet."""
+        for kind in limits:
+            if kind in self.homes:
+                os.makedirs(f"{self.roots[kind]}/{job}", exist_ok=True)
+        self.apply(job, limits)
+        for kind in limits:
+            v1 = kind in self.homes
+            for name in reversed(LIMIT_FILES[kind][v1]):
+                self._write(f"{self.roots[kind]}/{job}/{name}", NO_LIMIT[kind][v1])
+
+    def apply(self, job: str, limits: dict[str, Any], *, more: int = 0) -> None:
+        """Have the limits hold; `more` processes of ours are among the job's. Raise OSError, or KeyError."""
+        for kind, value in limits.items():
+            v1 = kind in self.homes
+            texts = [str(value)] * 2
+            if kind == "pids":
+                texts = [str(value + more)]
+            elif kind == "cpus":
+                quota = str(int(value * CPU_PERIOD))
+                texts = [quota if v1 else f"{quota} {CPU_PERIOD}"]
+            elif not v1:
+                texts = [str(value), "0"]
+            for name, text in zip(LIMIT_FILES[kind][v1], texts, strict=True):
+                self._write(f"{self.roots[kind]}/{job}/{name}", text)
+
+    @staticmethod
+    def _write(path: str, text: str) -> None:
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if os.path.basename(path) in ("memory.swap.max", "memory.memsw.limit_in_bytes"):
+                return  # a kernel that does not count swap
+            raise
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+
+    def enter(self, job: str, limits: dict[str, Any]) -> None:
+        for kind in limits:
+            if kind in self.homes:
+                Cgroups.enter(f"{self.roots[kind]}/{job}")
+
+    def leave(self, limits: dict[str, Any]) -> None:
+        for kind in limits:
+            if kind in self.homes:
+                os.write(self.homes[kind], b"0")
+
+    def killed(self, job: str) -> bool:
+        """Whether the kernel has killed a process of the job because its memory was at the limit."""
+        name = "memory.oom_control" if "memory" in self.homes else "memory.events"
+        try:
+            with open(f"{self.roots.get('memory')}/{job}/{name}") as file:
+                return any(line.split()[0] == "oom_kill" and int(line.split()[1]) > 0 for line in file)
+        except OSError:
+            return False
+
+    def remove(self, job: str) -> None:
+        for kind in self.homes:
+            try:
+                os.rmdir(f"{self.roots[kind]}/{job}")
+            except OSError:
+                continue
+
+    def remove_all(self) -> None:
+        for kind in self.homes:
+            try:
+                os.rmdir(self.roots[kind])
+            except OSError:
+                continue
+
+
+def v1_folder(controller: str) -> str:
+    """Return the folder of our own group under a controller of cgroup v1; "" where it is not there."""
+    with open("/proc/self/cgroup") as file:
+        lines = [line.strip().split(":", 2) for line in file]
+    own = next((path for _, names, path in lines if controller in names.split(",")), "")
+    own = own.partition("/jobworker-")[0]  # started by another agent's job: not in its group
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            fields, _, rest = line.partition(" - ")
+            root, mount = fields.split()[3:5]
+            if rest.startswith("cgroup ") and controller in rest.split()[2].split(","):
+                return mount + own.removeprefix(root.rstrip("/")).rstrip("/")
+    return ""
+
+
 class Job:
     """One launched job, from its FIFOs to the last of exit and end of output."""
 
@@ -209,6 +352,9 @@ class Job:
         self.pipes: list[int] = []
         self.pid = 0
         self.pidfd = -1  # of a job that another keeper launched: not our child
+        self.init = 0  # pid 1 of the job's namespace, where it has one
+        self.init_start = 0
+        self.oom = False  # it had used more than its limit before that could hold
         self.struck = False  # a signal of ours reached the main process alive
         self.ended = False
         self.closed = False
@@ -307,6 +453,141 @@ def spawn(message: dict[str, Any], names: list[str], nofile: tuple[int, int]) ->
         os.chdir("/")
 
 
+# A namespace per job
+
+
+def in_child(work: Callable[[int], None]) -> bytes:
+    """Do something in a fork of this process; return what it wrote to its descriptor, when it is gone."""
+    keeper = os.getpid()
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    with open(reader, "rb") as pipe:
+        try:
+            child = os.fork()
+            if child == 0:
+                try:
+                    signal.set_wakeup_fd(-1)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would lose the status of its children
+                    die_with(keeper)
+                    work(writer)
+                finally:
+                    os._exit(0)
+        finally:
+            os.close(writer)
+        said = pipe.read()
+    os.waitpid(child, 0)  # when it can be, its children have become ours
+    return said
+
+
+def die_with(parent: int) -> None:
+    LIBC.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def enter_namespace(kind: str) -> None:
+    """Have the children of this process born into a pid namespace; the first of them is its init."""
+    uid, gid = os.geteuid(), os.getegid()
+    ids = {"setgroups": "deny", "uid_map": f"{uid} {uid} 1", "gid_map": f"{gid} {gid} 1"}
+    if LIBC.unshare(NAMESPACES[kind]):
+        raise OSError(ctypes.get_errno(), f"unshare: {os.strerror(ctypes.get_errno())}")
+    for name, text in ids.items() if kind == "user+pid" else ():
+        fd = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(fd, text.encode())
+        os.close(fd)
+
+
+def find_namespace() -> tuple[str, str]:
+    """Return the kind of namespace that a job can have here, or "" and why it can have none."""
+
+    def attempt(kind: str, report: int) -> None:
+        try:
+            enter_namespace(kind)
+            init = os.fork()
+            if init == 0:
+                os._exit(0)
+            os.waitpid(init, 0)
+            os.write(report, b"yes")
+        except OSError as error:
+            os.write(report, str(error.strerror).encode())
+
+    refused = ""
+    for kind in NAMESPACES:
+        try:
+            refused = in_child(lambda report, kind=kind: attempt(kind, report)).decode()  # type: ignore[misc]
+        except OSError as error:
+            refused = str(error.strerror)
+        if refused == "yes":
+            return kind, ""
+    return "", refused or "the attempt died"
+
+
+def spawn_in_namespace(
+    kind: str, message: dict[str, Any], names: list[str], nofile: tuple[int, int]
+) -> tuple[int, int]:
+    """Start the program in a pid namespace of its own; return the pids of its init and of it.
+
+    A helper enters the namespace, starts both and leaves: as it is in the keeper's namespace itself, both
+    become children of the keeper, the nearest subreaper. What is orphaned inside goes to the init.
+    """
+    told: dict[str, Any] = {"step": "setup", "errno": errno.ECANCELED}  # where it dies before it can say
+    try:
+        for line in in_child(lambda report: populate(kind, message, names, nofile, report)).splitlines():
+            told |= json.loads(line)
+    except OSError as error:
+        raise LaunchError("setup", error) from error
+    if "pid" in told:
+        return told["init"], told["pid"]
+    if "init" in told:
+        os.kill(told["init"], signal.SIGKILL)
+        os.waitpid(told["init"], 0)
+    raise LaunchError(told["step"], OSError(told["errno"], os.strerror(told["errno"])))
+
+
+def populate(kind: str, message: dict[str, Any], names: list[str], nofile: tuple[int, int], report: int) -> None:
+    """Start the init of a namespace and the program, and report their pids, or the step that failed."""
+    keeper = os.getppid()
+    try:
+        enter_namespace(kind)
+        die_with(keeper)  # again: what changes the credentials may have undone it
+        os.write(report, encode({"init": start_init(message["id"])}).encode() + b"\n")
+        os.write(report, encode({"pid": spawn(message, names, nofile)}).encode())
+    except LaunchError as error:
+        os.write(report, encode({"step": error.step, "errno": error.errno}).encode())
+    except OSError as error:
+        os.write(report, encode({"step": "setup", "errno": error.errno}).encode())
+
+
+def start_init(job: str) -> int:
+    """Start pid 1 of the namespace, whose end is the end of all in it; return its pid."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    with open(reader, "rb") as pipe:
+        init = os.fork()
+        if init == 0:
+            try:
+                become_init(job)
+            except OSError as error:
+                os.write(writer, str(error.errno).encode())
+            finally:
+                os._exit(1)
+        os.close(writer)
+        refused = pipe.read()
+    if refused:
+        raise OSError(int(refused), os.strerror(int(refused)))
+    return init
+
+
+def become_init(job: str) -> None:
+    """Give the namespace a /proc of its own, where that is allowed, and sleep: no signal but SIGKILL is heard."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # outlives execve: the kernel reaps its children
+    # Mounts are heard of from the host, and not told to it: else this /proc would become the host's.
+    if not LIBC.mount(None, b"/", None, ctypes.c_ulong(MS_REC | MS_SLAVE), None):
+        LIBC.mount(b"proc", b"/proc", b"proc", ctypes.c_ulong(MS_NOSUID | MS_NODEV | MS_NOEXEC), None)
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    os.execve(find_program("sleep", os.defpath), ["sleep", "2147483647"], {MARKER: job})
+
+
 class Keeper:
     """The loop: one connection to an agent, one to a pump, and the children."""
 
@@ -341,6 +622,10 @@ class Keeper:
         self.fifo = f"{run}/fifo"
         os.makedirs(self.fifo, 0o700, exist_ok=True)
         self.cgroups = Cgroups(os.path.basename(run).removeprefix("jobworker-"))
+        self.limits = Limits(self.cgroups, os.path.basename(run).removeprefix("jobworker-"))
+        self.namespace, self.no_namespace = find_namespace()
+        self.inits: dict[int, str] = {}  # the jobs of our children that are the init of a namespace
+        self.ending: set[int] = set()  # those that have been killed and are not gone yet
         self.epoll = select.epoll()
         self.epoll.register(listener, select.EPOLLIN)
         self.wakeup, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -375,10 +660,11 @@ class Keeper:
             self.answer()
         for name in ("keeper.sock", "pump.sock"):
             os.unlink(f"{self.run_folder}/{name}")
+        self.limits.remove_all()
         self.cgroups.remove()
 
     def may_leave(self) -> bool:
-        if self.jobs or self.journal.owed:
+        if self.jobs or self.journal.owed or self.ending:
             return False
         if self.quitting:
             return True
@@ -474,6 +760,9 @@ class Keeper:
             "splice": self.splices,
             "punch": self.punches,
             "cgroup": self.cgroups.root,
+            "limits": list(self.limits.roots),
+            "namespace": self.namespace,
+            "no_namespace": self.no_namespace,
         }
 
     def op_quit(self, message: dict[str, Any]) -> None:
@@ -495,6 +784,8 @@ class Keeper:
             "nofile": self.nofile,
             "pump": self.pump_pid,
             "quitting": self.quitting,
+            "inits": list(self.inits.items()),
+            "ending": list(self.ending),
             "owed": [record.decode() for record in self.journal.owed],
             "answers": [*self.answers, {"re": message["re"]}],
             "jobs": [vars(job) for job in self.jobs.values()],
@@ -520,6 +811,8 @@ class Keeper:
             os.kill(handed["pump"], signal.SIGKILL)
         self.nofile = tuple(handed["nofile"])
         self.quitting = handed["quitting"]
+        self.inits = dict(handed.get("inits", []))
+        self.ending = set(handed.get("ending", []))
         self.journal.owed.extendleft(record.encode() for record in reversed(handed["owed"]))
         for known in handed["jobs"]:
             job = self.jobs[known["id"]] = Job(known["id"], self.fifo, {})
@@ -555,28 +848,19 @@ class Keeper:
         self.quitting = False
         group = f"{self.cgroups.root}/{job.id}" if self.cgroups.root else ""
         self.journal.reserve(len(self.jobs) + 1)
-        self.journal.append({"event": "launching", "id": job.id, "group": group})
+        inside = bool(message.get("namespace"))
+        self.journal.append({"event": "launching", "id": job.id, "group": group, "namespace": inside})
         self.jobs[job.id] = job
         try:
-            try:
-                job.open_pipes()
-                self.unwatched.append(job.id)
-                self.hand_over()
-                if group:
-                    os.mkdir(group, 0o755)
-                    self.cgroups.enter(group)
-            except OSError as error:
-                raise LaunchError("setup", error) from error
-            try:
-                job.pid = spawn(message, job.names, self.nofile)
-            finally:
-                if group:
-                    self.cgroups.leave()
+            self.begin_process(job, message, group)
         except LaunchError as error:
             self.give_up(job)
             self.journal.note({"event": "start_failed", "id": job.id, "step": error.step, "errno": error.errno})
             return
         self.pids[job.pid] = job
+        if job.init:
+            self.inits[job.init] = job.id
+            job.init_start = int(stat_of(job.init)[19])
         self.journal.note(
             {
                 "event": "started",
@@ -584,8 +868,43 @@ class Keeper:
                 "pid": job.pid,
                 "start": int(stat_of(job.pid)[19]),
                 "boottime": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+                "init": job.init,
+                "init_start": job.init_start,
             }
         )
+
+    def begin_process(self, job: Job, message: dict[str, Any], group: str) -> None:
+        """Start the job's process, born in its groups and its namespace; raise LaunchError."""
+        limits = message.get("limits") or {}
+        try:
+            job.open_pipes()
+            self.unwatched.append(job.id)
+            self.hand_over()
+            if group:
+                os.mkdir(group, 0o755)
+            self.limits.prepare(job.id, limits)
+        except (OSError, KeyError) as error:
+            raise LaunchError("setup", error if isinstance(error, OSError) else OSError(errno.ENOSYS)) from error
+        try:
+            try:
+                if group:
+                    self.cgroups.enter(group)
+                self.limits.enter(job.id, limits)
+            except OSError as error:
+                raise LaunchError("setup", error) from error
+            if message.get("namespace"):
+                job.init, job.pid = spawn_in_namespace(self.namespace, message, job.names, self.nofile)
+            else:
+                job.pid = spawn(message, job.names, self.nofile)
+        finally:
+            self.limits.leave(limits)
+            if group:
+                self.cgroups.leave()
+        try:  # only now: they are not for us, and who reaches one is killed
+            self.limits.apply(job.id, limits, more=1 if job.init else 0)
+        except OSError:  # it has more memory already
+            os.kill(job.pid, signal.SIGKILL)
+            job.oom = True
 
     def give_up(self, job: Job) -> None:
         self.remove_group(job.id)
@@ -598,7 +917,8 @@ class Keeper:
         del self.jobs[job.id]
 
     def remove_group(self, job: str) -> bool:
-        """Return whether the job's cgroup is gone: the kernel keeps one with a living process in it."""
+        """Remove the job's groups; return whether its cgroup is gone, which it cannot be before its last process."""
+        self.limits.remove(job)
         if not self.cgroups.root:
             return True
         try:
@@ -627,6 +947,7 @@ class Keeper:
         job = Job(message["id"], self.fifo, message)
         job.pid = message["pid"]
         job.struck = message.get("struck", False)
+        job.init, job.init_start = message.get("init") or (0, 0)
         job.ended = message["ended"] or not self.adopt_process(job, message["start"])
         try:
             job.reopen_pipes()
@@ -675,6 +996,7 @@ class Keeper:
                 "code": status[0],
                 "signal": status[1],
                 "boottime": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+                "oom": self.out_of_memory(job, status[1]),
                 "left": self.left_behind(job),
                 "struck": job.struck,
             }
@@ -690,6 +1012,7 @@ class Keeper:
     def op_signal(self, message: dict[str, Any]) -> dict[str, Any]:
         """Signal the main process, or the whole tree; `pids` are [pid, start] where there is no cgroup.
 
+        `init` is that of the job's namespace, if it has one: what it does not outlive nobody else does.
         It counts as the cause of the end unless it says `strike: false`.
         """
         job, number = self.jobs.get(message["id"]), message["signal"]
@@ -703,23 +1026,38 @@ class Keeper:
                     os.kill(job.pid, number)
                 delivered = 1
         else:
-            delivered = self.signal_tree(message["id"], number, message["pids"])
+            delivered = self.signal_tree(message["id"], number, message["pids"], message.get("init"))
         if job is not None and alive and delivered and message.get("strike", True):
             job.struck = True
         return {"delivered": delivered}
 
-    def signal_tree(self, job: str, number: int, swept: list[list[int]]) -> int:
-        if not self.cgroups.root:
-            return sum(self.send(number, pid, start) for pid, start in swept)
+    def signal_tree(self, job: str, number: int, swept: list[list[int]], init: list[int] | None) -> int:
+        if init or not self.cgroups.root:
+            delivered = sum(self.send(number, pid, start) for pid, start in swept)
+            if init and number == signal.SIGKILL:
+                self.kill_init(*init)
+                if self.cgroups.root:
+                    self.kill_group(job)
+            return delivered
+        if number == signal.SIGKILL:
+            return self.kill_group(job)
+        mark = f"{self.cgroups.path}/{job}"
+        return sum(self.send(number, pid, mark) for pid in self.members(f"{self.cgroups.root}/{job}"))
+
+    def kill_group(self, job: str) -> int:
         group = f"{self.cgroups.root}/{job}"
         pids = self.members(group)
-        if number == signal.SIGKILL and pids:
+        if pids:
             with open(f"{group}/cgroup.kill", "wb", buffering=0) as file:
                 file.write(b"1")
             for pid in self.members(group):  # it misses a process whose first thread has ended
-                self.send(number, pid, f"{self.cgroups.path}/{job}")
-            return len(pids)
-        return sum(self.send(number, pid, f"{self.cgroups.path}/{job}") for pid in pids)
+                self.send(signal.SIGKILL, pid, f"{self.cgroups.path}/{job}")
+        return len(pids)
+
+    def kill_init(self, pid: int, start: int) -> None:
+        """Have the kernel end all that is in a namespace; its init is gone when all others are."""
+        if self.send(signal.SIGKILL, pid, start) and pid in self.inits:
+            self.ending.add(pid)
 
     def send(self, number: int, pid: int, mark: int | str) -> bool:
         """Signal the process if it is the one meant: by its start in ticks, or the cgroup it is in."""
@@ -757,7 +1095,9 @@ class Keeper:
         return pids
 
     def op_release(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Remove what is left of an ended job's cgroup."""
+        """End the namespace of an ended job that left nobody, and remove what is left of its cgroup."""
+        if init := message.get("init"):
+            self.kill_init(*init)
         return {"gone": self.remove_group(message["id"])}
 
     def reap(self) -> None:
@@ -784,6 +1124,9 @@ class Keeper:
             os.waitpid(info.si_pid, 0)
             if info.si_pid == self.pump_pid:
                 self.pump_pid = 0
+            if info.si_pid in self.inits:
+                self.ending.discard(info.si_pid)
+                self.remove_group(self.inits.pop(info.si_pid))
 
     def end(self, job: Job, info: os.waitid_result) -> None:
         stat = stat_of(job.pid)
@@ -799,6 +1142,7 @@ class Keeper:
                 "boottime": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
                 "user": (int(stat[11]) + int(stat[13])) / tick,
                 "system": (int(stat[12]) + int(stat[14])) / tick,
+                "oom": self.out_of_memory(job, None if exited else info.si_status),
                 "left": self.left_behind(job),
                 "struck": job.struck,
             }
@@ -807,19 +1151,42 @@ class Keeper:
         del self.pids[job.pid]
         self.forget_if_done(job)
 
+    def out_of_memory(self, job: Job, number: int | None) -> bool:
+        """Whether the kernel killed the main process at the job's limit of memory; its group is still there."""
+        if number != signal.SIGKILL or job.struck:
+            return False
+        job.oom = job.oom or self.limits.killed(job.id)  # kept: the journal may not take it at once
+        return job.oom
+
     def left_behind(self, job: Job) -> bool:
         """Whether processes of an ended job may be alive.
 
-        In a cgroup, exactly. Else its orphans are children of this process, which is their subreaper:
+        In a namespace or a cgroup, exactly. Else its orphans are children of this process, which is their subreaper:
         where it has none but main processes and the pump, nothing was left.
         """
+        if job.init:
+            return self.left_in_namespace(job)
         if self.cgroups.root:
             return not self.remove_group(job.id)
+        self.limits.remove(job.id)
         if job.pidfd >= 0:
             return True  # its orphans are not our children
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             children = {int(pid) for pid in file.read().split()}
-        return bool(children - self.pids.keys() - {self.pump_pid})
+        return bool(children - self.pids.keys() - self.inits.keys() - {self.pump_pid})
+
+    def left_in_namespace(self, job: Job) -> bool:
+        """Whether the init has children, which the orphans of the main process are; without any it is ended."""
+        if job.pidfd >= 0:
+            return True  # adopted, as its init is: nobody but the agent would see that gone
+        try:
+            with open(f"/proc/{job.init}/task/{job.init}/children") as file:
+                left = bool(file.read().split())
+        except OSError:
+            return False
+        if not left:
+            self.kill_init(job.init, job.init_start)
+        return left
 
     def forget_if_done(self, job: Job) -> None:
         if job.ended and job.closed:

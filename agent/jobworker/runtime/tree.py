@@ -1,6 +1,6 @@
-"""Find the processes of a job and wait until all are gone: by its cgroup, else by a sweep of /proc.
+"""Find the processes of a job and wait until all are gone: by its namespace or cgroup, else by a sweep of /proc.
 
-A cgroup is complete: no process leaves it. A sweep finds by session, by descent and by the marker
+Namespace and cgroup are complete: no process leaves them. A sweep finds by session, by descent and by the marker
 ``JOBWORKER_JOB_ID`` that children inherit; what has shed all three cannot be attributed.
 """
 
@@ -20,7 +20,11 @@ REREAD = 0.5  # seconds
 PF_FORKNOEXEC = 0x40  # in the flags in /proc/PID/stat: a child that did not get as far as its execve
 AGAIN = 0.02  # seconds between two sweeps for a tree that goes on under other pids
 ROUNDS = 10  # looks at what is new in /proc, in a sweep
-PROOFS = {"cgroup": "complete", "sweep": "best_effort"}  # what an empty tree proves, by the means of looking
+PROOFS = {
+    "namespace": "complete",
+    "cgroup": "complete",
+    "sweep": "best_effort",
+}  # what an empty tree proves, by the means of looking
 SHOWN = 200  # characters of the command line of a survivor
 
 
@@ -35,7 +39,7 @@ class Process(NamedTuple):
 class Tree(Protocol):
     """All processes of one job."""
 
-    means: str  # "cgroup" or "sweep"
+    means: str  # "namespace", "cgroup" or "sweep"
 
     async def members(self) -> list[Process]:
         """Return the living processes."""
@@ -102,6 +106,55 @@ class CgroupTree:
             os.close(fd)
 
 
+class NamespaceTree:
+    """The tree is all that descends from the main process, or from the init that inherits its orphans."""
+
+    means = "namespace"
+
+    def __init__(self, init: int, init_start: int, main: int, start: int, group: CgroupTree | None = None) -> None:
+        self._init = init
+        self._init_start = init_start
+        self._main = main
+        self._start = start
+        self._group = group
+
+    async def members(self) -> list[Process]:
+        """Return the living processes, the init apart."""
+        return await asyncio.to_thread(self._look)
+
+    def _look(self) -> list[Process]:
+        roots = {self._init: self._init_start, self._main: self._start}
+        found = {process.pid: (process, int(fields[1])) for process, fields in _processes()}
+        parents = {pid: parent for pid, (_, parent) in found.items()}
+        mine = _below(parents, {pid for pid, start in roots.items() if pid in found and found[pid][0].start == start})
+        return [found[pid][0] for pid in sorted(mine - {self._init})]
+
+    async def cpu_seconds(self) -> float:
+        return await self._group.cpu_seconds() if self._group else _cpu_seconds(await self.members())
+
+    async def wait_empty(self) -> None:
+        pause = 0.0
+        while (found := await self.members()) or self._has_children():
+            await asyncio.gather(*(_wait_exit(process.pid, process.start) for process in found))
+            await asyncio.sleep(pause)
+            pause = AGAIN
+
+    def _has_children(self) -> bool:
+        """Whether the init has any: it tells even of one that was born and orphaned while we looked."""
+        init = process_of(self._init)
+        if init is None or init.start != self._init_start:
+            return False
+        try:
+            children = Path(f"/proc/{self._init}/task/{self._init}/children").read_text().split()
+        except OSError:
+            return False
+        return any(process_of(int(pid)) for pid in children)
+
+    async def wait_init(self) -> None:
+        """Return when the init has ended, which it does after all others."""
+        await _wait_exit(self._init, self._init_start)
+
+
 class SweepTree:
     """The tree is what a look through /proc attributes to the job."""
 
@@ -116,20 +169,27 @@ class SweepTree:
         return await asyncio.to_thread(sweep, self._job, self._main, self._start)
 
     async def cpu_seconds(self) -> float:
-        ticks = 0
-        for process in await self.members():
-            try:
-                ticks += sum(int(field) for field in _stat(process.pid)[0][11:15])
-            except OSError:  # it has just ended
-                continue
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return _cpu_seconds(await self.members())
 
     async def wait_empty(self) -> None:
         pause = 0.0
         while found := await self.members():
-            await asyncio.gather(*(_wait_exit(process) for process in found))
+            await asyncio.gather(*(_wait_exit(process.pid, process.start) for process in found))
             await asyncio.sleep(pause)
             pause = AGAIN
+
+
+def init_process(members: Iterable[Process]) -> Process | None:
+    """Return the one that is pid 1 of a namespace just below ours."""
+    for process in members:
+        try:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+        except OSError:
+            continue
+        pids = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
+        if len(pids) == 2 and pids[1] == "1":
+            return process
+    return None
 
 
 def main_process(members: Iterable[Process]) -> Process | None:
@@ -160,19 +220,13 @@ def _sweep(job: str, main: int, start: int, look: Look) -> list[Process]:
     parents: dict[int, int] = {}
     mine: set[int] = set()
     found: dict[int, Process] = {}
-    for pid in _pids():
-        try:
-            fields, name = _stat(pid)
-        except (OSError, IndexError):
-            continue
-        if _dead(fields):
-            continue
-        found[pid] = Process(pid, int(fields[19]), name)
+    for process, fields in _processes():
+        pid = process.pid
+        found[pid] = process
         parents[pid] = int(fields[1])
         if (main > 0 and main in (pid, int(fields[3]))) or _has_marker(found[pid], marker, look):
             mine.add(pid)
-    while more := {pid for pid, parent in parents.items() if parent in mine} - mine:
-        mine |= more
+    mine = _below(parents, mine)
     mine.discard(os.getpid())
     return [found[pid] for pid in sorted(mine)]
 
@@ -186,6 +240,35 @@ def _pids() -> Iterator[int]:
             return
         seen.update(fresh)
         yield from map(int, fresh)
+
+
+def _processes() -> Iterator[tuple[Process, list[str]]]:
+    """Look at every living process once, with the fields of its stat file."""
+    for pid in _pids():
+        try:
+            fields, name = _stat(pid)
+        except (OSError, IndexError):
+            continue
+        if not _dead(fields):
+            yield Process(pid, int(fields[19]), name), fields
+
+
+def _below(parents: dict[int, int], roots: set[int]) -> set[int]:
+    """Return these processes and all that descend from them."""
+    mine = set(roots)
+    while more := {pid for pid, parent in parents.items() if parent in mine} - mine:
+        mine |= more
+    return mine
+
+
+def _cpu_seconds(members: Iterable[Process]) -> float:
+    ticks = 0
+    for process in members:
+        try:
+            ticks += sum(int(field) for field in _stat(process.pid)[0][11:15])
+        except OSError:  # it has just ended
+            continue
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _has_marker(process: Process, marker: bytes, look: Look) -> bool:
@@ -231,13 +314,13 @@ def process_of(pid: int) -> Process | None:
     return Process(pid, int(fields[19]), name) if not _dead(fields) else None
 
 
-async def _wait_exit(process: Process) -> None:
+async def _wait_exit(pid: int, start: int) -> None:
     try:
-        pidfd = os.pidfd_open(process.pid)
+        pidfd = os.pidfd_open(pid)
     except OSError:
         return
     try:
-        if process_of(process.pid) == process:
+        if (there := process_of(pid)) and there.start == start:
             await readable(pidfd)
     finally:
         os.close(pidfd)

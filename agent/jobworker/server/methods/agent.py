@@ -41,6 +41,8 @@ async def info(call: Call, params: Nothing) -> dict[str, Any]:
         "keeper": {"pid": keeper.get("pid"), "pump": keeper.get("pump") or None},
         "means": {
             "stop": "cgroup" if keeper.get("cgroup") else "sweep",
+            "limits": keeper.get("limits", []),
+            "namespace": keeper.get("namespace", ""),
             "notify": services.jobs.logs.means,
             "log": "splice" if keeper.get("splice") else "copy",
             "log_bound": "drop" if keeper.get("punch") else "refuse",
