@@ -13,7 +13,7 @@ from jobworker.paths import Home
 from jobworker.runtime.journal import Closed, Ended, JobRecord, Journal, Started
 from jobworker.runtime.link import KeeperLink
 from jobworker.runtime.logs import Chunk, LogReader
-from jobworker.runtime.tree import MARKER, CgroupTree, SweepTree, Tree
+from jobworker.runtime.tree import MARKER, CgroupTree, NamespaceTree, SweepTree, Tree
 
 SCRIPT = """
 (setsid sh -c 'trap "" TERM HUP; echo $$; exec sleep 600' &)
@@ -74,6 +74,20 @@ async def drive(home: Home) -> dict[str, object]:
     killed = await until(Ended, "a2")
     await until(Closed, "a2")
     assert isinstance(killed, Ended)
+
+    script = "(env -i setsid sh -c 'sleep 600 &'); exit 4"
+    how = {"argv": ["sh", "-c", script], "env": env | {MARKER: "a3"}, "cwd": "/", "namespace": True}
+    await link.ask("launch", id="a3", **how)
+    inside = await until(Started, "a3")
+    exact = await until(Ended, "a3")
+    assert isinstance(inside, Started)
+    assert isinstance(exact, Ended)
+    space = NamespaceTree(inside.init, inside.init_start, inside.pid, inside.start)
+    left = len(await space.members())
+    init = [inside.init, inside.init_start]
+    await link.ask("signal", id="a3", target="all", signal=int(signal.SIGKILL), pids=[], init=init)
+    await space.wait_init()
+    await until(Closed, "a3")
     keeper = os.pidfd_open(link.hello["pid"])
     await link.ask("quit")
     await lost.wait()
@@ -85,6 +99,7 @@ async def drive(home: Home) -> dict[str, object]:
         "members": len(pids),
         "delivered": answer["delivered"],
         "signal": killed.signal,
+        "namespace": [link.hello["namespace"], exact.code, exact.left, left, len(await space.members())],
         "remaining": len(await tree.members()),
         "run": os.listdir(run),
     }

@@ -82,6 +82,7 @@ def test_launch_stop_and_sweep(
         "code": 3,
         "output": f"{uid}\n",
         "signal": signal.SIGKILL,
+        "namespace": ["user+pid", 4, True, 1, 0],
         "remaining": 0,
         "run": ["fifo"],
     }
