@@ -1,0 +1,90 @@
+"""jw logs: by lines, times and streams, of one job or several, once or until the end."""
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Jw
+
+SPEAKS = "for n in 1 2 3; do echo out $n; sleep 0.03; echo err $n >&2; sleep 0.03; done"
+
+
+@pytest.fixture
+def spoken(jw: "Jw") -> str:
+    """A job that has said three lines to each stream."""
+    jw("run", "--name", "speaker", "--", "sh", "-c", SPEAKS)
+    return str(jw.job("speaker")["id"])
+
+
+def test_the_last_lines(jw: "Jw", spoken: str) -> None:
+    done = jw("logs", "-n", "3", spoken)
+    assert (done.stdout, done.stderr) == ("out 3\n", "err 2\nerr 3\n")
+    assert jw("logs", "-n", "0", spoken).stdout == ""
+    assert jw("logs", "-n", "2", "--stdout", spoken).stdout == "out 2\nout 3\n"
+
+
+def test_one_stream(jw: "Jw", spoken: str) -> None:
+    done = jw("logs", "--stderr", spoken)
+    assert (done.stdout, done.stderr) == ("", "err 1\nerr 2\nerr 3\n")
+
+
+def test_times(jw: "Jw", spoken: str) -> None:
+    """Each line begins with the time of its own arrival; they can be asked for."""
+    lines = jw.out("logs", "-t", "--stdout", spoken).splitlines()
+    times = [line.split()[0] for line in lines]
+    assert times == sorted(set(times))
+    assert [line.split(" ", 1)[1] for line in lines] == ["out 1", "out 2", "out 3"]
+    assert jw.out("logs", "--stdout", "--since", times[1], spoken) == "out 2\nout 3"
+    assert jw.out("logs", "--stdout", "--until", times[1], spoken) == "out 1"
+    assert jw.out("logs", "--stdout", "--since", "1h", spoken) == "out 1\nout 2\nout 3"
+
+
+def test_several_jobs(jw: "Jw", spoken: str) -> None:
+    """Each line says whose it is, also the last one without an end; whole lines only."""
+    jw.out("run", "--name", "b", "--", "printf", "one\ntwo")
+    done = jw("logs", "speaker", "b")
+    lines = done.stdout.splitlines()
+    assert sorted(lines) == ["b       | one", "b       | two", *(f"speaker | out {n}" for n in (1, 2, 3))]
+    assert done.stderr.splitlines() == [f"speaker | err {n}" for n in (1, 2, 3)]
+    both = jw.out("logs", "-t", "--stdout", "speaker", "b").splitlines()
+    assert all(re.match(r"(speaker|b      ) \| 2\d{3}-\S+Z (out \d|one|two)$", line) for line in both)
+    ends = [json.loads(line) for line in jw.out("logs", "--json", "speaker", "b").splitlines()]
+    assert {line["job"] for line in ends} == {spoken, jw.job("b")["id"]}
+
+
+def test_follow_to_the_end_of_all(jw: "Jw") -> None:
+    """It ends with the last job, and by choice with the code of the first that failed."""
+    jw.out("run", "-d", "--name", "x", "--", "sh", "-c", "echo up; sleep 0.3; echo x; exit 0")
+    jw.out("run", "-d", "--name", "y", "--", "sh", "-c", "echo up; sleep 0.5; echo y; exit 7")
+    following = jw.start("logs", "-f", "--exit-code", "x", "y")
+    following.wait_for(rb"y \| y\n")
+    assert following.end() == 7
+    assert jw("logs", "-f", "y").returncode == 0
+    assert jw("logs", "-f", "--exit-code", "x").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-n", "-1"),
+        ("-n", "1", "--offset", "0"),
+        ("--since", "1h", "--offset", "0"),
+        ("-f", "--until", "1h"),
+        ("--exit-code",),
+    ],
+    ids=" ".join,
+)
+def test_usage(jw: "Jw", options: tuple[str, ...]) -> None:
+    done = jw("logs", *options, "speaker")
+    assert done.returncode == 2
+    assert done.stderr.startswith("jw: error: ")
+
+
+def test_what_the_agent_refuses(jw: "Jw", spoken: str) -> None:
+    done = jw("logs", "--since", "yesterday", spoken)
+    assert done.returncode == 1
+    assert "expected a time with its zone" in done.stderr
+    assert jw("logs", "no-such-job").returncode == 3
