@@ -242,6 +242,23 @@ def test_a_flood_of_the_other_stream(writer: Writer, reader: LogReader, records:
     assert reader.passed(records + 4, [1]) == reader.size() == 2 * records + 4
 
 
+def test_what_arrives_during_the_look(writer: Writer, reader: LogReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pass over bytes of the other stream that were not there yet when the reader began to look."""
+    writer.arrive(0, b"x" * 10)
+    passed = reader.passed
+
+    def slow(offset: int, streams: tuple[int, ...]) -> int:
+        found = passed(offset, streams)
+        if len(writer.merged) < 40:
+            writer.arrive(0, b"y" * 10)
+        return found
+
+    monkeypatch.setattr(reader, "passed", slow)
+    assert reader.read(0, streams=(1,)) is None
+    writer.arrive(1, b"z")
+    assert reader.read(0, streams=(1,)) == Chunk(40, 1, 500, b"z")
+
+
 def test_a_refusal_concerns_both_streams(mixed: Writer, reader: LogReader) -> None:
     """Tell readers of either stream that the log took nothing any more."""
     end = len(mixed.merged)

@@ -181,16 +181,17 @@ class LogReader:
         """
         if not self._open():
             return None
-        offset = self.passed(offset, streams)
-        records = RECORD.iter_unpack(self._batch(self._find(offset)))
-        first = next(records, None)
-        if first is None:
-            return None
-        time, start, position, length, stream, gap = first
-        if start > offset or not length:
-            return self._dropped(offset, start)
-        if stream not in streams and gap != REFUSED:
-            return None  # it arrived after `passed` had looked
+        while True:
+            offset = self.passed(offset, streams)
+            records = RECORD.iter_unpack(self._batch(self._find(offset)))
+            first = next(records, None)
+            if first is None:
+                return None
+            time, start, position, length, stream, gap = first
+            if start > offset or not length:
+                return self._dropped(offset, start)
+            if stream in streams or gap == REFUSED:
+                break  # else it has arrived since `passed` found nothing
         if gap:
             return Gap(offset, start + length, REASONS[gap])
         position += offset - start
