@@ -1,11 +1,13 @@
 """A log that is bounded: how much is kept, which bytes, what its readers are told, and what a killed pump leaves."""
 
+import asyncio
 import contextlib
 import errno
 import os
 import shutil
 import signal
 import subprocess
+import time
 from binascii import crc32
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,6 +125,29 @@ async def test_no_reader_sees_what_is_being_dropped(host: "Host") -> None:
             offset = found.end
     assert missed
     await host.until(Closed, "a1")
+
+
+async def test_every_look_at_a_log_that_drops(host: "Host") -> None:
+    """Whatever is asked while both streams flood a small log: nothing fails, goes backwards or mixes them up."""
+    await host.shell("a1", "seq -f o%.0f 4000000 & seq -f e%.0f 2000000 >&2; wait", max=SMALL)
+    await host.log_reaches("a1", 1)
+    reader, size, offsets = host.reader("a1"), 0, [0, 0]
+    while not host.of(Closed, "a1"):
+        await asyncio.sleep(0)  # for the news
+        assert size <= (size := reader.size())
+        for stream, letter in enumerate((b"o", b"e")):
+            found = reader.read(offsets[stream], 4096, [stream])
+            if isinstance(found, Chunk):
+                assert found.stream == stream
+                assert not found.data.strip(letter + b"\n0123456789")
+            offset = reader.passed(offsets[stream], [stream]) if found is None else found.end
+            assert offset >= offsets[stream]
+            offsets[stream] = offset
+        for streams in ([0, 1], [0], [1]):
+            for count in (1, 100):
+                assert reader.last_lines(count, streams) <= reader.size()
+        assert reader.since(time.time_ns() - 1_000_000) <= reader.size()
+    assert reader.size() == host.of(Closed, "a1")[0].size
 
 
 class Hand:

@@ -8,6 +8,7 @@ import struct
 from binascii import crc32
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ STDERR = 1
 CHUNK = 65536
 BATCH = 128  # index records read at once
 LOOK_BACK = 16 << 20
+TRIES = 10  # at what a log drops faster than it is looked at
 REFUSED = 2
 REASONS = {1: "disk_full", REFUSED: "refused"}
 
@@ -117,10 +119,17 @@ class LogReader:
 
     def last_arrival(self) -> tuple[int, int]:
         """Return the end of what is covered and when the last of it arrived (ns); zeros where there is nothing."""
-        if not self._open() or not (count := self._count()):
-            return 0, 0
-        last = self._record(count - 1)
-        return last.end, last.time
+        last = self._last()
+        return (last.end, last.time) if last is not None else (0, 0)
+
+    def _last(self) -> Record | None:
+        """Return the last record, which is never dropped, but may be no longer the last when it is read."""
+        for _ in range(TRIES):
+            if not self._open() or not (count := self._count()):
+                break
+            if (last := self._record(count - 1)).length:
+                return last
+        return None
 
     def first(self) -> int:
         """Return the offset of the oldest byte that is still there."""
@@ -188,7 +197,7 @@ class LogReader:
             if first is None:
                 return None
             time, start, position, length, stream, gap = first
-            if start > offset or not length:
+            if not start <= offset < start + length:
                 return self._dropped(offset, start)
             if stream in streams or gap == REFUSED:
                 break  # else it has arrived since `passed` found nothing
@@ -257,17 +266,18 @@ class LogReader:
 
         At most `limit` bytes are looked at; where that was not enough, return where it stopped looking.
         """
-        size = self.size()
-        if count <= 0 or not size:
-            return size
-        return max(_Backward(self, streams).lines(count, limit), self.first())
+        last = self._last()
+        if count <= 0 or last is None:
+            return self.size()
+        for _ in range(TRIES):
+            with suppress(_DroppedError):
+                return max(_Backward(self, streams, last).lines(count, limit), self.first())
+            last = self._last() or last
+        return self.first()
 
-    def _covering(self, at: int, stream: int | None) -> Record:
-        """Return the record that holds a place: an offset, or with `stream` a position in it."""
-        if stream is None:
-            return self._record(self._find(at))
-        after = bisect_right(range(self._count()), at, key=lambda n: self._record(n).at(stream))
-        return self._record(after - 1)
+
+class _DroppedError(Exception):
+    """What was being looked at has been dropped."""
 
 
 class _Backward:
@@ -277,13 +287,15 @@ class _Backward:
     side by side in its file, whatever the other has written in between.
     """
 
-    def __init__(self, reader: LogReader, streams: Sequence[int]) -> None:
+    def __init__(self, reader: LogReader, streams: Sequence[int], last: Record) -> None:
         self._reader = reader
         self._streams = streams
         self._stream = None if len(streams) == len(FILES) else streams[0]
-        number, offset = reader._kept()
-        self._low = offset if self._stream is None else reader._record(number).at(self._stream)
-        self._last = reader._record(reader._count() - 1)
+        self._last = last
+        first = reader._record(reader._kept()[0])
+        if not first.length:
+            raise _DroppedError
+        self._low = first.offset if self._stream is None else first.at(self._stream)
 
     def lines(self, count: int, limit: int) -> int:
         stop = self._end()
@@ -292,11 +304,8 @@ class _Backward:
         looked, met = 0, False
         while stop > self._low and looked < limit:
             record = self._covering(stop - 1)
-            start = self._start(record)
-            if not start < stop <= start + record.length:
-                break  # dropped meanwhile
             if record.gap:
-                stop = max(start, self._low)
+                stop = self._start(record)
                 continue
             start = max(self._low, stop - min(CHUNK, limit - looked))
             blocks = self._read(start, stop)
@@ -317,7 +326,16 @@ class _Backward:
         return self._last.at(self._stream) + (self._last.length if self._last.stream == self._stream else 0)
 
     def _covering(self, place: int) -> Record:
-        return self._reader._covering(place, self._stream)
+        """Return the record that holds a place."""
+        reader, stream = self._reader, self._stream
+        if stream is None:
+            number = reader._find(place)
+        else:
+            number = bisect_right(range(reader._count()), place, key=lambda n: reader._record(n).at(stream)) - 1
+        record = reader._record(number)
+        if not self._start(record) <= place < self._start(record) + record.length:
+            raise _DroppedError
+        return record
 
     def _start(self, record: Record) -> int:
         return record.offset if self._stream is None else record.position
@@ -327,12 +345,13 @@ class _Backward:
         if self._stream is not None:
             return [place]
         record = self._last if place == self._last.end else self._covering(place)
-        beyond = max(0, place - record.offset)
+        beyond = place - record.offset
         return [record.at(stream) + (beyond if stream == record.stream else 0) for stream in self._streams]
 
     def _read(self, start: int, stop: int) -> list[bytes]:
+        """Return what each stream has between two places."""
         ranges = zip(self._streams, self._positions(start), self._positions(stop), strict=True)
-        return [os.pread(self._reader._files[stream], max(0, end - begin), begin) for stream, begin, end in ranges]
+        return [os.pread(self._reader._files[stream], end - begin, begin) for stream, begin, end in ranges]
 
     def _newline(self, count: int, start: int, stop: int, blocks: list[bytes]) -> int:
         """Return the place of the newline that is the `count`th from `stop` backwards."""
@@ -354,4 +373,4 @@ class _Backward:
         """Return the offset of a place where the look ended: of the whole arrival, so that no character is cut."""
         record = self._covering(place)
         inside = place - self._start(record)
-        return record.offset if 0 <= inside < CHUNK else record.offset + inside
+        return record.offset if inside < CHUNK else record.offset + inside
