@@ -158,6 +158,14 @@ async def test_stdout_and_stderr_can_be_opened_again(host: "Host") -> None:
     assert host.output("a1", 1) == b"3\n5\n"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+async def test_the_streams_by_name_after_a_change_of_user(host: "Host") -> None:
+    """A job that becomes somebody else can still open /dev/stdout and /dev/stderr, and nobody else its FIFOs."""
+    become = "setpriv --reuid=65534 --regid=65534 --clear-groups sh -c"
+    await host.finish("a1", f"{become} 'echo one > /dev/stderr; echo two > /dev/stdout'")
+    assert (host.output("a1", 1), host.output("a1", 0)) == (b"one\n", b"two\n")
+
+
 async def test_stdin_is_at_its_end(host: "Host") -> None:
     """Give a job an empty stdin."""
     ended = await host.finish("a1", "wc -c; readlink /proc/self/fd/0")

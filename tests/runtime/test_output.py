@@ -80,7 +80,7 @@ async def test_log_is_private(host: "Host") -> None:
         "err": 0o600,
         "index": 0o600,
     }
-    assert (host.run / "fifo" / "a1.out").stat().st_mode & 0o777 == 0o600
+    assert (host.run / "fifo").stat().st_mode & 0o777 == 0o700
 
 
 def numbered(count: int) -> bytes:
