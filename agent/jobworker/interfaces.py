@@ -25,13 +25,18 @@ class PluginContext:
 
 @dataclass(frozen=True)
 class Credentials:
-    """What the caller presented. `scheme` is `bearer` (see `token`) or `basic` (see `username`, `password`)."""
+    """What the caller presented, by `scheme`.
+
+    `bearer`: see `token`. `basic`: see `username`, `password`. `certificate`: see `certificate`, a client
+    certificate in DER that TLS has verified against `server.client_ca`. `address` is where the caller is.
+    """
 
     scheme: str
     token: str = field(default="", repr=False)
     username: str = ""
     password: str = field(default="", repr=False)
     address: str = ""
+    certificate: bytes = field(default=b"", repr=False)
 
 
 class AuthProvider(Protocol):

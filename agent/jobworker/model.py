@@ -265,16 +265,22 @@ class Explanation(Struct, frozen=True):
 
 
 class Principal(Struct, frozen=True):
-    """Who is calling, as a provider vouches for it."""
+    """Who is calling, as a provider vouches for it.
+
+    `issuer` is who vouches behind the provider, where there are several, as of JWTs; `expires_at` (seconds since
+    1970) is when the credentials end, and with them every connection that was opened with them.
+    """
 
     name: str
     provider: str
     roles: list[str] = []
+    issuer: str = ""
+    expires_at: float | None = None
 
     @property
     def id(self) -> str:
         """The owner of what this principal creates: issuer and subject."""
-        return f"{self.provider}:{self.name}"
+        return f"{self.issuer or self.provider}:{self.name}"
 
 
 class LogGap(Struct, frozen=True):
