@@ -1,10 +1,18 @@
 """Auth providers with settings that cannot be used: the start is refused with field, value and reason."""
 
+import importlib
+import logging
+import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.authority import Authority
+
+from jobworker import config
+from jobworker.interfaces import PluginContext
 
 MTLS = "[plugins]\nenabled = ['token', 'mtls', 'graceful']\n[plugins.mtls]\n"
 
@@ -100,3 +108,16 @@ def test_jwt_without_its_library(
     assert "plugin 'jwt' (jobworker " in said
     assert "No module named 'jwt'" in said
     assert "hint: pip install 'jobworker[jwt]'" in said
+
+
+@pytest.mark.parametrize("name", ["mtls", "jwt"])
+def test_the_examples_in_the_documentation(name: str) -> None:
+    """What `plugins/README.md` shows is a configuration that is accepted, with the plugins of the defaults."""
+    page = (Path(__file__).parents[2] / "plugins" / "README.md").read_text()
+    (shown,) = (block for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if f"plugins.{name}" in block)
+    given = msgspec.convert(tomllib.loads(shown), config.Config)
+    assert set(given.enabled_plugins) == {*config.BUILT_IN, name}
+    assert name in given.auth.providers
+    plugin = importlib.import_module(f"jobworker_plugins.{name}")
+    context = PluginContext(name, given.plugins[name], Path("/"), logging.getLogger())
+    assert [each.name for each in plugin.register_auth_providers(context)] == [name]

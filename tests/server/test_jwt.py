@@ -24,6 +24,7 @@ from tests.authority import SERVER, Authority
 from tests.issuer import AUDIENCE, MAKE, Issuer, b64, public_jwk
 
 from jobworker.client import connect
+from jobworker.config import BUILT_IN
 from jobworker.errors import TokenExpired, Unauthenticated
 from jobworker.interfaces import Credentials, PluginContext
 from jobworker.model import Principal
@@ -592,7 +593,7 @@ def configuration(issuer: Issuer, **changed: Any) -> str:
     lines = [f"{name} = {json.dumps(value)}" for name, value in rules(issuer, **changed).items() if name != "roles"]
     return (
         '[auth]\nproviders = ["jwt", "token"]\n'
-        '[plugins]\nenabled = ["jwt", "token", "graceful", "kill", "total"]\n'
+        f"[plugins]\nenabled = {['jwt', *BUILT_IN]}\n"
         "[[plugins.jwt.issuers]]\n" + "\n".join(lines) + '\nroles = {ops = ["writer"]}\n'
     )
 
