@@ -30,6 +30,7 @@ from jobworker.paths import Home, default_home, write_private
 from jobworker.plugin_host import PluginHost
 from jobworker.protocol import PATH
 from jobworker.server.authentication import Authenticator
+from jobworker.server.authorization import Authorization
 from jobworker.server.listener import Listener, bind, tls_context
 from jobworker.server.services import Services
 from jobworker.tokens import TokenFile
@@ -72,8 +73,18 @@ class Agent:
         providers = [registry.auth_providers[name] for name in self._config.auth.providers]
         tokens = TokenFile(self._home.tokens)
         authenticator = Authenticator(providers, plugin_host)
+        authorizers = [registry.authorizers[name] for name in self._config.auth.authorizers]
+        authorization = Authorization(authorizers, plugin_host)
         services = Services(
-            self._config, jobs, registry, plugin_host, authenticator, tokens, self.shut_down, self.may_restart
+            self._config,
+            jobs,
+            registry,
+            plugin_host,
+            authenticator,
+            authorization,
+            tokens,
+            self.shut_down,
+            self.may_restart,
         )
         listener = Listener(services, sock, context, names)
         await jobs.open()
@@ -153,7 +164,7 @@ class Agent:
         except (FileNotFoundError, JobworkerError):
             pass
         tokens.revoke(LOCAL_TOKEN)
-        write_private(self._home.local_token, tokens.create(LOCAL_TOKEN, ["admin"]).encode() + b"\n")
+        write_private(self._home.local_token, tokens.create(LOCAL_TOKEN, ["admin"], ["admin"]).encode() + b"\n")
 
     def _announce(self, address: str, ready: int | None) -> None:
         port = int(address.removesuffix(PATH).rpartition(":")[2])

@@ -27,6 +27,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Auth(Struct, frozen=True, forbid_unknown_fields=True):
     providers: list[str] = field(default_factory=lambda: ["token"])
+    authorizers: list[str] = field(default_factory=lambda: ["roles"])
     login_timeout: Duration = "5s"
 
 
@@ -65,7 +66,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     subscriptions: int = 100
 
 
-BUILT_IN = ("token", "graceful", "ladder", "command", "kill", "total", "idle", "deadline", "cpu")
+BUILT_IN = ("token", "roles", "graceful", "ladder", "command", "kill", "total", "idle", "deadline", "cpu")
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,7 +6,7 @@ import hmac
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from jobworker.model import rfc3339
 from jobworker.paths import require_private, write_private
 
 PREFIX = "jw1_"  # so that scanners for leaked secrets can tell ours
-ROLES = ("reader", "writer", "admin")
 
 
 class TokenRecord(msgspec.Struct, frozen=True):
@@ -63,13 +62,13 @@ class TokenFile:
             raise TokenExpired(f"the token {found.name!r} expired at {rfc3339(int(found.expires_at * 1e9))}")
         return found
 
-    def create(self, name: str, roles: list[str], expires_in: float | None = None) -> str:
-        """Return a new token, the only time that it is seen; raise InvalidSpec."""
+    def create(self, name: str, roles: list[str], known: Collection[str], expires_in: float | None = None) -> str:
+        """Return a new token, the only time that it is seen; raise InvalidSpec. `known` are the roles there are."""
         if not name or len(name) > 64 or not name.isprintable():
             raise InvalidSpec(f"name: {name!r}; expected 1 to 64 printable characters", field="name")
-        unknown = [role for role in roles if role not in ROLES]
+        unknown = [role for role in roles if role not in known]
         if unknown or not roles:
-            raise InvalidSpec(f"roles: {roles!r}; expected some of {', '.join(ROLES)}", field="roles")
+            raise InvalidSpec(f"roles: {roles!r}; expected some of {', '.join(known)}", field="roles")
         token = PREFIX + secrets.token_urlsafe(32)
         now = time.time_ns()
         expires_at = None if expires_in is None else now / 1e9 + expires_in

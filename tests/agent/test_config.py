@@ -110,7 +110,11 @@ def test_the_agent_exits_1(refused: Callable[..., str], tmp_path: Path) -> None:
         ("[jobs]\nstop_strategy = 'nicely'", ["jobs.stop_strategy", "'nicely'", "graceful, kill"]),
         (
             "[plugins]\nenabled = ['token', 'moon']",
-            ["plugins.enabled", "'moon'", "command, cpu, deadline, graceful, idle, kill, ladder, token, total"],
+            [
+                "plugins.enabled",
+                "'moon'",
+                "command, cpu, deadline, graceful, idle, kill, ladder, roles, token, total",
+            ],
         ),
         ("[plugins]\nenabled = ['graceful']", ["auth.providers", "'token'", "none"]),
     ],

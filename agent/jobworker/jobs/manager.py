@@ -27,6 +27,7 @@ from jobworker.jobs.live import LiveJob
 from jobworker.jobs.logs import Logs
 from jobworker.jobs.record import JobRecord, new_id
 from jobworker.jobs.retention import Retention
+from jobworker.jobs.scope import Scope
 from jobworker.jobs.specs import Specs, launch_message
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.watch import LogWatch
@@ -219,8 +220,9 @@ class JobManager:
 
     # Looking
 
-    async def get(self, job: str) -> Job:
-        return await self._table.get(job)
+    async def seen(self, job: str, scopes: Sequence[Scope]) -> Job:
+        """Return a job that is within the scopes; raise JobNotFound for another as for one that is not there."""
+        return await self._table.seen(job, scopes)
 
     async def explain(self, job: str) -> Explanation:
         """Say why the job is in its state."""
@@ -244,9 +246,10 @@ class JobManager:
         owner: str | None,
         limit: int,
         before: str | None,
+        scopes: Sequence[Scope],
     ) -> tuple[list[Job], str | None]:
-        """Return a page of jobs, newest first, and where the next page begins (None: there is none)."""
-        return await self._table.page(states, labels, owner, limit, before)
+        """Return a page of the jobs within the scopes, newest first, and where the next begins (None: nowhere)."""
+        return await self._table.page(states, labels, owner, limit, before, scopes)
 
     async def wait(self, job: str, limit: float | None) -> Job:
         """Return the job at its end; raise WaitTimeout when `limit` seconds pass first."""

@@ -8,6 +8,7 @@ from jobworker.jobs.manager import JobManager
 from jobworker.plugin_host import PluginHost
 from jobworker.plugins import Registry
 from jobworker.server.authentication import Authenticator
+from jobworker.server.authorization import Authorization
 from jobworker.tokens import TokenFile
 
 
@@ -20,6 +21,7 @@ class Services:
     registry: Registry
     plugin_host: PluginHost
     authenticator: Authenticator
+    authorization: Authorization
     tokens: TokenFile
     shut_down: Callable[[str], None]
     may_restart: Callable[[], Awaitable[None]]

@@ -12,7 +12,7 @@ from jobworker import errors
 from jobworker.background import Background
 from jobworker.model import Principal, seconds
 from jobworker.protocol import BINARY_SUBPROTOCOL
-from jobworker.server.access import Need, require
+from jobworker.server.access import Access
 from jobworker.server.dispatch import dispatch
 from jobworker.server.subscription import Send, Subscription
 
@@ -40,7 +40,8 @@ class Session:
 
     def __init__(self, connection: ServerConnection, services: "Services", principal: Principal | None) -> None:
         self.services = services
-        self.principal = principal
+        self._arrived_as = principal
+        self._access: Access | None = None
         self.address = str(connection.remote_address)
         self.subscriptions: dict[str, Subscription] = {}
         self._connection = connection
@@ -51,25 +52,34 @@ class Session:
         self._turn = asyncio.Lock()
         self._slots = asyncio.Semaphore(services.config.limits.requests_in_flight)
 
-    def require(self, need: Need, owner: str | None = None) -> None:
-        """Raise Unauthenticated or PermissionDenied."""
-        if need is not Need.UNKNOWN:
-            require(self.caller, need, owner)
-
     @property
     def binary(self) -> bool:
         """Whether log data goes in binary frames."""
         return self._connection.subprotocol == BINARY_SUBPROTOCOL
 
+    def known(self) -> Access:
+        """Return what the caller may do; raise Unauthenticated where nobody knows who that is."""
+        if self._access is None:
+            raise errors.Unauthenticated("not logged in", hint="call auth.login first")
+        return self._access
+
+    @property
+    def logged_in(self) -> bool:
+        return self._access is not None
+
     @property
     def caller(self) -> Principal:
-        if self.principal is None:
-            raise errors.Unauthenticated("not logged in", hint="call auth.login first")
-        return self.principal
+        return self.known().principal
+
+    async def log_in(self, principal: Principal) -> None:
+        """From now on the caller is this principal."""
+        self._access = await self.services.authorization.access(principal)
 
     async def run(self) -> None:
         try:
-            if self.principal is None and not await self._first_message():
+            if self._arrived_as is not None:
+                await self.log_in(self._arrived_as)
+            elif not await self._first_message():
                 return
             async for message in self._connection:
                 if not isinstance(message, str):
@@ -111,7 +121,7 @@ class Session:
             answer, _ = await dispatch(self, message)
             if answer is not None:
                 await self._connection.send(answer, text=True)
-            if self.principal is not None:
+            if self._access is not None:
                 return True
         await self._connection.close(CLOSE_POLICY, "expected auth.login")
         return False

@@ -34,8 +34,8 @@ class RevokeToken(msgspec.Struct, forbid_unknown_fields=True):
 @method("auth.login", Login, Need.UNKNOWN)
 async def login(call: Call, params: Login) -> Principal:
     session = call.session
-    if session.principal is not None:
-        raise InvalidRequest(f"logged in already, as {session.principal.name}")
+    if session.logged_in:
+        raise InvalidRequest(f"logged in already, as {session.caller.name}")
     if params.token is not None and params.username is None and params.password is None:
         credentials = Credentials("bearer", token=params.token, address=session.address)
     elif params.token is None and params.username is not None and params.password is not None:
@@ -44,8 +44,9 @@ async def login(call: Call, params: Login) -> Principal:
         )
     else:
         raise InvalidParams("token: expected either a token or a username and a password", field="token")
-    session.principal = await session.services.authenticator.authenticate(credentials)
-    return session.principal
+    principal = await session.services.authenticator.authenticate(credentials)
+    await session.log_in(principal)
+    return principal
 
 
 @method("auth.whoami", Nothing, Need.NOTHING)
@@ -56,9 +57,10 @@ async def whoami(call: Call, params: Nothing) -> Principal:
 @method("token.create", CreateToken, Need.ADMIN)
 async def create(call: Call, params: CreateToken) -> dict[str, Any]:
     """Return the token, the only time that anybody sees it."""
+    services = call.session.services
     expires_in = None if params.expires_in is None else seconds(params.expires_in, "expires_in")
     try:
-        token = call.session.services.tokens.create(params.name, params.roles, expires_in)
+        token = services.tokens.create(params.name, params.roles, services.authorization.roles, expires_in)
     except InvalidSpec as error:
         raise InvalidParams(error.message, **error.data) from error
     return {"name": params.name, "roles": params.roles, "token": token}
