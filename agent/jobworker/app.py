@@ -25,12 +25,14 @@ import uvloop
 from jobworker import __version__, config, plugins
 from jobworker.errors import InvalidState, JobworkerError, StartError
 from jobworker.jobs.manager import JobManager
-from jobworker.model import seconds
+from jobworker.model import seconds, size
 from jobworker.paths import Home, default_home, write_private
 from jobworker.plugin_host import PluginHost
 from jobworker.protocol import PATH
+from jobworker.server.audit import Audit
 from jobworker.server.authentication import Authenticator
 from jobworker.server.authorization import Authorization
+from jobworker.server.door import Door
 from jobworker.server.listener import Listener, bind, tls_context
 from jobworker.server.services import Services
 from jobworker.tokens import TokenFile
@@ -72,7 +74,8 @@ class Agent:
         jobs = JobManager(self._config, self._home, self._home.create_run_folder(), registry, plugin_host)
         providers = [registry.auth_providers[name] for name in self._config.auth.providers]
         tokens = TokenFile(self._home.tokens)
-        authenticator = Authenticator(providers, plugin_host)
+        audit = Audit(self._home.audit, size(self._config.audit.max_bytes, "audit.max_bytes"))
+        door = Door(self._config.limits, Authenticator(providers, plugin_host), audit)
         authorizers = [registry.authorizers[name] for name in self._config.auth.authorizers]
         authorization = Authorization(authorizers, plugin_host)
         services = Services(
@@ -80,7 +83,8 @@ class Agent:
             jobs,
             registry,
             plugin_host,
-            authenticator,
+            audit,
+            door,
             authorization,
             tokens,
             self.shut_down,
@@ -103,6 +107,7 @@ class Agent:
         await listener.close(restart=restart)
         await jobs.close(restart=restart)
         plugin_host.close()
+        audit.close()
         if restart:
             return [*locks, backlog.detach()]
         for lock in locks:

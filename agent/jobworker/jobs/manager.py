@@ -16,6 +16,7 @@ from jobworker.errors import (
     ExecFailed,
     InvalidState,
     KeyConflict,
+    RateLimited,
     ShuttingDown,
     WaitTimeout,
 )
@@ -116,12 +117,20 @@ class JobManager:
             raise InvalidState(f"job {job} {what}; expected created", state=state)
         live.starting = True
         try:
+            self._check_room(live.record.job.owner)
             await self._launch(live)
         finally:
             live.starting = False
             live.ring()
             self._table.let_go(live)
         return self._started(live)
+
+    def _check_room(self, owner: str) -> None:
+        """Raise RateLimited where the owner has as many jobs running as anybody may have."""
+        limit = self._config.limits.jobs_per_principal
+        running = (each for each in self._table if each.record.job.owner == owner and each.record.running)
+        if limit and sum(1 for _ in running) >= limit:
+            raise RateLimited(f"{limit} jobs of {owner} run; expected at most that at once", retry_after=1)
 
     async def _launch(self, live: LiveJob) -> None:
         """Have the job launched and wait for what the journal says of it."""
@@ -264,7 +273,7 @@ class JobManager:
 
     @property
     def running(self) -> int:
-        return sum(not live.record.settled and not live.is_created() for live in self._table)
+        return sum(live.record.running for live in self._table)
 
     # Deleting and leaving
 

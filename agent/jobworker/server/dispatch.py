@@ -20,6 +20,7 @@ from jobworker import errors
 from jobworker.explain import explain
 from jobworker.model import Job
 from jobworker.protocol import MAX_BATCH, MAX_DEPTH, MAX_ID
+from jobworker.server import audited
 from jobworker.server.access import Access, Need
 
 if TYPE_CHECKING:
@@ -88,17 +89,16 @@ def method(name: str, params: type[msgspec.Struct], need: Need) -> Callable[[Han
 async def _fenced(
     call: Call, need: Need, params: type[msgspec.Struct], raw: dict[str, Any], handler: Handler
 ) -> Result:
-    """Run a method so that every outcome is a result or an error of ours."""
+    """Run a method so that every outcome is a result or an error of ours, and what is to be audited is."""
     try:
         if need is not Need.UNKNOWN:
+            call.session.services.door.check_request(call.access.principal)
             call.access.require(call.method, need)
-        try:
-            decoded = msgspec.convert(raw, params)
-        except msgspec.ValidationError as error:
-            field, sentence = explain(str(error), raw)
-            raise errors.InvalidParams(sentence, field=field) from error
-        return Success(await handler(call, decoded))
+        if call.method in audited.NEED_ROOM:
+            call.session.services.audit.require_room()
+        result = await handler(call, _decoded(params, raw))
     except errors.RpcError as error:
+        audited.note(call, raw, error)
         payload = error.payload()
         return Error(payload["code"], payload["message"], payload.get("data"))
     except asyncio.CancelledError:
@@ -106,8 +106,21 @@ async def _fenced(
     except BaseException:
         ref = secrets.token_hex(4)
         log.exception("%s failed, ref %s", call.method, ref)
-        payload = errors.InternalError("an error inside the agent; its log has the details", ref=ref).payload()
+        fault = errors.InternalError("an error inside the agent; its log has the details", ref=ref)
+        audited.note(call, raw, fault)
+        payload = fault.payload()
         return Error(payload["code"], payload["message"], payload["data"])
+    audited.note(call, raw, result)
+    return Success(result)
+
+
+def _decoded(params: type[msgspec.Struct], raw: dict[str, Any]) -> Any:
+    """Raise InvalidParams."""
+    try:
+        return msgspec.convert(raw, params)
+    except msgspec.ValidationError as error:
+        field, sentence = explain(str(error), raw)
+        raise errors.InvalidParams(sentence, field=field) from error
 
 
 async def dispatch(session: "Session", text: str) -> tuple[bytes | None, After]:

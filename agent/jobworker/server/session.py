@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -25,6 +26,7 @@ T = TypeVar("T")
 S = TypeVar("S", bound=Subscription)
 
 LOGIN_BYTES = 8192
+LONGEST_SLEEP = 60.0  # seconds
 CLOSE_UNSUPPORTED = 1003
 CLOSE_POLICY = 1008
 
@@ -38,11 +40,14 @@ class Closable(Protocol):
 class Session:
     """Lives as long as its connection."""
 
-    def __init__(self, connection: ServerConnection, services: "Services", principal: Principal | None) -> None:
+    def __init__(
+        self, connection: ServerConnection, address: str, services: "Services", principal: Principal | None
+    ) -> None:
         self.services = services
         self._arrived_as = principal
         self._access: Access | None = None
-        self.address = str(connection.remote_address)
+        self._expiry: asyncio.Task[None] | None = None
+        self.address = address
         self.subscriptions: dict[str, Subscription] = {}
         self._connection = connection
         self._numbered = 0
@@ -71,29 +76,51 @@ class Session:
     def caller(self) -> Principal:
         return self.known().principal
 
+    def is_of(self, principal: Principal) -> bool:
+        return self._access is not None and self._access.principal.id == principal.id
+
     async def log_in(self, principal: Principal) -> None:
-        """From now on the caller is this principal."""
+        """From now on the caller is this principal, as long as its credentials last."""
         self._access = await self.services.authorization.access(principal)
+        if principal.expires_at is not None:
+            self._expiry = self._tasks.spawn(self._end_at(principal.expires_at))
+
+    async def _end_at(self, moment: float) -> None:
+        while (left := moment - time.time()) > 0:  # noqa: ASYNC110  # the wall clock has no event for it
+            await asyncio.sleep(min(left, LONGEST_SLEEP))  # the clock may be set meanwhile
+        await self.end("the credentials expired")
+
+    async def end(self, reason: str) -> None:
+        """Close the connection, for its caller is no longer who may have it."""
+        await self._connection.close(CLOSE_POLICY, reason)
 
     async def run(self) -> None:
+        door = self.services.door
+        door.sessions.add(self)
         try:
             if self._arrived_as is not None:
                 await self.log_in(self._arrived_as)
-            elif not await self._first_message():
+            elif not await self._stranger():
                 return
-            async for message in self._connection:
-                if not isinstance(message, str):
-                    await self._connection.close(CLOSE_UNSUPPORTED, "expected a text frame")
-                    return
-                await self._slots.acquire()  # the agent reads on when it can work on
-                self._tasks.spawn(self._handle(message))
+            await self._serve()
         except ConnectionClosed:
             pass
         finally:
+            door.sessions.discard(self)
             self._closed = True
+            if self._expiry is not None:
+                self._expiry.cancel()
             for wait in self._waits:
                 wait.cancel()
             await self._stop_subscriptions()
+
+    async def _serve(self) -> None:
+        async for message in self._connection:
+            if not isinstance(message, str):
+                await self._connection.close(CLOSE_UNSUPPORTED, "expected a text frame")
+                return
+            await self._slots.acquire()  # the agent reads on when it can work on
+            self._tasks.spawn(self._handle(message))
 
     async def _stop_subscriptions(self) -> None:
         for subscription in list(self.subscriptions.values()):
@@ -107,6 +134,14 @@ class Session:
             return await task
         finally:
             self._waits.discard(task)
+
+    async def _stranger(self) -> bool:
+        door = self.services.door
+        door.strangers += 1
+        try:
+            return await self._first_message()
+        finally:
+            door.strangers -= 1
 
     async def _first_message(self) -> bool:
         """Let nothing but auth.login in, in time and small; return whether it worked."""

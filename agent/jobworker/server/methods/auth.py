@@ -1,5 +1,6 @@
 """`auth.*` and `token.*`: who is calling, and the tokens of the agent."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -44,7 +45,7 @@ async def login(call: Call, params: Login) -> Principal:
         )
     else:
         raise InvalidParams("token: expected either a token or a username and a password", field="token")
-    principal = await session.services.authenticator.authenticate(credentials)
+    principal = await session.services.door.admit(credentials, call.method)
     await session.log_in(principal)
     return principal
 
@@ -85,4 +86,5 @@ async def list_(call: Call, params: Nothing) -> dict[str, Any]:
 async def revoke(call: Call, params: RevokeToken) -> bool:
     if not call.session.services.tokens.revoke(params.name):
         raise InvalidParams(f"name: there is no token {params.name[:80]!r}", field="name")
+    call.after.append(partial(call.session.services.door.throw_out, "token", params.name))
     return True
