@@ -21,6 +21,7 @@ class Token:
         record = self._tokens.find(credentials.token)
         if record is None:
             raise Unauthenticated("the token is not known here")
+        self._tokens.note_use(record.name)
         return Principal(record.name, self.name, list(record.roles), expires_at=record.expires_at)
 
 

@@ -69,13 +69,15 @@ async def create(call: Call, params: CreateToken) -> dict[str, Any]:
 
 @method("token.list", Nothing, Need.ADMIN)
 async def list_(call: Call, params: Nothing) -> dict[str, Any]:
+    used = call.session.services.tokens.last_used()
     return {
         "tokens": [
             {
                 "name": record.name,
                 "roles": record.roles,
                 "created_at": record.created_at,
-                "expires_at": None if record.expires_at is None else rfc3339(int(record.expires_at * 1e9)),
+                "expires_at": _time(record.expires_at),
+                "last_used": _time(used.get(record.name)),
             }
             for record in call.session.services.tokens.records()
         ]
@@ -88,3 +90,7 @@ async def revoke(call: Call, params: RevokeToken) -> bool:
         raise InvalidParams(f"name: there is no token {params.name[:80]!r}", field="name")
     call.after.append(partial(call.session.services.door.throw_out, "token", params.name))
     return True
+
+
+def _time(moment: float | None) -> str | None:
+    return None if moment is None else rfc3339(int(moment * 1e9))
