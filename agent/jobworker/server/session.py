@@ -175,6 +175,13 @@ class Session:
             if self._closed:
                 await self._stop_subscriptions()
 
+    async def unsubscribe(self, name: str, kind: type[Subscription]) -> None:
+        """Return when nothing of it follows any more; raise SubscriptionNotFound, also for one of another kind."""
+        subscription = self.subscriptions.get(name)
+        if not isinstance(subscription, kind):
+            raise errors.SubscriptionNotFound(f"this connection has no such subscription: {name[:80]!r}")
+        await subscription.stop()
+
     async def _notify(self, frame: bytes, text: bool) -> None:
         """Send for a subscription: one at a time, so that an answer waits for one frame and not for one of each."""
         async with self._turn:

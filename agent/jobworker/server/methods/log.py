@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from jobworker.errors import InvalidParams, InvalidSpec, SubscriptionNotFound
+from jobworker.errors import InvalidParams, InvalidSpec
 from jobworker.jobs.cursor import Where
 from jobworker.model import seconds
 from jobworker.protocol import STREAMS, encode_data, split_text
@@ -62,10 +62,7 @@ async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
 
 @method("log.unsubscribe", Unsubscribe, Need.LOOK)
 async def unsubscribe(call: Call, params: Unsubscribe) -> bool:
-    subscription = call.session.subscriptions.get(params.subscription)
-    if not isinstance(subscription, LogSubscription):
-        raise SubscriptionNotFound(f"this connection has no subscription to a log {params.subscription[:80]!r}")
-    await subscription.stop()
+    await call.session.unsubscribe(params.subscription, LogSubscription)
     return True
 
 
