@@ -23,6 +23,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     origins: list[str] = []
     cert: str = ""
     key: str = ""
+    client_ca: str = ""
 
 
 class Auth(Struct, frozen=True, forbid_unknown_fields=True):

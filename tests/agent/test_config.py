@@ -113,7 +113,7 @@ def test_the_agent_exits_1(refused: Callable[..., str], tmp_path: Path) -> None:
             [
                 "plugins.enabled",
                 "'moon'",
-                "command, cpu, deadline, graceful, idle, kill, ladder, roles, token, total",
+                "command, cpu, deadline, graceful, idle, kill, ladder, mtls, roles, token, total",
             ],
         ),
         ("[plugins]\nenabled = ['graceful']", ["auth.providers", "'token'", "none"]),

@@ -4,6 +4,7 @@ import hashlib
 import math
 import secrets
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobworker.background import Background
@@ -40,13 +41,13 @@ class Door:
         self._tasks = Background()
         self.strangers = 0  # sessions that have not logged in
 
-    async def admit(self, credentials: Credentials, method: str) -> Principal:
+    async def admit(self, *credentials: Credentials, method: str) -> Principal:
         """Return who it is; raise Unauthenticated, or RateLimited for one of too many guesses from an address."""
-        address, mark = credentials.address, self._mark(credentials)
+        address, mark = credentials[0].address, self._mark(credentials)
         if mark not in self._good and (wait := self._failures.wait(_host(address), time.monotonic())):
             raise RateLimited("too many failed logins from this address", retry_after=math.ceil(wait))
         try:
-            principal = await self._authenticator.authenticate(credentials)
+            principal = await self._authenticator.authenticate(*credentials)
             self.check_principal(principal)
         except RpcError as error:
             if not isinstance(error, RateLimited):
@@ -64,10 +65,12 @@ class Door:
         """Write down a caller who was refused before anybody asked who that is."""
         self._audit.note("refused", None, address, "upgrade", reason=reason)
 
-    def _mark(self, credentials: Credentials) -> bytes:
-        parts = (credentials.token, credentials.username, credentials.password)
-        text = b"\0".join([*(part.encode(errors="surrogatepass") for part in parts), credentials.certificate])
-        return hashlib.blake2b(text, key=self._salt, digest_size=16).digest()
+    def _mark(self, credentials: Sequence[Credentials]) -> bytes:
+        parts = [part for each in credentials for part in (each.token, each.username, each.password)]
+        hashed = hashlib.blake2b(key=self._salt, digest_size=16)
+        for part in [*(part.encode(errors="surrogatepass") for part in parts), *(c.certificate for c in credentials)]:
+            hashed.update(len(part).to_bytes(4) + part)
+        return hashed.digest()
 
     def check_stranger(self) -> None:
         """Raise RateLimited where too many are in that have not logged in."""

@@ -5,7 +5,6 @@ import logging
 import socket
 import ssl
 from collections.abc import Sequence
-from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -15,9 +14,8 @@ from websockets.typing import Subprotocol
 
 from jobworker import errors
 from jobworker.model import Principal
-from jobworker.paths import require_private
 from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
-from jobworker.server.authentication import from_upgrade
+from jobworker.server.authentication import from_handshake, from_upgrade
 from jobworker.server.services import Services
 from jobworker.server.session import Session
 
@@ -26,35 +24,6 @@ log = logging.getLogger(__name__)
 OPEN_TIMEOUT = 10.0
 HANDSHAKE_TIMEOUT = 5.0
 CLOSE_TIMEOUT = 5.0
-
-
-def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
-    """Return a context for TLS 1.2 and later; raise StartError for files that cannot or must not be used."""
-    for path in (cert, key):
-        if not path.is_file():
-            raise errors.StartError(f"{path}: there is no such file; expected a certificate and its key in PEM")
-    require_private(key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.sslobject_class = _Handshake
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(cert, key)
-    except (ssl.SSLError, OSError) as error:
-        raise errors.StartError(f"{cert}, {key}: not a certificate and its key: {error}") from error
-    return context
-
-
-class _Handshake(ssl.SSLObject):
-    """Writes one line where a client fails in TLS, or speaks something else: the event loop drops it in silence."""
-
-    def do_handshake(self) -> None:
-        try:
-            super().do_handshake()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise
-        except ssl.SSLError as error:
-            log.warning("a connection was closed that is not TLS as we speak it: %s", error.reason or error)
-            raise
 
 
 def bind(host: str, ports: list[int]) -> socket.socket:
@@ -76,10 +45,10 @@ def bind(host: str, ports: list[int]) -> socket.socket:
 class Listener:
     """Accepts connections on a bound socket until it is closed."""
 
-    def __init__(self, services: Services, sock: socket.socket, context: ssl.SSLContext, names: list[str]) -> None:
+    def __init__(self, services: Services, sock: socket.socket, tls: ssl.SSLContext, names: list[str]) -> None:
         self._services = services
         self._sock = sock
-        self._context = context
+        self._tls = tls
         port = sock.getsockname()[1]
         self._hosts = {f"{_bracketed(name)}:{port}" for name in names} | {_bracketed(name) for name in names}
         own = {f"https://{_bracketed(name)}:{port}" for name in names}
@@ -92,7 +61,7 @@ class Listener:
         self._server = await serve(
             self._serve,
             sock=self._sock,
-            ssl=self._context,
+            ssl=self._tls,
             process_request=self._process_request,
             select_subprotocol=_select_subprotocol,
             compression=None,  # memory for each connection, and a weapon
@@ -127,10 +96,11 @@ class Listener:
         if self._sessions >= self._services.config.limits.connections:
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         try:
-            credentials = from_upgrade(headers, address)
-            if credentials is None:
+            found = [from_handshake(connection.transport, address), from_upgrade(headers, address)]
+            credentials = [each for each in found if each is not None]
+            if not credentials:
                 door.check_stranger()
-            principal = await door.admit(credentials, "upgrade") if credentials else None
+            principal = await door.admit(*credentials, method="upgrade") if credentials else None
         except errors.InvalidRequest as error:
             return connection.respond(http.HTTPStatus.BAD_REQUEST, f"{error.message}\n")
         except errors.RateLimited as error:

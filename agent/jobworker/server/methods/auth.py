@@ -45,7 +45,7 @@ async def login(call: Call, params: Login) -> Principal:
         )
     else:
         raise InvalidParams("token: expected either a token or a username and a password", field="token")
-    principal = await session.services.door.admit(credentials, call.method)
+    principal = await session.services.door.admit(credentials, method=call.method)
     await session.log_in(principal)
     return principal
 
