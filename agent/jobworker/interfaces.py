@@ -5,7 +5,7 @@ thread of its own: what it does there, however slowly, does not hold up the agen
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -49,6 +49,32 @@ class AuthProvider(Protocol):
 
         Raise `jobworker.errors.Unauthenticated` to refuse: then no other provider is asked.
         """
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a principal may do. It may do what any of its grants allows.
+
+    `look` and `control` say whose jobs it sees, and stops, signals, pauses, changes and deletes: `all`, `own` or
+    `none`. `create`: jobs of its own. `admin`: tokens, and the agent itself. `methods` are patterns of the methods
+    for which the grant holds (`job.*`), `labels` patterns that the labels of a job must match for it to hold.
+    """
+
+    look: str = "none"
+    control: str = "none"
+    create: bool = False
+    admin: bool = False
+    methods: Sequence[str] = ("*",)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Authorizer(Protocol):
+    """Says what a principal may do: once for each connection, when it has logged in."""
+
+    name: str
+
+    async def grants(self, principal: Principal) -> Sequence[Grant] | None:
+        """Return what it may do, [] for nothing; None to leave the answer to the next authorizer."""
 
 
 class JobHandle(Protocol):

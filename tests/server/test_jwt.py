@@ -592,7 +592,7 @@ async def test_keys_in_a_file(issuer: Issuer, tmp_path: Path) -> None:
 def configuration(issuer: Issuer, **changed: Any) -> str:
     lines = [f"{name} = {json.dumps(value)}" for name, value in rules(issuer, **changed).items() if name != "roles"]
     return (
-        '[auth]\nproviders = ["jwt", "token"]\n'
+        '[limits]\nfailed_logins = 10000\n[auth]\nproviders = ["jwt", "token"]\n'
         f"[plugins]\nenabled = {['jwt', *BUILT_IN]}\n"
         "[[plugins.jwt.issuers]]\n" + "\n".join(lines) + '\nroles = {ops = ["writer"]}\n'
     )

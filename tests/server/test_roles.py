@@ -185,3 +185,14 @@ async def test_a_token_for_no_time(wire: "Wire", bad: Any) -> None:
     assert error["code"] in (-32602, 40001)
     assert error["data"]["field"] == "expires_in"
     assert "never" not in [each["name"] for each in (await wire.ask("token.list"))["tokens"]]
+
+
+async def test_when_a_token_was_last_used(shared: "RunningAgent", dial: "Dial", wire: "Wire") -> None:
+    """It is told in the list, for the one that was used."""
+    token = (await wire.ask("token.create", name="idle", roles=["reader"]))["token"]
+    assert token
+    found = {one["name"]: one["last_used"] for one in (await wire.ask("token.list"))["tokens"]}
+    assert found["idle"] is None
+    assert found["local"] is not None
+    assert stat.S_IMODE((shared.home.path / "tokens.used.json").stat().st_mode) == 0o600
+    await wire.ask("token.revoke", name="idle")

@@ -16,6 +16,7 @@ from jobworker.errors import (
     ExecFailed,
     InvalidState,
     KeyConflict,
+    RateLimited,
     ShuttingDown,
     WaitTimeout,
 )
@@ -27,6 +28,7 @@ from jobworker.jobs.live import LiveJob
 from jobworker.jobs.logs import Logs
 from jobworker.jobs.record import JobRecord, new_id
 from jobworker.jobs.retention import Retention
+from jobworker.jobs.scope import Scope
 from jobworker.jobs.specs import Specs, launch_message
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.watch import LogWatch
@@ -115,12 +117,20 @@ class JobManager:
             raise InvalidState(f"job {job} {what}; expected created", state=state)
         live.starting = True
         try:
+            self._check_room(live.record.job.owner)
             await self._launch(live)
         finally:
             live.starting = False
             live.ring()
             self._table.let_go(live)
         return self._started(live)
+
+    def _check_room(self, owner: str) -> None:
+        """Raise RateLimited where the owner has as many jobs running as anybody may have."""
+        limit = self._config.limits.jobs_per_principal
+        running = (each for each in self._table if each.record.job.owner == owner and each.record.running)
+        if limit and sum(1 for _ in running) >= limit:
+            raise RateLimited(f"{limit} jobs of {owner} run; expected at most that at once", retry_after=1)
 
     async def _launch(self, live: LiveJob) -> None:
         """Have the job launched and wait for what the journal says of it."""
@@ -219,8 +229,9 @@ class JobManager:
 
     # Looking
 
-    async def get(self, job: str) -> Job:
-        return await self._table.get(job)
+    async def seen(self, job: str, scopes: Sequence[Scope]) -> Job:
+        """Return a job that is within the scopes; raise JobNotFound for another as for one that is not there."""
+        return await self._table.seen(job, scopes)
 
     async def explain(self, job: str) -> Explanation:
         """Say why the job is in its state."""
@@ -244,9 +255,10 @@ class JobManager:
         owner: str | None,
         limit: int,
         before: str | None,
+        scopes: Sequence[Scope],
     ) -> tuple[list[Job], str | None]:
-        """Return a page of jobs, newest first, and where the next page begins (None: there is none)."""
-        return await self._table.page(states, labels, owner, limit, before)
+        """Return a page of the jobs within the scopes, newest first, and where the next begins (None: nowhere)."""
+        return await self._table.page(states, labels, owner, limit, before, scopes)
 
     async def wait(self, job: str, limit: float | None) -> Job:
         """Return the job at its end; raise WaitTimeout when `limit` seconds pass first."""
@@ -261,7 +273,7 @@ class JobManager:
 
     @property
     def running(self) -> int:
-        return sum(not live.record.settled and not live.is_created() for live in self._table)
+        return sum(live.record.running for live in self._table)
 
     # Deleting and leaving
 
