@@ -88,7 +88,8 @@ class Issuer:
         roles = self._roles(verified)
         if not roles:
             raise Unauthenticated(f"{self._rules.issuer} vouches for {name!r}, but no rule gives it a role")
-        return Principal(name, "jwt", roles, issuer=self._rules.issuer, expires_at=moments["exp"])
+        expires_at = moments["exp"] + self._leeway  # as long as it would let a caller in
+        return Principal(name, "jwt", roles, issuer=self._rules.issuer, expires_at=expires_at)
 
     def _verify(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
         return jwt.decode(
