@@ -35,6 +35,7 @@ async def test_jobs_end_while_the_agent_is_down(tmp_path: Path) -> None:
     assert outcome.statuses == {"exact": 20 + len(faults.SIGNALS)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["ancestor", "kernel", "nobody"])
 async def test_keeper(tmp_path: Path, source: str) -> None:
     """A status comes from whoever has it; where nobody has, the job is lost, never 0 and never 137."""
@@ -46,6 +47,7 @@ async def test_keeper(tmp_path: Path, source: str) -> None:
         assert outcome.statuses == {"lost": 16}
 
 
+@pytest.mark.slow
 async def test_several(tmp_path: Path) -> None:
     """Jobs that outlive the gap lose nothing; those that end in it may be short and then say so."""
     orders = random.Random(SEED).sample(faults.ORDERS, 3)
