@@ -6,6 +6,7 @@ Shared by agent, client and plugins. Field by field these are the objects of the
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -52,8 +53,12 @@ def size(value: Size, field: str) -> int:
 
 def rfc3339(ns: int) -> str:
     """Return a wall-clock time (ns since 1970) as the wire has it, with microseconds."""
-    moment = datetime.fromtimestamp(ns // 1_000_000_000, UTC)
-    return f"{moment.isoformat()[:19]}.{ns % 1_000_000_000 // 1000:06d}Z"
+    return f"{_second(ns // 1_000_000_000)}.{ns % 1_000_000_000 // 1000:06d}Z"
+
+
+@lru_cache(maxsize=64)  # the chunks of a log are of the same few seconds
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 class State(StrEnum):

@@ -3,7 +3,8 @@
 import contextlib
 import shlex
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ WRITES = {"64 KiB": (65536, 1 << 30), "100 bytes": (100, 100_000_000)}  # the si
 FOLLOWED_ROUNDS = 3
 FOLLOWED = 1_000_000_000
 FOLLOWERS = 100
+PART = FOLLOWED // FOLLOWERS  # of the log, that each of them must get
 GB = 1e9
 ROOM = LogSpec(max_bytes="4GiB")  # nothing is dropped
 
@@ -63,9 +65,7 @@ async def measure_followed() -> None:
         await through_api(client)
         for _ in range(FOLLOWED_ROUNDS):
             alone.append((await write(agent, client, FOLLOWED, 65536)).speed)
-            async with contextlib.AsyncExitStack() as stack:
-                follow = partial(_follow, stack, agent)
-                followed.append((await write(agent, client, FOLLOWED, 65536, before=follow)).speed)
+            followed.append((await write(agent, client, FOLLOWED, 65536, beside=partial(_followed, agent))).speed)
     rows = [
         ["", "MB/s", "limit", "ratio"],
         [f"{FOLLOWERS} readers", median_and_range(followed), median_and_range(alone), ratio(followed, alone)],
@@ -73,13 +73,18 @@ async def measure_followed() -> None:
     table(f"A job that writes {FOLLOWED / GB:g} GB while it is followed; the limit is the same job alone", rows)
 
 
-async def _follow(stack: contextlib.AsyncExitStack, agent: Agent, job: str) -> None:
-    they = await stack.enter_async_context(of_job(agent, job, "binary", count=FOLLOWERS))
-    they.go()
+@contextlib.asynccontextmanager
+async def _followed(agent: Agent, job: str) -> AsyncIterator[None]:
+    """Have readers follow a job; each must get a part of what it writes, most of it when the job has long ended."""
+    async with of_job(agent, job, "binary", count=FOLLOWERS, size=PART) as they:
+        they.go()
+        yield
+        await they.done()
 
 
-async def nothing(job: str) -> None:
-    pass
+@contextlib.asynccontextmanager
+async def _alone(job: str) -> AsyncIterator[None]:
+    yield
 
 
 async def write(
@@ -89,11 +94,11 @@ async def write(
     size: int,
     *,
     straight: bool = False,
-    before: Callable[[str], Awaitable[None]] = nothing,
+    beside: Callable[[str], AbstractAsyncContextManager[None]] = _alone,
 ) -> Written:
     """Have a job write to its log, or straight to a file; leave neither behind.
 
-    `before` is awaited before its start, with its id.
+    `beside` is given its id, entered before its start, and left when it has written all.
     """
     total -= total % size
     report, file = agent.home.path / "report", agent.home.logs / "straight"
@@ -101,8 +106,8 @@ async def write(
     command = shlex.join(words) + (f" > {shlex.quote(str(file))}" if straight else "")
     job = await client.create(JobSpec(shell=f"exec {command}", log=ROOM))
     spent = cpu_seconds(agent.pids["pump"])
-    await before(job.id)
-    await _run(client, job.id, 0 if straight else total)
+    async with beside(job.id):
+        await _run(client, job.id, 0 if straight else total)
     spent = cpu_seconds(agent.pids["pump"]) - spent
     if straight:
         require(file.stat().st_size == total, f"{file.stat().st_size} bytes are in the file; expected {total}")

@@ -38,8 +38,17 @@ async def behind_a_stalled_reader(agent: Agent, client: Client, kind: str) -> tu
     pid = agent.pids["agent"]
     async with connection(agent, kind) as stuck:
         before, resident = private_memory(pid), forget_peak(pid)
-        await write(agent, client, SIZE, 65536, before=lambda job: never_read(stuck, job))
-        return private_memory(pid) - before, peak_memory(pid) - resident
+        grown = peak = 0
+
+        @contextlib.asynccontextmanager
+        async def beside(job: str) -> AsyncIterator[None]:
+            nonlocal grown, peak
+            await never_read(stuck, job)
+            yield
+            grown, peak = private_memory(pid) - before, peak_memory(pid) - resident
+
+        await write(agent, client, SIZE, 65536, beside=beside)
+        return grown, peak
 
 
 @contextlib.asynccontextmanager

@@ -32,7 +32,7 @@ def open_folder() -> Iterator[Path]:
     """A folder of theirs that everybody can get to, which those of pytest are not."""
     with tempfile.TemporaryDirectory() as name:
         os.chown(name, DAEMON, DAEMON)
-        os.chmod(name, 0o755)  # noqa: S103
+        os.chmod(name, 0o755)
         yield Path(name)
 
 

@@ -106,7 +106,7 @@ class Logs:
 
     def _unshare(self, job: str) -> None:
         shared = self._shared[job]
-        shared.cursors -= 1
+        shared.leave()
         if not shared.cursors:
             shared.reader.close()
             del self._shared[job]
