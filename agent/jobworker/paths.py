@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from jobworker.errors import StartError
@@ -114,16 +115,27 @@ def require_private(path: Path) -> None:
 
 def write_private(path: Path, data: bytes) -> None:
     """Replace a file at once, 0600 from its birth."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    replace_private({path: data})
+
+
+def replace_private(files: Mapping[Path, bytes]) -> None:
+    """Replace files that belong together: all are on disk, 0600 from their birth, before the first is renamed."""
+    staged: dict[Path, Path] = {}
     try:
-        with open(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
-        os.replace(temporary, path)
+        for path, data in files.items():
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            with open(os.open(temporary, flags, 0o600), "wb") as file:
+                staged[temporary] = path
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for temporary in [*staged]:
+            os.replace(temporary, staged[temporary])
+            del staged[temporary]
     except OSError:
-        os.unlink(temporary)
+        for temporary in staged:
+            os.unlink(temporary)
         raise
 
 
