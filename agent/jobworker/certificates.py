@@ -182,7 +182,7 @@ def describe(certificate: x509.Certificate) -> dict[str, Any]:
         if isinstance(each, x509.KeyUsage):
             usage = [name for name in _USAGES if getattr(each, name)]
         elif isinstance(each, x509.BasicConstraints):
-            constraints: dict[str, Any] = {"ca": each.ca, "path_length": each.path_length}
+            constraints = {"ca": each.ca, "path_length": each.path_length}
         elif isinstance(each, x509.ExtendedKeyUsage):
             uses = [USES.get(use, use.dotted_string) for use in each]
     return {
@@ -215,7 +215,7 @@ def usable_name(name: str) -> bool:
     """Whether it can stand in a certificate, as a host name, an address or a mail address."""
     try:
         _general_name(name)
-    except ValueError:
+    except StartError:
         return False
     return True
 
@@ -252,7 +252,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _general_name(name: str) -> x509.GeneralName:
-    """Return an alternative name; raise ValueError for what is none."""
+    """Return an alternative name; raise StartError for what is none."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
@@ -260,7 +260,7 @@ def _general_name(name: str) -> x509.GeneralName:
     local, at, host = name.rpartition("@")
     if LABELS.fullmatch(host) and (not at or (local.isascii() and local.isprintable() and " " not in local)):
         return x509.RFC822Name(name) if at else x509.DNSName(name)
-    raise ValueError(f"{name!r}; expected a host name, an address or a mail address")
+    raise StartError(f"name: {name!r}; expected a host name, an address or a mail address")
 
 
 def _names(certificate: x509.Certificate) -> list[str]:

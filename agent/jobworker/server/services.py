@@ -8,6 +8,7 @@ from jobworker.jobs.manager import JobManager
 from jobworker.plugin_host import PluginHost
 from jobworker.plugins import Registry
 from jobworker.server.authentication import Authenticator
+from jobworker.server.tls import Tls
 from jobworker.tokens import TokenFile
 
 
@@ -23,4 +24,5 @@ class Services:
     tokens: TokenFile
     shut_down: Callable[[str], None]
     may_restart: Callable[[], Awaitable[None]]
+    tls: Tls
     address: str = ""
