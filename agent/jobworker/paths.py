@@ -23,6 +23,14 @@ def default_home() -> Path:
     return Path(base).expanduser().absolute() / "jobworker"
 
 
+def contexts_file() -> Path:
+    """Return where `jw` keeps agents and credentials: in the state folder that was chosen, or the user's settings."""
+    if chosen := os.environ.get("JOBWORKER_HOME"):
+        return Path(chosen).expanduser().absolute() / "contexts.json"
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser().absolute() / "jobworker" / "contexts.json"
+
+
 class Home:
     """The state folder and the names in it."""
 
@@ -41,7 +49,7 @@ class Home:
 
     def create(self) -> None:
         """Make the folder, and refuse one that is not ours alone; raise StartError."""
-        _make_private(self.path)
+        make_private(self.path)
         self.logs.mkdir(mode=0o700, exist_ok=True)
 
     def read_only(self) -> bool:
@@ -78,7 +86,7 @@ class Home:
     def create_run_folder(self) -> Path:
         """Make it, and refuse a name that somebody else took before; raise StartError."""
         folder = self.run_folder()
-        _make_private(folder)
+        make_private(folder)
         return folder
 
 
@@ -87,7 +95,8 @@ def _tmpfs_mounts() -> set[str]:
         return {fields[4] for line in file if (fields := line.split()) and " - tmpfs " in line}
 
 
-def _make_private(folder: Path) -> None:
+def make_private(folder: Path) -> None:
+    """Make a folder, and refuse one that is not ours alone; raise StartError."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
