@@ -148,6 +148,16 @@ def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Let no test reach the agent of whoever runs the tests."""
-    for name in ("JW_ADDRESS", "JW_TOKEN", "JW_CA", "JW_CERT", "JW_KEY", "NO_COLOR"):
+    for name in (
+        "JW_ADDRESS",
+        "JW_TOKEN",
+        "JW_CA",
+        "JW_CERT",
+        "JW_KEY",
+        "JW_PIN",
+        "JW_INSECURE",
+        "JW_CONTEXT",
+        "NO_COLOR",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("JOBWORKER_HOME", str(tmp_path / "home"))

@@ -6,6 +6,7 @@
 import argparse
 import asyncio
 import fcntl
+import functools
 import importlib
 import json
 import logging
@@ -32,8 +33,9 @@ from jobworker.server.authentication import Authenticator
 from jobworker.server.authorization import Authorization
 from jobworker.server.door import Door
 from jobworker.server.listener import Listener, bind
+from jobworker.server.renewal import Renewal
 from jobworker.server.services import Services
-from jobworker.server.tls import Tls
+from jobworker.server.tls import Mismatch, Tls, plain
 from jobworker.tokens import TokenFile
 
 log = logging.getLogger("jobworker")
@@ -88,14 +90,17 @@ class Agent:
             tokens,
             self.shut_down,
             self.may_restart,
+            tls,
         )
         listener = Listener(services, sock, tls, names)
         await jobs.open()
         self._make_local_token(tokens)
         shown = f"[{host}]" if ":" in host else host
         services.address = f"wss://{'localhost' if host in ('0.0.0.0', '::') else shown}:{port}{PATH}"
-        self._handle_signals(tls)
+        renewal = self._renewal(tls, names)
+        self._handle_signals(renewal)
         await listener.open()
+        renewal.open()
         self._announce(services.address, ready)
         await self._ending.wait()
         log.info("ending; running jobs: %s", self._jobs_at_end)
@@ -103,6 +108,7 @@ class Agent:
         if self._jobs_at_end == "stop":
             await self._stop_jobs(jobs)
         restart = self._jobs_at_end == "restart"
+        renewal.close()
         await listener.close(restart=restart)
         await jobs.close(restart=restart)
         plugin_host.close()
@@ -147,12 +153,36 @@ class Agent:
             return [0]
 
     def _tls(self, names: list[str]) -> Tls:
+        """Return TLS with the files that are configured, or with our own, which are made where there are none."""
         server = self._config.server
         if not server.cert and not (self._home.tls / "ca.pem").exists():
-            from jobworker import certificates  # a tenth of a second, once in the life of a state folder
+            from jobworker import certificates  # a tenth of a second, seldom
 
             certificates.make_all(self._home.tls, names)
-        return _tls(self._home, server)
+        try:
+            tls = _tls(self._home, server)
+        except Mismatch:  # of ours: whoever renewed them was killed in between
+            if server.cert:
+                raise
+            self._remake(names)
+            return _tls(self._home, server)
+        if not server.cert and not set(map(plain, names)) <= set(tls.certificate.names):
+            try:
+                self._remake(names)
+                tls.renew()
+            except (StartError, OSError) as error:
+                log.warning("the certificate does not have all of %s: %s", ", ".join(names), error)
+        return tls
+
+    def _remake(self, names: list[str]) -> None:
+        from jobworker import certificates
+
+        certificates.renew(self._home.tls, names)
+        log.info("the agent's own certificate was made anew")
+
+    def _renewal(self, tls: Tls, names: list[str]) -> Renewal:
+        remake = None if self._config.server.cert else functools.partial(self._remake, names)
+        return Renewal(tls, remake, seconds(self._config.server.expiry_warning, "server.expiry_warning"))
 
     def _make_local_token(self, tokens: TokenFile) -> None:
         """Give whoever can read the state folder a way in: that is the agent's own user."""
@@ -193,24 +223,16 @@ class Agent:
             reason = checked.stderr.decode(errors="replace").strip()[-1000:]
             raise InvalidState(f"the agent would not start again and goes on as it is: {reason}", state="running")
 
-    def _handle_signals(self, tls: Tls) -> None:
+    def _handle_signals(self, renewal: Renewal) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told_to_end)
-        loop.add_signal_handler(signal.SIGHUP, self._reload, tls)
+        loop.add_signal_handler(signal.SIGHUP, renewal.reload)
 
     def _told_to_end(self) -> None:
         if self._ending.is_set():
             self._hurry.set()
         self._ending.set()
-
-    def _reload(self, tls: Tls) -> None:
-        """Take certificate and client CA anew; broken files are kept out, what was before stays."""
-        try:
-            tls.renew()
-            log.info("the certificate was read again")
-        except (StartError, OSError) as error:
-            log.error("the new certificate is not used: %s", error)
 
     async def _stop_jobs(self, jobs: JobManager) -> None:
         limit = seconds(self._config.agent.shutdown_limit, "agent.shutdown_limit")

@@ -1,72 +1,238 @@
-"""Make a certificate authority and server certificates, with the cryptography library."""
+"""Make a certificate authority and the certificates of servers and clients, with the cryptography library."""
 
 import datetime
+import fcntl
 import ipaddress
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from jobworker.paths import write_private
+from jobworker.errors import StartError
+from jobworker.paths import replace_private, require_private
 
 CA_DAYS = 3650
-SERVER_DAYS = 397  # what browsers accept at most
-BACKDATED = datetime.timedelta(minutes=5)  # for clocks that are a little behind
+SERVER_DAYS = 397
+MAX_SERVER_DAYS = 398  # browsers accept no more
+CLIENT_DAYS = 90
+BACKDATED = datetime.timedelta(minutes=5)  # for clocks that are a little behind; counts as part of a life
+LABELS = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+USES = {
+    ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth",
+    ExtendedKeyUsageOID.CLIENT_AUTH: "clientAuth",
+}
+
+Key = ec.EllipticCurvePrivateKey
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a certificate is for: its extended key usage, and for how long it lives where nobody says."""
+
+    use: ObjectIdentifier
+    days: int
+    max_days: int
+
+
+SERVER = Purpose(ExtendedKeyUsageOID.SERVER_AUTH, SERVER_DAYS, MAX_SERVER_DAYS)
+CLIENT = Purpose(ExtendedKeyUsageOID.CLIENT_AUTH, CLIENT_DAYS, CA_DAYS)
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A CA: what signs."""
+
+    certificate: x509.Certificate
+    key: PrivateKeyTypes
+
+    @classmethod
+    def new(cls) -> "Authority":
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"jobworker CA {os.urandom(4).hex()}")])
+        builder = _builder(name, name, key, CA_DAYS)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
+        return cls(builder.sign(key, hashes.SHA256()), key)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Authority":
+        """Return the CA whose files are in a folder; raise StartError."""
+        certificate = load(folder / "ca.pem")[0]
+        key_file = folder / "ca.key"
+        try:
+            require_private(key_file)
+            key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
+        except FileNotFoundError:
+            raise StartError(f"{key_file}: there is no such file; expected the key of the CA") from None
+        except (OSError, ValueError, TypeError) as error:
+            raise StartError(f"{key_file}: cannot be used: {error}; expected the key of the CA in PEM") from error
+        if key.public_key() != certificate.public_key():
+            raise StartError(f"{key_file} is not the key of {folder / 'ca.pem'}")
+        if certificate.not_valid_after_utc <= _now():
+            end = _time(certificate.not_valid_after_utc)
+            raise StartError(f"{folder / 'ca.pem'} expired at {end}", hint="jw cert renew --ca makes a new CA")
+        return cls(certificate, key)
+
+    def sign(
+        self, name: str, names: Iterable[str], purpose: Purpose, days: int | None = None, units: Sequence[str] = ()
+    ) -> tuple[Key, x509.Certificate]:
+        """Return a new key and its certificate, which ends with the CA if not before."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        attributes = [x509.NameAttribute(NameOID.COMMON_NAME, name[:64])]
+        attributes += [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units]
+        end = self.certificate.not_valid_after_utc
+        builder = _builder(x509.Name(attributes), self.certificate.subject, key, days or purpose.days, end)
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([purpose.use]), critical=False)
+        general = [_general_name(each) for each in dict.fromkeys(names)]
+        builder = builder.add_extension(x509.SubjectAlternativeName(general), critical=False)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.certificate.public_key())  # type: ignore[arg-type]
+        return key, builder.add_extension(issuer, critical=False).sign(self.key, hashes.SHA256())  # type: ignore[arg-type]
+
+    def issued(self, certificate: x509.Certificate) -> bool:
+        try:
+            certificate.verify_directly_issued_by(self.certificate)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
+
+    def server(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Return the content of server.key and server.pem, a chain."""
+        key, certificate = self.sign(names[0], names, SERVER)
+        return {"server.key": _pem(key), "server.pem": _chain(certificate, self.certificate)}
+
+    def files(self) -> dict[str, bytes]:
+        return {"ca.key": _pem(self.key), "ca.pem": _chain(self.certificate)}
 
 
 def make_all(folder: Path, names: Iterable[str]) -> None:
-    """Write ca.pem, ca.key, server.pem and server.key into a folder, 0700, where there is no CA yet."""
+    """Write ca.pem, ca.key, server.pem and server.key into a folder, which is made 0700 where there is none."""
+    authority = Authority.new()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ca_key, ca = _make_ca()
-    key, certificate = _make_server(ca_key, ca, list(names))
-    write_private(folder / "server.key", _pem(key))
-    chain = certificate.public_bytes(serialization.Encoding.PEM) + ca.public_bytes(serialization.Encoding.PEM)
-    write_private(folder / "server.pem", chain)
-    write_private(folder / "ca.key", _pem(ca_key))
-    write_private(folder / "ca.pem", ca.public_bytes(serialization.Encoding.PEM))  # last: it says that all is there
+    with _locked(folder):
+        _write(folder, authority.server(list(names)) | authority.files())  # ca.pem last: it says that all is there
 
 
-def _make_ca() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"jobworker CA {os.urandom(4).hex()}")])
-    builder = _builder(name, name, key, CA_DAYS)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
-    return key, builder.sign(key, hashes.SHA256())
+def renew(folder: Path, names: Iterable[str] = ()) -> None:
+    """Replace server.pem and server.key, by the same CA, for the same names and those given; raise StartError.
+
+    What that CA has not signed is somebody's own, and is left alone.
+    """
+    with _locked(folder):
+        authority = Authority.load(folder)
+        old = load(folder / "server.pem")[0]
+        if not authority.issued(old):
+            raise StartError(f"{folder / 'server.pem'} is not from the CA beside it: renew it where it is from")
+        _write(folder, authority.server([*_names(old), *names]))
 
 
-def _make_server(
-    ca_key: ec.EllipticCurvePrivateKey, ca: x509.Certificate, names: list[str]
-) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
-    builder = _builder(subject, ca.subject, key, SERVER_DAYS)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-    builder = builder.add_extension(
-        x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
-    )
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-    return key, builder.add_extension(issuer, critical=False).sign(ca_key, hashes.SHA256())
+def renew_ca(folder: Path) -> None:
+    """Replace the CA as well: who trusts the old one, or has a certificate of it, is locked out."""
+    with _locked(folder):
+        authority = Authority.new()
+        names = _names(load(folder / "server.pem")[0]) or ["localhost"]
+        _write(folder, authority.server(names) | authority.files())
+
+
+def issue(
+    authority: Authority,
+    name: str,
+    names: Iterable[str],
+    purpose: Purpose,
+    days: int | None,
+    units: Sequence[str],
+    out: Path,
+) -> tuple[Path, Path]:
+    """Write NAME.pem (of a server: with its CA) and NAME.key into a folder; return where they are."""
+    key, certificate = authority.sign(name, [name, *names], purpose, days, units)
+    chain = _chain(certificate, authority.certificate) if purpose is SERVER else _chain(certificate)
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write(out, {f"{name}.key": _pem(key), f"{name}.pem": chain})
+    return out / f"{name}.pem", out / f"{name}.key"
+
+
+def load(path: Path) -> list[x509.Certificate]:
+    """Return all certificates in a PEM file, at least one; raise StartError."""
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())
+    except FileNotFoundError:
+        raise StartError(f"{path}: there is no such file; expected a certificate in PEM") from None
+    except ValueError as error:
+        raise StartError(f"{path}: {error}; expected certificates in PEM") from error
+
+
+def describe(certificate: x509.Certificate) -> dict[str, Any]:
+    """Return what is in a certificate, as plain data."""
+    extensions = certificate.extensions
+    usage: list[str] = []
+    constraints: dict[str, Any] = {"ca": False, "path_length": None}
+    uses: list[str] = []
+    for each in (extension.value for extension in extensions):
+        if isinstance(each, x509.KeyUsage):
+            usage = [name for name in _USAGES if getattr(each, name)]
+        elif isinstance(each, x509.BasicConstraints):
+            constraints = {"ca": each.ca, "path_length": each.path_length}
+        elif isinstance(each, x509.ExtendedKeyUsage):
+            uses = [USES.get(use, use.dotted_string) for use in each]
+    return {
+        "subject": certificate.subject.rfc4514_string(),
+        "names": _names(certificate),
+        "issuer": certificate.issuer.rfc4514_string(),
+        "serial": f"{certificate.serial_number:x}",
+        **constraints,
+        "key_usage": usage,
+        "extended_key_usage": uses,
+        "not_before": _time(certificate.not_valid_before_utc),
+        "not_after": _time(certificate.not_valid_after_utc),
+        "days_left": (certificate.not_valid_after_utc - _now()).days,
+        "fingerprint": f"sha256:{certificate.fingerprint(hashes.SHA256()).hex()}",
+    }
+
+
+_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+)
+
+
+def usable_name(name: str) -> bool:
+    """Whether it can stand in a certificate, as a host name, an address or a mail address."""
+    try:
+        _general_name(name)
+    except StartError:
+        return False
+    return True
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int
+    subject: x509.Name, issuer: x509.Name, key: Key, days: int, end: datetime.datetime | None = None
 ) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+    begin = _now() - BACKDATED
+    after = begin + datetime.timedelta(days=days)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATED)
-        .not_valid_after(now + datetime.timedelta(days=days))
+        .not_valid_before(begin)
+        .not_valid_after(min(after, end) if end else after)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 
@@ -86,13 +252,53 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _general_name(name: str) -> x509.GeneralName:
+    """Return an alternative name; raise StartError for what is none."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
-        return x509.DNSName(name)
+        pass
+    local, at, host = name.rpartition("@")
+    if LABELS.fullmatch(host) and (not at or (local.isascii() and local.isprintable() and " " not in local)):
+        return x509.RFC822Name(name) if at else x509.DNSName(name)
+    raise StartError(f"name: {name!r}; expected a host name, an address or a mail address")
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _names(certificate: x509.Certificate) -> list[str]:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [str(each.value) for each in found]
+
+
+def _chain(*certificates: x509.Certificate) -> bytes:
+    return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in certificates)
+
+
+def _pem(key: PrivateKeyTypes) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    replace_private({folder / name: data for name, data in files.items()})
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time replace key and certificate: those of two would not match."""
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _time(moment: datetime.datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

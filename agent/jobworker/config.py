@@ -24,6 +24,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     cert: str = ""
     key: str = ""
     client_ca: str = ""
+    expiry_warning: Duration = "30d"
 
 
 class Auth(Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,6 +122,7 @@ def load(path: Path | None) -> Config:
 def _check(path: Path, config: Config) -> None:
     """Refuse what is well-typed and makes no sense."""
     durations = {
+        "server.expiry_warning": config.server.expiry_warning,
         "auth.login_timeout": config.auth.login_timeout,
         "jobs.timeout": config.jobs.timeout,
         "jobs.grace": config.jobs.grace,

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from jobworker.errors import StartError
@@ -20,6 +21,14 @@ def default_home() -> Path:
         return Path("/var/lib/jobworker")
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(base).expanduser().absolute() / "jobworker"
+
+
+def contexts_file() -> Path:
+    """Return where `jw` keeps agents and credentials: in the state folder that was chosen, or the user's settings."""
+    if chosen := os.environ.get("JOBWORKER_HOME"):
+        return Path(chosen).expanduser().absolute() / "contexts.json"
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser().absolute() / "jobworker" / "contexts.json"
 
 
 class Home:
@@ -41,7 +50,7 @@ class Home:
 
     def create(self) -> None:
         """Make the folder, and refuse one that is not ours alone; raise StartError."""
-        _make_private(self.path)
+        make_private(self.path)
         self.logs.mkdir(mode=0o700, exist_ok=True)
 
     def read_only(self) -> bool:
@@ -78,7 +87,7 @@ class Home:
     def create_run_folder(self) -> Path:
         """Make it, and refuse a name that somebody else took before; raise StartError."""
         folder = self.run_folder()
-        _make_private(folder)
+        make_private(folder)
         return folder
 
 
@@ -87,7 +96,8 @@ def _tmpfs_mounts() -> set[str]:
         return {fields[4] for line in file if (fields := line.split()) and " - tmpfs " in line}
 
 
-def _make_private(folder: Path) -> None:
+def make_private(folder: Path) -> None:
+    """Make a folder, and refuse one that is not ours alone; raise StartError."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -115,16 +125,27 @@ def require_private(path: Path) -> None:
 
 def write_private(path: Path, data: bytes) -> None:
     """Replace a file at once, 0600 from its birth."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    replace_private({path: data})
+
+
+def replace_private(files: Mapping[Path, bytes]) -> None:
+    """Replace files that belong together: all are on disk, 0600 from their birth, before the first is renamed."""
+    staged: dict[Path, Path] = {}
     try:
-        with open(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
-        os.replace(temporary, path)
+        for path, data in files.items():
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            with open(os.open(temporary, flags, 0o600), "wb") as file:
+                staged[temporary] = path
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for temporary in [*staged]:
+            os.replace(temporary, staged[temporary])
+            del staged[temporary]
     except OSError:
-        os.unlink(temporary)
+        for temporary in staged:
+            os.unlink(temporary)
         raise
 
 

@@ -23,7 +23,7 @@ def run(
     config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration.")] = None,
 ) -> int:
     """Run the agent in the foreground; told to end, it stops its jobs."""
-    ctx.obj.require_local("jw agent run")
+    ctx.obj.require_local("jw agent run", whatever_is_current=True)  # a service starts, whatever its user looks at
     from jobworker import app
 
     app.main(["--home", str(home().path), *(["--config", str(config)] if config else [])])

@@ -36,6 +36,8 @@ COMMANDS = {
     "cert": "cert",
     "token": "tokens",
     "audit": "audit",
+    "context": "context",
+    "login": "login",
     "version": "version",
 }
 
@@ -85,13 +87,20 @@ def connect_to(
         Path | None, typer.Option(help="The PEM file of a client certificate, for an agent with mTLS.")
     ] = None,
     key: Annotated[Path | None, typer.Option(help="The PEM file of its key, where that is another.")] = None,
+    pin: Annotated[
+        str | None, typer.Option(metavar="sha256:…", help="The fingerprint of the only certificate to trust.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Trust whoever answers, and tell them the token.")
+    ] = False,
+    context: Annotated[str | None, typer.Option(help="The agent of `jw context`, by its name.")] = None,
 ) -> None:
     """Run processes on a host and follow them: every byte, how they ended, and why.
 
-    Options go before the command; JW_ADDRESS, JW_TOKEN, JW_CA, JW_CERT and JW_KEY stand for them. With none of
-    them, `jw` uses the local agent and starts it on first use.
+    Options go before the command; JW_ADDRESS, JW_TOKEN, JW_CA, JW_CERT, JW_KEY, JW_PIN, JW_INSECURE=1 and JW_CONTEXT
+    stand for them. With none of them, and no context in use, `jw` uses the local agent and starts it on first use.
     """
-    ctx.obj = Access.resolve(address, token, ca, cert, key)
+    ctx.obj = Access.resolve(address, token, ca, cert, key, pin, insecure, context)
 
 
 def main() -> None:

@@ -1,51 +1,58 @@
 """`jw cert`: certificates, in files of this host."""
 
 import os
+import re
 import signal
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import click
 import typer
 
 from jobworker.errors import JobworkerError
-from jobworker_cli import failures, options, output
+from jobworker_cli import failures, options, output, table
 from jobworker_cli.target import home
 
-group = typer.Typer(help="Make certificates.", rich_markup_mode=None, add_completion=False, no_args_is_help=True)
+group = typer.Typer(
+    help="Make certificates, and look at them.", rich_markup_mode=None, add_completion=False, no_args_is_help=True
+)
 HERE = ("localhost", "127.0.0.1", "::1")
 FILES = ("ca.pem", "ca.key", "server.pem", "server.key")
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]*")
+
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where; without it, the local agent's.")]
+Names = Annotated[
+    list[str] | None, typer.Option("--name", metavar="HOST", help="A host name or address that it is for.")
+]
 
 
 @group.callback()
 def group_() -> None:
-    """Make certificates."""
+    """Make certificates, and look at them."""
 
 
 @group.command()
 def init(
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where to; without it, the local agent's.")
-    ] = None,
-    name: Annotated[
-        list[str] | None, typer.Option("--name", metavar="HOST", help="A name or address of the server.")
-    ] = None,
+    out: Out = None,
+    name: Names = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a CA: who trusts the old one is locked out.")
     ] = False,
     json_: options.Json = False,
 ) -> int:
     """Make a CA and a server certificate, and print where they are."""
-    return failures.attempt(_init(out, name or [socket.gethostname()], force, json_))
+    return failures.attempt(_init(out, _usable(name) or [socket.gethostname()], force, json_))
 
 
 async def _init(out: Path | None, names: list[str], force: bool, as_json: bool) -> int:
-    folder = (out or home().path / "tls").absolute()
+    folder = _folder(out)
     if (folder / "ca.pem").exists() and not force:
         raise JobworkerError(
             f"{folder / 'ca.pem'} exists: whoever trusts it would be locked out",
             hint="--out DIR for another one, --force to replace it",
         )
+    _refuse_to_overwrite([folder / file for file in FILES], force)
     from jobworker.certificates import make_all
 
     if out is None:
@@ -53,16 +60,154 @@ async def _init(out: Path | None, names: list[str], force: bool, as_json: bool) 
     make_all(folder, dict.fromkeys([*names, *HERE]))
     if out is None:
         _tell_agent()
-    if as_json:
-        output.emit_json({file.replace(".", "_"): str(folder / file) for file in FILES})
-    else:
-        for file in FILES:
-            output.emit(str(folder / file))
+    _show_files(folder, FILES, as_json)
     return 0
 
 
+@group.command()
+def issue(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose it is: a name, a host, a mail address.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to: NAME.pem and NAME.key.")],
+    client: Annotated[bool, typer.Option("--client/--server", help="For which end of a connection.")] = True,
+    names: Names = None,
+    ou: Annotated[
+        list[str] | None, typer.Option("--ou", metavar="ROLE", help="An organizational unit: a role, by `mtls`.")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option("--days", metavar="N", min=1, help="How long it lives: 90, of a server 397.")
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option("--ca", metavar="DIR", help="Where the CA is; without it, the local agent's.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
+    json_: options.Json = False,
+) -> int:
+    """Make a certificate that the CA has signed, of a client or a server, and print where it is."""
+    if not FILE_NAME.fullmatch(name) or not _usable([name]):
+        raise click.UsageError(f"name: {name!r}; expected letters, digits and . _ - @ :, as alice or ops@example.org")
+    return failures.attempt(_issue(name, out.absolute(), client, _usable(names), ou or [], days, ca, force, json_))
+
+
+async def _issue(
+    name: str,
+    out: Path,
+    client: bool,
+    names: list[str],
+    units: list[str],
+    days: int | None,
+    ca: Path | None,
+    force: bool,
+    as_json: bool,
+) -> int:
+    from jobworker import certificates
+
+    purpose = certificates.CLIENT if client else certificates.SERVER
+    if days is not None and days > purpose.max_days:
+        raise click.UsageError(f"days: {days}; expected at most {purpose.max_days}")
+    if long := [unit for unit in units if not 1 <= len(unit) <= 64]:
+        raise click.UsageError(f"ou: {long[0]!r}; expected 1 to 64 characters")
+    _refuse_to_overwrite([out / f"{name}.pem", out / f"{name}.key"], force)
+    authority = certificates.Authority.load(_folder(ca))
+    certificates.issue(authority, name, names, purpose, days, units, out)
+    _show_files(out, (f"{name}.pem", f"{name}.key"), as_json, ("cert", "key"))
+    return 0
+
+
+@group.command()
+def show(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Certificates in PEM.")],
+    json_: options.Json = False,
+) -> int:
+    """Show what is in certificates: names, use, how long they live, their fingerprint."""
+    return failures.attempt(_show(files, json_))
+
+
+async def _show(files: list[Path], as_json: bool) -> int:
+    from jobworker import certificates
+
+    found = [
+        {"file": str(file)} | certificates.describe(certificate)
+        for file in files
+        for certificate in certificates.load(file)
+    ]
+    if as_json:
+        output.emit_json(found)
+        return 0
+    for number, each in enumerate(found):
+        if number:
+            output.emit("")
+        table.show_pairs(
+            [(name.replace("_", " "), _text(value)) for name, value in each.items() if value or value == 0]
+        )
+    return 0
+
+
+@group.command()
+def renew(
+    out: Out = None,
+    ca: Annotated[bool, typer.Option("--ca", help="A new CA as well: who trusts the old one is locked out.")] = False,
+    json_: options.Json = False,
+) -> int:
+    """Make a new server certificate for the same names; a running agent takes it by itself."""
+    return failures.attempt(_renew(out, ca, json_))
+
+
+async def _renew(out: Path | None, new_ca: bool, as_json: bool) -> int:
+    from jobworker import certificates
+
+    folder = _folder(out)
+    if new_ca:
+        certificates.renew_ca(folder)
+    else:
+        certificates.renew(folder)
+    if out is None:
+        _tell_agent()
+    fingerprint = certificates.describe(certificates.load(folder / "server.pem")[0])["fingerprint"]
+    if new_ca:
+        output.say(f"clients that trust the old CA are locked out until they have {folder / 'ca.pem'}")
+        output.say("client certificates of the old CA are worthless: jw cert issue")
+    output.say(f"clients that pin the certificate need the new fingerprint: {fingerprint}")
+    _show_files(folder, FILES if new_ca else FILES[2:], as_json)
+    return 0
+
+
+def _folder(given: Path | None) -> Path:
+    return (given or home().tls).absolute()
+
+
+def _usable(names: list[str] | None) -> list[str]:
+    """Return the names; raise UsageError for one that cannot stand in a certificate."""
+    from jobworker.certificates import usable_name
+
+    for name in names or []:
+        if not usable_name(name):
+            raise click.UsageError(f"name: {name!r}; expected a host name, an address or a mail address")
+    return names or []
+
+
+def _refuse_to_overwrite(paths: list[Path], force: bool) -> None:
+    found = [str(path) for path in paths if path.exists()]
+    if found and not force:
+        raise JobworkerError(f"{found[0]} exists", hint="--out DIR for another place, --force to overwrite it")
+
+
+def _show_files(folder: Path, files: tuple[str, ...], as_json: bool, keys: tuple[str, ...] = ()) -> None:
+    if as_json:
+        names = keys or [file.replace(".", "_") for file in files]
+        output.emit_json({name: str(folder / file) for name, file in zip(names, files, strict=True)})
+        return
+    for file in files:
+        output.emit(str(folder / file))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
 def _tell_agent() -> None:
-    """Let a running agent take the new certificate: clients trust the new CA from now on."""
+    """Let a running agent take the new certificate at once: it would see by itself, a moment later."""
     from jobworker.client.local import agent_pid
 
     pid = agent_pid(home())

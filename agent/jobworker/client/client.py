@@ -1,6 +1,7 @@
 """A connection to an agent: calls, subscriptions, and reconnecting without a missing or double byte."""
 
 import asyncio
+import base64
 import itertools
 import ssl
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from jobworker.client.events import Events
 from jobworker.client.feed import Feed
 from jobworker.client.local import Target, ensure_local_agent
 from jobworker.client.subscription import LogPage, Subscription
+from jobworker.client.trust import PinMismatch, tls_context
 from jobworker.model import Duration, Explanation, Job, JobSpec, Principal, StopSpec
 from jobworker.paths import Home, default_home
 from jobworker.protocol import BINARY_SUBPROTOCOL, SUBPROTOCOL, split_binary
@@ -37,18 +39,21 @@ def connect(
     lost: Callable[[str], None] = lambda text: None,
     cert: Path | None = None,
     key: Path | None = None,
+    pin: str | None = None,
+    insecure: bool = False,
 ) -> "Client":
     """Return a client to be used with ``async with``; without an address, of the local agent.
 
     `ca` is a PEM file with the only CA to trust (None: the system's). `cert` and `key` are a client certificate and
-    its key in PEM, one file where there is no `key`. `lost` is told, in words, when a
-    connection is lost and when it is back, and of bytes that a log does not hold.
+    its key in PEM, one file where there is no `key`. `pin` is the fingerprint of the only certificate to trust, as
+    "sha256:…"; with `insecure` anybody who answers is trusted, and is given the token. `lost` is told, in words,
+    when a connection is lost and when it is back, and of bytes that a log does not hold.
     Raises ConnectionFailed and Unauthenticated on entering.
     """
     if address is None:
         home = Home(default_home())
         return Client(lambda: ensure_local_agent(home), lost)
-    target = Target(address, token, ca, cert, key)
+    target = Target(address, token, ca, cert, key, pin, insecure)
     return Client(lambda: target, lost)
 
 
@@ -99,10 +104,9 @@ class Client:
         target = await asyncio.to_thread(self._find)
         if not target.address.startswith("wss://"):
             raise errors.ConnectionFailed(f"address: {target.address!r}; expected wss://HOST:PORT/rpc")
-        headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
-        context = _tls(target)
+        context, headers = tls_context(target), _authorization(target)
         try:
-            self._connection = await websocket_connect(
+            self._connection = await _Door(
                 target.address,
                 ssl=context,
                 subprotocols=[Subprotocol(BINARY_SUBPROTOCOL), Subprotocol(SUBPROTOCOL)],
@@ -117,13 +121,18 @@ class Client:
             said = (error.response.body or b"").decode(errors="replace").strip()
             status = error.response.status_code
             if status in (401, 403):
-                raise errors.Unauthenticated(
-                    f"{target.address} refused: {said}", hint="is the token right?" if target.token else ""
-                ) from None
+                hint = "is the token right?" if target.token else ""
+                raise errors.Unauthenticated(f"{target.address} refused: {said}", hint=hint) from None
             raise errors.ConnectionFailed(f"{target.address} answered {status}: {said}") from None
         except ssl.SSLCertVerificationError as error:
             raise errors.ConnectionFailed(
-                f"{target.address} is not trusted: {error.verify_message}", hint="give its CA with --ca or JW_CA"
+                f"{target.address} is not trusted: {error.verify_message}",
+                hint="give its CA with --ca or JW_CA, or its fingerprint with --pin or JW_PIN",
+            ) from None
+        except PinMismatch as error:
+            raise errors.ConnectionFailed(
+                f"{target.address} is not trusted: its certificate is {error.shown}, the pinned one {target.pin}",
+                hint="if it was renewed, pin the new one (on its host: jw agent info); else somebody is in between",
             ) from None
         except (OSError, WebSocketException, TimeoutError) as error:
             reason = str(error) or type(error).__name__
@@ -321,18 +330,20 @@ class Client:
         return msgspec.convert(await self.call(method, **params), Job)
 
 
-def _tls(target: Target) -> ssl.SSLContext:
-    """Return a context that trusts what the target says; raise ConnectionFailed for files that cannot be used."""
-    used = [target.ca]
-    try:
-        context = ssl.create_default_context(cafile=target.ca)
-        if target.cert is not None:
-            used = [target.cert, target.key]
-            context.load_cert_chain(target.cert, target.key, password="")  # and nobody is asked for one
-    except (OSError, ValueError) as error:
-        files = " and ".join(str(path) for path in used if path)
-        raise errors.ConnectionFailed(f"{files} cannot be used: {error}; expected PEM") from None
-    return context
+class _Door(websocket_connect):
+    """Goes nowhere else: an agent never redirects, and a token is for the address that it was given for."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
+
+
+def _authorization(target: Target) -> dict[str, str]:
+    if target.token:
+        return {"Authorization": f"Bearer {target.token}"}
+    if target.username is None:
+        return {}
+    pair = base64.b64encode(f"{target.username}:{target.password or ''}".encode()).decode()
+    return {"Authorization": f"Basic {pair}"}
 
 
 def _given(**params: Any) -> dict[str, Any]:

@@ -23,7 +23,9 @@ START_LIMIT = 30.0
 class Target:
     """An agent to connect to: where, as whom, and which CA vouches for it (None: the system's).
 
-    `cert` and `key` are a client certificate and its key, both in `cert` where there is no `key`.
+    `cert` and `key` are a client certificate and its key, both in `cert` where there is no `key`. `pin` is the
+    fingerprint of the only certificate to trust, whoever has signed it, unless there is a `ca` as well.
+    `insecure`: whoever answers is trusted. `username` and `password` stand for a token.
     """
 
     address: str
@@ -31,6 +33,10 @@ class Target:
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
+    pin: str | None = None
+    insecure: bool = False
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
 
 
 def agent_pid(home: Home) -> int | None:

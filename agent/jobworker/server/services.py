@@ -10,6 +10,7 @@ from jobworker.plugins import Registry
 from jobworker.server.audit import Audit
 from jobworker.server.authorization import Authorization
 from jobworker.server.door import Door
+from jobworker.server.tls import Tls
 from jobworker.tokens import TokenFile
 
 
@@ -27,4 +28,5 @@ class Services:
     tokens: TokenFile
     shut_down: Callable[[str], None]
     may_restart: Callable[[], Awaitable[None]]
+    tls: Tls
     address: str = ""

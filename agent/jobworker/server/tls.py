@@ -1,13 +1,58 @@
 """TLS of the agent: the certificate it shows, and whose client certificates it takes."""
 
+import hashlib
+import ipaddress
 import logging
 import ssl
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jobworker.errors import StartError
+from jobworker.model import rfc3339
 from jobworker.paths import require_private
 
 log = logging.getLogger(__name__)
+
+NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # of X509_V_FLAG_*, which the module ssl does not name
+DAY = 86400
+
+
+class Mismatch(StartError):
+    """The key is not the certificate's: they may be about to be replaced."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The one that the agent shows; times are seconds since 1970."""
+
+    not_before: float
+    not_after: float
+    names: list[str]
+    fingerprint: str
+
+    @property
+    def left(self) -> float:
+        """For how many seconds it is good; below 0 it has expired."""
+        return self.not_after - time.time()
+
+    @property
+    def old(self) -> bool:
+        """Whether less than a third of its life is left."""
+        return self.left < (self.not_after - self.not_before) / 3
+
+    @property
+    def end(self) -> str:
+        return rfc3339(int(self.not_after) * 10**9)
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "not_after": self.end,
+            "days_left": int(self.left // DAY),
+            "fingerprint": self.fingerprint,
+            "names": self.names,
+        }
 
 
 class Tls(ssl.SSLContext):
@@ -21,12 +66,32 @@ class Tls(ssl.SSLContext):
         return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
 
     def __init__(self, cert: Path, key: Path, client_ca: Path | None) -> None:
-        self._files = (cert, key, client_ca)
-        self.renew()
+        self._files = cert, key, client_ca
+        self.files = [path for path in self._files if path is not None]
+        self._current, self.certificate = self._read()
+
+    def _read(self) -> tuple[ssl.SSLContext, Certificate]:
+        self.seen = self.signature()  # before: what changes while they are read has changed since
+        context = _context(*self._files)
+        return context, _shown(context, self._files[0])
 
     def renew(self) -> None:
         """Read the files again; raise StartError, with all as it was, where they cannot be used."""
-        self._current = _context(*self._files)
+        context, certificate = self._read()
+        if certificate.left <= 0:
+            raise StartError(f"{self._files[0]} expired at {certificate.end}")
+        self._current, self.certificate = context, certificate
+
+    def signature(self) -> list[tuple[int, ...]]:
+        """Return what is another whenever the files are."""
+        found: list[tuple[int, ...]] = []
+        for path in self.files:
+            try:
+                info = path.stat()
+                found.append((info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns))
+            except OSError:
+                found.append(())
+        return found
 
     def wrap_bio(
         self,
@@ -44,14 +109,15 @@ def _context(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
     for path in (cert, key):
         if not path.is_file():
             raise StartError(f"{path}: there is no such file; expected a certificate and its key in PEM")
-    require_private(key)
+    require_private(key.resolve())  # tools that renew certificates swap links
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.sslobject_class = _Handshake
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(cert, key)
+        context.load_cert_chain(cert, key, password="")  # and nobody is asked for one
     except (ssl.SSLError, OSError) as error:
-        raise StartError(f"{cert}, {key}: not a certificate and its key: {error}") from error
+        kind = Mismatch if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH" else StartError
+        raise kind(f"{cert}, {key}: not a certificate and its key: {error}") from error
     if client_ca is not None:
         _trust(context, client_ca)
     return context
@@ -66,6 +132,49 @@ def _trust(context: ssl.SSLContext, client_ca: Path) -> None:
     if not context.cert_store_stats()["x509_ca"]:
         raise StartError(f"server.client_ca: {client_ca}: holds no CA; expected CA certificates in PEM")
     context.verify_mode = ssl.CERT_OPTIONAL
+
+
+def _shown(context: ssl.SSLContext, cert: Path) -> Certificate:
+    """Return what a client is shown, by a handshake in memory; raise StartError where none would succeed.
+
+    The module ssl tells of no other certificate than a verified one.
+    """
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        client.load_verify_locations(cert)
+        shown = client.wrap_bio(down, up)
+        ends = [shown, context.wrap_bio(up, down, server_side=True)]
+        while ends:
+            for end in [*ends]:
+                try:
+                    end.do_handshake()
+                    ends.remove(end)
+                except ssl.SSLWantReadError:
+                    pass
+        found = shown.getpeercert()
+        encoded = shown.getpeercert(binary_form=True)
+    except (ssl.SSLError, OSError) as error:
+        raise StartError(f"{cert}: no client could use it: {error}") from error
+    assert found
+    assert encoded
+    names: Any = found.get("subjectAltName", ())  # pairs of kind and name
+    return Certificate(
+        ssl.cert_time_to_seconds(str(found["notBefore"])),
+        ssl.cert_time_to_seconds(str(found["notAfter"])),
+        [plain(name) for _, name in names],
+        f"sha256:{hashlib.sha256(encoded).hexdigest()}",
+    )
+
+
+def plain(name: str) -> str:
+    """Return a name as certificates are compared by: an address in its shortest form."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name
 
 
 class _Handshake(ssl.SSLObject):

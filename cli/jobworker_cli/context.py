@@ -1,0 +1,179 @@
+"""`jw context`: the agents that a user has a name for."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from jobworker.errors import JobworkerError
+from jobworker_cli import contexts, failures, options, output, table
+from jobworker_cli.contexts import Context
+from jobworker_cli.target import LOCAL, usable_address, usable_pin
+
+group = typer.Typer(
+    help="Name agents, and choose one.", rich_markup_mode=None, add_completion=False, no_args_is_help=True
+)
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of the context.")]
+
+
+@group.callback()
+def group_() -> None:
+    """Name agents, and choose one."""
+
+
+@group.command()
+def add(
+    name: NameArgument,
+    address: Annotated[str, typer.Option(help="The agent, as wss://HOST:PORT/rpc.")],
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the token stands; without it, it is asked for.")
+    ] = None,
+    ca: Annotated[Path | None, typer.Option(metavar="FILE", help="The PEM file of the only CA to trust.")] = None,
+    pin: Annotated[
+        str | None, typer.Option(metavar="sha256:…", help="The fingerprint of the only certificate to trust.")
+    ] = None,
+    cert: Annotated[Path | None, typer.Option(metavar="FILE", help="The PEM file of a client certificate.")] = None,
+    key: Annotated[Path | None, typer.Option(metavar="FILE", help="The PEM file of its key.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a context of that name.")] = False,
+    json_: options.Json = False,
+) -> int:
+    """Give an agent a name, with a token and what vouches for it. The token is read from stdin, or asked for."""
+    if not NAME.fullmatch(name) or name == LOCAL:
+        raise click.UsageError(f"name: {name!r}; expected letters, digits and . _ - @, and not {LOCAL!r}")
+    if ca is not None and pin is not None:
+        raise click.UsageError("ca and pin: both are given; expected one of them, or neither for the system's CAs")
+    if key is not None and cert is None:
+        raise click.UsageError(f"key: {str(key)!r}; expected --cert with it")
+    context = Context(
+        usable_address(address),
+        ca=_file(ca, "ca"),
+        pin=usable_pin(pin),
+        cert=_file(cert, "cert"),
+        key=_file(key, "key"),
+        token=_token(token_file, cert),  # at last: nobody is asked in vain
+    )
+    return failures.attempt(_add(name, context, force, json_))
+
+
+async def _add(name: str, context: Context, force: bool, as_json: bool) -> int:
+    with contexts.changing() as found:
+        if name in found.contexts and not force:
+            raise JobworkerError(f"a context {name!r} exists", hint="--force to replace it")
+        found.contexts[name] = context
+        current = found.current
+    if as_json:
+        output.emit_json(_shown(name, context, current))
+    elif current != name:
+        output.suggest(f"jw context use {name}, or jw --context {name} ps")
+    return 0
+
+
+@group.command()
+def use(name: NameArgument, json_: options.Json = False) -> int:
+    """Choose the agent that is meant where nothing else is said; `local` is that of this host."""
+    return failures.attempt(_use(name, json_))
+
+
+async def _use(name: str, as_json: bool) -> int:
+    with contexts.changing() as found:
+        if name != LOCAL:
+            found.get(name)
+        found.current = None if name == LOCAL else name
+    if as_json:
+        output.emit_json(name)
+    return 0
+
+
+@group.command()
+def ls(quiet: options.Quiet = False, json_: options.Json = False) -> int:
+    """List the contexts, without what is secret."""
+    return failures.attempt(_ls(quiet, json_))
+
+
+async def _ls(quiet: bool, as_json: bool) -> int:
+    found = contexts.read()
+    shown = [_shown(name, context, found.current) for name, context in found.contexts.items()]
+    if as_json:
+        output.emit_json({"contexts": shown})
+    elif quiet:
+        for name in found.contexts:
+            output.emit(name)
+    else:
+        rows = [("" if found.current else "yes", LOCAL, "the agent of this host", "its token", "its CA")]
+        rows += [
+            ("yes" if one["current"] else "", one["name"], one["address"], one["as"], one["trust"]) for one in shown
+        ]
+        table.show(("CURRENT", "NAME", "ADDRESS", "AS", "TRUST"), rows)
+    return 0
+
+
+@group.command()
+def rm(name: NameArgument, json_: options.Json = False) -> int:
+    """Forget an agent, with the credentials for it."""
+    return failures.attempt(_rm(name, json_))
+
+
+async def _rm(name: str, as_json: bool) -> int:
+    with contexts.changing() as found:
+        found.get(name)
+        del found.contexts[name]
+        if found.current == name:
+            found.current = None
+            output.say("it was the current one: the local agent is, now")
+    if as_json:
+        output.emit_json(True)
+    return 0
+
+
+def _shown(name: str, context: Context, current: str | None) -> dict[str, Any]:
+    """Return what may be seen of a context."""
+    whom = [text for text, given in (("token", context.token), ("certificate", context.cert)) if given]
+    if context.username is not None:
+        whom.append(f"user {context.username}")
+    return {
+        "name": name,
+        "address": context.address,
+        "as": " and ".join(whom) or "nobody",
+        "trust": context.pin or context.ca or "the system's CAs",
+        "current": name == current,
+    }
+
+
+def _file(path: Path | None, option: str) -> str | None:
+    """Return it as one that is found from everywhere; raise UsageError where it is not there."""
+    if path is not None and not path.is_file():
+        raise click.UsageError(f"{option}: {str(path)!r}; expected a file")
+    return None if path is None else str(path.absolute())
+
+
+def _token(file: Path | None, cert: Path | None) -> str | None:
+    """Return the token from a file, from stdin or from the terminal, if there is to be one."""
+    if file is not None:
+        try:
+            return usable_token(file.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.UsageError(f"token-file: {str(file)!r}: {error}") from None
+    given = "" if cert is not None else ask("Token (empty for none)")
+    return usable_token(given) if given.strip() else None
+
+
+def ask(what: str) -> str:
+    """Return a secret from stdin, of which one line is read, or from the terminal, where it is not shown."""
+    if sys.stdin is None:
+        return ""
+    if sys.stdin.isatty():
+        text: str = typer.prompt(what, default="", show_default=False, hide_input=True, err=True)
+        return text
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+def usable_token(text: str) -> str:
+    """Return what can go into a header; raise UsageError, without the secret."""
+    token = text.strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise click.UsageError("the token is empty or none; expected letters, digits and signs on a single line")
+    return token

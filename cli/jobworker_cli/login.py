@@ -1,0 +1,51 @@
+"""`jw login`: say who one is, once, to the agent of a context."""
+
+from typing import Annotated, Any
+
+import click
+import msgspec
+import typer
+
+from jobworker.model import Principal
+from jobworker_cli import contexts, failures, options, output
+from jobworker_cli.context import ask, usable_token
+from jobworker_cli.target import LOCAL, Access
+
+
+def login(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The context; without it, the current one.")
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", metavar="NAME", help="Log in with a password instead of a token.")
+    ] = None,
+    json_: options.Json = False,
+) -> int:
+    """Ask for a token, or a password, try it, and keep it with the context."""
+    return failures.attempt(_login(ctx.obj, name, user, json_))
+
+
+async def _login(access: Access, name: str | None, user: str | None, as_json: bool) -> int:
+    name = name or access.context or contexts.read().current
+    if name is None or name == LOCAL:
+        raise click.UsageError("name: no context is chosen; expected one of `jw context ls`, or `jw context add`")
+    if user is not None and (not user or ":" in user):
+        raise click.UsageError(f"user: {user!r}; expected a name without a colon")
+    context = contexts.read().get(name)
+    if user is None:
+        changes: dict[str, Any] = {"token": usable_token(ask("Token")), "username": None, "password": None}
+    else:
+        changes = {"token": None, "username": user, "password": ask(f"Password of {user}")}
+    context = msgspec.structs.replace(context, **changes)
+    async with Access.of(context, insecure=access.insecure).client() as client:
+        principal: Principal = await client.whoami()
+    with contexts.changing() as found:
+        if found.get(name).address != context.address:
+            raise click.UsageError(f"name: the context {name!r} was given another address meanwhile")
+        found.contexts[name] = msgspec.structs.replace(found.contexts[name], **changes)
+    if as_json:
+        output.emit_json(msgspec.to_builtins(principal))
+    else:
+        output.say(f"{context.address} knows you as {principal.name} ({', '.join(principal.roles)})")
+    return 0
