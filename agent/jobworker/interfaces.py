@@ -5,7 +5,7 @@ thread of its own: what it does there, however slowly, does not hold up the agen
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -51,6 +51,22 @@ class AuthProvider(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Identity:
+    """A user of the host, as whom a job runs.
+
+    `gid` is the group it is in, `groups` are those that the user is in anyway. `home` is what the host says, `folder`
+    that where it is one, else /.
+    """
+
+    name: str
+    uid: int
+    gid: int
+    groups: list[int]
+    home: str
+    folder: str
+
+
 class JobHandle(Protocol):
     """A running job, as far as a stop strategy may touch it.
 
@@ -69,6 +85,12 @@ class JobHandle(Protocol):
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until the whole tree is gone; return False when `timeout` seconds pass first."""
+
+    async def run(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
+        """Run a command beside the job, as the same user and in the same folder; raise OSError where it cannot be.
+
+        It is killed, with its group, after `timeout` seconds.
+        """
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ async def create(call: Call, params: Create) -> Job:
 @method("job.start", OfJob, Need.LOOK)
 async def start(call: Call, params: OfJob) -> Job:
     await _controlled(call, params.id)
-    return await call.session.services.jobs.start(params.id)
+    return await call.session.services.jobs.start(params.id, call.session.caller)
 
 
 @method("job.run", Run, Need.CREATE)
@@ -91,7 +91,7 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
     subscription = call.session.subscribe(make, cursor)
     if job.state == State.CREATED:
         try:
-            job = await jobs.start(job.id, join=True)
+            job = await jobs.start(job.id, call.session.caller, join=True)
         except BaseException:
             await subscription.stop()
             raise
