@@ -205,8 +205,10 @@ class Agent:
                 raise StartError(f"{self._home.address}: {error.strerror}: nobody would find the agent") from error
             log.error("%s says where the agent is, but not its pid: %s", self._home.address, error.strerror)
         log.info("listening on %s, state in %s, pid %d", address, self._home.path, os.getpid())
-        if os.geteuid() == 0:
-            log.warning("jobs run as root: whoever may create jobs is as powerful as the agent")
+        if os.geteuid() != 0:
+            log.warning("all jobs run as the agent's own user: whoever may create jobs is as powerful as the agent")
+        elif not self._config.jobs.user:
+            log.warning("jobs that name no user run as root, which only an admin may have: jobs.user is not set")
         if ready is not None:
             os.write(ready, b"ready\n")
             os.close(ready)

@@ -44,6 +44,7 @@ class Jobs(Struct, frozen=True, forbid_unknown_fields=True):
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     lang: str = "C.UTF-8"
     pid_namespace: bool = False
+    user: str = ""
 
 
 class Events(Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,11 +82,15 @@ BUILT_IN = ("token", "roles", "graceful", "ladder", "command", "kill", "total", 
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
-    """All of it. `plugins` holds `enabled`, the allow-list, and one table per plugin."""
+    """All of it. `users`: as whom principals may run jobs.
+
+    `plugins` holds `enabled`, the allow-list, and one table per plugin.
+    """
 
     server: Server = Server()
     auth: Auth = Auth()
     jobs: Jobs = Jobs()
+    users: dict[str, list[str]] = field(default_factory=dict)
     events: Events = Events()
     retention: Retention = Retention()
     agent: Agent = Agent()
@@ -155,6 +160,12 @@ def _check(path: Path, config: Config) -> None:
         raise StartError(f"{path}: events.keep: {config.events.keep}; expected 1 or more")
     if bool(config.server.cert) != bool(config.server.key):
         raise StartError(f"{path}: server.cert and server.key: only one is set; expected both or neither")
+    for key, names in config.users.items():
+        if key != "*" and ":" not in key:
+            expected = 'a principal as "token:NAME", "role:NAME", or "*" for everyone'
+            raise StartError(f"{path}: users.{key}: unknown; expected {expected}")
+        if {"", "0", "root"} & set(names):
+            raise StartError(f"{path}: users.{key}: {names}; expected users other than root, which only admins are")
     enabled = config.plugins.setdefault("enabled", Config().plugins["enabled"])
     if not isinstance(enabled, list) or not all(isinstance(name, str) for name in enabled):
         raise StartError(f"{path}: plugins.enabled: {enabled!r}; expected a list of names")

@@ -77,6 +77,22 @@ class Authorizer(Protocol):
         """Return what it may do, [] for nothing; None to leave the answer to the next authorizer."""
 
 
+@dataclass(frozen=True)
+class Identity:
+    """A user of the host, as whom a job runs.
+
+    `gid` is the group it is in, `groups` are those that the user is in anyway. `home` is what the host says, `folder`
+    that where it is one, else /.
+    """
+
+    name: str
+    uid: int
+    gid: int
+    groups: list[int]
+    home: str
+    folder: str
+
+
 class JobHandle(Protocol):
     """A running job, as far as a stop strategy may touch it.
 
@@ -95,6 +111,12 @@ class JobHandle(Protocol):
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until the whole tree is gone; return False when `timeout` seconds pass first."""
+
+    async def run(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
+        """Run a command beside the job, as the same user and in the same folder; raise OSError where it cannot be.
+
+        It is killed, with its group, after `timeout` seconds.
+        """
 
 
 @dataclass(frozen=True)

@@ -139,8 +139,8 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     name: str | None = None
     env: dict[str, str] = {}
     cwd: str | None = None
-    user: str | None = None
-    group: str | None = None
+    user: str | int | None = None
+    group: str | int | None = None
     umask: int | str | None = None
     nice: int | None = None
     rlimits: dict[str, Any] = {}

@@ -1,8 +1,9 @@
 """Who may do what: readers look, writers have their own jobs, admins do everything."""
 
 import json
+import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,12 @@ import pytest
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
     from tests.server.conftest import Dial, Upgrade, Wire
+
+
+@pytest.fixture(scope="module")
+def shared(start_agent: "Callable[..., RunningAgent]") -> "RunningAgent":
+    """An agent whose writers may run jobs, also where it runs as root."""
+    return start_agent(config='[jobs]\nuser = "nobody"\n' if os.geteuid() == 0 else "")
 
 
 @dataclass

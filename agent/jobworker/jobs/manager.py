@@ -31,6 +31,7 @@ from jobworker.jobs.retention import Retention
 from jobworker.jobs.scope import Scope
 from jobworker.jobs.specs import Specs, launch_message
 from jobworker.jobs.table import JobTable
+from jobworker.jobs.users import Users, own
 from jobworker.jobs.watch import LogWatch
 from jobworker.model import Explanation, Job, JobSpec, Principal, Reason, State, StopSpec, rfc3339, to_builtins
 from jobworker.paths import Home
@@ -51,6 +52,7 @@ class JobManager:
         self._tasks = Background()
         self.link = KeeperLink(home, run)
         self._specs = Specs(config.jobs, registry, host, lambda: self.link.hello)
+        self._users = Users(config, lambda: self.link.hello)
         self._endings = Endings(config.jobs, self._specs, self.link, host, self._table, self._tasks)
         bound = config.jobs.log_max_bytes
         self._keeping = Keeping(home, run, self._table, self.link, self._endings, self._tasks, bound)
@@ -63,6 +65,7 @@ class JobManager:
     async def open(self) -> None:
         """Connect to the keeper and take over what runs."""
         await self._keeping.open()
+        await asyncio.to_thread(own)  # a directory service may take its time
         self._tasks.spawn(self._retention.run())
 
     # Create and start
@@ -84,6 +87,7 @@ class JobManager:
         return await self._table.get(existing.job.id), False
 
     async def _create(self, spec: JobSpec, key: str | None, owner: Principal) -> Job:
+        identity = await self._users.identify(spec, owner)
         job = Job(
             id=new_id(),
             name=spec.name,
@@ -94,13 +98,14 @@ class JobManager:
             labels=spec.labels,
             revision=self._table.next_revision(),
         )
-        await self._table.add(JobRecord(job=job, key=key))
+        await self._table.add(JobRecord(job=job, key=key, identity=identity))
         return job
 
-    async def start(self, job: str, *, join: bool = False) -> Job:
+    async def start(self, job: str, by: Principal, *, join: bool = False) -> Job:
         """Start a created job; return when execve has succeeded. Raises ExecFailed, InvalidState, DiskFull.
 
-        With `join`, a start that is under way or over is as good as one of our own.
+        Raises PermissionDenied where `by` may not, or no longer, have jobs run as the job's user. With `join`, a
+        start that is under way or over is as good as one of our own.
         """
         self._refuse_if_closing()
         live = await self._table.attend(job)
@@ -118,6 +123,7 @@ class JobManager:
         live.starting = True
         try:
             self._check_room(live.record.job.owner)
+            self._users.require(live.record.identity, by)
             await self._launch(live)
         finally:
             live.starting = False
@@ -134,9 +140,10 @@ class JobManager:
 
     async def _launch(self, live: LiveJob) -> None:
         """Have the job launched and wait for what the journal says of it."""
-        message = launch_message(live.id, live.record.job.spec, self._config.jobs)
+        message = launch_message(live.id, live.record.job.spec, self._config.jobs, live.record.identity)
         while live.is_created() and not live.record.launching:
             try:
+                self._users.require_means(message)
                 await self.link.ask("launch", **message)
             except KeeperGone:  # it never began where the journal does not say so
                 await self.link.ready()

@@ -5,6 +5,7 @@ import time
 
 import msgspec
 
+from jobworker.interfaces import Identity
 from jobworker.model import Job, Reason, Receipt, State, StopSpec
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -33,6 +34,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     job: Job
     key: str | None = None
+    identity: Identity | None = None  # as whom it runs; None: as the agent
     launching: bool = False
     boot: str = ""
     start: int = 0

@@ -78,7 +78,7 @@ async def create(call: Call, params: Create) -> Job:
 @method("job.start", OfJob, Need.LOOK)
 async def start(call: Call, params: OfJob) -> Job:
     await call.controlled(params.id)
-    return await call.session.services.jobs.start(params.id)
+    return await call.session.services.jobs.start(params.id, call.session.caller)
 
 
 @method("job.run", Run, Need.CREATE)
@@ -94,7 +94,7 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
     subscription = call.session.subscribe(make, cursor)
     if job.state == State.CREATED:
         try:
-            job = await jobs.start(job.id, join=True)
+            job = await jobs.start(job.id, call.session.caller, join=True)
         except BaseException:
             await subscription.stop()
             raise
