@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.server.conftest import WRITERS_RUN
 
 from jobworker.jobs.scope import Scope
 
@@ -39,7 +40,7 @@ DENIED, UNSEEN = 40301, 40401
 
 @pytest.fixture(scope="module")
 def agent(start_agent: "Callable[..., RunningAgent]") -> "RunningAgent":
-    return start_agent(config=CONFIG)
+    return start_agent(config=WRITERS_RUN + CONFIG)
 
 
 @pytest.fixture

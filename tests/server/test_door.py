@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.conftest import RunningAgent
+from tests.server.conftest import WRITERS_RUN
 from websockets.exceptions import InvalidStatus
 
 from jobworker.paths import Home
@@ -103,7 +104,7 @@ async def test_requests_of_one_principal(start_agent: "Callable[..., RunningAgen
 
 
 async def test_running_jobs_of_one_principal(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
-    agent = start_agent(config="[limits]\njobs_per_principal = 2\n")
+    agent = start_agent(config=f"{WRITERS_RUN}[limits]\njobs_per_principal = 2\n")
     async with dial(agent) as root:
         token = (await root.ask("token.create", name="busy", roles=["writer"]))["token"]
         async with dial(agent, token=token) as wire:
@@ -118,7 +119,7 @@ async def test_running_jobs_of_one_principal(start_agent: "Callable[..., Running
 
 async def test_a_revoked_token_ends_its_connections(shared: RunningAgent, dial: "Dial", wire: "Wire") -> None:
     """At once, those of others stay; its jobs run on."""
-    token = (await wire.ask("token.create", name="leaver", roles=["writer"]))["token"]
+    token = (await wire.ask("token.create", name="leaver", roles=["admin"]))["token"]
     async with dial(shared, token=token) as one, dial(shared, token=token) as two:
         job = (await one.run(argv=["sleep", "1000"]))["id"]
         await wire.ask("token.revoke", name="leaver")
@@ -148,7 +149,7 @@ async def test_what_is_written_down(
     start_agent: "Callable[..., RunningAgent]", dial: "Dial", upgrade: "Upgrade"
 ) -> None:
     """Logins, refusals, changes and denials, one line each with who, from where and how it went; no secrets."""
-    agent = start_agent()
+    agent = start_agent(config=WRITERS_RUN)
     async with dial(agent) as wire:
         token = (await wire.ask("token.create", name="ann", roles=["writer"]))["token"]
         async with dial(agent, token=token) as ann:

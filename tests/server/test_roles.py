@@ -1,7 +1,6 @@
 """Who may do what: readers look, writers have their own jobs, admins do everything."""
 
 import json
-import os
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.server.conftest import WRITERS_RUN
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def shared(start_agent: "Callable[..., RunningAgent]") -> "RunningAgent":
-    """An agent whose writers may run jobs, also where it runs as root."""
-    return start_agent(config='[jobs]\nuser = "nobody"\n' if os.geteuid() == 0 else "")
+    return start_agent(config=WRITERS_RUN)
 
 
 @dataclass
