@@ -16,6 +16,8 @@ from jobworker.client import Client, connect
 from jobworker.client.local import agent_pid, wait_gone
 from jobworker.paths import Home, appendable
 
+# As whom jobs run of those who are no admins: root would be for admins only.
+FOR_OTHERS = '[jobs]\nuser = "nobody"\n' if os.geteuid() == 0 else ""
 DEADLINE = 20.0  # seconds that anything here may take; a test that needs it has failed
 
 
@@ -148,6 +150,6 @@ def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Let no test reach the agent of whoever runs the tests."""
-    for name in ("JW_ADDRESS", "JW_TOKEN", "JW_CA", "NO_COLOR"):
+    for name in ("JW_ADDRESS", "JW_TOKEN", "JW_CA", "JW_CERT", "JW_KEY", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("JOBWORKER_HOME", str(tmp_path / "home"))

@@ -6,14 +6,12 @@
 import argparse
 import asyncio
 import fcntl
-import functools
 import importlib
 import json
 import logging
 import os
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,13 +23,17 @@ import uvloop
 from jobworker import __version__, config, plugins
 from jobworker.errors import InvalidState, JobworkerError, StartError
 from jobworker.jobs.manager import JobManager
-from jobworker.model import seconds
+from jobworker.model import seconds, size
 from jobworker.paths import Home, default_home, write_private
 from jobworker.plugin_host import PluginHost
 from jobworker.protocol import PATH
+from jobworker.server.audit import Audit
 from jobworker.server.authentication import Authenticator
-from jobworker.server.listener import Listener, bind, tls_context
+from jobworker.server.authorization import Authorization
+from jobworker.server.door import Door
+from jobworker.server.listener import Listener, bind
 from jobworker.server.services import Services
+from jobworker.server.tls import Tls
 from jobworker.tokens import TokenFile
 
 log = logging.getLogger("jobworker")
@@ -65,22 +67,34 @@ class Agent:
         backlog = sock.dup()
         host, port = sock.getsockname()[:2]
         names = [*dict.fromkeys([*self._config.server.names, *LOCAL, *([] if host in ("0.0.0.0", "::") else [host])])]
-        context, renew = self._tls(names)
+        tls = self._tls(names)
         registry = plugins.load(self._config, self._home.path)
         plugin_host = PluginHost(registry.owner)
         jobs = JobManager(self._config, self._home, self._home.create_run_folder(), registry, plugin_host)
         providers = [registry.auth_providers[name] for name in self._config.auth.providers]
         tokens = TokenFile(self._home.tokens)
-        authenticator = Authenticator(providers, plugin_host)
+        audit = Audit(self._home.audit, size(self._config.audit.max_bytes, "audit.max_bytes"))
+        door = Door(self._config.limits, Authenticator(providers, plugin_host), audit)
+        authorizers = [registry.authorizers[name] for name in self._config.auth.authorizers]
+        authorization = Authorization(authorizers, plugin_host)
         services = Services(
-            self._config, jobs, registry, plugin_host, authenticator, tokens, self.shut_down, self.may_restart
+            self._config,
+            jobs,
+            registry,
+            plugin_host,
+            audit,
+            door,
+            authorization,
+            tokens,
+            self.shut_down,
+            self.may_restart,
         )
-        listener = Listener(services, sock, context, names)
+        listener = Listener(services, sock, tls, names)
         await jobs.open()
         self._make_local_token(tokens)
         shown = f"[{host}]" if ":" in host else host
         services.address = f"wss://{'localhost' if host in ('0.0.0.0', '::') else shown}:{port}{PATH}"
-        self._handle_signals(renew)
+        self._handle_signals(tls)
         await listener.open()
         self._announce(services.address, ready)
         await self._ending.wait()
@@ -92,6 +106,7 @@ class Agent:
         await listener.close(restart=restart)
         await jobs.close(restart=restart)
         plugin_host.close()
+        audit.close()
         if restart:
             return [*locks, backlog.detach()]
         for lock in locks:
@@ -131,18 +146,13 @@ class Agent:
         except (OSError, ValueError, KeyError, TypeError):
             return [0]
 
-    def _tls(self, names: list[str]) -> tuple[ssl.SSLContext, functools.partial[None]]:
+    def _tls(self, names: list[str]) -> Tls:
         server = self._config.server
-        if server.cert:
-            cert, key = Path(server.cert), Path(server.key)
-        else:
-            cert, key = self._home.tls / "server.pem", self._home.tls / "server.key"
-            if not (self._home.tls / "ca.pem").exists():
-                from jobworker import certificates  # a tenth of a second, once in the life of a state folder
+        if not server.cert and not (self._home.tls / "ca.pem").exists():
+            from jobworker import certificates  # a tenth of a second, once in the life of a state folder
 
-                certificates.make_all(self._home.tls, names)
-        context = tls_context(cert, key)
-        return context, functools.partial(context.load_cert_chain, cert, key)
+            certificates.make_all(self._home.tls, names)
+        return _tls(self._home, server)
 
     def _make_local_token(self, tokens: TokenFile) -> None:
         """Give whoever can read the state folder a way in: that is the agent's own user."""
@@ -153,7 +163,7 @@ class Agent:
         except (FileNotFoundError, JobworkerError):
             pass
         tokens.revoke(LOCAL_TOKEN)
-        write_private(self._home.local_token, tokens.create(LOCAL_TOKEN, ["admin"]).encode() + b"\n")
+        write_private(self._home.local_token, tokens.create(LOCAL_TOKEN, ["admin"], ["admin"]).encode() + b"\n")
 
     def _announce(self, address: str, ready: int | None) -> None:
         port = int(address.removesuffix(PATH).rpartition(":")[2])
@@ -185,23 +195,23 @@ class Agent:
             reason = checked.stderr.decode(errors="replace").strip()[-1000:]
             raise InvalidState(f"the agent would not start again and goes on as it is: {reason}", state="running")
 
-    def _handle_signals(self, renew: functools.partial[None]) -> None:
+    def _handle_signals(self, tls: Tls) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told_to_end)
-        loop.add_signal_handler(signal.SIGHUP, self._reload, renew)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, tls)
 
     def _told_to_end(self) -> None:
         if self._ending.is_set():
             self._hurry.set()
         self._ending.set()
 
-    def _reload(self, renew: functools.partial[None]) -> None:
-        """Take the certificate anew; a broken pair is kept out, the old one stays."""
+    def _reload(self, tls: Tls) -> None:
+        """Take certificate and client CA anew; broken files are kept out, what was before stays."""
         try:
-            renew()
+            tls.renew()
             log.info("the certificate was read again")
-        except (ssl.SSLError, OSError) as error:
+        except (StartError, OSError) as error:
             log.error("the new certificate is not used: %s", error)
 
     async def _stop_jobs(self, jobs: JobManager) -> None:
@@ -232,11 +242,17 @@ def _command() -> list[str]:
     return [sys.executable, "-m", "jobworker.app", *_arguments]
 
 
+def _tls(home: Home, server: config.Server) -> Tls:
+    """Return TLS with the files that are configured, or with those of the state folder; raise StartError."""
+    cert, key = (server.cert, server.key) if server.cert else (home.tls / "server.pem", home.tls / "server.key")
+    return Tls(Path(cert), Path(key), Path(server.client_ca) if server.client_ca else None)
+
+
 def check(home: Home, settings: config.Config) -> None:
     """Raise StartError for what would keep an agent from starting in the place of the one that runs."""
     plugins.load(settings, home.path)
-    if settings.server.cert:
-        tls_context(Path(settings.server.cert), Path(settings.server.key))
+    if settings.server.cert or (home.tls / "ca.pem").exists():
+        _tls(home, settings.server)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -67,6 +67,32 @@ class Identity:
     folder: str
 
 
+@dataclass(frozen=True)
+class Grant:
+    """What a principal may do. It may do what any of its grants allows.
+
+    `look` and `control` say whose jobs it sees, and stops, signals, pauses, changes and deletes: `all`, `own` or
+    `none`. `create`: jobs of its own. `admin`: tokens, and the agent itself. `methods` are patterns of the methods
+    for which the grant holds (`job.*`), `labels` patterns that the labels of a job must match for it to hold.
+    """
+
+    look: str = "none"
+    control: str = "none"
+    create: bool = False
+    admin: bool = False
+    methods: Sequence[str] = ("*",)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Authorizer(Protocol):
+    """Says what a principal may do: once for each connection, when it has logged in."""
+
+    name: str
+
+    async def grants(self, principal: Principal) -> Sequence[Grant] | None:
+        """Return what it may do, [] for nothing; None to leave the answer to the next authorizer."""
+
+
 class JobHandle(Protocol):
     """A running job, as far as a stop strategy may touch it.
 

@@ -21,7 +21,7 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_DURATION = 10 * 365 * 86400  # ten years: more is a mistake
 
 _SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)\s*([kKMGT]?)(i(?=B))?B?")
-MAX_SIZE = 1 << 60
+MAX_SIZE = 1 << 50
 MIN_LOG = 64 << 10  # bytes: a log that is bounded to less would do little but drop
 
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "agent": "agent",
     "cert": "cert",
     "token": "tokens",
+    "audit": "audit",
     "version": "version",
 }
 
@@ -80,13 +81,17 @@ def connect_to(
         str | None, typer.Option(help="A token for it. Others see it in `ps`: JW_TOKEN is the better place.")
     ] = None,
     ca: Annotated[Path | None, typer.Option(help="The PEM file of the only CA to trust.")] = None,
+    cert: Annotated[
+        Path | None, typer.Option(help="The PEM file of a client certificate, for an agent with mTLS.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="The PEM file of its key, where that is another.")] = None,
 ) -> None:
     """Run processes on a host and follow them: every byte, how they ended, and why.
 
-    Options go before the command; JW_ADDRESS, JW_TOKEN and JW_CA stand for them. With none of them, `jw`
-    uses the local agent and starts it on first use.
+    Options go before the command; JW_ADDRESS, JW_TOKEN, JW_CA, JW_CERT and JW_KEY stand for them. With none of
+    them, `jw` uses the local agent and starts it on first use.
     """
-    ctx.obj = Access.resolve(address, token, ca)
+    ctx.obj = Access.resolve(address, token, ca, cert, key)
 
 
 def main() -> None:

@@ -20,16 +20,22 @@ class Access:
     address: str | None = None
     token: str | None = field(default=None, repr=False)
     ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
 
     @classmethod
-    def resolve(cls, address: str | None, token: str | None, ca: Path | None) -> "Access":
+    def resolve(
+        cls, address: str | None, token: str | None, ca: Path | None, cert: Path | None, key: Path | None
+    ) -> "Access":
         """Return the flags, completed from the environment; raise UsageError."""
         environment = os.environ
         address = address or environment.get("JW_ADDRESS") or None
         if address is not None and not address.startswith("wss://"):
             raise click.UsageError(f"address: {address!r}; expected wss://HOST:PORT/rpc: jw speaks TLS only")
-        ca = ca or (Path(environment["JW_CA"]) if environment.get("JW_CA") else None)
-        return cls(address, token or environment.get("JW_TOKEN") or None, ca)
+        ca, cert, key = ca or _file("JW_CA"), cert or _file("JW_CERT"), key or _file("JW_KEY")
+        if key is not None and cert is None:
+            raise click.UsageError(f"key: {str(key)!r}; expected --cert or JW_CERT with it")
+        return cls(address, token or environment.get("JW_TOKEN") or None, ca, cert, key)
 
     @property
     def local(self) -> bool:
@@ -64,10 +70,16 @@ class _Finder:
 
         access = self._access
         if access.address is not None:
-            return Target(access.address, access.token, access.ca)
+            return Target(access.address, access.token, access.ca, access.cert, access.key)
         # An agent that crashed is started again, one that somebody has ended is waited for.
         found = local_agent(start=self._start and not self.sent_away())
-        return Target(found.address, access.token or found.token, access.ca or found.ca)
+        token, ca = access.token or found.token, access.ca or found.ca
+        return Target(found.address, token, ca, access.cert, access.key)
+
+
+def _file(name: str) -> Path | None:
+    """Return the path in a variable of the environment."""
+    return Path(os.environ[name]) if os.environ.get(name) else None
 
 
 def home() -> "Home":

@@ -51,7 +51,7 @@ def test_config_toml_equals_the_defaults() -> None:
         ("[jobs]\nstop_limit = 1e99", ["jobs.stop_limit", "1e+99", "expected 0 to"]),
         ("[jobs]\nstop_limit = nan", ["jobs.stop_limit", "nan", "expected 0 to"]),
         ("[jobs]\ntimeout = true", ["jobs.timeout", "True", "expected"]),
-        ("[jobs]\nlog_max_bytes = '1GB'", ["jobs.log_max_bytes", "'1GB'", "64MiB"]),
+        ("[jobs]\nlog_max_bytes = '1GX'", ["jobs.log_max_bytes", "'1GX'", "64MiB"]),
         ("[jobs]\nlog_max_bytes = 1000", ["jobs.log_max_bytes", "1000", "0 (no bound)", "65536"]),
         ("[jobs]\nstop_signal = 'SIGFOO'", ["jobs.stop_signal", "SIGFOO", "expected"]),
         ("[agent]\non_shutdown = 'maybe'", ["agent.on_shutdown", "maybe"]),
@@ -115,7 +115,11 @@ def test_the_agent_exits_1(refused: Callable[..., str], tmp_path: Path) -> None:
         ("[jobs]\nstop_strategy = 'nicely'", ["jobs.stop_strategy", "'nicely'", "graceful, kill"]),
         (
             "[plugins]\nenabled = ['token', 'moon']",
-            ["plugins.enabled", "'moon'", "command, cpu, deadline, graceful, idle, kill, ladder, token, total"],
+            [
+                "plugins.enabled",
+                "'moon'",
+                "command, cpu, deadline, graceful, idle, jwt, kill, ladder, mtls, roles, token, total",
+            ],
         ),
         ("[plugins]\nenabled = ['graceful']", ["auth.providers", "'token'", "none"]),
     ],

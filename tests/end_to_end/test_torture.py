@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.torture import faults, once, stops, volume
+from tests.torture import cuts, faults, once, stops, volume
 from tests.torture.outcome import Outcome, broken
 
 SEED = random.randrange(1_000_000)  # printed with a failure
@@ -91,3 +91,18 @@ async def test_limits_due_together(tmp_path: Path) -> None:
     outcome = await stops.limits_are_due_together(tmp_path / "t", 100)
     judge(outcome)
     assert outcome.kills == 100
+
+
+async def test_cuts(tmp_path: Path) -> None:
+    """Who resumes at the next byte has every byte once, but for those that it was told are gone."""
+    outcome = await cuts.connections_are_cut(tmp_path / "t", SEED, 60, 2)
+    judge(outcome)
+    assert outcome.kills >= 60
+    assert outcome.statuses == {"exact": 6}
+
+
+async def test_ends(tmp_path: Path) -> None:
+    """Who subscribes in the moment of an exit hears all of it: every byte and one end, with the exit."""
+    outcome = await cuts.subscriptions_meet_exits(tmp_path / "t", SEED, 100)
+    judge(outcome)
+    assert outcome.statuses == {"exact": 100}

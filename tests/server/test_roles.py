@@ -1,7 +1,6 @@
 """Who may do what: readers look, writers have their own jobs, admins do everything."""
 
 import json
-import os
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.conftest import FOR_OTHERS
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def shared(start_agent: "Callable[..., RunningAgent]") -> "RunningAgent":
     """An agent whose writers may run jobs, also where it runs as root."""
-    return start_agent(config='[jobs]\nuser = "nobody"\n' if os.geteuid() == 0 else "")
+    return start_agent(config=FOR_OTHERS)
 
 
 @dataclass
@@ -192,3 +192,14 @@ async def test_a_token_for_no_time(wire: "Wire", bad: Any) -> None:
     assert error["code"] in (-32602, 40001)
     assert error["data"]["field"] == "expires_in"
     assert "never" not in [each["name"] for each in (await wire.ask("token.list"))["tokens"]]
+
+
+async def test_when_a_token_was_last_used(shared: "RunningAgent", dial: "Dial", wire: "Wire") -> None:
+    """It is told in the list, for the one that was used."""
+    token = (await wire.ask("token.create", name="idle", roles=["reader"]))["token"]
+    assert token
+    found = {one["name"]: one["last_used"] for one in (await wire.ask("token.list"))["tokens"]}
+    assert found["idle"] is None
+    assert found["local"] is not None
+    assert stat.S_IMODE((shared.home.path / "tokens.used.json").stat().st_mode) == 0o600
+    await wire.ask("token.revoke", name="idle")

@@ -35,17 +35,20 @@ def connect(
     token: str | None = None,
     ca: Path | None = None,
     lost: Callable[[str], None] = lambda text: None,
+    cert: Path | None = None,
+    key: Path | None = None,
 ) -> "Client":
     """Return a client to be used with ``async with``; without an address, of the local agent.
 
-    `ca` is a PEM file with the only CA to trust (None: the system's). `lost` is told, in words, when a
+    `ca` is a PEM file with the only CA to trust (None: the system's). `cert` and `key` are a client certificate and
+    its key in PEM, one file where there is no `key`. `lost` is told, in words, when a
     connection is lost and when it is back, and of bytes that a log does not hold.
     Raises ConnectionFailed and Unauthenticated on entering.
     """
     if address is None:
         home = Home(default_home())
         return Client(lambda: ensure_local_agent(home), lost)
-    target = Target(address, token, ca)
+    target = Target(address, token, ca, cert, key)
     return Client(lambda: target, lost)
 
 
@@ -97,8 +100,8 @@ class Client:
         if not target.address.startswith("wss://"):
             raise errors.ConnectionFailed(f"address: {target.address!r}; expected wss://HOST:PORT/rpc")
         headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
+        context = _tls(target)
         try:
-            context = ssl.create_default_context(cafile=target.ca)
             self._connection = await websocket_connect(
                 target.address,
                 ssl=context,
@@ -115,7 +118,7 @@ class Client:
             status = error.response.status_code
             if status in (401, 403):
                 raise errors.Unauthenticated(
-                    f"{target.address} refused: {said}", hint="is the token right?"
+                    f"{target.address} refused: {said}", hint="is the token right?" if target.token else ""
                 ) from None
             raise errors.ConnectionFailed(f"{target.address} answered {status}: {said}") from None
         except ssl.SSLCertVerificationError as error:
@@ -124,7 +127,8 @@ class Client:
             ) from None
         except (OSError, WebSocketException, TimeoutError) as error:
             reason = str(error) or type(error).__name__
-            raise errors.ConnectionFailed(f"{target.address} cannot be reached: {reason}") from None
+            hint = "is the client certificate of a CA that the agent takes? Its log says" if target.cert else ""
+            raise errors.ConnectionFailed(f"{target.address} cannot be reached: {reason}", hint=hint) from None
         self._reader = asyncio.create_task(self._read(self._connection))
 
     async def reconnect(self) -> None:
@@ -313,6 +317,20 @@ class Client:
 
     async def _job(self, method: str, **params: Any) -> Job:
         return msgspec.convert(await self.call(method, **params), Job)
+
+
+def _tls(target: Target) -> ssl.SSLContext:
+    """Return a context that trusts what the target says; raise ConnectionFailed for files that cannot be used."""
+    used = [target.ca]
+    try:
+        context = ssl.create_default_context(cafile=target.ca)
+        if target.cert is not None:
+            used = [target.cert, target.key]
+            context.load_cert_chain(target.cert, target.key, password="")  # and nobody is asked for one
+    except (OSError, ValueError) as error:
+        files = " and ".join(str(path) for path in used if path)
+        raise errors.ConnectionFailed(f"{files} cannot be used: {error}; expected PEM") from None
+    return context
 
 
 def _given(**params: Any) -> dict[str, Any]:

@@ -21,11 +21,16 @@ START_LIMIT = 30.0
 
 @dataclass(frozen=True)
 class Target:
-    """An agent to connect to: where, as whom, and which CA vouches for it (None: the system's)."""
+    """An agent to connect to: where, as whom, and which CA vouches for it (None: the system's).
+
+    `cert` and `key` are a client certificate and its key, both in `cert` where there is no `key`.
+    """
 
     address: str
     token: str | None = field(default=None, repr=False)
     ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
 
 
 def agent_pid(home: Home) -> int | None:

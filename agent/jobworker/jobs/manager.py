@@ -16,6 +16,7 @@ from jobworker.errors import (
     ExecFailed,
     InvalidState,
     KeyConflict,
+    RateLimited,
     ShuttingDown,
     WaitTimeout,
 )
@@ -27,6 +28,7 @@ from jobworker.jobs.live import LiveJob
 from jobworker.jobs.logs import Logs
 from jobworker.jobs.record import JobRecord, new_id
 from jobworker.jobs.retention import Retention
+from jobworker.jobs.scope import Scope
 from jobworker.jobs.specs import Specs, launch_message
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.users import Users, own
@@ -68,24 +70,27 @@ class JobManager:
 
     # Create and start
 
-    async def create(self, spec: JobSpec, key: str | None, owner: Principal) -> tuple[Job, bool]:
-        """Return the job and whether it is new: the same key with the same spec is the same job."""
+    async def create(self, spec: JobSpec, key: str | None, owner: Principal, *, admin: bool) -> tuple[Job, bool]:
+        """Return the job and whether it is new: the same key with the same spec is the same job.
+
+        `admin`: whether the owner may have it run as anybody.
+        """
         self._refuse_if_closing()
         await self._specs.check(spec)
         if key is None:
-            return (await self._create(spec, None, owner)), True
+            return (await self._create(spec, None, owner, admin)), True
         async with self._creating:
             existing = await self._table.by_key(owner.id, key)
             if existing is None:
-                return (await self._create(spec, key, owner)), True
+                return (await self._create(spec, key, owner, admin)), True
         if existing.job.spec != spec:
             raise KeyConflict(
                 f"key: {key!r} belongs to the job {existing.job.id} with another spec", job=existing.job.id
             )
         return await self._table.get(existing.job.id), False
 
-    async def _create(self, spec: JobSpec, key: str | None, owner: Principal) -> Job:
-        identity = await self._users.identify(spec, owner)
+    async def _create(self, spec: JobSpec, key: str | None, owner: Principal, admin: bool) -> Job:
+        identity = await self._users.identify(spec, owner, admin)
         job = Job(
             id=new_id(),
             name=spec.name,
@@ -99,7 +104,7 @@ class JobManager:
         await self._table.add(JobRecord(job=job, key=key, identity=identity))
         return job
 
-    async def start(self, job: str, by: Principal, *, join: bool = False) -> Job:
+    async def start(self, job: str, by: Principal, *, admin: bool, join: bool = False) -> Job:
         """Start a created job; return when execve has succeeded. Raises ExecFailed, InvalidState, DiskFull.
 
         Raises PermissionDenied where `by` may not, or no longer, have jobs run as the job's user. With `join`, a
@@ -120,13 +125,21 @@ class JobManager:
             raise InvalidState(f"job {job} {what}; expected created", state=state)
         live.starting = True
         try:
-            self._users.require(live.record.identity, by)
+            self._users.require(live.record.identity, by, admin)
+            self._check_room(live.record.job.owner)
             await self._launch(live)
         finally:
             live.starting = False
             live.ring()
             self._table.let_go(live)
         return self._started(live)
+
+    def _check_room(self, owner: str) -> None:
+        """Raise RateLimited where the owner has as many jobs running as anybody may have."""
+        limit = self._config.limits.jobs_per_principal
+        running = (each for each in self._table if each.record.job.owner == owner and each.record.running)
+        if limit and sum(1 for _ in running) >= limit:
+            raise RateLimited(f"{limit} jobs of {owner} run; expected at most that at once", retry_after=1)
 
     async def _launch(self, live: LiveJob) -> None:
         """Have the job launched and wait for what the journal says of it."""
@@ -173,9 +186,14 @@ class JobManager:
         finally:
             self._table.let_go(live)
 
-    async def stop(self, job: str, call: StopSpec | None, by: Principal) -> Job:
-        """End the whole tree and return the job; raise StopIncomplete with the survivors."""
+    async def stop(self, job: str, call: StopSpec | None, by: Principal, *, admin: bool) -> Job:
+        """End the whole tree and return the job; raise StopIncomplete with the survivors.
+
+        Raises PermissionDenied for options by one who may not have jobs run as the job's user: they may be a command.
+        """
         live = await self._begun(job)
+        if call is not None and call.options:
+            self._users.require(live.record.identity, by, admin)
         await self._endings.stop(live, call, by.name)
         return self._table.public(live.record)
 
@@ -226,8 +244,9 @@ class JobManager:
 
     # Looking
 
-    async def get(self, job: str) -> Job:
-        return await self._table.get(job)
+    async def seen(self, job: str, scopes: Sequence[Scope]) -> Job:
+        """Return a job that is within the scopes; raise JobNotFound for another as for one that is not there."""
+        return await self._table.seen(job, scopes)
 
     async def explain(self, job: str) -> Explanation:
         """Say why the job is in its state."""
@@ -251,9 +270,10 @@ class JobManager:
         owner: str | None,
         limit: int,
         before: str | None,
+        scopes: Sequence[Scope],
     ) -> tuple[list[Job], str | None]:
-        """Return a page of jobs, newest first, and where the next page begins (None: there is none)."""
-        return await self._table.page(states, labels, owner, limit, before)
+        """Return a page of the jobs within the scopes, newest first, and where the next begins (None: nowhere)."""
+        return await self._table.page(states, labels, owner, limit, before, scopes)
 
     async def wait(self, job: str, limit: float | None) -> Job:
         """Return the job at its end; raise WaitTimeout when `limit` seconds pass first."""
@@ -268,7 +288,7 @@ class JobManager:
 
     @property
     def running(self) -> int:
-        return sum(not live.record.settled and not live.is_created() for live in self._table)
+        return sum(live.record.running for live in self._table)
 
     # Deleting and leaving
 

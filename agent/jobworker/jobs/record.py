@@ -57,6 +57,11 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         return self.launching or (self.job.state != State.CREATED and not (self.settled and self.closed))
 
     @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended, or has left somebody behind."""
+        return self.job.state != State.CREATED and not self.settled
+
+    @property
     def settled(self) -> bool:
         """Whether it has ended and left nobody behind."""
         return self.job.state.final and not self.left

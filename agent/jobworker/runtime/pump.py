@@ -22,7 +22,8 @@ import sys
 import time
 from typing import Any
 
-CHUNK = 65536  # the size of a default pipe: larger calls move no more
+CHUNK = 65536  # the size of a default pipe
+WIDE = 262144  # the size of the pipe of a job that fills one
 PAUSE = 0.0005  # after a short read, so that tiny writes gather into one arrival
 RETRY = 0.2  # seconds between two attempts at a log that cannot be written
 RECORD = struct.Struct("<QQQIBB2x")  # time ns, offset in the log, position in its stream, length, stream, gap
@@ -62,6 +63,7 @@ class Log:
         self.refused = 0
         self.truncated = False
         self.pipes: list[int | None] = [*pipes, None][: len(STREAMS)]  # one for both where they are merged
+        self.wide = [False, False]
         self.files: list[int] = []
         self.index = -1
         self.records = 0
@@ -98,6 +100,8 @@ class Log:
             if length:
                 self._record(stream, length)
                 self.settle()
+            if length >= CHUNK // 2 and not self.wide[stream]:
+                self._widen(stream, pipe)
             return length + self._drop(stream, lost)
         except BlockingIOError:
             raise
@@ -105,6 +109,14 @@ class Log:
             if self.drops and error.errno in FULL:
                 return self._drop(stream, len(os.read(pipe, CHUNK)))
             raise Stalled(errno.errorcode.get(error.errno or 0, "?")) from error
+
+    def _widen(self, stream: int, pipe: int) -> None:
+        """Let a job that fills its pipe write on while the pump is at others: it need not wait for each chunk."""
+        self.wide[stream] = True
+        try:
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, WIDE)
+        except OSError:  # the user has as many pages in pipes as the kernel grants
+            pass
 
     def _drop(self, stream: int, length: int) -> int:
         self.dropped[stream] += length

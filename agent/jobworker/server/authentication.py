@@ -1,5 +1,6 @@
-"""Find out who is calling: credentials from the upgrade or the first message, asked of the providers."""
+"""Find out who is calling: credentials from TLS, the upgrade or the first message, asked of the providers."""
 
+import asyncio
 import base64
 import binascii
 import logging
@@ -25,26 +26,34 @@ class Authenticator:
         self._providers = providers
         self._host = host
 
-    async def authenticate(self, credentials: Credentials) -> Principal:
-        """Return the principal of the first provider that says yes; raise Unauthenticated.
+    async def authenticate(self, *credentials: Credentials) -> Principal:
+        """Return the principal of the first provider that says yes to any of them; raise Unauthenticated.
 
         A provider that fails denies: nobody gets in by breaking one.
         """
         for provider in self._providers:
-            try:
-                found = await self._ask(provider, credentials)
-            except PluginFault as error:
-                log.error("auth provider %s", error)
-                raise Unauthenticated("the credentials could not be checked") from error
-            if found is not None:
-                return found
-        raise Unauthenticated(f"no provider knows these {credentials.scheme} credentials")
+            for each in credentials:
+                try:
+                    found = await self._ask(provider, each)
+                except PluginFault as error:
+                    log.error("auth provider %s", error)
+                    raise Unauthenticated("the credentials could not be checked") from error
+                if found is not None:
+                    return found
+        schemes = " and ".join(each.scheme for each in credentials)
+        raise Unauthenticated(f"no provider knows these {schemes} credentials")
 
     async def _ask(self, provider: AuthProvider, credentials: Credentials) -> Principal | None:
         found = await self._host.call(provider, lambda: provider.authenticate(credentials), LIMIT)
         if found is not None and not isinstance(found, Principal):
             raise PluginFault(f"{provider.name} returned {type(found).__name__}; expected a Principal or None")
         return found
+
+
+def from_handshake(transport: asyncio.BaseTransport, address: str) -> Credentials | None:
+    """Return the client certificate that TLS has verified, None where there is none or none was asked for."""
+    certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    return Credentials("certificate", certificate=certificate, address=address) if certificate else None
 
 
 def from_upgrade(headers: Headers, address: str) -> Credentials | None:

@@ -5,7 +5,6 @@ import logging
 import socket
 import ssl
 from collections.abc import Sequence
-from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -15,45 +14,16 @@ from websockets.typing import Subprotocol
 
 from jobworker import errors
 from jobworker.model import Principal
-from jobworker.paths import require_private
 from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
-from jobworker.server.authentication import from_upgrade
+from jobworker.server.authentication import from_handshake, from_upgrade
 from jobworker.server.services import Services
 from jobworker.server.session import Session
 
 log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT = 10.0
+HANDSHAKE_TIMEOUT = 5.0
 CLOSE_TIMEOUT = 5.0
-
-
-def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
-    """Return a context for TLS 1.2 and later; raise StartError for files that cannot or must not be used."""
-    for path in (cert, key):
-        if not path.is_file():
-            raise errors.StartError(f"{path}: there is no such file; expected a certificate and its key in PEM")
-    require_private(key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.sslobject_class = _Handshake
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(cert, key)
-    except (ssl.SSLError, OSError) as error:
-        raise errors.StartError(f"{cert}, {key}: not a certificate and its key: {error}") from error
-    return context
-
-
-class _Handshake(ssl.SSLObject):
-    """Writes one line where a client fails in TLS, or speaks something else: the event loop drops it in silence."""
-
-    def do_handshake(self) -> None:
-        try:
-            super().do_handshake()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise
-        except ssl.SSLError as error:
-            log.warning("a connection was closed that is not TLS as we speak it: %s", error.reason or error)
-            raise
 
 
 def bind(host: str, ports: list[int]) -> socket.socket:
@@ -75,10 +45,10 @@ def bind(host: str, ports: list[int]) -> socket.socket:
 class Listener:
     """Accepts connections on a bound socket until it is closed."""
 
-    def __init__(self, services: Services, sock: socket.socket, context: ssl.SSLContext, names: list[str]) -> None:
+    def __init__(self, services: Services, sock: socket.socket, tls: ssl.SSLContext, names: list[str]) -> None:
         self._services = services
         self._sock = sock
-        self._context = context
+        self._tls = tls
         port = sock.getsockname()[1]
         self._hosts = {f"{_bracketed(name)}:{port}" for name in names} | {_bracketed(name) for name in names}
         own = {f"https://{_bracketed(name)}:{port}" for name in names}
@@ -91,13 +61,14 @@ class Listener:
         self._server = await serve(
             self._serve,
             sock=self._sock,
-            ssl=self._context,
+            ssl=self._tls,
             process_request=self._process_request,
             select_subprotocol=_select_subprotocol,
             compression=None,  # memory for each connection, and a weapon
             max_size=MAX_MESSAGE,
             max_queue=4,
             open_timeout=OPEN_TIMEOUT,
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
             close_timeout=CLOSE_TIMEOUT,
             server_header=None,
         )
@@ -111,23 +82,33 @@ class Listener:
     async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Let a request through to the upgrade, or answer it; nothing is told that a stranger may not know."""
         headers = request.headers
+        address, door = peer(connection), self._services.door
         if request.path.partition("?")[0] != PATH:
             return connection.respond(http.HTTPStatus.NOT_FOUND, f"expected {PATH}\n")
         hosts = headers.get_all("Host")
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            door.turn_away(address, f"the Host {hosts[:1]}")
             return connection.respond(http.HTTPStatus.FORBIDDEN, "the Host is not a name of this agent\n")
         origins = headers.get_all("Origin")
         if origins and (len(origins) > 1 or origins[0] not in self._origins):
+            door.turn_away(address, f"the Origin {origins[:1]}")
             return connection.respond(http.HTTPStatus.FORBIDDEN, "the Origin is not allowed\n")
         if self._sessions >= self._services.config.limits.connections:
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         try:
-            credentials = from_upgrade(headers, str(connection.remote_address))
-            principal = await self._services.authenticator.authenticate(credentials) if credentials else None
+            found = [from_handshake(connection.transport, address), from_upgrade(headers, address)]
+            credentials = [each for each in found if each is not None]
+            if not credentials:
+                door.check_stranger()
+            principal = await door.admit(*credentials, method="upgrade") if credentials else None
         except errors.InvalidRequest as error:
             return connection.respond(http.HTTPStatus.BAD_REQUEST, f"{error.message}\n")
+        except errors.RateLimited as error:
+            response = connection.respond(http.HTTPStatus.TOO_MANY_REQUESTS, f"{error.message}\n")
+            response.headers["Retry-After"] = str(error.data["retry_after"])
+            return response
         except errors.JobworkerError as error:
-            log.warning("%s: refused: %s", connection.remote_address, error.message)
+            log.warning("%s: refused: %s", address, error.message)
             response = connection.respond(http.HTTPStatus.UNAUTHORIZED, f"{error.message}\n")
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
@@ -137,7 +118,7 @@ class Listener:
     async def _serve(self, connection: ServerConnection) -> None:
         self._sessions += 1
         try:
-            await Session(connection, self._services, self._principals[connection]).run()
+            await Session(connection, peer(connection), self._services, self._principals[connection]).run()
         finally:
             self._sessions -= 1
 
@@ -145,6 +126,12 @@ class Listener:
 def _select_subprotocol(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
     """Select the first that is ours; a subprotocol that carries a token is never echoed."""
     return next((name for name in offered if name in (SUBPROTOCOL, BINARY_SUBPROTOCOL)), None)
+
+
+def peer(connection: ServerConnection) -> str:
+    """Return where the caller is, as HOST:PORT."""
+    host, port = connection.remote_address[:2]
+    return f"{_bracketed(host)}:{port}"
 
 
 def _bracketed(name: str) -> str:

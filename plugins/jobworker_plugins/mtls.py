@@ -1,0 +1,94 @@
+"""Auth provider `mtls`: client certificates, which TLS has verified; names and roles by rule."""
+
+import time
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import msgspec
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from jobworker import hookimpl
+from jobworker.errors import TokenExpired, Unauthenticated
+from jobworker.interfaces import AuthProvider, Credentials, PluginContext
+from jobworker.model import Principal, rfc3339
+from jobworker_plugins.settings import settings, usable_name
+
+KINDS: dict[str, type[x509.DNSName | x509.RFC822Name | x509.UniformResourceIdentifier]] = {
+    "dns": x509.DNSName,
+    "email": x509.RFC822Name,
+    "uri": x509.UniformResourceIdentifier,
+}
+UNREADABLE = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`roles`: by patterns of the name (`*` stands for any characters), all that match; `roles_from`: besides."""
+
+    name_from: Literal["cn", "dns", "email", "uri"] = "cn"
+    roles: dict[str, list[str]] = {}
+    roles_from: Literal["", "ou"] = ""
+
+
+class Mtls:
+    name = "mtls"
+
+    def __init__(self, rules: Settings) -> None:
+        self._rules = rules
+
+    async def authenticate(self, credentials: Credentials) -> Principal | None:
+        if credentials.scheme != "certificate":
+            return None
+        try:
+            return self._principal(x509.load_der_x509_certificate(credentials.certificate))
+        except UNREADABLE as error:
+            raise Unauthenticated(f"the client certificate cannot be read: {error}") from error
+
+    def _principal(self, certificate: x509.Certificate) -> Principal:
+        _require_client(certificate)
+        end = certificate.not_valid_after_utc.timestamp()
+        if end <= time.time():  # a resumed TLS session is not verified again
+            raise TokenExpired(f"the client certificate expired at {rfc3339(int(end) * 10**9)}")
+        names = self._names(certificate)
+        if len(names) != 1:
+            wanted = f"the client certificate has {len(names)} names of the kind {self._rules.name_from!r}"
+            raise Unauthenticated(f"{wanted}; expected exactly one")
+        name = usable_name(names[0], f"the client certificate's {self._rules.name_from}")
+        roles = self._roles(name, certificate)
+        if not roles:
+            raise Unauthenticated(f"the client certificate of {name!r} is known, but no rule gives it a role")
+        return Principal(name, self.name, roles, expires_at=end)
+
+    def _names(self, certificate: x509.Certificate) -> list[str]:
+        if self._rules.name_from == "cn":
+            return _subject(certificate, NameOID.COMMON_NAME)
+        try:
+            found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return []
+        return found.get_values_for_type(KINDS[self._rules.name_from])
+
+    def _roles(self, name: str, certificate: x509.Certificate) -> list[str]:
+        patterns = [roles for pattern, roles in self._rules.roles.items() if fnmatchcase(name, pattern)]
+        units = [_subject(certificate, NameOID.ORGANIZATIONAL_UNIT_NAME)] if self._rules.roles_from == "ou" else []
+        return [*dict.fromkeys(role for roles in (*patterns, *units) for role in roles)]
+
+
+def _require_client(certificate: x509.Certificate) -> None:
+    """Raise Unauthenticated unless it was made for a client: TLS lets one pass that says nothing of its use."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        usage = None
+    if usage is None or ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
+        raise Unauthenticated("the certificate is not one for clients; expected the extended key usage clientAuth")
+
+
+def _subject(certificate: x509.Certificate, kind: x509.ObjectIdentifier) -> list[str]:
+    return [str(attribute.value) for attribute in certificate.subject.get_attributes_for_oid(kind)]
+
+
+@hookimpl
+def register_auth_providers(context: PluginContext) -> Iterable[AuthProvider]:
+    return [Mtls(settings(context, Settings))]
