@@ -286,6 +286,21 @@ async def test_no_inotify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplo
     assert tls.certificate.fingerprint == fingerprint(tmp_path / "tls" / "server.pem")
 
 
+async def test_other_files_in_the_folder(tmp_path: Path) -> None:
+    """Only a change of the pair has it read again."""
+    certificates.make_all(tmp_path, ["localhost"])
+    tls = Tls(tmp_path / "server.pem", tmp_path / "server.key", None)
+    before = tls.certificate
+    renewal = Renewal(tls, None, 0)
+    (tmp_path / "other").touch()
+    renewal._judge()
+    assert tls.certificate is before
+    certificates.renew(tmp_path)
+    renewal._judge()
+    renewal.close()
+    assert tls.certificate is not before
+
+
 def test_the_folders_on_the_way_to_a_file(tmp_path: Path) -> None:
     """Each folder that holds a link on the way, and the file's own; a circle ends."""
     (tmp_path / "archive").mkdir()

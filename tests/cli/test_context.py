@@ -243,7 +243,7 @@ def test_insecure_says_so_each_time(jw: "Jw", impostor: Impostor) -> None:
 
 
 def test_a_token_is_for_its_own_address(jw: "Jw", impostor: Impostor, shared: "RunningAgent") -> None:
-    """Another address, by flag or environment, gets nothing of a context; a context gets nothing of the environment."""
+    """Another address, by flag or environment, gets nothing of a context; a context nothing of the environment."""
     add("prod", shared.address, "--ca", str(shared.ca), token=shared.token)
     add("other", impostor.address, "--ca", str(impostor.ca), token="jw1_other")
     jw.out("context", "use", "prod")
