@@ -24,11 +24,14 @@ import uvloop
 from jobworker import __version__, config, plugins
 from jobworker.errors import InvalidState, JobworkerError, StartError
 from jobworker.jobs.manager import JobManager
-from jobworker.model import seconds
+from jobworker.model import seconds, size
 from jobworker.paths import Home, default_home, write_private
 from jobworker.plugin_host import PluginHost
 from jobworker.protocol import PATH
+from jobworker.server.audit import Audit
 from jobworker.server.authentication import Authenticator
+from jobworker.server.authorization import Authorization
+from jobworker.server.door import Door
 from jobworker.server.listener import Listener, bind
 from jobworker.server.renewal import Renewal
 from jobworker.server.services import Services
@@ -72,9 +75,22 @@ class Agent:
         jobs = JobManager(self._config, self._home, self._home.create_run_folder(), registry, plugin_host)
         providers = [registry.auth_providers[name] for name in self._config.auth.providers]
         tokens = TokenFile(self._home.tokens)
-        authenticator = Authenticator(providers, plugin_host)
+        audit = Audit(self._home.audit, size(self._config.audit.max_bytes, "audit.max_bytes"))
+        door = Door(self._config.limits, Authenticator(providers, plugin_host), audit)
+        authorizers = [registry.authorizers[name] for name in self._config.auth.authorizers]
+        authorization = Authorization(authorizers, plugin_host)
         services = Services(
-            self._config, jobs, registry, plugin_host, authenticator, tokens, self.shut_down, self.may_restart, tls
+            self._config,
+            jobs,
+            registry,
+            plugin_host,
+            audit,
+            door,
+            authorization,
+            tokens,
+            self.shut_down,
+            self.may_restart,
+            tls,
         )
         listener = Listener(services, sock, tls, names)
         await jobs.open()
@@ -96,6 +112,7 @@ class Agent:
         await listener.close(restart=restart)
         await jobs.close(restart=restart)
         plugin_host.close()
+        audit.close()
         if restart:
             return [*locks, backlog.detach()]
         for lock in locks:
@@ -176,7 +193,7 @@ class Agent:
         except (FileNotFoundError, JobworkerError):
             pass
         tokens.revoke(LOCAL_TOKEN)
-        write_private(self._home.local_token, tokens.create(LOCAL_TOKEN, ["admin"]).encode() + b"\n")
+        write_private(self._home.local_token, tokens.create(LOCAL_TOKEN, ["admin"], ["admin"]).encode() + b"\n")
 
     def _announce(self, address: str, ready: int | None) -> None:
         port = int(address.removesuffix(PATH).rpartition(":")[2])
@@ -188,8 +205,10 @@ class Agent:
                 raise StartError(f"{self._home.address}: {error.strerror}: nobody would find the agent") from error
             log.error("%s says where the agent is, but not its pid: %s", self._home.address, error.strerror)
         log.info("listening on %s, state in %s, pid %d", address, self._home.path, os.getpid())
-        if os.geteuid() == 0:
-            log.warning("jobs run as root: whoever may create jobs is as powerful as the agent")
+        if os.geteuid() != 0:
+            log.warning("all jobs run as the agent's own user: whoever may create jobs is as powerful as the agent")
+        elif not self._config.jobs.user:
+            log.warning("jobs that name no user run as root, which only an admin may have: jobs.user is not set")
         if ready is not None:
             os.write(ready, b"ready\n")
             os.close(ready)

@@ -29,6 +29,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Auth(Struct, frozen=True, forbid_unknown_fields=True):
     providers: list[str] = field(default_factory=lambda: ["token"])
+    authorizers: list[str] = field(default_factory=lambda: ["roles"])
     login_timeout: Duration = "5s"
 
 
@@ -43,6 +44,7 @@ class Jobs(Struct, frozen=True, forbid_unknown_fields=True):
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     lang: str = "C.UTF-8"
     pid_namespace: bool = False
+    user: str = ""
 
 
 class Events(Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,23 +65,37 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     connections: int = 1000
+    connections_per_principal: int = 500
+    unauthenticated: int = 100
+    failed_logins: int = 30
+    requests_per_second: int = 2000
     requests_in_flight: int = 64
     subscriptions: int = 100
+    jobs_per_principal: int = 0
 
 
-BUILT_IN = ("token", "graceful", "ladder", "command", "kill", "total", "idle", "deadline", "cpu")
+class Audit(Struct, frozen=True, forbid_unknown_fields=True):
+    max_bytes: Size = "64MiB"
+
+
+BUILT_IN = ("token", "roles", "graceful", "ladder", "command", "kill", "total", "idle", "deadline", "cpu")
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
-    """All of it. `plugins` holds `enabled`, the allow-list, and one table per plugin."""
+    """All of it. `users`: as whom principals may run jobs.
+
+    `plugins` holds `enabled`, the allow-list, and one table per plugin.
+    """
 
     server: Server = Server()
     auth: Auth = Auth()
     jobs: Jobs = Jobs()
+    users: dict[str, list[str]] = field(default_factory=dict)
     events: Events = Events()
     retention: Retention = Retention()
     agent: Agent = Agent()
     limits: Limits = Limits()
+    audit: Audit = Audit()
     plugins: dict[str, Any] = field(default_factory=lambda: {"enabled": [*BUILT_IN]})
 
     @property
@@ -125,6 +141,7 @@ def _check(path: Path, config: Config) -> None:
             seconds(value, key)
         bound = size(config.jobs.log_max_bytes, "jobs.log_max_bytes")
         size(config.retention.bytes, "retention.bytes")
+        size(config.audit.max_bytes, "audit.max_bytes")
     except InvalidSpec as error:
         raise StartError(f"{path}: {error.message}") from error
     if 0 < bound < MIN_LOG:
@@ -133,15 +150,22 @@ def _check(path: Path, config: Config) -> None:
         raise StartError(f"{path}: jobs.stop_signal: {config.jobs.stop_signal!r}; expected a name as SIGTERM")
     if not 0 <= config.server.port <= 65535:
         raise StartError(f"{path}: server.port: {config.server.port}; expected 0 (any free port) to 65535")
-    for key in ("connections", "requests_in_flight", "subscriptions"):
-        if (value := getattr(config.limits, key)) < 1:
-            raise StartError(f"{path}: limits.{key}: {value}; expected 1 or more")
+    for key in Limits.__struct_fields__:
+        least = 1 if key in ("connections", "unauthenticated", "requests_in_flight", "subscriptions") else 0
+        if (value := getattr(config.limits, key)) < least:
+            raise StartError(f"{path}: limits.{key}: {value}; expected {least} or more")
     if config.retention.jobs < 0:
         raise StartError(f"{path}: retention.jobs: {config.retention.jobs}; expected 0 (no limit) or more")
     if config.events.keep < 1:
         raise StartError(f"{path}: events.keep: {config.events.keep}; expected 1 or more")
     if bool(config.server.cert) != bool(config.server.key):
         raise StartError(f"{path}: server.cert and server.key: only one is set; expected both or neither")
+    for key, names in config.users.items():
+        if key != "*" and ":" not in key:
+            expected = 'a principal as "token:NAME", "role:NAME", or "*" for everyone'
+            raise StartError(f"{path}: users.{key}: unknown; expected {expected}")
+        if {"", "0", "root"} & set(names):
+            raise StartError(f"{path}: users.{key}: {names}; expected users other than root, which only admins are")
     enabled = config.plugins.setdefault("enabled", Config().plugins["enabled"])
     if not isinstance(enabled, list) or not all(isinstance(name, str) for name in enabled):
         raise StartError(f"{path}: plugins.enabled: {enabled!r}; expected a list of names")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from jobworker.interfaces import AuthProvider, PluginContext, StopStrategy, TimeoutPolicy
+from jobworker.interfaces import Authorizer, AuthProvider, PluginContext, StopStrategy, TimeoutPolicy
 
 hookspec = pluggy.HookspecMarker("jobworker")
 
@@ -12,6 +12,11 @@ hookspec = pluggy.HookspecMarker("jobworker")
 @hookspec
 def register_auth_providers(context: PluginContext) -> Iterable[AuthProvider]:  # type: ignore[empty-body]
     """Return the objects that say who is calling; `auth.providers` in the configuration orders them."""
+
+
+@hookspec
+def register_authorizers(context: PluginContext) -> Iterable[Authorizer]:  # type: ignore[empty-body]
+    """Return the objects that say what a principal may do; `auth.authorizers` in the configuration orders them."""
 
 
 @hookspec

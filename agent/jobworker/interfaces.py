@@ -5,7 +5,7 @@ thread of its own: what it does there, however slowly, does not hold up the agen
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -51,6 +51,48 @@ class AuthProvider(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Grant:
+    """What a principal may do. It may do what any of its grants allows.
+
+    `look` and `control` say whose jobs it sees, and stops, signals, pauses, changes and deletes: `all`, `own` or
+    `none`. `create`: jobs of its own. `admin`: tokens, and the agent itself. `methods` are patterns of the methods
+    for which the grant holds (`job.*`), `labels` patterns that the labels of a job must match for it to hold.
+    """
+
+    look: str = "none"
+    control: str = "none"
+    create: bool = False
+    admin: bool = False
+    methods: Sequence[str] = ("*",)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Authorizer(Protocol):
+    """Says what a principal may do: once for each connection, when it has logged in."""
+
+    name: str
+
+    async def grants(self, principal: Principal) -> Sequence[Grant] | None:
+        """Return what it may do, [] for nothing; None to leave the answer to the next authorizer."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A user of the host, as whom a job runs.
+
+    `gid` is the group it is in, `groups` are those that the user is in anyway. `home` is what the host says, `folder`
+    that where it is one, else /.
+    """
+
+    name: str
+    uid: int
+    gid: int
+    groups: list[int]
+    home: str
+    folder: str
+
+
 class JobHandle(Protocol):
     """A running job, as far as a stop strategy may touch it.
 
@@ -69,6 +111,12 @@ class JobHandle(Protocol):
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until the whole tree is gone; return False when `timeout` seconds pass first."""
+
+    async def run(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
+        """Run a command beside the job, as the same user and in the same folder; raise OSError where it cannot be.
+
+        It is killed, with its group, after `timeout` seconds.
+        """
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Shared by agent, client and plugins. Field by field these are the objects of the
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -21,7 +22,7 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_DURATION = 10 * 365 * 86400  # ten years: more is a mistake
 
 _SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)\s*([kKMGT]?)(i(?=B))?B?")
-MAX_SIZE = 1 << 60
+MAX_SIZE = 1 << 50
 MIN_LOG = 64 << 10  # bytes: a log that is bounded to less would do little but drop
 
 
@@ -52,8 +53,12 @@ def size(value: Size, field: str) -> int:
 
 def rfc3339(ns: int) -> str:
     """Return a wall-clock time (ns since 1970) as the wire has it, with microseconds."""
-    moment = datetime.fromtimestamp(ns // 1_000_000_000, UTC)
-    return f"{moment.isoformat()[:19]}.{ns % 1_000_000_000 // 1000:06d}Z"
+    return f"{_second(ns // 1_000_000_000)}.{ns % 1_000_000_000 // 1000:06d}Z"
+
+
+@lru_cache(maxsize=64)  # the chunks of a log are of the same few seconds
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 class State(StrEnum):
@@ -134,8 +139,8 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     name: str | None = None
     env: dict[str, str] = {}
     cwd: str | None = None
-    user: str | None = None
-    group: str | None = None
+    user: str | int | None = None
+    group: str | int | None = None
     umask: int | str | None = None
     nice: int | None = None
     rlimits: dict[str, Any] = {}

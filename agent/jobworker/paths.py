@@ -40,6 +40,7 @@ class Home:
         self.address = path / "agent.json"  # where a listening agent can be reached, and its pid
         self.agent_log = path / "agent.log"
         self.keeper_log = path / "keeper.log"
+        self.audit = path / "audit.log"
         self.journal = path / "journal"
         self.database = path / "jobs.db"
         self.logs = path / "logs"

@@ -11,7 +11,7 @@ import pluggy
 from jobworker import hookspecs
 from jobworker.config import Config
 from jobworker.errors import StartError
-from jobworker.interfaces import AuthProvider, PluginContext, StopStrategy, TimeoutPolicy
+from jobworker.interfaces import Authorizer, AuthProvider, PluginContext, StopStrategy, TimeoutPolicy
 
 GROUP = "jobworker"
 
@@ -21,6 +21,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.auth_providers: dict[str, AuthProvider] = {}
+        self.authorizers: dict[str, Authorizer] = {}
         self.stop_strategies: dict[str, StopStrategy] = {}
         self.timeout_policies: dict[str, TimeoutPolicy] = {}
         self.plugins: list[dict[str, Any]] = []
@@ -74,6 +75,7 @@ def _register(
     registered = []
     kinds: list[tuple[str, dict[str, Any]]] = [
         ("register_auth_providers", registry.auth_providers),
+        ("register_authorizers", registry.authorizers),
         ("register_stop_strategies", registry.stop_strategies),
         ("register_timeout_policies", registry.timeout_policies),
     ]
@@ -88,15 +90,16 @@ def _register(
 
 
 def _require(config: Config, registry: Registry) -> None:
-    for name in config.auth.providers:
-        if name not in registry.auth_providers:
-            raise StartError(
-                f"auth.providers: no plugin registers {name!r}; there are: {_names(registry.auth_providers)}"
-            )
-    if (strategy := config.jobs.stop_strategy) not in registry.stop_strategies:
-        raise StartError(
-            f"jobs.stop_strategy: no plugin registers {strategy!r}; there are: {_names(registry.stop_strategies)}"
-        )
+    """Raise StartError where the configuration names an object that no plugin has registered."""
+    wanted: list[tuple[str, dict[str, Any], list[str]]] = [
+        ("auth.providers", registry.auth_providers, config.auth.providers),
+        ("auth.authorizers", registry.authorizers, config.auth.authorizers),
+        ("jobs.stop_strategy", registry.stop_strategies, [config.jobs.stop_strategy]),
+    ]
+    for key, objects, names in wanted:
+        for name in names:
+            if name not in objects:
+                raise StartError(f"{key}: no plugin registers {name!r}; there are: {_names(objects)}")
 
 
 def _names(objects: dict[str, Any]) -> str:

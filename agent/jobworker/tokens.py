@@ -6,8 +6,8 @@ import hmac
 import os
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -17,7 +17,6 @@ from jobworker.model import rfc3339
 from jobworker.paths import require_private, write_private
 
 PREFIX = "jw1_"  # so that scanners for leaked secrets can tell ours
-ROLES = ("reader", "writer", "admin")
 
 
 class TokenRecord(msgspec.Struct, frozen=True):
@@ -30,11 +29,20 @@ class TokenRecord(msgspec.Struct, frozen=True):
     expires_at: float | None = None
 
 
+USED = 60.0  # seconds for which the last use of a token may be known to the agent alone
+
+
 class TokenFile:
-    """The tokens of one agent. Changes are made under a lock and seen by every reader at once."""
+    """The tokens of one agent. Changes are made under a lock and seen by every reader at once.
+
+    When each was last used stands in a file beside it, which may lag behind by a minute.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._uses = path.with_name("tokens.used.json")
+        self._used: dict[str, float] | None = None
+        self._written = 0.0
         self._seen: tuple[int, int] | None = None
         self._records: list[TokenRecord] = []
 
@@ -63,13 +71,34 @@ class TokenFile:
             raise TokenExpired(f"the token {found.name!r} expired at {rfc3339(int(found.expires_at * 1e9))}")
         return found
 
-    def create(self, name: str, roles: list[str], expires_in: float | None = None) -> str:
-        """Return a new token, the only time that it is seen; raise InvalidSpec."""
+    def last_used(self) -> dict[str, float]:
+        """Return by name when tokens were last used, in seconds since 1970."""
+        try:
+            return msgspec.json.decode(self._uses.read_bytes(), type=dict[str, float])
+        except (OSError, msgspec.MsgspecError):  # never, or nobody knows any more
+            return {}
+
+    def note_use(self, name: str) -> None:
+        """Remember that a token was used now."""
+        now = time.time()
+        if self._used is None:
+            self._used = self.last_used()
+        self._used[name] = now
+        if now - self._written < USED:
+            return
+        self._written = now
+        names = {record.name for record in self.records()}
+        kept = {one: then for one, then in self._used.items() if one in names}
+        with suppress(OSError):  # a full disk keeps nobody out
+            write_private(self._uses, msgspec.json.encode(kept))
+
+    def create(self, name: str, roles: list[str], known: Collection[str], expires_in: float | None = None) -> str:
+        """Return a new token, the only time that it is seen; raise InvalidSpec. `known` are the roles there are."""
         if not name or len(name) > 64 or not name.isprintable():
             raise InvalidSpec(f"name: {name!r}; expected 1 to 64 printable characters", field="name")
-        unknown = [role for role in roles if role not in ROLES]
+        unknown = [role for role in roles if role not in known]
         if unknown or not roles:
-            raise InvalidSpec(f"roles: {roles!r}; expected some of {', '.join(ROLES)}", field="roles")
+            raise InvalidSpec(f"roles: {roles!r}; expected some of {', '.join(known)}", field="roles")
         token = PREFIX + secrets.token_urlsafe(32)
         now = time.time_ns()
         expires_at = None if expires_in is None else now / 1e9 + expires_in

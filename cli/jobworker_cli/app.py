@@ -35,6 +35,7 @@ COMMANDS = {
     "agent": "agent",
     "cert": "cert",
     "token": "tokens",
+    "audit": "audit",
     "context": "context",
     "login": "login",
     "version": "version",

@@ -14,6 +14,12 @@ Command = Annotated[list[str], typer.Argument(metavar="CMD...", help="What to ru
 Env = Annotated[list[str] | None, typer.Option("-e", metavar="K=V", help="A variable of its environment.")]
 Cwd = Annotated[str | None, typer.Option("-w", metavar="DIR", help="Where it runs.")]
 User = Annotated[str | None, typer.Option("-u", metavar="USER[:GROUP]", help="As whom it runs.")]
+Umask = Annotated[str | None, typer.Option("--umask", metavar="OCTAL", help="Its umask, as 027.")]
+Nice = Annotated[int | None, typer.Option("--nice", metavar="N", help="Its priority: -20 to 19, the meekest.")]
+Rlimit = Annotated[
+    list[str] | None,
+    typer.Option("--rlimit", metavar="NAME=N", help='A limit, as nofile=1024: a number, "unlimited" or SOFT:HARD.'),
+]
 Name = Annotated[str | None, typer.Option("--name", help="A name to call it by.")]
 Label = Annotated[list[str] | None, typer.Option("-l", metavar="K=V", help="A label.")]
 Timeout = Annotated[

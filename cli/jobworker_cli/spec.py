@@ -22,6 +22,9 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
         cwd=_folder(options["cwd"], local=local),
         user=user or None,
         group=group or None,
+        umask=options["umask"],
+        nice=options["nice"],
+        rlimits={name: _rlimit(value) for name, value in pairs("--rlimit", options["rlimit"]).items()},
         stdin="pipe" if options["stdin"] else None,
         tty=options["tty"],
         timeout=_timeout(options["timeout"]),
@@ -30,7 +33,7 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
         labels=pairs("-l", options["label"]),
         pid_namespace=UNSET if options["pid_namespace"] is None else options["pid_namespace"],
     )
-    limits = LimitSpec(cpus=options["cpus"], memory=_bytes(options["memory"]), pids=options["pids"])
+    limits = LimitSpec(cpus=options["cpus"], memory=_number(options["memory"]), pids=options["pids"])
     if limits != LimitSpec():
         spec = replace(spec, limits=limits)
     if options["on_full"]:
@@ -81,8 +84,14 @@ def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
     return found
 
 
-def _bytes(text: str | None) -> int | str | None:
-    """Return a number of bytes, or the text as it is: the agent knows what it accepts."""
+def _rlimit(text: str) -> Any:
+    """Return a limit, or soft and hard of SOFT:HARD; the agent knows what it accepts."""
+    soft, colon, hard = text.partition(":")
+    return {"soft": _number(soft), "hard": _number(hard)} if colon else _number(text)
+
+
+def _number(text: str | None) -> int | str | None:
+    """Return a number, or the text as it is: the agent knows what it accepts."""
     return int(text) if text is not None and text.isascii() and text.isdigit() else text
 
 

@@ -55,10 +55,16 @@ async def _list(access: Access, quiet: bool, as_json: bool) -> int:
             output.emit(one["name"])
     else:
         rows = [
-            (one["name"], ",".join(one["roles"]), one["created_at"], one["expires_at"] or "never")
+            (
+                one["name"],
+                ",".join(one["roles"]),
+                one["created_at"],
+                one["expires_at"] or "never",
+                one.get("last_used") or "never",
+            )
             for one in answer["tokens"]
         ]
-        table.show(("NAME", "ROLES", "CREATED", "EXPIRES"), rows)
+        table.show(("NAME", "ROLES", "CREATED", "EXPIRES", "LAST USED"), rows)
     return 0
 
 

@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-import os
 import shlex
-import signal
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -41,7 +39,7 @@ class Command:
         env = dict(job.env) | {"JOBWORKER_STOP_ID": job.job.id, "JOBWORKER_STOP_PID": str(job.job.pid)}
         await job.asked(shlex.join(options.options["argv"]))
         try:
-            await _run(options.options["argv"], env, job.cwd, end)
+            await job.run(options.options["argv"], env, self._timeout(options.options))
         except OSError as error:
             self._log.warning("job %s: the command of its stop cannot be executed: %s", job.job.id, error)
         else:
@@ -59,24 +57,6 @@ class Command:
 
     def _then(self, options: StopOptions) -> StopOptions:
         return StopOptions(options.signal, options.grace, self._rest(options.options))
-
-
-async def _run(argv: list[str], env: Mapping[str, str], cwd: str, end: float) -> None:
-    """Run a command until the moment `end`; kill it and all of its group then."""
-    null = asyncio.subprocess.DEVNULL
-    process = await asyncio.create_subprocess_exec(
-        *argv, env=env, cwd=cwd, stdin=null, stdout=null, stderr=null, process_group=0
-    )
-    try:
-        async with asyncio.timeout_at(end):
-            await process.wait()
-    except TimeoutError:
-        pass
-    finally:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 @hookimpl

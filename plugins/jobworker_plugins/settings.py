@@ -24,5 +24,6 @@ def settings(context: PluginContext, kind: type[S]) -> S:
 def usable_name(name: Any, where: str) -> str:
     """Return what a credential calls its owner; raise Unauthenticated for what no log should hold."""
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
-        raise Unauthenticated(f"{where}: {str(name)[:80]!r}; expected 1 to {LONGEST_NAME} printable characters")
+        shown = repr(name[:80]) if isinstance(name, str) else type(name).__name__
+        raise Unauthenticated(f"{where}: {shown}; expected a text of 1 to {LONGEST_NAME} printable characters")
     return name

@@ -21,7 +21,8 @@ class Token:
         record = self._tokens.find(credentials.token)
         if record is None:
             raise Unauthenticated("the token is not known here")
-        return Principal(record.name, self.name, list(record.roles))
+        self._tokens.note_use(record.name)
+        return Principal(record.name, self.name, list(record.roles), expires_at=record.expires_at)
 
 
 @hookimpl

@@ -55,7 +55,7 @@ stop_limit = "300ms"
 [agent]
 on_shutdown = "stop"
 [plugins]
-enabled = ["token", "graceful", "kill", "total", "stuck"]
+enabled = ["token", "roles", "graceful", "kill", "total", "stuck"]
 """
 SLEEPS = ["sleep", "1000"]
 

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from jobworker.jobs.store import Store
+from jobworker.jobs.store import Query, Store
 from jobworker.model import Reason, State
 from jobworker.runtime.journal import Closed, Ended, Journal, Launching, Started, StartFailed
 from jobworker.runtime.logs import Chunk, LogReader
@@ -67,7 +67,7 @@ async def test_the_job_table(tmp_path: Path) -> None:
         assert (job.id, job.name, job.labels, job.spec.env) == (SAID, "said", {"a": "b"}, {"X": "y"})
         assert job.exit is not None
         assert (job.state, job.exit.code, job.exit.reason, job.log.bytes) == (State.EXITED, 3, Reason.FINISHED, 13)
-        page = await store.page(states=None, labels={}, owner=None, before=None, limit=10)
+        page = await store.page(Query(), 10)
         assert [(found.job.state, found.job.exit and found.job.exit.reason) for found in page] == [
             (State.CREATED, None),
             (State.EXITED, Reason.START_FAILED),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.conftest import RunningAgent
 
 Install = Callable[[str, str], None]
-BUILT_IN = '"token", "graceful", "kill", "total"'
+BUILT_IN = '"token", "roles", "graceful", "kill", "total"'
 
 # At the start
 

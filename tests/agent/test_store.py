@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from jobworker.errors import DiskFull
 from jobworker.jobs.record import Ending, JobRecord, new_id
-from jobworker.jobs.store import Store
+from jobworker.jobs.store import Query, Store
 from jobworker.model import Exit, Job, JobSpec, Reason, Receipt, State, Step
 
 
@@ -21,8 +21,8 @@ def record(state: State = State.CREATED, owner: str = "token:a", key: str | None
 
 
 async def page(store: Store, **how: object) -> list[str]:
-    given = {"states": None, "labels": {}, "owner": None, "before": None, "limit": 100} | how
-    return [each.job.id for each in await store.page(**given)]  # type: ignore[arg-type]
+    limit = how.pop("limit", 100)
+    return [each.job.id for each in await store.page(Query(**how), limit)]  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -12,6 +12,12 @@ def private_memory(pid: int) -> int:
     return fields["Private_Clean"] + fields["Private_Dirty"]
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return how long a process has been on a processor so far, in user and system mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 

@@ -15,14 +15,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import idle, output, starts
+from tests.benchmarks import delay, fanout, idle, pumped, stalled, starts
 from tests.benchmarks.fixtures import BenchmarkError
 
 SECTIONS: dict[str, Callable[[], Awaitable[None]]] = {
     "starts": starts.measure,
     "idle": idle.measure,
-    "output": output.measure_one,
-    "stalled": output.measure_stalled,
+    "pumped": pumped.measure,
+    "followed": pumped.measure_followed,
+    "fanout": fanout.measure,
+    "stalled": stalled.measure,
+    "delay": delay.measure,
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.authority import Authority, Pair
 from tests.conftest import RunningAgent
 
+from jobworker.config import BUILT_IN
 from jobworker.paths import Home
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def remote(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> It
     """An agent that knows people by their certificates."""
     config = (
         f'[server]\nclient_ca = "{authority.ca}"\n[auth]\nproviders = ["mtls", "token"]\n[plugins]\n'
-        'enabled = ["token", "mtls", "graceful", "kill", "total"]\n[plugins.mtls]\nroles = {alice = ["writer"]}\n'
+        f"enabled = {[*BUILT_IN, 'mtls']}\n[plugins.mtls]\nroles = {{alice = ['writer']}}\n"
     )
     running = RunningAgent(Home(tmp_path_factory.mktemp("remote") / "home"), config)
     running.start()

@@ -138,7 +138,7 @@ def test_a_job_is_an_id_a_prefix_or_the_newest_of_a_name(jw: "Jw") -> None:
         (["ps", "-a", "--json"], {"jobs", "next"}),
         (["token", "list", "--json"], {"tokens"}),
         (["version", "--json"], {"version"}),
-        (["rpc", "auth.whoami"], {"name", "provider", "roles"}),
+        (["rpc", "auth.whoami"], {"name", "provider", "roles", "issuer", "expires_at"}),
         (["rpc", "job.list", "limit=1", 'states=["exited"]'], {"jobs", "next"}),
     ],
 )
@@ -190,3 +190,15 @@ def test_events(jw: "Jw") -> None:
     as_json.wait_for(rb'\{"revision":\d+,"time":"[^"]+","event":"created","by":"token:local"')
     as_json.interrupt()
     assert jw("events", "--from", "-1").returncode == 1
+
+
+def test_audit(jw: "Jw") -> None:
+    """Who did what to which job, in words and as JSON; only what was asked for."""
+    jw.out("run", "--name", "audited", "--", "true")
+    job = jw.job("audited")["id"]
+    jw("start", "audited")
+    lines = jw.out("audit", "--job", job).splitlines()
+    assert re.fullmatch(rf"\S+Z allowed token:local from 127.0.0.1:\d+ job.run {job}", lines[0])
+    assert re.fullmatch(rf"\S+Z allowed token:local from \S+ job.start {job} 40901: .*", lines[1])
+    assert json.loads(jw.out("audit", "--json", "-n", "1", "--job", job))["method"] == "job.start"
+    assert jw.out("audit", "--denied", "--job", job) == ""

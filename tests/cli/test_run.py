@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.cli.conftest import Jw
 
@@ -39,13 +41,38 @@ def test_streams_are_kept_apart_and_every_byte_is_the_same(jw: "Jw", tmp_path: P
     assert done.stderr != ALL_BYTES
 
 
+def test_what_the_process_is(jw: "Jw") -> None:
+    """Umask, niceness and limits are those of the options; a limit is one number, or soft and hard."""
+    asked = ["--umask", "027", "--nice", "3", "--rlimit", "nofile=50:60", "--rlimit", "core=0", "--shell"]
+    done = jw("run", *asked, "umask; nice; ulimit -Sn; ulimit -Hn; ulimit -c")
+    assert (done.returncode, done.stdout.split()) == (0, ["0027", "3", "50", "60", "0"]), done.stderr
+    done = jw("run", "--rlimit", "core=unlimited", "--name", "unlimited", "true")
+    assert jw.job("unlimited")["spec"]["rlimits"] == {"core": "unlimited"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_as_another_user(jw: "Jw") -> None:
+    """`-u USER` and `-u USER:GROUP`; a folder that the user may not enter is named."""
+    assert jw("run", "-u", "daemon", "-w", "/", "--", "sh", "-c", "id -u; id -g").stdout.split() == ["1", "1"]
+    assert jw("run", "-u", "1:nogroup", "-w", "/", "--", "sh", "-c", "id -u; id -g").stdout.split() == ["1", "65534"]
+    done = jw("run", "-u", "daemon", "-w", "/root", "true")
+    assert done.returncode == 125
+    assert "cannot change to the folder '/root' as daemon: Permission denied" in done.stderr
+
+
 ENDS: list[tuple[list[str], int, str]] = [
     (["--timeout", "0.2", "sleep", "60"], 124, "timed out after 0.2 s"),
     (["-w", "/nonexistent", "true"], 125, "cannot change to the folder"),
     (["--timeout", "soon", "true"], 125, "timeout"),
     (["--stop-strategy", "nonsense", "true"], 125, "no stop strategy"),
     (["-m", "64Mib", "true"], 125, 'expected bytes or a text like "64MiB"'),
-    (["-u", "nobody:nogroup", "true"], 125, "spec.user"),
+    (["-u", "no-such-user", "true"], 125, "expected a user of this host"),
+    (["-u", "root:no-such-group", "true"], 125, "expected a group of this host"),
+    (["--umask", "9", "true"], 125, "expected octal digits"),
+    (["--nice", "20", "true"], 125, "-20 to 19"),
+    (["--rlimit", "moon=1", "true"], 125, "rlimits.moon"),
+    (["--rlimit", "nofile=x", "true"], 125, "rlimits.nofile"),
+    (["--rlimit", "nofile", "true"], 2, "expected K=V"),
     (["-i", "true"], 125, "spec.stdin"),
     (["-t", "true"], 125, "spec.tty"),
     (["--idle-timeout", "0", "true"], 125, "idle"),

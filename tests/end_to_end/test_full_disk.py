@@ -136,10 +136,10 @@ async def test_a_job_waits_for_room(agent: RunningAgent, disk: Disk, gate: Fifo)
         assert stopped is not None
         assert (stopped.signal, stopped.reason) == ("SIGTERM", Reason.STOPPED)
         disk.empty()
+        assert await collect(await client.subscribe(job.id)) == {"stdout": SAID, "stderr": SAID}
         ended = await client.wait(job.id)
         assert ended.exit is not None
         assert (ended.exit.code, ended.log.bytes, ended.log.truncated) == (5, 2 * len(SAID), False)
-        assert await collect(await client.subscribe(job.id)) == {"stdout": SAID, "stderr": SAID}
         assert (await client.status(refused.id)).state == State.CREATED
         await client.start(refused.id)
         assert await collect(await client.subscribe(refused.id)) == {"stdout": b"started\n", "stderr": b""}

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.torture import faults, once, stops, volume
+from tests.torture import cuts, faults, once, stops, volume
 from tests.torture.outcome import Outcome, broken
 
 SEED = random.randrange(1_000_000)  # printed with a failure
@@ -35,6 +35,7 @@ async def test_jobs_end_while_the_agent_is_down(tmp_path: Path) -> None:
     assert outcome.statuses == {"exact": 20 + len(faults.SIGNALS)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["ancestor", "kernel", "nobody"])
 async def test_keeper(tmp_path: Path, source: str) -> None:
     """A status comes from whoever has it; where nobody has, the job is lost, never 0 and never 137."""
@@ -46,6 +47,7 @@ async def test_keeper(tmp_path: Path, source: str) -> None:
         assert outcome.statuses == {"lost": 16}
 
 
+@pytest.mark.slow
 async def test_several(tmp_path: Path) -> None:
     """Jobs that outlive the gap lose nothing; those that end in it may be short and then say so."""
     orders = random.Random(SEED).sample(faults.ORDERS, 3)
@@ -91,3 +93,18 @@ async def test_limits_due_together(tmp_path: Path) -> None:
     outcome = await stops.limits_are_due_together(tmp_path / "t", 100)
     judge(outcome)
     assert outcome.kills == 100
+
+
+async def test_cuts(tmp_path: Path) -> None:
+    """Who resumes at the next byte has every byte once, but for those that it was told are gone."""
+    outcome = await cuts.connections_are_cut(tmp_path / "t", SEED, 60, 2)
+    judge(outcome)
+    assert outcome.kills >= 60
+    assert outcome.statuses == {"exact": 6}
+
+
+async def test_ends(tmp_path: Path) -> None:
+    """Who subscribes in the moment of an exit hears all of it: every byte and one end, with the exit."""
+    outcome = await cuts.subscriptions_meet_exits(tmp_path / "t", SEED, 100)
+    judge(outcome)
+    assert outcome.statuses == {"exact": 100}

@@ -388,16 +388,21 @@ async def second_host(tmp_path: Path) -> AsyncIterator[Host]:
 
 def start_blind_keeper(host: Host) -> None:
     """Start the keeper where it sees no cgroup2: in a mount namespace without one."""
-    path = str(host.run / "keeper.sock")
     hide = 'umount -a -t cgroup2 && exec "$@"'
     unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
+    start_keeper_under(host, [*unshare, "sh", "-c", hide, "sh"])
+
+
+def start_keeper_under(host: Host, under: Sequence[str]) -> None:
+    """Start the keeper by a command that executes its arguments."""
+    path = str(host.run / "keeper.sock")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(path)
         listener.listen(8)
         keeper = [sys.executable, "-I", "-S", str(KEEPER), str(host.home.path), str(host.run)]
         os.posix_spawnp(
-            unshare[0],
-            [*unshare, "sh", "-c", hide, "sh", *keeper],
+            under[0],
+            [*under, *keeper],
             {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, listener.fileno(), 3),

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from jobworker.paths import Home
-from jobworker.runtime.journal import Closed, Ended, JobRecord, Journal, Started
+from jobworker.runtime.journal import Closed, Ended, JobRecord, Journal, Started, StartFailed
 from jobworker.runtime.link import KeeperLink
 from jobworker.runtime.logs import Chunk, LogReader
 from jobworker.runtime.tree import MARKER, CgroupTree, NamespaceTree, SweepTree, Tree
@@ -88,6 +88,15 @@ async def drive(home: Home) -> dict[str, object]:
     await link.ask("signal", id="a3", target="all", signal=int(signal.SIGKILL), pids=[], init=init)
     await space.wait_init()
     await until(Closed, "a3")
+    changed = ["sh", "-c", "umask; nice; ulimit -n; exit 6"]
+    how = {"umask": 0o27, "nice": 5, "rlimits": {"nofile": [40, 40]}}
+    await link.ask("launch", id="a4", argv=changed, env=env | {MARKER: "a4"}, cwd="/", **how)
+    await until(Closed, "a4")
+    of_its_own = LogReader(home.logs / "a4").read(0)
+    someone = {"uid": 1, "gid": 1, "groups": []}
+    await link.ask("launch", id="a5", argv=["true"], env=env | {MARKER: "a5"}, cwd="/", user=someone)
+    failed = await until(StartFailed, "a5")
+    assert isinstance(failed, StartFailed)
     keeper = os.pidfd_open(link.hello["pid"])
     await link.ask("quit")
     await lost.wait()
@@ -100,6 +109,8 @@ async def drive(home: Home) -> dict[str, object]:
         "delivered": answer["delivered"],
         "signal": killed.signal,
         "namespace": [link.hello["namespace"], exact.code, exact.left, left, len(await space.members())],
+        "users": [link.hello["users"], failed.step, failed.errno],
+        "changed": of_its_own.data.decode().split() if isinstance(of_its_own, Chunk) else None,
         "remaining": len(await tree.members()),
         "run": os.listdir(run),
     }

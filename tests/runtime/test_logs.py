@@ -412,3 +412,30 @@ def test_last_lines_of_a_gigabyte_without_any(
     assert limit <= read[0] <= limit + CHUNK
     assert start % length == 0
     assert 0 <= records * length - limit - start < length
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("first", range(1, 8))
+def test_reading_on_after_a_drop(mixed: Writer, reader: LogReader, first: int, whole: bool) -> None:
+    """Who stands where the last chunk ended is told what is gone, whether `first` can be read or not."""
+    at = reader.read(0)
+    assert isinstance(at, Chunk)
+    begin = mixed.drop(first, *ALL)
+    if not whole:
+        (mixed.folder / "first").unlink()
+    found = reader.read(at.end)
+    if begin > at.end:
+        assert found == Gap(at.end, begin, "dropped")
+    else:
+        assert isinstance(found, Chunk)
+    assert read_from(reader, begin) == mixed.merged[begin:]
+
+
+def test_reading_on_in_steps(mixed: Writer, reader: LogReader) -> None:
+    """Give every byte once where each read begins where the last ended, within a record and at its end."""
+    for limit in range(1, 8):
+        assert read_from(reader, 0, limit) == mixed.merged
+    for limit in (2, CHUNK):
+        end = len(mixed.merged)
+        mixed.arrive(1, b"later")
+        assert read_from(reader, end, limit) == mixed.merged[end:]

@@ -1,5 +1,6 @@
 """All of this works without root."""
 
+import errno
 import json
 import os
 import shutil
@@ -83,6 +84,8 @@ def test_launch_stop_and_sweep(
         "output": f"{uid}\n",
         "signal": signal.SIGKILL,
         "namespace": ["user+pid", 4, True, 1, 0],
+        "users": ["agent", "user", errno.EPERM],
+        "changed": ["0027", "5", "40"],
         "remaining": 0,
         "run": ["fifo"],
     }

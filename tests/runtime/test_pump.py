@@ -336,3 +336,33 @@ def test_copy_is_what_splice_would_do(bench: Bench, tmp_path: Path) -> None:
         bench.close(writer)
         assert pump_module.copy(reader, file.fileno(), drops=False) == (0, 0)
     assert (tmp_path / "file").read_bytes() == b"abc"
+
+
+async def test_a_pipe_that_is_filled_gets_wider(bench: Bench, until_grown: Until) -> None:
+    """Make room for a job that writes faster than it is served, and leave the pipe of any other as it is."""
+    out, err = bench.watch("a1")
+    folder = bench.logs / "a1"
+    os.write(err, b"little")
+    os.write(out, bytes(pump_module.CHUNK))
+    await until_grown(bench.logs, folder, lambda: reaches(folder / "index", 2 * RECORD.size))
+    os.write(out, b"more")  # taken once the chunk before it was dealt with
+    await until_grown(bench.logs, folder, lambda: reaches(folder / "out", pump_module.CHUNK + 4))
+    assert fcntl.fcntl(out, fcntl.F_GETPIPE_SZ) == pump_module.WIDE
+    assert fcntl.fcntl(err, fcntl.F_GETPIPE_SZ) == pump_module.CHUNK
+
+
+async def test_a_full_pipe_is_emptied_before_the_other(bench: Bench, until_grown: Until) -> None:
+    """Put a word on one stream behind all of the flood that was on the other before, however wide its pipe is."""
+    out, err = bench.watch("a1")
+    folder = bench.logs / "a1"
+    os.write(out, bytes(pump_module.CHUNK))
+    await until_grown(bench.logs, folder, lambda: reaches(folder / "index", RECORD.size))
+    os.write(out, b"more")
+    await until_grown(bench.logs, folder, lambda: reaches(folder / "index", 2 * RECORD.size))
+    os.kill(bench.pid, signal.SIGSTOP)
+    flood = os.write(out, bytes(pump_module.WIDE))
+    os.write(err, b"word")
+    os.kill(bench.pid, signal.SIGCONT)
+    await until_grown(bench.logs, folder, lambda: reaches(folder / "index", 4 * RECORD.size))
+    assert flood == pump_module.WIDE
+    assert [arrival.length for arrival in bench.arrivals("a1")[2:]] == [flood, len("word")]

@@ -16,6 +16,7 @@ from cryptography import x509
 from tests.authority import CLIENT, NOW, SERVER, Authority, Pair
 
 from jobworker.client import connect
+from jobworker.config import BUILT_IN
 from jobworker.errors import ConnectionFailed, TokenExpired, Unauthenticated
 from jobworker.interfaces import Credentials, PluginContext
 from jobworker.model import Principal
@@ -35,7 +36,7 @@ ROLES = '{"alice" = ["writer"], "ops-*" = ["admin"]}'
 def configuration(client_ca: Path, providers: str = '"mtls", "token"', rules: str = f"roles = {ROLES}") -> str:
     return (
         f'[server]\nclient_ca = "{client_ca}"\n[auth]\nproviders = [{providers}]\n'
-        f'[plugins]\nenabled = ["token", "mtls", "graceful", "kill", "total"]\n[plugins.mtls]\n{rules}\n'
+        f"[plugins]\nenabled = {[*BUILT_IN, 'mtls']}\n[plugins.mtls]\n{rules}\n"
     )
 
 

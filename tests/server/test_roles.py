@@ -2,16 +2,22 @@
 
 import json
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.server.conftest import WRITERS_RUN
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
     from tests.server.conftest import Dial, Upgrade, Wire
+
+
+@pytest.fixture(scope="module")
+def shared(start_agent: "Callable[..., RunningAgent]") -> "RunningAgent":
+    return start_agent(config=WRITERS_RUN)
 
 
 @dataclass
@@ -185,3 +191,14 @@ async def test_a_token_for_no_time(wire: "Wire", bad: Any) -> None:
     assert error["code"] in (-32602, 40001)
     assert error["data"]["field"] == "expires_in"
     assert "never" not in [each["name"] for each in (await wire.ask("token.list"))["tokens"]]
+
+
+async def test_when_a_token_was_last_used(shared: "RunningAgent", dial: "Dial", wire: "Wire") -> None:
+    """It is told in the list, for the one that was used."""
+    token = (await wire.ask("token.create", name="idle", roles=["reader"]))["token"]
+    assert token
+    found = {one["name"]: one["last_used"] for one in (await wire.ask("token.list"))["tokens"]}
+    assert found["idle"] is None
+    assert found["local"] is not None
+    assert stat.S_IMODE((shared.home.path / "tokens.used.json").stat().st_mode) == 0o600
+    await wire.ask("token.revoke", name="idle")

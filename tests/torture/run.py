@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.torture import faults, once, stops, volume
+from tests.torture import cuts, faults, once, stops, volume
 from tests.torture.outcome import Outcome, broken
 
 SEED = 20261124
@@ -35,6 +35,8 @@ FAULTS: dict[str, Callable[[Path, bool], Awaitable[Outcome]]] = {
     ),
     "races": lambda path, short: stops.starts_and_stops_meet(path, SEED, 100 if short else 1000),
     "limits": lambda path, short: stops.limits_are_due_together(path, 50 if short else 500),
+    "cuts": lambda path, short: cuts.connections_are_cut(path, SEED, *((60, 2) if short else (1000, 10))),
+    "ends": lambda path, short: cuts.subscriptions_meet_exits(path, SEED, 60 if short else 1000),
     "once-keeper": lambda path, short: once.killed_at_every_call(path, "keeper"),
     "once-pump": lambda path, short: once.killed_at_every_call(path, "pump"),
     "once-agent": lambda path, short: once.killed_at_every_call(path, "agent"),

@@ -216,6 +216,8 @@ class Client:
             await self._connection.send(msgspec.json.encode(request), text=True)
         except ConnectionClosed:
             self._waiting.pop(number, None)
+            if not future.cancel():
+                future.exception()  # the reader was the first to know; looked at, so that asyncio says nothing
             raise errors.ConnectionFailed("the connection was lost before the request was sent") from None
         answer = await future
         if "error" in answer:

@@ -10,7 +10,7 @@ from jobworker.jobs.live import LiveJob
 from jobworker.model import Job
 from jobworker.runtime.logs import BOTH, CHUNK, Chunk, Gap, LogReader
 
-PIECES = 4  # of each log that are kept for those who read it together
+PIECES = 16  # of a log that are kept for those who read it together: one for each reader, at most so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,18 @@ class SharedLog:
             piece = Piece(found)
             if self.cursors > 1:
                 self._pieces[key] = piece
-                if len(self._pieces) > PIECES:
-                    del self._pieces[next(iter(self._pieces))]
+                self._trim()
             return piece
         return found
+
+    def leave(self) -> None:
+        """Keep nothing for a cursor that is gone."""
+        self.cursors -= 1
+        self._trim()
+
+    def _trim(self) -> None:
+        while len(self._pieces) > min(self.cursors, PIECES):
+            del self._pieces[next(iter(self._pieces))]
 
     def fresh(self, offset: int, where: Where) -> Chunk | Gap | None:
         return self.reader.read(offset, CHUNK, where.streams, arrivals=where.arrivals)

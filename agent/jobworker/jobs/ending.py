@@ -90,7 +90,8 @@ class Endings:
             strategy, options = await self._specs.stop_options(JobSpec(), None)
         if live.stop is not None or live.record.settled:
             return live.stop
-        stop = Stop(live, self._link, self._host, self._specs.environment(live.record.job.spec))
+        environment = self._specs.environment(live.record.job.spec, live.record.identity)
+        stop = Stop(live, self._link, self._host, environment, live.record.identity)
         if not live.record.job.state.final:
             ending = Ending(reason=reason, by=by, strategy=strategy.name, message=message, call=call)
             self._table.save(live, lifecycle.stopping(live.record, ending), by=by)

@@ -28,7 +28,7 @@ DROPPED = "events_dropped"  # in `meta`: the last revision whose event was dropp
 BY_STATE = {State.PAUSED: "paused", State.STOPPING: "stopping", State.EXITED: "exited", State.LOST: "exited"}
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(JobEvent).decode
+decode = msgspec.json.Decoder(JobEvent).decode
 
 
 def happened(before: Job, after: Job) -> str | None:
@@ -152,7 +152,7 @@ class EventLog:
     def of_job(db: sqlite3.Connection, job: str) -> list[JobEvent]:
         """Return the last events of one job, in order."""
         query = "SELECT event FROM events WHERE job = ? ORDER BY revision DESC LIMIT ?"
-        return [_decode(text) for (text,) in db.execute(query, (job, PAGE))][::-1]
+        return [decode(text) for (text,) in db.execute(query, (job, PAGE))][::-1]
 
 
 def _mark_dropped(db: sqlite3.Connection, revision: int) -> None:

@@ -62,9 +62,12 @@ def start_failed(record: JobRecord, event: StartFailed) -> JobRecord:
 
 def explain_start_failure(record: JobRecord, step: str, errno: int) -> str:
     """Say which step failed on what."""
+    who = f" as {record.identity.name}" if record.identity is not None else ""
+    folder = record.job.spec.cwd or (record.identity.folder if record.identity is not None else None)
     what = {
-        "cwd": f"cannot change to the folder {record.job.spec.cwd!r}",
-        "exec": f"cannot execute {record.job.spec.command()[0][:200]!r}",
+        "cwd": f"cannot change to the folder {folder!r}{who}",
+        "user": f"cannot become the user{who}",
+        "exec": f"cannot execute {record.job.spec.command()[0][:200]!r}{who}",
     }.get(step, f"cannot set up the process ({step})")
     if errno == ETIMEDOUT:
         return f"{what}: it hung: a file system that does not answer, or a lease on the file"

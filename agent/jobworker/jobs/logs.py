@@ -87,7 +87,7 @@ class Logs:
         reader = LogReader(folder)
         try:
             size = reader.size()
-            if not follow or where.tail is not None or where.offset > size:
+            if not follow or where.tail is not None or not 0 <= where.offset <= size:
                 await self._last_bytes(live)
                 size = reader.size()
             if not 0 <= where.offset <= size:
@@ -106,7 +106,7 @@ class Logs:
 
     def _unshare(self, job: str) -> None:
         shared = self._shared[job]
-        shared.cursors -= 1
+        shared.leave()
         if not shared.cursors:
             shared.reader.close()
             del self._shared[job]

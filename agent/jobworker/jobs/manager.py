@@ -16,6 +16,7 @@ from jobworker.errors import (
     ExecFailed,
     InvalidState,
     KeyConflict,
+    RateLimited,
     ShuttingDown,
     WaitTimeout,
 )
@@ -27,8 +28,10 @@ from jobworker.jobs.live import LiveJob
 from jobworker.jobs.logs import Logs
 from jobworker.jobs.record import JobRecord, new_id
 from jobworker.jobs.retention import Retention
+from jobworker.jobs.scope import Scope
 from jobworker.jobs.specs import Specs, launch_message
 from jobworker.jobs.table import JobTable
+from jobworker.jobs.users import Users, own
 from jobworker.jobs.watch import LogWatch
 from jobworker.model import Explanation, Job, JobSpec, Principal, Reason, State, StopSpec, rfc3339, to_builtins
 from jobworker.paths import Home
@@ -49,6 +52,7 @@ class JobManager:
         self._tasks = Background()
         self.link = KeeperLink(home, run)
         self._specs = Specs(config.jobs, registry, host, lambda: self.link.hello)
+        self._users = Users(config, lambda: self.link.hello)
         self._endings = Endings(config.jobs, self._specs, self.link, host, self._table, self._tasks)
         bound = config.jobs.log_max_bytes
         self._keeping = Keeping(home, run, self._table, self.link, self._endings, self._tasks, bound)
@@ -61,6 +65,7 @@ class JobManager:
     async def open(self) -> None:
         """Connect to the keeper and take over what runs."""
         await self._keeping.open()
+        await asyncio.to_thread(own)  # a directory service may take its time
         self._tasks.spawn(self._retention.run())
 
     # Create and start
@@ -82,6 +87,7 @@ class JobManager:
         return await self._table.get(existing.job.id), False
 
     async def _create(self, spec: JobSpec, key: str | None, owner: Principal) -> Job:
+        identity = await self._users.identify(spec, owner)
         job = Job(
             id=new_id(),
             name=spec.name,
@@ -92,13 +98,14 @@ class JobManager:
             labels=spec.labels,
             revision=self._table.next_revision(),
         )
-        await self._table.add(JobRecord(job=job, key=key))
+        await self._table.add(JobRecord(job=job, key=key, identity=identity))
         return job
 
-    async def start(self, job: str, *, join: bool = False) -> Job:
+    async def start(self, job: str, by: Principal, *, join: bool = False) -> Job:
         """Start a created job; return when execve has succeeded. Raises ExecFailed, InvalidState, DiskFull.
 
-        With `join`, a start that is under way or over is as good as one of our own.
+        Raises PermissionDenied where `by` may not, or no longer, have jobs run as the job's user. With `join`, a
+        start that is under way or over is as good as one of our own.
         """
         self._refuse_if_closing()
         live = await self._table.attend(job)
@@ -115,6 +122,8 @@ class JobManager:
             raise InvalidState(f"job {job} {what}; expected created", state=state)
         live.starting = True
         try:
+            self._check_room(live.record.job.owner)
+            self._users.require(live.record.identity, by)
             await self._launch(live)
         finally:
             live.starting = False
@@ -122,11 +131,19 @@ class JobManager:
             self._table.let_go(live)
         return self._started(live)
 
+    def _check_room(self, owner: str) -> None:
+        """Raise RateLimited where the owner has as many jobs running as anybody may have."""
+        limit = self._config.limits.jobs_per_principal
+        running = (each for each in self._table if each.record.job.owner == owner and each.record.running)
+        if limit and sum(1 for _ in running) >= limit:
+            raise RateLimited(f"{limit} jobs of {owner} run; expected at most that at once", retry_after=1)
+
     async def _launch(self, live: LiveJob) -> None:
         """Have the job launched and wait for what the journal says of it."""
-        message = launch_message(live.id, live.record.job.spec, self._config.jobs)
+        message = launch_message(live.id, live.record.job.spec, self._config.jobs, live.record.identity)
         while live.is_created() and not live.record.launching:
             try:
+                self._users.require_means(message)
                 await self.link.ask("launch", **message)
             except KeeperGone:  # it never began where the journal does not say so
                 await self.link.ready()
@@ -219,8 +236,9 @@ class JobManager:
 
     # Looking
 
-    async def get(self, job: str) -> Job:
-        return await self._table.get(job)
+    async def seen(self, job: str, scopes: Sequence[Scope]) -> Job:
+        """Return a job that is within the scopes; raise JobNotFound for another as for one that is not there."""
+        return await self._table.seen(job, scopes)
 
     async def explain(self, job: str) -> Explanation:
         """Say why the job is in its state."""
@@ -244,9 +262,10 @@ class JobManager:
         owner: str | None,
         limit: int,
         before: str | None,
+        scopes: Sequence[Scope],
     ) -> tuple[list[Job], str | None]:
-        """Return a page of jobs, newest first, and where the next page begins (None: there is none)."""
-        return await self._table.page(states, labels, owner, limit, before)
+        """Return a page of the jobs within the scopes, newest first, and where the next begins (None: nowhere)."""
+        return await self._table.page(states, labels, owner, limit, before, scopes)
 
     async def wait(self, job: str, limit: float | None) -> Job:
         """Return the job at its end; raise WaitTimeout when `limit` seconds pass first."""
@@ -261,7 +280,7 @@ class JobManager:
 
     @property
     def running(self) -> int:
-        return sum(not live.record.settled and not live.is_created() for live in self._table)
+        return sum(live.record.running for live in self._table)
 
     # Deleting and leaving
 

@@ -5,6 +5,7 @@ import time
 
 import msgspec
 
+from jobworker.interfaces import Identity
 from jobworker.model import Job, Reason, Receipt, State, StopSpec
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -33,6 +34,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     job: Job
     key: str | None = None
+    identity: Identity | None = None  # as whom it runs; None: as the agent
     launching: bool = False
     boot: str = ""
     start: int = 0
@@ -53,6 +55,11 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     def live(self) -> bool:
         """Whether anything may still happen to it, so that the agent must keep it in memory."""
         return self.launching or (self.job.state != State.CREATED and not (self.settled and self.closed))
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended, or has left somebody behind."""
+        return self.job.state != State.CREATED and not self.settled
 
     @property
     def settled(self) -> bool:

@@ -1,8 +1,5 @@
 """Decide whether a spec can be accepted, and turn it into what the keeper launches."""
 
-import functools
-import os
-import pwd
 import signal
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +8,8 @@ from msgspec import UNSET
 
 from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, NotSupported, PolicyRejected
-from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
+from jobworker.interfaces import Identity, StopOptions, StopStrategy, TimeoutPolicy
+from jobworker.jobs.users import own, process_message
 from jobworker.model import MIN_LOG, Duration, JobSpec, LimitSpec, LogSpec, StopSpec, TimeoutSpec, seconds, size
 from jobworker.plugin_host import PluginFault, PluginHost
 from jobworker.plugins import Registry
@@ -20,7 +18,7 @@ from jobworker.runtime.tree import MARKER
 MAX_PIDS = 1 << 22
 MIN_CPUS, MAX_CPUS = 0.01, 1024
 # What the protocol names and this version does not do: refused, never accepted and ignored.
-NOT_YET = ("user", "group", "umask", "nice", "rlimits", "stdin", "tty")
+NOT_YET = ("stdin", "tty")
 
 LABELS = 64
 LABEL_NAME, LABEL_VALUE = 128, 1024  # characters
@@ -43,8 +41,9 @@ class Specs:
         """Raise InvalidSpec, NotSupported or PolicyRejected."""
         for field in NOT_YET:
             value = getattr(spec, field)
-            if value is not None and value is not False and value != {}:
+            if value is not None and value is not False:
                 raise NotSupported(f"spec.{field}: this version does not support it", field=field)
+        process_message(spec, None)
         check_log(spec.log)
         self._check_limits(spec.limits)
         self._check_namespace(spec)
@@ -106,9 +105,9 @@ class Specs:
         await self._check_options("stop.options", strategy, options)
         return strategy, StopOptions(signal_number(chosen, "stop.signal").name, seconds(grace, "stop.grace"), options)
 
-    def environment(self, spec: JobSpec) -> tuple[dict[str, str], str]:
+    def environment(self, spec: JobSpec, identity: Identity | None) -> tuple[dict[str, str], str]:
         """Return the variables and the folder with which a job is started."""
-        return environment(spec, self._config)
+        return environment(spec, self._config, identity)
 
     async def _check_options(
         self, field: str, checker: StopStrategy | TimeoutPolicy, options: Mapping[str, Any]
@@ -183,17 +182,12 @@ def signal_number(name: str, field: str) -> signal.Signals:
         raise InvalidSpec(f"{field}: {name[:40]!r}; expected the name of a signal, as SIGTERM", field=field) from None
 
 
-@functools.cache
-def whoami() -> pwd.struct_passwd:
-    """Return the agent's own user, looked up once: a directory service may take its time."""
-    return pwd.getpwuid(os.geteuid())
-
-
-def launch_message(job: str, spec: JobSpec, config: Jobs) -> dict[str, Any]:
+def launch_message(job: str, spec: JobSpec, config: Jobs, identity: Identity | None) -> dict[str, Any]:
     """Return what the keeper is asked: argv, the whole environment, the folder. The agent's own stays out."""
-    env, cwd = environment(spec, config)
+    env, cwd = environment(spec, config, identity)
     message: dict[str, Any] = {"id": job, "argv": spec.command(), "env": env | {MARKER: job}, "cwd": cwd}
     message |= {"namespace": namespaced(spec, config), "limits": limits_message(spec.limits)}
+    message |= process_message(spec, identity)
     return message | log_message(spec.log, config.log_max_bytes)
 
 
@@ -228,12 +222,11 @@ def namespaced(spec: JobSpec, config: Jobs) -> bool:
     return config.pid_namespace if spec.pid_namespace is UNSET else bool(spec.pid_namespace)
 
 
-def environment(spec: JobSpec, config: Jobs) -> tuple[dict[str, str], str]:
+def environment(spec: JobSpec, config: Jobs, identity: Identity | None) -> tuple[dict[str, str], str]:
     """Return the variables of a job, but for the one that marks it, and its folder."""
-    user = whoami()
-    env = {"PATH": config.path, "HOME": user.pw_dir, "USER": user.pw_name, "LANG": config.lang}
-    home = user.pw_dir if os.path.isdir(user.pw_dir) else "/"
-    return env | spec.env, spec.cwd or home
+    user = identity or own()
+    env = {"PATH": config.path, "HOME": user.home, "USER": user.name, "LANG": config.lang}
+    return env | spec.env, spec.cwd or user.folder
 
 
 def _first(*values: str | None) -> str:

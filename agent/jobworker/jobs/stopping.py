@@ -4,14 +4,16 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from jobworker.errors import JobworkerError
-from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy
+from jobworker.interfaces import Identity, LongStopStrategy, StopOptions, StopStrategy
+from jobworker.jobs import commands
 from jobworker.jobs.live import LiveJob
 from jobworker.jobs.specs import signal_number
+from jobworker.jobs.users import user_message
 from jobworker.model import Job, Receipt, Step, rfc3339, seconds
 from jobworker.plugin_host import PluginFault, PluginHost
 from jobworker.runtime.link import KeeperLink
@@ -43,16 +45,25 @@ async def send_signal(
 class Stop:
     """One stop of one job."""
 
-    def __init__(self, live: LiveJob, link: KeeperLink, host: PluginHost, environment: Environment) -> None:
+    def __init__(
+        self,
+        live: LiveJob,
+        link: KeeperLink,
+        host: PluginHost,
+        environment: Environment,
+        identity: Identity | None,
+    ) -> None:
         self._live = live
         self._link = link
         self._host = host
         self._environment = environment
+        self._identity = identity
         self._steps: list[Step] = []
 
     async def run(self, strategy: StopStrategy, options: StopOptions, limit: float) -> Receipt:
         """Run the strategy for at most what it means to take and `limit` seconds; kill what is left; tell all."""
-        handle = _Handle(self, asyncio.get_running_loop(), self._live.record.job, self._environment)
+        loop = asyncio.get_running_loop()
+        handle = _Handle(self, loop, self._live.record.job, self._environment, self._identity)
         try:
             longest = options.grace
             if isinstance(strategy, LongStopStrategy):
@@ -113,12 +124,20 @@ def _longest(strategy: LongStopStrategy, options: StopOptions) -> float:
 class _Handle:
     """What the strategy holds, in the plugins' thread: each call is carried over to the agent's loop."""
 
-    def __init__(self, stop: Stop, loop: asyncio.AbstractEventLoop, job: Job, environment: Environment) -> None:
+    def __init__(
+        self,
+        stop: Stop,
+        loop: asyncio.AbstractEventLoop,
+        job: Job,
+        environment: Environment,
+        identity: Identity | None,
+    ) -> None:
         self.job = job
         self.env, self.cwd = environment
         self.over = False
         self._stop = stop
         self._loop = loop
+        self._identity = identity
 
     async def signal(self, name: str, target: str = "all") -> int:
         return await self._carry(self._stop.signal(name, target))
@@ -129,8 +148,20 @@ class _Handle:
     async def wait(self, timeout: float | None = None) -> bool:
         return await self._carry(self._stop.wait(timeout))
 
-    async def _carry(self, call: Coroutine[Any, Any, T]) -> T:
+    async def run(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
+        """Run it in the plugins' thread, like all that a plugin does."""
+        self._refuse_if_over()
+        user = user_message(self._identity) if self._identity is not None else None
+        await commands.run(argv, env, self.cwd, user, timeout)
+
+    def _refuse_if_over(self) -> None:
         if self.over:
-            call.close()
             raise RuntimeError("this stop is over")
+
+    async def _carry(self, call: Coroutine[Any, Any, T]) -> T:
+        try:
+            self._refuse_if_over()
+        except RuntimeError:
+            call.close()
+            raise
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self._loop))

@@ -8,10 +8,10 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,6 +19,7 @@ from jobworker.errors import DiskFull, StartError
 from jobworker.jobs import events
 from jobworker.jobs.events import EventLog, Page
 from jobworker.jobs.record import JobRecord
+from jobworker.jobs.scope import EVERYTHING, Scope
 from jobworker.model import JobEvent
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,33 @@ ENDED = "FROM jobs WHERE NOT live AND state IN ('exited', 'lost')"
 T = TypeVar("T")
 _decode = msgspec.json.Decoder(JobRecord).decode
 _encode = msgspec.json.Encoder().encode
+
+
+class Query(NamedTuple):
+    """Which jobs somebody wants to see a page of: those created before the job `before`, within one of the scopes."""
+
+    states: Sequence[str] | None = None
+    labels: Mapping[str, str] = {}
+    owner: str | None = None
+    before: str | None = None
+    scopes: Sequence[Scope] = EVERYTHING
+
+    def condition(self) -> tuple[str, list[Any]]:
+        """Return it as SQL, and its values."""
+        scopes = [scope.condition() for scope in self.scopes]
+        where = ["(" + " OR ".join(text for text, _ in scopes) + ")"] if scopes else ["0"]
+        values: list[Any] = [value for _, found in scopes for value in found]
+        if self.states is not None:
+            where.append(f"state IN ({','.join('?' * len(self.states))})")
+            values += self.states
+        for label, value in self.labels.items():
+            where.append("EXISTS (SELECT 1 FROM json_each(record, '$.job.labels') WHERE key = ? AND value = ?)")
+            values += [label, value]
+        for column, value_ in (("owner = ?", self.owner), ("id < ?", self.before)):
+            if value_ is not None:
+                where.append(column)
+                values.append(value_)
+        return " AND ".join(where), values
 
 
 class Store:
@@ -223,35 +251,14 @@ class Store:
         rows = await self._all(query, values)
         return rows[0] if rows else None
 
-    async def page(
-        self,
-        *,
-        states: Sequence[str] | None,
-        labels: dict[str, str],
-        owner: str | None,
-        before: str | None,
-        limit: int,
-    ) -> list[JobRecord]:
-        """Return up to `limit` records, newest first, those created before the job `before`."""
+    async def page(self, query: "Query", limit: int) -> list[JobRecord]:
+        """Return up to `limit` records, newest first."""
         if self._pending:  # the table lags behind: what was answered before must be in the page
             with contextlib.suppress(DiskFull):
                 await self.saved()
-        where: list[str] = ["1"]
-        values: list[Any] = []
-        if states is not None:
-            where.append(f"state IN ({','.join('?' * len(states))})")
-            values += states
-        for label, value in labels.items():
-            where.append("EXISTS (SELECT 1 FROM json_each(record, '$.job.labels') WHERE key = ? AND value = ?)")
-            values += [label, value]
-        if owner is not None:
-            where.append("owner = ?")
-            values.append(owner)
-        if before is not None:
-            where.append("id < ?")
-            values.append(before)
-        query = f"SELECT record FROM jobs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?"  # noqa: S608  # built of constants
-        return await self._all(query, [*values, limit])
+        where, values = query.condition()
+        text = f"SELECT record FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608  # built of constants
+        return await self._all(text, [*values, limit])
 
     async def oldest_ended(self, limit: int) -> list[JobRecord]:
         """Return records of jobs that are over, in the order in which they ended."""

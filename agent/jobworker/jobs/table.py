@@ -15,7 +15,8 @@ from jobworker.errors import DiskFull, JobNotFound, OffsetOutOfRange
 from jobworker.jobs.events import EventCursor, event, happened
 from jobworker.jobs.live import LiveJob
 from jobworker.jobs.record import JobRecord, is_id
-from jobworker.jobs.store import Store
+from jobworker.jobs.scope import Scope, sees
+from jobworker.jobs.store import Query, Store
 from jobworker.model import Job, JobEvent, State
 from jobworker.paths import Home
 from jobworker.runtime.logs import LogReader
@@ -133,8 +134,21 @@ class JobTable:
         """Return a job's record; raise JobNotFound."""
         record = await self._store.get(job) if is_id(job) else None
         if record is None:
-            raise JobNotFound(f"there is no job {job[:80]!r} that you may see", job=job[:80])
+            raise _not_found(job)
         return record
+
+    async def seen(self, job: str, scopes: Sequence[Scope]) -> Job:
+        """Return a job that is within the scopes; raise JobNotFound for another as for one that is not there.
+
+        Both take the same way, so that how long it takes tells nobody which it was.
+        """
+        live = self._live.get(job)
+        if live is not None and sees(scopes, live.record.job):
+            return self.public(live.record)
+        record = await self.load(job)
+        if not sees(scopes, record.job):
+            raise _not_found(job)
+        return self.public(record)
 
     async def get(self, job: str) -> Job:
         live = self._live.get(job)
@@ -168,9 +182,11 @@ class JobTable:
         owner: str | None,
         limit: int,
         before: str | None,
+        scopes: Sequence[Scope],
     ) -> tuple[list[Job], str | None]:
         """Return a page of jobs, newest first, and where the next page begins (None: there is none)."""
-        records = await self._store.page(states=states, labels=labels, owner=owner, before=before, limit=limit + 1)
+        query = Query(states=states, labels=labels, owner=owner, before=before, scopes=scopes)
+        records = await self._store.page(query, limit + 1)
         page = records[:limit]
         jobs = [self.public(live.record if (live := self._live.get(r.job.id)) else r) for r in page]
         if states is not None:  # the store may be a turn of the loop behind
@@ -197,3 +213,7 @@ class JobTable:
 
     async def close(self) -> None:
         await self._store.close()
+
+
+def _not_found(job: str) -> JobNotFound:
+    return JobNotFound(f"there is no job {job[:80]!r} that you may see", job=job[:80])

@@ -37,7 +37,11 @@ RESERVE = 1024  # bytes of the journal: more than all records of a job take
 AHEAD = 65536  # bytes that are reserved at once
 FALLOC_FL_KEEP_SIZE = 1
 PR_SET_PDEATHSIG = 1
+PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+CAPABILITY_VERSION_3 = 0x20080522
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
 NAMESPACES = {"pid": CLONE_NEWPID | CLONE_NEWNS, "user+pid": CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS}
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_SLAVE = 2, 4, 8, 0x4000, 0x80000
@@ -47,6 +51,8 @@ PIDFD_INFO_EXIT = 1 << 3
 encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps makes an encoder at each call
 LIBC = ctypes.CDLL(None, use_errno=True)
 ALL_SIGNALS = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
+CHANGES = ("user", "umask", "nice", "rlimits")  # of a launch: what posix_spawn cannot do
+UNTOLD = b'{"step":"setup","errno":12}'  # of a child without the memory to say more
 
 
 def boot_id() -> str:
@@ -419,6 +425,8 @@ def spawn(message: dict[str, Any], names: list[str], nofile: tuple[int, int]) ->
 
     With one name, 2 is the same as 1.
     """
+    if any(message.get(change) is not None for change in CHANGES):
+        return spawn_changed(message, names, nofile)
     try:
         argv, env, cwd = message["argv"], message["env"], message["cwd"]
         os.chdir(cwd)
@@ -453,6 +461,116 @@ def spawn(message: dict[str, Any], names: list[str], nofile: tuple[int, int]) ->
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, mine)
         os.chdir("/")
+
+
+# Another user, umask, niceness or resource limits
+
+
+def spawn_changed(message: dict[str, Any], names: list[str], nofile: tuple[int, int]) -> int:
+    """Do as `spawn` does, by a real fork: the child changes itself before it executes the program."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    with open(reader, "rb") as pipe:
+        try:
+            child = os.fork()
+            if child == 0:
+                refused = UNTOLD
+                try:
+                    become(message, names, nofile, writer)
+                except LaunchError as error:
+                    refused = encode({"step": error.step, "errno": error.errno}).encode()
+                finally:
+                    os.write(writer, refused)
+                    os._exit(1)
+        except OSError as error:
+            raise LaunchError("setup", error) from error
+        finally:
+            os.close(writer)
+        said = pipe.read()  # nothing where execve has succeeded
+    if not said:
+        return child
+    os.waitpid(child, 0)
+    told = json.loads(said)
+    raise LaunchError(told["step"], OSError(told["errno"], os.strerror(told["errno"])))
+
+
+def become(message: dict[str, Any], names: list[str], nofile: tuple[int, int], report: int) -> None:
+    """Turn this child into the job; return only by LaunchError. What it may not do any more, it does first."""
+    step = "setup"
+    try:
+        os.setsid()
+        reset_signals()
+        open_streams(names, report)
+        if message.get("umask") is not None:
+            os.umask(message["umask"])
+        if message.get("nice") is not None:
+            os.setpriority(os.PRIO_PROCESS, 0, message["nice"])
+        resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
+        for name, limit in (message.get("rlimits") or {}).items():
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), tuple(limit))
+        step = "user"
+        if message.get("user"):
+            change_user(**message["user"])
+        step = "cwd"
+        os.chdir(message["cwd"])
+        step = "exec"
+        argv, env = message["argv"], message["env"]
+        os.execve(find_program(argv[0], env.get("PATH", os.defpath)), argv, env)
+    except OSError as error:
+        short = step == "exec" and error.errno in (errno.EAGAIN, errno.ENOMEM)
+        raise LaunchError("setup" if short else step, error) from error
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        raise LaunchError("setup", OSError(errno.EINVAL, repr(error))) from error
+
+
+def reset_signals() -> None:
+    """Have all signals do what they do by default, and none be blocked."""
+    signal.set_wakeup_fd(-1)
+    for number in ALL_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def open_streams(names: list[str], report: int) -> None:
+    """Have 0, 1 and 2 open, by names that nobody but us gets at, and besides them only `report`."""
+    streams = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)]
+    streams += [os.open(name, os.O_RDWR | os.O_CLOEXEC) for name in names]
+    for fd, stream in enumerate([*streams, streams[-1]][:3]):
+        os.dup2(stream, fd)
+    os.closerange(3, report)
+    os.closerange(report + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
+
+def change_user(uid: int, gid: int, groups: list[int]) -> None:
+    """Become this user for good: with none of our groups and, but for root, without capabilities, now or later."""
+    if uid:
+        drop_bounding_set()
+    os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    if os.getresuid() != (uid, uid, uid) or os.getresgid() != (gid, gid, gid):
+        raise OSError(errno.EINVAL, f"{uid}:{gid} is not what a process can be")  # -1 changes nothing
+    if uid:
+        drop_capabilities()
+
+
+def drop_bounding_set() -> None:
+    capability = 0
+    while not LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0):
+        capability += 1
+    if ctypes.get_errno() != errno.EINVAL:  # the first that the kernel does not know
+        raise OSError(ctypes.get_errno(), "prctl(PR_CAPBSET_DROP)")
+
+
+def drop_capabilities() -> None:
+    """Have none, whatever the securebits left, and get none by executing a program that would give some."""
+    head = struct.pack("Ii", CAPABILITY_VERSION_3, 0)
+    for name, failed in (
+        ("prctl(PR_CAP_AMBIENT)", LIBC.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)),
+        ("capset", LIBC.capset(head, bytes(24))),
+        ("prctl(PR_SET_NO_NEW_PRIVS)", LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)),
+    ):
+        if failed:
+            raise OSError(ctypes.get_errno(), name)
 
 
 # A namespace per job
@@ -765,6 +883,7 @@ class Keeper:
             "limits": list(self.limits.roots),
             "namespace": self.namespace,
             "no_namespace": self.no_namespace,
+            "users": "agent" if os.geteuid() else "any",
         }
 
     def op_quit(self, message: dict[str, Any]) -> None:
@@ -1303,6 +1422,24 @@ class Keeper:
         self.forget_if_done(job)
 
 
+def run_as() -> None:
+    """Execute a command as another user, on its own; all about it is read from 0, an errno is written to 1."""
+    asked = json.load(sys.stdin)
+    report = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for fd in range(3):
+        os.dup2(null, fd)
+    try:
+        reset_signals()
+        change_user(**asked["user"])
+        os.chdir(asked["cwd"])
+        argv, env = asked["argv"], asked["env"]
+        os.execve(find_program(argv[0], env.get("PATH", os.defpath)), argv, env)
+    except OSError as error:
+        os.write(report, str(error.errno).encode())
+        sys.exit(1)
+
+
 def main() -> None:
     state, run = sys.argv[1:3]
     if LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
@@ -1337,4 +1474,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["--as"]:
+        run_as()
+    else:
+        main()

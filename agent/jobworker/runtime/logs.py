@@ -21,6 +21,7 @@ FILES = ("out", "err")
 BOTH = (0, 1)
 STDERR = 1
 CHUNK = 65536
+NOWHERE = (-1, -1)
 BATCH = 128  # index records read at once
 LOOK_BACK = 16 << 20
 TRIES = 10  # at what a log drops faster than it is looked at
@@ -74,7 +75,9 @@ class Record(NamedTuple):
 
 
 class LogReader:
-    """The open files of one log. Any number of cursors may read through it, it keeps no position.
+    """The open files of one log. Any number of cursors may read through it.
+
+    Where the last chunk ended it goes on without a search: who reads all of a log does nothing else.
 
     What a bounded log drops becomes zeros, in the index as in the streams; `first` says so before it is done.
     So nobody has to look at `first` but who has met a zero: not the readers of logs that drop nothing.
@@ -85,6 +88,7 @@ class LogReader:
         self._index = -1
         self._files: list[int] = []
         self._first = -1
+        self._ended = NOWHERE  # the offset where the last chunk ended, the record with which it goes on
 
     def _open(self) -> bool:
         """Return False while the job has said nothing: there are no files before the first byte."""
@@ -167,7 +171,12 @@ class LogReader:
         return block[: len(block) - len(block) % RECORD.size]
 
     def _find(self, offset: int) -> int:
-        """Return the number of the first record that ends beyond the offset, or the count where none does yet."""
+        """Return the number of the first record that ends beyond the offset, or the count where none does yet.
+
+        Where the last chunk ended it may be one that was dropped since.
+        """
+        if offset == self._ended[0]:
+            return self._ended[1]
         low, high = 0, self._count()
         while low < high:
             middle = (low + high) // 2
@@ -192,11 +201,15 @@ class LogReader:
             return None
         while True:
             offset = self.passed(offset, streams)
-            records = RECORD.iter_unpack(self._batch(self._find(offset)))
+            number = self._find(offset)
+            records = RECORD.iter_unpack(self._batch(number))
             first = next(records, None)
             if first is None:
                 return None
             time, start, position, length, stream, gap = first
+            if not length and number == self._ended[1]:  # dropped since the last chunk: to be searched for
+                self._ended = NOWHERE
+                continue
             if not start <= offset < start + length:
                 return self._dropped(offset, start)
             if stream in streams or gap == REFUSED:
@@ -205,13 +218,17 @@ class LogReader:
             return Gap(offset, start + length, REASONS[gap])
         position += offset - start
         length -= offset - start
-        for _, _, _, more, same, gap in records:
-            if same != stream or gap or not more or length >= limit or arrivals:
-                break
-            length += more
+        if not arrivals:
+            for _, _, _, more, same, gap in records:
+                if same != stream or gap or not more or length >= limit:
+                    break
+                length += more
+                number += 1
         data = os.pread(self._files[stream], min(length, limit), position)
         if b"\0" in data and offset < self.first():  # dropped since the index was looked at
             return self._dropped(offset, 0)
+        if len(data) == min(length, limit):
+            self._ended = offset + len(data), number + (len(data) == length)
         return Chunk(offset, stream, time, data) if data else None
 
     def _dropped(self, offset: int, start: int) -> Gap | None:

@@ -22,7 +22,8 @@ import sys
 import time
 from typing import Any
 
-CHUNK = 65536  # the size of a default pipe: larger calls move no more
+CHUNK = 65536  # the size of a default pipe
+WIDE = 262144  # the size of the pipe of a job that fills one, and what is moved at once
 PAUSE = 0.0005  # after a short read, so that tiny writes gather into one arrival
 RETRY = 0.2  # seconds between two attempts at a log that cannot be written
 RECORD = struct.Struct("<QQQIBB2x")  # time ns, offset in the log, position in its stream, length, stream, gap
@@ -55,13 +56,14 @@ class Log:
         self.folder = folder
         self.drops = drops
         self.bound = bound
-        self.chunk = min(CHUNK, bound // 8) if bound else CHUNK
+        self.chunk = min(WIDE, bound // 8) if bound else WIDE
         self.newest = newest
         self.full = False  # for good: what comes is refused
         self.dropped = [0, 0]  # bytes that no record tells of yet
         self.refused = 0
         self.truncated = False
         self.pipes: list[int | None] = [*pipes, None][: len(STREAMS)]  # one for both where they are merged
+        self.wide = [False, False]
         self.files: list[int] = []
         self.index = -1
         self.records = 0
@@ -94,10 +96,12 @@ class Log:
             if splices:
                 length = os.splice(pipe, self.files[stream], room, flags=os.SPLICE_F_NONBLOCK)
             else:
-                length, lost = copy(pipe, self.files[stream], drops=self.drops, limit=room)
+                length, lost = copy(pipe, self.files[stream], drops=self.drops, limit=min(room, CHUNK))
             if length:
                 self._record(stream, length)
                 self.settle()
+            if length >= CHUNK // 2 and splices and self.chunk == WIDE and not self.wide[stream]:
+                self._widen(stream, pipe)
             return length + self._drop(stream, lost)
         except BlockingIOError:
             raise
@@ -105,6 +109,17 @@ class Log:
             if self.drops and error.errno in FULL:
                 return self._drop(stream, len(os.read(pipe, CHUNK)))
             raise Stalled(errno.errorcode.get(error.errno or 0, "?")) from error
+
+    def _widen(self, stream: int, pipe: int) -> None:
+        """Let a job that fills its pipe write on while the pump is at others: it need not wait for each chunk.
+
+        Only where all of it is moved at once: what is left in one pipe would come after the other stream's news.
+        """
+        self.wide[stream] = True
+        try:
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, WIDE)
+        except OSError:  # the user has as many pages in pipes as the kernel grants
+            pass
 
     def _drop(self, stream: int, length: int) -> int:
         self.dropped[stream] += length
@@ -205,7 +220,7 @@ class Log:
     def _room(self) -> int:
         """Return how much of the next chunk the log may take, after making room where that is its way."""
         if not self.bound:
-            return CHUNK
+            return self.chunk
         kept = sum(self.positions) - self.first[1]
         if kept + self.chunk <= self.bound and self._index_has_room() and self.punched == self.first[0]:
             return self.chunk
@@ -487,7 +502,7 @@ class Pump:
         if log.truncated and whole and log.job in self.logs:
             self.untold[log.job] = {"id": log.job, "truncated": True}
             self.tell()
-        return 0 < length < log.chunk // 4
+        return 0 < length < min(log.chunk, CHUNK) // 4
 
     def retry_later(self) -> None:
         if not self.stalled and not self.behind:

@@ -1,9 +1,17 @@
-"""Who may do what: apart from who is calling, and in one place."""
+"""Who may do what: apart from who is calling, and in one place.
 
+What a principal may do is data, a list of grants, that an authorizer gives once for a connection; here it
+is read. A job that the caller may not see is as good as none.
+"""
+
+from collections.abc import Sequence
 from enum import Enum
+from fnmatch import fnmatchcase
 
 from jobworker.errors import PermissionDenied
-from jobworker.model import Principal
+from jobworker.interfaces import Grant
+from jobworker.jobs.scope import Scope, sees
+from jobworker.model import JobSummary, Principal
 
 
 class Need(Enum):
@@ -17,21 +25,54 @@ class Need(Enum):
     ADMIN = "administer the agent"
 
 
-ROLES = {
-    "reader": {Need.LOOK},
-    "writer": {Need.LOOK, Need.CREATE},  # and CONTROL of its own
-    "admin": set(Need),
-}
+class Access:
+    """What one principal may do."""
 
+    def __init__(self, principal: Principal, grants: Sequence[Grant]) -> None:
+        self.principal = principal
+        self._grants = grants
 
-def require(principal: Principal, need: Need, owner: str | None = None) -> None:
-    """Raise PermissionDenied unless a role of the principal allows it; `owner` is the job's."""
-    roles = [role for role in principal.roles if role in ROLES]
-    if need is Need.NOTHING or any(need in ROLES[role] for role in roles):
-        return
-    if need is Need.CONTROL and "writer" in roles and owner == principal.id:
-        return
-    whose = f" (it belongs to {owner})" if need is Need.CONTROL and "writer" in roles else ""
-    raise PermissionDenied(
-        f"{principal.name} may not {need.value}{whose}: its roles are {', '.join(principal.roles) or 'none'}"
-    )
+    def require(self, method: str, need: Need) -> None:
+        """Raise PermissionDenied for a method that no grant allows, whatever the job."""
+        allowed = {
+            Need.UNKNOWN: True,
+            Need.NOTHING: True,
+            Need.LOOK: bool(self.scopes(method)),
+            Need.CONTROL: bool(self.scopes(method)),  # the job decides
+            Need.CREATE: any(grant.create for grant in self._for(method)),
+            Need.ADMIN: any(grant.admin for grant in self._for(method)),
+        }
+        if not allowed[need]:
+            raise PermissionDenied(f"{self.principal.name} may not {need.value}: {self._roles()}")
+
+    def require_control(self, method: str, job: JobSummary) -> None:
+        """Raise PermissionDenied unless the principal controls a job that it sees."""
+        mine = [grant for grant in self._for(method) if grant.control != "none"]
+        if any(self._scope(grant, grant.control).holds(job.owner, job.labels) for grant in mine):
+            return
+        whose = f" (it belongs to {job.owner})" if mine else ""
+        raise PermissionDenied(f"{self.principal.name} may not {Need.CONTROL.value}{whose}: {self._roles()}")
+
+    def require_create(self, method: str, labels: dict[str, str]) -> None:
+        """Raise PermissionDenied for a job with labels with which the principal may have none."""
+        grants = [grant for grant in self._for(method) if grant.create]
+        if not any(Scope(None, grant.labels).holds("", labels) for grant in grants):
+            wanted = " or ".join(str(dict(grant.labels)) for grant in grants)
+            text = f"{self.principal.name} may not create a job with the labels {labels}; expected {wanted}"
+            raise PermissionDenied(text)
+
+    def scopes(self, method: str) -> tuple[Scope, ...]:
+        """Return which jobs the principal sees by a method."""
+        return tuple(self._scope(grant, grant.look) for grant in self._for(method) if grant.look != "none")
+
+    def sees(self, method: str, job: JobSummary) -> bool:
+        return sees(self.scopes(method), job)
+
+    def _scope(self, grant: Grant, whose: str) -> Scope:
+        return Scope(None if whose == "all" else self.principal.id, grant.labels)
+
+    def _for(self, method: str) -> list[Grant]:
+        return [grant for grant in self._grants if any(fnmatchcase(method, one) for one in grant.methods)]
+
+    def _roles(self) -> str:
+        return f"its roles are {', '.join(self.principal.roles) or 'none'}"

@@ -10,7 +10,7 @@ import inspect
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from jsonrpcserver import Error, Result, Success
@@ -18,8 +18,10 @@ from jsonrpcserver.async_main import dispatch_to_serializable
 
 from jobworker import errors
 from jobworker.explain import explain
+from jobworker.model import Job
 from jobworker.protocol import MAX_BATCH, MAX_DEPTH, MAX_ID
-from jobworker.server.access import Need
+from jobworker.server import audited
+from jobworker.server.access import Access, Need
 
 if TYPE_CHECKING:
     from jobworker.server.session import Session
@@ -27,19 +29,44 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Call:
-    """One request under way. What is in `after` is called when its answer has been sent."""
+After = list[Callable[[], None]]
 
-    def __init__(self, session: "Session") -> None:
+
+class Call:
+    """One request under way. What is in `after` is called when the answer to its frame has been sent."""
+
+    def __init__(self, session: "Session", method: str, after: After) -> None:
         self.session = session
-        self.after: list[Callable[[], None]] = []
+        self.method = method
+        self.after = after
+
+    @property
+    def access(self) -> Access:
+        return self.session.known()
+
+    async def seen(self, job: str) -> Job:
+        """Return a job that the caller may see by this method; raise JobNotFound, as for one that is not there."""
+        return await self.session.services.jobs.seen(job, self.access.scopes(self.method))
+
+    async def controlled(self, job: str) -> Job:
+        """Return a job that the caller controls; raise JobNotFound or PermissionDenied."""
+        found = await self.seen(job)
+        self.access.require_control(self.method, found)
+        return found
+
+
+class Frame(NamedTuple):
+    """One message under way, with one request or several; `after` is done when its answer has been sent."""
+
+    session: "Session"
+    after: After
 
 
 Handler = Callable[[Call, Any], Awaitable[Any]]
 METHODS: dict[str, Callable[..., Awaitable[Result]]] = {}
 _SIGNATURE = inspect.Signature(
     [
-        inspect.Parameter("call", inspect.Parameter.POSITIONAL_ONLY),
+        inspect.Parameter("frame", inspect.Parameter.POSITIONAL_ONLY),
         inspect.Parameter("params", inspect.Parameter.VAR_KEYWORD),
     ]
 )
@@ -49,8 +76,8 @@ def method(name: str, params: type[msgspec.Struct], need: Need) -> Callable[[Han
     """Register a function as an RPC method: its params decoded into a type, its caller allowed to."""
 
     def register(handler: Handler) -> Handler:
-        async def entry(call: Call, /, **raw: Any) -> Result:
-            return await _fenced(name, call, need, params, raw, handler)
+        async def entry(frame: Frame, /, **raw: Any) -> Result:
+            return await _fenced(Call(frame.session, name, frame.after), need, params, raw, handler)
 
         entry.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # else inspected anew at each call
         METHODS[name] = entry
@@ -60,30 +87,43 @@ def method(name: str, params: type[msgspec.Struct], need: Need) -> Callable[[Han
 
 
 async def _fenced(
-    name: str, call: Call, need: Need, params: type[msgspec.Struct], raw: dict[str, Any], handler: Handler
+    call: Call, need: Need, params: type[msgspec.Struct], raw: dict[str, Any], handler: Handler
 ) -> Result:
-    """Run a method so that every outcome is a result or an error of ours."""
+    """Run a method so that every outcome is a result or an error of ours, and what is to be audited is."""
     try:
-        call.session.require(need)
-        try:
-            decoded = msgspec.convert(raw, params)
-        except msgspec.ValidationError as error:
-            field, sentence = explain(str(error), raw)
-            raise errors.InvalidParams(sentence, field=field) from error
-        return Success(await handler(call, decoded))
+        if need is not Need.UNKNOWN:
+            call.session.services.door.check_request(call.access.principal)
+            call.access.require(call.method, need)
+        if call.method in audited.NEED_ROOM:
+            call.session.services.audit.require_room()
+        result = await handler(call, _decoded(params, raw))
     except errors.RpcError as error:
+        audited.note(call, raw, error)
         payload = error.payload()
         return Error(payload["code"], payload["message"], payload.get("data"))
     except asyncio.CancelledError:
         raise
     except BaseException:
         ref = secrets.token_hex(4)
-        log.exception("%s failed, ref %s", name, ref)
-        payload = errors.InternalError("an error inside the agent; its log has the details", ref=ref).payload()
+        log.exception("%s failed, ref %s", call.method, ref)
+        fault = errors.InternalError("an error inside the agent; its log has the details", ref=ref)
+        audited.note(call, raw, fault)
+        payload = fault.payload()
         return Error(payload["code"], payload["message"], payload["data"])
+    audited.note(call, raw, result)
+    return Success(result)
 
 
-async def dispatch(session: "Session", text: str) -> tuple[bytes | None, list[Callable[[], None]]]:
+def _decoded(params: type[msgspec.Struct], raw: dict[str, Any]) -> Any:
+    """Raise InvalidParams."""
+    try:
+        return msgspec.convert(raw, params)
+    except msgspec.ValidationError as error:
+        field, sentence = explain(str(error), raw)
+        raise errors.InvalidParams(sentence, field=field) from error
+
+
+async def dispatch(session: "Session", text: str) -> tuple[bytes | None, After]:
     """Return the answer to one frame (None: it asked for none) and what to do once it is sent."""
     try:
         message = parse(text)
@@ -94,15 +134,15 @@ async def dispatch(session: "Session", text: str) -> tuple[bytes | None, list[Ca
             raise errors.InvalidRequest(f"the batch holds {len(requests)} requests; expected at most {MAX_BATCH}")
     except errors.RpcError as error:
         return encode(_error(None, error)), []
-    call = Call(session)
+    frame = Frame(session, [])
     if len(requests) == 1:  # no task of its own
-        answers = [await _answer(call, requests[0])]
+        answers = [await _answer(frame, requests[0])]
     else:
-        answers = await asyncio.gather(*(_answer(call, request) for request in requests))
+        answers = await asyncio.gather(*(_answer(frame, request) for request in requests))
     answers = [answer for answer in answers if answer is not None]
     if not answers:
-        return None, call.after
-    return encode(answers if isinstance(message, list) else answers[0]), call.after
+        return None, frame.after
+    return encode(answers if isinstance(message, list) else answers[0]), frame.after
 
 
 def parse(text: str) -> Any:
@@ -123,18 +163,18 @@ def _children(node: Any) -> Any:
     return node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
 
 
-async def _answer(call: Call, request: Any) -> Any:
+async def _answer(frame: Frame, request: Any) -> Any:
     try:
         check(request)
     except errors.RpcError as error:
         known = isinstance(request, dict) and "id" in request and valid_id(request["id"])
         return _error(request["id"] if known else None, error)
     try:
-        find(call, request)
+        find(frame.session, request)
     except errors.RpcError as error:
         return _error(request["id"], error) if "id" in request else None
     return await dispatch_to_serializable(
-        request, METHODS, context=call, deserializer=lambda it: it, validator=lambda it: it
+        request, METHODS, context=frame, deserializer=lambda it: it, validator=lambda it: it
     )
 
 
@@ -150,11 +190,11 @@ def check(request: Any) -> None:
         raise errors.InvalidRequest("method: expected a string")
 
 
-def find(call: Call, request: dict[str, Any]) -> None:
+def find(session: "Session", request: dict[str, Any]) -> None:
     """Raise MethodNotFound or InvalidParams, but tell nobody which methods there are who is not logged in."""
     name = request["method"]
     if name not in METHODS:
-        call.session.require(Need.NOTHING)
+        session.known()
         raise errors.MethodNotFound(f"there is no method {name[:80]!r}")
     if not isinstance(request.get("params", {}), dict):
         raise errors.InvalidParams("params: expected an object: params are given by name")

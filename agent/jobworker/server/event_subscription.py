@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from jobworker.jobs.events import EventCursor
+from jobworker.jobs.events import EventCursor, decode
+from jobworker.jobs.scope import Scope, sees
 from jobworker.model import EventGap
 from jobworker.server.log_frames import notification
 from jobworker.server.subscription import Send, Subscription
@@ -12,8 +13,11 @@ from jobworker.server.subscription import Send, Subscription
 class EventSubscription(Subscription):
     """Has no end of its own."""
 
-    def __init__(self, name: str, send: Send, done: Callable[[], None], *, cursor: EventCursor) -> None:
+    def __init__(
+        self, name: str, send: Send, done: Callable[[], None], *, cursor: EventCursor, scopes: tuple[Scope, ...]
+    ) -> None:
         super().__init__(name, send, done)
+        self._scopes = scopes
         self._cursor = cursor
         self._head = b'{"jsonrpc":"2.0","method":"job.event","params":{"subscription":"%s",' % name.encode()
 
@@ -25,6 +29,8 @@ class EventSubscription(Subscription):
                 gap = EventGap(self.name, before, page.gap)
                 await self._send(notification("event.gap", gap), True)
             for _, event in page.events:  # JSON as it was stored, and never an empty object
+                if Scope() not in self._scopes and not sees(self._scopes, decode(event).job):
+                    continue
                 await self._send(self._head + event.encode()[1:] + b"}", True)
             await asyncio.sleep(0)
 

@@ -22,6 +22,7 @@ from jobworker.server.session import Session
 log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT = 10.0
+HANDSHAKE_TIMEOUT = 5.0
 CLOSE_TIMEOUT = 5.0
 
 
@@ -67,6 +68,7 @@ class Listener:
             max_size=MAX_MESSAGE,
             max_queue=4,
             open_timeout=OPEN_TIMEOUT,
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
             close_timeout=CLOSE_TIMEOUT,
             server_header=None,
         )
@@ -80,25 +82,33 @@ class Listener:
     async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Let a request through to the upgrade, or answer it; nothing is told that a stranger may not know."""
         headers = request.headers
+        address, door = peer(connection), self._services.door
         if request.path.partition("?")[0] != PATH:
             return connection.respond(http.HTTPStatus.NOT_FOUND, f"expected {PATH}\n")
         hosts = headers.get_all("Host")
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            door.turn_away(address, f"the Host {hosts[:1]}")
             return connection.respond(http.HTTPStatus.FORBIDDEN, "the Host is not a name of this agent\n")
         origins = headers.get_all("Origin")
         if origins and (len(origins) > 1 or origins[0] not in self._origins):
+            door.turn_away(address, f"the Origin {origins[:1]}")
             return connection.respond(http.HTTPStatus.FORBIDDEN, "the Origin is not allowed\n")
         if self._sessions >= self._services.config.limits.connections:
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         try:
-            address = str(connection.remote_address)
             found = [from_handshake(connection.transport, address), from_upgrade(headers, address)]
             credentials = [each for each in found if each is not None]
-            principal = await self._services.authenticator.authenticate(*credentials) if credentials else None
+            if not credentials:
+                door.check_stranger()
+            principal = await door.admit(*credentials, method="upgrade") if credentials else None
         except errors.InvalidRequest as error:
             return connection.respond(http.HTTPStatus.BAD_REQUEST, f"{error.message}\n")
+        except errors.RateLimited as error:
+            response = connection.respond(http.HTTPStatus.TOO_MANY_REQUESTS, f"{error.message}\n")
+            response.headers["Retry-After"] = str(error.data["retry_after"])
+            return response
         except errors.JobworkerError as error:
-            log.warning("%s: refused: %s", connection.remote_address, error.message)
+            log.warning("%s: refused: %s", address, error.message)
             response = connection.respond(http.HTTPStatus.UNAUTHORIZED, f"{error.message}\n")
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
@@ -108,7 +118,7 @@ class Listener:
     async def _serve(self, connection: ServerConnection) -> None:
         self._sessions += 1
         try:
-            await Session(connection, self._services, self._principals[connection]).run()
+            await Session(connection, peer(connection), self._services, self._principals[connection]).run()
         finally:
             self._sessions -= 1
 
@@ -116,6 +126,12 @@ class Listener:
 def _select_subprotocol(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
     """Select the first that is ours; a subprotocol that carries a token is never echoed."""
     return next((name for name in offered if name in (SUBPROTOCOL, BINARY_SUBPROTOCOL)), None)
+
+
+def peer(connection: ServerConnection) -> str:
+    """Return where the caller is, as HOST:PORT."""
+    host, port = connection.remote_address[:2]
+    return f"{_bracketed(host)}:{port}"
 
 
 def _bracketed(name: str) -> str:

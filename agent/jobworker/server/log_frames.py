@@ -16,24 +16,21 @@ def notification(method: str, params: Any) -> bytes:
     return encode({"jsonrpc": "2.0", "method": method, "params": params})
 
 
-def text_head(subscription: str) -> bytes:
+def head(subscription: str, *, binary: bool) -> bytes:
     """Return how each `log.data` of a subscription begins; what follows is the same for all of them."""
-    return b'{"jsonrpc":"2.0","method":"log.data","params":{"subscription":"%s",' % subscription.encode()
+    begin = b"{" if binary else b'{"jsonrpc":"2.0","method":"log.data","params":{'
+    return begin + b'"subscription":"%s",' % subscription.encode()
 
 
-def text_rest(job: str, chunk: Chunk, text: str | None) -> bytes:
-    """Return the rest of a `log.data`; `text` is None for bytes that go as base64."""
+def text_rest(job: str, chunk: Chunk, text: str | None) -> tuple[bytes, ...]:
+    """Return the rest of a `log.data` in parts; `text` is None for bytes that go as base64."""
     data, encoding = encode_data(chunk.data, text)
-    return encode(about(job, chunk) | {"data": data, "encoding": encoding})[1:] + b"}"
+    return encode(about(job, chunk))[1:-1] + b',"data":', encode(data), b',"encoding":"%s"}}' % encoding.encode()
 
 
-def binary_head(subscription: str) -> bytes:
-    return b'{"subscription":"%s",' % subscription.encode()
-
-
-def binary_rest(job: str, chunk: Chunk) -> bytes:
-    """Return the rest of the header line and the bytes themselves."""
-    return encode(about(job, chunk))[1:] + b"\n" + chunk.data
+def binary_rest(job: str, chunk: Chunk) -> tuple[bytes, ...]:
+    """Return the rest of the header line, and the bytes themselves."""
+    return encode(about(job, chunk))[1:] + b"\n", chunk.data
 
 
 def about(job: str, chunk: Chunk) -> dict[str, Any]:

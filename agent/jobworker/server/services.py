@@ -7,7 +7,9 @@ from jobworker.config import Config
 from jobworker.jobs.manager import JobManager
 from jobworker.plugin_host import PluginHost
 from jobworker.plugins import Registry
-from jobworker.server.authentication import Authenticator
+from jobworker.server.audit import Audit
+from jobworker.server.authorization import Authorization
+from jobworker.server.door import Door
 from jobworker.server.tls import Tls
 from jobworker.tokens import TokenFile
 
@@ -20,7 +22,9 @@ class Services:
     jobs: JobManager
     registry: Registry
     plugin_host: PluginHost
-    authenticator: Authenticator
+    audit: Audit
+    door: Door
+    authorization: Authorization
     tokens: TokenFile
     shut_down: Callable[[str], None]
     may_restart: Callable[[], Awaitable[None]]

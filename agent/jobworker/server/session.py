@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -12,7 +13,7 @@ from jobworker import errors
 from jobworker.background import Background
 from jobworker.model import Principal, seconds
 from jobworker.protocol import BINARY_SUBPROTOCOL
-from jobworker.server.access import Need, require
+from jobworker.server.access import Access
 from jobworker.server.dispatch import dispatch
 from jobworker.server.subscription import Send, Subscription
 
@@ -25,6 +26,7 @@ T = TypeVar("T")
 S = TypeVar("S", bound=Subscription)
 
 LOGIN_BYTES = 8192
+LONGEST_SLEEP = 60.0  # seconds
 CLOSE_UNSUPPORTED = 1003
 CLOSE_POLICY = 1008
 
@@ -38,10 +40,14 @@ class Closable(Protocol):
 class Session:
     """Lives as long as its connection."""
 
-    def __init__(self, connection: ServerConnection, services: "Services", principal: Principal | None) -> None:
+    def __init__(
+        self, connection: ServerConnection, address: str, services: "Services", principal: Principal | None
+    ) -> None:
         self.services = services
-        self.principal = principal
-        self.address = str(connection.remote_address)
+        self._arrived_as = principal
+        self._access: Access | None = None
+        self._expiry: asyncio.Task[None] | None = None
+        self.address = address
         self.subscriptions: dict[str, Subscription] = {}
         self._connection = connection
         self._numbered = 0
@@ -51,39 +57,70 @@ class Session:
         self._turn = asyncio.Lock()
         self._slots = asyncio.Semaphore(services.config.limits.requests_in_flight)
 
-    def require(self, need: Need, owner: str | None = None) -> None:
-        """Raise Unauthenticated or PermissionDenied."""
-        if need is not Need.UNKNOWN:
-            require(self.caller, need, owner)
-
     @property
     def binary(self) -> bool:
         """Whether log data goes in binary frames."""
         return self._connection.subprotocol == BINARY_SUBPROTOCOL
 
+    def known(self) -> Access:
+        """Return what the caller may do; raise Unauthenticated where nobody knows who that is."""
+        if self._access is None:
+            raise errors.Unauthenticated("not logged in", hint="call auth.login first")
+        return self._access
+
+    @property
+    def logged_in(self) -> bool:
+        return self._access is not None
+
     @property
     def caller(self) -> Principal:
-        if self.principal is None:
-            raise errors.Unauthenticated("not logged in", hint="call auth.login first")
-        return self.principal
+        return self.known().principal
+
+    def is_of(self, principal: Principal) -> bool:
+        return self._access is not None and self._access.principal.id == principal.id
+
+    async def log_in(self, principal: Principal) -> None:
+        """From now on the caller is this principal, as long as its credentials last."""
+        self._access = await self.services.authorization.access(principal)
+        if principal.expires_at is not None:
+            self._expiry = self._tasks.spawn(self._end_at(principal.expires_at))
+
+    async def _end_at(self, moment: float) -> None:
+        while (left := moment - time.time()) > 0:  # noqa: ASYNC110  # the wall clock has no event for it
+            await asyncio.sleep(min(left, LONGEST_SLEEP))  # the clock may be set meanwhile
+        await self.end("the credentials expired")
+
+    async def end(self, reason: str) -> None:
+        """Close the connection, for its caller is no longer who may have it."""
+        await self._connection.close(CLOSE_POLICY, reason)
 
     async def run(self) -> None:
+        door = self.services.door
+        door.sessions.add(self)
         try:
-            if self.principal is None and not await self._first_message():
+            if self._arrived_as is not None:
+                await self.log_in(self._arrived_as)
+            elif not await self._stranger():
                 return
-            async for message in self._connection:
-                if not isinstance(message, str):
-                    await self._connection.close(CLOSE_UNSUPPORTED, "expected a text frame")
-                    return
-                await self._slots.acquire()  # the agent reads on when it can work on
-                self._tasks.spawn(self._handle(message))
+            await self._serve()
         except ConnectionClosed:
             pass
         finally:
+            door.sessions.discard(self)
             self._closed = True
+            if self._expiry is not None:
+                self._expiry.cancel()
             for wait in self._waits:
                 wait.cancel()
             await self._stop_subscriptions()
+
+    async def _serve(self) -> None:
+        async for message in self._connection:
+            if not isinstance(message, str):
+                await self._connection.close(CLOSE_UNSUPPORTED, "expected a text frame")
+                return
+            await self._slots.acquire()  # the agent reads on when it can work on
+            self._tasks.spawn(self._handle(message))
 
     async def _stop_subscriptions(self) -> None:
         for subscription in list(self.subscriptions.values()):
@@ -98,6 +135,14 @@ class Session:
         finally:
             self._waits.discard(task)
 
+    async def _stranger(self) -> bool:
+        door = self.services.door
+        door.strangers += 1
+        try:
+            return await self._first_message()
+        finally:
+            door.strangers -= 1
+
     async def _first_message(self) -> bool:
         """Let nothing but auth.login in, in time and small; return whether it worked."""
         limit = seconds(self.services.config.auth.login_timeout, "auth.login_timeout")
@@ -111,7 +156,7 @@ class Session:
             answer, _ = await dispatch(self, message)
             if answer is not None:
                 await self._connection.send(answer, text=True)
-            if self.principal is not None:
+            if self._access is not None:
                 return True
         await self._connection.close(CLOSE_POLICY, "expected auth.login")
         return False
@@ -129,6 +174,13 @@ class Session:
             self._slots.release()
             if self._closed:
                 await self._stop_subscriptions()
+
+    async def unsubscribe(self, name: str, kind: type[Subscription]) -> None:
+        """Return when nothing of it follows any more; raise SubscriptionNotFound, also for one of another kind."""
+        subscription = self.subscriptions.get(name)
+        if not isinstance(subscription, kind):
+            raise errors.SubscriptionNotFound(f"this connection has no such subscription: {name[:80]!r}")
+        await subscription.stop()
 
     async def _notify(self, frame: bytes, text: bool) -> None:
         """Send for a subscription: one at a time, so that an answer waits for one frame and not for one of each."""

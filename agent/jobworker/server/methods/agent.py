@@ -44,6 +44,7 @@ async def info(call: Call, params: Nothing) -> dict[str, Any]:
             "stop": "cgroup" if keeper.get("cgroup") else "sweep",
             "limits": keeper.get("limits", []),
             "namespace": keeper.get("namespace", ""),
+            "users": keeper.get("users", "agent"),
             "notify": services.jobs.logs.means,
             "log": "splice" if keeper.get("splice") else "copy",
             "log_bound": "drop" if keeper.get("punch") else "refuse",

@@ -1,5 +1,6 @@
 """`auth.*` and `token.*`: who is calling, and the tokens of the agent."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -34,8 +35,8 @@ class RevokeToken(msgspec.Struct, forbid_unknown_fields=True):
 @method("auth.login", Login, Need.UNKNOWN)
 async def login(call: Call, params: Login) -> Principal:
     session = call.session
-    if session.principal is not None:
-        raise InvalidRequest(f"logged in already, as {session.principal.name}")
+    if session.logged_in:
+        raise InvalidRequest(f"logged in already, as {session.caller.name}")
     if params.token is not None and params.username is None and params.password is None:
         credentials = Credentials("bearer", token=params.token, address=session.address)
     elif params.token is None and params.username is not None and params.password is not None:
@@ -44,8 +45,9 @@ async def login(call: Call, params: Login) -> Principal:
         )
     else:
         raise InvalidParams("token: expected either a token or a username and a password", field="token")
-    session.principal = await session.services.authenticator.authenticate(credentials)
-    return session.principal
+    principal = await session.services.door.admit(credentials, method=call.method)
+    await session.log_in(principal)
+    return principal
 
 
 @method("auth.whoami", Nothing, Need.NOTHING)
@@ -56,9 +58,10 @@ async def whoami(call: Call, params: Nothing) -> Principal:
 @method("token.create", CreateToken, Need.ADMIN)
 async def create(call: Call, params: CreateToken) -> dict[str, Any]:
     """Return the token, the only time that anybody sees it."""
+    services = call.session.services
     expires_in = None if params.expires_in is None else seconds(params.expires_in, "expires_in")
     try:
-        token = call.session.services.tokens.create(params.name, params.roles, expires_in)
+        token = services.tokens.create(params.name, params.roles, services.authorization.roles, expires_in)
     except InvalidSpec as error:
         raise InvalidParams(error.message, **error.data) from error
     return {"name": params.name, "roles": params.roles, "token": token}
@@ -66,13 +69,15 @@ async def create(call: Call, params: CreateToken) -> dict[str, Any]:
 
 @method("token.list", Nothing, Need.ADMIN)
 async def list_(call: Call, params: Nothing) -> dict[str, Any]:
+    used = call.session.services.tokens.last_used()
     return {
         "tokens": [
             {
                 "name": record.name,
                 "roles": record.roles,
                 "created_at": record.created_at,
-                "expires_at": None if record.expires_at is None else rfc3339(int(record.expires_at * 1e9)),
+                "expires_at": _time(record.expires_at),
+                "last_used": _time(used.get(record.name)),
             }
             for record in call.session.services.tokens.records()
         ]
@@ -83,4 +88,9 @@ async def list_(call: Call, params: Nothing) -> dict[str, Any]:
 async def revoke(call: Call, params: RevokeToken) -> bool:
     if not call.session.services.tokens.revoke(params.name):
         raise InvalidParams(f"name: there is no token {params.name[:80]!r}", field="name")
+    call.after.append(partial(call.session.services.door.throw_out, "token", params.name))
     return True
+
+
+def _time(moment: float | None) -> str | None:
+    return None if moment is None else rfc3339(int(moment * 1e9))

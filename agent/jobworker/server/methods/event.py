@@ -5,7 +5,6 @@ from typing import Any
 
 import msgspec
 
-from jobworker.errors import SubscriptionNotFound
 from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
 from jobworker.server.event_subscription import EventSubscription
@@ -24,15 +23,13 @@ async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
     """Send what happens after a revision; without one, from now on."""
     cursor = call.session.services.jobs.events(params.from_)
     revision = cursor.revision
-    subscription = call.session.subscribe(partial(EventSubscription, cursor=cursor), cursor)
+    make = partial(EventSubscription, cursor=cursor, scopes=call.access.scopes(call.method))
+    subscription = call.session.subscribe(make, cursor)
     call.after.append(subscription.start)
     return {"subscription": subscription.name, "revision": revision}
 
 
 @method("event.unsubscribe", Unsubscribe, Need.LOOK)
 async def unsubscribe(call: Call, params: Unsubscribe) -> bool:
-    subscription = call.session.subscriptions.get(params.subscription)
-    if not isinstance(subscription, EventSubscription):
-        raise SubscriptionNotFound(f"this connection has no subscription to events {params.subscription[:80]!r}")
-    await subscription.stop()
+    await call.session.unsubscribe(params.subscription, EventSubscription)
     return True

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from jobworker.errors import InvalidParams, InvalidSpec
 from jobworker.jobs.cursor import Where
@@ -69,14 +70,15 @@ class List(Params):
 
 @method("job.create", Create, Need.CREATE)
 async def create(call: Call, params: Create) -> Job:
+    call.access.require_create(call.method, params.spec.labels)
     job, _ = await call.session.services.jobs.create(params.spec, params.key, call.session.caller)
     return job
 
 
 @method("job.start", OfJob, Need.LOOK)
 async def start(call: Call, params: OfJob) -> Job:
-    await _controlled(call, params.id)
-    return await call.session.services.jobs.start(params.id)
+    await call.controlled(params.id)
+    return await call.session.services.jobs.start(params.id, call.session.caller)
 
 
 @method("job.run", Run, Need.CREATE)
@@ -84,6 +86,7 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
     """Create, subscribe from byte 0 and start; with the key of a job that was started, only subscribe."""
     jobs = call.session.services.jobs
     call.session.check_room()
+    call.access.require_create(call.method, params.spec.labels)
     job, _ = await jobs.create(params.spec, params.key, call.session.caller)
     cursor = await jobs.logs.cursor(job.id, Where(), follow=True)
     encoding = BINARY if call.session.binary else params.encoding
@@ -91,7 +94,7 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
     subscription = call.session.subscribe(make, cursor)
     if job.state == State.CREATED:
         try:
-            job = await jobs.start(job.id, join=True)
+            job = await jobs.start(job.id, call.session.caller, join=True)
         except BaseException:
             await subscription.stop()
             raise
@@ -101,14 +104,14 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
 
 @method("job.stop", Stop, Need.LOOK)
 async def stop(call: Call, params: Stop) -> Job:
-    await _controlled(call, params.id)
+    await call.controlled(params.id)
     return await call.session.services.jobs.stop(params.id, params.stop, call.session.caller)
 
 
 @method("job.signal", Signal, Need.LOOK)
 async def signal(call: Call, params: Signal) -> dict[str, int]:
     """Send a signal and no more: a job that dies of it has ended by itself, with the name of who sent it."""
-    await _controlled(call, params.id)
+    await call.controlled(params.id)
     try:
         number = signal_number(params.signal, "signal")
     except InvalidSpec as error:
@@ -120,7 +123,9 @@ async def signal(call: Call, params: Signal) -> dict[str, int]:
 @method("job.update", Update, Need.LOOK)
 async def update(call: Call, params: Update) -> Job:
     """Change what is given, leave the rest; a running job's deadline moves."""
-    await _controlled(call, params.id)
+    job = await call.controlled(params.id)
+    if params.labels is not msgspec.UNSET:  # nobody moves a job out of what they may control
+        call.access.require_control(call.method, replace(job, labels=params.labels))
     given = {name: getattr(params, name) for name in ("timeout", "idle_timeout", "timeout_policies", "labels")}
     changes = {name: value for name, value in given.items() if value is not msgspec.UNSET}
     return await call.session.services.jobs.update(params.id, changes, call.session.caller)
@@ -129,25 +134,26 @@ async def update(call: Call, params: Update) -> Job:
 @method("job.pause", OfJob, Need.LOOK)
 async def pause(call: Call, params: OfJob) -> Job:
     """Hold the whole tree still."""
-    await _controlled(call, params.id)
+    await call.controlled(params.id)
     return await call.session.services.jobs.pause(params.id, call.session.caller)
 
 
 @method("job.resume", OfJob, Need.LOOK)
 async def resume(call: Call, params: OfJob) -> Job:
     """Let a paused job go on."""
-    await _controlled(call, params.id)
+    await call.controlled(params.id)
     return await call.session.services.jobs.resume(params.id, call.session.caller)
 
 
 @method("job.status", OfJob, Need.LOOK)
 async def status(call: Call, params: OfJob) -> Job:
-    return await call.session.services.jobs.get(params.id)
+    return await call.seen(params.id)
 
 
 @method("job.explain", OfJob, Need.LOOK)
 async def explain(call: Call, params: OfJob) -> Explanation:
     """Say why the job is in its state: what happened, in order, and who did it."""
+    await call.seen(params.id)
     return await call.session.services.jobs.explain(params.id)
 
 
@@ -158,7 +164,7 @@ async def list_(call: Call, params: List) -> dict[str, Any]:
     if params.cursor is not None and not is_id(params.cursor):
         raise InvalidParams("cursor: expected `next` of an earlier page", field="cursor")
     jobs, following = await call.session.services.jobs.list(
-        params.states, params.labels, params.owner, params.limit, params.cursor
+        params.states, params.labels, params.owner, params.limit, params.cursor, call.access.scopes(call.method)
     )
     return {"jobs": jobs, "next": following}
 
@@ -166,16 +172,12 @@ async def list_(call: Call, params: List) -> dict[str, Any]:
 @method("job.wait", Wait, Need.LOOK)
 async def wait(call: Call, params: Wait) -> Job:
     limit = None if params.timeout is None else seconds(params.timeout, "timeout")
+    await call.seen(params.id)
     return await call.session.while_connected(call.session.services.jobs.wait(params.id, limit))
 
 
 @method("job.delete", Delete, Need.LOOK)
 async def delete(call: Call, params: Delete) -> dict[str, bool]:
-    await _controlled(call, params.id)
+    await call.controlled(params.id)
     await call.session.services.jobs.delete(params.id, params.force, call.session.caller)
     return {"deleted": True}
-
-
-async def _controlled(call: Call, job: str) -> None:
-    """Raise JobNotFound or PermissionDenied unless the caller controls the job."""
-    call.session.require(Need.CONTROL, (await call.session.services.jobs.get(job)).owner)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from jobworker.errors import InvalidParams, InvalidSpec, SubscriptionNotFound
+from jobworker.errors import InvalidParams, InvalidSpec
 from jobworker.jobs.cursor import Where
 from jobworker.model import seconds
 from jobworker.protocol import STREAMS, encode_data, split_text
@@ -50,6 +50,7 @@ class Unsubscribe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 @method("log.subscribe", Subscribe, Need.LOOK)
 async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
     """Send the log from a byte, so many lines from its end, or a time on."""
+    await call.seen(params.id)
     cursor = await call.session.services.jobs.logs.cursor(params.id, _where(params), follow=params.follow)
     offset = cursor.offset
     encoding = BINARY if call.session.binary else params.encoding
@@ -61,10 +62,7 @@ async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
 
 @method("log.unsubscribe", Unsubscribe, Need.LOOK)
 async def unsubscribe(call: Call, params: Unsubscribe) -> bool:
-    subscription = call.session.subscriptions.get(params.subscription)
-    if not isinstance(subscription, LogSubscription):
-        raise SubscriptionNotFound(f"this connection has no subscription to a log {params.subscription[:80]!r}")
-    await subscription.stop()
+    await call.session.unsubscribe(params.subscription, LogSubscription)
     return True
 
 
@@ -74,6 +72,7 @@ async def read(call: Call, params: Read) -> dict[str, Any]:
     if not 1 <= params.max_bytes <= LARGEST_PAGE:
         message = f"max_bytes: {params.max_bytes}; expected 1 to {LARGEST_PAGE}"
         raise InvalidParams(message, field="max_bytes")
+    await call.seen(params.id)
     where = Where(offset=params.offset, streams=_streams(params))
     found, following, end = await call.session.services.jobs.logs.page(params.id, where, params.max_bytes)
     if found and params.encoding != BASE64 and isinstance(last := found[-1], Chunk):

@@ -1,0 +1,48 @@
+"""Which jobs somebody means: of an owner, with labels that match; in Python and in SQL alike."""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import NamedTuple
+
+from jobworker.model import JobSummary
+
+
+class Scope(NamedTuple):
+    """All jobs of an owner (None: anybody) whose labels match patterns; in these `*` and `?` stand for any text."""
+
+    owner: str | None = None
+    labels: Mapping[str, str] = {}
+
+    def holds(self, owner: str, labels: Mapping[str, str]) -> bool:
+        if self.owner is not None and owner != self.owner:
+            return False
+        return all(name in labels and _matches(pattern, labels[name]) for name, pattern in self.labels.items())
+
+    def condition(self) -> tuple[str, list[str]]:
+        """Return the same as SQL, and its values."""
+        parts, values = ["1"], []
+        if self.owner is not None:
+            parts.append("owner = ?")
+            values.append(self.owner)
+        for name, pattern in self.labels.items():
+            parts.append("EXISTS (SELECT 1 FROM json_each(record, '$.job.labels') WHERE key = ? AND value GLOB ?)")
+            values += [name, pattern.replace("[", "[[]")]
+        return f"({' AND '.join(parts)})", values
+
+
+EVERYTHING = (Scope(),)
+
+
+def sees(scopes: Iterable[Scope], job: JobSummary) -> bool:
+    return any(scope.holds(job.owner, job.labels) for scope in scopes)
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = (".*" if char == "*" else "." if char == "?" else re.escape(char) for char in pattern)
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return _compiled(pattern).fullmatch(text) is not None

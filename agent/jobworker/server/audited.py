@@ -1,0 +1,51 @@
+"""Which calls are written down: all that change something, and those that were denied."""
+
+from typing import TYPE_CHECKING, Any
+
+from jobworker.errors import JobNotFound, PermissionDenied, RpcError
+from jobworker.model import JobSummary
+
+if TYPE_CHECKING:
+    from jobworker.server.dispatch import Call
+
+NEED_ROOM = {"job.create", "job.start", "job.run", "token.create"}  # not done where it cannot be written down
+CHANGES = NEED_ROOM | {
+    "job.stop",
+    "job.signal",
+    "job.pause",
+    "job.resume",
+    "job.update",
+    "job.delete",
+    "stdin.write",
+    "stdin.close",
+    "token.revoke",
+    "agent.shutdown",
+    "agent.restart",
+}
+
+
+def note(call: "Call", raw: dict[str, Any], outcome: Any) -> None:
+    """Write down how a call went; `outcome` is its result or its error. A login is written down at the door."""
+    denied = isinstance(outcome, PermissionDenied) or (isinstance(outcome, JobNotFound) and call.method in CHANGES)
+    if not call.session.logged_in or not (denied or call.method in CHANGES):
+        return
+    error = outcome if isinstance(outcome, RpcError) else None
+    call.session.services.audit.note(
+        "denied" if denied else "allowed",
+        call.session.caller,
+        call.session.address,
+        call.method,
+        job=_job(raw, outcome),
+        outcome=None if denied else str(error.code) if error else "ok",
+        reason=error.message if error else None,
+    )
+
+
+def _job(raw: dict[str, Any], outcome: Any) -> str | None:
+    """Return the id of the job that a call was about."""
+    if isinstance(outcome, JobSummary):
+        return outcome.id
+    if isinstance(outcome, dict) and isinstance(outcome.get("job"), JobSummary):
+        return str(outcome["job"].id)
+    said = raw.get("id")
+    return said[:80] if isinstance(said, str) else None

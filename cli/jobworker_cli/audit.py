@@ -1,0 +1,67 @@
+"""`jw audit`: who was let in or not, and who changed what, from the audit log of this host."""
+
+import json
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jobworker_cli import failures, options, output
+from jobworker_cli.sanitise import printable
+
+
+def audit(
+    ctx: typer.Context,
+    lines: Annotated[int, typer.Option("-n", metavar="N", min=0, help="How many of the last lines.")] = 100,
+    job: Annotated[str | None, typer.Option("--job", help="Only of the job with this id.")] = None,
+    principal: Annotated[str | None, typer.Option("--principal", help="Only of this one, as token:ann.")] = None,
+    denied: Annotated[bool, typer.Option("--denied", help="Only who or what was refused.")] = False,
+    json_: options.Json = False,
+) -> int:
+    """Show the audit log of the agent whose state folder this host has: one line for each login and each change."""
+    return failures.attempt(_audit(lines, {"job": job, "principal": principal}, denied, json_))
+
+
+async def _audit(count: int, wanted: dict[str, str | None], denied: bool, as_json: bool) -> int:
+    from jobworker.paths import Home, default_home
+
+    path = Home(default_home()).audit
+    asked = {name: value for name, value in wanted.items() if value is not None}
+    found: deque[dict[str, Any]] = deque(maxlen=count)
+    for entry in _entries(path):
+        fits = all(entry.get(name) == value for name, value in asked.items())
+        if fits and (not denied or entry.get("decision") in ("denied", "refused")):
+            found.append(entry)
+    for entry in found:
+        if as_json:
+            output.emit_json(entry)
+        else:
+            output.emit(line(entry))
+    return 0
+
+
+def _entries(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of both files; what is no line of ours is passed over."""
+    older = path.with_name(f"{path.name}.1")
+    for file in (older, path):
+        if file == older and not file.exists():
+            continue
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            for text in lines:
+                try:
+                    entry = json.loads(text)
+                except ValueError:
+                    continue
+                if isinstance(entry, dict):
+                    yield entry
+
+
+def line(entry: dict[str, Any]) -> str:
+    """Return an entry as a person reads it."""
+    who = entry.get("principal") or "somebody"
+    words = [entry.get("time"), entry.get("decision"), who, f"from {entry.get('address')}", entry.get("method")]
+    words += [entry.get("job"), entry.get("outcome") if entry.get("outcome") != "ok" else None]
+    reason = f": {entry['reason']}" if entry.get("reason") else ""
+    return printable(" ".join(str(word) for word in words if word) + reason)

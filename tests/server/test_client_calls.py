@@ -1,0 +1,27 @@
+"""The client library, whose connection is lost under a call."""
+
+import asyncio
+import gc
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from jobworker.errors import ConnectionFailed
+
+if TYPE_CHECKING:
+    from tests.conftest import RunningAgent
+
+
+async def test_a_call_on_a_connection_that_is_being_lost(shared: "RunningAgent") -> None:
+    """Fails with ConnectionFailed, which is said once: asyncio has nothing to complain of."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    async with shared.client() as client:
+        assert client._connection is not None
+        closing = asyncio.create_task(client._connection.close())
+        await asyncio.sleep(0)  # it has begun
+        with pytest.raises(ConnectionFailed):
+            await client.call("agent.ping")
+        await closing
+    gc.collect()
+    assert complaints == []

@@ -1,0 +1,47 @@
+"""What is kept of a log for those who read it together: no more than they are, and nothing for one alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobworker.jobs.cursor import PIECES, Piece, SharedLog, Where
+from jobworker.runtime.logs import CHUNK, RECORD
+
+CHUNKS = 3 * PIECES
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[SharedLog]:
+    (tmp_path / "out").write_bytes(bytes(CHUNKS * CHUNK))
+    (tmp_path / "err").touch()
+    records = (RECORD.pack(1, number * CHUNK, number * CHUNK, CHUNK, 0, 0) for number in range(CHUNKS))
+    (tmp_path / "index").write_bytes(b"".join(records))
+    log = SharedLog(tmp_path)
+    yield log
+    log.reader.close()
+
+
+def read(shared: SharedLog, number: int) -> Piece:
+    piece = shared.read(number * CHUNK, Where())
+    assert isinstance(piece, Piece)
+    return piece
+
+
+@pytest.mark.parametrize("cursors", [1, 2, 5, PIECES, 2 * PIECES])
+def test_one_piece_for_each_reader(shared: SharedLog, cursors: int) -> None:
+    """Those who follow close behind the first are given the very pieces that it read; then they are forgotten."""
+    kept = min(cursors, PIECES) if cursors > 1 else 0
+    shared.cursors = cursors
+    pieces = [read(shared, number) for number in range(CHUNKS)]
+    assert [read(shared, number) is pieces[number] for number in range(CHUNKS - kept, CHUNKS)] == [True] * kept
+    assert all(read(shared, number) is not pieces[number] for number in range(CHUNKS - kept))
+
+
+def test_who_leaves_takes_its_piece_along(shared: SharedLog) -> None:
+    """A log that one is left to read is not kept in memory for others."""
+    shared.cursors = PIECES
+    pieces = [read(shared, number) for number in range(CHUNKS)]
+    for _ in range(PIECES - 1):
+        shared.leave()
+    assert [read(shared, number) is pieces[number] for number in range(CHUNKS)].count(True) == 1
