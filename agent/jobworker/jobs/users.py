@@ -101,8 +101,12 @@ def permit(principal: Principal, identity: Identity, default: str, allowed: Mapp
 
 @functools.cache
 def own() -> Identity:
-    """Return the agent's own user, looked up once."""
-    entry = pwd.getpwuid(os.geteuid())
+    """Return the agent's own user, looked up once; in a container it may be one that the host does not know."""
+    uid = os.geteuid()
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return Identity(str(uid), uid, os.getegid(), sorted(os.getgroups()), "/", "/")
     return _identity(entry, entry.pw_gid)
 
 
