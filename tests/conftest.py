@@ -16,6 +16,8 @@ from jobworker.client import Client, connect
 from jobworker.client.local import agent_pid, wait_gone
 from jobworker.paths import Home, appendable
 
+# As whom jobs run of those who are no admins: root would be for admins only.
+FOR_OTHERS = '[jobs]\nuser = "nobody"\n' if os.geteuid() == 0 else ""
 DEADLINE = 20.0  # seconds that anything here may take; a test that needs it has failed
 
 

@@ -70,31 +70,11 @@ class Agent:
         host, port = sock.getsockname()[:2]
         names = [*dict.fromkeys([*self._config.server.names, *LOCAL, *([] if host in ("0.0.0.0", "::") else [host])])]
         tls = self._tls(names)
-        registry = plugins.load(self._config, self._home.path)
-        plugin_host = PluginHost(registry.owner)
-        jobs = JobManager(self._config, self._home, self._home.create_run_folder(), registry, plugin_host)
-        providers = [registry.auth_providers[name] for name in self._config.auth.providers]
-        tokens = TokenFile(self._home.tokens)
-        audit = Audit(self._home.audit, size(self._config.audit.max_bytes, "audit.max_bytes"))
-        door = Door(self._config.limits, Authenticator(providers, plugin_host), audit)
-        authorizers = [registry.authorizers[name] for name in self._config.auth.authorizers]
-        authorization = Authorization(authorizers, plugin_host)
-        services = Services(
-            self._config,
-            jobs,
-            registry,
-            plugin_host,
-            audit,
-            door,
-            authorization,
-            tokens,
-            self.shut_down,
-            self.may_restart,
-            tls,
-        )
+        services = self._services(tls)
+        jobs = services.jobs
         listener = Listener(services, sock, tls, names)
         await jobs.open()
-        self._make_local_token(tokens)
+        self._make_local_token(services.tokens)
         shown = f"[{host}]" if ":" in host else host
         services.address = f"wss://{'localhost' if host in ('0.0.0.0', '::') else shown}:{port}{PATH}"
         renewal = self._renewal(tls, names)
@@ -111,14 +91,35 @@ class Agent:
         renewal.close()
         await listener.close(restart=restart)
         await jobs.close(restart=restart)
-        plugin_host.close()
-        audit.close()
+        services.plugin_host.close()
+        services.audit.close()
         if restart:
             return [*locks, backlog.detach()]
         for lock in locks:
             os.close(lock)
         backlog.close()
         return []
+
+    def _services(self, tls: Tls) -> Services:
+        """Put together what the methods work on."""
+        registry = plugins.load(self._config, self._home.path)
+        plugin_host = PluginHost(registry.owner)
+        providers = [registry.auth_providers[name] for name in self._config.auth.providers]
+        authorizers = [registry.authorizers[name] for name in self._config.auth.authorizers]
+        audit = Audit(self._home.audit, size(self._config.audit.max_bytes, "audit.max_bytes"))
+        return Services(
+            config=self._config,
+            jobs=JobManager(self._config, self._home, self._home.create_run_folder(), registry, plugin_host),
+            registry=registry,
+            plugin_host=plugin_host,
+            audit=audit,
+            door=Door(self._config.limits, Authenticator(providers, plugin_host), audit),
+            authorization=Authorization(authorizers, plugin_host),
+            tokens=TokenFile(self._home.tokens),
+            shut_down=self.shut_down,
+            may_restart=self.may_restart,
+            tls=tls,
+        )
 
     def _lock(self) -> list[int]:
         """Make sure that this is the only agent on the state folder; raise StartError."""

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 from jobworker.client import Client, connect
 from jobworker.client.local import wait_gone
@@ -123,12 +124,12 @@ class LoneKeeper:
     async def open(self) -> None:
         await self._link.open()
 
-    async def run(self, argv: list[str]) -> None:
+    async def run(self, argv: list[str], **how: Any) -> None:
         """Launch a silent job; return when its exit and the end of its output are in the journal."""
         self._launched += 1
         job = f"{self._launched:012d}"
         over = self._waiting[job] = asyncio.get_running_loop().create_future()
-        await self._link.ask("launch", id=job, argv=argv, env={"PATH": os.defpath}, cwd="/")
+        await self._link.ask("launch", id=job, argv=argv, env={"PATH": os.defpath}, cwd="/", **how)
         await over
 
     def _read(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from tests.benchmarks.figures import median_and_range, ratio, table
 from tests.benchmarks.fixtures import LoneKeeper, lone_keeper, require, running_agent
@@ -15,6 +16,9 @@ ROUNDS = 5
 JOBS = 200  # in each round
 IN_FLIGHT = (1, 16)
 PROGRAM = "/bin/true"
+# What takes a real fork: another user, where we may.
+OTHER: dict[str, Any] = {"nice": 1} if os.geteuid() else {"user": {"uid": 65534, "gid": 65534, "groups": []}}
+AS = "with nice" if os.geteuid() else "as another user"
 
 
 async def measure() -> None:
@@ -23,14 +27,16 @@ async def measure() -> None:
         await in_flight(16, 50, lambda: through_keeper(keeper))
         rows = [["in flight", "", "jobs/s", "limit", "ratio"]]
         for width in IN_FLIGHT:
-            limits, keepers, whole = [], [], []
+            limits, keepers, others, whole = [], [], [], []
             for _ in range(ROUNDS):
                 limits.append(bare(width, JOBS))
                 keepers.append(await in_flight(width, JOBS, lambda: through_keeper(keeper)))
+                others.append(await in_flight(width, JOBS, lambda: keeper.run([PROGRAM], **OTHER)))
                 whole.append(await in_flight(width, JOBS, lambda: through_api(client)))
             limit = median_and_range(limits)
             rows.append([str(width), "job.run to log.end", median_and_range(whole), limit, ratio(whole, limits)])
             rows.append(["", "keeper and pump alone", median_and_range(keepers), limit, ratio(keepers, limits)])
+            rows.append(["", f"the same, {AS}", median_and_range(others), limit, ratio(others, limits)])
     title = f"Jobs per second: {PROGRAM}, {ROUNDS} rounds of {JOBS}; the limit is posix_spawn and waitpid alone"
     table(title, rows)
 

@@ -5,6 +5,7 @@ import fcntl
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from jobworker.model import JobSpec, Reason
 
 
 @pytest.fixture
-def leased(tmp_path: Path) -> Iterator[Path]:
-    """A program that nobody can execute for as long as we hold a lease on it."""
-    program = tmp_path / "program"
+def leased() -> Iterator[Path]:
+    """A program that nobody can execute for as long as we hold a lease on it, in a folder that all get to."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    program = folder / "program"
     shutil.copy("/bin/true", program)
     before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # we are asked to give it back, and do not
     fd = os.open(program, os.O_RDWR)
@@ -26,12 +29,16 @@ def leased(tmp_path: Path) -> Iterator[Path]:
     yield program
     os.close(fd)
     signal.signal(signal.SIGIO, before)
+    shutil.rmtree(folder)
 
 
-async def test_a_hung_launch_is_given_up(client: Client, leased: Path) -> None:
+@pytest.mark.parametrize("user", [None, "nobody"])
+async def test_a_hung_launch_is_given_up(client: Client, leased: Path, user: str | None) -> None:
     """It ends start_failed; a job that runs goes on, and one that waited behind it is started."""
+    if user is not None and os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
     running = await client.start((await client.create(JobSpec(argv=["sleep", "600"]))).id)
-    hung = await client.create(JobSpec(argv=[str(leased)]))
+    hung = await client.create(JobSpec(argv=[str(leased)], user=user))
     waiting = await client.create(JobSpec(shell="echo in time"))
     starts = asyncio.gather(client.start(hung.id), client.start(waiting.id), return_exceptions=True)
     async with asyncio.timeout(30):

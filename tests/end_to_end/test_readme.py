@@ -1,16 +1,19 @@
 """What README.md shows is what happens: its snippets are run as they stand there."""
 
 import json
+import os
 import re
 import shutil
 import ssl
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import FOR_OTHERS
 from websockets.asyncio.client import connect as websocket_connect
 
 from jobworker.client.local import agent_pid, wait_gone
@@ -27,6 +30,9 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def shell(home: Home, tmp_path: Path) -> Iterator[dict[str, str]]:
     """An environment in which `jw` is ours and its agent is ended afterwards."""
+    if os.geteuid() == 0:  # as the text says of an agent that runs as root
+        home.path.mkdir(mode=0o700)
+        home.config.write_text(FOR_OTHERS)
     binaries = Path(sys.executable).parent
     yield {
         "PATH": f"{binaries}:/usr/bin:/bin",
@@ -39,6 +45,14 @@ def shell(home: Home, tmp_path: Path) -> Iterator[dict[str, str]]:
     assert pid is None or wait_gone(pid, DEADLINE)
 
 
+@pytest.fixture
+def workplace() -> Iterator[Path]:
+    """A folder that jobs of any user may enter, which those of pytest are not."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
 def matches(expected: str, said: str) -> bool:
     """Whether the lines are the expected ones: `…` stands for anything, also for whole lines."""
     pattern = ""
@@ -48,7 +62,7 @@ def matches(expected: str, said: str) -> bool:
     return re.fullmatch(pattern.replace(r"\ ", r"\ +"), said) is not None
 
 
-def test_the_commands_say_what_the_readme_shows(shell: dict[str, str], tmp_path: Path) -> None:
+def test_the_commands_say_what_the_readme_shows(shell: dict[str, str], workplace: Path) -> None:
     """All console blocks, in order, in one shell."""
     session = "\n".join(blocks("console"))
     steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", session, re.MULTILINE)
@@ -58,7 +72,7 @@ def test_the_commands_say_what_the_readme_shows(shell: dict[str, str], tmp_path:
     done = subprocess.run(
         ["bash", "-c", f"exec 2>&1\n{script}"],
         env=shell,
-        cwd=tmp_path,
+        cwd=workplace,
         capture_output=True,
         timeout=DEADLINE,
         check=False,

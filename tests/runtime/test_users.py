@@ -1,11 +1,14 @@
 """Another user, umask, niceness, resource limits: the keeper's fork becomes what is asked, and nothing more."""
 
+import asyncio
 import errno
+import fcntl
 import os
+import shutil
 import signal
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +196,44 @@ async def test_all_at_once(each_host: "Host", open_folder: Path, namespace: bool
     assert stat.S_IMODE((open_folder / "small").stat().st_mode) == 0o600
     assert (open_folder / "small").stat().st_uid == DAEMON
     assert (open_folder / "large").stat().st_size == 4096
+
+
+async def test_memory_that_ends_before_the_execve(host: "Host") -> None:
+    """A child without the memory to go on, or to say why, is a failed start: no invented code."""
+    arguments = ["x" * 120_000] * 8
+    await host.launch("us1", "/bin/true", *arguments, rlimits={"as": [4096, 4096]})
+    failed = await host.until(StartFailed, "us1")
+    assert (failed.step, failed.errno) == ("setup", errno.ENOMEM)
+
+
+@root
+async def test_a_child_that_hangs_holds_nothing_of_ours(
+    host: "Host", open_folder: Path, eventually: Callable[..., str]
+) -> None:
+    """Before its execve it has the user's id and no descriptor of the keeper's but the one for its report."""
+    program = open_folder / "program"
+    shutil.copy("/bin/true", program)
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    other = await host.shell("us0", STOPPED)
+    with program.open("rb+") as leased:
+        fcntl.fcntl(leased, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        launch = asyncio.create_task(host.launch("us1", str(program), user=USER))
+        await asyncio.sleep(0)
+        known = {str(other.pid), str(host.link.hello["pump"])}
+        children = Path(f"/proc/{host.pid}/task/{host.pid}/children")
+        pid = eventually(lambda: next(iter(set(children.read_text().split()) - known), None))
+        eventually(lambda: status(int(pid))["NoNewPrivs"] == "1" or None)
+        opened = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        owner = Path(f"/proc/{pid}/fd").stat().st_uid
+    await launch
+    signal.signal(signal.SIGIO, before)
+    assert [name.partition("/us1.")[0].partition(":")[0] for name in sorted(opened)] == [
+        "/dev/null",
+        *[str(host.run / "fifo")] * 2,
+        "pipe",
+    ]
+    assert owner == 0  # nobody else gets at its memory
+    assert (await host.until(Ended, "us1")).code == 0
 
 
 @pytest.mark.parametrize("limit", [{"as": [4096, 4096]}, {"data": [0, 0]}, {"nofile": [0, 0]}, {"stack": [0, 0]}])

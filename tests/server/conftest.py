@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from tests.conftest import RunningAgent
 
 DEADLINE = 15.0
-# Of an agent whose writers may run jobs, also where it runs as root: then only admins may be root.
-WRITERS_RUN = '[jobs]\nuser = "nobody"\n' if os.geteuid() == 0 else ""
 
 
 @dataclass

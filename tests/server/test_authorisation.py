@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import WRITERS_RUN
+from tests.conftest import FOR_OTHERS
 
 from jobworker.jobs.scope import Scope
 
@@ -40,7 +40,7 @@ DENIED, UNSEEN = 40301, 40401
 
 @pytest.fixture(scope="module")
 def agent(start_agent: "Callable[..., RunningAgent]") -> "RunningAgent":
-    return start_agent(config=WRITERS_RUN + CONFIG)
+    return start_agent(config=CONFIG + FOR_OTHERS)
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.conftest import RunningAgent
-from tests.server.conftest import WRITERS_RUN
+from tests.conftest import FOR_OTHERS, RunningAgent
 from websockets.exceptions import InvalidStatus
 
 from jobworker.paths import Home
@@ -104,7 +103,7 @@ async def test_requests_of_one_principal(start_agent: "Callable[..., RunningAgen
 
 
 async def test_running_jobs_of_one_principal(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
-    agent = start_agent(config=f"{WRITERS_RUN}[limits]\njobs_per_principal = 2\n")
+    agent = start_agent(config=f"[limits]\njobs_per_principal = 2\n{FOR_OTHERS}")
     async with dial(agent) as root:
         token = (await root.ask("token.create", name="busy", roles=["writer"]))["token"]
         async with dial(agent, token=token) as wire:
@@ -149,7 +148,7 @@ async def test_what_is_written_down(
     start_agent: "Callable[..., RunningAgent]", dial: "Dial", upgrade: "Upgrade"
 ) -> None:
     """Logins, refusals, changes and denials, one line each with who, from where and how it went; no secrets."""
-    agent = start_agent(config=WRITERS_RUN)
+    agent = start_agent(config=FOR_OTHERS)
     async with dial(agent) as wire:
         token = (await wire.ask("token.create", name="ann", roles=["writer"]))["token"]
         async with dial(agent, token=token) as ann:

@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.authority import SERVER, Authority
+from tests.conftest import FOR_OTHERS
 from tests.issuer import AUDIENCE, MAKE, Issuer, b64, public_jwk
 
 from jobworker.client import connect
@@ -594,7 +595,7 @@ def configuration(issuer: Issuer, **changed: Any) -> str:
     return (
         '[limits]\nfailed_logins = 10000\n[auth]\nproviders = ["jwt", "token"]\n'
         f"[plugins]\nenabled = {['jwt', *BUILT_IN]}\n"
-        "[[plugins.jwt.issuers]]\n" + "\n".join(lines) + '\nroles = {ops = ["writer"]}\n'
+        "[[plugins.jwt.issuers]]\n" + "\n".join(lines) + f'\nroles = {{ops = ["writer"]}}\n{FOR_OTHERS}'
     )
 
 

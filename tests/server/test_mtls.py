@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 from tests.authority import CLIENT, NOW, SERVER, Authority, Pair
+from tests.conftest import FOR_OTHERS
 
 from jobworker.client import connect
 from jobworker.config import BUILT_IN
@@ -36,7 +37,7 @@ ROLES = '{"alice" = ["writer"], "ops-*" = ["admin"]}'
 def configuration(client_ca: Path, providers: str = '"mtls", "token"', rules: str = f"roles = {ROLES}") -> str:
     return (
         f'[server]\nclient_ca = "{client_ca}"\n[auth]\nproviders = [{providers}]\n'
-        f"[plugins]\nenabled = {[*BUILT_IN, 'mtls']}\n[plugins.mtls]\n{rules}\n"
+        f"[plugins]\nenabled = {[*BUILT_IN, 'mtls']}\n[plugins.mtls]\n{rules}\n{FOR_OTHERS}"
     )
 
 

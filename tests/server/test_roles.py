@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.server.conftest import WRITERS_RUN
+from tests.conftest import FOR_OTHERS
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def shared(start_agent: "Callable[..., RunningAgent]") -> "RunningAgent":
-    return start_agent(config=WRITERS_RUN)
+    """An agent whose writers may run jobs, also where it runs as root."""
+    return start_agent(config=FOR_OTHERS)
 
 
 @dataclass

@@ -345,3 +345,21 @@ async def test_a_command_that_cannot_be_executed(
     assert (await wire.ask("job.stop", id=job["id"]))["exit"]["signal"] == "SIGINT"
     said = [line for line in shared.home.agent_log.read_text().splitlines() if f"job {job['id']}" in line]
     assert any("cannot be executed" in line and why in line for line in said), said
+
+
+@root
+async def test_the_options_of_a_stop_are_the_users(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
+    """Who controls a job whose user it may not be stops it, but not by a command or other options of its own."""
+    agent = start_agent(config='[users]\n"role:operator" = ["nobody"]\n')
+    async with dial(agent) as boss:
+        token = (await boss.ask("token.create", name="op", roles=["operator"]))["token"]
+        theirs = (await boss.run(argv=["sleep", "600"]))["id"]
+        options = {"argv": ["true"], "timeout": 1}
+        async with dial(agent, token=token) as operator:
+            error = await operator.refused("job.stop", id=theirs, stop={"strategy": "command", "options": options})
+            assert error["code"] == 40301
+            assert (await boss.ask("job.status", id=theirs))["state"] == "running"
+            assert (await operator.ask("job.stop", id=theirs, stop={"strategy": "kill"}))["state"] == "exited"
+            own = (await operator.run(argv=["sleep", "600"], user="nobody"))["id"]
+            stop = {"strategy": "command", "options": options}
+            assert (await operator.ask("job.stop", id=own, stop=stop))["exit"]["signal"] == "SIGINT"

@@ -70,24 +70,27 @@ class JobManager:
 
     # Create and start
 
-    async def create(self, spec: JobSpec, key: str | None, owner: Principal) -> tuple[Job, bool]:
-        """Return the job and whether it is new: the same key with the same spec is the same job."""
+    async def create(self, spec: JobSpec, key: str | None, owner: Principal, *, admin: bool) -> tuple[Job, bool]:
+        """Return the job and whether it is new: the same key with the same spec is the same job.
+
+        `admin`: whether the owner may have it run as anybody.
+        """
         self._refuse_if_closing()
         await self._specs.check(spec)
         if key is None:
-            return (await self._create(spec, None, owner)), True
+            return (await self._create(spec, None, owner, admin)), True
         async with self._creating:
             existing = await self._table.by_key(owner.id, key)
             if existing is None:
-                return (await self._create(spec, key, owner)), True
+                return (await self._create(spec, key, owner, admin)), True
         if existing.job.spec != spec:
             raise KeyConflict(
                 f"key: {key!r} belongs to the job {existing.job.id} with another spec", job=existing.job.id
             )
         return await self._table.get(existing.job.id), False
 
-    async def _create(self, spec: JobSpec, key: str | None, owner: Principal) -> Job:
-        identity = await self._users.identify(spec, owner)
+    async def _create(self, spec: JobSpec, key: str | None, owner: Principal, admin: bool) -> Job:
+        identity = await self._users.identify(spec, owner, admin)
         job = Job(
             id=new_id(),
             name=spec.name,
@@ -101,7 +104,7 @@ class JobManager:
         await self._table.add(JobRecord(job=job, key=key, identity=identity))
         return job
 
-    async def start(self, job: str, by: Principal, *, join: bool = False) -> Job:
+    async def start(self, job: str, by: Principal, *, admin: bool, join: bool = False) -> Job:
         """Start a created job; return when execve has succeeded. Raises ExecFailed, InvalidState, DiskFull.
 
         Raises PermissionDenied where `by` may not, or no longer, have jobs run as the job's user. With `join`, a
@@ -122,8 +125,8 @@ class JobManager:
             raise InvalidState(f"job {job} {what}; expected created", state=state)
         live.starting = True
         try:
+            self._users.require(live.record.identity, by, admin)
             self._check_room(live.record.job.owner)
-            self._users.require(live.record.identity, by)
             await self._launch(live)
         finally:
             live.starting = False
@@ -183,9 +186,14 @@ class JobManager:
         finally:
             self._table.let_go(live)
 
-    async def stop(self, job: str, call: StopSpec | None, by: Principal) -> Job:
-        """End the whole tree and return the job; raise StopIncomplete with the survivors."""
+    async def stop(self, job: str, call: StopSpec | None, by: Principal, *, admin: bool) -> Job:
+        """End the whole tree and return the job; raise StopIncomplete with the survivors.
+
+        Raises PermissionDenied for options by one who may not have jobs run as the job's user: they may be a command.
+        """
         live = await self._begun(job)
+        if call is not None and call.options:
+            self._users.require(live.record.identity, by, admin)
         await self._endings.stop(live, call, by.name)
         return self._table.public(live.record)
 

@@ -15,7 +15,6 @@ from jobworker.errors import InvalidSpec, NotSupported, PermissionDenied
 from jobworker.interfaces import Identity
 from jobworker.model import JobSpec, Principal
 
-ADMIN = "admin"  # the role that may name anybody
 REMEMBERED = 5.0  # seconds for which an answer of the host's directory of users holds
 RLIMITS = {name[7:].lower(): getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
 MAX_RLIMIT = (1 << 63) - 1
@@ -33,21 +32,21 @@ class Users:
         self._means = means  # what the keeper says of this host
         self._known: dict[tuple[str, str | None], tuple[float, Identity]] = {}
 
-    async def identify(self, spec: JobSpec, principal: Principal) -> Identity | None:
+    async def identify(self, spec: JobSpec, principal: Principal, admin: bool) -> Identity | None:
         """Return as whom the principal's job runs, None for the agent itself.
 
         Raises InvalidSpec, NotSupported, and PermissionDenied.
         """
         identity = await self._wanted(spec)
-        self.require(identity, principal)
-        if os.geteuid() != 0 or ADMIN not in principal.roles:
+        self.require(identity, principal, admin)
+        if os.geteuid() != 0 or not admin:
             check_within_ours(spec)
         self.require_means(process_message(spec, identity))
         return identity
 
-    def require(self, identity: Identity | None, principal: Principal) -> None:
+    def require(self, identity: Identity | None, principal: Principal, admin: bool) -> None:
         """Raise PermissionDenied unless the principal may have a job run as this user, None being the agent's own."""
-        if os.geteuid() == 0:  # else there is but one
+        if os.geteuid() == 0 and not admin:  # else there is but one, or all will do
             permit(principal, identity or own(), self._default, self._allowed)
 
     def require_means(self, message: Mapping[str, Any]) -> None:
@@ -84,13 +83,11 @@ class Users:
 
 
 def permit(principal: Principal, identity: Identity, default: str, allowed: Mapping[str, Sequence[str]]) -> None:
-    """Raise PermissionDenied unless the principal may have jobs run as this user, on an agent that runs as root.
+    """Raise PermissionDenied unless a principal that is no admin may have jobs run as this user of the host.
 
     `default` is as whom jobs run that name nobody; `allowed` are the users by principal, `role:NAME` and `*`.
-    An admin may be anybody, and nobody else root or in a group that the user is not in.
+    Whatever they say, it is not root, and in no group that the user is not in.
     """
-    if ADMIN in principal.roles:
-        return
     keys = (principal.id, *(f"role:{role}" for role in principal.roles), "*")
     names = [name for key in keys for name in allowed.get(key, ())] + ([default] if default else [])
     if identity.uid == 0 or not {identity.name, str(identity.uid)} & set(names):

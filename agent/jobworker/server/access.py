@@ -40,10 +40,14 @@ class Access:
             Need.LOOK: bool(self.scopes(method)),
             Need.CONTROL: bool(self.scopes(method)),  # the job decides
             Need.CREATE: any(grant.create for grant in self._for(method)),
-            Need.ADMIN: any(grant.admin for grant in self._for(method)),
+            Need.ADMIN: self.is_admin(method),
         }
         if not allowed[need]:
             raise PermissionDenied(f"{self.principal.name} may not {need.value}: {self._roles()}")
+
+    def is_admin(self, method: str) -> bool:
+        """Whether a grant makes the principal an admin when it calls this method."""
+        return any(grant.admin for grant in self._for(method))
 
     def require_control(self, method: str, job: JobSummary) -> None:
         """Raise PermissionDenied unless the principal controls a job that it sees."""

@@ -71,14 +71,16 @@ class List(Params):
 @method("job.create", Create, Need.CREATE)
 async def create(call: Call, params: Create) -> Job:
     call.access.require_create(call.method, params.spec.labels)
-    job, _ = await call.session.services.jobs.create(params.spec, params.key, call.session.caller)
+    admin = call.access.is_admin(call.method)
+    job, _ = await call.session.services.jobs.create(params.spec, params.key, call.session.caller, admin=admin)
     return job
 
 
 @method("job.start", OfJob, Need.LOOK)
 async def start(call: Call, params: OfJob) -> Job:
     await call.controlled(params.id)
-    return await call.session.services.jobs.start(params.id, call.session.caller)
+    admin = call.access.is_admin(call.method)
+    return await call.session.services.jobs.start(params.id, call.session.caller, admin=admin)
 
 
 @method("job.run", Run, Need.CREATE)
@@ -87,14 +89,15 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
     jobs = call.session.services.jobs
     call.session.check_room()
     call.access.require_create(call.method, params.spec.labels)
-    job, _ = await jobs.create(params.spec, params.key, call.session.caller)
+    admin = call.access.is_admin(call.method)
+    job, _ = await jobs.create(params.spec, params.key, call.session.caller, admin=admin)
     cursor = await jobs.logs.cursor(job.id, Where(), follow=True)
     encoding = BINARY if call.session.binary else params.encoding
     make = partial(LogSubscription, job=job.id, cursor=cursor, encoding=encoding)
     subscription = call.session.subscribe(make, cursor)
     if job.state == State.CREATED:
         try:
-            job = await jobs.start(job.id, call.session.caller, join=True)
+            job = await jobs.start(job.id, call.session.caller, admin=admin, join=True)
         except BaseException:
             await subscription.stop()
             raise
@@ -105,7 +108,8 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
 @method("job.stop", Stop, Need.LOOK)
 async def stop(call: Call, params: Stop) -> Job:
     await call.controlled(params.id)
-    return await call.session.services.jobs.stop(params.id, params.stop, call.session.caller)
+    admin = call.access.is_admin(call.method)
+    return await call.session.services.jobs.stop(params.id, params.stop, call.session.caller, admin=admin)
 
 
 @method("job.signal", Signal, Need.LOOK)
