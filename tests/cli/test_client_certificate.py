@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.authority import Authority, Pair
-from tests.conftest import RunningAgent
+from tests.conftest import FOR_OTHERS, RunningAgent
 
 from jobworker.config import BUILT_IN
 from jobworker.paths import Home
@@ -28,6 +28,7 @@ def remote(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> It
     config = (
         f'[server]\nclient_ca = "{authority.ca}"\n[auth]\nproviders = ["mtls", "token"]\n[plugins]\n'
         f"enabled = {[*BUILT_IN, 'mtls']}\n[plugins.mtls]\nroles = {{alice = ['writer']}}\n"
+        f"{FOR_OTHERS}"
     )
     running = RunningAgent(Home(tmp_path_factory.mktemp("remote") / "home"), config)
     running.start()
