@@ -28,7 +28,7 @@ def test_a_client_certificate_opens_what_its_unit_says(jw: "Jw", home: Home) -> 
     """An agent that takes clients of its own CA knows who was given a certificate, and as what."""
     config = (
         f'[server]\nclient_ca = "{home.tls}/ca.pem"\n[auth]\nproviders = ["mtls", "token"]\n[plugins]\n'
-        'enabled = ["token", "mtls", "graceful", "kill", "total"]\n[plugins.mtls]\nroles_from = "ou"\n'
+        'enabled = ["token", "mtls", "roles", "graceful", "kill", "total"]\n[plugins.mtls]\nroles_from = "ou"\n'
     )
     os.environ["JOBWORKER_HOME"] = str(home.path)  # undone by the fixture
     home.create()

@@ -27,7 +27,8 @@ def remote(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> It
     """An agent that knows people by their certificates."""
     config = (
         f'[server]\nclient_ca = "{authority.ca}"\n[auth]\nproviders = ["mtls", "token"]\n[plugins]\n'
-        f"enabled = {[*BUILT_IN, 'mtls']}\n[plugins.mtls]\nroles = {{alice = ['writer']}}\n{FOR_OTHERS}"
+        f"enabled = {[*BUILT_IN, 'mtls']}\n[plugins.mtls]\nroles = {{alice = ['writer']}}\n"
+        f"{FOR_OTHERS}"
     )
     running = RunningAgent(Home(tmp_path_factory.mktemp("remote") / "home"), config)
     running.start()
