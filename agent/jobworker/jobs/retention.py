@@ -34,11 +34,15 @@ class Retention:
         self._table = table
         self._bell = asyncio.Event()
         table.on_settled = self._settled
+        table.on_let_go = self._look
         self._count, self._kept = table.ended_totals()
 
     def _settled(self, record: JobRecord) -> None:
         self._count += 1
         self._kept += record.job.log.kept
+        self._look()
+
+    def _look(self) -> None:
         if self._too_much():
             self._bell.set()
 

@@ -30,6 +30,7 @@ class JobTable:
         self._store = Store(home.database, keep_events)
         self._revision: int = self._store.meta("revision", 0)
         self.on_settled: Callable[[JobRecord], None] = lambda record: None  # told when nothing more can happen
+        self.on_let_go: Callable[[], None] = lambda: None  # told when nobody waits for a job any more
         self._live = {record.job.id: LiveJob(record) for record in self._store.live()}
 
     def __iter__(self) -> Iterator[LiveJob]:
@@ -53,6 +54,7 @@ class JobTable:
         busy = live.record.live or live.starting or live.stop is not None or live.bells
         if not busy and self._live.get(live.id) is live:
             del self._live[live.id]
+            self.on_let_go()
 
     def revive(self, job: str) -> LiveJob | None:
         """Take a job back into memory of which there is news: the agent ended before it was stored."""
@@ -156,6 +158,7 @@ class JobTable:
 
     async def oldest_ended(self, limit: int) -> list[JobRecord]:
         """Return records of jobs that are over and that nobody reads, in the order in which they ended."""
+        await self.written()
         return [record for record in await self._store.oldest_ended(limit) if record.job.id not in self._live]
 
     def ended_totals(self) -> tuple[int, int]:
