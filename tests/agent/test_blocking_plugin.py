@@ -129,6 +129,7 @@ async def test_a_timeout_policy(stuck: "RunningAgent") -> None:
         assert (ended.exit.reason, ended.exit.by) == (Reason.TIMEOUT, "total")
 
 
+@pytest.mark.slow
 async def test_an_auth_provider(stuck: "RunningAgent") -> None:
     """Its own callers are denied, those of another provider get in meanwhile."""
     async with stuck.client() as client:
@@ -145,6 +146,7 @@ async def test_an_auth_provider(stuck: "RunningAgent") -> None:
         assert (await state(client))["blocked"] is True
 
 
+@pytest.mark.slow
 async def test_a_check(stuck: "RunningAgent") -> None:
     """The call is refused when its time is up, and other specs are checked meanwhile."""
     async with stuck.client() as client, stuck.client() as other:

@@ -175,6 +175,7 @@ async def test_pause_and_resume(client: Client, tmp_path: Path) -> None:
     assert ours(job.id) == set()
 
 
+@pytest.mark.slow
 async def test_keeper_and_agent_are_killed(agent: RunningAgent) -> None:
     """Those after them know the namespace: an end is exact, and a stop takes all."""
     shell = DAEMON + "trap 'exit 9' USR1; echo up; while :; do sleep 0.01; done"
