@@ -18,6 +18,7 @@ from jobworker.model import Principal
 from jobworker.paths import require_private
 from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
 from jobworker.server.authentication import from_upgrade
+from jobworker.server.connection import STRANGER, Connection
 from jobworker.server.services import Services
 from jobworker.server.session import Session
 
@@ -102,6 +103,7 @@ class Listener:
             ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
             close_timeout=CLOSE_TIMEOUT,
             server_header=None,
+            create_connection=Connection,
         )
 
     async def close(self, *, restart: bool = False) -> None:
@@ -143,9 +145,12 @@ class Listener:
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
         self._principals[connection] = principal
+        if principal is None and isinstance(connection, Connection):
+            connection.allowance = STRANGER
         return None
 
     async def _serve(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, Connection)
         self._sessions += 1
         try:
             await Session(connection, peer(connection), self._services, self._principals[connection]).run()
