@@ -4,6 +4,7 @@ import http
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -19,6 +20,7 @@ from jobworker.paths import require_private
 from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
 from jobworker.server.authentication import from_upgrade
 from jobworker.server.connection import STRANGER, Connection
+from jobworker.server.rates import Rates
 from jobworker.server.services import Services
 from jobworker.server.session import Session
 
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 OPEN_TIMEOUT = 10.0
 HANDSHAKE_TIMEOUT = 5.0
 CLOSE_TIMEOUT = 5.0
+LINES = Rates(1, 30)  # in the log, a second: what strangers do must not fill the disk
 
 
 def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
@@ -46,7 +49,7 @@ def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
 
 
 class _Handshake(ssl.SSLObject):
-    """Writes one line where a client fails in TLS, or speaks something else: the event loop drops it in silence."""
+    """Writes a line where a client fails in TLS, or speaks something else: the event loop drops it in silence."""
 
     def do_handshake(self) -> None:
         try:
@@ -54,7 +57,8 @@ class _Handshake(ssl.SSLObject):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
-            log.warning("a connection was closed that is not TLS as we speak it: %s", error.reason or error)
+            if not LINES.take("TLS", time.monotonic()):
+                log.warning("a connection was closed that is not TLS as we speak it: %s", error.reason or error)
             raise
 
 
