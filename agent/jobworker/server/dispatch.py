@@ -6,6 +6,7 @@ SystemExit in a method. The deserialiser and the validator given to it have noth
 """
 
 import asyncio
+import errno
 import inspect
 import logging
 import secrets
@@ -102,7 +103,9 @@ async def _fenced(
         return _failed(call, raw, error)
     except asyncio.CancelledError:
         raise
-    except BaseException:
+    except BaseException as failure:
+        if isinstance(failure, OSError) and failure.errno in (errno.EMFILE, errno.ENFILE):
+            return _failed(call, raw, errors.RateLimited("the agent has too many files open", retry_after=1))
         ref = secrets.token_hex(4)
         log.exception("%s failed, ref %s", call.method, ref)
         fault = errors.InternalError("an error inside the agent; its log has the details", ref=ref)

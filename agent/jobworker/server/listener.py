@@ -18,6 +18,7 @@ from jobworker import errors
 from jobworker.model import Principal
 from jobworker.paths import require_private
 from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
+from jobworker.server import descriptors
 from jobworker.server.authentication import from_upgrade
 from jobworker.server.connection import STRANGER, Connection
 from jobworker.server.rates import Rates
@@ -52,6 +53,8 @@ class _Handshake(ssl.SSLObject):
     """Writes a line where a client fails in TLS, or speaks something else: the event loop drops it in silence."""
 
     def do_handshake(self) -> None:
+        if descriptors.left() < descriptors.RESERVED // 2:  # whoever says nothing has one too
+            raise ssl.SSLError("too many files are open")
         try:
             super().do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -130,7 +133,8 @@ class Listener:
         if origins and (len(origins) > 1 or origins[0] not in self._origins):
             door.turn_away(address, f"the Origin {origins[:1]}")
             return connection.respond(http.HTTPStatus.FORBIDDEN, "the Origin is not allowed\n")
-        if self._sessions >= self._services.config.limits.connections:
+        full = self._sessions >= self._services.config.limits.connections
+        if full or descriptors.left() < descriptors.RESERVED:
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         try:
             credentials = from_upgrade(headers, address)
