@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import fcntl
 import functools
+import gc
 import importlib
 import json
 import logging
@@ -81,6 +82,8 @@ class Agent:
         self._handle_signals(renewal)
         await listener.open()
         renewal.open()
+        gc.collect()
+        gc.freeze()  # what is there for good is not looked at again: a connection that is gone is found soon
         self._announce(services.address, ready)
         await self._ending.wait()
         log.info("ending; running jobs: %s", self._jobs_at_end)

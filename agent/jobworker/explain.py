@@ -1,17 +1,40 @@
 """Say what a typed decoder found wrong: which field, which value, what was expected."""
 
 import re
+import reprlib
+from itertools import islice
 from typing import Any
 
 SHOWN = 80  # characters of a value in a message
+LONGEST_FIELD = 200  # characters: it may be a key that the caller chose
+
+
+class _Short(reprlib.Repr):
+    """Looks at the beginning of a value only, however large it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlist = self.maxdict = 8
+        self.maxstring = self.maxother = self.maxlong = SHOWN
+
+    def repr_str(self, x: str, level: int) -> str:
+        return repr(x[: self.maxstring])
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        return super().repr_dict(dict(islice(x.items(), self.maxdict + 1)), level)  # it would sort all of it
+
+
+def shown(value: Any) -> str:
+    """Return how a value begins."""
+    return _Short().repr(value)[:SHOWN]
 
 
 def explain(message: str, raw: Any) -> tuple[str, str]:
     """Return the field (dotted, from the root) and a sentence, from what msgspec says of `raw`."""
     what, _, where = message.partition(" - at ")
-    field = where.strip("`").removeprefix("$").lstrip(".")
+    field = where.strip("`").removeprefix("$").lstrip(".")[:LONGEST_FIELD]
     if match := re.match(r"Object (?:contains unknown|missing required) field `(.*)`", what):
-        field = f"{field}.{match[1]}" if field else match[1]
+        field = (f"{field}.{match[1]}" if field else match[1])[:LONGEST_FIELD]
         return field, f"{field}: {'missing' if 'missing' in what else 'unknown'}"
     value = raw
     for part in re.findall(r"[^.\[\]]+", field):
@@ -24,4 +47,4 @@ def explain(message: str, raw: Any) -> tuple[str, str]:
         .replace("Expected ", "expected ")
         .replace("Invalid enum value ", "not one of its values: ")
     )
-    return field, f"{field}: {repr(value)[:SHOWN]}; {expected.split(', got')[0]}"
+    return field, f"{field}: {shown(value)}; {expected.split(', got')[0]}"

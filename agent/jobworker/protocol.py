@@ -9,6 +9,7 @@ PATH = "/rpc"
 MAX_MESSAGE = 1 << 20
 MAX_BATCH = 50
 MAX_DEPTH = 32
+MAX_CONTAINERS = 10_000  # lists and objects in one message
 MAX_ID = 1 << 53
 STREAMS = ("stdout", "stderr")
 

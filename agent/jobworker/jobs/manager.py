@@ -85,7 +85,7 @@ class JobManager:
                 return (await self._create(spec, key, owner, admin)), True
         if existing.job.spec != spec:
             raise KeyConflict(
-                f"key: {key!r} belongs to the job {existing.job.id} with another spec", job=existing.job.id
+                f"key: {key[:80]!r} belongs to the job {existing.job.id} with another spec", job=existing.job.id
             )
         return await self._table.get(existing.job.id), False
 

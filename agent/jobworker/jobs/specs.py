@@ -51,7 +51,7 @@ class Specs:
         check_environment(spec.env)
         check_labels(spec.labels)
         if spec.cwd is not None and (not spec.cwd.startswith("/") or "\0" in spec.cwd):
-            raise InvalidSpec(f"cwd: {spec.cwd!r}; expected an absolute path", field="cwd")
+            raise InvalidSpec(f"cwd: {spec.cwd[:80]!r}; expected an absolute path", field="cwd")
         if spec.name is not None and (not spec.name or len(spec.name) > 128 or not spec.name.isprintable()):
             raise InvalidSpec(f"name: {spec.name[:140]!r}; expected 1 to 128 printable characters", field="name")
         if spec.leftovers not in ("stop", "leave"):
@@ -127,7 +127,7 @@ class Specs:
         except PluginFault as error:
             refusal = str(error)
         if refusal:
-            raise PolicyRejected(f"{field}: {checker.name} refuses its options: {refusal}", field=field)
+            raise PolicyRejected(f"{field}: {checker.name} refuses its options: {refusal[:500]}", field=field)
         if not options:
             self._without_options.add(checker.name)
 

@@ -81,6 +81,7 @@ class Store:
         self._writing: dict[str, JobRecord | None] = {}  # under way to the disk: the table still has the old ones
         self._meta: dict[str, Any] = {}
         self._waiters: list[asyncio.Future[None]] = []
+        self._turn = asyncio.Lock()  # for pages: however many are asked for, all else waits for one of them
         self._flushing: asyncio.Future[None] | None = None
         self._eager = False  # what is pending is to be written at once
         self._later: asyncio.TimerHandle | None = None
@@ -258,7 +259,8 @@ class Store:
                 await self.saved()
         where, values = query.condition()
         text = f"SELECT record FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608  # built of constants
-        return await self._all(text, [*values, limit])
+        async with self._turn:
+            return await self._all(text, [*values, limit])
 
     async def oldest_ended(self, limit: int) -> list[JobRecord]:
         """Return records of jobs that are over, in the order in which they ended."""
@@ -273,14 +275,16 @@ class Store:
 
     async def events_after(self, revision: int) -> Page:
         """Return a page of the events after a revision, of those that are committed."""
-        return await self._do(lambda: EventLog.after(self._db, revision))
+        async with self._turn:
+            return await self._do(lambda: EventLog.after(self._db, revision))
 
     async def events_of(self, job: str) -> list[JobEvent]:
         """Return the last events of one job, those that are not yet committed included."""
         if self._pending:
             with contextlib.suppress(DiskFull):
                 await self.saved()
-        return await self._do(lambda: EventLog.of_job(self._db, job))
+        async with self._turn:
+            return await self._do(lambda: EventLog.of_job(self._db, job))
 
     async def _all(self, query: str, values: Sequence[Any]) -> list[JobRecord]:
         return await self._do(lambda: [_decode(row[0]) for row in self._db.execute(query, values)])

@@ -62,7 +62,9 @@ class Access:
         grants = [grant for grant in self._for(method) if grant.create]
         if not any(Scope(None, grant.labels).holds("", labels) for grant in grants):
             wanted = " or ".join(str(dict(grant.labels)) for grant in grants)
-            text = f"{self.principal.name} may not create a job with the labels {labels}; expected {wanted}"
+            text = (
+                f"{self.principal.name} may not create a job with the labels {str(labels)[:200]}; expected {wanted}"
+            )
             raise PermissionDenied(text)
 
     def scopes(self, method: str) -> tuple[Scope, ...]:

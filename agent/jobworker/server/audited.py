@@ -2,7 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from jobworker.errors import JobNotFound, PermissionDenied, RpcError
+from jobworker.errors import (
+    InvalidParams,
+    InvalidSpec,
+    JobNotFound,
+    NotSupported,
+    PermissionDenied,
+    PolicyRejected,
+    RpcError,
+)
 from jobworker.model import JobSummary
 
 if TYPE_CHECKING:
@@ -37,8 +45,15 @@ def note(call: "Call", raw: dict[str, Any], outcome: Any) -> None:
         call.method,
         job=_job(raw, outcome),
         outcome=None if denied else str(error.code) if error else "ok",
-        reason=error.message if error else None,
+        reason=_reason(error) if error else None,
     )
+
+
+def _reason(error: RpcError) -> str:
+    """Return what may be written down: of params and specs which field it was, for the values may be secrets."""
+    if isinstance(error, InvalidParams | InvalidSpec | PolicyRejected | NotSupported):
+        return f"{type(error).__name__}: {str(error.data.get('field', ''))[:80]}"
+    return error.message
 
 
 def _job(raw: dict[str, Any], outcome: Any) -> str | None:

@@ -6,10 +6,12 @@ SystemExit in a method. The deserialiser and the validator given to it have noth
 """
 
 import asyncio
+import errno
 import inspect
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -19,7 +21,7 @@ from jsonrpcserver.async_main import dispatch_to_serializable
 from jobworker import errors
 from jobworker.explain import explain
 from jobworker.model import Job
-from jobworker.protocol import MAX_BATCH, MAX_DEPTH, MAX_ID
+from jobworker.protocol import MAX_BATCH, MAX_CONTAINERS, MAX_DEPTH, MAX_ID
 from jobworker.server import audited
 from jobworker.server.access import Access, Need
 
@@ -98,20 +100,24 @@ async def _fenced(
             call.session.services.audit.require_room()
         result = await handler(call, _decoded(params, raw))
     except errors.RpcError as error:
-        audited.note(call, raw, error)
-        payload = error.payload()
-        return Error(payload["code"], payload["message"], payload.get("data"))
+        return _failed(call, raw, error)
     except asyncio.CancelledError:
         raise
-    except BaseException:
+    except BaseException as failure:
+        if isinstance(failure, OSError) and failure.errno in (errno.EMFILE, errno.ENFILE):
+            return _failed(call, raw, errors.RateLimited("the agent has too many files open", retry_after=1))
         ref = secrets.token_hex(4)
         log.exception("%s failed, ref %s", call.method, ref)
         fault = errors.InternalError("an error inside the agent; its log has the details", ref=ref)
-        audited.note(call, raw, fault)
-        payload = fault.payload()
-        return Error(payload["code"], payload["message"], payload["data"])
+        return _failed(call, raw, fault)
     audited.note(call, raw, result)
     return Success(result)
+
+
+def _failed(call: Call, raw: dict[str, Any], error: errors.RpcError) -> Result:
+    audited.note(call, raw, error)
+    payload = error.payload()
+    return Error(payload["code"], payload["message"], payload.get("data"))
 
 
 def _decoded(params: type[msgspec.Struct], raw: dict[str, Any]) -> Any:
@@ -146,21 +152,46 @@ async def dispatch(session: "Session", text: str) -> tuple[bytes | None, After]:
 
 
 def parse(text: str) -> Any:
-    """Return what strict JSON says; raise ParseError or InvalidRequest."""
+    """Return what strict JSON says; raise ParseError or InvalidRequest.
+
+    A message of a megabyte holds up the loop for some milliseconds and no more: lists and objects are
+    counted before any is made, and nobody looks into what is neither.
+    """
+    containers = _containers(text)
+    if containers > MAX_CONTAINERS:
+        raise errors.ParseError(f"it holds {containers} lists and objects; at most {MAX_CONTAINERS} are read")
     try:
         message = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise errors.ParseError(f"not JSON: {error}") from error
+    if containers > MAX_DEPTH:
+        _check_depth(message)
+    return message
+
+
+def _containers(text: str) -> int:
+    """Return how many lists and objects a text can hold at most."""
+    found = text.count("[") + text.count("{")
+    if found <= MAX_CONTAINERS:
+        return found
+    bare = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])  # without what is in strings
+    return bare.count("[") + bare.count("{")
+
+
+def _check_depth(message: Any) -> None:
+    """Raise InvalidRequest where something is nested too deep."""
     level = [message]
     for _ in range(MAX_DEPTH):
-        level = [item for node in level for item in _children(node) if isinstance(item, dict | list)]
+        level = [item for node in level for item in _inner(node)]
         if not level:
-            return message
+            return
     raise errors.InvalidRequest(f"nested deeper than {MAX_DEPTH} levels")
 
 
-def _children(node: Any) -> Any:
-    return node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+def _inner(node: Any) -> Iterator[Any]:
+    """Return the lists and objects in one, without a step of Python for each of its members."""
+    members = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return compress(members, map({dict, list}.__contains__, map(type, members)))
 
 
 async def _answer(frame: Frame, request: Any) -> Any:

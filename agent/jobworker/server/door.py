@@ -34,6 +34,7 @@ class Door:
         self._authenticator = authenticator
         self._audit = audit
         self._failures = Rates(limits.failed_logins / 60, limits.failed_logins)
+        self._turned_away = Rates(limits.failed_logins / 60, limits.failed_logins)
         self._requests = Rates(limits.requests_per_second, limits.requests_per_second * 2)
         self._salt = secrets.token_bytes(16)
         self._good: dict[bytes, None] = {}
@@ -62,8 +63,9 @@ class Door:
         return principal
 
     def turn_away(self, address: str, reason: str) -> None:
-        """Write down a caller who was refused before anybody asked who that is."""
-        self._audit.note("refused", None, address, "upgrade", reason=reason)
+        """Write down a caller who was refused before anybody asked who that is; not each of very many."""
+        if not self._turned_away.take(_host(address), time.monotonic()):  # else they would wash out all other lines
+            self._audit.note("refused", None, address, "upgrade", reason=reason)
 
     def _mark(self, credentials: Sequence[Credentials]) -> bytes:
         parts = [part for each in credentials for part in (each.token, each.username, each.password)]

@@ -15,7 +15,9 @@ from websockets.typing import Subprotocol
 from jobworker import errors
 from jobworker.model import Principal
 from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
+from jobworker.server import descriptors
 from jobworker.server.authentication import from_handshake, from_upgrade
+from jobworker.server.connection import STRANGER, Connection
 from jobworker.server.services import Services
 from jobworker.server.session import Session
 
@@ -71,6 +73,7 @@ class Listener:
             ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
             close_timeout=CLOSE_TIMEOUT,
             server_header=None,
+            create_connection=Connection,
         )
 
     async def close(self, *, restart: bool = False) -> None:
@@ -93,7 +96,8 @@ class Listener:
         if origins and (len(origins) > 1 or origins[0] not in self._origins):
             door.turn_away(address, f"the Origin {origins[:1]}")
             return connection.respond(http.HTTPStatus.FORBIDDEN, "the Origin is not allowed\n")
-        if self._sessions >= self._services.config.limits.connections:
+        full = self._sessions >= self._services.config.limits.connections
+        if full or descriptors.left() < descriptors.RESERVED:
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         try:
             found = [from_handshake(connection.transport, address), from_upgrade(headers, address)]
@@ -113,9 +117,12 @@ class Listener:
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
         self._principals[connection] = principal
+        if principal is None and isinstance(connection, Connection):
+            connection.allowance = STRANGER
         return None
 
     async def _serve(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, Connection)
         self._sessions += 1
         try:
             await Session(connection, peer(connection), self._services, self._principals[connection]).run()

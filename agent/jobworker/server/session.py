@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from jobworker import errors
@@ -14,6 +13,7 @@ from jobworker.background import Background
 from jobworker.model import Principal, seconds
 from jobworker.protocol import BINARY_SUBPROTOCOL
 from jobworker.server.access import Access
+from jobworker.server.connection import Connection
 from jobworker.server.dispatch import dispatch
 from jobworker.server.subscription import Send, Subscription
 
@@ -41,7 +41,7 @@ class Session:
     """Lives as long as its connection."""
 
     def __init__(
-        self, connection: ServerConnection, address: str, services: "Services", principal: Principal | None
+        self, connection: Connection, address: str, services: "Services", principal: Principal | None
     ) -> None:
         self.services = services
         self._arrived_as = principal
@@ -152,6 +152,7 @@ class Session:
         except TimeoutError:
             await self._connection.close(CLOSE_POLICY, f"no auth.login within {limit:g} s")
             return False
+        self._connection.allowance = None  # what follows waits for the answer to this
         if isinstance(message, str) and len(message.encode()) <= LOGIN_BYTES:
             answer, _ = await dispatch(self, message)
             if answer is not None:

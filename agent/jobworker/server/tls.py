@@ -12,11 +12,14 @@ from typing import Any
 from jobworker.errors import StartError
 from jobworker.model import rfc3339
 from jobworker.paths import require_private
+from jobworker.server import descriptors
+from jobworker.server.rates import Rates
 
 log = logging.getLogger(__name__)
 
 NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # of X509_V_FLAG_*, which the module ssl does not name
 DAY = 86400
+LINES = Rates(1, 30)  # in the log, a second: what strangers do must not fill the disk
 
 
 class Mismatch(StartError):
@@ -178,16 +181,22 @@ def plain(name: str) -> str:
 
 
 class _Handshake(ssl.SSLObject):
-    """Writes one line where a client fails in TLS, or speaks something else: the event loop drops it in silence."""
+    """Writes a line where a client fails in TLS, or speaks something else: the event loop drops it in silence."""
 
     def do_handshake(self) -> None:
+        if descriptors.left() < descriptors.RESERVED // 2:  # whoever says nothing has one too
+            raise ssl.SSLError("too many files are open")
         try:
             super().do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLCertVerificationError as error:
-            log.warning("a connection was closed: its client certificate is not trusted: %s", error.verify_message)
+            if not LINES.take("certificate", time.monotonic()):
+                log.warning(
+                    "a connection was closed: its client certificate is not trusted: %s", error.verify_message
+                )
             raise
         except ssl.SSLError as error:
-            log.warning("a connection was closed that is not TLS as we speak it: %s", error.reason or error)
+            if not LINES.take("TLS", time.monotonic()):
+                log.warning("a connection was closed that is not TLS as we speak it: %s", error.reason or error)
             raise

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from jobworker.errors import InvalidParams, InvalidSpec
 from jobworker.jobs.cursor import Where
 from jobworker.jobs.record import is_id
-from jobworker.jobs.specs import signal_number
+from jobworker.jobs.specs import LABELS, signal_number
 from jobworker.model import Duration, Explanation, Job, JobSpec, State, StopSpec, TimeoutSpec, seconds
 from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
@@ -165,10 +165,13 @@ async def explain(call: Call, params: OfJob) -> Explanation:
 async def list_(call: Call, params: List) -> dict[str, Any]:
     if not 1 <= params.limit <= LARGEST_PAGE:
         raise InvalidParams(f"limit: {params.limit}; expected 1 to {LARGEST_PAGE}", field="limit")
+    if len(params.labels) > LABELS:
+        raise InvalidParams(f"labels: {len(params.labels)}; expected at most {LABELS}, as a job has", field="labels")
+    states = None if params.states is None else sorted(set(params.states))
     if params.cursor is not None and not is_id(params.cursor):
         raise InvalidParams("cursor: expected `next` of an earlier page", field="cursor")
     jobs, following = await call.session.services.jobs.list(
-        params.states, params.labels, params.owner, params.limit, params.cursor, call.access.scopes(call.method)
+        states, params.labels, params.owner, params.limit, params.cursor, call.access.scopes(call.method)
     )
     return {"jobs": jobs, "next": following}
 

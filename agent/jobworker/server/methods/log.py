@@ -133,4 +133,4 @@ def _moment(value: Moment | None, field: str) -> int | None:
         return time.time_ns() - int(seconds(value, field) * 1e9)
     except (ValueError, OverflowError, InvalidSpec):
         expected = 'expected a time with its zone, as "2030-01-31T12:00:00Z", or so long ago, as "10m"'
-        raise InvalidParams(f"{field}: {value!r}; {expected}", field=field) from None
+        raise InvalidParams(f"{field}: {repr(value)[:80]}; {expected}", field=field) from None
