@@ -44,9 +44,8 @@ async def _audit(count: int, wanted: dict[str, str | None], denied: bool, as_jso
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the lines of both files; what is no line of ours is passed over."""
-    older = path.with_name(f"{path.name}.1")
-    for file in (older, path):
-        if file == older and not file.exists():
+    for file in (path.with_name(f"{path.name}.1"), path):
+        if not file.exists():
             continue
         with file.open(encoding="utf-8", errors="replace") as lines:
             for text in lines:

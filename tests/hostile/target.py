@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import RunningAgent
+from tests.conftest import FOR_OTHERS, RunningAgent
 from tests.hostile import good
 from tests.hostile.outcome import Outcome
 
@@ -24,7 +24,7 @@ class Target:
     def __init__(self, path: Path, outcome: Outcome, *, config: str = "", under: list[str] | None = None) -> None:
         path.mkdir(parents=True)
         self.outcome = outcome
-        self.agent = RunningAgent(Home(path / "home"), config=config, under=under or [])
+        self.agent = RunningAgent(Home(path / "home"), config=FOR_OTHERS + config, under=under or [])
         self.secrets: set[str] = set()  # that were presented, and must be nowhere
         self.values: set[str] = set()  # of specs: only in the job table
         self._pids: tuple[int, ...] = ()

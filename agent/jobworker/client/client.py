@@ -214,12 +214,13 @@ class Client:
         request = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
         try:
             await self._connection.send(msgspec.json.encode(request), text=True)
+            answer = await future
         except ConnectionClosed:
-            self._waiting.pop(number, None)
             if not future.cancel():
                 future.exception()  # the reader was the first to know; looked at, so that asyncio says nothing
             raise errors.ConnectionFailed("the connection was lost before the request was sent") from None
-        answer = await future
+        finally:
+            self._waiting.pop(number, None)  # also of a call that was given up: it holds up the reading no longer
         if "error" in answer:
             raise errors.from_payload(answer["error"])
         return answer["result"]

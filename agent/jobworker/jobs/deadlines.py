@@ -19,6 +19,7 @@ from jobworker.runtime.logs import LogReader
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 3600.0  # the loop's clock stands still while the host sleeps, CLOCK_BOOTTIME does not
+AGAIN = 1.0  # seconds until a look that failed is tried again
 SAME = 0.1  # seconds by which a moment may move, for it is computed from two clocks, and still be the same
 CPUS = len(os.sched_getaffinity(0))
 
@@ -120,10 +121,20 @@ async def watch(
     await fire(deadline)
 
 
+async def _facts(observer: Observer, *, cpu: bool) -> RunFacts:
+    """Look, again and again where that fails, as for want of a descriptor: no limit is dropped for it."""
+    while True:
+        try:
+            return await observer.facts(cpu=cpu)
+        except OSError as error:
+            log.warning("a limit cannot be looked at now, trying again in %g s: %s", AGAIN, error)
+        await asyncio.sleep(AGAIN)
+
+
 async def _ask(limit: Limit, observer: Observer, host: PluginHost) -> float | None:
     """Return what the policy says; None where there is no such moment, or where it fails."""
     policy, spec = limit
-    facts = await observer.facts(cpu=bool(getattr(policy, "wants_cpu", True)))
+    facts = await _facts(observer, cpu=bool(getattr(policy, "wants_cpu", True)))
     try:
         due = await host.run(policy, lambda: policy.due(spec.options, facts))
         if due is None:

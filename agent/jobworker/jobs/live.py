@@ -13,8 +13,10 @@ class LiveJob:
 
     def __init__(self, record: JobRecord) -> None:
         self.record = record
+        self.attended = 0  # how many hold on to it
         self.starting = False
-        self.deleted = False
+        self.deleted = False  # from then on nobody may begin anything with it
+        self.pausing = asyncio.Lock()
         self.stop: asyncio.Task[Receipt] | None = None
         self.limits: list[asyncio.Task[None]] = []  # one watches each
         self.watch: int | None = None  # in inotify

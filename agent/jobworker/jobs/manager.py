@@ -13,8 +13,10 @@ from msgspec.structs import replace
 from jobworker.background import Background
 from jobworker.config import Config
 from jobworker.errors import (
+    DiskFull,
     ExecFailed,
     InvalidState,
+    JobNotFound,
     KeyConflict,
     RateLimited,
     ShuttingDown,
@@ -28,7 +30,7 @@ from jobworker.jobs.live import LiveJob
 from jobworker.jobs.logs import Logs
 from jobworker.jobs.record import JobRecord, new_id
 from jobworker.jobs.retention import Retention
-from jobworker.jobs.scope import Scope
+from jobworker.jobs.scope import Scope, sees
 from jobworker.jobs.specs import Specs, launch_message
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.users import Users, own
@@ -83,7 +85,7 @@ class JobManager:
             existing = await self._table.by_key(owner.id, key)
             if existing is None:
                 return (await self._create(spec, key, owner, admin)), True
-        if existing.job.spec != spec:
+        if (existing.asked or existing.job.spec) != spec:
             raise KeyConflict(
                 f"key: {key[:80]!r} belongs to the job {existing.job.id} with another spec", job=existing.job.id
             )
@@ -111,34 +113,34 @@ class JobManager:
         start that is under way or over is as good as one of our own.
         """
         self._refuse_if_closing()
-        live = await self._table.attend(job)
-        if join:
-            while live.starting:
+        async with self._table.attending(job) as live:
+            while join and live.starting:
                 await live.changed()
-            if not live.is_created():
-                self._table.let_go(live)
-                return self._started(live)
+            if not (join and not live.is_created()):
+                await self._start(live, by, admin)
+            return self._started(live)
+
+    async def _start(self, live: LiveJob, by: Principal, admin: bool) -> None:
+        if live.deleted:
+            raise JobNotFound(f"job {live.id} is being deleted", job=live.id)
         if live.starting or not live.is_created():
             state = live.record.job.state
-            what = "is being started already" if state == State.CREATED else f"is {state}"
-            self._table.let_go(live)
-            raise InvalidState(f"job {job} {what}; expected created", state=state)
+            what = "is being started already" if live.starting else f"is {state}"
+            raise InvalidState(f"job {live.id} {what}; expected created", state=state)
+        self._users.require(live.record.identity, by, admin)
+        self.check_room(live.record.job.owner)
         live.starting = True
         try:
-            self._users.require(live.record.identity, by, admin)
-            self._check_room(live.record.job.owner)
             await self._launch(live)
         finally:
             live.starting = False
             live.ring()
-            self._table.let_go(live)
-        return self._started(live)
 
-    def _check_room(self, owner: str) -> None:
+    def check_room(self, owner: str) -> None:
         """Raise RateLimited where the owner has as many jobs running as anybody may have."""
         limit = self._config.limits.jobs_per_principal
-        running = (each for each in self._table if each.record.job.owner == owner and each.record.running)
-        if limit and sum(1 for _ in running) >= limit:
+        theirs = (each for each in self._table if each.record.job.owner == owner)
+        if limit and sum(each.starting or each.record.running for each in theirs) >= limit:
             raise RateLimited(f"{limit} jobs of {owner} run; expected at most that at once", retry_after=1)
 
     async def _launch(self, live: LiveJob) -> None:
@@ -169,22 +171,22 @@ class JobManager:
 
         Raises InvalidState, and what a spec that is not accepted raises.
         """
-        live = await self._table.attend(job)
-        try:
-            spec = replace(live.record.job.spec, **changes)
-            await self._specs.check(spec)
-            state = live.record.job.state
+        async with self._table.attending(job) as live:
+            await self._specs.check(replace(live.record.job.spec, **changes))
+            record, state = live.record, live.record.job.state  # as they are now: others change it as well
+            if live.deleted:
+                raise JobNotFound(f"job {job} is being deleted", job=job)
             if state.final:
                 raise InvalidState(f"job {job} is {state}; expected one that has not ended", state=state)
-            changed = replace(live.record.job, spec=spec, labels=spec.labels)
+            spec = replace(record.job.spec, **changes)
+            changed = replace(record.job, spec=spec, labels=spec.labels)
             detail = ", ".join(f"{name}: {to_builtins(value)}" for name, value in changes.items())
-            self._table.save(live, replace(live.record, job=changed), by=by.name, detail=detail[:TOLD])
+            record = replace(record, job=changed, asked=record.asked or record.job.spec)
+            self._table.save(live, record, by=by.name, detail=detail[:TOLD])
             if state in (State.RUNNING, State.PAUSED):
                 self._endings.watch_limits(live)
             await self._table.written()
             return self._table.public(live.record)
-        finally:
-            self._table.let_go(live)
 
     async def stop(self, job: str, call: StopSpec | None, by: Principal, *, admin: bool) -> Job:
         """End the whole tree and return the job; raise StopIncomplete with the survivors.
@@ -205,14 +207,16 @@ class JobManager:
     async def pause(self, job: str, by: Principal) -> Job:
         """Hold the whole tree still; a limit on silence waits meanwhile, the others run on. Raises InvalidState."""
         live = await self._in_state(job, State.RUNNING)
-        await self._endings.pausing.pause(live, by.name)
+        async with live.pausing:
+            await self._endings.pausing.pause(live, by.name)
         self._endings.watch_limits(live)
         return self._table.public(live.record)
 
     async def resume(self, job: str, by: Principal) -> Job:
         """Let a paused job go on. Raises InvalidState."""
         live = await self._in_state(job, State.PAUSED)
-        await self._endings.pausing.resume(live, by.name)
+        async with live.pausing:
+            await self._endings.pausing.resume(live, by.name)
         if live.record.job.state == State.RUNNING:
             self._endings.watch_limits(live)
         return self._table.public(live.record)
@@ -277,37 +281,47 @@ class JobManager:
 
     async def wait(self, job: str, limit: float | None) -> Job:
         """Return the job at its end; raise WaitTimeout when `limit` seconds pass first."""
-        live = await self._table.attend(job)
-        try:
-            async with asyncio.timeout(limit):
-                return await self._table.until_over(live)
-        except TimeoutError:
-            raise WaitTimeout(f"job {job} is still {live.record.job.state} after {limit:g} s", job=job) from None
-        finally:
-            self._table.let_go(live)
+        async with self._table.attending(job) as live:
+            try:
+                async with asyncio.timeout(limit):
+                    return await self._table.until_over(live)
+            except TimeoutError:
+                raise WaitTimeout(f"job {job} is still {live.record.job.state} after {limit:g} s", job=job) from None
 
-    @property
-    def running(self) -> int:
-        return sum(live.record.running for live in self._table)
+    def running(self, scopes: Sequence[Scope]) -> int:
+        """Return how many of the jobs within the scopes run."""
+        return sum(live.record.running and sees(scopes, live.record.job) for live in self._table)
 
     # Deleting and leaving
 
     async def delete(self, job: str, force: bool, by: Principal) -> None:
         """Remove the record and the log of a job that is over; with `force`, kill it first."""
-        live = self._table.live(job)
-        if live is not None and not live.record.settled and (live.starting or not live.is_created()):
-            if not force:
-                state = live.record.job.state
-                raise InvalidState(f"job {job} is {state}; expected one that has ended, or force", state=state)
-            await self._endings.stop(live, StopSpec(strategy="kill"), by.name)
-        removed = live.record if live is not None else await self._table.load(job)
-        if live is not None:  # whoever follows it has nothing to wait for any more
-            live.deleted = True
-            self._table.save(live, lifecycle.lost(live.record, "the job was deleted", time.time_ns(), closed=True))
-        await self._table.remove(removed.job, by.name)
-        if removed.job.state.final and not removed.live:
-            self._retention.removed(removed)
-        await asyncio.to_thread(shutil.rmtree, self._table.log_folder(job), ignore_errors=True)
+        async with self._table.attending(job) as live:
+            if live.starting or live.record.running:
+                if not force:
+                    state = live.record.job.state
+                    raise InvalidState(f"job {job} is {state}; expected one that has ended, or force", state=state)
+                while live.starting:
+                    await live.changed()
+                if live.record.running:
+                    await self._endings.stop(live, StopSpec(strategy="kill"), by.name)
+            if live.deleted:
+                raise JobNotFound(f"job {job} is being deleted", job=job)
+            await self._delete(live, by)
+
+    async def _delete(self, live: LiveJob, by: Principal) -> None:
+        """Remove log and record; the log first: that makes room on a full disk for the rest."""
+        live.deleted, record = True, live.record
+        await asyncio.to_thread(shutil.rmtree, self._table.log_folder(live.id), ignore_errors=True)
+        try:
+            await self._table.remove(record.job, by.name)
+        except DiskFull:
+            live.deleted = False
+            raise
+        if record.job.state.final and not record.live:
+            self._retention.removed(record)
+        # Whoever follows it or waits for it has nothing to wait for any more.
+        self._table.save(live, lifecycle.lost(record, "the job was deleted", time.time_ns(), closed=True))
 
     async def close(self, *, restart: bool = False) -> None:
         """Let go of everything; jobs that run go on under the keeper, which stays for a restart."""

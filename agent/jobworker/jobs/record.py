@@ -6,7 +6,7 @@ import time
 import msgspec
 
 from jobworker.interfaces import Identity
-from jobworker.model import Job, Reason, Receipt, State, StopSpec
+from jobworker.model import Job, JobSpec, Reason, Receipt, State, StopSpec
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _last_id = 0
@@ -34,6 +34,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     job: Job
     key: str | None = None
+    asked: JobSpec | None = None  # the spec that it was created with, where it was changed since: its key means that
     identity: Identity | None = None  # as whom it runs; None: as the agent
     launching: bool = False
     boot: str = ""

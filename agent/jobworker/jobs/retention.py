@@ -65,21 +65,24 @@ class Retention:
 
     async def _forget(self) -> None:
         while records := await self._table.oldest_ended(BATCH):
-            overdue = [record for record in records if self._take(record)]
-            for record in overdue:  # the log first: that makes room on a full disk for the rest
-                await asyncio.to_thread(shutil.rmtree, self._table.log_folder(record.job.id), ignore_errors=True)
-                await self._table.remove(record.job, BY)
-            if len(overdue) < len(records):
-                return
+            for record in records:
+                if not self._too_much() and not (self._age and _age(record) > self._age):
+                    return
+                await self._delete(record)
             await asyncio.sleep(PAUSE)
 
-    def _take(self, record: JobRecord) -> bool:
-        """Whether to forget a job; it is then no longer counted."""
-        if not self._too_much() and not (self._age and _age(record) > self._age):
-            return False
-        self._count -= 1
-        self._kept -= record.job.log.kept
-        return True
+    async def _delete(self, record: JobRecord) -> None:
+        """Delete the log first: that makes room on a full disk for the rest."""
+        live = self._table.claim(record)
+        if live is None:  # somebody has begun to read it meanwhile
+            return
+        try:
+            await asyncio.to_thread(shutil.rmtree, self._table.log_folder(live.id), ignore_errors=True)
+            await self._table.remove(record.job, BY)
+            self.removed(record)
+        except DiskFull:
+            self._table.give_up(live)
+            raise
 
     def removed(self, record: JobRecord) -> None:
         """Somebody has deleted a job that was counted."""

@@ -180,11 +180,11 @@ class Store:
         meta, self._meta = self._meta, {}
         told = self.events.take()
         waiters, self._waiters = self._waiters, []
-        error: sqlite3.Error | None = None
+        error: Exception | None = None
         try:
             await self._do(lambda: self._write(pending, meta, told))
             self.events.committed(told, meta.get("revision", self.events.last))
-        except sqlite3.Error as failure:
+        except Exception as failure:  # whatever it is, it must not end the writing for good
             error = failure
             self._pending = pending | self._pending
             self._meta = meta | self._meta
@@ -205,7 +205,7 @@ class Store:
         elif self._pending or self._meta or self._waiters:
             self._schedule(lazy=not self._eager)
 
-    def _report(self, error: sqlite3.Error | None) -> None:
+    def _report(self, error: Exception | None) -> None:
         if error is not None and self.writable:
             log.error("the job table cannot be written, trying again every %g s: %s", RETRY, error)
         if error is None and not self.writable:

@@ -5,7 +5,7 @@ is, and whoever waits is told.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +43,45 @@ class JobTable:
         return self._live.get(job)
 
     async def attend(self, job: str) -> LiveJob:
-        """Keep the job in memory while something waits for it; `let_go` when that is over."""
+        """Keep the job in memory until `let_go`; raise JobNotFound, also for one that is being deleted."""
         if (live := self._live.get(job)) is None:
             record = await self.load(job)
             live = self._live.setdefault(job, LiveJob(record))
+        if live.deleted:
+            raise _not_found(job)
+        live.attended += 1
         return live
 
     def let_go(self, live: LiveJob) -> None:
-        """Forget a job, in memory, that is over and for which nothing waits."""
-        busy = live.record.live or live.starting or live.stop is not None or live.bells
+        """Hold on to it no longer."""
+        live.attended -= 1
+        self._forget(live)
+
+    @contextlib.asynccontextmanager
+    async def attending(self, job: str) -> AsyncIterator[LiveJob]:
+        """Keep the job in memory meanwhile; raise JobNotFound."""
+        live = await self.attend(job)
+        try:
+            yield live
+        finally:
+            self.let_go(live)
+
+    def claim(self, record: JobRecord) -> LiveJob | None:
+        """Take a job that is over for oneself, to delete it; None where somebody holds on to it."""
+        if record.job.id in self._live:
+            return None
+        live = self._live[record.job.id] = LiveJob(record)
+        live.deleted = True
+        return live
+
+    def give_up(self, live: LiveJob) -> None:
+        """Let others have a job again that was claimed and could not be deleted."""
+        live.deleted = False
+        self._forget(live)
+
+    def _forget(self, live: LiveJob) -> None:
+        """Drop a job, in memory, that is over and for which nothing waits."""
+        busy = live.record.live or live.attended or live.starting or live.stop is not None or live.bells
         if not busy and self._live.get(live.id) is live:
             del self._live[live.id]
             self.on_let_go()
@@ -98,7 +128,7 @@ class JobTable:
                 self.on_settled(live.record)
         self._store.set_meta("revision", self._revision, lazy=lazy)
         live.ring()
-        self.let_go(live)
+        self._forget(live)
 
     def tell(self, live: LiveJob, what: str, detail: str, by: str) -> None:
         """Tell an event that changes nothing but the revision."""
@@ -159,7 +189,9 @@ class JobTable:
     async def oldest_ended(self, limit: int) -> list[JobRecord]:
         """Return records of jobs that are over and that nobody reads, in the order in which they ended."""
         await self.written()
-        return [record for record in await self._store.oldest_ended(limit) if record.job.id not in self._live]
+        held = sum(not live.record.live for live in self._live.values())
+        found = await self._store.oldest_ended(limit + held)
+        return [record for record in found if record.job.id not in self._live][:limit]
 
     def ended_totals(self) -> tuple[int, int]:
         """Return how many jobs are over, and how many bytes of log they have."""
@@ -167,10 +199,10 @@ class JobTable:
 
     def events(self, revision: int | None) -> EventCursor:
         """Return a cursor over what happens after a revision, None: from now on; raise OffsetOutOfRange."""
-        last = self._store.events.last
-        if revision is not None and not 0 <= revision <= last:
+        if revision is not None and not 0 <= revision <= self._revision:
+            last = self._revision
             raise OffsetOutOfRange(f"from: {revision}; expected 0 to {last}, the last revision", end=last)
-        return EventCursor(self._store, last if revision is None else revision)
+        return EventCursor(self._store, self._store.events.last if revision is None else revision)
 
     async def events_of(self, job: str) -> list[JobEvent]:
         return await self._store.events_of(job)

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import logging
 from collections.abc import Sequence
 
@@ -81,7 +80,7 @@ def _from_header(value: str, address: str) -> Credentials:
         case "basic":
             try:
                 username, colon, password = base64.b64decode(rest, validate=True).decode().partition(":")
-            except (binascii.Error, UnicodeDecodeError) as error:
+            except ValueError as error:  # of base64 or of UTF-8
                 raise InvalidRequest("Authorization: Basic does not hold base64") from error
             if not colon:
                 raise InvalidRequest("Authorization: Basic holds no colon; expected username:password")

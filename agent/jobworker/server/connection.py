@@ -1,5 +1,6 @@
 """A websocket that takes what arrives in small pieces, and no more than somebody has a reason to send."""
 
+import time
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
@@ -19,6 +20,7 @@ class Connection(ServerConnection):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.admitted = time.monotonic()  # before anybody was asked who is calling
         self.allowance: int | None = None  # bytes that may still come; None: any number
         self._rest = b""
         self._taking = False  # a turn in which the next piece is taken will come

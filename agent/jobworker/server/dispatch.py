@@ -144,11 +144,19 @@ async def dispatch(session: "Session", text: str) -> tuple[bytes | None, After]:
     if len(requests) == 1:  # no task of its own
         answers = [await _answer(frame, requests[0])]
     else:
-        answers = await asyncio.gather(*(_answer(frame, request) for request in requests))
+        answers = await asyncio.gather(*(_answer(frame, each) for each in requests), return_exceptions=True)
+        for answer in answers:  # only now: none of them may go on when the session has cleared up
+            if isinstance(answer, BaseException):
+                raise answer
     answers = [answer for answer in answers if answer is not None]
     if not answers:
         return None, frame.after
     return encode(answers if isinstance(message, list) else answers[0]), frame.after
+
+
+def not_logged_in() -> bytes:
+    """Return the answer to a message that is not even looked at."""
+    return encode(_error(None, errors.Unauthenticated("not logged in", hint="call auth.login first, by itself")))
 
 
 def parse(text: str) -> Any:

@@ -38,6 +38,7 @@ class Door:
         self._requests = Rates(limits.requests_per_second, limits.requests_per_second * 2)
         self._salt = secrets.token_bytes(16)
         self._good: dict[bytes, None] = {}
+        self._revoked: dict[tuple[str, str], float] = {}  # when
         self.sessions: set[Session] = set()
         self._tasks = Background()
         self.strangers = 0  # sessions that have not logged in
@@ -82,8 +83,16 @@ class Door:
     def check_principal(self, principal: Principal) -> None:
         """Raise RateLimited where this principal has all the connections it may have."""
         limit = self._limits.connections_per_principal
-        if limit and sum(session.is_of(principal) for session in self.sessions) >= limit:
+        if limit and self._connections(principal) >= limit:
             raise RateLimited(f"{principal.name} has {limit} connections; expected at most that", retry_after=1)
+
+    def has_too_many(self, principal: Principal) -> bool:
+        """Whether more have got in at once than one principal may have."""
+        limit = self._limits.connections_per_principal
+        return bool(limit) and self._connections(principal) > limit
+
+    def _connections(self, principal: Principal) -> int:
+        return sum(session.is_of(principal) for session in self.sessions)
 
     def check_request(self, principal: Principal) -> None:
         """Raise RateLimited where this principal asks more often than it may."""
@@ -93,11 +102,22 @@ class Door:
                 f"{principal.name} sends more than {rate:g} requests a second", retry_after=round(wait, 3)
             )
 
-    def throw_out(self, provider: str, name: str) -> None:
-        """Close the connections of a principal whose credentials are no longer good."""
+    def was_revoked(self, principal: Principal, since: float) -> bool:
+        """Whether the credentials of a principal have been revoked since a connection was opened with them."""
+        return self._revoked.get((principal.provider, principal.name), -math.inf) >= since
+
+    def throw_out(self, provider: str, name: str, spare: "Session | None" = None) -> None:
+        """Close the connections of a principal whose credentials are no longer good, but for one."""
         self._good.clear()
+        self._revoked[provider, name] = time.monotonic()
+        if len(self._revoked) > GOOD:
+            del self._revoked[next(iter(self._revoked))]
         for session in self.sessions:
-            if session.logged_in and (session.caller.provider, session.caller.name) == (provider, name):
+            if (
+                session is not spare
+                and session.logged_in
+                and (session.caller.provider, session.caller.name) == (provider, name)
+            ):
                 self._tasks.spawn(session.end("the credentials were revoked"))
 
 

@@ -14,7 +14,7 @@ from jobworker.model import Principal, seconds
 from jobworker.protocol import BINARY_SUBPROTOCOL
 from jobworker.server.access import Access
 from jobworker.server.connection import Connection
-from jobworker.server.dispatch import dispatch
+from jobworker.server.dispatch import dispatch, not_logged_in
 from jobworker.server.subscription import Send, Subscription
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ LOGIN_BYTES = 8192
 LONGEST_SLEEP = 60.0  # seconds
 CLOSE_UNSUPPORTED = 1003
 CLOSE_POLICY = 1008
+CLOSE_INTERNAL = 1011
 
 
 class Closable(Protocol):
@@ -45,6 +46,7 @@ class Session:
     ) -> None:
         self.services = services
         self._arrived_as = principal
+        self.since = connection.admitted  # when it was asked who is calling
         self._access: Access | None = None
         self._expiry: asyncio.Task[None] | None = None
         self.address = address
@@ -55,6 +57,7 @@ class Session:
         self._waits: set[asyncio.Future[Any]] = set()
         self._closed = False
         self._turn = asyncio.Lock()
+        self.paged = 0  # bytes of pages whose answers are not sent yet
         self._slots = asyncio.Semaphore(services.config.limits.requests_in_flight)
 
     @property
@@ -82,6 +85,10 @@ class Session:
     async def log_in(self, principal: Principal) -> None:
         """From now on the caller is this principal, as long as its credentials last."""
         self._access = await self.services.authorization.access(principal)
+        if self.services.door.was_revoked(principal, self.since):
+            await self.end("the credentials were revoked")
+        elif self.services.door.has_too_many(principal):
+            await self.end("too many connections of this principal")
         if principal.expires_at is not None:
             self._expiry = self._tasks.spawn(self._end_at(principal.expires_at))
 
@@ -128,6 +135,9 @@ class Session:
 
     async def while_connected(self, waiting: Coroutine[Any, Any, T]) -> T:
         """Wait for something that is of no use once the caller is gone; all else runs to its end."""
+        if self._closed:
+            waiting.close()
+            raise asyncio.CancelledError
         task = asyncio.ensure_future(waiting)
         self._waits.add(task)
         try:
@@ -153,7 +163,11 @@ class Session:
             await self._connection.close(CLOSE_POLICY, f"no auth.login within {limit:g} s")
             return False
         self._connection.allowance = None  # what follows waits for the answer to this
-        if isinstance(message, str) and len(message.encode()) <= LOGIN_BYTES:
+        # A batch would be many guesses for the price of one.
+        batch = isinstance(message, str) and message.lstrip().startswith("[")
+        if batch:
+            await self._connection.send(not_logged_in(), text=True)
+        elif isinstance(message, str) and len(message.encode()) <= LOGIN_BYTES:
             answer, _ = await dispatch(self, message)
             if answer is not None:
                 await self._connection.send(answer, text=True)
@@ -183,6 +197,10 @@ class Session:
             raise errors.SubscriptionNotFound(f"this connection has no such subscription: {name[:80]!r}")
         await subscription.stop()
 
+    def _subscription_failed(self) -> None:
+        """Close the connection: the caller would wait for ever; over a new one it goes on where it was."""
+        self._tasks.spawn(self._connection.close(CLOSE_INTERNAL, "a subscription failed"))
+
     async def _notify(self, frame: bytes, text: bool) -> None:
         """Send for a subscription: one at a time, so that an answer waits for one frame and not for one of each."""
         async with self._turn:
@@ -190,6 +208,8 @@ class Session:
 
     def check_room(self) -> None:
         """Raise RateLimited where one subscription more would be too many."""
+        if self._closed:
+            raise errors.SubscriptionNotFound("the connection is closed")
         limit = self.services.config.limits.subscriptions
         if len(self.subscriptions) >= limit:
             raise errors.RateLimited(
@@ -200,7 +220,7 @@ class Session:
         """Return a subscription that is yet to be started; raise RateLimited, with its source closed."""
         try:
             self.check_room()
-        except errors.RateLimited:
+        except errors.RpcError:
             source.close()
             raise
         self._numbered += 1
@@ -210,5 +230,6 @@ class Session:
             self.subscriptions.pop(name, None)
 
         made = make(name, self._notify, forget)
+        made.failed = self._subscription_failed
         self.subscriptions[name] = made
         return made

@@ -21,22 +21,20 @@ class Subscription:
         self.name = name
         self._send = send
         self._done = done
+        self.failed: Callable[[], None] = lambda: None  # told when it ends by a fault of ours
         self._task: asyncio.Task[None] | None = None
-        self._stopped = False
+        self._over = False
 
     def start(self) -> None:
-        if not self._stopped:
+        if not self._over:
             self._task = asyncio.create_task(self._guarded())
 
     async def stop(self) -> None:
         """Return when nothing of it will be sent any more."""
-        if self._task is None:
-            if not self._stopped:
-                self._stopped = True
-                self._end()
-            return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._end()  # a task that is cancelled before its first step does nothing at all
 
     async def _guarded(self) -> None:
         try:
@@ -45,12 +43,15 @@ class Subscription:
             pass
         except Exception:
             log.exception("subscription %s failed", self.name)
+            self.failed()
         finally:
             self._end()
 
     def _end(self) -> None:
-        self._close()
-        self._done()
+        if not self._over:
+            self._over = True
+            self._close()
+            self._done()
 
     async def _run(self) -> None:
         raise NotImplementedError

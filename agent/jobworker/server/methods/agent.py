@@ -49,7 +49,7 @@ async def info(call: Call, params: Nothing) -> dict[str, Any]:
             "log": "splice" if keeper.get("splice") else "copy",
             "log_bound": "drop" if keeper.get("punch") else "refuse",
         },
-        "running": services.jobs.running,
+        "running": services.jobs.running(call.access.scopes("job.list")),
     }
 
 

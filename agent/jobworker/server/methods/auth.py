@@ -1,5 +1,6 @@
 """`auth.*` and `token.*`: who is calling, and the tokens of the agent."""
 
+import time
 from functools import partial
 from typing import Any
 
@@ -45,6 +46,7 @@ async def login(call: Call, params: Login) -> Principal:
         )
     else:
         raise InvalidParams("token: expected either a token or a username and a password", field="token")
+    session.since = time.monotonic()
     principal = await session.services.door.admit(credentials, method=call.method)
     await session.log_in(principal)
     return principal
@@ -88,7 +90,9 @@ async def list_(call: Call, params: Nothing) -> dict[str, Any]:
 async def revoke(call: Call, params: RevokeToken) -> bool:
     if not call.session.services.tokens.revoke(params.name):
         raise InvalidParams(f"name: there is no token {params.name[:80]!r}", field="name")
-    call.after.append(partial(call.session.services.door.throw_out, "token", params.name))
+    door = call.session.services.door
+    door.throw_out("token", params.name, spare=call.session)  # who revokes its own token is told so first
+    call.after.append(partial(door.throw_out, "token", params.name))
     return True
 
 

@@ -88,6 +88,7 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
     """Create, subscribe from byte 0 and start; with the key of a job that was started, only subscribe."""
     jobs = call.session.services.jobs
     call.session.check_room()
+    jobs.check_room(call.session.caller.id)
     call.access.require_create(call.method, params.spec.labels)
     admin = call.access.is_admin(call.method)
     job, _ = await jobs.create(params.spec, params.key, call.session.caller, admin=admin)

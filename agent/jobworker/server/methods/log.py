@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from jobworker.errors import InvalidParams, InvalidSpec
+from jobworker.errors import InvalidParams, InvalidSpec, RateLimited
 from jobworker.jobs.cursor import Where
 from jobworker.model import seconds
 from jobworker.protocol import STREAMS, encode_data, split_text
@@ -72,6 +72,7 @@ async def read(call: Call, params: Read) -> dict[str, Any]:
     if not 1 <= params.max_bytes <= LARGEST_PAGE:
         message = f"max_bytes: {params.max_bytes}; expected 1 to {LARGEST_PAGE}"
         raise InvalidParams(message, field="max_bytes")
+    _reserve(call, params.max_bytes)
     await call.seen(params.id)
     where = Where(offset=params.offset, streams=_streams(params))
     found, following, end = await call.session.services.jobs.logs.page(params.id, where, params.max_bytes)
@@ -82,6 +83,20 @@ async def read(call: Call, params: Read) -> dict[str, Any]:
             following = last.offset + used
     records = [_record(params.id, one, params.encoding) for one in found]
     return {"records": records, "next": following, "end": end}
+
+
+def _reserve(call: Call, size: int) -> None:
+    """Raise RateLimited where so many pages are under way to a caller that it would be told to read first."""
+    session = call.session
+    if session.paged + size > LARGEST_PAGE:
+        text = f"pages of {session.paged} bytes are under way on this connection; expected at most {LARGEST_PAGE}"
+        raise RateLimited(text, retry_after=0.1)
+    session.paged += size
+
+    def sent() -> None:
+        session.paged -= size
+
+    call.after.append(sent)
 
 
 def _record(job: str, one: Chunk | Gap, encoding: str) -> dict[str, Any]:
