@@ -117,9 +117,10 @@ async def test_two_pauses(wire: "Wire") -> None:
 
 async def test_events_from_a_revision_that_was_just_told(wire: "Wire") -> None:
     for _ in range(5):
-        job = await wire.run(argv=["true"])
+        job = await wire.run(argv=["sleep", "1000"])
         name = (await wire.ask("event.subscribe", **{"from": job["revision"]}))["subscription"]
-        await wire.until_event(job["id"], "exited")
+        await wire.ask("job.delete", id=job["id"], force=True)
+        await wire.until_event(job["id"], "deleted")
         assert all(event["revision"] > job["revision"] for event in wire.events if event["subscription"] == name)
         await wire.ask("event.unsubscribe", subscription=name)
 
