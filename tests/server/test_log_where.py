@@ -315,3 +315,19 @@ async def test_a_client_that_goes_on_after_tail(agent: "RunningAgent", gate: Cal
             await following
         assert said == b"99\n100\n101\n102\n103\n"
         assert json.dumps(subscription.gaps) == "[]"
+
+
+async def test_a_reader_who_breaks_off_holds_up_nobody(shared: "RunningAgent", wire: "Wire") -> None:
+    """What still comes for it is dropped: another iterator of the same client goes on."""
+    from jobworker.model import JobSpec
+
+    async with shared.client() as client:
+        flood = await client.run(JobSpec(shell="yes | head -c 30000000"))
+        async for _ in flood:
+            break
+        events = await client.events()
+        job = await client.run(JobSpec(argv=["true"]))
+        async with asyncio.timeout(15):
+            async for event in events:
+                if event.job.id == job.job.id and event.event == "exited":
+                    break

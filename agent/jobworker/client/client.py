@@ -196,9 +196,15 @@ class Client:
         if method == "log.end":
             del self._subscriptions[params["subscription"]]
         # A slow consumer holds up the connection, not memory; but never a call that somebody waits for.
-        while subscription.backlog > BACKLOG and not self._waiting and not self._closing:
+        held = params["subscription"]
+        while subscription.backlog > BACKLOG and held in self._subscriptions and not (self._waiting or self._closing):
             self._room.clear()
             await self._room.wait()
+
+    def detach(self, feed: Feed) -> None:
+        """Drop what still comes for somebody who has stopped to take it, and hold up nobody else for it."""
+        self._subscriptions = {name: one for name, one in self._subscriptions.items() if one is not feed}
+        self._room.set()
 
     def consumed(self) -> None:
         self._room.set()

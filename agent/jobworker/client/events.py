@@ -24,16 +24,19 @@ class Events(Feed):
         self.gaps: list[EventGap] = []
 
     async def __aiter__(self) -> AsyncIterator[JobEvent]:
-        while True:
-            method, params = await self._next()
-            if method == "event.gap":
-                self.gaps.append(gap := msgspec.convert(params, EventGap))
-                self.revision = gap.to
-                self._client.say(f"the events of the revisions {gap.from_ + 1} to {gap.to} are no longer kept")
-            elif method == "job.event":
-                event = msgspec.convert(params, JobEvent)
-                self.revision = event.revision
-                yield event
+        try:
+            while True:
+                method, params = await self._next()
+                if method == "event.gap":
+                    self.gaps.append(gap := msgspec.convert(params, EventGap))
+                    self.revision = gap.to
+                    self._client.say(f"the events of the revisions {gap.from_ + 1} to {gap.to} are no longer kept")
+                elif method == "job.event":
+                    event = msgspec.convert(params, JobEvent)
+                    self.revision = event.revision
+                    yield event
+        finally:  # also for one who breaks out of the loop
+            self._client.detach(self)
 
     async def _subscribe(self) -> None:
         await self._client.attach_events(self)

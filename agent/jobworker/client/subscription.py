@@ -61,20 +61,23 @@ class Subscription(Feed):
         self._how = how  # what is asked for again after a lost connection, besides the offset
 
     async def __aiter__(self) -> AsyncIterator[LogChunk]:
-        while self.end is None:
-            method, params = await self._next()
-            if method == "log.end":
-                self.end = msgspec.convert(params, LogEnd)
-                self.offset = self.end.offset
-            elif method == "log.gap":
-                self.gaps.append(gap := msgspec.convert(params, LogGap))
-                self.offset = gap.to
-                missing = gap.to - gap.from_
-                self._client.say(f"{missing} bytes of the output of job {gap.job} are missing: {gap.reason}")
-            elif method == "log.data":
-                chunk = chunk_of(params)
-                self.offset = chunk.offset + len(chunk.data)
-                yield chunk
+        try:
+            while self.end is None:
+                method, params = await self._next()
+                if method == "log.end":
+                    self.end = msgspec.convert(params, LogEnd)
+                    self.offset = self.end.offset
+                elif method == "log.gap":
+                    self.gaps.append(gap := msgspec.convert(params, LogGap))
+                    self.offset = gap.to
+                    missing = gap.to - gap.from_
+                    self._client.say(f"{missing} bytes of the output of job {gap.job} are missing: {gap.reason}")
+                elif method == "log.data":
+                    chunk = chunk_of(params)
+                    self.offset = chunk.offset + len(chunk.data)
+                    yield chunk
+        finally:  # also for one who breaks out of the loop
+            self._client.detach(self)
 
     async def _subscribe(self) -> None:
         await self._client.attach(self, offset=self.offset, **self._how)
