@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import fcntl
 import functools
+import gc
 import importlib
 import json
 import logging
@@ -97,6 +98,8 @@ class Agent:
         services.address = f"wss://{'localhost' if host in ('0.0.0.0', '::') else shown}:{port}{PATH}"
         self._handle_signals(renew)
         await listener.open()
+        gc.collect()
+        gc.freeze()  # what is there for good is not looked at again: a connection that is gone is found soon
         self._announce(services.address, ready)
         await self._ending.wait()
         log.info("ending; running jobs: %s", self._jobs_at_end)
