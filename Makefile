@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help setup demo demo-crash check test test-slow torture bench clean
+.PHONY: help setup demo demo-crash check test test-slow torture hostile bench clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
@@ -12,6 +12,7 @@ help:
 	@echo "make test       set up, check (ruff, mypy) and run the tests"
 	@echo "make test-slow  the long tests"
 	@echo "make torture    kill everything again and again under running jobs, and print what came of it"
+	@echo "make hostile    send an agent what nobody should, beside a good user, and print what came of it"
 	@echo "make bench      print the figures, each beside the limit measured in the same run"
 	@echo "make clean      remove the virtual environment and the caches"
 
@@ -43,6 +44,9 @@ test-slow: setup
 
 torture: setup
 	$(BIN)/python tests/torture/run.py
+
+hostile: setup
+	$(BIN)/python tests/hostile/run.py
 
 bench: setup
 	$(BIN)/python tests/benchmarks/run.py

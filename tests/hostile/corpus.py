@@ -28,7 +28,7 @@ MARGIN = 50.0  # ms beyond what is longest on a quiet machine
 FAULTS = {50001, -32603}  # codes of which none is the caller's doing
 WRONG = "jw1_" + "W" * 43
 
-Case = Callable[[Target, str], Awaitable[None]]
+UNFINISHED = {"frames without an upgrade", "empty lines"}  # requests: more might come
 
 
 class Corpus:
@@ -97,7 +97,7 @@ class Corpus:
 
     async def upgrades(self) -> None:
         for name, send, right in upgrades(self.target, self.token):
-            async with self.case(f"upgrade: {name}"):
+            async with self.case(f"upgrade: {name}", waits=name in UNFINISHED):
                 raw = await Raw.open(self.target.agent)
                 status = await send(raw)
                 self.require(status in right, f"upgrade: {name}: {status}; expected one of {sorted(right)}")
@@ -223,7 +223,7 @@ class Corpus:
         job = (await raw.text(json.dumps(request("job.create", {"spec": {"argv": ["true"]}}))))["result"]["id"]
         codes: Counter[int] = Counter()
         for method in sorted(METHODS):
-            if method in ("auth.login", "agent.shutdown", "agent.restart"):
+            if method in ("auth.login", "agent.shutdown", "agent.restart", "job.delete"):
                 extra: dict[str, Any] = {"unknown": 1}  # or it would be done
             else:
                 extra = {"timeout": "0.01s"} if method == "job.wait" else {}
@@ -290,7 +290,7 @@ def upgrades(target: Target, token: str) -> Iterator[tuple[str, Callable[[Raw], 
 
         return say
 
-    refused = {0, 400, 401, 403, 404, 405, 414, 426, 431, 429}
+    refused = {0, 400, 401, 403, 404, 405, 414, 426, 431, 429, 505}
     hosts = ["", "evil.example", f"127.0.0.1.evil.example:{port}", f"127.0.0.1:{port}.evil", f"evil@127.0.0.1:{port}"]
     hosts += [f"127.0.0.1:{port + 1}", "127.0.0.1:443", f"0.0.0.0:{port}", f"2130706433:{port}", f"127.1:{port}"]
     hosts += [f"localhost.:{port}", f"localhost:{port},evil.example", f"[::ffff:127.0.0.1]:{port}", "x" * 8000]
@@ -335,16 +335,36 @@ def upgrades(target: Target, token: str) -> Iterator[tuple[str, Callable[[Raw], 
     yield "two keys", of(bearer, ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA==")), refused
     for value in ("permessage-deflate", "permessage-deflate; client_max_window_bits=99", ";;;,,,=", "x" * 8000):
         yield f"the extension {value[:40]}", of(bearer, ("Sec-WebSocket-Extensions", value)), {101, 400}
-    for value in ("", ",", ",,,", "\x7f", "jobworker.v1,,jobworker.v1", "x" * 8000, "a," * 4000, "(,)", "jobworker.v2"):
-        yield f"the subprotocol {value[:40]!r}", of(bearer, ("Sec-WebSocket-Protocol", value)), {101, 400}
-    for value in (encode_bearer(WRONG), encode_bearer("x" * 5000), "base64url.bearer.jobworker.", "base64url.bearer.jobworker.!!!"):  # fmt: skip
+    for value in (
+        "",
+        ",",
+        ",,,",
+        "\x7f",
+        "jobworker.v1,,jobworker.v1",
+        "x" * 8000,
+        "a," * 4000,
+        "(,)",
+        "jobworker.v2",
+    ):
+        yield f"the subprotocol {value[:40]!r}", of(bearer, ("Sec-WebSocket-Protocol", value)), {0, 101, 400}
+    carried = "base64url.bearer.jobworker."
+    for value in (encode_bearer(WRONG), encode_bearer("x" * 5000), carried, f"{carried}!!!"):
         yield f"the subprotocol {value[:40]}", of(("Sec-WebSocket-Protocol", value)), refused
     yield "a surrogate as token", of(("Sec-WebSocket-Protocol", "base64url.bearer.jobworker.7aCA")), {400, 401}
     yield "header and subprotocol", of(bearer, ("Sec-WebSocket-Protocol", encode_bearer(token))), {400}
     yield "two headers", of(bearer, bearer), {400}
     yield "two subprotocols", of(*[("Sec-WebSocket-Protocol", encode_bearer(token))] * 2), {400}
     basic = base64.b64encode(f"root:{WRONG}".encode()).decode()
-    for value in ("", "Bearer", "Bearer ", f"Bearer {WRONG}", f"Bearer {'x' * 8000}", f"Basic {basic}", "Basic !", "\xff"):
+    for value in (
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Bearer {WRONG}",
+        f"Bearer {'x' * 8000}",
+        f"Basic {basic}",
+        "Basic !",
+        "\xff",
+    ):
         yield f"the Authorization {value[:20]!r}", of(("Authorization", value)), {400, 401}
     yield "a token of 1 MB", of(("Authorization", f"Bearer {'x' * 1_000_000}")), refused
     yield "a password of NULs", of(("Authorization", "Basic " + base64.b64encode(bytes(3000)).decode())), {400, 401}
@@ -412,12 +432,12 @@ async def attack(path: Path, *, short: bool) -> Outcome:
             await good.lap("alone")
             await asyncio.sleep(1 if short else QUIET)
             before = target.private_bytes()
-            growth = []
+            growth: list[tuple[str, int]] = [("", before)]
             for number in range(1 if short else 2):
                 await good.lap(f"round {number + 1}")
                 for part in (corpus.ports, corpus.upgrades, corpus.frames, corpus.messages, corpus.params):
                     await part()
-                growth.append(target.private_bytes())
+                    growth.append((part.__name__, target.private_bytes()))
     quick = [(took, name) for name, _, took, waits in corpus.times if not waits]
     took, name = max(quick)
     outcome.notes.append(f"the slowest that is not to wait took {took * 1000:.0f} ms: {name}")
@@ -426,15 +446,19 @@ async def attack(path: Path, *, short: bool) -> Outcome:
         outcome.notes.append(
             f"  {len(what.jobs)} jobs {told(what.jobs)}; {len(what.logins)} logins {told(what.logins)}"
         )
-        for moment, took in sorted(what.slow, key=lambda one: -one[1])[:3]:
-            outcome.notes.append(f"  {took * 1000:.1f} ms during: {corpus.under_way(moment + took)}")
+        for moment, took in sorted(what.slow, key=lambda one: -one[1])[:5]:
+            outcome.notes.append(f"  a ping of {took * 1000:.1f} ms during: {corpus.under_way(moment + took)}")
+        for moment, took in sorted(what.slow_jobs, key=lambda one: -one[1])[:3]:
+            outcome.notes.append(f"  a job of {took * 1000:.1f} ms during: {corpus.under_way(moment + took)}")
     longest = {name: max(lap.pings, default=0) * 1000 for name, lap in good.laps.items()}
     pause = max(longest.values())
     outcome.notes.append(f"longest pause of the agent, by the good user's pings: {pause:.1f} ms")
     if pause > longest["alone"] + MARGIN:
         outcome.figures.append(f"the good user waited {pause:.1f} ms, alone {longest['alone']:.1f} ms")
-    steps = ", then ".join(f"{(after - early) / 1e6:+.1f} MB" for early, after in itertools.pairwise([before, *growth]))
-    outcome.notes.append(f"memory of the agent: {before / 1e6:.1f} MB; the rounds add {steps}")
+    steps = (f"{name} {(now - then) / 1e6:+.1f}" for (_, then), (name, now) in itertools.pairwise(growth))
+    outcome.notes.append(
+        f"memory of the agent (USS): {before / 1e6:.1f} MB, then {growth[-1][1] / 1e6:.1f} MB: {', '.join(steps)}"
+    )
     return outcome
 
 

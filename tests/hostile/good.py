@@ -17,17 +17,18 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 PAUSE = 0.001  # seconds between an answer and the next ping
-SLOW = 0.01  # seconds: pings that took longer are told with their moment
+SLOW = 0.01  # seconds: pings that took longer are told with their moment, jobs of ten times that
 
 
 @dataclass
 class Lap:
-    """What one stretch of time was like; `slow` are moments (CLOCK_MONOTONIC) and durations of pings."""
+    """What one stretch of time was like; `slow` are moments (CLOCK_MONOTONIC) and durations."""
 
     pings: list[float] = field(default_factory=list)
     jobs: list[float] = field(default_factory=list)
     logins: list[float] = field(default_factory=list)
     slow: list[tuple[float, float]] = field(default_factory=list)
+    slow_jobs: list[tuple[float, float]] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
 
@@ -44,7 +45,12 @@ class GoodUser:
 
     def dial(self) -> connect:
         return connect(
-            self._address, ssl=self._ssl, additional_headers=self._headers, compression=None, max_size=None, proxy=None
+            self._address,
+            ssl=self._ssl,
+            additional_headers=self._headers,
+            compression=None,
+            max_size=None,
+            proxy=None,
         )
 
     async def ping(self, connection: ClientConnection) -> None:
@@ -67,7 +73,10 @@ class GoodUser:
                     lap.wrong.append(f"a job said {said!r} and ended with {ended['exit']}")
             except RuntimeError as error:
                 lap.wrong.append(str(error))
-            lap.jobs.append(time.monotonic() - began)
+            took = time.monotonic() - began
+            lap.jobs.append(took)
+            if took > 10 * SLOW:
+                lap.slow_jobs.append((began, took))
             await asyncio.sleep(0.05)
 
     async def log_in(self) -> None:

@@ -16,12 +16,13 @@ SPEC_FIELDS = (
     "timeout", "idle_timeout", "timeout_policies", "stop", "log", "leftovers", "labels", "pid_namespace",
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**63) - 1, 10**4000, 0.5, -0.0, 1e308, "", "x", "\0", "../..",
-    "%s%n{0}", "'; DROP TABLE jobs; --", "\u202e\ufeff", "\U0001f600" * 1000, "9" * 5000, "9" * 400 + "s", "1e9s",
-    "SIGKILL", "9999-12-31T23:59:59+23:59", "0001-01-01T00:00:00-23:59", "all", [], [[]], [None], [""],
+    None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**63) - 1, 10**4000, 0.5, -0.0, 1e308, "", "x", "\0",
+    "../..", "%s%n{0}", "'; DROP TABLE jobs; --", "\u202e\ufeff", "\U0001f600" * 1000, "9" * 5000, "9" * 400 + "s",
+    "1e9s", "SIGKILL", "9999-12-31T23:59:59+23:59", "0001-01-01T00:00:00-23:59", "all", [], [[]], [None], [""],
     ["\0"], [1, "a", {}], ["x"] * 2000, {}, {"": ""}, {"a": None}, {"\0": "\0"}, {"limit": []}, {"limit": 10**400},
     {"policy": "total", "options": {"limit": {}}}, [{"policy": "total", "options": {"limit": 10**400}}],
-    [{"policy": "deadline", "options": {"at": "0001-01-01T00:00:00+23:59"}}], [{"policy": "idle", "options": {"x": []}}],
+    [{"policy": "deadline", "options": {"at": "0001-01-01T00:00:00+23:59"}}],
+    [{"policy": "idle", "options": {"x": []}}],
     [{"policy": "cpu", "options": {"limit": "9" * 400 + "d"}}], {"strategy": "command", "options": {"argv": [[]]}},
     {"strategy": "ladder", "options": {"steps": [{"signal": {}, "grace": []}]}}, {"signal": "\0"}, {"grace": -1},
     {"memory": 10**400}, {"memory": "9" * 20 + "TiB"}, {"pids": 10**400}, {"cpus": 1e308}, {"max_bytes": "-1"},

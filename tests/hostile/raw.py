@@ -129,6 +129,7 @@ class Raw:
         """Return the code with which the connection is closed, 0 where there is none."""
         while not isinstance(answer := await self.answer(), int):
             pass
+        self.drop()
         return answer
 
     async def end(self) -> None:
@@ -139,6 +140,7 @@ class Raw:
                     pass
         except OSError:
             pass
+        self.drop()
 
     async def text(self, text: str | bytes) -> Any:
         """Send a text and return what comes of it."""

@@ -13,11 +13,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.hostile import corpus
+from tests.hostile import corpus, descriptors, fuzz, leaks, logins, unseen
 from tests.hostile.outcome import Outcome, broken
 
+SEED = 20261124
 PARTS: dict[str, Callable[[Path, argparse.Namespace], Awaitable[Outcome]]] = {
     "corpus": lambda path, given: corpus.attack(path, short=given.short),
+    "logins": lambda path, given: logins.guess(path, many=500 if given.short else 10_000),
+    "unseen": lambda path, given: unseen.compare(path, many=50 if given.short else 1000),
+    "descriptors": lambda path, given: descriptors.use_up(path, many=150),
+    "fuzz": lambda path, given: fuzz.throw(path, seconds=given.seconds, first=SEED),
+    "secrets": lambda path, given: leaks.look(path),
 }
 
 

@@ -59,14 +59,14 @@ class Target:
 
     def _look_for_secrets(self) -> None:
         self.secrets.add(self.agent.token)
-        for path, text in self._files():
+        for path, text in self.files():
             wanted = self.secrets if path.name.startswith(STORED) else self.secrets | self.values
             if path == self.agent.home.local_token:
                 wanted = wanted - {self.agent.token}
             for secret in wanted:
                 self.outcome.require(secret.encode() not in text, f"a secret stands in {path.name}: {secret[:12]}…")
 
-    def _files(self) -> Iterator[tuple[Path, bytes]]:
+    def files(self) -> Iterator[tuple[Path, bytes]]:
         for path in self.agent.home.path.rglob("*"):
             if path.is_file():
                 yield path, path.read_bytes()
