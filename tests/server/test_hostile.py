@@ -115,12 +115,11 @@ async def test_pings_of_somebody_who_does_not_read(shared: RunningAgent) -> None
     raw.drop()
 
 
-async def test_a_stranger_who_goes_on_and_on(shared: RunningAgent) -> None:
-    """Before the login there is not much to be said, pings included: close 1008."""
-    raw = await Raw.upgraded(shared)
+async def test_a_stranger_who_goes_on_and_on(start_agent: "Callable[..., RunningAgent]") -> None:
+    """Before the login there is not much to be said, pings included: close 1008, and not only when time is up."""
+    raw = await Raw.upgraded(start_agent(config='[auth]\nlogin_timeout = "10m"\n'))
     await raw.say(frame(PING, b"x" * 125) * 1000)
     assert await raw.closed() == 1008
-    raw.drop()
 
 
 async def test_values_are_not_audited(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
