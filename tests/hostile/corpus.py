@@ -113,6 +113,7 @@ class Corpus:
             try:
                 async with asyncio.timeout(0.5):
                     if not await raw.reader.read(1):
+                        raw.drop()
                         return
             except TimeoutError:
                 pass
@@ -207,6 +208,7 @@ class Corpus:
                 answer = await raw.text(text)
                 if isinstance(answer, int):
                     self.require(answer in (1007, 1009), f"somebody says {name}: closed with {answer}")
+                    raw.drop()
                     raw = await Raw.upgraded(self.target.agent, self.token)
                 else:
                     self._judge(name, answer)
@@ -243,6 +245,7 @@ class Corpus:
             answers = await raw.text(text)
             if not isinstance(answers, list):
                 self.require(False, f"{method} with odd params: {str(answers)[:200]}")
+                raw.drop()
                 return await Raw.upgraded(self.target.agent, self.token)
             found = {one["id"]: one.get("error", {"code": 0}) for one in answers}
             late = [calls[n] for n, error in found.items() if error["code"] == 42901 and "second" in error["message"]]
