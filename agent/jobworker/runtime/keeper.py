@@ -1455,7 +1455,12 @@ def main() -> None:
             file.seek(0)
             handed = json.load(file)
     else:
-        os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[1])  # what the agent's parent left open
+        for name in os.listdir("/proc/self/fd"):  # what the agent's parent left open, beyond the limit as well
+            if int(name) > 3:
+                try:
+                    os.close(int(name))
+                except OSError:
+                    pass  # it was that of the list
     lock = handed["lock"] if handed else os.open(f"{state}/keeper.lock", os.O_WRONLY | os.O_CREAT, 0o600)
     os.set_inheritable(lock, False)
     # Waits for a predecessor that is about to leave; not flock, which a child that hangs would go on holding.
