@@ -27,7 +27,8 @@ async def can(wire: "Wire") -> list[str]:
 def groups(job: str) -> set[Path]:
     """Return the groups of a job under every controller."""
     roots = [v1_folder(name) for name in ("memory", "pids", "cpu")] + ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
-    return {path for root in roots if root for path in Path(root).glob(f"**/jobworker-*/{job}")}
+    found = (Path(folder) for root in roots if root for folder, _, _ in os.walk(root))  # groups come and go meanwhile
+    return {path for path in found if path.name == job and path.parent.name.startswith("jobworker-")}
 
 
 def value(job: str, kind: str) -> str:

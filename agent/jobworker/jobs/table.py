@@ -147,11 +147,15 @@ class JobTable:
         return self._revision
 
     async def remove(self, job: Job, by: str) -> None:
-        self._live.pop(job.id, None)
+        """Forget a job whose LiveJob is marked as deleted; raise DiskFull.
+
+        That stays until the table has forgotten it as well: whoever was looking it up there meanwhile meets the mark.
+        """
         self._store.drop(job.id)
         self._store.tell(event("deleted", replace(job, revision=self.next_revision()), by))
         self._store.set_meta("revision", self._revision)
         await self._store.saved()
+        self._live.pop(job.id, None)
 
     def note(self, name: str, value: Any) -> None:
         """Remember a value beside the jobs, committed with what was saved before it."""
