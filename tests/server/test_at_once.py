@@ -214,18 +214,3 @@ async def test_pages_for_one_who_does_not_read(wire: "Wire") -> None:
     codes = [answer.get("error", {}).get("code", 0) for answer in answers]
     assert (codes.count(0), codes.count(42901)) == (3, 7)
     assert (await wire.ask("log.read", id=job, max_bytes=1 << 20))["next"] == 1 << 20
-
-
-async def test_a_limit_while_no_file_can_be_opened(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
-    """It holds: what cannot be looked at now is looked at again."""
-    agent = start_agent(under=["sh", "-c", 'ulimit -n 100; exec "$@"', "sh"])
-    held: list[asyncio.StreamWriter] = []
-    async with dial(agent) as wire:
-        job = (await wire.run(argv=["sleep", "1000"], timeout="1500ms"))["id"]
-        with contextlib.suppress(OSError):
-            for _ in range(150):  # strangers who say nothing
-                held.append((await asyncio.open_connection("127.0.0.1", agent.port))[1])
-        ended = await wire.ask("job.wait", id=job, timeout=15)
-        assert ended["exit"]["reason"] == "timeout"
-    for writer in held:
-        writer.close()

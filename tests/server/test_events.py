@@ -143,14 +143,16 @@ async def test_bad_input(wire: "Wire") -> None:
     await wire.ask("job.delete", id=job, force=True)
 
 
-async def test_unsubscribe(wire: "Wire") -> None:
+async def test_unsubscribe(wire: "Wire", second: "Wire") -> None:
     """Nothing of it follows the answer, and a second time there is no such subscription."""
     name = (await wire.ask("event.subscribe"))["subscription"]
     assert (await wire.refused("log.unsubscribe", subscription=name))["code"] == 40402
     assert await wire.ask("event.unsubscribe", subscription=name) is True
     wire.events.clear()
-    job = (await wire.run(argv=["true"]))["id"]
-    await wire.ask("job.wait", id=job)
+    await second.ask("event.subscribe")
+    job = (await second.run(argv=["true"]))["id"]
+    await second.until_event(job, "exited")
+    await wire.ask("agent.ping")  # what was sent before has come before
     assert wire.events == []
     assert (await wire.refused("event.unsubscribe", subscription=name))["code"] == 40402
 

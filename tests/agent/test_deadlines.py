@@ -1,0 +1,51 @@
+"""A limit is looked at until it can be seen: want of a descriptor does not end it."""
+
+import asyncio
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobworker.jobs import deadlines
+from jobworker.jobs.live import LiveJob
+from jobworker.jobs.record import JobRecord, new_id
+from jobworker.model import Job, JobSpec, State
+
+
+@pytest.fixture
+def no_files() -> Iterator[None]:
+    """Let this process open no file more, until the fixture is torn down."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, limits[1]))
+    try:
+        while True:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        pass
+    yield
+    for fd in held:
+        os.close(fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+async def test_no_file_can_be_opened(
+    tmp_path: Path, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The look that failed is tried again, and then says what there is."""
+    for name in ("out", "err", "index"):
+        (tmp_path / name).touch()
+    job = Job(id=new_id(), name=None, state=State.RUNNING, spec=JobSpec(), owner="o", created_at="2026")
+    observer = deadlines.Observer(LiveJob(JobRecord(job=job, started=1)), tmp_path)
+    loop = asyncio.get_running_loop()
+    request.getfixturevalue("no_files")
+    looking = loop.create_task(deadlines._facts(observer, cpu=False))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert "Too many open files" in caplog.text
+    assert not looking.done()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    async with asyncio.timeout(10):
+        assert (await looking).output_bytes == 0
