@@ -8,7 +8,7 @@ import asyncio
 import logging
 import shutil
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 
 from jobworker.config import Retention as Limits
 from jobworker.errors import DiskFull
@@ -93,4 +93,4 @@ class Retention:
 def _age(record: JobRecord) -> float:
     """Return the seconds since a job has ended."""
     ended = record.job.exited_at or record.job.created_at
-    return time.time() - datetime.fromisoformat(ended).replace(tzinfo=UTC).timestamp()
+    return time.time() - datetime.fromisoformat(ended).timestamp()
