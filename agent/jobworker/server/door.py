@@ -118,7 +118,10 @@ class Door:
                 and session.logged_in
                 and (session.caller.provider, session.caller.name) == (provider, name)
             ):
-                self._tasks.spawn(session.end("the credentials were revoked"))
+                self.close(session)
+
+    def close(self, session: "Session") -> None:
+        self._tasks.spawn(session.end("the credentials were revoked"))
 
 
 def _host(address: str) -> str:

@@ -92,7 +92,8 @@ async def revoke(call: Call, params: RevokeToken) -> bool:
         raise InvalidParams(f"name: there is no token {params.name[:80]!r}", field="name")
     door = call.session.services.door
     door.throw_out("token", params.name, spare=call.session)  # who revokes its own token is told so first
-    call.after.append(partial(door.throw_out, "token", params.name))
+    if (call.session.caller.provider, call.session.caller.name) == ("token", params.name):
+        call.after.append(partial(door.close, call.session))
     return True
 
 
