@@ -5,6 +5,7 @@ import contextlib
 import json
 import stat
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from tests.conftest import FOR_OTHERS, RunningAgent
 from websockets.exceptions import InvalidStatus
 
 from jobworker.paths import Home
+from jobworker.server.door import _network
 
 if TYPE_CHECKING:
     from tests.server.conftest import Dial, Upgrade, Wire
@@ -46,6 +48,33 @@ async def test_who_guesses_is_slowed_down(strict: RunningAgent, dial: "Dial", up
         error = await wire.refused("auth.login", token="jw1_wrong")
         assert (error["code"], error["data"]["reason"]) == (42901, "rate_limited")
         assert error["data"]["retry_after"] > 0
+
+
+async def test_many_guesses_at_once_are_as_many(
+    start_agent: "Callable[..., RunningAgent]", dial: "Dial", upgrade: "Upgrade"
+) -> None:
+    """Who sends them together has no more of them than who sends them one after the other."""
+    agent = start_agent(config=SLOW)
+    async with dial(agent):
+        pass  # a token that was good before is let in whatever comes
+    answers = await asyncio.gather(*(upgrade(agent, ("Authorization", f"Bearer jw1_{n}")) for n in range(40)))
+    assert Counter(status for status, _, _ in answers) == {401: 3, 429: 37}
+
+
+async def test_many_good_logins_at_once_are_no_guesses(
+    start_agent: "Callable[..., RunningAgent]", dial: "Dial"
+) -> None:
+    agent = start_agent(config=SLOW)
+    async with dial(agent) as root:
+        made = [await root.ask("token.create", name=f"n{n}", roles=["reader"]) for n in range(12)]
+    assert all(await asyncio.gather(*(lets_in(agent, dial, one["token"]) for one in made)))
+
+
+def test_an_address_is_what_one_caller_has() -> None:
+    """Nobody has more guesses for having 2^64 addresses of IPv6."""
+    assert _network("192.0.2.7:1") == _network("[::ffff:192.0.2.7]:2") == "192.0.2.7"
+    assert _network("[2001:db8::1]:1") == _network("[2001:db8::ffff:2]:9") != _network("[2001:db8:0:1::1]:1")
+    assert _network("[fe80::1%eth0]:1") == _network("[fe80::2%eth0]:1")
 
 
 async def test_strangers_are_few(strict: RunningAgent, dial: "Dial") -> None:

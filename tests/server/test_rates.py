@@ -27,6 +27,14 @@ def test_a_look_takes_nothing() -> None:
     assert rates.take("a", 0) == 0
 
 
+def test_what_is_given_back() -> None:
+    rates = Rates(1, 2)
+    rates.take("a", 0)
+    rates.give_back("a", 0)
+    rates.give_back("a", 0)  # never more than the burst
+    assert [rates.take("a", 0) for _ in range(3)] == [0, 0, 1]
+
+
 def test_no_limit() -> None:
     rates = Rates(0, 0)
     assert all(rates.take("a", 0) == 0 for _ in range(1000))

@@ -1,10 +1,13 @@
 """Let people in: ask who they are, write it down, slow down who guesses, and know who is in."""
 
+import asyncio
+import contextlib
 import hashlib
+import ipaddress
 import math
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from jobworker.background import Background
@@ -34,6 +37,7 @@ class Door:
         self._authenticator = authenticator
         self._audit = audit
         self._failures = Rates(limits.failed_logins / 60, limits.failed_logins)
+        self._guesses: dict[str, set[asyncio.Future[None]]] = {}  # under way, by where they come from
         self._turned_away = Rates(limits.failed_logins / 60, limits.failed_logins)
         self._requests = Rates(limits.requests_per_second, limits.requests_per_second * 2)
         self._salt = secrets.token_bytes(16)
@@ -46,26 +50,58 @@ class Door:
     async def admit(self, *credentials: Credentials, method: str) -> Principal:
         """Return who it is; raise Unauthenticated, or RateLimited for one of too many guesses from an address."""
         address, mark = credentials[0].address, self._mark(credentials)
-        if mark not in self._good and (wait := self._failures.wait(_host(address), time.monotonic())):
-            raise RateLimited("too many failed logins from this address", retry_after=math.ceil(wait))
-        try:
-            principal = await self._authenticator.authenticate(*credentials)
-            self.check_principal(principal)
-        except RpcError as error:
-            if not isinstance(error, RateLimited):
-                self._good.pop(mark, None)
-                self._failures.take(_host(address), time.monotonic())
-            self._audit.note("refused", None, address, method, reason=error.message)
-            raise
+        async with self._paid(_network(address), known=mark in self._good):
+            try:
+                principal = await self._authenticator.authenticate(*credentials)
+                self.check_principal(principal)
+            except RpcError as error:
+                if not isinstance(error, RateLimited):
+                    self._good.pop(mark, None)
+                self._audit.note("refused", None, address, method, reason=error.message)
+                raise
         self._good[mark] = None
         if len(self._good) > GOOD:
             del self._good[next(iter(self._good))]
         self._audit.note("login", principal, address, method)
         return principal
 
+    @contextlib.asynccontextmanager
+    async def _paid(self, network: str, *, known: bool) -> AsyncIterator[None]:
+        """Have a guess paid for before anybody is asked, or many at once were had for the price of one.
+
+        What turns out to be none is paid back; who finds nothing left while others of the address are being checked
+        waits for how those end.
+        """
+        while not known and (wait := self._failures.take(network, time.monotonic())):
+            if not (others := self._guesses.get(network)):
+                raise RateLimited("too many failed logins from this address", retry_after=math.ceil(wait))
+            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+        over = asyncio.get_running_loop().create_future()
+        guesses = self._guesses.setdefault(network, set())
+        guesses.add(over)
+        failed = True
+        try:
+            yield
+            failed = False
+        except RateLimited:
+            failed = False
+            raise
+        finally:
+            if failed and known:
+                self._failures.take(network, time.monotonic())
+            elif not failed and not known:
+                self._failures.give_back(network, time.monotonic())
+            guesses.discard(over)
+            if not guesses:
+                self._guesses.pop(network, None)
+            over.set_result(None)
+
     def turn_away(self, address: str, reason: str) -> None:
-        """Write down a caller who was refused before anybody asked who that is; not each of very many."""
-        if not self._turned_away.take(_host(address), time.monotonic()):  # else they would wash out all other lines
+        """Write down a caller who was refused before anybody asked who that is; not each of very many.
+
+        They would wash out all other lines.
+        """
+        if not self._turned_away.take(_network(address), time.monotonic()):
             self._audit.note("refused", None, address, "upgrade", reason=reason)
 
     def _mark(self, credentials: Sequence[Credentials]) -> bytes:
@@ -124,5 +160,9 @@ class Door:
         self._tasks.spawn(session.end("the credentials were revoked"))
 
 
-def _host(address: str) -> str:
-    return address.rpartition(":")[0]
+def _network(address: str) -> str:
+    """Return what one caller has: its IPv4 address, or of an IPv6 address the 64 bits that it cannot choose."""
+    host = ipaddress.ip_address(address.rpartition(":")[0].strip("[]").partition("%")[0])
+    if not isinstance(host, ipaddress.IPv6Address):
+        return str(host)
+    return str(host.ipv4_mapped or ipaddress.ip_network((int(host), 64), strict=False))

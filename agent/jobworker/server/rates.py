@@ -32,6 +32,11 @@ class Rates:
                 del self._buckets[next(iter(self._buckets))]
         return wait
 
+    def give_back(self, key: str, now: float) -> None:
+        """Put back a token that was taken for what turned out to be none of its matter."""
+        if key in self._buckets:  # one that is gone is as good as full
+            self._buckets[key] = (min(self._burst, self._left(key, now) + 1), now)
+
     def _left(self, key: str, now: float) -> float:
         left, then = self._buckets.get(key, (self._burst, now))
         return min(self._burst, left + (now - then) * self._rate)
