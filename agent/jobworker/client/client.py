@@ -289,8 +289,16 @@ class Client:
     async def list(
         self, states: Sequence[str] | None = None, labels: dict[str, str] | None = None, limit: int = 100
     ) -> list[Job]:
-        answer = await self.call("job.list", limit=limit, **_given(states=states, labels=labels))
-        return msgspec.convert(answer["jobs"], list[Job])
+        """Return the newest jobs; a page ends earlier than asked for where its jobs are large."""
+        found: list[Job] = []
+        cursor: str | None = None
+        while len(found) < limit:
+            given = _given(states=states, labels=labels, cursor=cursor)
+            answer = await self.call("job.list", limit=limit - len(found), **given)
+            found += msgspec.convert(answer["jobs"], list[Job])
+            if (cursor := answer["next"]) is None:
+                break
+        return found
 
     async def delete(self, job: str, *, force: bool = False) -> None:
         await self.call("job.delete", id=job, force=force)

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 VERSION = 1
 LAZY = 0.05  # seconds for which news that the journal holds may wait for others to be committed with them
 RETRY = 1.0  # seconds until changes that could not be written are tried again
+PAGE_BYTES = 1 << 20  # of records, after which a page ends: a spec alone may have as many
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS jobs (
@@ -252,15 +253,26 @@ class Store:
         rows = await self._all(query, values)
         return rows[0] if rows else None
 
-    async def page(self, query: "Query", limit: int) -> list[JobRecord]:
-        """Return up to `limit` records, newest first."""
+    async def page(self, query: "Query", limit: int) -> tuple[list[JobRecord], bool]:
+        """Return up to `limit` records, newest first, and whether there are more; fewer where they are large."""
         if self._pending:  # the table lags behind: what was answered before must be in the page
             with contextlib.suppress(DiskFull):
                 await self.saved()
         where, values = query.condition()
         text = f"SELECT record FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608  # built of constants
         async with self._turn:
-            return await self._all(text, [*values, limit])
+            return await self._do(lambda: self._page(text, [*values, limit + 1], limit))
+
+    def _page(self, query: str, values: Sequence[Any], limit: int) -> tuple[list[JobRecord], bool]:
+        found: list[JobRecord] = []
+        size = 0
+        with contextlib.closing(self._db.execute(query, values)) as rows:
+            for (text,) in rows:
+                size += len(text)
+                if len(found) == limit or (found and size > PAGE_BYTES):
+                    return found, True
+                found.append(_decode(text))
+        return found, False
 
     async def oldest_ended(self, limit: int) -> list[JobRecord]:
         """Return records of jobs that are over, in the order in which they ended."""

@@ -225,12 +225,11 @@ class JobTable:
     ) -> tuple[list[Job], str | None]:
         """Return a page of jobs, newest first, and where the next page begins (None: there is none)."""
         query = Query(states=states, labels=labels, owner=owner, before=before, scopes=scopes)
-        records = await self._store.page(query, limit + 1)
-        page = records[:limit]
-        jobs = [self.public(live.record if (live := self._live.get(r.job.id)) else r) for r in page]
+        records, more = await self._store.page(query, limit)
+        jobs = [self.public(live.record if (live := self._live.get(r.job.id)) else r) for r in records]
         if states is not None:  # the store may be a turn of the loop behind
             jobs = [job for job in jobs if job.state in states]
-        return jobs, page[-1].job.id if len(records) > limit else None
+        return jobs, records[-1].job.id if more else None
 
     def public(self, record: JobRecord) -> Job:
         """Return the job as others see it, with the size its log has now."""
