@@ -63,4 +63,9 @@ def line(entry: dict[str, Any]) -> str:
     words = [entry.get("time"), entry.get("decision"), who, f"from {entry.get('address')}", entry.get("method")]
     words += [entry.get("job"), entry.get("outcome") if entry.get("outcome") != "ok" else None]
     reason = f": {entry['reason']}" if entry.get("reason") else ""
-    return printable(" ".join(str(word) for word in words if word) + reason)
+    before = (
+        f" (after {entry['unwritten']} denials that were too many to be written down)"
+        if entry.get("unwritten")
+        else ""
+    )
+    return printable(" ".join(str(word) for word in words if word) + reason + before)

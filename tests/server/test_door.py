@@ -231,6 +231,20 @@ async def test_its_size_is_bounded(start_agent: "Callable[..., RunningAgent]", d
     assert len(lines) > 50
 
 
+async def test_denials_do_not_wash_out_the_rest(shared: RunningAgent, dial: "Dial", wire: "Wire") -> None:
+    """Of very many of one principal some are written down, and how many were not."""
+    token = (await wire.ask("token.create", name="stubborn", roles=["reader"]))["token"]
+    async with dial(shared, token=token) as reader:
+        for _ in range(300):
+            await reader.refused("token.list")
+    async with dial(shared, token=token):
+        pass  # the next line of the same principal
+    mine = [entry for entry in entries(shared) if entry["principal"] == "token:stubborn"]
+    denied = [entry for entry in mine if entry["decision"] == "denied"]
+    assert 200 <= len(denied) < 290
+    assert len(denied) + sum(entry.get("unwritten", 0) for entry in mine) == 300
+
+
 async def test_no_room_to_write_it_down(mounted: "Callable[[str], Path]", home: Home, dial: "Dial") -> None:
     """What could not be written down is not begun; a stop is, and is written down once there is room again."""
     folder = mounted("size=256k")

@@ -16,12 +16,15 @@ import msgspec
 
 from jobworker.errors import DiskFull
 from jobworker.model import Principal, rfc3339
+from jobworker.server.rates import KEYS, Rates
 
 log = logging.getLogger(__name__)
 
 AHEAD = 65536  # bytes that are reserved at once
 ENOUGH = 8192  # bytes that must be there before something is let through
 OWED = 1000  # lines that may wait for room
+DENIALS = 2.0  # a second, of one principal, that are written down
+BURST = 200  # of them at once
 FALLOC_FL_KEEP_SIZE = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -38,6 +41,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     job: str | None = None
     outcome: str | None = None  # of a call that was allowed: `ok`, or the code of its error
     reason: str | None = None
+    unwritten: int = 0  # denials of the same principal before this line, of which there were too many
 
 
 class Audit:
@@ -50,6 +54,8 @@ class Audit:
         self._size = self._reserved = 0
         self._owed: deque[bytes] = deque(maxlen=OWED)
         self._failing = False
+        self._denials = Rates(DENIALS, BURST)
+        self._unwritten: dict[str, int] = {}
 
     def require_room(self) -> None:
         """Raise DiskFull where what is about to be done could not be written down."""
@@ -74,8 +80,16 @@ class Audit:
     ) -> None:
         """Add a line; one that the disk does not take now is written with a later one."""
         who, provider = (principal.id, principal.provider) if principal else (None, None)
+        unwritten = 0
+        if who is not None:
+            if decision == "denied" and self._denials.take(who, time.monotonic()):
+                self._leave_out(who)
+                return
+            unwritten = self._unwritten.pop(who, 0)
         short = None if reason is None else reason[:500]
-        entry = Entry(rfc3339(time.time_ns()), decision, who, provider, address, method[:80], job, outcome, short)
+        entry = Entry(
+            rfc3339(time.time_ns()), decision, who, provider, address, method[:80], job, outcome, short, unwritten
+        )
         self._owed.append(msgspec.json.encode(entry) + b"\n")
         try:
             self._open()
@@ -87,6 +101,12 @@ class Audit:
             if not self._failing:
                 log.error("%s cannot be written, lines wait for room: %s", self._path, error.strerror)
             self._failing = True
+
+    def _leave_out(self, who: str) -> None:
+        """Count a denial that is one too many: whoever asks for them must not wash out all other lines."""
+        self._unwritten[who] = self._unwritten.get(who, 0) + 1
+        if len(self._unwritten) > KEYS:
+            del self._unwritten[next(iter(self._unwritten))]
 
     def _open(self) -> None:
         if self._fd < 0:
