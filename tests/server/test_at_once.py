@@ -214,3 +214,18 @@ async def test_pages_for_one_who_does_not_read(wire: "Wire") -> None:
     codes = [answer.get("error", {}).get("code", 0) for answer in answers]
     assert (codes.count(0), codes.count(42901)) == (3, 7)
     assert (await wire.ask("log.read", id=job, max_bytes=1 << 20))["next"] == 1 << 20
+
+
+async def test_a_batch_counts_as_many(shared: "RunningAgent", dial: "Dial") -> None:
+    """The agent works at so many requests of a connection at once and reads no further, batches or not."""
+    async with dial(shared) as wire:
+        job = await wire.create(argv=["true"])
+        waits = [{"jsonrpc": "2.0", "id": n, "method": "job.wait", "params": {"id": job}} for n in range(50)]
+        pings = [{"jsonrpc": "2.0", "id": 100 + n, "method": "agent.ping"} for n in range(20)]
+        await wire.connection.send(json.dumps(waits))
+        await wire.connection.send(json.dumps(pings))  # 70 are more than 64
+        async with dial(shared) as other:
+            await other.ask("job.start", id=job)
+        first, second = json.loads(await wire.connection.recv()), json.loads(await wire.connection.recv())
+        assert [one["id"] for one in first] == list(range(50))
+        assert [one["id"] for one in second] == list(range(100, 120))

@@ -129,29 +129,44 @@ def _decoded(params: type[msgspec.Struct], raw: dict[str, Any]) -> Any:
         raise errors.InvalidParams(sentence, field=field) from error
 
 
-async def dispatch(session: "Session", text: str) -> tuple[bytes | None, After]:
+class Message(NamedTuple):
+    """What a frame says: requests, of one that is no batch a single one."""
+
+    requests: list[Any]
+    batch: bool
+
+
+def read(text: str) -> Message:
+    """Return what a frame says; raise ParseError or InvalidRequest."""
+    message = parse(text)
+    if not isinstance(message, list):
+        return Message([message], batch=False)
+    if not message:
+        raise errors.InvalidRequest("the batch is empty; expected at least one request")
+    if len(message) > MAX_BATCH:
+        raise errors.InvalidRequest(f"the batch holds {len(message)} requests; expected at most {MAX_BATCH}")
+    return Message(message, batch=True)
+
+
+async def dispatch(session: "Session", message: Message) -> tuple[bytes | None, After]:
     """Return the answer to one frame (None: it asked for none) and what to do once it is sent."""
-    try:
-        message = parse(text)
-        requests = message if isinstance(message, list) else [message]
-        if not requests:
-            raise errors.InvalidRequest("the batch is empty; expected at least one request")
-        if len(requests) > MAX_BATCH:
-            raise errors.InvalidRequest(f"the batch holds {len(requests)} requests; expected at most {MAX_BATCH}")
-    except errors.RpcError as error:
-        return encode(_error(None, error)), []
     frame = Frame(session, [])
-    if len(requests) == 1:  # no task of its own
-        answers = [await _answer(frame, requests[0])]
+    if len(message.requests) == 1:  # no task of its own
+        answers = [await _answer(frame, message.requests[0])]
     else:
-        answers = await asyncio.gather(*(_answer(frame, each) for each in requests), return_exceptions=True)
+        answers = await asyncio.gather(*(_answer(frame, each) for each in message.requests), return_exceptions=True)
         for answer in answers:  # only now: none of them may go on when the session has cleared up
             if isinstance(answer, BaseException):
                 raise answer
     answers = [answer for answer in answers if answer is not None]
     if not answers:
         return None, frame.after
-    return encode(answers if isinstance(message, list) else answers[0]), frame.after
+    return encode(answers if message.batch else answers[0]), frame.after
+
+
+def refused(error: errors.RpcError) -> bytes:
+    """Return the answer to a message that holds no request."""
+    return encode(_error(None, error))
 
 
 def not_logged_in() -> bytes:

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from jobworker.background import Background
 from jobworker.config import Limits
@@ -38,6 +39,7 @@ class Door:
         self._audit = audit
         self._failures = Rates(limits.failed_logins / 60, limits.failed_logins)
         self._guesses: dict[str, set[asyncio.Future[None]]] = {}  # under way, by where they come from
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of principals who read
         self._turned_away = Rates(limits.failed_logins / 60, limits.failed_logins)
         self._requests = Rates(limits.requests_per_second, limits.requests_per_second * 2)
         self._salt = secrets.token_bytes(16)
@@ -129,6 +131,10 @@ class Door:
 
     def _connections(self, principal: Principal) -> int:
         return sum(session.is_of(principal) for session in self.sessions)
+
+    def turn(self, principal: Principal) -> asyncio.Lock:
+        """Return what a principal holds while it reads what costs time, so that others wait for one call of its."""
+        return self._turns.setdefault(principal.id, asyncio.Lock())
 
     def check_request(self, principal: Principal) -> None:
         """Raise RateLimited where this principal asks more often than it may."""

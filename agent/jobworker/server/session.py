@@ -14,7 +14,7 @@ from jobworker.model import Principal, seconds
 from jobworker.protocol import BINARY_SUBPROTOCOL
 from jobworker.server.access import Access
 from jobworker.server.connection import Connection
-from jobworker.server.dispatch import dispatch, not_logged_in
+from jobworker.server.dispatch import Message, dispatch, not_logged_in, read, refused
 from jobworker.server.subscription import Send, Subscription
 
 if TYPE_CHECKING:
@@ -126,12 +126,31 @@ class Session:
             if not isinstance(message, str):
                 await self._connection.close(CLOSE_UNSUPPORTED, "expected a text frame")
                 return
-            await self._slots.acquire()  # the agent reads on when it can work on
-            self._tasks.spawn(self._handle(message))
+            try:
+                said = read(message)
+            except errors.RpcError as error:
+                await self._connection.send(refused(error), text=True)
+                continue
+            taken = min(len(said.requests), self.services.config.limits.requests_in_flight)
+            for _ in range(taken):  # the agent reads on when it can work on
+                await self._slots.acquire()
+            self._tasks.spawn(self._handle(said, taken))
 
     async def _stop_subscriptions(self) -> None:
         for subscription in list(self.subscriptions.values()):
             await subscription.stop()
+
+    async def look(self, looking: Coroutine[Any, Any, T]) -> T:
+        """Read what others want to read as well: one at a time for each principal, and only while it is there."""
+
+        async def in_turn() -> T:
+            async with self.services.door.turn(self.caller):
+                return await looking
+
+        try:
+            return await self.while_connected(in_turn())
+        finally:
+            looking.close()  # one that was not begun
 
     async def while_connected(self, waiting: Coroutine[Any, Any, T]) -> T:
         """Wait for something that is of no use once the caller is gone; all else runs to its end."""
@@ -168,7 +187,10 @@ class Session:
         if batch:
             await self._connection.send(not_logged_in(), text=True)
         elif isinstance(message, str) and len(message.encode()) <= LOGIN_BYTES:
-            answer, _ = await dispatch(self, message)
+            try:
+                answer, _ = await dispatch(self, read(message))
+            except errors.RpcError as error:
+                answer = refused(error)
             if answer is not None:
                 await self._connection.send(answer, text=True)
             if self._access is not None:
@@ -176,7 +198,7 @@ class Session:
         await self._connection.close(CLOSE_POLICY, "expected auth.login")
         return False
 
-    async def _handle(self, message: str) -> None:
+    async def _handle(self, message: Message, slots: int) -> None:
         try:
             answer, after = await dispatch(self, message)
             if answer is not None:
@@ -186,7 +208,8 @@ class Session:
         except ConnectionClosed:
             pass
         finally:
-            self._slots.release()
+            for _ in range(slots):
+                self._slots.release()
             if self._closed:
                 await self._stop_subscriptions()
 

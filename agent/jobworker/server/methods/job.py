@@ -159,7 +159,7 @@ async def status(call: Call, params: OfJob) -> Job:
 async def explain(call: Call, params: OfJob) -> Explanation:
     """Say why the job is in its state: what happened, in order, and who did it."""
     await call.seen(params.id)
-    return await call.session.services.jobs.explain(params.id)
+    return await call.session.look(call.session.services.jobs.explain(params.id))
 
 
 @method("job.list", List, Need.LOOK)
@@ -171,8 +171,9 @@ async def list_(call: Call, params: List) -> dict[str, Any]:
     states = None if params.states is None else sorted(set(params.states))
     if params.cursor is not None and not is_id(params.cursor):
         raise InvalidParams("cursor: expected `next` of an earlier page", field="cursor")
-    jobs, following = await call.session.services.jobs.list(
-        states, params.labels, params.owner, params.limit, params.cursor, call.access.scopes(call.method)
+    scopes = call.access.scopes(call.method)
+    jobs, following = await call.session.look(
+        call.session.services.jobs.list(states, params.labels, params.owner, params.limit, params.cursor, scopes)
     )
     return {"jobs": jobs, "next": following}
 
