@@ -105,8 +105,8 @@ class Agent:
 
     def _services(self, tls: Tls) -> Services:
         """Put together what the methods work on."""
-        registry = plugins.load(self._config, self._home.path)
-        plugin_host = PluginHost(registry.owner)
+        plugin_host = PluginHost(seconds(self._config.limits.plugin_call, "limits.plugin_call"))
+        registry = plugins.load(self._config, self._home.path, plugin_host)
         providers = [registry.auth_providers[name] for name in self._config.auth.providers]
         authorizers = [registry.authorizers[name] for name in self._config.auth.authorizers]
         audit = Audit(self._home.audit, size(self._config.audit.max_bytes, "audit.max_bytes"))
@@ -276,7 +276,7 @@ def _tls(home: Home, server: config.Server) -> Tls:
 
 def check(home: Home, settings: config.Config) -> None:
     """Raise StartError for what would keep an agent from starting in the place of the one that runs."""
-    plugins.load(settings, home.path)
+    plugins.try_out(settings, home.path)
     if settings.server.cert or (home.tls / "ca.pem").exists():
         _tls(home, settings.server)
 

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from jobworker.errors import InvalidSpec, StartError
 from jobworker.explain import explain
-from jobworker.model import MIN_LOG, Duration, Size, seconds, size
+from jobworker.model import MIN_LOG, Duration, Size, TimeoutSpec, seconds, size
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,6 +35,7 @@ class Auth(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Jobs(Struct, frozen=True, forbid_unknown_fields=True):
     timeout: Duration = 0
+    timeout_policies: list[TimeoutSpec] = []
     stop_strategy: str = "graceful"
     stop_signal: str = "SIGTERM"
     grace: Duration = "10s"
@@ -72,6 +73,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     requests_in_flight: int = 64
     subscriptions: int = 100
     jobs_per_principal: int = 0
+    plugin_call: Duration = "5s"
 
 
 class Audit(Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,6 +137,7 @@ def _check(path: Path, config: Config) -> None:
         "jobs.deadline_near": config.jobs.deadline_near,
         "agent.shutdown_limit": config.agent.shutdown_limit,
         "retention.age": config.retention.age,
+        "limits.plugin_call": config.limits.plugin_call,
     }
     try:
         for key, value in durations.items():
@@ -150,10 +153,12 @@ def _check(path: Path, config: Config) -> None:
         raise StartError(f"{path}: jobs.stop_signal: {config.jobs.stop_signal!r}; expected a name as SIGTERM")
     if not 0 <= config.server.port <= 65535:
         raise StartError(f"{path}: server.port: {config.server.port}; expected 0 (any free port) to 65535")
-    for key in Limits.__struct_fields__:
+    for key in Limits.__struct_fields__[:-1]:
         least = 1 if key in ("connections", "unauthenticated", "requests_in_flight", "subscriptions") else 0
         if (value := getattr(config.limits, key)) < least:
             raise StartError(f"{path}: limits.{key}: {value}; expected {least} or more")
+    if not seconds(config.limits.plugin_call, "limits.plugin_call"):
+        raise StartError(f"{path}: limits.plugin_call: 0; expected more than 0 seconds")
     if config.retention.jobs < 0:
         raise StartError(f"{path}: retention.jobs: {config.retention.jobs}; expected 0 (no limit) or more")
     if config.events.keep < 1:

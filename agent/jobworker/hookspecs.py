@@ -1,29 +1,41 @@
-"""The hooks: plain functions in which a plugin registers its named objects. Arguments are append-only."""
+"""The hooks: plain functions in which a plugin registers its named objects. Arguments are append-only.
+
+A plugin may have a module-level `Settings` besides: the type of its table in the configuration.
+"""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pluggy
 
-from jobworker.interfaces import Authorizer, AuthProvider, PluginContext, StopStrategy, TimeoutPolicy
+from jobworker.interfaces import Authorizer, AuthProvider, JobEvent, PluginContext, StopStrategy, TimeoutPolicy
 
 hookspec = pluggy.HookspecMarker("jobworker")
 
 
 @hookspec
-def register_auth_providers(context: PluginContext) -> Iterable[AuthProvider]:  # type: ignore[empty-body]
+def register_auth_providers(context: PluginContext[Any]) -> Iterable[AuthProvider]:  # type: ignore[empty-body]
     """Return the objects that say who is calling; `auth.providers` in the configuration orders them."""
 
 
 @hookspec
-def register_authorizers(context: PluginContext) -> Iterable[Authorizer]:  # type: ignore[empty-body]
+def register_authorizers(context: PluginContext[Any]) -> Iterable[Authorizer]:  # type: ignore[empty-body]
     """Return the objects that say what a principal may do; `auth.authorizers` in the configuration orders them."""
 
 
 @hookspec
-def register_stop_strategies(context: PluginContext) -> Iterable[StopStrategy]:  # type: ignore[empty-body]
+def register_stop_strategies(context: PluginContext[Any]) -> Iterable[StopStrategy]:  # type: ignore[empty-body]
     """Return the objects that end jobs, each by the name that specs and calls use."""
 
 
 @hookspec
-def register_timeout_policies(context: PluginContext) -> Iterable[TimeoutPolicy]:  # type: ignore[empty-body]
+def register_timeout_policies(context: PluginContext[Any]) -> Iterable[TimeoutPolicy]:  # type: ignore[empty-body]
     """Return the objects that say when a job's time is up, each by the name that specs use."""
+
+
+@hookspec
+def job_changed(context: PluginContext[Any], event: JobEvent) -> None:
+    """Hear of what happened to a job, once that is on disk: one event after the other, in order.
+
+    It is called in the plugin's thread and may take its time: others do not wait for it. It may be an async function.
+    """

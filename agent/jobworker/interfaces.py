@@ -1,26 +1,90 @@
-"""What a plugin implements and what it is given: all that an author of plugins needs to read.
+"""All that an author of plugins imports: what a plugin implements, and what it is given.
 
-Methods named here may be extended by arguments at the end, never changed. Each plugin's code runs in a
-thread of its own: what it does there, however slowly, does not hold up the agent or other plugins.
+Methods named here may be extended by arguments at the end, never changed, and what is given may get fields.
+Each plugin's code runs in a thread of its own: what it does there, however slowly, does not hold up the agent
+or other plugins. What it is given is a copy.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
-from jobworker.model import Job, Principal
+from jobworker._hookimpl import hookimpl
+from jobworker.checks import duration, positive, usable_name
+from jobworker.errors import JobworkerError, StartError, TokenExpired, Unauthenticated
+from jobworker.model import (
+    Duration,
+    Exit,
+    Job,
+    JobEvent,
+    JobSpec,
+    JobSummary,
+    LogInfo,
+    Principal,
+    Reason,
+    Receipt,
+    State,
+    Step,
+    rfc3339,
+)
+from jobworker.tokens import TokenFile, TokenRecord
+
+__all__ = [
+    "AuthProvider",
+    "Authorizer",
+    "Credentials",
+    "Duration",
+    "Exit",
+    "Grant",
+    "Job",
+    "JobEvent",
+    "JobHandle",
+    "JobSpec",
+    "JobSummary",
+    "JobworkerError",
+    "LogInfo",
+    "LongStopStrategy",
+    "PluginContext",
+    "Principal",
+    "Reason",
+    "Receipt",
+    "RunFacts",
+    "StartError",
+    "State",
+    "Step",
+    "StopOptions",
+    "StopStrategy",
+    "TimeoutPolicy",
+    "TokenExpired",
+    "TokenFile",
+    "TokenRecord",
+    "Unauthenticated",
+    "duration",
+    "hookimpl",
+    "positive",
+    "rfc3339",
+    "usable_name",
+]
+
+S_co = TypeVar("S_co", covariant=True)
 
 
 @dataclass(frozen=True)
-class PluginContext:
-    """What a hook is called with: `settings` is the plugin's own table, `state` the agent's folder."""
+class PluginContext(Generic[S_co]):
+    """What a hook is called with.
+
+    `settings` is the plugin's own table of the configuration, as an instance of its `Settings`; None where it has
+    none. `state` is the agent's state folder, where a plugin may keep a file that begins with its name. `log` is the
+    agent's log. `tokens` are the agent's own tokens.
+    """
 
     name: str
-    settings: Mapping[str, Any]
+    settings: S_co
     state: Path
     log: logging.Logger
+    tokens: TokenFile
 
 
 @dataclass(frozen=True)
@@ -47,7 +111,7 @@ class AuthProvider(Protocol):
     async def authenticate(self, credentials: Credentials) -> Principal | None:
         """Return who it is, or None for credentials of another provider.
 
-        Raise `jobworker.errors.Unauthenticated` to refuse: then no other provider is asked.
+        Raise `Unauthenticated` to refuse: then no other provider is asked.
         """
 
 
@@ -60,8 +124,8 @@ class Grant:
     for which the grant holds (`job.*`), `labels` patterns that the labels of a job must match for it to hold.
     """
 
-    look: str = "none"
-    control: str = "none"
+    look: Literal["all", "own", "none"] = "none"
+    control: Literal["all", "own", "none"] = "none"
     create: bool = False
     admin: bool = False
     methods: Sequence[str] = ("*",)
@@ -75,22 +139,6 @@ class Authorizer(Protocol):
 
     async def grants(self, principal: Principal) -> Sequence[Grant] | None:
         """Return what it may do, [] for nothing; None to leave the answer to the next authorizer."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """A user of the host, as whom a job runs.
-
-    `gid` is the group it is in, `groups` are those that the user is in anyway. `home` is what the host says, `folder`
-    that where it is one, else /.
-    """
-
-    name: str
-    uid: int
-    gid: int
-    groups: list[int]
-    home: str
-    folder: str
 
 
 class JobHandle(Protocol):

@@ -239,9 +239,10 @@ class Job(JobSummary, frozen=True, kw_only=True):
 class JobEvent(Struct, frozen=True):
     """What happened to a job, and the job as it was then; `by` is whoever did it.
 
-    `event` is `created`, `started`, `updated`, `paused`, `resumed`, `deadline_near`, `stopping`, `exited`
-    (and with it what was lost, or not started at all), `stopped` (the stop is over: `exit` has its receipt) or
-    `deleted`. In the params of `job.event` the name of the subscription is added.
+    `event` is `created`, `started`, `updated`, `paused`, `resumed`, `deadline_near`, `limit_failed` (a time limit
+    that does not hold), `stopping`, `exited` (and with it what was lost, or not started at all), `stopped` (the
+    stop is over: `exit` has its receipt) or `deleted`. In the params of `job.event` the name of the subscription is
+    added.
     """
 
     revision: int

@@ -5,16 +5,18 @@ into that plugin fail at once, until the thread answers again.
 """
 
 import asyncio
+import concurrent.futures
 import logging
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
-from jobworker.errors import JobworkerError
+from jobworker.errors import JobworkerError, StartError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+LONGEST = 500  # characters of what a plugin says of its fault
 PATIENCE = 0.5  # seconds for the thread of a call that took too long to say that it still runs
 
 
@@ -37,7 +39,8 @@ class _Worker:
         self.blocked = False
         self.loop = asyncio.new_event_loop()
         self._closing = False
-        threading.Thread(target=self._run, name=f"plugin {plugin}", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name=f"plugin {plugin}", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -46,6 +49,10 @@ class _Worker:
                 self.loop.run_forever()
             except (SystemExit, KeyboardInterrupt):  # of a task that a plugin started by itself
                 log.exception("plugin %s asked to end the process, which goes on", self.plugin)
+        for task in (left := asyncio.all_tasks(self.loop)):
+            task.cancel()
+        self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self.loop.close()
 
     async def look(self) -> None:
         """After a call that took too long: see whether the thread still answers."""
@@ -73,33 +80,72 @@ class _Worker:
             log.warning("plugin %s answers again", self.plugin)
 
     def close(self) -> None:
+        """Have the thread end; one that blocks is left behind, and ends with the process."""
         self._closing = True
         self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(PATIENCE)
 
 
 class PluginHost:
-    """All plugins; `owner` says which one has registered an object."""
+    """All plugins, and which of them has registered what."""
 
-    def __init__(self, owner: Callable[[Named], str]) -> None:
-        self._owner = owner
+    def __init__(self, limit: float = 5.0) -> None:
+        """Let a call take `limit` seconds that is not given another limit."""
+        self._limit = limit
         self._workers: dict[str, _Worker] = {}
+        self._owned: dict[int, tuple[Named, str]] = {}
+
+    def own(self, registered: Named, plugin: str) -> None:
+        """Say which plugin an object is of: its thread is where calls of it run."""
+        self._owned[id(registered)] = (registered, plugin)
+
+    def owner(self, registered: Named) -> str:
+        """Return the plugin that an object is of."""
+        return self._owned[id(registered)][1]
+
+    def first(self, plugin: str, function: Callable[[], T], limit: float) -> T:
+        """Run the first code of a plugin, and wait for it; raise StartError, or PluginFault for anything else."""
+        done: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                done.set_result(function())
+            except StartError as error:
+                done.set_exception(error)
+            except BaseException as error:
+                fault = PluginFault(f"{type(error).__name__}: {str(error)[:LONGEST]}")
+                fault.__cause__ = error
+                done.set_exception(fault)
+
+        self._worker(plugin).loop.call_soon_threadsafe(run)
+        try:
+            return done.result(limit)
+        except TimeoutError:
+            raise PluginFault(f"it is not loaded after {limit:g} s") from None
 
     def _worker(self, plugin: str) -> _Worker:
         if plugin not in self._workers:
             self._workers[plugin] = _Worker(plugin)
         return self._workers[plugin]
 
-    async def call(self, registered: Named, function: Callable[[], Awaitable[T]], limit: float) -> T:
+    async def call(self, registered: Named, function: Callable[[], Awaitable[T]], limit: float | None = None) -> T:
         """Run an async function of a registered object for at most `limit` seconds.
 
         A JobworkerError that it raises is passed on, anything else becomes PluginFault.
         """
-        worker = self._worker(self._owner(registered))
+        return await self.call_of(self.owner(registered), registered.name, function, limit)
+
+    async def call_of(
+        self, plugin: str, name: str, function: Callable[[], Awaitable[T]], limit: float | None = None
+    ) -> T:
+        """The same for what is called `name` and has no object."""
+        limit = self._limit if limit is None else limit
+        worker = self._worker(plugin)
         if worker.blocked:
             worker.faults += 1
-            raise PluginFault(f"{registered.name}: the plugin {worker.plugin} is blocked")
+            raise PluginFault(f"{name}: the plugin {plugin} is blocked")
         expired = threading.Event()
-        carried = _carry(registered.name, function, expired)
+        carried = _carry(name, function, expired)
         future = asyncio.run_coroutine_threadsafe(carried, worker.loop)
         try:
             async with asyncio.timeout(limit):
@@ -107,7 +153,7 @@ class PluginHost:
         except TimeoutError as error:
             worker.faults += 1
             await worker.look()
-            raise PluginFault(f"{registered.name} took more than {limit:g} s") from error
+            raise PluginFault(f"{name} took more than {limit:g} s") from error
         except PluginFault:
             worker.faults += 1
             raise
@@ -115,18 +161,18 @@ class PluginHost:
             expired.set()
             future.cancel()
 
-    async def run(self, registered: Named, function: Callable[[], T], limit: float = 5.0) -> T:
+    async def run(self, registered: Named, function: Callable[[], T]) -> T:
         """The same for a plain function."""
 
         async def call() -> T:
             return function()
 
-        return await self.call(registered, call, limit)
+        return await self.call(registered, call)
 
     def state(self, plugin: str) -> dict[str, Any]:
-        """Return how a plugin is doing: whether it blocks, and how many calls have failed."""
-        worker = self._workers.get(plugin)
-        return {"blocked": worker is not None and worker.blocked, "faults": worker.faults if worker else 0}
+        """Return how a plugin is doing: whether it blocks, how many calls have failed, and tasks of its own."""
+        worker = self._worker(plugin)
+        return {"blocked": worker.blocked, "faults": worker.faults, "tasks": len(asyncio.all_tasks(worker.loop))}
 
     def close(self) -> None:
         for worker in self._workers.values():

@@ -2,18 +2,59 @@
 
 import importlib.metadata
 import logging
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import pluggy
+from msgspec.structs import replace
 
 from jobworker import hookspecs
 from jobworker.config import Config
 from jobworker.errors import StartError
-from jobworker.interfaces import Authorizer, AuthProvider, PluginContext, StopStrategy, TimeoutPolicy
+from jobworker.explain import explain
+from jobworker.interfaces import Authorizer, AuthProvider, JobEvent, PluginContext, StopStrategy, TimeoutPolicy
+from jobworker.model import TimeoutSpec
+from jobworker.plugin_host import PluginFault, PluginHost
+from jobworker.tokens import TokenFile
 
 GROUP = "jobworker"
+LIMIT = 10.0  # seconds for a plugin to be imported and to register
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
+
+
+class Kind(NamedTuple):
+    """What a hook registers: the attribute of the registry, what it is called, and the methods it must have."""
+
+    objects: str
+    called: str
+    methods: tuple[str, ...]
+
+
+KINDS = {
+    "register_auth_providers": Kind("auth_providers", "auth provider", ("authenticate",)),
+    "register_authorizers": Kind("authorizers", "authorizer", ("grants",)),
+    "register_stop_strategies": Kind("stop_strategies", "stop strategy", ("check", "stop")),
+    "register_timeout_policies": Kind("timeout_policies", "timeout policy", ("check", "due")),
+}
+OBSERVER = "job_changed"
+
+
+class Plugin(msgspec.Struct, frozen=True):
+    """A plugin that is installed; of one that is loaded, `registers` are `KIND:NAME`, `settings` the keys it has."""
+
+    name: str
+    package: str
+    version: str
+    enabled: bool = False
+    registers: list[str] = []
+    settings: list[str] = []
+
+    def __str__(self) -> str:
+        return f"plugin {self.name!r} ({self.package} {self.version})"
 
 
 class Registry:
@@ -24,82 +65,181 @@ class Registry:
         self.authorizers: dict[str, Authorizer] = {}
         self.stop_strategies: dict[str, StopStrategy] = {}
         self.timeout_policies: dict[str, TimeoutPolicy] = {}
-        self.plugins: list[dict[str, Any]] = []
-        self._owners: dict[int, str] = {}
-
-    def add(self, objects: dict[str, Any], found: Any, plugin: str) -> None:
-        objects[found.name] = found
-        self._owners[id(found)] = plugin
-
-    def owner(self, registered: Any) -> str:
-        """Return the name of the plugin that has registered an object."""
-        return self._owners[id(registered)]
+        self.observers: dict[str, Callable[[JobEvent], Any]] = {}  # by plugin
+        self.plugins: list[Plugin] = []
 
 
-def load(config: Config, state: Path) -> Registry:
+def installed() -> dict[str, list[tuple[importlib.metadata.EntryPoint, Plugin]]]:
+    """Return the plugins that are installed, by name; more than one of a name can not be told apart."""
+    found: dict[str, list[tuple[importlib.metadata.EntryPoint, Plugin]]] = {}
+    for point in importlib.metadata.entry_points(group=GROUP):
+        package, version = (point.dist.name, point.dist.version) if point.dist else ("?", "?")
+        found.setdefault(point.name, []).append((point, Plugin(point.name, package, version)))
+    return found
+
+
+def load(config: Config, state: Path, host: PluginHost) -> Registry:
     """Load what the allow-list names; raise StartError, naming the plugin and the reason, for any fault."""
-    available = {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
-    manager = pluggy.PluginManager("jobworker")
-    manager.add_hookspecs(hookspecs)
-    registry = Registry()
+    available = installed()
+    loader = Loader(config.plugins, state, host)
     for name in config.enabled_plugins:
-        point = available.get(name)
-        if point is None:
+        candidates = available.get(name, [])
+        if not candidates:
             raise StartError(
                 f"plugins.enabled: {name!r} is not installed; there are: {', '.join(sorted(available))}",
                 hint="pip install the package that provides it, or take it off the list",
             )
-        package = point.dist.name if point.dist else "?"
-        version = point.dist.version if point.dist else "?"
-        what = f"plugin {name!r} ({package} {version})"
+        if len(candidates) > 1:
+            packages = " and ".join(f"{plugin.package} {plugin.version}" for _, plugin in candidates)
+            raise StartError(f"plugins.enabled: {name!r} is provided by {packages}; expected one of them")
+        loader.load(*candidates[0])
+    _require(config, loader.registry, host)
+    return loader.registry
+
+
+def try_out(config: Config, state: Path) -> list[Plugin]:
+    """Return what would be loaded; raise StartError for what would keep the agent from starting."""
+    host = PluginHost()
+    try:
+        return load(config, state, host).plugins
+    finally:
+        host.close()
+
+
+class Loader:
+    """Loads one plugin after the other, each in its own thread and in limited time."""
+
+    def __init__(self, tables: Mapping[str, Any], state: Path, host: PluginHost) -> None:
+        self.registry = Registry()
+        self._manager = pluggy.PluginManager("jobworker")
+        self._manager.add_hookspecs(hookspecs)
+        self._tables = tables
+        self._state = state
+        self._host = host
+        self._owners: dict[tuple[str, str], Plugin] = {}  # of an object, by its kind and name
+
+    def load(self, point: importlib.metadata.EntryPoint, plugin: Plugin) -> Plugin:
+        """Import a plugin and have it register; return it with what that is. Raises StartError."""
+        if any(each.name == plugin.name for each in self.registry.plugins):
+            raise StartError(f"plugins.enabled: {plugin.name!r} is there twice; expected each plugin once")
         try:
-            module = point.load()
-            manager.register(module, name)
-            manager.check_pending()
-            context = PluginContext(name, config.plugins.get(name, {}), state, logging.getLogger(f"plugin.{name}"))
-            others = [other for other in manager.get_plugins() if other is not module]
-            registered = _register(manager, others, context, registry)
+            loaded = self._host.first(plugin.name, partial(self._register, point, plugin), LIMIT)
         except StartError as error:
-            raise StartError(f"{what}: {error.message}", hint=error.hint) from error
-        except (Exception, SystemExit) as error:
-            raise StartError(f"{what}: {type(error).__name__}: {error}") from error
-        registry.plugins.append({"name": name, "package": package, "version": version, "registers": registered})
-    _require(config, registry)
-    return registry
+            raise StartError(f"{plugin}: {error.message}", hint=error.hint) from error
+        except PluginFault as error:
+            raise StartError(f"{plugin}: {error}") from error
+        self.registry.plugins.append(loaded)
+        return loaded
+
+    def _register(self, point: importlib.metadata.EntryPoint, plugin: Plugin) -> Plugin:
+        """Import it and ask each of its hooks; in the plugin's thread."""
+        found = point.load()
+        self._manager.register(found, plugin.name)
+        self._manager.check_pending()
+        hooks = _hooks(self._manager, found)
+        if not hooks:
+            raise StartError(f"it implements no hook; expected one of {', '.join([*KINDS, OBSERVER])}")
+        log = logging.getLogger(f"plugin.{plugin.name}")
+        tokens = TokenFile(self._state / "tokens.json")
+        context = PluginContext(plugin.name, self._settings(found, plugin.name), self._state, log, tokens)
+        registers = []
+        for hook, implementation in hooks.items():
+            if hook == OBSERVER:
+                self.registry.observers[plugin.name] = partial(_observe, implementation, context)
+                registers.append(OBSERVER)
+                continue
+            for each in _returned(hook, _call(implementation, context=context)):
+                registers.append(self._add(hook, each, plugin))
+        return replace(plugin, enabled=True, registers=registers, settings=_keys(getattr(found, "Settings", None)))
+
+    def _settings(self, found: Any, name: str) -> Any:
+        """Return the plugin's table as the type that it gives; raise StartError with the field."""
+        table, kind = self._tables.get(name, {}), getattr(found, "Settings", None)
+        if kind is None:
+            if table:
+                raise StartError(f"[plugins.{name}] {next(iter(table))}: unknown; the plugin takes no settings")
+            return None
+        try:
+            return msgspec.convert(table, kind)
+        except msgspec.ValidationError as error:
+            raise StartError(f"[plugins.{name}] {explain(str(error), table)[1]}") from error
+
+    def _add(self, hook: str, found: Any, plugin: Plugin) -> str:
+        kind = KINDS[hook]
+        name = getattr(found, "name", None)
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            expected = "expected letters, digits, '_', '.', ':' or '-', at most 64"
+            raise StartError(f"{hook}: an object whose name is {str(name)[:80]!r}; {expected}")
+        for method in kind.methods:
+            if not callable(getattr(found, method, None)):
+                raise StartError(f"{hook}: {name!r} has no method {method}(); expected {' and '.join(kind.methods)}")
+        if other := self._owners.get((hook, name)):
+            raise StartError(f"{hook}: the name {name!r} is taken by {'it itself' if other is plugin else other}")
+        self._owners[hook, name] = plugin
+        getattr(self.registry, kind.objects)[name] = found
+        self._host.own(found, plugin.name)
+        return f"{kind.objects}:{name}"
 
 
-def _register(
-    manager: pluggy.PluginManager, others: list[Any], context: PluginContext, registry: Registry
-) -> list[str]:
-    """Ask one plugin for its objects: each sees a context of its own."""
-    registered = []
-    kinds: list[tuple[str, dict[str, Any]]] = [
-        ("register_auth_providers", registry.auth_providers),
-        ("register_authorizers", registry.authorizers),
-        ("register_stop_strategies", registry.stop_strategies),
-        ("register_timeout_policies", registry.timeout_policies),
-    ]
-    for hook, objects in kinds:
-        results: list[Iterable[Any]] = manager.subset_hook_caller(hook, others)(context=context)
-        for found in (item for result in results for item in result):
-            if found.name in objects:
-                raise StartError(f"{hook}: the name {found.name!r} is taken by another plugin")
-            registry.add(objects, found, context.name)
-            registered.append(f"{hook.removeprefix('register_')}:{found.name}")
-    return registered
+def _hooks(manager: pluggy.PluginManager, found: Any) -> dict[str, pluggy.HookImpl]:
+    """Return how a plugin implements which hooks, in the order in which those are specified."""
+    hooks = {}
+    for caller in manager.get_hookcallers(found) or []:
+        for implementation in caller.get_hookimpls():
+            if implementation.plugin is found:
+                if implementation.hookwrapper or implementation.wrapper:
+                    raise StartError(
+                        f"{caller.name}: it is a wrapper; expected a plain hook, for each is called alone"
+                    )
+                hooks[caller.name] = implementation
+    return {name: hooks[name] for name in [*KINDS, OBSERVER] if name in hooks}
 
 
-def _require(config: Config, registry: Registry) -> None:
+def _keys(kind: Any) -> list[str]:
+    """Return the keys of the table that a type stands for, those that must be given as `KEY (required)`."""
+    try:
+        fields = [*msgspec.inspect.type_info(kind).fields]  # type: ignore[attr-defined]
+    except AttributeError:
+        return [] if kind is None else ["any"]
+    return [f"{each.encode_name} (required)" if each.required else each.encode_name for each in fields]
+
+
+def _call(implementation: pluggy.HookImpl, **given: Any) -> Any:
+    """Call a hook with the arguments that it wants."""
+    return implementation.function(*(given[name] for name in implementation.argnames))
+
+
+def _observe(implementation: pluggy.HookImpl, context: PluginContext[Any], event: JobEvent) -> Any:
+    return _call(implementation, context=context, event=event)
+
+
+def _returned(hook: str, found: Any) -> list[Any]:
+    if isinstance(found, str | bytes | Mapping) or not isinstance(found, Iterable):
+        raise StartError(f"{hook}: it returned {type(found).__name__}; expected a list of objects")
+    return list(found)
+
+
+def _require(config: Config, registry: Registry, host: PluginHost) -> None:
     """Raise StartError where the configuration names an object that no plugin has registered."""
     wanted: list[tuple[str, dict[str, Any], list[str]]] = [
         ("auth.providers", registry.auth_providers, config.auth.providers),
         ("auth.authorizers", registry.authorizers, config.auth.authorizers),
         ("jobs.stop_strategy", registry.stop_strategies, [config.jobs.stop_strategy]),
+        ("jobs.timeout_policies", registry.timeout_policies, [one.policy for one in config.jobs.timeout_policies]),
     ]
     for key, objects, names in wanted:
         for name in names:
             if name not in objects:
                 raise StartError(f"{key}: no plugin registers {name!r}; there are: {_names(objects)}")
+    for limit in config.jobs.timeout_policies:
+        _try_policy(registry.timeout_policies[limit.policy], limit, host)
+
+
+def _try_policy(policy: TimeoutPolicy, limit: TimeoutSpec, host: PluginHost) -> None:
+    try:
+        host.first(host.owner(policy), partial(policy.check, limit.options), LIMIT)
+    except PluginFault as error:
+        raise StartError(f"jobs.timeout_policies: {limit.policy} refuses its options: {error}") from error
 
 
 def _names(objects: dict[str, Any]) -> str:

@@ -38,6 +38,8 @@ class TokenFile:
     When each was last used stands in a file beside it, which may lag behind by a minute.
     """
 
+    prefix = PREFIX
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._uses = path.with_name("tokens.used.json")

@@ -33,6 +33,7 @@ COMMANDS = {
     "events": "events",
     "rpc": "rpc",
     "agent": "agent",
+    "plugins": "plugins",
     "cert": "cert",
     "token": "tokens",
     "audit": "audit",

@@ -30,7 +30,9 @@ def create(
     label: options.Label = None,
     timeout: options.Timeout = None,
     idle_timeout: options.IdleTimeout = None,
+    timeout_policy: options.TimeoutPolicy = None,
     stop_strategy: options.StopStrategy = None,
+    stop_option: options.StopOption = None,
     stop_signal: options.StopSignal = None,
     grace: options.Grace = None,
     on_full: options.OnFull = None,
@@ -73,12 +75,15 @@ def stop(
     jobs: options.JobArguments,
     strategy: Annotated[str | None, typer.Option("--strategy", help="How to end it.")] = None,
     signal: Annotated[str | None, typer.Option("--signal", metavar="SIG", help="What to send first.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="K=V", help="An option of the strategy: JSON, or text.")
+    ] = None,
     grace: options.Grace = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:
     """End jobs with all their processes."""
-    return _stop(ctx, jobs, spec.stop_spec(strategy, signal, grace))
+    return _stop(ctx, jobs, spec.stop_spec(strategy, signal, grace, spec.values("--option", option)))
 
 
 def kill(

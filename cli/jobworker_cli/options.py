@@ -27,6 +27,13 @@ Timeout = Annotated[
 ]
 IdleTimeout = Annotated[str | None, typer.Option("--idle-timeout", metavar="D", help="How long it may be silent.")]
 StopStrategy = Annotated[str | None, typer.Option("--stop-strategy", metavar="S", help="How a stop ends it.")]
+StopOption = Annotated[
+    list[str] | None, typer.Option("--stop-option", metavar="K=V", help="An option of the strategy: JSON, or text.")
+]
+TimeoutPolicy = Annotated[
+    list[str] | None,
+    typer.Option("--timeout-policy", metavar="'P K=V…'", help="Another limit: a policy and its options."),
+]
 StopSignal = Annotated[str | None, typer.Option("--stop-signal", metavar="SIG", help="What a stop sends first.")]
 Grace = Annotated[str | None, typer.Option("--grace", metavar="D", help="How long a stop waits before SIGKILL.")]
 OnFull = Annotated[

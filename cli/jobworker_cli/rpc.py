@@ -1,12 +1,11 @@
 """`jw rpc`: call any method."""
 
-import json
 from typing import Annotated, Any
 
-import click
 import typer
 
 from jobworker_cli import failures, options, output
+from jobworker_cli.spec import values
 from jobworker_cli.target import Access
 
 
@@ -19,20 +18,7 @@ def rpc(
     json_: options.Json = False,
 ) -> int:
     """Call a method of the protocol and print its result as JSON."""
-    return failures.attempt(_rpc(ctx.obj, method, _parse(params or [])))
-
-
-def _parse(texts: list[str]) -> dict[str, Any]:
-    found = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not name or not equals:
-            raise click.UsageError(f"{text!r}; expected K=V")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-    return found
+    return failures.attempt(_rpc(ctx.obj, method, values("params", params)))
 
 
 async def _rpc(access: Access, method: str, params: dict[str, Any]) -> int:

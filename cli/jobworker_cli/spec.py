@@ -1,13 +1,15 @@
 """From the options of `run` and `create` to a JobSpec."""
 
+import json
 import os
+import shlex
 from typing import Any
 
 import click
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from jobworker.model import Duration, JobSpec, LimitSpec, LogSpec, StopSpec
+from jobworker.model import Duration, JobSpec, LimitSpec, LogSpec, StopSpec, TimeoutSpec
 
 
 def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
@@ -29,7 +31,13 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
         tty=options["tty"],
         timeout=_timeout(options["timeout"]),
         idle_timeout=duration(options["idle_timeout"]),
-        stop=stop_spec(options["stop_strategy"], options["stop_signal"], options["grace"]),
+        timeout_policies=[_policy(text) for text in options["timeout_policy"] or []],
+        stop=stop_spec(
+            options["stop_strategy"],
+            options["stop_signal"],
+            options["grace"],
+            values("--stop-option", options["stop_option"]),
+        ),
         labels=pairs("-l", options["label"]),
         pid_namespace=UNSET if options["pid_namespace"] is None else options["pid_namespace"],
     )
@@ -57,8 +65,17 @@ def _limit(text: str) -> Duration | None:
     return None if text == "none" else duration(text)
 
 
-def stop_spec(strategy: str | None, signal: str | None, grace: str | None) -> StopSpec:
-    return StopSpec(strategy=strategy, signal=signal, grace=duration(grace))
+def stop_spec(strategy: str | None, signal: str | None, grace: str | None, options: dict[str, Any]) -> StopSpec:
+    return StopSpec(strategy=strategy, signal=signal, grace=duration(grace), options=options)
+
+
+def _policy(text: str) -> TimeoutSpec:
+    """Return a policy and its options, as `deadline at=2030-01-31T12:00:00Z`; raise UsageError."""
+    try:
+        name, *options = shlex.split(text)
+    except ValueError:
+        raise click.UsageError(f"--timeout-policy: {text!r}; expected 'POLICY K=V K=V'") from None
+    return TimeoutSpec(name, values("--timeout-policy", options))
 
 
 def duration(text: str | None) -> Duration | None:
@@ -81,6 +98,17 @@ def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
         if not name or not equals:
             raise click.UsageError(f"{option}: {text!r}; expected K=V")
         found[name] = value
+    return found
+
+
+def values(option: str, texts: list[str] | None) -> dict[str, Any]:
+    """Return what `K=V` options say, where V is JSON, or else text; raise UsageError."""
+    found: dict[str, Any] = {}
+    for name, value in pairs(option, texts).items():
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
     return found
 
 

@@ -6,9 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jobworker import hookimpl
-from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStrategy
-from jobworker_plugins.durations import positive
+from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStrategy, hookimpl, positive
 from jobworker_plugins.ladder import Ladder
 
 EXPECTED = 'expected {"argv": ["./shutdown.sh"], "timeout": "10s", "steps": as of ladder}'
@@ -60,5 +58,5 @@ class Command:
 
 
 @hookimpl
-def register_stop_strategies(context: PluginContext) -> Iterable[StopStrategy]:
+def register_stop_strategies(context: PluginContext[None]) -> Iterable[StopStrategy]:
     return [Command(context.log)]

@@ -3,9 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jobworker import hookimpl
-from jobworker.interfaces import PluginContext, RunFacts, TimeoutPolicy
-from jobworker_plugins.durations import positive
+from jobworker.interfaces import PluginContext, RunFacts, TimeoutPolicy, hookimpl, positive
 
 SOONEST = 0.05  # seconds until it is asked again
 
@@ -26,5 +24,5 @@ class Cpu:
 
 
 @hookimpl
-def register_timeout_policies(context: PluginContext) -> Iterable[TimeoutPolicy]:
+def register_timeout_policies(context: PluginContext[None]) -> Iterable[TimeoutPolicy]:
     return [Cpu()]

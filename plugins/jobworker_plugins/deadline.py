@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from jobworker import hookimpl
-from jobworker.interfaces import PluginContext, RunFacts, TimeoutPolicy
+from jobworker.interfaces import PluginContext, RunFacts, TimeoutPolicy, hookimpl
 
 
 def moment(options: Mapping[str, Any]) -> float:
@@ -34,5 +33,5 @@ class Deadline:
 
 
 @hookimpl
-def register_timeout_policies(context: PluginContext) -> Iterable[TimeoutPolicy]:
+def register_timeout_policies(context: PluginContext[None]) -> Iterable[TimeoutPolicy]:
     return [Deadline()]

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jobworker import hookimpl
-from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStrategy
+from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStrategy, hookimpl
 
 
 class Graceful:
@@ -22,5 +21,5 @@ class Graceful:
 
 
 @hookimpl
-def register_stop_strategies(context: PluginContext) -> Iterable[StopStrategy]:
+def register_stop_strategies(context: PluginContext[None]) -> Iterable[StopStrategy]:
     return [Graceful()]

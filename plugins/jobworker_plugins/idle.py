@@ -6,9 +6,7 @@ It waits while the job is paused.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jobworker import hookimpl
-from jobworker.interfaces import PluginContext, RunFacts, TimeoutPolicy
-from jobworker_plugins.durations import positive
+from jobworker.interfaces import PluginContext, RunFacts, TimeoutPolicy, hookimpl, positive
 
 LOOKS = 4  # into each limit, where CPU time counts: nobody tells when a job computes
 
@@ -33,5 +31,5 @@ class Idle:
 
 
 @hookimpl
-def register_timeout_policies(context: PluginContext) -> Iterable[TimeoutPolicy]:
+def register_timeout_policies(context: PluginContext[None]) -> Iterable[TimeoutPolicy]:
     return [Idle()]

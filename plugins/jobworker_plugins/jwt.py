@@ -12,12 +12,21 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from jobworker import hookimpl
-from jobworker.errors import StartError, TokenExpired, Unauthenticated
-from jobworker.interfaces import AuthProvider, Credentials, PluginContext
-from jobworker.model import Duration, Principal, rfc3339
-from jobworker_plugins.durations import duration, positive
-from jobworker_plugins.settings import settings, usable_name
+from jobworker.interfaces import (
+    AuthProvider,
+    Credentials,
+    Duration,
+    PluginContext,
+    Principal,
+    StartError,
+    TokenExpired,
+    Unauthenticated,
+    duration,
+    hookimpl,
+    positive,
+    rfc3339,
+    usable_name,
+)
 
 try:
     import jwt
@@ -218,9 +227,9 @@ def _loopback(host: str) -> bool:
 
 
 @hookimpl
-def register_auth_providers(context: PluginContext) -> Iterable[AuthProvider]:
+def register_auth_providers(context: PluginContext[Settings]) -> Iterable[AuthProvider]:
     issuers: dict[str, Issuer] = {}
-    given = settings(context, Settings).issuers
+    given = context.settings.issuers
     if not given:
         raise ValueError(f"[plugins.{context.name}] issuers: []; expected one or more")
     for index, rules in enumerate(given):

@@ -4,10 +4,7 @@ import signal
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from jobworker import hookimpl
-from jobworker.errors import InvalidSpec
-from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStrategy
-from jobworker.model import seconds
+from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStrategy, duration, hookimpl
 
 EXPECTED = 'expected {"steps": [{"signal": "INT", "grace": "5s"}, …, {"signal": "KILL"}]}'
 
@@ -40,10 +37,7 @@ def _rung(where: str, step: Any) -> Rung:
     name = name if name.startswith("SIG") else f"SIG{name}"
     if name not in signal.Signals.__members__:
         raise ValueError(f"{where}.signal: {step['signal']!r}; expected the name of a signal, as TERM")
-    try:
-        return Rung(name, seconds(step.get("grace", 0), f"{where}.grace"))
-    except (InvalidSpec, TypeError) as error:
-        raise ValueError(str(error)) from error
+    return Rung(name, duration(step.get("grace", 0), f"{where}.grace"))
 
 
 class Ladder:
@@ -64,5 +58,5 @@ class Ladder:
 
 
 @hookimpl
-def register_stop_strategies(context: PluginContext) -> Iterable[StopStrategy]:
+def register_stop_strategies(context: PluginContext[None]) -> Iterable[StopStrategy]:
     return [Ladder()]

@@ -9,11 +9,17 @@ import msgspec
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from jobworker import hookimpl
-from jobworker.errors import TokenExpired, Unauthenticated
-from jobworker.interfaces import AuthProvider, Credentials, PluginContext
-from jobworker.model import Principal, rfc3339
-from jobworker_plugins.settings import settings, usable_name
+from jobworker.interfaces import (
+    AuthProvider,
+    Credentials,
+    PluginContext,
+    Principal,
+    TokenExpired,
+    Unauthenticated,
+    hookimpl,
+    rfc3339,
+    usable_name,
+)
 
 KINDS: dict[str, type[x509.DNSName | x509.RFC822Name | x509.UniformResourceIdentifier]] = {
     "dns": x509.DNSName,
@@ -90,5 +96,5 @@ def _subject(certificate: x509.Certificate, kind: x509.ObjectIdentifier) -> list
 
 
 @hookimpl
-def register_auth_providers(context: PluginContext) -> Iterable[AuthProvider]:
-    return [Mtls(settings(context, Settings))]
+def register_auth_providers(context: PluginContext[Settings]) -> Iterable[AuthProvider]:
+    return [Mtls(context.settings)]

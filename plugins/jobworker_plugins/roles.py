@@ -1,64 +1,46 @@
 """Authorizer `roles`: what each role may do is a table in the configuration, `[plugins.roles.NAME]`."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
-from jobworker import hookimpl
-from jobworker.interfaces import Authorizer, Grant, PluginContext
-from jobworker.model import Principal
+import msgspec
 
-WHOSE = ("all", "own", "none")
+from jobworker.interfaces import Authorizer, Grant, PluginContext, Principal, hookimpl
+
+
+class Role(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One role. `methods` and `labels` are patterns: for which methods, and for jobs with which labels, it holds."""
+
+    look: Literal["all", "own", "none"] = "none"
+    control: Literal["all", "own", "none"] = "none"
+    create: bool = False
+    admin: bool = False
+    methods: tuple[str, ...] = ("*",)
+    labels: dict[str, str] = {}
+
+    def grant(self) -> Grant:
+        return Grant(self.look, self.control, self.create, self.admin, self.methods, self.labels)
+
+
+Settings = dict[str, Role]
 DEFAULT = {
-    "reader": Grant(look="all"),
-    "writer": Grant(look="all", control="own", create=True),
-    "operator": Grant(look="all", control="all", create=True),
-    "admin": Grant(look="all", control="all", create=True, admin=True),
+    "reader": Role(look="all"),
+    "writer": Role(look="all", control="own", create=True),
+    "operator": Role(look="all", control="all", create=True),
+    "admin": Role(look="all", control="all", create=True, admin=True),
 }
-
-
-def grant(role: str, table: Any) -> Grant:
-    """Return what a table says; raise ValueError."""
-    if not isinstance(table, Mapping):
-        raise ValueError(f"{role}: {table!r}; expected a table of look, control, create, admin, methods, labels")
-    for key, value in table.items():
-        if not _is_good(key, value):
-            raise ValueError(f"{role}.{key}: {value!r}; expected {EXPECTED.get(key, 'no such key')}")
-    return Grant(**table)
-
-
-EXPECTED = {
-    "look": '"all", "own" or "none"',
-    "control": '"all", "own" or "none"',
-    "create": "true or false",
-    "admin": "true or false",
-    "methods": 'a list of patterns, as "job.*"',
-    "labels": 'patterns by label, as {team = "web*"}',
-}
-
-
-def _is_good(key: str, value: Any) -> bool:
-    match key:
-        case "look" | "control":
-            return value in WHOSE
-        case "create" | "admin":
-            return isinstance(value, bool)
-        case "methods":
-            return isinstance(value, list) and all(isinstance(one, str) for one in value)
-        case "labels":
-            return isinstance(value, Mapping) and all(isinstance(one, str) for one in value.values())
-    return False
 
 
 class Roles:
     name = "roles"
 
-    def __init__(self, tables: Mapping[str, Any]) -> None:
-        self.roles = DEFAULT | {role: grant(role, table) for role, table in tables.items()}
+    def __init__(self, roles: dict[str, Role]) -> None:
+        self.roles = {name: role.grant() for name, role in (DEFAULT | roles).items()}
 
     async def grants(self, principal: Principal) -> Sequence[Grant]:
         return [self.roles[role] for role in principal.roles if role in self.roles]
 
 
 @hookimpl
-def register_authorizers(context: PluginContext) -> Iterable[Authorizer]:
+def register_authorizers(context: PluginContext[Settings]) -> Iterable[Authorizer]:
     return [Roles(context.settings)]

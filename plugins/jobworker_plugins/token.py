@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable
 
-from jobworker import hookimpl
-from jobworker.errors import Unauthenticated
-from jobworker.interfaces import AuthProvider, Credentials, PluginContext
-from jobworker.model import Principal
-from jobworker.tokens import PREFIX, TokenFile
+from jobworker.interfaces import (
+    AuthProvider,
+    Credentials,
+    PluginContext,
+    Principal,
+    TokenFile,
+    Unauthenticated,
+    hookimpl,
+)
 
 
 class Token:
@@ -16,7 +20,7 @@ class Token:
         self._tokens = tokens
 
     async def authenticate(self, credentials: Credentials) -> Principal | None:
-        if credentials.scheme != "bearer" or not credentials.token.startswith(PREFIX):
+        if credentials.scheme != "bearer" or not credentials.token.startswith(self._tokens.prefix):
             return None
         record = self._tokens.find(credentials.token)
         if record is None:
@@ -26,5 +30,5 @@ class Token:
 
 
 @hookimpl
-def register_auth_providers(context: PluginContext) -> Iterable[AuthProvider]:
-    return [Token(TokenFile(context.state / "tokens.json"))]
+def register_auth_providers(context: PluginContext[None]) -> Iterable[AuthProvider]:
+    return [Token(context.tokens)]

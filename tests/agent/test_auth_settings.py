@@ -1,7 +1,6 @@
 """Auth providers with settings that cannot be used: the start is refused with field, value and reason."""
 
 import importlib
-import logging
 import re
 import tomllib
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import pytest
 from tests.authority import Authority
 
 from jobworker import config
-from jobworker.interfaces import PluginContext
+from jobworker.testing import load
 
 MTLS = "[plugins]\nenabled = ['token', 'mtls', 'graceful']\n[plugins.mtls]\n"
 
@@ -119,5 +118,4 @@ def test_the_examples_in_the_documentation(name: str) -> None:
     assert set(given.enabled_plugins) == {*config.BUILT_IN, name}
     assert name in given.auth.providers
     plugin = importlib.import_module(f"jobworker_plugins.{name}")
-    context = PluginContext(name, given.plugins[name], Path("/"), logging.getLogger())
-    assert [each.name for each in plugin.register_auth_providers(context)] == [name]
+    assert list(load(plugin, given.plugins[name]).auth_providers) == [name]

@@ -36,11 +36,13 @@ BUILT_IN = '"token", "roles", "graceful", "kill", "total"'
             from jobworker import hookimpl
             class Mine:
                 name = "graceful"
+                def check(self, options): pass
+                async def stop(self, job, options): pass
             @hookimpl
             def register_stop_strategies(context):
                 return [Mine()]
             """,
-            "'graceful' is taken",
+            "'graceful' is taken by plugin 'graceful' (jobworker ",
         ),
         (
             """
@@ -76,7 +78,7 @@ BUILT_IN = '"token", "roles", "graceful", "kill", "total"'
             def register_stop_strategies(context):
                 return 5
             """,
-            "TypeError",
+            "register_stop_strategies: it returned int; expected a list",
         ),
         (
             """
@@ -112,9 +114,11 @@ async def test_settings_are_for_one_plugin(plugin: Install, start: "Callable[...
     """Each plugin is shown its own table and no other."""
     source = """
     from jobworker import hookimpl
+    Settings = dict[str, int]
     class Shown:
         def __init__(self, context):
-            self.name = f"{context.name}:{dict(context.settings)}"
+            ((key, value),) = context.settings.items()
+            self.name = f"{context.name}:{key}-{value}"
         def check(self, options): pass
         async def stop(self, job, options): pass
     @hookimpl
@@ -127,8 +131,8 @@ async def test_settings_are_for_one_plugin(plugin: Install, start: "Callable[...
     async with agent.client() as client:
         shown = (await client.call("agent.info"))["plugins"]
     assert [each["registers"] for each in shown[-2:]] == [
-        ["stop_strategies:one:{'a': 1}"],
-        ["stop_strategies:two:{'b': 2}"],
+        ["stop_strategies:one:a-1"],
+        ["stop_strategies:two:b-2"],
     ]
     assert (shown[-1]["package"], shown[-1]["version"]) == ("jobworker-two", "4.5.6")
 

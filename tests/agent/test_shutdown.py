@@ -13,9 +13,8 @@ from jobworker.errors import RpcError
 from jobworker.model import JobSpec, Reason, State
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningAgent
-
     from jobworker.client import Client
+    from tests.conftest import RunningAgent
 
 Start = Callable[..., "RunningAgent"]
 FOREGROUND = "[server]\nport = 0\n"

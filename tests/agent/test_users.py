@@ -7,7 +7,7 @@ from dataclasses import astuple
 import pytest
 
 from jobworker.errors import InvalidSpec, PermissionDenied
-from jobworker.interfaces import Identity
+from jobworker.jobs.record import Identity
 from jobworker.jobs.users import look_up, own, permit, rlimit, umask
 from jobworker.model import Principal
 

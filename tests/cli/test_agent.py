@@ -14,6 +14,7 @@ from jobworker.paths import Home
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Jw
+
     from tests.conftest import RunningAgent
 
 

@@ -11,6 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Jw, Running
+
     from tests.conftest import RunningAgent
 
 STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.1; done"

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import FOR_OTHERS, RunningAgent
-from tests.hostile import good
+from tests.hostile import good, watched
 from tests.hostile.outcome import Outcome
 
 from jobworker.paths import Home
+from tests.conftest import FOR_OTHERS, RunningAgent
 
 TICKS = os.sysconf("SC_CLK_TCK")
 STORED = ("jobs.db",)  # where the values of specs are meant to be: the spec is the record
@@ -24,7 +24,9 @@ class Target:
     def __init__(self, path: Path, outcome: Outcome, *, config: str = "", under: list[str] | None = None) -> None:
         path.mkdir(parents=True)
         self.outcome = outcome
-        self.agent = RunningAgent(Home(path / "home"), config=FOR_OTHERS + config, under=under or [])
+        self.agent = RunningAgent(
+            Home(path / "home"), config=FOR_OTHERS + config, under=under or [], program=[watched.__file__]
+        )
         self.secrets: set[str] = set()  # that were presented, and must be nowhere
         self.values: set[str] = set()  # of specs: only in the job table
         self._pids: tuple[int, ...] = ()
@@ -82,6 +84,11 @@ class Target:
         """Return how much memory the agent has for itself."""
         text = Path(f"/proc/{self.agent.pid}/smaps_rollup").read_text()
         return sum(int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("Private_"))
+
+    def pause(self) -> float:
+        """Return the longest pause of the agent's loop so far, in seconds."""
+        path = self.agent.home.path / "pause"
+        return float(path.read_text() or 0) if path.exists() else 0.0
 
     def cpu(self) -> float:
         """Return the seconds of CPU that the agent has used."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningAgent
     from tests.server.conftest import Dial, Upgrade, Wire
+
+    from tests.conftest import RunningAgent
 
 
 def batch(*calls: tuple[str, dict[str, Any]]) -> str:

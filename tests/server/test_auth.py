@@ -15,8 +15,9 @@ from websockets.exceptions import ConnectionClosed
 from jobworker.protocol import encode_bearer
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningAgent
     from tests.server.conftest import Dial, Upgrade, Wire
+
+    from tests.conftest import RunningAgent
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 

@@ -6,13 +6,14 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.conftest import FOR_OTHERS
 
 from jobworker.jobs.scope import Scope
+from tests.conftest import FOR_OTHERS
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningAgent
     from tests.server.conftest import Dial, Wire
+
+    from tests.conftest import RunningAgent
 
 CONFIG = """
 [plugins.roles.private]

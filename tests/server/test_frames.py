@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningAgent
     from tests.server.conftest import Wire
+
+    from tests.conftest import RunningAgent
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 

@@ -7,7 +7,6 @@ import hmac
 import ipaddress
 import itertools
 import json
-import logging
 import os
 import ssl
 import time
@@ -21,21 +20,23 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.authority import SERVER, Authority
-from tests.conftest import FOR_OTHERS
 from tests.issuer import AUDIENCE, MAKE, Issuer, b64, public_jwk
 
 from jobworker.client import connect
 from jobworker.config import BUILT_IN
 from jobworker.errors import TokenExpired, Unauthenticated
-from jobworker.interfaces import Credentials, PluginContext
+from jobworker.interfaces import Credentials
 from jobworker.model import Principal
 from jobworker.protocol import encode_bearer
+from jobworker.testing import load
 from jobworker_plugins import jwks
-from jobworker_plugins.jwt import register_auth_providers
+from jobworker_plugins import jwt as jwt_plugin
+from tests.conftest import FOR_OTHERS
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningAgent
     from tests.server.conftest import Dial, Upgrade
+
+    from tests.conftest import RunningAgent
 
 Start = Callable[..., "RunningAgent"]
 ALGORITHMS = ["RS256", "ES256", "EdDSA"]
@@ -74,9 +75,7 @@ def rules(issuer: Issuer, **changed: Any) -> dict[str, Any]:
 
 
 def known(*issuers: dict[str, Any]) -> Known:
-    context = PluginContext("jwt", {"issuers": list(issuers)}, Path("/"), logging.getLogger("plugin.jwt"))
-    (provider,) = register_auth_providers(context)
-    return Known(provider)
+    return Known(load(jwt_plugin, {"issuers": list(issuers)}).auth_providers["jwt"])
 
 
 @pytest.fixture

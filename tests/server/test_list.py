@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningAgent
     from tests.server.conftest import Wire
+
+    from tests.conftest import RunningAgent
 
 LARGE = ["true", *(["x" * 100_000] * 4)]
 

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import datetime
-import logging
 import signal
 import socket
 import ssl
@@ -14,19 +13,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 from tests.authority import CLIENT, NOW, SERVER, Authority, Pair
-from tests.conftest import FOR_OTHERS
 
 from jobworker.client import connect
 from jobworker.config import BUILT_IN
 from jobworker.errors import ConnectionFailed, TokenExpired, Unauthenticated
-from jobworker.interfaces import Credentials, PluginContext
+from jobworker.interfaces import Credentials
 from jobworker.model import Principal
 from jobworker.paths import Home
-from jobworker_plugins.mtls import register_auth_providers
+from jobworker.testing import load
+from jobworker_plugins import mtls
+from tests.conftest import FOR_OTHERS
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningAgent
     from tests.server.conftest import Dial
+
+    from tests.conftest import RunningAgent
 
 Start = Callable[..., "RunningAgent"]
 DEADLINE = 15.0
@@ -266,8 +267,7 @@ async def test_a_broken_client_ca(lone: "RunningAgent", tmp_path: Path, broken: 
 
 
 def provider(tmp_path: Path, **settings: Any) -> Any:
-    (found,) = register_auth_providers(PluginContext("mtls", settings, tmp_path, logging.getLogger()))
-    return found
+    return load(mtls, settings, state=tmp_path).auth_providers["mtls"]
 
 
 def presented(pair: Pair) -> Credentials:

@@ -6,9 +6,11 @@ import math
 import os
 import time
 from collections.abc import Awaitable, Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 
+from jobworker.errors import JobworkerError
 from jobworker.interfaces import RunFacts, TimeoutPolicy
 from jobworker.jobs.live import LiveJob
 from jobworker.model import State, TimeoutSpec
@@ -86,9 +88,10 @@ async def watch(
     clock: WallClock,
     near: Callable[[Deadline], None],
     fire: Callable[[Deadline], Awaitable[None]],
+    failed: Callable[[str], None],
     lead: float,
 ) -> None:
-    """Wait for one limit to be due and fire once; some time before, say that it is near.
+    """Wait for one limit to be due and fire once; some time before, say that it is near. Or say that it failed.
 
     That is `lead` seconds before, or half of what is left when the moment becomes known. A moment that
     has moved by then is no news: a policy may name one only to be asked again.
@@ -99,7 +102,11 @@ async def watch(
     try:
         while True:
             bell.clear()
-            due = await _ask(limit, observer, host)
+            try:
+                due = await _ask(limit, observer, host)
+            except PluginFault as error:
+                failed(str(error))
+                return
             if due is None:
                 return
             deadline = Deadline(due, limit.spec)
@@ -132,16 +139,15 @@ async def _facts(observer: Observer, *, cpu: bool) -> RunFacts:
 
 
 async def _ask(limit: Limit, observer: Observer, host: PluginHost) -> float | None:
-    """Return what the policy says; None where there is no such moment, or where it fails."""
+    """Return what the policy says, None where there is no such moment; raise PluginFault."""
     policy, spec = limit
     facts = await _facts(observer, cpu=bool(getattr(policy, "wants_cpu", True)))
     try:
-        due = await host.run(policy, lambda: policy.due(spec.options, facts))
+        due = await host.run(policy, lambda: policy.due(deepcopy(spec.options), facts))
         if due is None:
             return None
         if math.isnan(due):
             raise ValueError("it returned NaN")
         return float(due)
-    except (PluginFault, TypeError, ValueError) as error:
-        log.error("timeout policy %s: %s; its limit does not hold", policy.name, error)
-        return None
+    except (JobworkerError, TypeError, ValueError, OverflowError) as error:
+        raise PluginFault(f"{policy.name}: {error}") from error

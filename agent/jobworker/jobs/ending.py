@@ -21,7 +21,7 @@ from jobworker.jobs.record import Ending, Sent
 from jobworker.jobs.specs import Specs
 from jobworker.jobs.stopping import LAST_WAIT, Stop, send_signal
 from jobworker.jobs.table import JobTable
-from jobworker.model import JobSpec, Reason, Receipt, StopSpec, seconds
+from jobworker.model import JobSpec, Reason, Receipt, StopSpec, TimeoutSpec, seconds
 from jobworker.plugin_host import PluginHost
 from jobworker.runtime.clock import WallClock
 from jobworker.runtime.link import KeeperLink
@@ -169,16 +169,29 @@ class Endings:
     def watch_limits(self, live: LiveJob) -> None:
         """Watch the job's limits as they are now."""
         live.drop_limits()
-        near, fire = partial(self._time_is_near, live), partial(self._time_is_up, live)
         for spec in self._specs.limits(live.record.job.spec):
             try:
-                limit = Limit(self._specs.policy(spec.policy), spec)
+                self._watch(live, spec)
             except InvalidSpec as error:  # a plugin that was there when the job was created
-                log.error("job %s: %s; this limit does not hold", live.id, error.message)
-                continue
-            observer = deadlines.Observer(live, self._table.log_folder(live.id))
-            watching = deadlines.watch(observer, limit, self._host, self._clock, near, fire, self._lead)
-            live.limits.append(self._tasks.spawn(watching))
+                self._limit_failed(live, spec, error.message)
+
+    def _watch(self, live: LiveJob, spec: TimeoutSpec) -> None:
+        limit = Limit(self._specs.policy(spec.policy), spec)
+        observer = deadlines.Observer(live, self._table.log_folder(live.id))
+        near, fire = partial(self._time_is_near, live), partial(self._time_is_up, live)
+        failed = partial(self._limit_failed, live, spec)
+        watching = deadlines.watch(observer, limit, self._host, self._clock, near, fire, failed, self._lead)
+        live.limits.append(self._tasks.spawn(watching))
+
+    def _limit_failed(self, live: LiveJob, spec: TimeoutSpec, why: str) -> None:
+        """Say that a limit does not hold; where the job has no total limit, the configured one takes its place."""
+        instead = self._specs.fallback(live.record.job.spec)
+        then = f"; {seconds(instead.options['limit'], 'limit'):g} s in all instead" if instead else ""
+        log.error("job %s: timeout policy %s; this limit does not hold%s", live.id, why, then)
+        self._table.tell(live, "limit_failed", f"{why}{then}", spec.policy)
+        if instead is not None and not live.fallback:
+            live.fallback = True
+            self._watch(live, instead)
 
     def _time_is_near(self, live: LiveJob, deadline: Deadline) -> None:
         left = deadline.due - deadlines.boottime()

@@ -19,6 +19,7 @@ class LiveJob:
         self.pausing = asyncio.Lock()
         self.stop: asyncio.Task[Receipt] | None = None
         self.limits: list[asyncio.Task[None]] = []  # one watches each
+        self.fallback = False  # whether the default is watched in place of a limit that failed
         self.watch: int | None = None  # in inotify
         self.bells: set[asyncio.Event] = set()
 
@@ -30,6 +31,7 @@ class LiveJob:
         for task in self.limits:
             task.cancel()
         self.limits = []
+        self.fallback = False
 
     def is_created(self) -> bool:
         return self.record.job.state == State.CREATED

@@ -28,6 +28,7 @@ from jobworker.jobs.events import EventCursor
 from jobworker.jobs.keeping import Keeping
 from jobworker.jobs.live import LiveJob
 from jobworker.jobs.logs import Logs
+from jobworker.jobs.observers import Observers
 from jobworker.jobs.record import JobRecord, new_id
 from jobworker.jobs.retention import Retention
 from jobworker.jobs.scope import Scope, sees
@@ -61,6 +62,7 @@ class JobManager:
         self._watch = LogWatch(home.logs)
         self.logs = Logs(self._table, self._watch)
         self._retention = Retention(config.retention, self._table)
+        self.observers = Observers(registry.observers, host, self._tasks)
         self._creating = asyncio.Lock()
         self.refusing = ""  # why no job may be created or started, where that is so
 
@@ -69,6 +71,7 @@ class JobManager:
         await self._keeping.open()
         await asyncio.to_thread(own)  # a directory service may take its time
         self._tasks.spawn(self._retention.run())
+        self.observers.open(lambda: self._table.events(None))
 
     # Create and start
 

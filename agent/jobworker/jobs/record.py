@@ -2,14 +2,30 @@
 
 import secrets
 import time
+from dataclasses import dataclass
 
 import msgspec
 
-from jobworker.interfaces import Identity
 from jobworker.model import Job, JobSpec, Reason, Receipt, State, StopSpec
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _last_id = 0
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A user of the host, as whom a job runs.
+
+    `gid` is the group it is in, `groups` are those that the user is in anyway. `home` is what the host says, `folder`
+    that where it is one, else /.
+    """
+
+    name: str
+    uid: int
+    gid: int
+    groups: list[int]
+    home: str
+    folder: str
 
 
 class Ending(msgspec.Struct, frozen=True):

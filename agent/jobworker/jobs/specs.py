@@ -2,13 +2,15 @@
 
 import signal
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any
 
 from msgspec import UNSET
 
 from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, NotSupported, PolicyRejected
-from jobworker.interfaces import Identity, StopOptions, StopStrategy, TimeoutPolicy
+from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
+from jobworker.jobs.record import Identity
 from jobworker.jobs.users import own, process_message
 from jobworker.model import MIN_LOG, Duration, JobSpec, LimitSpec, LogSpec, StopSpec, TimeoutSpec, seconds, size
 from jobworker.plugin_host import PluginFault, PluginHost
@@ -20,6 +22,7 @@ MIN_CPUS, MAX_CPUS = 0.01, 1024
 # What the protocol names and this version does not do: refused, never accepted and ignored.
 NOT_YET = ("stdin", "tty")
 
+TOTAL = "total"  # the policy of `timeout`
 LABELS = 64
 LABEL_NAME, LABEL_VALUE = 128, 1024  # characters
 
@@ -77,15 +80,22 @@ class Specs:
         raise NotSupported(text, field="pid_namespace")
 
     def limits(self, spec: JobSpec) -> list[TimeoutSpec]:
-        """Return all that limits the job: `timeout` (absent: the default), `idle_timeout`, and its policies."""
-        limits = list(spec.timeout_policies)
+        """Return all that limits the job: `timeout` (absent: the default), `idle_timeout`, and policies."""
+        limits = [*spec.timeout_policies, *self._config.timeout_policies]
         timeout = self._config.timeout if spec.timeout is UNSET else spec.timeout
         if timeout is not None and (spec.timeout is not UNSET or seconds(timeout, "jobs.timeout")):
-            limits.append(TimeoutSpec("total", {"limit": _limit(timeout, "timeout")}))
+            limits.append(TimeoutSpec(TOTAL, {"limit": _limit(timeout, "timeout")}))
         if spec.idle_timeout is not None:
             _limit(spec.idle_timeout, "idle_timeout")
             limits.append(TimeoutSpec("idle", {"limit": spec.idle_timeout}))
         return limits
+
+    def fallback(self, spec: JobSpec) -> TimeoutSpec | None:
+        """Return what limits a job in place of a policy that fails: the default, unless it has a total limit."""
+        limit = seconds(self._config.timeout, "jobs.timeout")
+        if not limit or TOTAL not in self._policies or any(each.policy == TOTAL for each in self.limits(spec)):
+            return None
+        return TimeoutSpec(TOTAL, {"limit": limit})
 
     def policy(self, name: str) -> TimeoutPolicy:
         if name not in self._policies:
@@ -117,7 +127,7 @@ class Specs:
 
         def check() -> str:
             try:
-                checker.check(options)
+                checker.check(deepcopy(options))
             except ValueError as error:
                 return str(error) or "it gave no reason"
             return ""

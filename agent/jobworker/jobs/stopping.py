@@ -5,13 +5,15 @@ import logging
 import signal
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from typing import Any, TypeVar
 
 from jobworker.errors import JobworkerError
-from jobworker.interfaces import Identity, LongStopStrategy, StopOptions, StopStrategy
+from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy
 from jobworker.jobs import commands
 from jobworker.jobs.live import LiveJob
+from jobworker.jobs.record import Identity
 from jobworker.jobs.specs import signal_number
 from jobworker.jobs.users import user_message
 from jobworker.model import Job, Receipt, Step, rfc3339, seconds
@@ -63,12 +65,13 @@ class Stop:
     async def run(self, strategy: StopStrategy, options: StopOptions, limit: float) -> Receipt:
         """Run the strategy for at most what it means to take and `limit` seconds; kill what is left; tell all."""
         loop = asyncio.get_running_loop()
-        handle = _Handle(self, loop, self._live.record.job, self._environment, self._identity)
+        handle = _Handle(self, loop, deepcopy(self._live.record.job), deepcopy(self._environment), self._identity)
         try:
             longest = options.grace
             if isinstance(strategy, LongStopStrategy):
-                longest = await self._host.run(strategy, partial(_longest, strategy, options))
-            await self._host.call(strategy, lambda: strategy.stop(handle, options), longest + limit)
+                longest = await self._host.run(strategy, partial(_longest, strategy, deepcopy(options)))
+            shown = deepcopy(options)
+            await self._host.call(strategy, lambda: strategy.stop(handle, shown), longest + limit)
         except (PluginFault, JobworkerError) as error:
             self.note("strategy_failed", str(error))
             log.warning("job %s: stop strategy %s: %s", self._live.id, strategy.name, error)

@@ -13,6 +13,7 @@ TOLD = {  # events of which the record keeps nothing, as words
     "paused": "paused",
     "resumed": "let go on",
     "deadline_near": "told that its time is nearly up",
+    "limit_failed": "a time limit failed and does not hold",
 }
 SHOWN = 100  # characters of the command in the summary
 

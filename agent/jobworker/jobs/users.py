@@ -12,7 +12,7 @@ from typing import Any
 
 from jobworker.config import Config
 from jobworker.errors import InvalidSpec, NotSupported, PermissionDenied
-from jobworker.interfaces import Identity
+from jobworker.jobs.record import Identity
 from jobworker.model import JobSpec, Principal
 
 REMEMBERED = 5.0  # seconds for which an answer of the host's directory of users holds

@@ -5,8 +5,10 @@ import base64
 import logging
 from collections.abc import Sequence
 
+import msgspec
 from websockets.datastructures import Headers
 
+from jobworker.checks import usable_name
 from jobworker.errors import InvalidRequest, Unauthenticated
 from jobworker.interfaces import AuthProvider, Credentials
 from jobworker.model import Principal
@@ -15,7 +17,7 @@ from jobworker.protocol import BEARER_SUBPROTOCOL, decode_bearer
 
 log = logging.getLogger(__name__)
 
-LIMIT = 5.0  # seconds that one provider may take
+MOST_ROLES = 100
 
 
 class Authenticator:
@@ -43,10 +45,26 @@ class Authenticator:
         raise Unauthenticated(f"no provider knows these {schemes} credentials")
 
     async def _ask(self, provider: AuthProvider, credentials: Credentials) -> Principal | None:
-        found = await self._host.call(provider, lambda: provider.authenticate(credentials), LIMIT)
-        if found is not None and not isinstance(found, Principal):
-            raise PluginFault(f"{provider.name} returned {type(found).__name__}; expected a Principal or None")
-        return found
+        found = await self._host.call(provider, lambda: provider.authenticate(credentials))
+        return None if found is None else self._checked(provider.name, found)
+
+    def _checked(self, provider: str, found: object) -> Principal:
+        """Return a copy, which nobody changes later; raise PluginFault for what is no principal of this provider."""
+        if not isinstance(found, Principal):
+            raise PluginFault(f"{provider} returned {type(found).__name__}; expected a Principal or None")
+        try:
+            usable_name(found.name, "name")
+            if len(found.roles) > MOST_ROLES:
+                raise TypeError(f"{len(found.roles)} roles; expected at most {MOST_ROLES}")
+            principal = msgspec.convert(msgspec.to_builtins(found), Principal)
+            for role in principal.roles:
+                usable_name(role, "role")
+        except (msgspec.ValidationError, TypeError, Unauthenticated) as error:
+            raise PluginFault(f"{provider} returned a Principal that is none: {error}") from error
+        others = {each.name for each in self._providers} - {provider}
+        if principal.provider != provider or principal.issuer in others:
+            raise PluginFault(f"{provider} vouches for {principal.id!r}, whom only another provider knows")
+        return principal
 
 
 def from_handshake(transport: asyncio.BaseTransport, address: str) -> Credentials | None:

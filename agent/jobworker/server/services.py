@@ -2,11 +2,13 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from jobworker.config import Config
 from jobworker.jobs.manager import JobManager
+from jobworker.model import to_builtins
 from jobworker.plugin_host import PluginHost
-from jobworker.plugins import Registry
+from jobworker.plugins import Plugin, Registry
 from jobworker.server.audit import Audit
 from jobworker.server.authorization import Authorization
 from jobworker.server.door import Door
@@ -30,3 +32,11 @@ class Services:
     may_restart: Callable[[], Awaitable[None]]
     tls: Tls
     address: str = ""
+
+    def plugin(self, plugin: Plugin) -> dict[str, Any]:
+        """Return what a plugin is and, where it is enabled, how it is doing."""
+        described: dict[str, Any] = to_builtins(plugin)
+        if plugin.enabled:
+            described |= self.plugin_host.state(plugin.name)
+            described["dropped"] = plugin.name in self.jobs.observers.dropped
+        return described

@@ -38,7 +38,7 @@ async def info(call: Call, params: Nothing) -> dict[str, Any]:
         "protocol": SUBPROTOCOL,
         "tls": services.tls.certificate.describe(),
         "limits": limits | {"message_bytes": MAX_MESSAGE, "batch": MAX_BATCH},
-        "plugins": [each | services.plugin_host.state(each["name"]) for each in services.registry.plugins],
+        "plugins": [services.plugin(each) for each in services.registry.plugins],
         "keeper": {"pid": keeper.get("pid"), "pump": keeper.get("pump") or None},
         "means": {
             "stop": "cgroup" if keeper.get("cgroup") else "sweep",

@@ -1,0 +1,25 @@
+"""`plugin.list`: which plugins are installed beside the agent, which are enabled, and how those are doing."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from jobworker.plugins import installed
+from jobworker.server.access import Need
+from jobworker.server.dispatch import Call, method
+
+
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    pass
+
+
+@method("plugin.list", Nothing, Need.NOTHING)
+async def list_(call: Call, params: Nothing) -> dict[str, Any]:
+    """Return the enabled ones in the order of the configuration, then the others by name."""
+    services = call.session.services
+    enabled = services.registry.plugins
+    there = await asyncio.to_thread(installed)
+    names = {plugin.name for plugin in enabled}
+    others = [plugin for name in sorted(there) if name not in names for _, plugin in there[name]]
+    return {"plugins": [services.plugin(plugin) for plugin in [*enabled, *others]]}

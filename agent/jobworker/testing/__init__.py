@@ -1,0 +1,27 @@
+"""What authors of plugins test with: a real agent, a job that is none, and contracts to put a plugin through.
+
+It needs pytest. In `conftest.py`: ``pytest_plugins = ["jobworker.testing"]`` brings the fixture `jobworker_agent`.
+"""
+
+from jobworker.testing.agent import RunningAgent, jobworker_agent
+from jobworker.testing.contracts import (
+    AuthorizerContract,
+    AuthProviderContract,
+    StopStrategyContract,
+    TimeoutPolicyContract,
+)
+from jobworker.testing.fakes import FakeJob, make_event, make_job
+from jobworker.testing.loading import load
+
+__all__ = [
+    "AuthProviderContract",
+    "AuthorizerContract",
+    "FakeJob",
+    "RunningAgent",
+    "StopStrategyContract",
+    "TimeoutPolicyContract",
+    "jobworker_agent",
+    "load",
+    "make_event",
+    "make_job",
+]

@@ -1,0 +1,147 @@
+"""A real agent in a process and a temporary folder of its own."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from jobworker.client import Client, connect
+from jobworker.client.local import agent_pid, wait_gone
+from jobworker.config import BUILT_IN
+from jobworker.paths import Home, appendable
+
+DEADLINE = 20.0  # seconds that a start or an end may take
+
+
+@dataclass
+class RunningAgent:
+    """An agent in a process of its own, and what it takes to reach it.
+
+    `config` is the text of its configuration. `under` is a command that executes its arguments, `program` what
+    Python is told to run.
+    """
+
+    home: Home
+    config: str = ""
+    local: bool = True
+    under: list[str] = field(default_factory=list)
+    program: list[str] = field(default_factory=lambda: ["-m", "jobworker.app"])
+    process: "subprocess.Popen[bytes] | None" = field(default=None)
+
+    def start(self) -> None:
+        """Start it and return when it listens; fail with what it says where it does not."""
+        self.home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        arguments = [*self.under, sys.executable, *self.program, "--home", str(self.home.path)]
+        if self.local:
+            arguments.append("--local")
+        if self.config:
+            config = self.home.path / "test.toml"
+            config.write_text(self.config)
+            arguments += ["--config", str(config)]
+        reader, writer = os.pipe()
+        with open(appendable(self.home.agent_log), "ab") as log:
+            self.process = subprocess.Popen(
+                [*arguments, "--ready", str(writer)], pass_fds=[writer], stdout=log, stderr=log
+            )
+        os.close(writer)
+        with open(reader, "rb") as pipe:
+            said = pipe.read().decode()
+        if said != "ready\n":
+            self.process.wait(DEADLINE)
+            raise AssertionError(f"the agent did not start: {said}")
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def address(self) -> str:
+        return str(json.loads(self.home.address.read_text())["address"])
+
+    @property
+    def port(self) -> int:
+        return int(json.loads(self.home.address.read_text())["port"])
+
+    @property
+    def token(self) -> str:
+        """A token with the role admin."""
+        return self.home.local_token.read_text().strip()
+
+    @property
+    def ca(self) -> Path:
+        return self.home.tls / "ca.pem"
+
+    def client(self, token: str | None = None) -> Client:
+        """Return a client to be entered with `async with`: of an admin, or of whoever has the token."""
+        return connect(self.address, token=token or self.token, ca=self.ca)
+
+    def jw(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run the command line against this agent; return its exit code and what it wrote."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith("JW_")}
+        env["JOBWORKER_HOME"] = str(self.home.path)
+        command = [sys.executable, "-m", "jobworker_cli", *words]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=3 * DEADLINE)
+
+    def kill(self) -> None:
+        """Kill the agent, and nothing else, as kill -9 does."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Tell the agent to end and return its exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(DEADLINE)
+
+    async def clean(self) -> None:
+        """Leave nothing behind: stop all jobs, then agent, keeper and pump."""
+        if agent_pid(self.home) is None:
+            if self.process is not None:
+                self.process.wait()
+            self.start()
+        async with self.client() as client:
+            keeper = (await client.call("agent.info"))["keeper"]
+            await client.call("agent.shutdown", jobs="stop")
+        assert self.process is not None
+        await asyncio.to_thread(self.process.wait, DEADLINE)
+        for pid in filter(None, (keeper["pid"], keeper["pump"])):
+            assert await asyncio.to_thread(wait_gone, pid, DEADLINE), "keeper and pump leave with the last job"
+        run = self.home.run_folder()
+        for name in (*run.glob("fifo/*"), *run.glob("*.sock"), *run.glob("*.lock")):
+            name.unlink()
+        if run.exists():
+            (run / "fifo").rmdir()
+            run.rmdir()
+
+
+class StartAgent(Protocol):
+    """What `jobworker_agent` is: `plugins` are enabled beside our own, `config` is TOML without `plugins.enabled`."""
+
+    def __call__(self, config: str = "", *, plugins: Sequence[str] = ()) -> RunningAgent: ...
+
+
+@pytest.fixture
+def jobworker_agent(tmp_path: Path) -> Iterator[StartAgent]:
+    """Start an agent in a temporary folder; it and its jobs are ended after the test."""
+    started: list[RunningAgent] = []
+
+    def start(config: str = "", *, plugins: Sequence[str] = ()) -> RunningAgent:
+        enabled = json.dumps([*BUILT_IN, *plugins])
+        agent = RunningAgent(Home(tmp_path / f"agent{len(started)}"), f"{config}\n[plugins]\nenabled = {enabled}\n")
+        agent.start()
+        started.append(agent)
+        return agent
+
+    yield start
+    for agent in started:
+        asyncio.run(agent.clean())

@@ -1,0 +1,94 @@
+"""What stands for a job in the tests of a plugin: no process, no agent, no waiting."""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec.structs import replace
+
+from jobworker.interfaces import Exit, Job, JobEvent, JobSpec, Reason, State, rfc3339
+
+STARTED = 1_900_000_000_000_000_000  # ns since 1970: some time in 2030
+ALL = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGKILL")
+
+
+def make_job(**changes: Any) -> Job:
+    """Return a running job of `token:ann` as plugins are shown it, but for what is given."""
+    at = rfc3339(STARTED)
+    spec = JobSpec(argv=["sleep", "1000"])
+    job = Job(
+        id="00test",
+        name=None,
+        state=State.RUNNING,
+        owner="token:ann",
+        pid=4711,
+        created_at=at,
+        started_at=at,
+        spec=spec,
+    )
+    return replace(job, **changes)
+
+
+def make_event(event: str = "exited", *, by: str | None = None, detail: str = "", **changes: Any) -> JobEvent:
+    """Return what an observer hears; `changes` are of the job: for `exited`, it has ended with 0."""
+    if event == "exited":
+        changes = {"state": State.EXITED, "exit": Exit(0, None, Reason.FINISHED), "pid": None} | changes
+    job = make_job(**changes)
+    return JobEvent(job.revision, rfc3339(STARTED), event, by, detail, job.summary())
+
+
+@dataclass
+class FakeJob:
+    """A `JobHandle` of a job that is none: it ends of some signals, at once or `after` seconds.
+
+    `ends_on`: of which, none for a job that nothing ends; `ends_when_run`: whether a command that is run beside it
+    does. `signals` are those that were sent, as (name, target), `asked` what `asked` was told, `commands` the argv of
+    what was run.
+    """
+
+    ends_on: Collection[str] = ALL
+    after: float = 0.0
+    ends_when_run: bool = False
+    job: Job = field(default_factory=make_job)
+    env: Mapping[str, str] = field(default_factory=lambda: {"PATH": "/usr/bin:/bin"})
+    cwd: str = "/"
+    signals: list[tuple[str, str]] = field(default_factory=list)
+    commands: list[list[str]] = field(default_factory=list)
+    asks: list[str] = field(default_factory=list)
+    _over: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+
+    @property
+    def over(self) -> bool:
+        """Whether the whole tree is gone."""
+        return self._over.is_set()
+
+    def end(self) -> None:
+        """End now, by itself."""
+        self._over.set()
+
+    async def signal(self, name: str, target: str = "all") -> int:
+        assert name in ALL or name.startswith("SIG"), f"{name!r}; expected the name of a signal, as SIGTERM"
+        assert target in ("all", "main"), f"{target!r}; expected all or main"
+        self.signals.append((name, target))
+        if self.over:
+            return 0
+        if name in self.ends_on:
+            asyncio.get_running_loop().call_later(self.after, self.end)
+        return 1
+
+    async def asked(self, how: str) -> None:
+        self.asks.append(how)
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        try:
+            async with asyncio.timeout(timeout):
+                await self._over.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
+        self.commands.append(list(argv))
+        if self.ends_when_run:
+            self.end()

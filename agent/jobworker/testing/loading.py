@@ -1,0 +1,26 @@
+"""Load a plugin as the agent would, without one."""
+
+import tempfile
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from jobworker.plugin_host import PluginHost
+from jobworker.plugins import GROUP, Loader, Plugin, Registry
+
+
+def load(module: ModuleType, settings: dict[str, Any] | None = None, *, state: Path | None = None) -> Registry:
+    """Return what a plugin registers with these settings; raise jobworker.errors.StartError as the agent would.
+
+    `settings` is the table `[plugins.NAME]`, NAME being the last part of the module's name; `state` stands for the
+    agent's state folder. In the result, `stop_strategies`, `auth_providers` and so on are dicts by name.
+    """
+    name = module.__name__.rpartition(".")[2]
+    host = PluginHost()
+    loader = Loader({name: settings or {}}, state or Path(tempfile.gettempdir()), host)
+    try:
+        loader.load(EntryPoint(name, module.__name__, GROUP), Plugin(name, "under test", "0"))
+    finally:
+        host.close()
+    return loader.registry

@@ -1,0 +1,132 @@
+"""`jw plugins`: which plugins there are and how they are doing, try one, begin one."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jobworker.errors import JobworkerError
+from jobworker_cli import failures, options, output, table
+from jobworker_cli.target import Access, home
+
+group = typer.Typer(
+    help="List the plugins of the agent; check one; begin one of your own.",
+    rich_markup_mode=None,
+    add_completion=False,
+    invoke_without_command=True,
+)
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration of the agent.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of the plugin.")]
+
+
+@group.callback()
+def list_(ctx: typer.Context, quiet: options.Quiet = False, json_: options.Json = False) -> int:
+    """List the plugins of the agent, with what each registers; check one; begin one of your own."""
+    return 0 if ctx.invoked_subcommand else failures.attempt(_list(ctx.obj, quiet, json_))
+
+
+async def _list(access: Access, quiet: bool, as_json: bool) -> int:
+    async with access.client() as client:
+        answer = await client.call("plugin.list")
+    if as_json:
+        output.emit_json(answer)
+    elif quiet:
+        for one in answer["plugins"]:
+            output.emit(one["name"])
+    else:
+        rows = [
+            (
+                one["name"],
+                f"{one['package']} {one['version']}",
+                _state(one),
+                ", ".join(map(_object, one["registers"])),
+            )
+            for one in answer["plugins"]
+        ]
+        table.show(("NAME", "PACKAGE", "STATE", "REGISTERS"), rows)
+    return 0
+
+
+def _state(plugin: dict[str, Any]) -> str:
+    """Return how a plugin is doing, the worst first."""
+    if not plugin["enabled"]:
+        return "not enabled"
+    words = [word for word in ("blocked", "dropped") if plugin.get(word)]
+    words += [f"{plugin['faults']} faults"] if plugin.get("faults") else []
+    return ", ".join(words) or "enabled"
+
+
+def _object(registered: str) -> str:
+    """Return `stop_strategies:polite` as a person says it."""
+    kind, colon, name = registered.partition(":")
+    return f"{KINDS.get(kind, kind)} {name}" if colon else "observer"
+
+
+KINDS = {
+    "auth_providers": "auth provider",
+    "authorizers": "authorizer",
+    "stop_strategies": "stop strategy",
+    "timeout_policies": "timeout policy",
+}
+
+
+@group.command()
+def check(name: NameArgument, config: Config = None, json_: options.Json = False) -> int:
+    """Load a plugin of this host beside those that are enabled, as the agent would, and say what it would do."""
+    return failures.attempt(_check(name, config, json_))
+
+
+async def _check(name: str, path: Path | None, as_json: bool) -> int:
+    from jobworker import config as configuration
+    from jobworker import plugins  # what only the agent needs otherwise
+
+    if path is None and home().config.exists():
+        path = home().config
+    given = configuration.load(path)
+    enabled = given.enabled_plugins
+    if name not in enabled:
+        given.plugins["enabled"] = [*enabled, name]
+    found = plugins.try_out(given, home().path)
+    plugin = next(each for each in found if each.name == name)
+    if as_json:
+        output.emit_json({"plugin": plugin, "enabled": name in enabled})
+        return 0
+    pairs = [
+        ("plugin", name),
+        ("package", f"{plugin.package} {plugin.version}"),
+        ("registers", ", ".join(map(_object, plugin.registers)) or "nothing"),
+        ("settings", ", ".join(plugin.settings) or "none"),
+        ("enabled", "yes" if name in enabled else "no"),
+    ]
+    table.show_pairs(pairs)
+    if name not in enabled:
+        where = path or home().config
+        output.suggest(f"add {name!r} to plugins.enabled in {where} and call `jw agent restart`")
+    return 0
+
+
+@group.command()
+def new(
+    name: NameArgument,
+    kind: Annotated[
+        str, typer.Option("--kind", metavar="KIND", help="What it is to be: one of those below.")
+    ] = "stop-strategy",
+    folder: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where; without it, here.")] = None,
+) -> int:
+    """Write a distribution that is ready: a plugin, its tests, its README.
+
+    KIND is auth-provider, authorizer, stop-strategy, timeout-policy or observer.
+    """
+    return failures.attempt(_new(name, kind, folder or Path()))
+
+
+async def _new(name: str, kind: str, folder: Path) -> int:
+    from jobworker_cli import skeleton
+
+    try:
+        made = skeleton.write(name, kind, folder)
+    except ValueError as error:
+        raise JobworkerError(str(error)) from error
+    output.emit(str(made))
+    output.suggest(f"cd {made} && pip install -e '.[test]' && pytest")
+    return 0

@@ -1,0 +1,37 @@
+"""What `jw plugins new` writes: a distribution that is ready, of one kind of plugin.
+
+The files beside this one are templates; `$name`, `$module` and `$title` stand for what differs.
+"""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+KINDS = ("auth-provider", "authorizer", "stop-strategy", "timeout-policy", "observer")
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+LONGEST = 40
+
+
+def write(name: str, kind: str, folder: Path) -> Path:
+    """Write the distribution `jobworker-NAME` and return its folder; raise ValueError."""
+    if kind not in KINDS:
+        raise ValueError(f"--kind: {kind!r}; expected one of {', '.join(KINDS)}")
+    if not NAME.fullmatch(name) or len(name) > LONGEST:
+        raise ValueError(f"{name[:80]!r}; expected a name of lower-case letters and digits, as my-plugin")
+    made = folder / f"jobworker-{name}"
+    if made.exists():
+        raise ValueError(f"{made} exists; expected another name, or --out DIR")
+    module = f"jobworker_{name.replace('-', '_')}"
+    words = {"name": name, "module": module, "title": "".join(part.title() for part in name.split("-"))}
+    (made / "tests").mkdir(parents=True)
+    for target, source in {
+        "pyproject.toml": "pyproject.toml",
+        "README.md": f"{kind}.md",
+        f"{module}.py": f"{kind}.py",
+        "tests/conftest.py": "conftest.py",
+        f"tests/test_{module.removeprefix('jobworker_')}.py": f"test-{kind}.py",
+    }.items():
+        text = (files(__package__) / "files" / f"{source}.txt").read_text(encoding="utf-8")
+        (made / target).write_text(Template(text).substitute(words), encoding="utf-8")
+    return made
