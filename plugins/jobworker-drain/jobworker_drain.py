@@ -20,7 +20,7 @@ METHODS = ("POST", "PUT", "GET", "DELETE")
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The table `[plugins.drain]`: `hosts` that may be called, for the agent does so in the name of any caller."""
 
-    hosts: list[str] = ["127.0.0.1", "localhost", "::1"]
+    hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "::1")
 
 
 class Drain:

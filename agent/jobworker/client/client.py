@@ -41,19 +41,22 @@ def connect(
     key: Path | None = None,
     pin: str | None = None,
     insecure: bool = False,
+    username: str | None = None,
+    password: str | None = None,
 ) -> "Client":
     """Return a client to be used with ``async with``; without an address, of the local agent.
 
     `ca` is a PEM file with the only CA to trust (None: the system's). `cert` and `key` are a client certificate and
     its key in PEM, one file where there is no `key`. `pin` is the fingerprint of the only certificate to trust, as
-    "sha256:…"; with `insecure` anybody who answers is trusted, and is given the token. `lost` is told, in words,
-    when a connection is lost and when it is back, and of bytes that a log does not hold.
+    "sha256:…"; with `insecure` anybody who answers is trusted, and is given the token. `username` and `password` stand
+    in its place. `lost` is told, in words, when a connection is lost and when it is back, and of bytes that a log
+    does not hold.
     Raises ConnectionFailed and Unauthenticated on entering.
     """
     if address is None:
         home = Home(default_home())
         return Client(lambda: ensure_local_agent(home), lost)
-    target = Target(address, token, ca, cert, key, pin, insecure)
+    target = Target(address, token, ca, cert, key, pin, insecure, username, password)
     return Client(lambda: target, lost)
 
 

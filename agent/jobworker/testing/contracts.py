@@ -11,6 +11,8 @@ They need no fixtures and no plugin of pytest.
 """
 
 import asyncio
+import atexit
+import functools
 import math
 from collections.abc import Coroutine, Mapping, Sequence
 from copy import deepcopy
@@ -58,13 +60,20 @@ ODD = (
 
 
 def finish(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine; fail where it hangs."""
+    """Run a coroutine, all of them in one loop as in the agent; fail where it hangs."""
 
     async def limited() -> T:
         async with asyncio.timeout(DEADLINE):
             return await work
 
-    return asyncio.run(limited())
+    return _loop().run_until_complete(limited())
+
+
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    atexit.register(loop.close)
+    return loop
 
 
 def check_principal(principal: Any) -> None:
@@ -199,7 +208,7 @@ class StopStrategyContract(_TakesOptions):
                 await self.strategy.stop(fake, options)
             return fake
 
-        return asyncio.run(work())
+        return _loop().run_until_complete(work())
 
     def test_a_job_that_is_willing(self) -> None:
         """It has ended when stop() returns."""

@@ -7,16 +7,18 @@ from types import ModuleType
 from typing import Any
 
 from jobworker.plugin_host import PluginHost
-from jobworker.plugins import GROUP, Loader, Plugin, Registry
+from jobworker.plugins import GROUP, Loader, Plugin, Registry, installed
 
 
 def load(module: ModuleType, settings: dict[str, Any] | None = None, *, state: Path | None = None) -> Registry:
     """Return what a plugin registers with these settings; raise jobworker.errors.StartError as the agent would.
 
-    `settings` is the table `[plugins.NAME]`, NAME being the last part of the module's name; `state` stands for the
-    agent's state folder. In the result, `stop_strategies`, `auth_providers` and so on are dicts by name.
+    `settings` is the table `[plugins.NAME]`, NAME being that of the module's entry point where it is installed, else
+    the last part of its own; `state` stands for the agent's state folder. In the result, `stop_strategies`,
+    `auth_providers` and so on are dicts by name, `observers` by NAME.
     """
-    name = module.__name__.rpartition(".")[2]
+    points = (point for points in installed().values() for point, _ in points if point.value == module.__name__)
+    name = next((point.name for point in points), module.__name__.rpartition(".")[2])
     host = PluginHost()
     loader = Loader({name: settings or {}}, state or Path(tempfile.gettempdir()), host)
     try:

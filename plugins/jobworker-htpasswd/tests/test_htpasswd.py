@@ -46,7 +46,7 @@ class TestContract(AuthProviderContract):
         Credentials("basic", username="bob", password="ü" * 36),
     )
     refused = (
-        Credentials("basic", username="ann", password="wrong"),
+        Credentials("basic", username="ann", password="Tr0ub4dor&3"),
         Credentials("basic", username="ann", password=""),
         Credentials("basic", username="ann", password=f"{PASSWORD}\0"),
         Credentials("basic", username="bob", password="ü" * 36 + "more"),

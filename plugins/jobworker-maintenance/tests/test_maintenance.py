@@ -58,7 +58,7 @@ def test_when_a_job_is_stopped(options: dict[str, object], started: str, stops: 
 
 @pytest.mark.parametrize("table", [{}, {"begin": "soon"}, {"begin": "22:00", "zone": "?"}, {"start": "22:00"}])
 def test_settings_that_cannot_be_used(table: dict[str, str]) -> None:
-    with pytest.raises(StartError, match=r"\[plugins.jobworker_maintenance\]"):
+    with pytest.raises(StartError, match=r"\[plugins.maintenance\]"):
         load(jobworker_maintenance, table)
 
 
