@@ -44,6 +44,10 @@ log = logging.getLogger("jobworker")
 importlib.import_module("jobworker.server.methods")  # each module registers its methods
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
+# Seconds for which a thread keeps the interpreter when another wants it. With Python's 5 ms a plugin that computes, and
+# lets go of it for a moment every millisecond or so, keeps the loop waiting for seconds: each time it does, the wait
+# begins anew.
+SWITCH = 20e-6
 LOCAL_TOKEN = "local"  # noqa: S105  # its name
 
 
@@ -290,6 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--check", action="store_true", help="only see whether it would start")
     parser.add_argument("--inherited", type=int, nargs="+", default=(), help="locks and socket of the agent before")
     options = parser.parse_args(arguments)
+    sys.setswitchinterval(SWITCH)
     os.umask(0o077)  # also for the files of SQLite; the keeper has its own for the jobs
     home = Home(options.home.absolute())
     _arguments[:] = ["--home", str(home.path)]

@@ -36,11 +36,16 @@ class _Worker:
     def __init__(self, plugin: str) -> None:
         self.plugin = plugin
         self.faults = 0
-        self.blocked = False
+        self.free = asyncio.Event()  # while the thread answers
+        self.free.set()
         self.loop = asyncio.new_event_loop()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=f"plugin {plugin}", daemon=True)
         self._thread.start()
+
+    @property
+    def blocked(self) -> bool:
+        return not self.free.is_set()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -70,13 +75,13 @@ class _Worker:
                 await answered.wait()
         except TimeoutError:
             if not alive.is_set() and not self.blocked:
-                self.blocked = True
+                self.free.clear()
                 log.error("plugin %s blocks its thread: calls into it fail until it is done", self.plugin)
 
     def _answers(self, answered: asyncio.Event) -> None:
         answered.set()
         if self.blocked:
-            self.blocked = False
+            self.free.set()
             log.warning("plugin %s answers again", self.plugin)
 
     def close(self) -> None:
@@ -144,22 +149,22 @@ class PluginHost:
         if worker.blocked:
             worker.faults += 1
             raise PluginFault(f"{name}: the plugin {plugin} is blocked")
-        expired = threading.Event()
-        carried = _carry(name, function, expired)
-        future = asyncio.run_coroutine_threadsafe(carried, worker.loop)
+        given_up = threading.Event()
+        future = asyncio.run_coroutine_threadsafe(_carry(name, function, given_up), worker.loop)
+        answer = asyncio.wrap_future(future)
         try:
-            async with asyncio.timeout(limit):
-                return await asyncio.wrap_future(future)
-        except TimeoutError as error:
-            worker.faults += 1
-            await worker.look()
-            raise PluginFault(f"{name} took more than {limit:g} s") from error
+            done, _ = await asyncio.wait({answer}, timeout=limit)
+            if done:
+                return answer.result()
         except PluginFault:
             worker.faults += 1
             raise
         finally:
-            expired.set()
-            future.cancel()
+            given_up.set()
+            answer.cancel()
+        worker.faults += 1
+        await worker.look()
+        raise PluginFault(f"{name} took more than {limit:g} s")
 
     async def run(self, registered: Named, function: Callable[[], T]) -> T:
         """The same for a plain function."""
@@ -168,6 +173,10 @@ class PluginHost:
             return function()
 
         return await self.call(registered, call)
+
+    async def free(self, plugin: str) -> None:
+        """Return when a plugin does not block its thread."""
+        await self._worker(plugin).free.wait()
 
     def state(self, plugin: str) -> dict[str, Any]:
         """Return how a plugin is doing: whether it blocks, how many calls have failed, and tasks of its own."""
@@ -179,16 +188,19 @@ class PluginHost:
             worker.close()
 
 
-async def _carry(name: str, function: Callable[[], Awaitable[T]], expired: threading.Event) -> T:
-    """Await the function in the plugin's thread; nothing but an Exception may leave it."""
+async def _carry(name: str, function: Callable[[], Awaitable[T]], given_up: threading.Event) -> T:
+    """Await the function in the plugin's thread; nothing but an Exception may leave it, and that only to be heard."""
     try:
         return await function()
-    except JobworkerError:
-        raise
     except asyncio.CancelledError:
-        if expired.is_set():
+        if given_up.is_set():
             raise
         raise PluginFault(f"{name} raised CancelledError") from None
     except BaseException as error:
-        log.exception("plugin object %s failed", name)
-        raise PluginFault(f"{name} raised {type(error).__name__}") from error
+        if isinstance(error, JobworkerError) and not given_up.is_set():
+            raise
+        log.exception("%s of %s failed", name, threading.current_thread().name)
+        if given_up.is_set():
+            raise asyncio.CancelledError from error  # nobody waits for it any more
+        reason = f": {error}"[:LONGEST] if str(error) else ""
+        raise PluginFault(f"{name} raised {type(error).__name__}{reason}") from error

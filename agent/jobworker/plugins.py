@@ -133,6 +133,8 @@ class Loader:
 
     def _register(self, point: importlib.metadata.EntryPoint, plugin: Plugin) -> Plugin:
         """Import it and ask each of its hooks; in the plugin's thread."""
+        if not point.pattern.match(point.value):
+            raise StartError(f"its entry point is {point.value!r}; expected MODULE, or MODULE:OBJECT")
         found = point.load()
         self._manager.register(found, plugin.name)
         self._manager.check_pending()

@@ -38,13 +38,14 @@ def refused(home: Home) -> Callable[..., str]:
     return start
 
 
-def install_plugin(site: Path, name: str, source: str) -> None:
+def install_plugin(site: Path, name: str, source: str, module: str = "") -> None:
     """Put a module and the metadata of its distribution where Python finds them."""
-    (site / f"{name}_plugin.py").write_text(textwrap.dedent(source))
-    info = site / f"jobworker_{name}-4.5.6.dist-info"
+    module = module or f"{name}_plugin"
+    (site / f"{module}.py").write_text(textwrap.dedent(source))
+    info = site / f"jobworker_{name.replace('-', '_')}-4.5.6.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: jobworker-{name}\nVersion: 4.5.6\n")
-    (info / "entry_points.txt").write_text(f"[jobworker]\n{name} = {name}_plugin\n")
+    (info / "entry_points.txt").write_text(f"[jobworker]\n{name} = {module}\n")
 
 
 @pytest.fixture

@@ -48,9 +48,9 @@ def connect(
 
     `ca` is a PEM file with the only CA to trust (None: the system's). `cert` and `key` are a client certificate and
     its key in PEM, one file where there is no `key`. `pin` is the fingerprint of the only certificate to trust, as
-    "sha256:…"; with `insecure` anybody who answers is trusted, and is given the token. `username` and `password` stand
-    in its place. `lost` is told, in words, when a connection is lost and when it is back, and of bytes that a log
-    does not hold.
+    "sha256:…"; with `insecure` anybody who answers is trusted, and is given the token. `username` and `password` may
+    stand in its place. `lost` is told, in words, when a connection is lost and when it is back, and of bytes that a
+    log does not hold.
     Raises ConnectionFailed and Unauthenticated on entering.
     """
     if address is None:

@@ -52,6 +52,7 @@ class Observers:
 
     async def _tell(self, plugin: str, observe: Observe, text: str) -> bool:
         """Return whether it went well."""
+        await self._host.free(plugin)  # it may be another part of the plugin that blocks
         try:
             await self._host.call_of(plugin, HOOK, partial(_call, observe, text))
         except (PluginFault, JobworkerError) as error:
