@@ -44,9 +44,9 @@ log = logging.getLogger("jobworker")
 importlib.import_module("jobworker.server.methods")  # each module registers its methods
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
-# Seconds for which a thread keeps the interpreter when another wants it. With Python's 5 ms a plugin that computes, and
-# lets go of it for a moment every millisecond or so, keeps the loop waiting for seconds: each time it does, the wait
-# begins anew.
+# Seconds for which a thread keeps the interpreter when another wants it. With Python's 5 ms a plugin that computes,
+# and lets go of it for a moment every millisecond or so, keeps the loop waiting for seconds: each time it does, the
+# wait begins anew.
 SWITCH = 20e-6
 LOCAL_TOKEN = "local"  # noqa: S105  # its name
 

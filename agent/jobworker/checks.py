@@ -1,5 +1,6 @@
-"""What plugins check in options, settings and credentials: durations, and names that a log may hold."""
+"""What plugins check in options, settings and credentials: durations, signals, and names that a log may hold."""
 
+import signal
 from typing import Any
 
 from jobworker.errors import InvalidSpec, Unauthenticated
@@ -9,11 +10,13 @@ LONGEST_NAME = 255
 
 
 def duration(value: Any, field: str) -> float:
-    """Return a duration (a number, or "90s", "10m", "2h") in seconds; raise ValueError for what is none."""
+    """Return a duration (a number, or "90s", "10m", "2h") in seconds; raise ValueError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f'{field}: {repr(value)[:80]}; expected seconds or a text like "90s", "10m", "2h"')
     try:
         return seconds(value, field)
-    except (InvalidSpec, TypeError) as error:
-        raise ValueError(str(error)) from error
+    except InvalidSpec as error:
+        raise ValueError(error.message) from error
 
 
 def positive(value: Any, field: str) -> float:
@@ -22,6 +25,14 @@ def positive(value: Any, field: str) -> float:
     if not limit:
         raise ValueError(f"{field}: 0; expected more than 0 seconds")
     return limit
+
+
+def signal_name(value: Any, field: str) -> str:
+    """Return the name of a signal as `SIGTERM`, also of `TERM`; raise ValueError, with the field, for others."""
+    name = value if isinstance(value, str) and value.startswith("SIG") else f"SIG{value}"
+    if name not in signal.Signals.__members__:
+        raise ValueError(f"{field}: {repr(value)[:80]}; expected the name of a signal, as SIGTERM")
+    return name
 
 
 def usable_name(name: Any, where: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from jobworker._hookimpl import hookimpl
-from jobworker.checks import duration, positive, usable_name
+from jobworker.checks import duration, positive, signal_name, usable_name
 from jobworker.errors import JobworkerError, StartError, TokenExpired, Unauthenticated
 from jobworker.model import (
     Duration,
@@ -65,6 +65,7 @@ __all__ = [
     "hookimpl",
     "positive",
     "rfc3339",
+    "signal_name",
     "usable_name",
 ]
 

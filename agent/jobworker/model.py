@@ -162,7 +162,11 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
 
 class Step(Struct, frozen=True, omit_defaults=True):
-    """One step of a stop: `alive` is how many processes there were before it, null where nobody looked."""
+    """One step of a stop. `alive` is how many processes there were before it, null where nobody looked.
+
+    `action` is `signal` (with `signal`, `target`, `alive`, `delivered`), `asked` (otherwise than by a signal),
+    `strategy_failed`, `kill` (by the agent, of what the strategy left), `kill_failed` or `gone`; `detail` says more.
+    """
 
     time: str
     action: str
@@ -170,6 +174,7 @@ class Step(Struct, frozen=True, omit_defaults=True):
     target: str | None = None
     alive: int | None = None
     delivered: int | None = None
+    detail: str | None = None
 
 
 class Receipt(Struct, frozen=True):

@@ -93,6 +93,11 @@ def load(config: Config, state: Path, host: PluginHost) -> Registry:
             packages = " and ".join(f"{plugin.package} {plugin.version}" for _, plugin in candidates)
             raise StartError(f"plugins.enabled: {name!r} is provided by {packages}; expected one of them")
         loader.load(*candidates[0])
+    for name in config.plugins:
+        if name != "enabled" and name not in available:
+            raise StartError(
+                f"[plugins.{name}]: no such plugin is installed; there are: {', '.join(sorted(available))}"
+            )
     _require(config, loader.registry, host)
     return loader.registry
 
@@ -164,7 +169,13 @@ class Loader:
         try:
             return msgspec.convert(table, kind)
         except msgspec.ValidationError as error:
-            raise StartError(f"[plugins.{name}] {explain(str(error), table)[1]}") from error
+            cause = error.__cause__
+            if isinstance(cause, TypeError):  # of its __post_init__: a fault of the plugin, not of the table
+                raise cause from error
+            said = str(cause) if cause else explain(str(error), table)[1]
+            if said.endswith(": unknown"):
+                said += f"; expected some of {', '.join(_keys(kind))}"
+            raise StartError(f"[plugins.{name}] {said}") from error
 
     def _add(self, hook: str, found: Any, plugin: Plugin) -> str:
         kind = KINDS[hook]

@@ -137,7 +137,13 @@ def _receipt(end: Exit | None) -> list[tuple[str, str]]:
     receipt = end.receipt
     found = [("stop", f"{receipt.strategy} by {receipt.means}, proof {receipt.proof}")]
     for step in receipt.steps:
-        words = [step.time, step.action, step.signal or "", f"to {step.target}" if step.target else ""]
+        words = [
+            step.time,
+            step.action,
+            step.signal or "",
+            f"to {step.target}" if step.target else "",
+            step.detail or "",
+        ]
         counts = (("alive", step.alive), ("delivered", step.delivered))
         words += [f"{name} {count}" for name, count in counts if count is not None]
         found.append(("step", " ".join(word for word in words if word)))

@@ -158,6 +158,7 @@ async def _act_on(ctx: typer.Context, client: Client, text: str, act: Act) -> in
     try:
         job = await job_id(client, text)
         result = await act(client, job)
+        _tell_of_faults(job, result)
     except JobworkerError as error:
         return failures.report(error)
     if ctx.params["json_"]:
@@ -167,3 +168,11 @@ async def _act_on(ctx: typer.Context, client: Client, text: str, act: Act) -> in
     else:
         output.emit(f"{job}  {describe.state(msgspec.convert(result, Job))}")
     return 0
+
+
+def _tell_of_faults(job: str, result: Any) -> None:
+    """Say where a stop strategy failed: the job is stopped all the same."""
+    exit_ = result.get("exit") if isinstance(result, dict) else None
+    for step in ((exit_ or {}).get("receipt") or {}).get("steps", []):
+        if step["action"] == "strategy_failed":
+            output.say(f"{job}: {step.get('detail')}; the agent killed what was left, and its log has more")

@@ -84,6 +84,7 @@ async def _check(name: str, path: Path | None, as_json: bool) -> int:
         path = home().config
     given = configuration.load(path)
     enabled = given.enabled_plugins
+    _require_installed(name)
     if name not in enabled:
         given.plugins["enabled"] = [*enabled, name]
     found = plugins.try_out(given, home().path)
@@ -101,8 +102,73 @@ async def _check(name: str, path: Path | None, as_json: bool) -> int:
     table.show_pairs(pairs)
     if name not in enabled:
         where = path or home().config
-        output.suggest(f"add {name!r} to plugins.enabled in {where} and call `jw agent restart`")
+        output.suggest(f"jw plugins enable {name}, for {where}, then jw agent restart")
     return 0
+
+
+@group.command()
+def enable(name: NameArgument, config: Config = None) -> int:
+    """Add a plugin to `plugins.enabled` in the configuration, once it is seen that the agent would start with it."""
+    return failures.attempt(_enable(name, config))
+
+
+async def _enable(name: str, path: Path | None) -> int:
+    from jobworker import config as configuration
+    from jobworker import plugins
+
+    path = path or home().config
+    given = configuration.load(path if path.exists() else None)
+    if name in given.enabled_plugins:
+        output.say(f"{name} is enabled in {path}")
+        return 0
+    _require_installed(name)
+    given.plugins["enabled"] = [*given.enabled_plugins, name]
+    plugins.try_out(given, home().path)
+    _set_enabled(path, given.plugins["enabled"])
+    output.suggest("jw agent restart")
+    return 0
+
+
+@group.command()
+def disable(name: NameArgument, config: Config = None) -> int:
+    """Take a plugin off `plugins.enabled` in the configuration."""
+    return failures.attempt(_disable(name, config))
+
+
+async def _disable(name: str, path: Path | None) -> int:
+    from jobworker import config as configuration
+
+    path = path or home().config
+    enabled = configuration.load(path if path.exists() else None).enabled_plugins
+    if name not in enabled:
+        raise JobworkerError(f"{name} is not enabled in {path}; enabled are: {', '.join(enabled)}")
+    _set_enabled(path, [each for each in enabled if each != name])
+    output.suggest("jw agent restart")
+    return 0
+
+
+def _require_installed(name: str) -> None:
+    from jobworker.plugins import installed
+
+    if name not in (there := installed()):
+        hint = "pip install it into the environment of `jw`"
+        raise JobworkerError(f"no plugin {name!r} is installed; there are: {', '.join(sorted(there))}", hint=hint)
+
+
+def _set_enabled(path: Path, names: list[str]) -> None:
+    """Write the list into the configuration, which is made where there is none; the rest stays as it is."""
+    import tomlkit
+
+    from jobworker.paths import write_private
+
+    if path == home().config:
+        home().create()
+    path = path.resolve()
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+    document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
+    document.setdefault("plugins", tomlkit.table())["enabled"] = names
+    write_private(path, tomlkit.dumps(document).encode())
+    path.chmod(mode)
 
 
 @group.command()

@@ -1,10 +1,9 @@
 """Stop strategy `ladder`: one signal after the other, each with a grace of its own, SIGKILL at the end."""
 
-import signal
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStrategy, duration, hookimpl
+from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStrategy, duration, hookimpl, signal_name
 
 EXPECTED = 'expected {"steps": [{"signal": "INT", "grace": "5s"}, …, {"signal": "KILL"}]}'
 
@@ -33,10 +32,7 @@ def rungs(options: Mapping[str, Any]) -> list[Rung]:
 def _rung(where: str, step: Any) -> Rung:
     if not isinstance(step, dict) or not {"signal"} <= set(step) <= {"signal", "grace"}:
         raise ValueError(f"{where}: {step!r}; {EXPECTED}")
-    name = str(step["signal"])
-    name = name if name.startswith("SIG") else f"SIG{name}"
-    if name not in signal.Signals.__members__:
-        raise ValueError(f"{where}.signal: {step['signal']!r}; expected the name of a signal, as TERM")
+    name = signal_name(step["signal"], f"{where}.signal")
     return Rung(name, duration(step.get("grace", 0), f"{where}.grace"))
 
 

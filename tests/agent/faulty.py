@@ -207,7 +207,7 @@ def register_stop_strategies(context: PluginContext[None]) -> Iterable[StopStrat
 def register_timeout_policies(context: PluginContext[None]) -> Iterable[TimeoutPolicy]:
     if context.name.endswith(MAY):
         return []
-    return [Policy(context.name, place) for place in ("check", "due")]  # type: ignore[misc]
+    return [Policy(context.name, place) for place in ("check", "due")]
 
 
 @hookimpl

@@ -9,7 +9,7 @@ from copy import deepcopy
 from functools import partial
 from typing import Any, TypeVar
 
-from jobworker.errors import JobworkerError
+from jobworker.errors import InvalidSpec, JobworkerError
 from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy
 from jobworker.jobs import commands
 from jobworker.jobs.live import LiveJob
@@ -71,9 +71,9 @@ class Stop:
             if isinstance(strategy, LongStopStrategy):
                 longest = await self._host.run(strategy, partial(_longest, strategy, deepcopy(options)))
             shown = deepcopy(options)
-            await self._host.call(strategy, lambda: strategy.stop(handle, shown), longest + limit)
+            await self._host.call(strategy, partial(_stop, strategy, handle, shown), longest + limit)
         except (PluginFault, JobworkerError) as error:
-            self.note("strategy_failed", str(error))
+            self.note("strategy_failed", detail=str(error))
             log.warning("job %s: stop strategy %s: %s", self._live.id, strategy.name, error)
         handle.over = True
         survivors = await self._make_sure()
@@ -83,12 +83,12 @@ class Stop:
     async def _make_sure(self) -> list[dict[str, Any]]:
         tree = self._live.tree()
         if not self._live.record.job.state.final or await tree.members():
-            self.note("kill", "the strategy left processes behind")
+            self.note("kill", detail="processes are left")
             try:
                 await self.signal("SIGKILL", "all")
                 await self._kill_again()
             except JobworkerError as error:
-                self.note("kill_failed", str(error) or "the keeper is gone")
+                self.note("kill_failed", detail=str(error) or "the keeper is gone")
         return await described(await tree.members())
 
     async def _kill_again(self) -> None:
@@ -109,7 +109,7 @@ class Stop:
 
     async def asked(self, how: str) -> None:
         await send_signal(self._live, self._link, 0, "main")  # which only looks whether it is alive
-        self.note("asked", how)
+        self.note("asked", detail=how)
 
     async def wait(self, limit: float | None) -> bool:
         try:
@@ -118,6 +118,14 @@ class Stop:
         except TimeoutError:
             return False
         return True
+
+
+async def _stop(strategy: StopStrategy, handle: "_Handle", options: StopOptions) -> None:
+    """Run the strategy; what it asks of its handle and should not is a fault of its own."""
+    try:
+        await strategy.stop(handle, options)
+    except InvalidSpec as error:
+        raise ValueError(error.message) from error
 
 
 def _longest(strategy: LongStopStrategy, options: StopOptions) -> float:

@@ -55,8 +55,8 @@ def _stop(receipt: Receipt | None, by: str | None) -> list[ChainLink]:
             if count is not None
         ]
         what = f"{step.signal} to {step.target}" if step.action == "signal" else step.action.replace("_", " ")
-        detail = ", ".join(counts) if step.action == "signal" else step.signal or ""
-        links.append(ChainLink(step.time, what, by, detail))
+        detail = ", ".join(counts) if step.action == "signal" else step.detail or ""
+        links.append(ChainLink(step.time, what, by if step.action in ("signal", "asked") else "agent", detail))
     return links
 
 

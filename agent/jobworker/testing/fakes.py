@@ -43,7 +43,7 @@ class FakeJob:
     """A `JobHandle` of a job that is none: it ends of some signals, at once or `after` seconds.
 
     `ends_on`: of which, none for a job that nothing ends; `ends_when_run`: whether a command that is run beside it
-    does. `signals` are those that were sent, as (name, target), `asked` what `asked` was told, `commands` the argv of
+    does. `signals` are those that were sent, as (name, target), `asks` what `asked` was told, `commands` the argv of
     what was run.
     """
 

@@ -8,6 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from jobworker.plugins import installed
+
 KINDS = ("auth-provider", "authorizer", "stop-strategy", "timeout-policy", "observer")
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 40
@@ -19,6 +21,10 @@ def write(name: str, kind: str, folder: Path) -> Path:
         raise ValueError(f"--kind: {kind!r}; expected one of {', '.join(KINDS)}")
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         raise ValueError(f"{name[:80]!r}; expected a name of lower-case letters and digits, as my-plugin")
+    if name in (there := installed()):
+        raise ValueError(
+            f"{name}: a plugin of that name is installed, of {there[name][0][1].package}; expected another"
+        )
     made = folder / f"jobworker-{name}"
     if made.exists():
         raise ValueError(f"{made} exists; expected another name, or --out DIR")
