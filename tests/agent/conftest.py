@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import RunningAgent
 
 from jobworker.client.local import wait_gone
 from jobworker.paths import Home
-from tests.conftest import RunningAgent
 
 DEADLINE = 15.0
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobworker.client import Client
-from jobworker.errors import PolicyRejected, Unauthenticated
-from jobworker.model import JobSpec, Reason, StopSpec, TimeoutSpec
+from jobworker.model import JobSpec, StopSpec
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
@@ -116,43 +115,3 @@ async def test_a_stop_strategy(stuck: "RunningAgent", let_go: Callable[[], None]
         let_go()
         while (await state(client))["blocked"]:
             pass
-
-
-async def test_a_timeout_policy(stuck: "RunningAgent") -> None:
-    """The other limits of the same job hold, in time."""
-    limits = [TimeoutSpec("stuck", {})]
-    async with stuck.client() as client:
-        spec = JobSpec(argv=SLEEPS, timeout="300ms", timeout_policies=limits)
-        job = await client.start((await client.create(spec)).id)
-        ended = await client.wait(job.id, 4)  # the plugin has 5 s
-        assert ended.exit is not None
-        assert (ended.exit.reason, ended.exit.by) == (Reason.TIMEOUT, "total")
-
-
-@pytest.mark.slow
-async def test_an_auth_provider(stuck: "RunningAgent") -> None:
-    """Its own callers are denied, those of another provider get in meanwhile."""
-    async with stuck.client() as client:
-        from tests.agent.test_plugins import login
-
-        asked = asyncio.create_task(login(stuck, "someone"))
-        async with asyncio.timeout(4):
-            async with stuck.client() as other:
-                assert (await other.whoami()).name == "local"
-            with pytest.raises(Unauthenticated):
-                async with stuck.client("jw1_wrong"):
-                    pass
-        assert await asked == 401
-        assert (await state(client))["blocked"] is True
-
-
-@pytest.mark.slow
-async def test_a_check(stuck: "RunningAgent") -> None:
-    """The call is refused when its time is up, and other specs are checked meanwhile."""
-    async with stuck.client() as client, stuck.client() as other:
-        spec = JobSpec(argv=SLEEPS, stop=StopSpec(strategy="stuck", options={"a": 1}))
-        refused = asyncio.create_task(client.create(spec))
-        async with asyncio.timeout(4):
-            await other.create(JobSpec(argv=SLEEPS, timeout=1000))
-        with pytest.raises(PolicyRejected):
-            await refused

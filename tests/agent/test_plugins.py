@@ -1,20 +1,16 @@
-"""Plugins that fail: at the start they are named, later they cost nobody but their own callers."""
+"""Plugins: at the start the faults of one are named, and what those that are loaded do to a job is told."""
 
 import asyncio
-import base64
-import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.agent.conftest import install_plugin
-from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from tests.agent import faulty
 
 from jobworker import config
-from jobworker.errors import ConnectionFailed, PolicyRejected, RpcError
+from jobworker.errors import RpcError
 from jobworker.model import JobSpec, Reason, State, StopSpec, TimeoutSpec
-from jobworker.paths import Home
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
@@ -89,8 +85,101 @@ BUILT_IN = '"token", "roles", "graceful", "kill", "total"'
             """,
             "name",
         ),
+        ("x = 1", "implements no hook; expected one of register_auth_providers"),
+        (
+            """
+            from jobworker import hookimpl
+            @hookimpl
+            def register_stop_strategies(context):
+                pass
+            """,
+            "it returned NoneType; expected a list",
+        ),
+        (
+            """
+            from jobworker import hookimpl
+            class Mine:
+                name = "mine"
+                def check(self, options): pass
+                async def stop(self, job, options): pass
+            @hookimpl
+            def register_stop_strategies(context):
+                return [Mine(), Mine()]
+            """,
+            "the name 'mine' is taken by it itself",
+        ),
+        (
+            """
+            from jobworker import hookimpl
+            class Mine:
+                name = "mine"
+                def check(self, options): pass
+            @hookimpl
+            def register_stop_strategies(context):
+                return [Mine()]
+            """,
+            "'mine' has no method stop(); expected check and stop",
+        ),
+        (
+            """
+            from jobworker import hookimpl
+            class Mine:
+                name = "mi ne"
+            @hookimpl
+            def register_timeout_policies(context):
+                return [Mine()]
+            """,
+            "expected letters, digits",
+        ),
+        (
+            """
+            from jobworker import hookimpl
+            @hookimpl(wrapper=True)
+            def register_stop_strategies(context):
+                return (yield)
+            """,
+            "it is a wrapper; expected a plain hook",
+        ),
+        (
+            """
+            from jobworker import hookimpl
+            Settings = 5
+            @hookimpl
+            def register_stop_strategies(context):
+                return []
+            """,
+            "TypeError",
+        ),
+        (
+            """
+            import msgspec
+            from jobworker import hookimpl
+            class Settings(msgspec.Struct, forbid_unknown_fields=True):
+                size: int
+                def __post_init__(self): raise ValueError("size: of no use")
+            @hookimpl
+            def register_stop_strategies(context):
+                return []
+            """,
+            "[plugins.broken] size: missing",
+        ),
     ],
-    ids=["import", "syntax", "exit", "taken", "argument", "hook", "raises", "rubbish", "nameless"],
+    ids=[
+        *(
+            "import",
+            "syntax",
+            "exit",
+            "taken",
+            "argument",
+            "hook",
+            "raises",
+            "rubbish",
+            "nameless",
+            "empty",
+            "nothing",
+        ),
+        *("twice", "methodless", "name", "wrapper", "schema", "missing"),
+    ],
 )
 def test_a_plugin_that_cannot_be_loaded(
     plugin: Install, refused: Callable[..., str], source: str, reason: str
@@ -137,206 +226,188 @@ async def test_settings_are_for_one_plugin(plugin: Install, start: "Callable[...
     assert (shown[-1]["package"], shown[-1]["version"]) == ("jobworker-two", "4.5.6")
 
 
-# At work
-
-RUDE = """
-import asyncio
-from jobworker import hookimpl
-from jobworker.model import Principal
-
-def plainly(kind):
-    if kind == "plain-raises":
-        raise ValueError("secret")
-    return 5
-
-async def rudely(kind):
-    if kind == "raises":
-        raise ValueError("secret")
-    if kind == "exits":
-        raise SystemExit(3)
-    if kind == "interrupts":
-        raise KeyboardInterrupt
-    if kind == "cancels":
-        raise asyncio.CancelledError
-    if kind == "times-out":
-        raise TimeoutError("secret")
-    if kind == "hangs":
-        await asyncio.sleep(3600)
-    if kind == "nothing":
-        return None
-    return 5
-
-class Auth:
-    name = "rude"
-    def authenticate(self, credentials):
-        kind = credentials.username or "nothing"
-        return plainly(kind) if kind.startswith("plain") else rudely(kind)
-
-class Strategy:
-    def __init__(self, name):
-        self.name = name
-    def check(self, options):
-        if "check" in options:
-            raise {"KeyError": KeyError, "SystemExit": SystemExit}[options["check"]]
-    def stop(self, job, options):
-        return plainly(self.name) if self.name.startswith("plain") else rudely(self.name)
-
-class Policy:
-    name = "rude"
-    def check(self, options):
-        pass
-    def due(self, options, facts):
-        kind = options["kind"]
-        if kind == "raises":
-            raise ValueError("secret")
-        if kind == "exits":
-            raise SystemExit(3)
-        return {"text": "soon", "list": [], "nan": float("nan"), "infinite": float("inf"), "never": None}[kind]
-
-KINDS = "raises exits interrupts cancels times-out hangs nothing rubbish plain-raises plain-rubbish".split()
-
-@hookimpl
-def register_auth_providers(context):
-    return [Auth()]
-
-@hookimpl
-def register_stop_strategies(context):
-    return [Strategy(kind) for kind in KINDS]
-
-@hookimpl
-def register_timeout_policies(context):
-    return [Policy()]
-"""
-CONFIG = f"""
-[auth]
-providers = ["rude", "token"]
-[jobs]
-grace = "100ms"
-stop_limit = "300ms"
-[agent]
-on_shutdown = "stop"
-[plugins]
-enabled = [{BUILT_IN}, "rude"]
-"""
-FAULTS = ["raises", "exits", "interrupts", "cancels", "times-out", "rubbish", "plain-raises", "plain-rubbish"]
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ("[plugins.sized]\nsize = 'x'", "[plugins.sized] size: 'x'; expected int"),
+        ("[plugins.sized]\nsize = 0", "[plugins.sized] size: 0; expected more"),
+        (
+            "[plugins.sized]\nsize = 1\ncolour = 2",
+            "[plugins.sized] colour: unknown; expected some of size (required)",
+        ),
+        ("[plugins.sized]\nsize = 7", "TypeError: seven"),
+        (
+            "[plugins.sized]\nsize = 1\n[plugins.kill]\na = 1",
+            "[plugins.kill] a: unknown; the plugin takes no settings",
+        ),
+        ("[plugins.sized]\nsize = 1\n[plugins.seized]", "[plugins.seized]: no such plugin is installed"),
+    ],
+)
+def test_settings_that_cannot_be_used(plugin: Install, refused: Callable[..., str], table: str, reason: str) -> None:
+    """The key, the value and what was expected, and no other plugin's table is read for it."""
+    source = """
+    import msgspec
+    from jobworker import hookimpl
+    class Settings(msgspec.Struct, forbid_unknown_fields=True):
+        size: int
+        def __post_init__(self):
+            if self.size == 7:
+                raise TypeError("seven")
+            if not self.size:
+                raise ValueError(f"size: {self.size}; expected more")
+    @hookimpl
+    def register_stop_strategies(context):
+        return []
+    """
+    plugin("sized", source)
+    assert reason in refused(f"[plugins]\nenabled = [{BUILT_IN}, 'sized']\n{table}\n")
 
 
-@pytest.fixture(scope="module")
-def rude(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[RunningAgent]":
-    """An agent with the rude plugin."""
-    from tests.conftest import RunningAgent
-
-    folder = tmp_path_factory.mktemp("rude")
-    install_plugin(folder, "rude", RUDE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(folder))
-        agent = RunningAgent(Home(folder / "home"), CONFIG)
-        agent.start()
-        yield agent
-        asyncio.run(agent.clean())
-
-
-@pytest.fixture
-async def agent(rude: "RunningAgent", monkeypatch: pytest.MonkeyPatch) -> "AsyncIterator[RunningAgent]":
-    """The same for all tests; another process after one that harmed it."""
-    yield rude
-    try:
-        async with asyncio.timeout(2), rude.client() as client:
-            await client.create(JobSpec(shell=":"))
-    except (TimeoutError, ConnectionFailed, RpcError):
-        monkeypatch.setenv("PYTHONPATH", str(rude.home.path.parent))
-        await asyncio.to_thread(rude.end)
-        rude.start()
+def test_two_packages_with_a_plugin_of_one_name(plugin: Install, refused: Callable[..., str], tmp_path: Path) -> None:
+    """Nobody can say which of them is meant."""
+    source = "from jobworker import hookimpl\n@hookimpl\ndef register_stop_strategies(context): return []\n"
+    plugin("one", source)
+    plugin("two", source)
+    (tmp_path / "site" / "jobworker_two-4.5.6.dist-info" / "entry_points.txt").write_text(
+        "[jobworker]\none = two_plugin\n"
+    )
+    said = refused(f"[plugins]\nenabled = [{BUILT_IN}, 'one']\n")
+    assert "'one' is provided by jobworker-one 4.5.6 and jobworker-two 4.5.6" in said or (
+        "'one' is provided by jobworker-two 4.5.6 and jobworker-one 4.5.6" in said
+    )
 
 
-async def answers(agent: "RunningAgent") -> bool:
-    """Whether the agent lets a good token in and runs a job."""
-    async with asyncio.timeout(4), agent.client() as client:
-        run = await client.run(JobSpec(shell="exit 5"))
-        async for _ in run:
-            pass
-        return run.end is not None and run.end.exit is not None and run.end.exit.code == 5
-
-
-async def login(agent: "RunningAgent", kind: str) -> int:
-    """Return the HTTP status for the credentials that make the provider misbehave."""
-    credentials = base64.b64encode(f"{kind}:x".encode()).decode()
-    try:
-        async with connect(
-            agent.address,
-            ssl=ssl.create_default_context(cafile=agent.ca),
-            additional_headers={"Authorization": f"Basic {credentials}"},
-            open_timeout=20,
-            proxy=None,
-        ):
-            return 101
-    except InvalidStatus as error:
-        response = error.response
-    assert b"secret" not in (response.body or b"")
-    return response.status_code
-
-
-@pytest.mark.parametrize("kind", FAULTS)
-async def test_an_auth_provider_that_fails_denies(agent: "RunningAgent", kind: str) -> None:
-    """401, whatever it does; afterwards others get in as before."""
-    async with asyncio.timeout(4):
-        assert await login(agent, kind) == 401
-    assert await answers(agent)
+def test_one_that_is_enabled_twice(refused: Callable[..., str]) -> None:
+    assert "'kill' is there twice" in refused(f"[plugins]\nenabled = [{BUILT_IN}, 'kill']\n")
 
 
 @pytest.mark.slow
-async def test_an_auth_provider_that_hangs_denies(agent: "RunningAgent") -> None:
-    """401 when its time is up; meanwhile others get in."""
-    hanging = asyncio.create_task(login(agent, "hangs"))
-    for _ in range(3):
-        assert await answers(agent)
-    assert not hanging.done()
-    assert await hanging == 401
+@pytest.mark.parametrize("what", ["time.sleep(3600)", "[x for x in iter(int, 1)]"], ids=["sleeps", "spins"])
+def test_one_that_never_gets_ready(plugin: Install, refused: Callable[..., str], what: str) -> None:
+    """The start is given up in time."""
+    plugin("late", f"import time\n{what}\n")
+    said = refused(f"[plugins]\nenabled = [{BUILT_IN}, 'late']\n")
+    assert "plugin 'late' (jobworker-late 4.5.6): it is not loaded after 10 s" in said
 
 
-@pytest.mark.parametrize("kind", [*FAULTS, "nothing", "hangs"])
-async def test_a_stop_strategy_that_fails(agent: "RunningAgent", kind: str) -> None:
-    """The agent kills the tree itself, within its own limit, and the receipt says so."""
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ("{policy = 'never'}", "jobs.timeout_policies: no plugin registers 'never'"),
+        ("{policy = 'idle'}", "jobs.timeout_policies: idle refuses its options: "),
+    ],
+)
+def test_limits_for_every_job_that_cannot_be_used(refused: Callable[..., str], limit: str, reason: str) -> None:
+    assert reason in refused(f"[jobs]\ntimeout_policies = [{limit}]\n")
+
+
+# At work
+
+
+async def test_a_limit_for_every_job(start: "Callable[..., RunningAgent]") -> None:
+    """It holds whatever the spec says, which is not changed by it."""
+    agent = start("[jobs]\ntimeout_policies = [{policy = 'idle', options = {limit = '200ms'}}]\n")
     async with agent.client() as client:
-        job = await client.start((await client.create(JobSpec(shell="setsid sleep 1000 & sleep 1000"))).id)
-        async with asyncio.timeout(4):
-            stopped = await client.stop(job.id, StopSpec(strategy=kind, grace=0))
-        assert stopped.exit is not None
-        assert (stopped.state, stopped.exit.signal, stopped.exit.reason) == (State.EXITED, "SIGKILL", Reason.STOPPED)
-        assert stopped.exit.receipt is not None
-        assert stopped.exit.receipt.survivors == []
-        assert stopped.exit.receipt.strategy == kind
-        actions = [step.action for step in stopped.exit.receipt.steps]
-        assert "kill" in actions
-        assert ("strategy_failed" in actions) == (kind not in ("nothing", "rubbish"))
-    assert await answers(agent)
-
-
-@pytest.mark.parametrize("kind", ["raises", "exits", "text", "list", "nan", "infinite", "never"])
-async def test_a_timeout_policy_that_fails(agent: "RunningAgent", kind: str) -> None:
-    """It sets no limit, and the other limits of the job hold."""
-    spec = JobSpec(argv=["sleep", "1000"], timeout="300ms", timeout_policies=[TimeoutSpec("rude", {"kind": kind})])
-    async with agent.client() as client:
+        spec = JobSpec(argv=["sleep", "1000"], timeout=None)
         job = await client.start((await client.create(spec)).id)
-        ended = await client.wait(job.id, 4)
-        assert ended.exit is not None
-        assert (ended.exit.reason, ended.exit.by) == (Reason.TIMEOUT, "total")
-    assert await answers(agent)
+        ended = await client.wait(job.id, 10)
+    assert ended.exit is not None
+    assert (ended.exit.reason, ended.exit.by) == (Reason.TIMEOUT, "idle")
+    assert ended.spec == spec
 
 
-@pytest.mark.parametrize("kind", ["KeyError", "SystemExit"])
-async def test_a_check_that_fails_refuses(agent: "RunningAgent", kind: str) -> None:
-    """Options at which a plugin falls over are refused: 42201."""
+async def test_what_takes_the_place_of_a_limit_that_fails(
+    plugin: Install, start: "Callable[..., RunningAgent]"
+) -> None:
+    """The configured default: also of a job that asked for none, and once for all that fail."""
+    plugin("raises", Path(faulty.__file__).read_text())
+    config = "[jobs]\ntimeout = '300ms'\n[agent]\non_shutdown = 'stop'\n"
+    agent = start(f"{config}[plugins]\nenabled = [{BUILT_IN}, 'idle', 'raises']\n")
     async with agent.client() as client:
-        with pytest.raises(PolicyRejected):
-            await client.create(JobSpec(shell=":", stop=StopSpec(strategy="raises", options={"check": kind})))
-    assert await answers(agent)
+        policies = [TimeoutSpec("raises.due", {"n": 1}), TimeoutSpec("raises.due", {"n": 2})]
+        spec = JobSpec(argv=["sleep", "1000"], timeout=None, timeout_policies=policies)
+        job = await client.start((await client.create(spec)).id)
+        ended = await client.wait(job.id, 10)
+        told = (await client.call("job.explain", id=job.id))["chain"]
+    assert ended.exit is not None
+    assert (ended.exit.reason, ended.exit.by) == (Reason.TIMEOUT, "total")
+    failed = [link["detail"] for link in told if link["by"] == "raises.due"]
+    assert len(failed) == 2
+    assert all("RuntimeError" in detail and "0.3 s in all instead" in detail for detail in failed)
+
+
+async def test_an_observer_hears_all_in_order(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
+    """However slow it is, and nobody waits for it."""
+    source = """
+    import asyncio
+    from jobworker.interfaces import hookimpl
+    @hookimpl
+    async def job_changed(event, context):
+        await asyncio.sleep(0.01)
+        with open(context.state / "heard", "a") as file:
+            file.write(f"{event.revision} {event.job.id} {event.event}\\n")
+    """
+    plugin("listener", source)
+    agent = start(f"[plugins]\nenabled = [{BUILT_IN}, 'listener']\n")
+    async with agent.client() as client:
+        async with asyncio.timeout(10):
+            ids = [(await client.create(JobSpec(shell="exit 3"))).id for _ in range(20)]
+            await asyncio.gather(*(client.start(job) for job in ids))
+            await asyncio.gather(*(client.wait(job, 10) for job in ids))
+        heard = agent.home.path / "heard"
+        async with asyncio.timeout(10):
+            while not heard.exists() or len(heard.read_text().splitlines()) < 60:  # noqa: ASYNC110  # a file
+                await asyncio.sleep(0.01)
+    lines = [line.split() for line in heard.read_text().splitlines()]
+    revisions = [int(revision) for revision, _, _ in lines]
+    assert revisions == sorted(set(revisions))
+    for job in ids:
+        assert [what for _, about, what in lines if about == job] == ["created", "started", "exited"]
+
+
+async def test_what_a_strategy_raises_is_told(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
+    """In the receipt, in the explanation as the agent's doing, by `jw stop`; its line is in the log."""
+    source = """
+    from jobworker import hookimpl
+    class Broken:
+        name = "broken"
+        def check(self, options): pass
+        async def stop(self, job, options):
+            if options.signal == "SIGHUP":
+                await job.signal("SIGBANANA")
+            raise RuntimeError("the knocker fell off")
+    @hookimpl
+    def register_stop_strategies(context):
+        return [Broken()]
+    """
+    plugin("knock", source)
+    agent = start(f"[agent]\non_shutdown = 'stop'\n[plugins]\nenabled = [{BUILT_IN}, 'knock']\n")
+    for signal, why in (
+        ("SIGTERM", "raised RuntimeError: the knocker fell off"),
+        ("SIGHUP", "'SIGBANANA'; expected"),
+    ):
+        async with agent.client() as client:
+            job = await client.start((await client.create(JobSpec(argv=["sleep", "1000"]))).id)
+        said = await asyncio.to_thread(agent.jw, "stop", "--strategy", "broken", "--signal", signal, job.id)
+        assert said.returncode == 0
+        assert why in said.stderr
+        async with agent.client() as client:
+            story = (await client.call("job.explain", id=job.id))["chain"]
+            state = (await client.call("agent.info"))["plugins"][-1]
+        assert [(link["what"], link["by"]) for link in story][2:4] == [
+            ("strategy failed", "agent"),
+            ("kill", "agent"),
+        ]
+    assert state["faults"] == 2
+    assert "broken of plugin knock failed" in agent.home.agent_log.read_text()
 
 
 @pytest.mark.parametrize("number", [2**63, 2**64, 10**30])
-async def test_options_with_a_huge_number(agent: "RunningAgent", number: int) -> None:
+async def test_options_with_a_huge_number(plugin: Install, start: "Callable[..., RunningAgent]", number: int) -> None:
     """A number that no store holds is kept or refused, and other jobs are created as before."""
-    stop: dict[str, Any] = {"strategy": "nothing", "options": {"n": number}}
+    plugin("none", Path(faulty.__file__).read_text())
+    agent = start(f"[plugins]\nenabled = [{BUILT_IN}, 'none']\n")
+    stop: dict[str, Any] = {"strategy": "none.stop", "options": {"n": number}}
     async with agent.client() as client, asyncio.timeout(4):
         code = 0
         try:
@@ -344,17 +415,18 @@ async def test_options_with_a_huge_number(agent: "RunningAgent", number: int) ->
         except RpcError as error:
             code = error.code
         assert code in (-32700, -32602, 40001) or job["spec"]["stop"]["options"] == {"n": number}
-    assert await answers(agent)
+        assert (await client.create(JobSpec(shell=":"))).state == State.CREATED
 
 
 async def test_a_plugin_that_is_taken_away(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
     """Jobs that rely on it run on under the next agent, which starts, and can be stopped."""
-    plugin("rude", RUDE)
-    agent = start(CONFIG.replace('"stop"', '"leave"'))
+    plugin("hangs", Path(faulty.__file__).read_text())
+    config = f"[agent]\non_shutdown = 'leave'\n[plugins]\nenabled = [{BUILT_IN}, 'hangs']\n"
+    agent = start(config)
     spec = JobSpec(
         argv=["sleep", "1000"],
-        stop=StopSpec(strategy="hangs"),
-        timeout_policies=[TimeoutSpec("rude", {"kind": "never"})],
+        stop=StopSpec(strategy="hangs.stop"),
+        timeout_policies=[TimeoutSpec("hangs.due", {"n": 1})],
     )
     async with agent.client() as client:
         job = await client.start((await client.create(spec)).id)
@@ -363,7 +435,7 @@ async def test_a_plugin_that_is_taken_away(plugin: Install, start: "Callable[...
     try:
         agent.start()
     except BaseException:
-        agent.config = CONFIG  # for the cleaning
+        agent.config = config  # for the cleaning
         raise
     async with agent.client() as client:
         assert (await client.status(job.id)).pid == job.pid

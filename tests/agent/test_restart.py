@@ -13,8 +13,9 @@ from jobworker.errors import InvalidState
 from jobworker.model import JobSpec, Reason
 
 if TYPE_CHECKING:
-    from jobworker.client import Client
     from tests.conftest import RunningAgent
+
+    from jobworker.client import Client
 
 COUNT = JobSpec(shell="i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i; sleep 0.02; done; exit 9")
 

@@ -13,8 +13,9 @@ from jobworker.errors import RpcError
 from jobworker.model import JobSpec, Reason, State
 
 if TYPE_CHECKING:
-    from jobworker.client import Client
     from tests.conftest import RunningAgent
+
+    from jobworker.client import Client
 
 Start = Callable[..., "RunningAgent"]
 FOREGROUND = "[server]\nport = 0\n"

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 import pytest
+from tests.conftest import DEADLINE, RunningAgent
 
 from jobworker.client import Client
 from jobworker.client.local import agent_pid, local_target, wait_gone
 from jobworker.paths import Home, default_home
-from tests.conftest import DEADLINE, RunningAgent
 
 COMMAND = [sys.executable, "-m", "jobworker_cli"]
 

@@ -14,7 +14,6 @@ from jobworker.paths import Home
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Jw
-
     from tests.conftest import RunningAgent
 
 

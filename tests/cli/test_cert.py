@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.conftest import RunningAgent
 
 from jobworker.client.local import agent_pid
 from jobworker.paths import Home
-from tests.conftest import RunningAgent
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Jw

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.authority import Authority, Pair
+from tests.conftest import FOR_OTHERS, RunningAgent
 
 from jobworker.config import BUILT_IN
 from jobworker.paths import Home
-from tests.conftest import FOR_OTHERS, RunningAgent
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Jw

@@ -19,7 +19,6 @@ from jobworker_cli.target import Access
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Jw
-
     from tests.conftest import RunningAgent
 
 DEADLINE = 15.0

@@ -11,7 +11,6 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Jw, Running
-
     from tests.conftest import RunningAgent
 
 STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.1; done"

@@ -4,10 +4,10 @@ import sys
 from typing import Any
 
 import pytest
+from tests.conftest import RunningAgent
 from tests.torture.raw import Raw
 
 from jobworker.protocol import BINARY_SUBPROTOCOL, SUBPROTOCOL
-from tests.conftest import RunningAgent
 
 MIB = 1 << 20
 ALL = bytes(range(256))

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from tests.conftest import RunningAgent
 from tests.torture.stops import BLIND
 
 from jobworker.client import Client
 from jobworker.errors import StopIncomplete
 from jobworker.model import Exit, Job, JobSpec, State
 from jobworker.paths import Home
-from tests.conftest import RunningAgent
 
 PIDS = Path("/sys/fs/cgroup/pids")
 MOST = 200  # processes that a job may have at once

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.conftest import DEADLINE, RunningAgent
 from tests.torture.victim import collect
 
 from jobworker.client import Client
@@ -16,7 +17,6 @@ from jobworker.client.local import wait_gone
 from jobworker.errors import DiskFull
 from jobworker.model import Job, JobSpec, LogSpec, Reason, State
 from jobworker.paths import Home
-from tests.conftest import DEADLINE, RunningAgent
 
 LINES = 400_000
 SAID = b"".join(b"%d\n" % number for number in range(1, LINES + 1))  # 2.7 MB

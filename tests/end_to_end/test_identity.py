@@ -6,12 +6,12 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from tests.conftest import DEADLINE, RunningAgent
 
 from jobworker.client.local import wait_gone
 from jobworker.errors import InvalidState
 from jobworker.model import JobSpec, Reason, State
 from jobworker.paths import Home
-from tests.conftest import DEADLINE, RunningAgent
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
+from tests.conftest import RunningAgent
 
 from jobworker.errors import RateLimited
 from jobworker.model import JobSpec
 from jobworker.paths import Home
-from tests.conftest import RunningAgent
 
 
 async def test_more_jobs_than_files_may_be_open(home: Home) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import DEADLINE, RunningAgent
 from tests.end_to_end.test_hung_launch import leased  # noqa: F401  # a fixture
 from tests.torture.stops import BLIND, ESCAPES
 
@@ -16,7 +17,6 @@ from jobworker.client import Client
 from jobworker.errors import ExecFailed, NotSupported
 from jobworker.model import Job, JobSpec, Reason, State, StopSpec
 from jobworker.paths import Home
-from tests.conftest import DEADLINE, RunningAgent
 
 DAEMON = "(env -i setsid sh -c 'sleep 1000 &'); "
 # A keeper that dies in its first launch, when the job runs and the journal does not say so.

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import FOR_OTHERS
 from websockets.asyncio.client import connect as websocket_connect
 
 from jobworker.client.local import agent_pid, wait_gone
 from jobworker.paths import Home
-from tests.conftest import FOR_OTHERS
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 DEADLINE = 60

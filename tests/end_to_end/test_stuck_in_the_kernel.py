@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import RunningAgent
 from tests.torture.stops import BLIND
 
 from jobworker.client import Client
 from jobworker.errors import InvalidState, StopIncomplete
 from jobworker.model import Job, JobSpec, Reason, State, StopSpec
 from jobworker.paths import Home
-from tests.conftest import RunningAgent
 
 LIMITS = '[jobs]\ngrace = "100ms"\nstop_limit = "300ms"\n'
 pytestmark = pytest.mark.slow

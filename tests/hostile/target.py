@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import FOR_OTHERS, RunningAgent
 from tests.hostile import good, watched
 from tests.hostile.outcome import Outcome
 
 from jobworker.paths import Home
-from tests.conftest import FOR_OTHERS, RunningAgent
 
 TICKS = os.sysconf("SC_CLK_TCK")
 STORED = ("jobs.db",)  # where the values of specs are meant to be: the spec is the record

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Dial, Upgrade, Wire
-
     from tests.conftest import RunningAgent
+    from tests.server.conftest import Dial, Upgrade, Wire
 
 
 def batch(*calls: tuple[str, dict[str, Any]]) -> str:

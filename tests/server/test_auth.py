@@ -15,9 +15,8 @@ from websockets.exceptions import ConnectionClosed
 from jobworker.protocol import encode_bearer
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Dial, Upgrade, Wire
-
     from tests.conftest import RunningAgent
+    from tests.server.conftest import Dial, Upgrade, Wire
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 

@@ -6,14 +6,13 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from jobworker.jobs.scope import Scope
 from tests.conftest import FOR_OTHERS
 
-if TYPE_CHECKING:
-    from tests.server.conftest import Dial, Wire
+from jobworker.jobs.scope import Scope
 
+if TYPE_CHECKING:
     from tests.conftest import RunningAgent
+    from tests.server.conftest import Dial, Wire
 
 CONFIG = """
 [plugins.roles.private]

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.conftest import FOR_OTHERS, RunningAgent
 from websockets.exceptions import InvalidStatus
 
 from jobworker.paths import Home
 from jobworker.server.door import _network
-from tests.conftest import FOR_OTHERS, RunningAgent
 
 if TYPE_CHECKING:
     from tests.server.conftest import Dial, Upgrade, Wire

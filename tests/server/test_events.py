@@ -5,10 +5,10 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.conftest import RunningAgent
 
 from jobworker.model import JobSpec
 from jobworker.paths import Home
-from tests.conftest import RunningAgent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

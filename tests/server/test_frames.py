@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Wire
-
     from tests.conftest import RunningAgent
+    from tests.server.conftest import Wire
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.conftest import RunningAgent
 from tests.hostile import corpus, descriptors, fuzz, leaks, logins, unseen
 from tests.hostile.messages import request
 from tests.hostile.outcome import Outcome, broken
@@ -15,7 +16,6 @@ from tests.hostile.raw import PING, TEXT, Raw, frame
 from jobworker.errors import ParseError
 from jobworker.protocol import MAX_CONTAINERS
 from jobworker.server.dispatch import parse
-from tests.conftest import RunningAgent
 
 if TYPE_CHECKING:
     from tests.server.conftest import Dial, Upgrade

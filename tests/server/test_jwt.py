@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.authority import SERVER, Authority
+from tests.conftest import FOR_OTHERS
 from tests.issuer import AUDIENCE, MAKE, Issuer, b64, public_jwk
 
 from jobworker.client import connect
@@ -31,12 +32,10 @@ from jobworker.protocol import encode_bearer
 from jobworker.testing import load
 from jobworker_plugins import jwks
 from jobworker_plugins import jwt as jwt_plugin
-from tests.conftest import FOR_OTHERS
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Dial, Upgrade
-
     from tests.conftest import RunningAgent
+    from tests.server.conftest import Dial, Upgrade
 
 Start = Callable[..., "RunningAgent"]
 ALGORITHMS = ["RS256", "ES256", "EdDSA"]

@@ -10,9 +10,8 @@ import pytest
 from jobworker.runtime.keeper import v1_folder
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Wire
-
     from tests.conftest import RunningAgent
+    from tests.server.conftest import Wire
 
 HOG = "import time; x = bytearray(300 << 20); print(len(x)); time.sleep(60)"
 BOMB = "import os, time\nwhile True:\n try: os.fork()\n except OSError: time.sleep(0.01)"

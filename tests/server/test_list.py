@@ -3,9 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Wire
-
     from tests.conftest import RunningAgent
+    from tests.server.conftest import Wire
 
 LARGE = ["true", *(["x" * 100_000] * 4)]
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Dial, Gate, Log, Wire
-
     from tests.conftest import RunningAgent
+    from tests.server.conftest import Dial, Gate, Log, Wire
 
 HELLO = "hello, world\n"
 

@@ -12,9 +12,8 @@ import pytest
 from jobworker.protocol import decode_data
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Dial, Gate, Wire
-
     from tests.conftest import RunningAgent
+    from tests.server.conftest import Dial, Gate, Wire
 
 BOTH = "for n in 1 2 3 4 5; do echo out $n; sleep 0.02; echo err $n >&2; sleep 0.02; done"
 ALL_BYTES = bytes(range(256))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 from tests.authority import CLIENT, NOW, SERVER, Authority, Pair
+from tests.conftest import FOR_OTHERS
 
 from jobworker.client import connect
 from jobworker.config import BUILT_IN
@@ -22,12 +23,10 @@ from jobworker.model import Principal
 from jobworker.paths import Home
 from jobworker.testing import load
 from jobworker_plugins import mtls
-from tests.conftest import FOR_OTHERS
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Dial
-
     from tests.conftest import RunningAgent
+    from tests.server.conftest import Dial
 
 Start = Callable[..., "RunningAgent"]
 DEADLINE = 15.0

@@ -6,7 +6,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from tests.conftest import RunningAgent
 
 if TYPE_CHECKING:

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from tests.conftest import FOR_OTHERS
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Dial, Upgrade, Wire
-
     from tests.conftest import RunningAgent
+    from tests.server.conftest import Dial, Upgrade, Wire
 
 
 @pytest.fixture(scope="module")

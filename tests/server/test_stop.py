@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.conftest import RunningAgent
 
 from jobworker.model import JobSpec, Reason, StopSpec
-from tests.conftest import RunningAgent
 
 if TYPE_CHECKING:
     from tests.server.conftest import Dial, Gate, Wire

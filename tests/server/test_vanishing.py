@@ -9,9 +9,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Dial, Gate, Wire
-
     from tests.conftest import RunningAgent
+    from tests.server.conftest import Dial, Gate, Wire
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 

@@ -9,6 +9,7 @@ import struct
 from collections import deque
 from typing import Any
 
+from tests.conftest import RunningAgent
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
@@ -16,7 +17,6 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from jobworker.protocol import decode_data, split_binary
-from tests.conftest import RunningAgent
 
 READ = 65536
 

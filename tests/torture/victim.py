@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.conftest import RunningAgent
 from tests.torture import writer
 from tests.torture.outcome import Outcome
 
@@ -18,7 +19,6 @@ from jobworker.client.subscription import Subscription
 from jobworker.errors import JobworkerError
 from jobworker.model import Job, JobSpec, State
 from jobworker.paths import Home
-from tests.conftest import RunningAgent
 
 WRITER = Path(writer.__file__)
 End = tuple[int | None, str | None]  # the exit code or the name of the signal

@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import ClassVar
 
+import jobworker_drain
 import pytest
 
-import jobworker_drain
 from jobworker.interfaces import StopOptions
 from jobworker.testing import FakeJob, StopStrategyContract, load
 

@@ -5,9 +5,9 @@ import tempfile
 from pathlib import Path
 
 import bcrypt
+import jobworker_htpasswd
 import pytest
 
-import jobworker_htpasswd
 from jobworker.errors import ConnectionFailed, StartError, Unauthenticated
 from jobworker.interfaces import AuthProvider, Credentials, Principal
 from jobworker.testing import AuthProviderContract, load

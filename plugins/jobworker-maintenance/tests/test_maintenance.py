@@ -4,9 +4,9 @@ import json
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import jobworker_maintenance
 import pytest
 
-import jobworker_maintenance
 from jobworker.errors import StartError
 from jobworker.interfaces import RunFacts
 from jobworker.testing import TimeoutPolicyContract, load
