@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from jobworker.errors import JobworkerError
+from jobworker.model import to_builtins
 from jobworker_cli import failures, options, output, table
 from jobworker_cli.target import Access, home
 
@@ -90,7 +91,7 @@ async def _check(name: str, path: Path | None, as_json: bool) -> int:
     found = plugins.try_out(given, home().path)
     plugin = next(each for each in found if each.name == name)
     if as_json:
-        output.emit_json({"plugin": plugin, "enabled": name in enabled})
+        output.emit_json({"plugin": to_builtins(plugin), "enabled": name in enabled})
         return 0
     pairs = [
         ("plugin", name),
