@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import delay, fanout, idle, pumped, stalled, starts
+from tests.benchmarks import delay, fanout, idle, plugged, pumped, stalled, starts
 from tests.benchmarks.fixtures import BenchmarkError
 
 SECTIONS: dict[str, Callable[[], Awaitable[None]]] = {
@@ -26,6 +26,7 @@ SECTIONS: dict[str, Callable[[], Awaitable[None]]] = {
     "fanout": fanout.measure,
     "stalled": stalled.measure,
     "delay": delay.measure,
+    "plugins": plugged.measure,
 }
 
 

@@ -88,7 +88,7 @@ class Target:
     def pause(self) -> float:
         """Return the longest pause of the agent's loop so far, in seconds."""
         path = self.agent.home.path / "pause"
-        return float(path.read_text() or 0) if path.exists() else 0.0
+        return float(path.read_text()) if path.exists() else 0.0
 
     def cpu(self) -> float:
         """Return the seconds of CPU that the agent has used."""

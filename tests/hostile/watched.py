@@ -18,7 +18,7 @@ SETTLED = 1.0  # seconds after the start, when all is imported
 
 def watch(loop: asyncio.AbstractEventLoop, path: Path) -> None:
     time.sleep(SETTLED)
-    longest = 0.0
+    longest, new = 0.0, path.with_suffix(".new")
     while not loop.is_closed():
         turned, began = threading.Event(), time.monotonic()
         try:
@@ -28,7 +28,8 @@ def watch(loop: asyncio.AbstractEventLoop, path: Path) -> None:
         turned.wait()
         if (took := time.monotonic() - began) > longest:
             longest = took
-            path.write_text(f"{longest:.4f}")
+            new.write_text(f"{longest:.4f}")
+            new.replace(path)  # whoever reads it finds one number
         time.sleep(OFTEN)
 
 

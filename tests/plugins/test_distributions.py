@@ -45,7 +45,7 @@ def env(tmp_path: Path, binaries: Path) -> Iterator[dict[str, str]]:
 def test_its_own_tests(name: str, binaries: Path, tmp_path: Path) -> None:
     """They pass against the wheels."""
     tests = shutil.copytree(ROOT / "plugins" / f"jobworker-{name}" / "tests", tmp_path / "tests")
-    command = [binaries / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tests)]
+    command = [str(binaries / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tests)]
     env = {"PATH": f"{binaries}:{os.defpath}", "HOME": str(tmp_path)}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -57,13 +57,13 @@ def test_all_of_them_in_one_agent(env: dict[str, str], tmp_path: Path) -> None:
     home.mkdir(mode=0o700)
     passwords = tmp_path / "htpasswd"
     make = "import bcrypt; print('ann:' + bcrypt.hashpw(b'secret', bcrypt.gensalt(4)).decode())"
-    passwords.write_text(
-        subprocess.run(["python", "-c", make], env=env, capture_output=True, text=True, check=True).stdout
-    )
+    made = subprocess.run(["python", "-c", make], env=env, capture_output=True, text=True, check=True)
+    passwords.write_text(made.stdout)
     passwords.chmod(0o600)
     (home / "config.toml").write_text(
         f'[plugins]\nenabled = [{ENABLED}]\n[auth]\nproviders = ["htpasswd", "token"]\n'
-        f'[plugins.htpasswd]\nfile = "{passwords}"\ndefault_roles = ["reader"]\n[plugins.maintenance]\nbegin = "22:00"\n'
+        f'[plugins.htpasswd]\nfile = "{passwords}"\ndefault_roles = ["reader"]\n'
+        '[plugins.maintenance]\nbegin = "22:00"\n'
     )
 
     def jw(*words: str) -> "subprocess.CompletedProcess[str]":
