@@ -146,7 +146,7 @@ class Corpus:
             raw.drop()
         many = 100_000 if self.short else 2_000_000
         for who, token in (("a stranger", None), ("somebody", self.token)):
-            async with self.case(f"{many} empty fragments of {who}"):
+            async with self.case(f"{many} empty fragments of {who}", waits=True):
                 raw = await Raw.upgraded(self.target.agent, token)
                 await raw.say(frame(TEXT, b"{", fin=False))
                 await self._pour(raw, frame(0, b"", fin=False), many)
@@ -155,22 +155,22 @@ class Corpus:
     async def floods(self) -> None:
         many = 20_000 if self.short else 300_000
         for who, token in (("a stranger", None), ("somebody", self.token)):
-            async with self.case(f"{many} pings of {who}"):
+            async with self.case(f"{many} pings of {who}", waits=True):
                 raw = await Raw.upgraded(self.target.agent, token)
                 heard = asyncio.create_task(raw.end())
                 await self._pour(raw, frame(PING, b"x" * 125), many)
                 raw.drop()
                 await heard
-            async with self.case(f"{many} pings of {who} who does not read"):
+            async with self.case(f"{many} pings of {who} who does not read", waits=True):
                 raw = await Raw.upgraded(self.target.agent, token)
                 raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
                 await self._pour(raw, frame(PING, b"x" * 125), many)
                 raw.drop()
-            async with self.case(f"{many} pongs of {who}"):
+            async with self.case(f"{many} pongs of {who}", waits=True):
                 raw = await Raw.upgraded(self.target.agent, token)
                 await self._pour(raw, frame(PONG, b""), many)
                 raw.drop()
-        async with self.case("requests of somebody who does not read"):
+        async with self.case("requests of somebody who does not read", waits=True):
             raw = await Raw.upgraded(self.target.agent, self.token)
             raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
             await self._pour(raw, frame(TEXT, json.dumps(request("agent.info")).encode()), many // 4)
