@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvloop
 
@@ -48,6 +48,7 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 # and lets go of it for a moment every millisecond or so, keeps the loop waiting for seconds: each time it does, the
 # wait begins anew.
 SWITCH = 20e-6
+CHECK_LIMIT = 60.0  # seconds for an agent that is only to see whether it would start
 LOCAL_TOKEN = "local"  # noqa: S105  # its name
 
 
@@ -228,7 +229,16 @@ class Agent:
 
     async def may_restart(self) -> None:
         """Raise InvalidState where program or configuration, as they are on disk now, would not start."""
-        checked = await asyncio.to_thread(subprocess.run, [*_command(), "--check"], capture_output=True, check=False)
+        command = [*_command(), "--check"]
+        try:
+            checked = await asyncio.to_thread(
+                subprocess.run, command, capture_output=True, check=False, timeout=CHECK_LIMIT
+            )
+        except subprocess.TimeoutExpired:
+            reason = f"it is not ready after {CHECK_LIMIT:g} s"
+            raise InvalidState(
+                f"the agent would not start again and goes on as it is: {reason}", state="running"
+            ) from None
         if checked.returncode:
             reason = checked.stderr.decode(errors="replace").strip()[-1000:]
             raise InvalidState(f"the agent would not start again and goes on as it is: {reason}", state="running")
@@ -325,4 +335,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    code: Any = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    finally:
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)  # no thread of a plugin holds up the end

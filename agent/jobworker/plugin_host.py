@@ -118,7 +118,7 @@ class PluginHost:
             except StartError as error:
                 done.set_exception(error)
             except BaseException as error:
-                fault = PluginFault(f"{type(error).__name__}: {str(error)[:LONGEST]}")
+                fault = PluginFault(f"{type(error).__name__}{said(error)}")
                 fault.__cause__ = error
                 done.set_exception(fault)
 
@@ -154,6 +154,8 @@ class PluginHost:
         answer = asyncio.wrap_future(future)
         try:
             done, _ = await asyncio.wait({answer}, timeout=limit)
+            if answer.cancelled():
+                raise PluginFault(f"{name} was cancelled by another part of the plugin")
             if done:
                 return answer.result()
         except PluginFault:
@@ -178,6 +180,15 @@ class PluginHost:
         """Return when a plugin does not block its thread."""
         await self._worker(plugin).free.wait()
 
+    async def free_soon(self, registered: Named, limit: float) -> bool:
+        """Whether the plugin of an object does not block its thread, or no longer does within `limit` seconds."""
+        try:
+            async with asyncio.timeout(limit):
+                await self.free(self.owner(registered))
+        except TimeoutError:
+            return False
+        return True
+
     def state(self, plugin: str) -> dict[str, Any]:
         """Return how a plugin is doing: whether it blocks, how many calls have failed, and tasks of its own."""
         worker = self._worker(plugin)
@@ -198,9 +209,23 @@ async def _carry(name: str, function: Callable[[], Awaitable[T]], given_up: thre
         raise PluginFault(f"{name} raised CancelledError") from None
     except BaseException as error:
         if isinstance(error, JobworkerError) and not given_up.is_set():
+            error.message = clean(str(error.message))
             raise
         log.exception("%s of %s failed", name, threading.current_thread().name)
         if given_up.is_set():
             raise asyncio.CancelledError from error  # nobody waits for it any more
-        reason = f": {error}"[:LONGEST] if str(error) else ""
-        raise PluginFault(f"{name} raised {type(error).__name__}{reason}") from error
+        raise PluginFault(f"{name} raised {type(error).__name__}{said(error)}") from error
+
+
+def said(error: BaseException) -> str:
+    """Return what an exception of a plugin says, as `: TEXT`: short, and such that it can be written anywhere."""
+    try:
+        text = clean(str(error))
+    except Exception:
+        return ": it cannot say why"
+    return f": {text}" if text else ""
+
+
+def clean(text: str) -> str:
+    """Return a text of a plugin without what no JSON holds, as halves of characters from file names."""
+    return text[:LONGEST].encode(errors="replace").decode()

@@ -17,7 +17,6 @@ from jobworker.config import Config
 from jobworker.errors import StartError
 from jobworker.explain import explain
 from jobworker.interfaces import Authorizer, AuthProvider, JobEvent, PluginContext, StopStrategy, TimeoutPolicy
-from jobworker.model import TimeoutSpec
 from jobworker.plugin_host import PluginFault, PluginHost
 from jobworker.tokens import TokenFile
 
@@ -66,6 +65,7 @@ class Registry:
         self.stop_strategies: dict[str, StopStrategy] = {}
         self.timeout_policies: dict[str, TimeoutPolicy] = {}
         self.observers: dict[str, Callable[[JobEvent], Any]] = {}  # by plugin
+        self.roles: dict[str, set[str]] = {}  # that an authorizer knows by name
         self.plugins: list[Plugin] = []
 
 
@@ -189,6 +189,8 @@ class Loader:
         if other := self._owners.get((hook, name)):
             raise StartError(f"{hook}: the name {name!r} is taken by {'it itself' if other is plugin else other}")
         self._owners[hook, name] = plugin
+        if kind.objects == "authorizers":
+            self.registry.roles[name] = {str(role) for role in getattr(found, "roles", ())}
         getattr(self.registry, kind.objects)[name] = found
         self._host.own(found, plugin.name)
         return f"{kind.objects}:{name}"
@@ -245,14 +247,16 @@ def _require(config: Config, registry: Registry, host: PluginHost) -> None:
             if name not in objects:
                 raise StartError(f"{key}: no plugin registers {name!r}; there are: {_names(objects)}")
     for limit in config.jobs.timeout_policies:
-        _try_policy(registry.timeout_policies[limit.policy], limit, host)
+        _try("jobs.timeout_policies", registry.timeout_policies[limit.policy], limit.options, host)
+    _try("jobs.stop_strategy", registry.stop_strategies[config.jobs.stop_strategy], {}, host)
 
 
-def _try_policy(policy: TimeoutPolicy, limit: TimeoutSpec, host: PluginHost) -> None:
+def _try(key: str, checker: StopStrategy | TimeoutPolicy, options: Mapping[str, Any], host: PluginHost) -> None:
+    """Raise StartError where what the configuration names refuses the options that it would get."""
     try:
-        host.first(host.owner(policy), partial(policy.check, limit.options), LIMIT)
+        host.first(host.owner(checker), partial(checker.check, options), LIMIT)
     except PluginFault as error:
-        raise StartError(f"jobs.timeout_policies: {limit.policy} refuses its options: {error}") from error
+        raise StartError(f"{key}: {checker.name} refuses its options: {error}") from error
 
 
 def _names(objects: dict[str, Any]) -> str:

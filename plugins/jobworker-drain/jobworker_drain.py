@@ -1,8 +1,8 @@
 """Stop strategy `drain`: ask the job over HTTP to finish what it is at, wait for that, then TERM and KILL."""
 
 import asyncio
-import http.client
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStra
 EXPECTED = 'expected {"url": "http://127.0.0.1:8080/drain", "method": "POST", "timeout": "5s", "wait": "30s"}'
 OPTIONS = {"url", "method", "timeout", "wait"}
 TIMEOUT, WAIT = 5.0, 30.0  # seconds
+LONGEST_LINE = 1024  # bytes of a status line
 METHODS = ("POST", "PUT", "GET", "DELETE")
 
 
@@ -36,7 +37,8 @@ class Drain:
         url = urlsplit(options["url"])
         if url.scheme != "http" or url.hostname not in self._hosts or url.username is not None:
             raise ValueError(f"url: {options['url']!r}; expected http:// to one of {', '.join(self._hosts)}")
-        if not 0 < (url.port or 80) < 65536 or not options["url"].isprintable() or " " in options["url"]:
+        text = options["url"]
+        if not 0 < (url.port or 80) < 65536 or not (text.isascii() and text.isprintable()) or " " in text:
             raise ValueError(f"url: {options['url']!r}; {EXPECTED}")
         if options.get("method", "POST") not in METHODS:
             raise ValueError(f"method: {options['method']!r}; expected one of {', '.join(METHODS)}")
@@ -52,9 +54,10 @@ class Drain:
         method, timeout = given.get("method", "POST"), _seconds(given, "timeout", TIMEOUT)
         await job.asked(f"{method} {given['url']}")
         try:
-            status = await asyncio.to_thread(call, method, given["url"], timeout)
-        except (OSError, http.client.HTTPException) as error:
-            self._log.warning("job %s cannot be asked to drain: %s", job.job.id, error)
+            async with asyncio.timeout(timeout):
+                status = await call(method, given["url"])
+        except (OSError, ValueError) as error:
+            self._log.warning("job %s cannot be asked to drain: %s", job.job.id, str(error) or "no answer in time")
         else:
             if status >= 400:
                 self._log.warning("job %s does not drain: HTTP status %d", job.job.id, status)
@@ -65,16 +68,21 @@ class Drain:
             await job.signal("SIGKILL")
 
 
-def call(method: str, url: str, timeout: float) -> int:
-    """Return the status of the answer; no redirect is followed. Raises OSError, HTTPException."""
+async def call(method: str, url: str) -> int:
+    """Return the status of the answer, of which no more is read; raise OSError or ValueError."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}", "Content-Length: 0", "Connection: close", "", ""]
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80, limit=LONGEST_LINE)
     try:
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request(method, target, body=b"" if method in ("POST", "PUT") else None)
-        return connection.getresponse().status
+        writer.write("\r\n".join(lines).encode())
+        await writer.drain()
+        status = re.match(rb"HTTP/1\.[01] (\d{3})\b", await reader.readline())
     finally:
-        connection.close()
+        writer.close()
+    if status is None:
+        raise ValueError("it does not answer in HTTP")
+    return int(status[1])
 
 
 def _seconds(options: Mapping[str, Any], name: str, default: float) -> float:

@@ -15,6 +15,7 @@ from jobworker.interfaces import AuthProvider, Credentials, PluginContext, Princ
 
 BCRYPT = ("$2y$", "$2b$", "$2a$")
 LONGEST = 72  # bytes of a password that bcrypt looks at
+HIGHEST = 15  # the cost that one check may have: some seconds
 KNOWN = 1000  # pairs that were good a moment ago: who calls again need not wait for bcrypt again
 
 
@@ -47,13 +48,19 @@ class Passwords:
                 for line in wrong:
                     self._log.error("%s: %s", self._path, line)
         except (OSError, ValueError) as error:
+            self._seen = None  # the next one reads it again
             self._log.error("nobody is let in: %s", error)
             raise Unauthenticated("the passwords cannot be read") from error
         return self._hashes.get(name)
 
+    def cost(self) -> int:
+        """Return the highest cost of a hash in the file, 10 where there is none."""
+        costs = [int(hashed[4:6]) for hashed in self._hashes.values() if hashed[4:6].isdigit()]
+        return min(max(costs, default=10), HIGHEST)
+
     def _read(self) -> tuple[dict[str, bytes], list[str]]:
         """Return the hashes by name, and what is wrong with other lines; raise OSError, ValueError."""
-        self._seen = _mark(self._path)
+        mark = _mark(self._path)
         if self._path.stat().st_mode & stat.S_IRWXO:
             raise ValueError(f"{self._path}: others can read it; expected chmod o= {self._path}")
         hashes: dict[str, bytes] = {}
@@ -66,6 +73,7 @@ class Passwords:
                 wrong.append(f"line {number}: no bcrypt hash; expected a line of `htpasswd -B`")
             else:
                 hashes[name] = hashed.encode()
+        self._seen = mark
         return hashes, wrong
 
 
@@ -80,7 +88,7 @@ class Htpasswd:
     def __init__(self, settings: Settings, passwords: Passwords) -> None:
         self._settings = settings
         self._passwords = passwords
-        self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
+        self._nobodies: dict[int, bytes] = {}  # hashes of nothing, by their cost
         self._salt = secrets.token_bytes(16)
         self._good: dict[bytes, bytes] = {}  # what was good, as a mark, by the hash that it was good for
         self._turn = asyncio.Semaphore(1)  # whoever guesses leaves the other processors to the jobs
@@ -90,24 +98,35 @@ class Htpasswd:
             return None
         hashed = self._passwords.of(credentials.username)
         password = credentials.password.encode(errors="surrogatepass")
-        if not await self._is(password, hashed or self._nobody) or hashed is None:
+        if not await self._is(password, hashed or self._nobody()) or hashed is None:
             raise Unauthenticated("name or password is wrong")  # which of them is nobody's business
         roles = self._settings.roles.get(credentials.username, self._settings.default_roles)
         if not roles:
             raise Unauthenticated(f"no rule gives {credentials.username!r} a role")
         return Principal(credentials.username, self.name, list(roles))
 
+    def _nobody(self) -> bytes:
+        """Return a hash that costs as much as those in the file: how long it takes tells nobody who is in there."""
+        cost = self._passwords.cost()
+        if cost not in self._nobodies:
+            self._nobodies[cost] = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(cost))
+        return self._nobodies[cost]
+
     async def _is(self, password: bytes, hashed: bytes) -> bool:
         mark = hashlib.blake2b(password, key=self._salt, digest_size=32).digest()
         if self._good.get(hashed) == mark:
             return True
-        async with self._turn:
-            if not await asyncio.to_thread(_check, password, hashed):
-                return False
+        if not await asyncio.shield(asyncio.create_task(self._in_turn(password, hashed))):
+            return False
         self._good[hashed] = mark
         if len(self._good) > KNOWN:
             del self._good[next(iter(self._good))]
         return True
+
+    async def _in_turn(self, password: bytes, hashed: bytes) -> bool:
+        """Check it when it is its turn; that lasts as long as the thread does, also where nobody waits any more."""
+        async with self._turn:
+            return await asyncio.to_thread(_check, password, hashed)
 
 
 def _check(password: bytes, hashed: bytes) -> bool:

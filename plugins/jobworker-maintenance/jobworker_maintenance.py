@@ -11,7 +11,7 @@ import msgspec
 from jobworker.interfaces import PluginContext, RunFacts, TimeoutPolicy, hookimpl
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 EXPECTED = 'expected {"begin": "22:00", "end": "04:00", "zone": "Europe/Berlin", "days": ["sat"]}'
 
 

@@ -40,6 +40,7 @@ on_shutdown = "stop"
 enabled = [{", ".join(f'"{name}"' for name in BUILT_IN)}, {NAMES}, {AUTHORIZERS}]
 """
 SLEEPS = ["sleep", "1000"]
+SLOW = {*BLOCKING, "hangs"}  # which take as long as a call may
 HARMLESS = ("none", "wrong", "huge", *SUBTLE, "impersonates")  # where nobody looks at what is returned
 
 
@@ -112,6 +113,11 @@ async def answers(agent: RunningAgent) -> bool:
         return run.end is not None and run.end.exit is not None and run.end.exit.code == 5
 
 
+def cells(*kinds: str) -> list[Any]:
+    """Return the kinds of fault as parameters."""
+    return [pytest.param(kind, marks=pytest.mark.slow) if kind in SLOW else kind for kind in kinds]
+
+
 async def holds(true: Callable[[], bool]) -> None:
     """Return when it is true; the test has a deadline."""
     while not true():  # noqa: ASYNC110  # a file, which nobody tells of
@@ -138,7 +144,7 @@ async def login(agent: RunningAgent, name: str) -> int:
 # Auth providers
 
 
-@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("kind", cells(*FAULTS))
 async def test_an_auth_provider(agent: RunningAgent, kind: str) -> None:
     """It denies, or its principal is what it said at the time."""
     right = kind in SUBTLE
@@ -156,7 +162,7 @@ async def test_an_auth_provider(agent: RunningAgent, kind: str) -> None:
 # Authorizers
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FAULTS if kind != "impersonates"])
+@pytest.mark.parametrize("kind", cells(*(kind for kind in FAULTS if kind != "impersonates")))
 async def test_an_authorizer(agent: RunningAgent, kind: str) -> None:
     """Its principal may do nothing, or what the next one says of the roles that it really has."""
     async with agent.client() as admin:
@@ -179,12 +185,12 @@ async def test_an_authorizer(agent: RunningAgent, kind: str) -> None:
 PLAIN = (*QUICK, *BLOCKING, *SUBTLE)  # what a plain function can do wrong
 
 
-@pytest.mark.parametrize("kind", PLAIN)
+@pytest.mark.parametrize("kind", cells(*PLAIN))
 async def test_the_check_of_a_stop_strategy(agent: RunningAgent, kind: str) -> None:
     await _check(agent, kind, JobSpec(argv=SLEEPS, stop=StopSpec(strategy=f"{kind}.check", options={"n": [1]})))
 
 
-@pytest.mark.parametrize("kind", PLAIN)
+@pytest.mark.parametrize("kind", cells(*PLAIN))
 async def test_the_check_of_a_timeout_policy(agent: RunningAgent, kind: str) -> None:
     await _check(agent, kind, JobSpec(argv=SLEEPS, timeout_policies=[TimeoutSpec(f"{kind}.check", {"n": [1]})]))
 
@@ -200,13 +206,13 @@ async def _check(agent: RunningAgent, kind: str, spec: JobSpec) -> None:
             assert len(refused.value.message) < 1000
 
 
-@pytest.mark.parametrize("kind", PLAIN)
+@pytest.mark.parametrize("kind", cells(*PLAIN))
 async def test_how_long_a_stop_takes(agent: RunningAgent, kind: str) -> None:
     stopped = await _stop(agent, f"{kind}.longest")
     assert _actions(stopped)[0] == ("signal" if kind in SUBTLE else "strategy_failed")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FAULTS if kind != "impersonates"])
+@pytest.mark.parametrize("kind", cells(*(kind for kind in FAULTS if kind != "impersonates")))
 async def test_a_stop_strategy(agent: RunningAgent, kind: str) -> None:
     """What it leaves is killed, and what it does to its handle afterwards is of no use."""
     stopped = await _stop(agent, f"{kind}.stop", labels={"a": "b"})
@@ -247,7 +253,7 @@ def _actions(job: Job) -> list[str]:
 # Timeout policies
 
 
-@pytest.mark.parametrize("kind", PLAIN)
+@pytest.mark.parametrize("kind", cells(*PLAIN))
 async def test_a_timeout_policy(agent: RunningAgent, kind: str) -> None:
     """Its limit does not hold, which is told; the others of the job do."""
     limits = [TimeoutSpec(f"{kind}.due", {"n": [1]})]
@@ -265,7 +271,7 @@ async def test_a_timeout_policy(agent: RunningAgent, kind: str) -> None:
 # Observers
 
 
-@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("kind", cells(*FAULTS))
 async def test_an_observer(agent: RunningAgent, kind: str) -> None:
     """The job is none the worse, and the observer hears the rest."""
     async with agent.client() as client:

@@ -117,6 +117,7 @@ def test_one_that_would_not_do_is_not_enabled(site: Path, home: Home, own: "Jw")
     assert not home.config.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", skeleton.KINDS)
 def test_new(kind: str, site: Path, own: "Jw", tmp_path: Path) -> None:
     """What it writes is a distribution whose tests pass, those with a real agent too."""

@@ -21,6 +21,7 @@ from jobworker.runtime.logs import LogReader
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 3600.0  # the loop's clock stands still while the host sleeps, CLOCK_BOOTTIME does not
+BLOCKED = 60.0  # seconds for which a limit waits for a plugin that blocks its thread
 AGAIN = 1.0  # seconds until a look that failed is tried again
 SAME = 0.1  # seconds by which a moment may move, for it is computed from two clocks, and still be the same
 CPUS = len(os.sched_getaffinity(0))
@@ -141,6 +142,7 @@ async def _facts(observer: Observer, *, cpu: bool) -> RunFacts:
 async def _ask(limit: Limit, observer: Observer, host: PluginHost) -> float | None:
     """Return what the policy says, None where there is no such moment; raise PluginFault."""
     policy, spec = limit
+    await host.free_soon(policy, BLOCKED)  # where another part of the plugin blocks that is no fault of this limit
     facts = await _facts(observer, cpu=bool(getattr(policy, "wants_cpu", True)))
     try:
         due = await host.run(policy, lambda: policy.due(deepcopy(spec.options), facts))

@@ -13,13 +13,14 @@ from msgspec.structs import replace
 from jobworker.background import Background
 from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, InvalidState, JobworkerError, RpcError, StopIncomplete
+from jobworker.interfaces import StopOptions, StopStrategy
 from jobworker.jobs import deadlines, lifecycle
 from jobworker.jobs.deadlines import Deadline, Limit
 from jobworker.jobs.live import LiveJob
 from jobworker.jobs.pausing import Pausing
 from jobworker.jobs.record import Ending, Sent
 from jobworker.jobs.specs import Specs
-from jobworker.jobs.stopping import LAST_WAIT, Stop, send_signal
+from jobworker.jobs.stopping import KILL, LAST_WAIT, Stop, send_signal
 from jobworker.jobs.table import JobTable
 from jobworker.model import JobSpec, Reason, Receipt, StopSpec, TimeoutSpec, seconds
 from jobworker.plugin_host import PluginHost
@@ -80,6 +81,7 @@ class Endings:
         self, live: LiveJob, call: StopSpec | None, by: str, reason: Reason, message: str = ""
     ) -> asyncio.Task[Receipt] | None:
         """Start a stop in the background, unless one runs or the job is over; return the one that runs."""
+        strategy: StopStrategy | None
         try:
             strategy, options = await self._specs.stop_options(live.record.job.spec, call)
         except RpcError as error:
@@ -87,16 +89,25 @@ class Endings:
                 raise
             # Nobody is there to hear it: a plugin that was there when the job was created.
             log.error("job %s: %s; it is stopped as the configuration says", live.id, error.message)
-            strategy, options = await self._specs.stop_options(JobSpec(), None)
+            strategy, options = await self._usual_stop(live)
         if live.stop is not None or live.record.settled:
             return live.stop
         environment = self._specs.environment(live.record.job.spec, live.record.identity)
         stop = Stop(live, self._link, self._host, environment, live.record.identity)
         if not live.record.job.state.final:
-            ending = Ending(reason=reason, by=by, strategy=strategy.name, message=message, call=call)
+            name = strategy.name if strategy is not None else KILL
+            ending = Ending(reason=reason, by=by, strategy=name, message=message, call=call)
             self._table.save(live, lifecycle.stopping(live.record, ending), by=by)
         live.stop = asyncio.create_task(self._carry_out(live, stop.run(strategy, options, self._limit)))
         return live.stop
+
+    async def _usual_stop(self, live: LiveJob) -> tuple[StopStrategy | None, StopOptions]:
+        """Return how jobs are stopped by the configuration; no strategy where its plugin fails: then only kill."""
+        try:
+            return await self._specs.stop_options(JobSpec(), None)
+        except RpcError as error:
+            log.error("job %s: %s; it is killed", live.id, error.message)
+            return None, StopOptions("SIGKILL", 0.0, {})
 
     async def _carry_out(self, live: LiveJob, stop: Coroutine[Any, Any, Receipt]) -> Receipt:
         try:
@@ -212,8 +223,9 @@ class Endings:
 
     async def stop_all(self, jobs: Iterable[LiveJob], by: str) -> None:
         """Stop these because the agent is shut down; return when their stops are over."""
-        stops = [await self.begin(live, None, by, Reason.SHUTDOWN) for live in jobs if live.record.job.pid]
-        await asyncio.gather(*(stop for stop in stops if stop is not None), return_exceptions=True)
+        begun = (self.begin(live, None, by, Reason.SHUTDOWN) for live in jobs if live.record.job.pid)
+        stops = await asyncio.gather(*begun, return_exceptions=True)
+        await asyncio.gather(*(stop for stop in stops if isinstance(stop, asyncio.Task)), return_exceptions=True)
 
     async def kill(self, jobs: Iterable[LiveJob]) -> None:
         """Send SIGKILL to whole trees, whatever stop is under way."""

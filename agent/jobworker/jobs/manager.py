@@ -62,7 +62,7 @@ class JobManager:
         self._watch = LogWatch(home.logs)
         self.logs = Logs(self._table, self._watch)
         self._retention = Retention(config.retention, self._table)
-        self.observers = Observers(registry.observers, host, self._tasks)
+        self.observers = Observers(registry.observers, host, self._table, self._tasks)
         self._creating = asyncio.Lock()
         self.refusing = ""  # why no job may be created or started, where that is so
 
@@ -71,7 +71,7 @@ class JobManager:
         await self._keeping.open()
         await asyncio.to_thread(own)  # a directory service may take its time
         self._tasks.spawn(self._retention.run())
-        self.observers.open(lambda: self._table.events(None))
+        self.observers.open()
 
     # Create and start
 

@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 from jobworker.background import Background
-from jobworker.errors import JobworkerError
+from jobworker.errors import JobworkerError, OffsetOutOfRange
 from jobworker.jobs.events import EventCursor, decode
+from jobworker.jobs.table import JobTable
 from jobworker.model import JobEvent
 from jobworker.plugin_host import PluginFault, PluginHost
 
@@ -16,39 +17,58 @@ log = logging.getLogger(__name__)
 
 FAULTS = 5  # one after the other, after which an observer hears no more
 HOOK = "job_changed"
+HEARD = "heard:"  # in the meta table: the last revision of a plugin
 
 Observe = Callable[[JobEvent], Any]
 
 
 class Observers:
-    """Those of all plugins. What happens while the agent is away, or has failed to be told, is not told again."""
+    """Those of all plugins. How far each has heard is kept: the next agent goes on there."""
 
-    def __init__(self, observers: Mapping[str, Observe], host: PluginHost, tasks: Background) -> None:
+    def __init__(
+        self, observers: Mapping[str, Observe], host: PluginHost, table: JobTable, tasks: Background
+    ) -> None:
         self._observers = observers
         self._host = host
+        self._table = table
         self._tasks = tasks
         self.dropped: set[str] = set()  # plugins that hear no more
 
-    def open(self, cursor: Callable[[], EventCursor]) -> None:
-        """Tell from now on what comes by a cursor."""
+    def open(self) -> None:
+        """Tell each what has happened since it heard the last time; one that is new, from now on."""
         for plugin, observe in self._observers.items():
-            self._tasks.spawn(self._follow(plugin, observe, cursor()))
+            self._tasks.spawn(self._follow(plugin, observe))
 
-    async def _follow(self, plugin: str, observe: Observe, cursor: EventCursor) -> None:
-        faults = 0
+    async def _follow(self, plugin: str, observe: Observe) -> None:
+        cursor = self._cursor(plugin)
         try:
-            while faults < FAULTS:
-                page = await cursor.next()
-                if page.gap is not None:
-                    log.warning("plugin %s is too slow: events up to revision %d are gone", plugin, page.gap)
-                for _, text in page.events:
-                    faults = 0 if await self._tell(plugin, observe, text) else faults + 1
-                    if faults == FAULTS:
-                        break
+            await self._tell_all(plugin, observe, cursor)
+        except Exception:
+            log.exception("plugin %s hears no more", plugin)
         finally:
             cursor.close()
         self.dropped.add(plugin)
-        log.error("plugin %s has failed at %d events one after the other: it hears no more", plugin, faults)
+
+    def _cursor(self, plugin: str) -> EventCursor:
+        try:
+            return self._table.events(self._table.noted(f"{HEARD}{plugin}", None))
+        except OffsetOutOfRange:  # of another job table
+            return self._table.events(None)
+
+    async def _tell_all(self, plugin: str, observe: Observe, cursor: EventCursor) -> None:
+        """Return when it has failed too often."""
+        faults = 0
+        self._table.note(f"{HEARD}{plugin}", cursor.revision)
+        while True:
+            page = await cursor.next()
+            if page.gap is not None:
+                log.warning("plugin %s is too slow: events up to revision %d are gone", plugin, page.gap)
+            for revision, text in page.events:
+                faults = 0 if await self._tell(plugin, observe, text) else faults + 1
+                self._table.note(f"{HEARD}{plugin}", revision)
+                if faults == FAULTS:
+                    log.error("plugin %s has failed at %d events in a row: it hears no more", plugin, faults)
+                    return
 
     async def _tell(self, plugin: str, observe: Observe, text: str) -> bool:
         """Return whether it went well."""

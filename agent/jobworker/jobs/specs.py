@@ -8,12 +8,12 @@ from typing import Any
 from msgspec import UNSET
 
 from jobworker.config import Jobs
-from jobworker.errors import InvalidSpec, NotSupported, PolicyRejected
+from jobworker.errors import InvalidSpec, JobworkerError, NotSupported, PolicyRejected
 from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
 from jobworker.jobs.record import Identity
 from jobworker.jobs.users import own, process_message
 from jobworker.model import MIN_LOG, Duration, JobSpec, LimitSpec, LogSpec, StopSpec, TimeoutSpec, seconds, size
-from jobworker.plugin_host import PluginFault, PluginHost
+from jobworker.plugin_host import PluginFault, PluginHost, said
 from jobworker.plugins import Registry
 from jobworker.runtime.tree import MARKER
 
@@ -129,12 +129,12 @@ class Specs:
             try:
                 checker.check(deepcopy(options))
             except ValueError as error:
-                return str(error) or "it gave no reason"
+                return said(error).removeprefix(": ") or "it gave no reason"
             return ""
 
         try:
             refusal = await self._host.run(checker, check)
-        except PluginFault as error:
+        except (PluginFault, JobworkerError) as error:
             refusal = str(error)
         if refusal:
             raise PolicyRejected(f"{field}: {checker.name} refuses its options: {refusal[:500]}", field=field)

@@ -17,12 +17,13 @@ from jobworker.jobs.record import Identity
 from jobworker.jobs.specs import signal_number
 from jobworker.jobs.users import user_message
 from jobworker.model import Job, Receipt, Step, rfc3339, seconds
-from jobworker.plugin_host import PluginFault, PluginHost
+from jobworker.plugin_host import PluginFault, PluginHost, clean
 from jobworker.runtime.link import KeeperLink
 from jobworker.runtime.tree import PROOFS, described
 
 log = logging.getLogger(__name__)
 
+KILL = "kill"  # what a receipt calls it where there was no strategy that could be used
 LAST_WAIT = 5.0  # seconds after our own SIGKILL until what is left counts as a survivor
 KILL_AGAIN = 0.1  # seconds between two of these
 T = TypeVar("T")
@@ -62,8 +63,19 @@ class Stop:
         self._identity = identity
         self._steps: list[Step] = []
 
-    async def run(self, strategy: StopStrategy, options: StopOptions, limit: float) -> Receipt:
-        """Run the strategy for at most what it means to take and `limit` seconds; kill what is left; tell all."""
+    async def run(self, strategy: StopStrategy | None, options: StopOptions, limit: float) -> Receipt:
+        """Run the strategy for at most what it means to take and `limit` seconds; kill what is left; tell all.
+
+        Without one, only kill.
+        """
+        if strategy is not None:
+            await self._try(strategy, options, limit)
+        survivors = await self._make_sure()
+        means, name = self._live.tree().means, strategy.name if strategy is not None else KILL
+        return Receipt(name, means, "none" if survivors else PROOFS[means], self._steps, survivors)
+
+    async def _try(self, strategy: StopStrategy, options: StopOptions, limit: float) -> None:
+        """Run the strategy; whatever goes wrong with it is written down, and no more."""
         loop = asyncio.get_running_loop()
         handle = _Handle(self, loop, deepcopy(self._live.record.job), deepcopy(self._environment), self._identity)
         try:
@@ -75,10 +87,8 @@ class Stop:
         except (PluginFault, JobworkerError) as error:
             self.note("strategy_failed", detail=str(error))
             log.warning("job %s: stop strategy %s: %s", self._live.id, strategy.name, error)
-        handle.over = True
-        survivors = await self._make_sure()
-        means = self._live.tree().means
-        return Receipt(strategy.name, means, "none" if survivors else PROOFS[means], self._steps, survivors)
+        finally:
+            handle.over = True
 
     async def _make_sure(self) -> list[dict[str, Any]]:
         tree = self._live.tree()
@@ -154,7 +164,7 @@ class _Handle:
         return await self._carry(self._stop.signal(name, target))
 
     async def asked(self, how: str) -> None:
-        await self._carry(self._stop.asked(str(how)[:200]))
+        await self._carry(self._stop.asked(clean(str(how)[:200])))
 
     async def wait(self, timeout: float | None = None) -> bool:
         return await self._carry(self._stop.wait(timeout))

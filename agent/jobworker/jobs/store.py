@@ -225,8 +225,9 @@ class Store:
             self._db.executemany("REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
             self.events.write(self._db, told)
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._read_only = error.sqlite_errorname.startswith("SQLITE_READONLY")
+        except Exception as error:
+            if isinstance(error, sqlite3.Error):
+                self._read_only = error.sqlite_errorname.startswith("SQLITE_READONLY")
             if self._db.in_transaction:  # a full disk ends some by itself
                 self._db.execute("ROLLBACK")
             raise

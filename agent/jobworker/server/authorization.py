@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from copy import deepcopy
-from itertools import chain
 
 import msgspec
 
@@ -24,11 +23,6 @@ class Authorization:
     def __init__(self, authorizers: Sequence[Authorizer], host: PluginHost) -> None:
         self._authorizers = authorizers
         self._host = host
-
-    @property
-    def roles(self) -> list[str]:
-        """The roles that some authorizer knows by name."""
-        return sorted(set(chain.from_iterable(getattr(each, "roles", ()) for each in self._authorizers)))
 
     async def access(self, principal: Principal) -> Access:
         """Return what the first authorizer says that has an answer; one that fails allows nothing."""

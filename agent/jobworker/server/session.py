@@ -132,9 +132,26 @@ class Session:
                 await self._connection.send(refused(error), text=True)
                 continue
             taken = min(len(said.requests), self.services.config.limits.requests_in_flight)
-            for _ in range(taken):  # the agent reads on when it can work on
-                await self._slots.acquire()
+            if not await self._take_slots(taken):
+                return
             self._tasks.spawn(self._handle(said, taken))
+
+    async def _take_slots(self, number: int) -> bool:
+        """Read no further until so many requests more can be worked on; return False where the caller has left."""
+        if not self._slots.locked() and number == 1:
+            return await self._slots.acquire()
+        taking = asyncio.ensure_future(self._acquire(number))
+        left = asyncio.ensure_future(self._connection.wait_closed())
+        try:
+            await asyncio.wait({taking, left}, return_when=asyncio.FIRST_COMPLETED)
+            return taking.done()
+        finally:
+            taking.cancel()
+            left.cancel()
+
+    async def _acquire(self, number: int) -> None:
+        for _ in range(number):
+            await self._slots.acquire()
 
     async def _stop_subscriptions(self) -> None:
         for subscription in list(self.subscriptions.values()):

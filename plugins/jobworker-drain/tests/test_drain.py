@@ -30,6 +30,7 @@ class TestContract(StopStrategyContract):
         {"url": "http://127.0.0.1:0/x y"},
         {"url": "http://127.0.0.1:99999/"},
         {"url": "file:///etc/passwd"},
+        {"url": "http://127.0.0.1/\u00e9"},
         {"url": URL, "method": "BREW"},
         {"url": URL, "wait": 0},
         {"url": URL, "timeout": "soon"},

@@ -72,6 +72,12 @@ def test_a_file_that_changes(tmp_path: Path) -> None:
     with pytest.raises(Unauthenticated):
         ask(given, "ann")
     assert ask(given, "ann", "another")
+    path.chmod(0o644)
+    write_twice = line("bob")
+    path.write_text(write_twice)
+    for _ in range(2):  # nor the second time
+        with pytest.raises(Unauthenticated, match="cannot be read"):
+            ask(given, "ann", "another")
     path.unlink()
     with pytest.raises(Unauthenticated, match="cannot be read"):
         ask(given, "ann", "another")

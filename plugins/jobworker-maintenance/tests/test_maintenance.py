@@ -21,6 +21,7 @@ class TestContract(TimeoutPolicyContract):
         {"end": "04:00"},
         {"begin": "24:00"},
         {"begin": "9:00"},
+        {"begin": "1\u0662:00"},
         {"begin": 22},
         {"begin": "22:00", "zone": "Mars/Olympus"},
         {"begin": "22:00", "zone": "../../etc/passwd"},

@@ -62,8 +62,9 @@ async def create(call: Call, params: CreateToken) -> dict[str, Any]:
     """Return the token, the only time that anybody sees it."""
     services = call.session.services
     expires_in = None if params.expires_in is None else seconds(params.expires_in, "expires_in")
+    known = set().union(*(services.registry.roles[name] for name in services.config.auth.authorizers))
     try:
-        token = services.tokens.create(params.name, params.roles, services.authorization.roles, expires_in)
+        token = services.tokens.create(params.name, params.roles, sorted(known), expires_in)
     except InvalidSpec as error:
         raise InvalidParams(error.message, **error.data) from error
     return {"name": params.name, "roles": params.roles, "token": token}

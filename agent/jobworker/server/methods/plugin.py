@@ -16,10 +16,12 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
 
 @method("plugin.list", Nothing, Need.NOTHING)
 async def list_(call: Call, params: Nothing) -> dict[str, Any]:
-    """Return the enabled ones in the order of the configuration, then the others by name."""
+    """Return the enabled ones in the order of the configuration, then, for an admin, the others by name."""
     services = call.session.services
     enabled = services.registry.plugins
-    there = await asyncio.to_thread(installed)
+    if not call.access.is_admin(call.method):
+        return {"plugins": [services.plugin(plugin) for plugin in enabled]}
+    there = await call.session.look(asyncio.to_thread(installed))
     names = {plugin.name for plugin in enabled}
     others = [plugin for name in sorted(there) if name not in names for _, plugin in there[name]]
     return {"plugins": [services.plugin(plugin) for plugin in [*enabled, *others]]}
