@@ -1,6 +1,7 @@
 """Plugins: at the start the faults of one are named, and what those that are loaded do to a job is told."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ import pytest
 from tests.agent import faulty
 
 from jobworker import config
-from jobworker.errors import RpcError
+from jobworker.errors import PolicyRejected, RpcError
 from jobworker.model import JobSpec, Reason, State, StopSpec, TimeoutSpec
 
 if TYPE_CHECKING:
@@ -440,3 +441,157 @@ async def test_a_plugin_that_is_taken_away(plugin: Install, start: "Callable[...
     async with agent.client() as client:
         assert (await client.status(job.id)).pid == job.pid
         assert (await client.stop(job.id, StopSpec(strategy="kill"))).state == State.EXITED
+
+
+STUBBORN = """
+from jobworker.interfaces import hookimpl
+class Unwritable(Exception):
+    def __str__(self):
+        raise IndexError("no words")
+class Odd:
+    name = "odd"
+    def check(self, options):
+        if self.changed.exists():
+            raise RuntimeError("not any more")
+    async def stop(self, job, options):
+        if options.signal == "SIGHUP":
+            raise ValueError("half a character: \\udc80")
+        raise Unwritable
+    def due(self, options, facts):
+        raise Unwritable
+@hookimpl
+def register_stop_strategies(context):
+    Odd.changed = context.state / "changed"
+    return [Odd()]
+@hookimpl
+def register_timeout_policies(context):
+    return [Odd()]
+"""
+
+
+@pytest.fixture
+def odd(plugin: Install, start: "Callable[..., RunningAgent]") -> "RunningAgent":
+    """An agent whose usual stop strategy says what nobody can write down, and refuses later what it took first."""
+    plugin("odd", STUBBORN)
+    config = "[jobs]\nstop_strategy = 'odd'\n[agent]\non_shutdown = 'stop'\n"
+    return start(f"{config}[plugins]\nenabled = [{BUILT_IN}, 'odd']\n")
+
+
+@pytest.mark.parametrize("signal", ["SIGHUP", "SIGTERM"])
+async def test_what_nobody_can_write_down(odd: "RunningAgent", signal: str) -> None:
+    """The job is killed all the same, and the job table goes on to be written."""
+    async with odd.client() as client, asyncio.timeout(10):
+        policies = [TimeoutSpec("odd", {})]
+        spec = JobSpec(argv=["sleep", "1000"], timeout_policies=policies)
+        job = await client.start((await client.create(spec)).id)
+        stopped = await client.stop(job.id, StopSpec(signal=signal))
+        assert stopped.exit is not None
+        assert stopped.exit.receipt is not None
+        assert [step.action for step in stopped.exit.receipt.steps] == ["strategy_failed", "kill", "signal"]
+        told = (await client.call("job.explain", id=job.id))["chain"]
+        assert [link["by"] for link in told if link["what"] == "a time limit failed and does not hold"] == ["odd"]
+        assert (await client.create(JobSpec(shell=":"))).state == State.CREATED
+
+
+async def test_a_usual_strategy_that_fails(odd: "RunningAgent") -> None:
+    """Time limits still end jobs, and the agent still ends them when it is told to end."""
+    async with odd.client() as client:
+        late = await client.start((await client.create(JobSpec(argv=["sleep", "1000"], timeout="2s"))).id)
+        other = await client.start((await client.create(JobSpec(argv=["sleep", "1000"]))).id)
+        (odd.home.path / "changed").touch()
+    await asyncio.to_thread(odd.kill)  # else it is known by now that the options, which are none, will do
+    (odd.home.path / "changed").unlink()
+    odd.start()
+    (odd.home.path / "changed").touch()
+    async with odd.client() as client:
+        ended = await client.wait(late.id, 10)
+    assert ended.exit is not None
+    assert (ended.exit.reason, ended.exit.signal) == (Reason.TIMEOUT, "SIGKILL")
+    assert await asyncio.to_thread(odd.end) == 0
+    assert other.pid is not None
+    assert not Path(f"/proc/{other.pid}").exists()
+    (odd.home.path / "changed").unlink()  # for the cleaning
+
+
+async def test_a_limit_whose_plugin_is_busy(
+    plugin: Install, start: "Callable[..., RunningAgent]", tmp_path: Path
+) -> None:
+    """It waits until the plugin answers again, for it was another part of that which blocked, and then holds."""
+    source = """
+    import os
+    from jobworker.interfaces import hookimpl
+    class Busy:
+        name = "busy"
+        def check(self, options):
+            if options.get("block"):
+                open(options["block"]).read()
+        async def stop(self, job, options): pass
+        def due(self, options, facts): return facts.started + 0.1
+    @hookimpl
+    def register_stop_strategies(context): return [Busy()]
+    @hookimpl
+    def register_timeout_policies(context): return [Busy()]
+    """
+    plugin("busy", source)
+    config = "[limits]\nplugin_call = '200ms'\n[agent]\non_shutdown = 'stop'\n"
+    agent = start(f"{config}[plugins]\nenabled = [{BUILT_IN}, 'busy']\n")
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    async with agent.client() as client, asyncio.timeout(15):
+        job = await client.create(JobSpec(argv=["sleep", "1000"], timeout_policies=[TimeoutSpec("busy", {"a": 1})]))
+        with pytest.raises(PolicyRejected):
+            await client.create(JobSpec(shell=":", stop=StopSpec(strategy="busy", options={"block": str(gate)})))
+        assert (await client.call("agent.info"))["plugins"][-1]["blocked"]
+        await client.start(job.id)
+        fd = await asyncio.to_thread(os.open, gate, os.O_WRONLY)
+        os.close(fd)
+        ended = await client.wait(job.id, 10)
+    assert ended.exit is not None
+    assert (ended.exit.reason, ended.exit.by) == (Reason.TIMEOUT, "busy")
+
+
+async def test_an_observer_goes_on_where_it_was(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
+    """It hears of what happened while the agent was away."""
+    source = """
+    from jobworker.interfaces import hookimpl
+    @hookimpl
+    def job_changed(event, context):
+        with open(context.state / "heard", "a") as file:
+            file.write(f"{event.job.id} {event.event}\\n")
+    """
+    plugin("listener", source)
+    agent = start(f"[plugins]\nenabled = [{BUILT_IN}, 'listener']\n")
+    heard = agent.home.path / "heard"
+    async with agent.client() as client:
+        job = await client.start((await client.create(JobSpec(argv=["sleep", "1000"]))).id)
+        await _until(lambda: heard.exists() and "started" in heard.read_text())
+    await asyncio.to_thread(agent.kill)
+    assert job.pid is not None
+    os.kill(job.pid, 9)
+    agent.start()
+    await _until(lambda: f"{job.id} exited" in heard.read_text())
+    lines = heard.read_text().splitlines()
+    assert [*dict.fromkeys(lines)] == [f"{job.id} {what}" for what in ("created", "started", "exited")]
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110  # a file, which nobody tells of
+            await asyncio.sleep(0.01)
+
+
+async def test_a_thread_that_a_plugin_leaves(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
+    """It does not keep the agent from ending."""
+    source = """
+    import threading, time
+    from jobworker.interfaces import hookimpl
+    @hookimpl
+    def register_stop_strategies(context):
+        threading.Thread(target=time.sleep, args=[3600]).start()
+        return []
+    """
+    plugin("threaded", source)
+    agent = start(f"[plugins]\nenabled = [{BUILT_IN}, 'threaded']\n")
+    async with agent.client() as client:
+        await client.call("agent.ping")
+    assert await asyncio.to_thread(agent.end) == 0

@@ -229,3 +229,19 @@ async def test_a_batch_counts_as_many(shared: "RunningAgent", dial: "Dial") -> N
         first, second = json.loads(await wire.connection.recv()), json.loads(await wire.connection.recv())
         assert [one["id"] for one in first] == list(range(50))
         assert [one["id"] for one in second] == list(range(100, 120))
+
+
+async def test_who_leaves_while_all_it_may_have_waits(
+    start_agent: "Callable[..., RunningAgent]", dial: "Dial"
+) -> None:
+    """Its connection is over when it is gone, although the agent read no further: nothing keeps that from ending."""
+    agent = start_agent(config='[agent]\non_shutdown = "leave"\n[limits]\nrequests_in_flight = 4\n')
+    async with dial(agent) as root:
+        job = await root.create(argv=["true"])
+        token = (await root.ask("token.create", name="waiter", roles=["reader"]))["token"]
+        async with dial(agent, token=token) as wire:
+            await wire.connection.send(batch(*[("job.wait", {"id": job})] * 3))
+            await wire.connection.send(batch(*[("agent.ping", {})] * 3))
+            await wire.connection.send(batch(*[("agent.ping", {})] * 3))
+    async with asyncio.timeout(10):
+        assert await asyncio.to_thread(agent.end) == 0
