@@ -551,27 +551,31 @@ async def test_a_limit_whose_plugin_is_busy(
 
 
 async def test_an_observer_goes_on_where_it_was(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
-    """It hears of what happened while the agent was away."""
+    """What it had not heard yet when the agent was killed, and what happened meanwhile, it hears from the next."""
     source = """
+    import asyncio
     from jobworker.interfaces import hookimpl
     @hookimpl
-    def job_changed(event, context):
+    async def job_changed(event, context):
         with open(context.state / "heard", "a") as file:
             file.write(f"{event.job.id} {event.event}\\n")
+        await asyncio.sleep(0.1)
     """
     plugin("listener", source)
     agent = start(f"[plugins]\nenabled = [{BUILT_IN}, 'listener']\n")
     heard = agent.home.path / "heard"
     async with agent.client() as client:
-        job = await client.start((await client.create(JobSpec(argv=["sleep", "1000"]))).id)
-        await _until(lambda: heard.exists() and "started" in heard.read_text())
+        made = [(await client.create(JobSpec(argv=["sleep", "1000"]))).id for _ in range(5)]
+        job = await client.start(made[0])
+    await _until(heard.exists)
     await asyncio.to_thread(agent.kill)
+    assert len(heard.read_text().splitlines()) < 5
     assert job.pid is not None
     os.kill(job.pid, 9)
     agent.start()
     await _until(lambda: f"{job.id} exited" in heard.read_text())
-    lines = heard.read_text().splitlines()
-    assert [*dict.fromkeys(lines)] == [f"{job.id} {what}" for what in ("created", "started", "exited")]
+    told = [f"{each} created" for each in made] + [f"{job.id} started", f"{job.id} exited"]
+    assert [*dict.fromkeys(heard.read_text().splitlines())] == told
 
 
 async def _until(true: Callable[[], bool]) -> None:
@@ -587,7 +591,7 @@ async def test_a_thread_that_a_plugin_leaves(plugin: Install, start: "Callable[.
     from jobworker.interfaces import hookimpl
     @hookimpl
     def register_stop_strategies(context):
-        threading.Thread(target=time.sleep, args=[3600]).start()
+        threading.Thread(target=time.sleep, args=[3600], daemon=False).start()
         return []
     """
     plugin("threaded", source)
