@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from jobworker.tokens import TokenFile
 
 GROUP = "jobworker"
 LIMIT = 10.0  # seconds for a plugin to be imported and to register
+MOST = 1000  # objects that one hook may register
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 
 
@@ -231,7 +233,10 @@ def _observe(implementation: pluggy.HookImpl, context: PluginContext[Any], event
 def _returned(hook: str, found: Any) -> list[Any]:
     if isinstance(found, str | bytes | Mapping) or not isinstance(found, Iterable):
         raise StartError(f"{hook}: it returned {type(found).__name__}; expected a list of objects")
-    return list(found)
+    objects = list(islice(found, MOST + 1))
+    if len(objects) > MOST:
+        raise StartError(f"{hook}: it returned more than {MOST} objects; expected some")
+    return objects
 
 
 def _require(config: Config, registry: Registry, host: PluginHost) -> None:

@@ -1,0 +1,99 @@
+"""Each fault of each hook that registers: the agent does not start, and the hook and the reason are named."""
+
+import sys
+import textwrap
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+
+from jobworker.errors import StartError
+from jobworker.plugins import KINDS, MOST, OBSERVER
+from jobworker.testing import load, make_event
+
+FAULTS = {
+    "raises": ("raise KeyError('x')", "KeyError: 'x'"),
+    "exits": ("raise SystemExit(3)", "SystemExit: 3"),
+    "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "cancels": ("raise asyncio.CancelledError", "CancelledError"),
+    "speechless": ("raise Speechless", "Speechless: it cannot say why"),
+    "none": ("return None", "it returned NoneType; expected a list of objects"),
+    "number": ("return 5", "it returned int; expected a list of objects"),
+    "text": ("return 'mine'", "it returned str; expected a list of objects"),
+    "mapping": ("return {'mine': Mine()}", "it returned dict; expected a list of objects"),
+    "promise": ("return later()", "it returned coroutine; expected a list of objects"),
+    "nameless": ("return [object()]", "an object whose name is 'None'"),
+    "misnamed": ("Mine.name = 'a b'; return [Mine()]", "an object whose name is 'a b'"),
+    "renamed": ("Mine.name = 'x' * 1_000_000; return [Mine()]", "an object whose name is 'xxx"),
+    "methodless": ("return [Bare()]", "'mine' has no method "),
+    "fields": ("return [Fields()]", "'mine' has no method "),
+    "twice": ("return [Mine(), Mine()]", "the name 'mine' is taken by it itself"),
+    "endless": ("return iter(Mine, None)", f"it returned more than {MOST} objects"),
+    "half-way": ("return (Mine() if n < 3 else 1 / 0 for n in range(9))", "ZeroDivisionError"),
+    "changes its context": ("context.name = 'token'", "FrozenInstanceError"),
+    "wants more": ("return []", "Argument(s) {'more'} are declared"),
+}
+SOURCE = """
+import asyncio
+from jobworker.interfaces import hookimpl
+
+class Speechless(Exception):
+    def __str__(self): raise IndexError
+
+class Bare:
+    name = "mine"
+
+class Fields(Bare):
+    authenticate = grants = check = stop = due = 5
+
+class Mine(Bare):
+    async def authenticate(self, credentials): ...
+    async def grants(self, principal): ...
+    def check(self, options): ...
+    async def stop(self, job, options): ...
+    def due(self, options, facts): ...
+
+async def later(): ...
+
+@hookimpl
+def {hook}({arguments}):
+    {body}
+"""
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
+    """Make a module of a hook with a body."""
+
+    def make(hook: str, body: str, arguments: str = "context") -> ModuleType:
+        made = ModuleType("misregistered")
+        exec(textwrap.dedent(SOURCE.format(hook=hook, body=body, arguments=arguments)), vars(made))
+        monkeypatch.setitem(sys.modules, made.__name__, made)
+        return made
+
+    return make
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("hook", KINDS)
+def test_a_fault_at_a_hook(module: Callable[..., ModuleType], hook: str, fault: str) -> None:
+    body, reason = FAULTS[fault]
+    with pytest.raises(StartError) as refused:
+        load(module(hook, body, "context, more" if fault == "wants more" else "context"))
+    assert reason in refused.value.message
+    assert "plugin 'misregistered' (under test 0): " in refused.value.message
+    assert len(refused.value.message) < 1000
+
+
+@pytest.mark.parametrize("hook", KINDS)
+def test_what_is_right(module: Callable[..., ModuleType], hook: str) -> None:
+    assert list(getattr(load(module(hook, "return [Mine()]")), KINDS[hook].objects)) == ["mine"]
+    assert list(getattr(load(module(hook, "yield Mine()")), KINDS[hook].objects)) == ["mine"]
+    assert not getattr(load(module(hook, "return []", "")), KINDS[hook].objects)
+
+
+def test_an_observer_takes_what_it_wants(module: Callable[..., ModuleType]) -> None:
+    for arguments in ("event", "context, event", "event, context"):
+        observe = load(module(OBSERVER, "return event.event", arguments)).observers["misregistered"]
+        assert observe(make_event("started")) == "started"
