@@ -1,6 +1,7 @@
 """The distributions beside ours: built and installed as wheels beside ours, tested there, and used by an agent."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.end_to_end.test_readme import matches
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("htpasswd", "drain", "maintenance")
@@ -88,3 +90,32 @@ def test_all_of_them_in_one_agent(env: dict[str, str], tmp_path: Path) -> None:
     )
     who = ["python", "-c", login, address, str(home / "tls" / "ca.pem")]
     assert subprocess.run(who, env=env, capture_output=True, text=True, check=True).stdout == "htpasswd:ann\n"
+
+
+def test_the_plugin_that_is_pasted(env: dict[str, str], tmp_path: Path) -> None:
+    """What the page begins with works word for word, and says what the page shows."""
+    page = (ROOT / "plugins" / "README.md").read_text()
+
+    def first(language: str) -> str:
+        return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[0]  # type: ignore[no-any-return]
+
+    (tmp_path / "polite.py").write_text(first("python"))
+    (tmp_path / "pyproject.toml").write_text(first("toml"))
+    steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", first("console"), re.MULTILINE)
+    assert [command for command, _ in steps][:3] == [
+        "pip install .",
+        "jw plugins check polite",
+        "jw plugins enable polite",
+    ]
+    for command, expected in steps:
+        done = subprocess.run(
+            ["bash", "-c", f"exec 2>&1\n{command}"],
+            env=env | {"PIP_QUIET": "3"},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        assert matches(expected, done.stdout), f"$ {command}\n{done.stdout}"
