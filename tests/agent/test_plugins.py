@@ -59,79 +59,7 @@ BUILT_IN = '"token", "roles", "graceful", "kill", "total"'
             """,
             "register_moons",
         ),
-        (
-            """
-            from jobworker import hookimpl
-            @hookimpl
-            def register_stop_strategies(context):
-                raise KeyError("settings")
-            """,
-            "KeyError: 'settings'",
-        ),
-        (
-            """
-            from jobworker import hookimpl
-            @hookimpl
-            def register_stop_strategies(context):
-                return 5
-            """,
-            "register_stop_strategies: it returned int; expected a list",
-        ),
-        (
-            """
-            from jobworker import hookimpl
-            @hookimpl
-            def register_stop_strategies(context):
-                return [object()]
-            """,
-            "name",
-        ),
         ("x = 1", "implements no hook; expected one of register_auth_providers"),
-        (
-            """
-            from jobworker import hookimpl
-            @hookimpl
-            def register_stop_strategies(context):
-                pass
-            """,
-            "it returned NoneType; expected a list",
-        ),
-        (
-            """
-            from jobworker import hookimpl
-            class Mine:
-                name = "mine"
-                def check(self, options): pass
-                async def stop(self, job, options): pass
-            @hookimpl
-            def register_stop_strategies(context):
-                return [Mine(), Mine()]
-            """,
-            "the name 'mine' is taken by it itself",
-        ),
-        (
-            """
-            from jobworker import hookimpl
-            class Mine:
-                name = "mine"
-                def check(self, options): pass
-            @hookimpl
-            def register_stop_strategies(context):
-                return [Mine()]
-            """,
-            "'mine' has no method stop(); expected check and stop",
-        ),
-        (
-            """
-            from jobworker import hookimpl
-            class Mine:
-                name = "mi ne"
-            @hookimpl
-            def register_timeout_policies(context):
-                return [Mine()]
-            """,
-            "expected letters, digits",
-        ),
         (
             """
             from jobworker import hookimpl
@@ -165,22 +93,7 @@ BUILT_IN = '"token", "roles", "graceful", "kill", "total"'
             "[plugins.broken] size: missing",
         ),
     ],
-    ids=[
-        *(
-            "import",
-            "syntax",
-            "exit",
-            "taken",
-            "argument",
-            "hook",
-            "raises",
-            "rubbish",
-            "nameless",
-            "empty",
-            "nothing",
-        ),
-        *("twice", "methodless", "name", "wrapper", "schema", "missing"),
-    ],
+    ids=["import", "syntax", "exit", "taken", "argument", "hook", "empty", "wrapper", "schema", "missing"],
 )
 def test_a_plugin_that_cannot_be_loaded(
     plugin: Install, refused: Callable[..., str], source: str, reason: str
