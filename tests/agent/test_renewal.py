@@ -124,7 +124,10 @@ async def test_a_link_that_is_swapped(configured: "RunningAgent", authority: Aut
         assert shown(configured) == fingerprint(folder / "server.pem")
 
 
-@pytest.mark.parametrize("fault", ["foreign key", "open key", "expired", "text", "missing", "for clients"])
+OTHERS = ("open key", "expired", "text", "missing", "for clients")
+
+
+@pytest.mark.parametrize("fault", ["foreign key", *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)])
 async def test_a_broken_pair_is_kept_out(
     configured: "RunningAgent", authority: Authority, tmp_path: Path, fault: str
 ) -> None:

@@ -32,7 +32,7 @@ def leased() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("user", [None, "nobody"])
+@pytest.mark.parametrize("user", [None, pytest.param("nobody", marks=pytest.mark.slow)])
 async def test_a_hung_launch_is_given_up(client: Client, leased: Path, user: str | None) -> None:
     """It ends start_failed; a job that runs goes on, and one that waited behind it is started."""
     if user is not None and os.geteuid() != 0:

@@ -45,11 +45,13 @@ async def test_unseen(tmp_path: Path) -> None:
     judge(await unseen.compare(tmp_path / "t", many=5))
 
 
+@pytest.mark.slow
 async def test_descriptors(tmp_path: Path) -> None:
     """With more clients than files there is room for jobs, and for others as soon as some leave."""
     judge(await descriptors.use_up(tmp_path / "t", many=150))
 
 
+@pytest.mark.slow
 async def test_fuzz(tmp_path: Path) -> None:
     judge(await fuzz.throw(tmp_path / "t", seconds=3, first=fuzz.AT_ONCE))
 
