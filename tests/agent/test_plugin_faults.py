@@ -86,8 +86,9 @@ async def agent(
             if kind in BLOCKING:
                 assert after["blocked"]
                 gate.touch()
-                while (await state(client, plugin))["blocked"]:
-                    pass
+                async with asyncio.timeout(10):
+                    while (await state(client, plugin))["blocked"]:
+                        pass
                 gate.unlink()
             assert await answers(shared_agent)
             assert (await client.call("agent.info"))["pid"] == pid
@@ -119,9 +120,10 @@ def cells(*kinds: str) -> list[Any]:
 
 
 async def holds(true: Callable[[], bool]) -> None:
-    """Return when it is true; the test has a deadline."""
-    while not true():  # noqa: ASYNC110  # a file, which nobody tells of
-        await asyncio.sleep(0.01)
+    """Return when it is true."""
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110  # a file, which nobody tells of
+            await asyncio.sleep(0.01)
 
 
 async def login(agent: RunningAgent, name: str) -> int:
@@ -284,8 +286,9 @@ async def test_an_observer(agent: RunningAgent, kind: str) -> None:
         heard = agent.home.path / f"heard-{kind}"
         last = "started" if kind in BLOCKING else "exited"  # one that blocks hears no more until it is done
         await holds(lambda: heard.exists() and f"{job.id} {last}" in heard.read_text())
-        while kind in BLOCKING and not (await state(client, kind))["blocked"]:
-            pass
+        async with asyncio.timeout(10):
+            while kind in BLOCKING and not (await state(client, kind))["blocked"]:
+                pass
         assert not (await state(client, kind))["dropped"]
 
 
@@ -296,8 +299,9 @@ async def test_an_observer_that_always_fails(agent: RunningAgent, kind: str) -> 
         for _ in range(2):
             spec = JobSpec(shell="exit 7", labels={"observe": kind, "always": "yes"})
             await client.wait((await client.start((await client.create(spec)).id)).id, 10)
-        while not (await state(client, kind))["dropped"]:
-            pass
+        async with asyncio.timeout(10):
+            while not (await state(client, kind))["dropped"]:
+                pass
 
 
 def test_the_matrix_is_whole() -> None:
