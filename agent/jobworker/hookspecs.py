@@ -10,6 +10,7 @@ import pluggy
 
 from jobworker.interfaces import Authorizer, AuthProvider, JobEvent, PluginContext, StopStrategy, TimeoutPolicy
 
+# Nobody runs the bodies: pluggy reads the names of the arguments, hence `empty-body` below.
 hookspec = pluggy.HookspecMarker("jobworker")
 
 

@@ -9,6 +9,7 @@ import concurrent.futures
 import logging
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from jobworker.errors import JobworkerError, StartError
@@ -180,14 +181,11 @@ class PluginHost:
         """Return when a plugin does not block its thread."""
         await self._worker(plugin).free.wait()
 
-    async def free_soon(self, registered: Named, limit: float) -> bool:
-        """Whether the plugin of an object does not block its thread, or no longer does within `limit` seconds."""
-        try:
+    async def free_soon(self, registered: Named, limit: float) -> None:
+        """Return when the plugin of an object does not block its thread, or `limit` seconds later."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 await self.free(self.owner(registered))
-        except TimeoutError:
-            return False
-        return True
 
     def state(self, plugin: str) -> dict[str, Any]:
         """Return how a plugin is doing: whether it blocks, how many calls have failed, and tasks of its own."""

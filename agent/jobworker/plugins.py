@@ -28,18 +28,17 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 
 
 class Kind(NamedTuple):
-    """What a hook registers: the attribute of the registry, what it is called, and the methods it must have."""
+    """What a hook registers: the attribute of the registry, and the methods that each object must have."""
 
     objects: str
-    called: str
     methods: tuple[str, ...]
 
 
 KINDS = {
-    "register_auth_providers": Kind("auth_providers", "auth provider", ("authenticate",)),
-    "register_authorizers": Kind("authorizers", "authorizer", ("grants",)),
-    "register_stop_strategies": Kind("stop_strategies", "stop strategy", ("check", "stop")),
-    "register_timeout_policies": Kind("timeout_policies", "timeout policy", ("check", "due")),
+    "register_auth_providers": Kind("auth_providers", ("authenticate",)),
+    "register_authorizers": Kind("authorizers", ("grants",)),
+    "register_stop_strategies": Kind("stop_strategies", ("check", "stop")),
+    "register_timeout_policies": Kind("timeout_policies", ("check", "due")),
 }
 OBSERVER = "job_changed"
 
@@ -214,10 +213,11 @@ def _hooks(manager: pluggy.PluginManager, found: Any) -> dict[str, pluggy.HookIm
 
 def _keys(kind: Any) -> list[str]:
     """Return the keys of the table that a type stands for, those that must be given as `KEY (required)`."""
-    try:
-        fields = [*msgspec.inspect.type_info(kind).fields]  # type: ignore[attr-defined]
-    except AttributeError:
-        return [] if kind is None else ["any"]
+    if kind is None:
+        return []
+    fields = getattr(msgspec.inspect.type_info(kind), "fields", None)
+    if fields is None:
+        return ["any"]
     return [f"{each.encode_name} (required)" if each.required else each.encode_name for each in fields]
 
 

@@ -39,7 +39,7 @@ def boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Observer:
+class Usage:
     """Sees what a job has written and used, and when that last changed, on a clock that is never set."""
 
     def __init__(self, live: LiveJob, log: Path) -> None:
@@ -83,7 +83,7 @@ class Deadline(NamedTuple):
 
 
 async def watch(
-    observer: Observer,
+    usage: Usage,
     limit: Limit,
     host: PluginHost,
     clock: WallClock,
@@ -104,7 +104,7 @@ async def watch(
         while True:
             bell.clear()
             try:
-                due = await _ask(limit, observer, host)
+                due = await _ask(limit, usage, host)
             except PluginFault as error:
                 failed(str(error))
                 return
@@ -129,21 +129,21 @@ async def watch(
     await fire(deadline)
 
 
-async def _facts(observer: Observer, *, cpu: bool) -> RunFacts:
+async def _facts(usage: Usage, *, cpu: bool) -> RunFacts:
     """Look, again and again where that fails, as for want of a descriptor: no limit is dropped for it."""
     while True:
         try:
-            return await observer.facts(cpu=cpu)
+            return await usage.facts(cpu=cpu)
         except OSError as error:
             log.warning("a limit cannot be looked at now, trying again in %g s: %s", AGAIN, error)
         await asyncio.sleep(AGAIN)
 
 
-async def _ask(limit: Limit, observer: Observer, host: PluginHost) -> float | None:
+async def _ask(limit: Limit, usage: Usage, host: PluginHost) -> float | None:
     """Return what the policy says, None where there is no such moment; raise PluginFault."""
     policy, spec = limit
     await host.free_soon(policy, BLOCKED)  # where another part of the plugin blocks that is no fault of this limit
-    facts = await _facts(observer, cpu=bool(getattr(policy, "wants_cpu", True)))
+    facts = await _facts(usage, cpu=bool(getattr(policy, "wants_cpu", True)))
     try:
         due = await host.run(policy, lambda: policy.due(deepcopy(spec.options), facts))
         if due is None:

@@ -188,10 +188,10 @@ class Endings:
 
     def _watch(self, live: LiveJob, spec: TimeoutSpec) -> None:
         limit = Limit(self._specs.policy(spec.policy), spec)
-        observer = deadlines.Observer(live, self._table.log_folder(live.id))
+        usage = deadlines.Usage(live, self._table.log_folder(live.id))
         near, fire = partial(self._time_is_near, live), partial(self._time_is_up, live)
         failed = partial(self._limit_failed, live, spec)
-        watching = deadlines.watch(observer, limit, self._host, self._clock, near, fire, failed, self._lead)
+        watching = deadlines.watch(usage, limit, self._host, self._clock, near, fire, failed, self._lead)
         live.limits.append(self._tasks.spawn(watching))
 
     def _limit_failed(self, live: LiveJob, spec: TimeoutSpec, why: str) -> None:

@@ -12,11 +12,11 @@ from jobworker.jobs.events import EventCursor, decode
 from jobworker.jobs.table import JobTable
 from jobworker.model import JobEvent
 from jobworker.plugin_host import PluginFault, PluginHost
+from jobworker.plugins import OBSERVER
 
 log = logging.getLogger(__name__)
 
 FAULTS = 5  # one after the other, after which an observer hears no more
-HOOK = "job_changed"
 HEARD = "heard:"  # in the meta table: the last revision of a plugin
 
 Observe = Callable[[JobEvent], Any]
@@ -74,7 +74,7 @@ class Observers:
         """Return whether it went well."""
         await self._host.free(plugin)  # it may be another part of the plugin that blocks
         try:
-            await self._host.call_of(plugin, HOOK, partial(_call, observe, text))
+            await self._host.call_of(plugin, OBSERVER, partial(_call, observe, text))
         except (PluginFault, JobworkerError) as error:
             log.error("plugin %s: %s", plugin, error)
             return False

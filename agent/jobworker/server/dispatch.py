@@ -171,7 +171,7 @@ def refused(error: errors.RpcError) -> bytes:
 
 def not_logged_in() -> bytes:
     """Return the answer to a message that is not even looked at."""
-    return encode(_error(None, errors.Unauthenticated("not logged in", hint="call auth.login first, by itself")))
+    return refused(errors.Unauthenticated("not logged in", hint="call auth.login first, by itself"))
 
 
 def parse(text: str) -> Any:
