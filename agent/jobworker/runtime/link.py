@@ -23,7 +23,7 @@ from jobworker.runtime.tree import process_of, readable
 
 log = logging.getLogger(__name__)
 
-KEEPER = Path(__file__).with_name("keeper.py")
+KEEPER = Path(__file__).parents[1] / "keeper" / "keeper.py"
 LARGE = 100_000  # a seqpacket message is limited by the socket's buffer (212 kB)
 MESSAGE = 262_144
 SILENCE = 5.0  # seconds without an answer after which a keeper is stuck: in an execve or chdir that hangs

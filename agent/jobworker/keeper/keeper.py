@@ -1333,7 +1333,7 @@ class Keeper:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener.bind(path)
         listener.listen(8)
-        pump = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pump.py")
+        pump = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "pump", "pump.py")
         self.pump_pid = os.posix_spawn(
             sys.executable,
             [sys.executable, "-I", "-S", pump, f"{self.state}/logs"],
