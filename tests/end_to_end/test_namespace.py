@@ -25,13 +25,10 @@ import sys, pathlib
 from jobworker import app
 from jobworker.runtime import link
 folder = pathlib.Path(sys.argv[sys.argv.index("--home") + 1])
-text = link.KEEPER.read_text()
-mark = "        self.pids[job.pid] = job\\n        if job.init"
-assert mark in text
+from tests.support.keeper_copy import copy_keeper
+mark = "        state.pids[job.pid] = job\\n        if job.init"
 once = f"os.path.exists('{folder}/once') or os.mkdir('{folder}/once') or os.kill(os.getpid(), 9)"
-folder.joinpath("keeper.py").write_text(text.replace(mark, f"        {once}\\n{mark}"))
-folder.joinpath("pump.py").write_text(link.KEEPER.with_name("pump.py").read_text())
-link.KEEPER = folder / "keeper.py"
+link.KEEPER = copy_keeper(folder / "dying", {"keeper/launch.py": (mark, f"        {once}\\n{mark}")})
 app.main(sys.argv[1:])
 """
 

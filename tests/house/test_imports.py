@@ -1,11 +1,13 @@
 """The arrows between the rooms point one way."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.keeper_copy import copy_keeper
 
 ROOT = Path(__file__).parents[2]
 AGENT = ROOT / "agent" / "jobworker"
@@ -13,10 +15,17 @@ COMMON = {"model", "errors", "protocol", "paths", "explain", "checks"}
 
 # What a room may import of ours, besides itself and the common ground.
 ROOMS = {
-    "runtime": set[str](),
+    "runtime": {"formats", "linux"},
     "client": set[str](),
     "jobs": {"runtime", "config", "interfaces", "plugins", "plugin_host", "background"},
     "server": {"jobs", "runtime", "config", "interfaces", "plugins", "plugin_host", "background", "tokens"},
+}
+# Processes of their own.
+PROCESSES = {
+    "keeper": {"linux", "formats"},
+    "pump": {"linux", "formats"},
+    "linux": set[str](),
+    "formats": set[str](),
 }
 # One third-party library, one room.
 LIBRARIES = {
@@ -59,10 +68,31 @@ def test_each_library_is_used_in_its_room_only() -> None:
             assert rooms is None or room_of(path) in rooms, f"{path.relative_to(ROOT)} imports {name}"
 
 
-@pytest.mark.parametrize("name", ["keeper.py", "pump.py"])
-def test_keeper_and_pump_need_the_standard_library_alone(name: str) -> None:
-    for module in imports(AGENT / "runtime" / name):
-        assert module.split(".")[0] in sys.stdlib_module_names
+@pytest.mark.parametrize("room", PROCESSES)
+def test_keeper_and_pump_need_the_standard_library_alone(room: str) -> None:
+    """And of ours their own folder, `linux` and `formats`; all imports stand at the top of a file."""
+    for path in (AGENT / room).rglob("*.py"):
+        for name in imports(path):
+            package, _, rest = name.partition(".")
+            if package == "jobworker":
+                assert rest.split(".")[0] in PROCESSES[room] | {room}, f"{path.relative_to(ROOT)} imports {name}"
+            else:
+                assert package in sys.stdlib_module_names, f"{path.relative_to(ROOT)} imports {name}"
+        nodes = ast.walk(ast.parse(path.read_text()))
+        late = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) and node.col_offset]
+        assert not late, f"{path.relative_to(ROOT)} imports inside a function"
+
+
+def test_nothing_shadows_the_standard_library_for_the_keeper(tmp_path: Path) -> None:
+    """Files beside ours, with the names of its modules, are not what it imports."""
+    keeper = copy_keeper(tmp_path, {})
+    for folder in (tmp_path, keeper.parent, keeper.parents[1], keeper.parents[1] / "linux"):
+        for name in ("json", "socket", "select", "fcntl", "gc", "resource", "traceback"):
+            (folder / f"{name}.py").write_text("raise SystemExit('a stranger was imported')\n")
+    command = [sys.executable, "-I", "-S", str(keeper), "--as"]
+    ran = subprocess.run(command, input=b"no JSON", capture_output=True, cwd=keeper.parent, check=False)
+    assert b"stranger" not in ran.stderr
+    assert b"JSONDecodeError" in ran.stderr, "it got as far as its request"
 
 
 def test_the_command_line_knows_nothing_of_the_inside() -> None:

@@ -28,7 +28,7 @@ def test_the_wheel_holds_our_packages_and_no_other(wheel: Path) -> None:
     assert tops == {"jobworker", "jobworker_cli", "jobworker_plugins"}
     for package in tops:
         assert f"{package}/py.typed" in names
-    assert {"jobworker/runtime/keeper.py", "jobworker/runtime/pump.py"} <= set(names)
+    assert {"jobworker/keeper/__main__.py", "jobworker/pump/__main__.py"} <= set(names)
 
 
 def test_jw_runs_a_job_from_the_wheel(wheel: Path, tmp_path: Path) -> None:

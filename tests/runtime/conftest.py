@@ -254,7 +254,7 @@ class Host:
         return {pid for pid in self.ours() if os.fsencode(KEEPER) in _words(pid)}
 
     def pumps(self) -> set[int]:
-        pump = os.fsencode(KEEPER.with_name("pump.py"))
+        pump = os.fsencode(KEEPER.parents[1] / "pump" / "__main__.py")
         return {pid for pid in self.ours() if pump in _words(pid)}
 
     async def close(self) -> None:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobworker.runtime import pump as pump_module
+from jobworker.formats.log_index import FIRST, RECORD
+from jobworker.pump import log as pump_module
 from jobworker.runtime.journal import Closed, Truncated
-from jobworker.runtime.logs import FIRST, RECORD, Chunk, Gap, LogReader
+from jobworker.runtime.logs import Chunk, Gap, LogReader
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import Host

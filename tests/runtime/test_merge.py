@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.keeper_copy import copy_keeper
 
 from jobworker.runtime import link
 from jobworker.runtime.journal import Closed, Ended
@@ -64,9 +65,7 @@ async def test_adopted_and_handed_on(host: "Host", tmp_path: Path, monkeypatch: 
     adopt = {"id": "a1", "pid": started.pid, "start": started.start, "ended": False, "merge": True}
     assert (await host.ask("adopt", **adopt))["held"]
     await host.kill_pump(0)
-    for name in ("keeper.py", "pump.py"):
-        (tmp_path / name).write_text(link.KEEPER.with_name(name).read_text() + "# newer\n")
-    monkeypatch.setattr(link, "KEEPER", tmp_path / "keeper.py")
+    monkeypatch.setattr(link, "KEEPER", copy_keeper(tmp_path / "newer"))
     host.link.close()
     await host.connect()
     host.say(go, "\n")

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from jobworker.runtime import pump as pump_module
+from jobworker.pump import log as pump_module
 from jobworker.runtime.logs import Chunk, LogReader
 
 RECORD = struct.Struct("<QQQIB3x")
+PUMP = Path(pump_module.__file__).with_name("__main__.py")
 Until = Callable[[Path, Path, Callable[[], Any]], Awaitable[Any]]
 
 
@@ -48,7 +49,13 @@ class Bench:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             listener.bind(self.socket_path)
             listener.listen(8)
-            argv = [sys.executable, "-I", "-S", pump_module.__file__, str(self.logs)]
+            argv = [
+                sys.executable,
+                "-I",
+                "-S",
+                str(Path(pump_module.__file__).with_name("__main__.py")),
+                str(self.logs),
+            ]
             actions = [(os.POSIX_SPAWN_DUP2, listener.fileno(), 3)]
             self.sock = self.connect()
             if not connected:

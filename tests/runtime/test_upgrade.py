@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.keeper_copy import copy_keeper
 
 from jobworker.runtime import link
 from jobworker.runtime.journal import Closed, Ended, Started
@@ -17,12 +18,9 @@ if TYPE_CHECKING:
 @pytest.fixture
 def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The keeper and the pump of another version, as an agent of that version would have them."""
-    folder = tmp_path / "newer"
-    folder.mkdir()
-    for name in ("keeper.py", "pump.py"):
-        (folder / name).write_text(link.KEEPER.with_name(name).read_text() + "# newer\n")
-    monkeypatch.setattr(link, "KEEPER", folder / "keeper.py")
-    return folder
+    keeper = copy_keeper(tmp_path / "newer")
+    monkeypatch.setattr(link, "KEEPER", keeper)
+    return keeper.parents[1]
 
 
 def command_of(pid: int) -> list[str]:
@@ -38,9 +36,9 @@ async def test_children_outlive_an_upgrade(host: "Host", newer: Path) -> None:
     host.link.close()
     await host.connect()
     assert host.pid == pid
-    assert str(newer / "keeper.py") in command_of(pid)
+    assert str(newer / "keeper" / "__main__.py") in command_of(pid)
     assert host.link.hello["pump"] != pump
-    assert str(newer / "pump.py") in command_of(host.link.hello["pump"])
+    assert str(newer / "pump" / "__main__.py") in command_of(host.link.hello["pump"])
     host.say(go, "\n")
     assert (await host.until(Ended, "a1")).code == 42
     await host.until(Closed, "a1")
@@ -63,7 +61,8 @@ async def test_adopted_jobs_outlive_an_upgrade(host: "Host", newer: Path) -> Non
         await host.connect()
         answer = await host.ask("adopt", id="a1", pid=started.pid, start=started.start, ended=False)
         assert answer["held"]
-        (newer / "keeper.py").write_text((newer / "keeper.py").read_text() + "# newest\n")
+        with (newer / "linux" / "proc.py").open("a") as file:
+            file.write("# newest\n")
         host.link.close()
     await host.connect()
     host.say(go, "\n")
@@ -79,6 +78,6 @@ async def test_an_upgrade_that_fails(host: "Host", newer: Path, monkeypatch: pyt
     host.link.close()
     await host.connect()
     assert host.pid == pid
-    assert str(newer / "keeper.py") not in command_of(pid)
+    assert str(newer / "keeper" / "__main__.py") not in command_of(pid)
     assert (await host.finish("a1", "echo on; exit 4")).code == 4
     assert host.output("a1") == b"on\n"

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from jobworker.formats.log_index import RECORD
 from jobworker.jobs.cursor import PIECES, Piece, SharedLog, Where
-from jobworker.runtime.logs import CHUNK, RECORD
+from jobworker.runtime.logs import CHUNK
 
 CHUNKS = 3 * PIECES
 

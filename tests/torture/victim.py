@@ -25,16 +25,13 @@ End = tuple[int | None, str | None]  # the exit code or the name of the signal
 LIMIT = 60.0  # seconds until something that should happen counts as not happening
 # An agent whose keeper cannot ask the kernel for the status of a process that is not its child.
 UNASKING = """
-import sys, tempfile, pathlib
+import sys, pathlib
 from jobworker import app
 from jobworker.runtime import link
-text = link.KEEPER.read_text()
-assert "\\nPIDFD_GET_INFO = " in text
+from tests.support.keeper_copy import copy_keeper
 folder = pathlib.Path(sys.argv[sys.argv.index("--home") + 1])
-for name in ("keeper.py", "pump.py"):
-    text = link.KEEPER.with_name(name).read_text().replace("\\nPIDFD_GET_INFO = ", "\\nPIDFD_GET_INFO = 0; _ = ")
-    folder.joinpath(name).write_text(text)
-link.KEEPER = folder / "keeper.py"
+change = ("\\nPIDFD_GET_INFO = ", "\\nPIDFD_GET_INFO = 0; _ = ")
+link.KEEPER = copy_keeper(folder / "unasking", {"linux/syscalls.py": change})
 app.main(sys.argv[1:])
 """
 
@@ -71,7 +68,7 @@ class Victim:
         for entry in filter(str.isdigit, os.listdir("/proc")):
             with contextlib.suppress(OSError):
                 words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
-                if len(words) > 4 and words[3].endswith(f"{name}.py".encode()) and words[4] == folder:
+                if len(words) > 4 and words[3].endswith(f"{name}/__main__.py".encode()) and words[4] == folder:
                     return int(entry)
         return None
 

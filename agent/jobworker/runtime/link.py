@@ -1,7 +1,6 @@
 """The agent's end of the connection to the keeper: start one where there is none, ask, and listen."""
 
 import asyncio
-import binascii
 import errno
 import json
 import logging
@@ -17,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from jobworker.errors import DiskFull, InternalError, JobworkerError, RateLimited
+from jobworker.formats.code import checksum
 from jobworker.paths import Home, appendable
 from jobworker.runtime.looking import Look, patiently
 from jobworker.runtime.tree import process_of, readable
 
 log = logging.getLogger(__name__)
 
-KEEPER = Path(__file__).parents[1] / "keeper" / "keeper.py"
+KEEPER = Path(__file__).parents[1] / "keeper" / "__main__.py"
 LARGE = 100_000  # a seqpacket message is limited by the socket's buffer (212 kB)
 MESSAGE = 262_144
 SILENCE = 5.0  # seconds without an answer after which a keeper is stuck: in an execve or chdir that hangs
@@ -109,7 +109,7 @@ class KeeperLink:
         self.former = self.hello.get("pid", 0)
         asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
         self.hello = await self.ask("hello", agent=os.getpid())
-        if self.hello.get("code") != binascii.crc32(KEEPER.read_bytes()):
+        if self.hello.get("code") != checksum(str(KEEPER.parents[1])):
             await self._upgrade()
         self._pidfd = os.pidfd_open(self.hello["pid"])
         # A child that hangs before its execve has a copy of the socket: the end of the process is the sure sign.

@@ -4,7 +4,6 @@ The format is described in ``agent/README.md``.
 """
 
 import os
-import struct
 from binascii import crc32
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -13,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-RECORD = struct.Struct("<QQQIBB2x")  # time ns, offset in the log, position in its stream, length, stream, gap
-FIRST = struct.Struct("<QQI12x")  # number of the oldest record that is kept, its offset, a checksum of the two
+from jobworker.formats.log_index import FIRST, NO_ROOM, RECORD, REFUSED, STREAMS
+
 STREAM = 28  # where the stream of a record stands in it
 GAP = 29
-FILES = ("out", "err")
 BOTH = (0, 1)
 STDERR = 1
 CHUNK = 65536
@@ -25,8 +23,7 @@ NOWHERE = (-1, -1)
 BATCH = 128  # index records read at once
 LOOK_BACK = 16 << 20
 TRIES = 10  # at what a log drops faster than it is looked at
-REFUSED = 2
-REASONS = {1: "disk_full", REFUSED: "refused"}
+REASONS = {NO_ROOM: "disk_full", REFUSED: "refused"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,7 @@ class LogReader:
             return False
         files: list[int] = []
         try:
-            for name in FILES:
+            for name in STREAMS:
                 files.append(os.open(f"{self._folder}/{name}", os.O_RDONLY | os.O_CLOEXEC))
         except FileNotFoundError:  # the pump is about to create them
             for fd in (index, *files):
@@ -237,7 +234,7 @@ class LogReader:
 
     def passed(self, offset: int, streams: Sequence[int]) -> int:
         """Return where the next bytes, or a gap, of the streams stand; the end where nothing does yet."""
-        if len(streams) == len(FILES) or not self._open():
+        if len(streams) == len(STREAMS) or not self._open():
             return offset
         (stream,) = streams
         number = self._find(offset)
@@ -307,7 +304,7 @@ class _Backward:
     def __init__(self, reader: LogReader, streams: Sequence[int], last: Record) -> None:
         self._reader = reader
         self._streams = streams
-        self._stream = None if len(streams) == len(FILES) else streams[0]
+        self._stream = None if len(streams) == len(STREAMS) else streams[0]
         self._last = last
         first = reader._record(reader._kept()[0])
         if not first.length:

@@ -1,0 +1,8 @@
+"""The records of a log's `index` and `first`, as described in ``agent/README.md``."""
+
+import struct
+
+RECORD = struct.Struct("<QQQIBB2x")  # time ns, offset in the log, position in its stream, length, stream, gap
+FIRST = struct.Struct("<QQI12x")  # number of the oldest record that is kept, its offset, a checksum of the two
+STREAMS = ("out", "err")  # the files, by the number of the stream
+NO_ROOM, REFUSED = 1, 2  # gap: why bytes are not in the log: the disk was full, or the log held as much as it may

@@ -1,0 +1,87 @@
+"""Take over jobs that another keeper launched: a pidfd holds the process, and the agent may know its status."""
+
+import os
+import select
+from typing import Any
+
+from jobworker.keeper.exits import Exits
+from jobworker.keeper.job import Job
+from jobworker.keeper.pump_socket import PumpSocket
+from jobworker.keeper.state import State
+from jobworker.linux.proc import is_alive, start_of
+from jobworker.linux.syscalls import exit_status
+
+
+class Adoption:
+    """The operations `adopt` and `exited`, and the ends that the pidfds announce."""
+
+    def __init__(self, state: State, epoll: select.epoll, pump: PumpSocket, exits: Exits) -> None:
+        self._state = state
+        self._epoll = epoll
+        self._pump = pump
+        self._exits = exits
+
+    def adopt(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Take over a job: its process, unless `ended`, and its output.
+
+        Answer whether it is `held`, or `gone`: no process is the one that was started; and whether its log
+        is `closed`.
+        """
+        state = self._state
+        job = state.jobs.get(message["id"])
+        if job is not None:
+            return {"held": True, "closed": job.closed}
+        job = Job(message["id"], state.fifo, message)
+        job.pid = message["pid"]
+        job.struck = message.get("struck", False)
+        job.init, job.init_start = message.get("init") or (0, 0)
+        job.ended = message["ended"] or not self._hold(job, message["start"])
+        try:
+            job.reopen_pipes()
+            self._pump.unwatched.append(job.id)
+        except FileNotFoundError:
+            job.closed = True
+            job.close_pipes()  # a keeper died between the two
+        # Looked at after the pipes were opened: a process that is a zombie then may have let go of them before.
+        job.unheld = job.ended or not is_alive(job.pid)
+        if not (job.ended and job.closed):
+            state.jobs[job.id] = job
+        return {"gone": job.ended, "held": not job.ended, "closed": job.closed}
+
+    def _hold(self, job: Job, start: int) -> bool:
+        """Open a pidfd; return whether the process is the one that was started."""
+        try:
+            job.pidfd = os.pidfd_open(job.pid)
+        except OSError:
+            return False
+        try:
+            same = start_of(job.pid) == start  # looked at after pidfd_open: now it cannot change
+        except OSError:
+            same = False
+        if not same:
+            os.close(job.pidfd)
+            return False
+        self.watch(job)
+        return True
+
+    def watch(self, job: Job) -> None:
+        """Have the loop notice the end of an adopted job."""
+        self._state.adopted[job.pidfd] = job
+        self._epoll.register(job.pidfd, 0)  # EPOLLHUP: not when it ends, but when it has been reaped
+
+    def exited(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Take the status of an adopted job from the agent, whose child it has become."""
+        job = self._state.jobs.get(message["id"])
+        taken = job is not None and job.pidfd in self._state.adopted
+        if job is not None and taken:
+            self._end(job, (message["code"], message["signal"]))
+        return {"taken": taken}
+
+    def reaped(self, pidfd: int) -> None:
+        """End an adopted job whose parent has reaped it: only the kernel may still know its status."""
+        self._end(self._state.adopted[pidfd], exit_status(pidfd))
+
+    def _end(self, job: Job, status: tuple[int | None, int | None] | None) -> None:
+        self._exits.end_adopted(job, status)
+        self._epoll.unregister(job.pidfd)
+        os.close(job.pidfd)

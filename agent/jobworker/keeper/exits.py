@@ -1,0 +1,128 @@
+"""Journal how jobs ended. Every exit is journaled before the process is reaped: a kill in between loses no status."""
+
+import os
+import signal
+import time
+from typing import Any
+
+from jobworker.keeper.job import Job
+from jobworker.keeper.signals import Signals
+from jobworker.keeper.state import State
+from jobworker.linux.proc import children_of, stat_of
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+class Exits:
+    """The ends of our children and of adopted jobs."""
+
+    def __init__(self, state: State, signals: Signals) -> None:
+        self._state = state
+        self._signals = signals
+
+    def reap(self) -> None:
+        """Journal and reap every child that has ended."""
+        state = self._state
+        state.exit_owed = False
+        try:
+            state.journal.settle()
+        except OSError:
+            return
+        while True:
+            try:
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if info is None:
+                return
+            job = state.pids.get(info.si_pid)
+            if job is not None:
+                try:
+                    self._end(job, info)
+                except OSError:
+                    state.exit_owed = True
+                    return  # it stays a zombie until the journal takes its status
+            os.waitpid(info.si_pid, 0)
+            if info.si_pid == state.pump_pid:
+                state.pump_pid = 0
+            if info.si_pid in state.inits:
+                state.ending.discard(info.si_pid)
+                state.remove_group(state.inits.pop(info.si_pid))
+
+    def _end(self, job: Job, info: os.waitid_result) -> None:
+        stat = stat_of(job.pid)
+        exited = info.si_code == os.CLD_EXITED
+        self._state.journal.append(
+            {
+                "event": "ended",
+                "id": job.id,
+                "code": info.si_status if exited else None,
+                "signal": None if exited else info.si_status,
+                "core": info.si_code == os.CLD_DUMPED,
+                "boottime": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+                "user": (int(stat[11]) + int(stat[13])) / TICKS_PER_SECOND,
+                "system": (int(stat[12]) + int(stat[14])) / TICKS_PER_SECOND,
+                "oom": self._out_of_memory(job, None if exited else info.si_status),
+                "left": self._left_behind(job),
+                "struck": job.struck,
+            }
+        )
+        job.ended = True
+        del self._state.pids[job.pid]
+        self._state.forget_if_done(job)
+
+    def end_adopted(self, job: Job, status: tuple[int | None, int | None] | None) -> None:
+        """Journal the end of a job that was not our child; `status` is (code, signal), None if it is unknown."""
+        record: dict[str, Any]
+        if status is None:
+            record = {"event": "lost", "id": job.id, "why": "its keeper died, and nobody else saw its exit status"}
+        else:
+            record = {
+                "event": "ended",
+                "id": job.id,
+                "code": status[0],
+                "signal": status[1],
+                "boottime": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+                "oom": self._out_of_memory(job, status[1]),
+                "left": self._left_behind(job),
+                "struck": job.struck,
+            }
+        self._state.journal.note(record)
+        del self._state.adopted[job.pidfd]
+        job.ended = True
+        self._state.forget_if_done(job)
+
+    def _out_of_memory(self, job: Job, number: int | None) -> bool:
+        """Whether the kernel killed the main process at the job's limit of memory; its group is still there."""
+        if number != signal.SIGKILL or job.struck:
+            return False
+        job.oom = job.oom or self._state.limits.killed(job.id)  # kept: the journal may not take it at once
+        return job.oom
+
+    def _left_behind(self, job: Job) -> bool:
+        """Whether processes of an ended job may be alive.
+
+        In a namespace or a cgroup, exactly. Else its orphans are children of this process, which is their subreaper:
+        if it has none but main processes and the pump, no process was left.
+        """
+        state = self._state
+        if job.init:
+            return self._left_in_namespace(job)
+        if state.cgroups.root:
+            return not state.remove_group(job.id)
+        state.limits.remove(job.id)
+        if job.pidfd >= 0:
+            return True  # its orphans are not our children
+        return bool(children_of(os.getpid()) - state.pids.keys() - state.inits.keys() - {state.pump_pid})
+
+    def _left_in_namespace(self, job: Job) -> bool:
+        """Whether the init has children, which the orphans of the main process are; without any it is ended."""
+        if job.pidfd >= 0:
+            return True  # adopted, as its init is: only the agent would see that it is gone
+        try:
+            left = bool(children_of(job.init))
+        except OSError:
+            return False
+        if not left:
+            self._signals.kill_init(job.init, job.init_start)
+        return left

@@ -1,0 +1,58 @@
+"""One launched job, from its FIFOs to the last of exit and end of output."""
+
+import os
+from typing import Any
+
+
+class Job:
+    """What the keeper knows of a job. An upgrade passes all attributes on: their names are part of the format."""
+
+    def __init__(self, job: str, fifo: str, message: dict[str, Any]) -> None:
+        self.id = job
+        self.drop = message.get("drop", False)  # output is dropped while the disk has no room
+        self.max = message.get("max", 0)  # bytes that the log may hold; 0: no bound
+        self.keep = message.get("keep", "newest")  # which bytes a full log keeps
+        self.truncated = False  # output was dropped or refused
+        streams = ("out",) if message.get("merge") else ("out", "err")
+        self.names = [f"{fifo}/{job}.{stream}" for stream in streams]  # of the FIFOs
+        self.pipes: list[int] = []  # our read ends; the pump has others
+        self.pid = 0  # the main process
+        self.pidfd = -1  # of a job that another keeper launched: not our child
+        self.init = 0  # pid 1 of the job's namespace, if it has one
+        self.init_start = 0  # in ticks after boot
+        self.oom = False  # it had used more than its limit before the limit could hold
+        self.struck = False  # a signal of ours reached the main process alive
+        self.ended = False  # the main process is gone, and the journal says so
+        self.closed = False  # no more output will come
+        self.unheld = False  # it had ended when we adopted it: its pipes held on only if a pump held them
+
+    def open_pipes(self) -> None:
+        """Make the FIFOs and open our read ends."""
+        for name in self.names:
+            os.mkfifo(name)
+            # A job that changes its user opens /dev/stderr anew; only this user can get here by name.
+            os.chmod(name, 0o622)  # noqa: S103
+            self.pipes.append(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+
+    def inherit(self, inherit: bool) -> None:
+        """Let this process's next image have the descriptors, or not."""
+        for fd in (*self.pipes, self.pidfd):
+            if fd >= 0:
+                os.set_inheritable(fd, inherit)
+
+    def reopen_pipes(self) -> None:
+        """Open the FIFOs of a job that another keeper launched."""
+        for name in self.names:
+            self.pipes.append(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            # If the last writer is gone already, only a writer that came after us makes the end visible.
+            os.close(os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+
+    def close_pipes(self) -> None:
+        for fd in self.pipes:
+            os.close(fd)
+        self.pipes = []
+        for name in self.names:
+            try:
+                os.unlink(name)
+            except OSError:
+                pass

@@ -1,0 +1,152 @@
+"""The keeper's end of the connection to the pump: start one if there is none, pass it pipes, journal its reports."""
+
+import json
+import os
+import select
+import socket
+import sys
+import time
+from collections import deque
+from typing import Any
+
+from jobworker.formats.code import ROOT
+from jobworker.keeper.job import Job
+from jobworker.keeper.state import State
+from jobworker.keeper.wire import MESSAGE, encode
+from jobworker.linux.syscalls import ALL_SIGNALS
+
+PUMP = f"{ROOT}/pump/__main__.py"
+RETRY_SECONDS = 0.2  # between two attempts to start a pump
+
+
+class PumpSocket:
+    """One connection at a time. Our own read ends stay open, so either process may die."""
+
+    def __init__(self, state: State, epoll: select.epoll) -> None:
+        self._state = state
+        self._epoll = epoll
+        self.socket: socket.socket | None = None
+        self.splices = True  # the pump moves bytes with splice(2): a kill loses none
+        self.punches = True  # the file system lets the pump drop the oldest bytes of a log
+        self.unwatched: deque[str] = deque()  # jobs whose pipes the pump does not have yet
+        self._forgotten: deque[str] = deque()  # jobs whose pipes the pump has in vain
+        self._held: set[str] = set()  # jobs that the pump had before it connected to us
+        self._tried = 0.0  # when the last pump was started
+
+    def fileno(self) -> int:
+        return self.socket.fileno() if self.socket else -1
+
+    def ensure(self) -> None:
+        """Start a pump if there is none, but not one that cannot live again and again."""
+        if self.socket is not None or time.monotonic() - self._tried < RETRY_SECONDS:
+            return
+        self._tried = time.monotonic()
+        try:
+            self._start()
+        except OSError as error:
+            print(f"no pump could be started: {error}", file=sys.stderr, flush=True)
+
+    def _start(self) -> None:
+        """Start a pump on a socket by name, which the keeper after this one can connect to as well."""
+        path = f"{self._state.run_folder}/pump.sock"
+        if os.path.exists(path):
+            os.unlink(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(path)
+        listener.listen(8)
+        self._state.pump_pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", PUMP, f"{self._state.folder}/logs"],
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, listener.fileno(), 3)],
+            setsigmask=[],
+            setsigdef=ALL_SIGNALS,
+        )
+        listener.close()
+        self.join()
+        self._forgotten.clear()
+        self.unwatched = deque(job.id for job in self._state.jobs.values() if not job.closed)
+
+    def join(self) -> bool:
+        """Connect to the pump that listens, ours or that of the keeper before; return whether there is one."""
+        pump = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            pump.connect(f"{self._state.run_folder}/pump.sock")
+        except OSError:
+            pump.close()
+            return False
+        pump.setblocking(False)
+        self.socket = pump
+        self._epoll.register(pump, select.EPOLLIN)
+        return True
+
+    def forget(self, job: str) -> None:
+        """Take back the pipes of a job that did not start."""
+        if job in self.unwatched:
+            self.unwatched.remove(job)
+        else:
+            self._forgotten.append(job)
+            self.send_pipes()
+
+    def send_pipes(self) -> None:
+        """Give the pump the read ends it does not have."""
+        while self.socket and (self._forgotten or self.unwatched):
+            queue = self._forgotten or self.unwatched
+            message: dict[str, Any] = {"op": "forget", "id": queue[0]}
+            pipes: list[int] = []
+            if queue is self.unwatched:
+                job = self._state.jobs[queue[0]]
+                message = {"op": "watch", "id": job.id, "drop": job.drop, "max": job.max, "keep": job.keep}
+                pipes = job.pipes
+            try:
+                socket.send_fds(self.socket, [encode(message).encode()], pipes)
+            except BlockingIOError:
+                self._epoll.modify(self.socket, select.EPOLLIN | select.EPOLLOUT)
+                return
+            except OSError:
+                return  # read() will see that the pump is gone
+            queue.popleft()
+
+    def read(self) -> None:
+        """Take what the pump has sent, or notice that it is gone."""
+        assert self.socket is not None
+        self._epoll.modify(self.socket, select.EPOLLIN)
+        while True:
+            try:
+                data = self.socket.recv(MESSAGE)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._epoll.unregister(self.socket)
+                self.socket.close()
+                self.socket = None
+                return
+            message = json.loads(data)
+            if "hello" in message:
+                self.splices = message["splice"]
+                self.punches = message.get("punch", False)
+                self._state.pump_pid = message["pid"]
+                self._held = set(message["jobs"])
+            elif job := self._state.jobs.get(message["id"]):
+                self._record(job, message)
+
+    def _record(self, job: Job, message: dict[str, Any]) -> None:
+        """Journal what the pump reports of a log: that output was dropped, or that it is closed."""
+        journal = self._state.journal
+        if message.get("truncated") and not job.truncated:
+            job.truncated = True
+            journal.note({"event": "truncated", "id": job.id})
+        if "size" not in message:
+            return
+        # If the last end of a pipe was closed while neither keeper nor pump held it, what was in it is gone.
+        cut = job.unheld and job.id not in self._held
+        self._held.discard(job.id)
+        record = {"event": "closed", "id": job.id, "size": message["size"], "first": message.get("first", 0)}
+        journal.note(record | {"truncated": cut or job.truncated})
+        job.closed = True
+        job.close_pipes()
+        if job.id in self.unwatched:  # adopted, and the pump had it all along
+            self.unwatched.remove(job.id)
+        self._state.forget_if_done(job)

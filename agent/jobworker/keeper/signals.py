@@ -1,0 +1,92 @@
+"""Signal the processes of a job, each only after its identity was checked."""
+
+import os
+import signal
+from typing import Any
+
+from jobworker.keeper.state import State
+from jobworker.linux.proc import group_of, is_alive, start_of
+
+
+class Signals:
+    """The operations `signal`, `freeze` and `release`."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def signal(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Signal the main process, or the whole tree; `pids` are [pid, start] if the job has no cgroup.
+
+        `init` is that of the job's namespace, if it has one: nothing in the namespace outlives it.
+        The signal counts as the cause of the end unless the message has `strike: false`.
+        """
+        job, number = self._state.jobs.get(message["id"]), message["signal"]
+        alive = job is not None and not job.ended and is_alive(job.pid)
+        if message["target"] == "main":
+            delivered = 0
+            if job is not None and alive:
+                if job.pidfd >= 0:
+                    signal.pidfd_send_signal(job.pidfd, number)
+                else:
+                    os.kill(job.pid, number)  # our child, not reaped yet: the pid is still its own
+                delivered = 1
+        else:
+            delivered = self._signal_tree(message["id"], number, message["pids"], message.get("init"))
+        if job is not None and alive and delivered and message.get("strike", True):
+            job.struck = True
+        return {"delivered": delivered}
+
+    def _signal_tree(self, job: str, number: int, swept: list[list[int]], init: list[int] | None) -> int:
+        cgroups = self._state.cgroups
+        if init or not cgroups.root:
+            delivered = sum(send(number, pid, start) for pid, start in swept)
+            if init and number == signal.SIGKILL:
+                self.kill_init(*init)
+                if cgroups.root:
+                    self._kill_group(job)
+            return delivered
+        if number == signal.SIGKILL:
+            return self._kill_group(job)
+        return sum(send(number, pid, f"{cgroups.path}/{job}") for pid in cgroups.members(job))
+
+    def _kill_group(self, job: str) -> int:
+        cgroups = self._state.cgroups
+        pids = cgroups.members(job)
+        if pids:
+            cgroups.kill(job)
+            for pid in cgroups.members(job):  # cgroup.kill misses a process whose first thread has ended
+                send(signal.SIGKILL, pid, f"{cgroups.path}/{job}")
+        return len(pids)
+
+    def kill_init(self, pid: int, start: int) -> None:
+        """Have the kernel end all that is in a namespace; its init is gone when all others are."""
+        if send(signal.SIGKILL, pid, start) and pid in self._state.inits:
+            self._state.ending.add(pid)
+
+    def freeze(self, message: dict[str, Any]) -> None:
+        """Freeze the whole cgroup of a job, or let it go on."""
+        self._state.cgroups.freeze(message["id"], frozen=message["frozen"])
+
+    def release(self, message: dict[str, Any]) -> dict[str, Any]:
+        """End the namespace of an ended job that left no process, and remove what is left of its cgroup."""
+        if init := message.get("init"):
+            self.kill_init(*init)
+        return {"gone": self._state.remove_group(message["id"])}
+
+
+def send(number: int, pid: int, mark: int | str) -> bool:
+    """Signal the process if it is the one meant: by its start in ticks, or by the cgroup it is in."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        # Looked at after pidfd_open: from now on the pid cannot become another process's unseen.
+        same = start_of(pid) == mark if isinstance(mark, int) else f"{group_of(pid)}/".startswith(f"{mark}/")
+        if same:
+            signal.pidfd_send_signal(pidfd, number)
+        return same
+    except OSError:
+        return False
+    finally:
+        os.close(pidfd)

@@ -1,0 +1,49 @@
+"""What the keeper holds: the jobs, their pids and pipes, the journal, the host's means. No socket."""
+
+import os
+import resource
+
+from jobworker.keeper.cgroups import Cgroups
+from jobworker.keeper.job import Job
+from jobworker.keeper.journal import Journal
+from jobworker.keeper.limits import Limits
+from jobworker.keeper.namespace import find_namespace
+
+DESCRIPTORS_PER_JOB = 5  # at most, in the pump: two pipes, two files, an index
+OWN_DESCRIPTORS = 64  # of the keeper itself, and for a moment
+
+
+class State:
+    """One keeper's jobs; every other part of the keeper works on it."""
+
+    def __init__(self, state_folder: str, run_folder: str) -> None:
+        self.folder = state_folder
+        self.run_folder = run_folder
+        self.journal = Journal(f"{state_folder}/journal")
+        self.jobs: dict[str, Job] = {}  # by id: all whose end or end of output is still to come
+        self.pids: dict[int, Job] = {}  # by main process: our children
+        self.adopted: dict[int, Job] = {}  # by pidfd: children of a keeper that died
+        self.inits: dict[int, str] = {}  # by pid: our children that are the init of a job's namespace
+        self.ending: set[int] = set()  # inits that have been killed and are not gone yet
+        self.pump_pid = 0
+        self.exit_owed = False  # a child has ended and the journal did not take its status
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.nofile = (soft, hard)  # what jobs get; we ourselves take all there is
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.room = (hard - OWN_DESCRIPTORS) // DESCRIPTORS_PER_JOB  # jobs that keeper and pump can hold
+        self.fifo = f"{run_folder}/fifo"
+        os.makedirs(self.fifo, 0o700, exist_ok=True)
+        name = os.path.basename(run_folder).removeprefix("jobworker-")
+        self.cgroups = Cgroups(name)
+        self.limits = Limits(self.cgroups, name)
+        self.namespace, self.no_namespace = find_namespace()  # the kind that works here, or why none does
+
+    def forget_if_done(self, job: Job) -> None:
+        """Drop a job once it has ended and its output is closed."""
+        if job.ended and job.closed:
+            del self.jobs[job.id]
+
+    def remove_group(self, job: str) -> bool:
+        """Remove the job's groups; return whether its cgroup is gone, which takes the end of its last process."""
+        self.limits.remove(job)
+        return self.cgroups.remove(job)

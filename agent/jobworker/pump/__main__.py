@@ -1,0 +1,26 @@
+"""Start the pump: ``python -I -S …/pump/__main__.py LOGS``; descriptor 3 is a listening seqpacket socket."""
+
+import gc
+import os
+import signal
+import socket
+import sys
+
+sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from jobworker.pump.pump import Pump
+
+
+def main() -> None:
+    """Make the pump and run it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it leaves with the last log, not before
+    listener = socket.socket(fileno=3)
+    listener.setblocking(False)
+    pump = Pump(listener, sys.argv[1])
+    gc.freeze()
+    pump.run()
+
+
+if __name__ == "__main__":
+    main()
