@@ -139,7 +139,7 @@ def test_a_stop_during_the_start_is_not_undone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "words"), [("cwd", "'/there'"), ("exec", "'prog'"), ("setup", "setup"), ("user", "user")]
+    ("step", "words"), [("cwd", "'/there'"), ("exec", "'prog'"), ("setup", "set up the process"), ("user", "user")]
 )
 def test_a_start_that_failed(step: str, words: str) -> None:
     """Exited, reason start_failed, without code or signal; the message names step and cause."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobworker.keeper.limits import v1_folder
+from jobworker.keeper.limits_v1 import own_folder as v1_folder
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent

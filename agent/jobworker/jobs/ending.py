@@ -138,11 +138,12 @@ class Endings:
         """Let go of cgroup and namespace of a job that left nobody; return whether the namespace's init is gone."""
         tree = live.tree()
         try:
-            await self._link.insist("release", id=live.id, init=live.init())
+            await self._link.insist("release", id=live.id, init=live.init(), group=live.record.group)
             if isinstance(tree, NamespaceTree):
                 async with asyncio.timeout(LAST_WAIT):
                     await tree.wait_init()
-                await self._link.insist("release", id=live.id)  # the cgroup, which the init was in
+                # The cgroup, which the init was in.
+                await self._link.insist("release", id=live.id, group=live.record.group)
         except TimeoutError:
             log.warning("job %s: the init of its namespace, process %d, does not end", live.id, live.record.init)
             return False

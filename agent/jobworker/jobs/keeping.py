@@ -191,6 +191,7 @@ class Keeping:
                 ended=ended,
                 struck=struck,
                 init=live.init(),
+                group=record.group,
                 **log_message(record.job.spec.log, self._bound),
             )
             if answer.get("gone") and record.launching and self._stuck:

@@ -47,20 +47,21 @@ def started(record: JobRecord, event: Started, boot: str) -> JobRecord:
         return record
     state = State.RUNNING if record.job.state == State.CREATED else record.job.state
     job = replace(record.job, state=state, pid=event.pid, started_at=rfc3339(event.at))
-    record = replace(record, init=event.init, init_start=event.init_start)
+    group = record.group if event.group is None else event.group
+    record = replace(record, init=event.init, init_start=event.init_start, group=group)
     return replace(record, job=job, launching=False, boot=boot, start=event.start, started=event.boottime)
 
 
 def start_failed(record: JobRecord, event: StartFailed) -> JobRecord:
     if record.job.state.final:
         return record
-    message = explain_start_failure(record, event.step, event.errno)
+    message = explain_start_failure(record, event.step, event.errno, event.detail)
     exit_ = Exit(None, None, Reason.START_FAILED, None, message, step=event.step, errno=event.errno)
     job = replace(record.job, state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
     return replace(record, job=job, launching=False, closed=True, left=bool(record.init))
 
 
-def explain_start_failure(record: JobRecord, step: str, errno: int) -> str:
+def explain_start_failure(record: JobRecord, step: str, errno: int, detail: str = "") -> str:
     """Say which step failed on what."""
     who = f" as {record.identity.name}" if record.identity is not None else ""
     folder = record.job.spec.cwd or (record.identity.folder if record.identity is not None else None)
@@ -68,9 +69,11 @@ def explain_start_failure(record: JobRecord, step: str, errno: int) -> str:
         "cwd": f"cannot change to the folder {folder!r}{who}",
         "user": f"cannot become the user{who}",
         "exec": f"cannot execute {record.job.spec.command()[0][:200]!r}{who}",
-    }.get(step, f"cannot set up the process ({step})")
+    }.get(step, "cannot set up the process")
     if errno == ETIMEDOUT:
         return f"{what}: it hung: a file system that does not answer, or a lease on the file"
+    if step == "setup" and detail:
+        return f"{what}: {detail}"
     return f"{what}: {os.strerror(errno)}"
 
 

@@ -47,7 +47,7 @@ class Pausing:
     async def resume(self, live: LiveJob, by: str | None = None) -> None:
         """Let the tree go on, whatever state the job is in."""
         if live.group() is not None:
-            await self._link.insist("freeze", id=live.id, frozen=False)
+            await self._link.insist("freeze", id=live.id, group=live.record.group, frozen=False)
         else:
             await send_signal(live, self._link, signal.SIGCONT, "all", strike=False)
         if live.record.frozen:
@@ -57,7 +57,7 @@ class Pausing:
     async def _freeze(self, live: LiveJob) -> None:
         group = live.group()
         if group is not None:
-            await self._link.insist("freeze", id=live.id, frozen=True)
+            await self._link.insist("freeze", id=live.id, group=live.record.group, frozen=True)
             async with asyncio.timeout(STILL):
                 await group.wait_frozen()
             return

@@ -41,7 +41,7 @@ async def send_signal(
     members = await tree.members()
     pids = [[process.pid, process.start] for process in members] if tree.means != "cgroup" else []
     how = {"signal": number, "target": target, "pids": pids, "strike": strike}
-    answer = await link.insist("signal", id=live.id, init=live.init(), **how)
+    answer = await link.insist("signal", id=live.id, init=live.init(), group=live.record.group, **how)
     return len(members), int(answer["delivered"])
 
 

@@ -33,6 +33,8 @@ class Adoption:
             return {"held": True, "closed": job.closed}
         job = Job(message["id"], state.fifo, message)
         job.pid = message["pid"]
+        # An agent of a version before did not pass it on.
+        job.group = message["group"] if "group" in message else state.cgroups.find(job.id, job.pid)
         job.struck = message.get("struck", False)
         job.init, job.init_start = message.get("init") or (0, 0)
         job.ended = message["ended"] or not self._hold(job, message["start"])

@@ -1,98 +1,104 @@
-"""A cgroup v2 for each job."""
+"""A cgroup v2 for each job, where this process was given one to make them in."""
 
-import errno
 import os
-import sys
 
+from jobworker.keeper.delegation import NotDelegatedError, find_base
+from jobworker.linux import cgroupfs
 from jobworker.linux.proc import group_of
+
+CONTROLLERS = ("memory", "io", "pids", "cpu")  # in this order: see _enable
 
 
 class Cgroups:
-    """A cgroup v2 per job, where this process may make them; elsewhere `root` is empty."""
+    """The cgroups of all jobs are the children of `root`; it is "" if jobs get none, and `missing` says why."""
 
-    def __init__(self, name: str) -> None:
-        self.root = ""  # as a folder
-        self.path = ""  # as in /proc/PID/cgroup
-        self.home = -1
-        mount = self._mount()
-        if not mount:
+    def __init__(self, name: str, description: str) -> None:
+        self.root = ""  # a folder
+        self.missing = ""  # why jobs get no cgroup, and what to change
+        self.controllers: dict[str, str] = {}  # by name: "" if it is enabled for the jobs, else why it is not
+        self._home = -1  # to write to: back to where this process belongs
+        self._hierarchy = cgroupfs.find_hierarchy()
+        if self._hierarchy is None:
+            self.missing = "no cgroup v2 is mounted that shows the agent's own group"
             return
-        own = group_of("self").partition("/jobworker-")[0]  # started by another agent's job: not in its group
-        base = mount + own.rstrip("/")
-        root = f"{base}/jobworker-{name}"
         try:
-            self.home = os.open(f"{base}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-            os.makedirs(f"{root}/probe", exist_ok=True)
-            self.enter(f"{root}/probe")
-            self.leave()
-            os.rmdir(f"{root}/probe")
-            if not os.path.exists(f"{root}/cgroup.kill"):
-                raise OSError(errno.ENOSYS, "the kernel has no cgroup.kill")
-            self.root, self.path = root, f"{own.rstrip('/')}/jobworker-{name}"
+            base = find_base(self._hierarchy, name, description)
+            root = f"{base.folder}/jobworker-{name}"
+            os.makedirs(root, exist_ok=True)
+            self._home = os.open(f"{base.leaf}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+        except NotDelegatedError as error:
+            self.missing = str(error)
+            return
         except OSError as error:
-            print(f"jobs get no cgroup of their own under {base}: {error}", file=sys.stderr, flush=True)
+            self.missing = f"{error.filename or ''} {error.strerror or error}".strip()
+            return
+        self.root = root
+        for controller in CONTROLLERS:
+            self.controllers[controller] = base.why_no_controllers or _enable(controller, base.folder, root)
+        self._clear()
 
-    @staticmethod
-    def _mount() -> str:
-        with open("/proc/self/mountinfo") as file:
-            for line in file:
-                fields, _, rest = line.partition(" - ")
-                if rest.startswith("cgroup2 "):
-                    return fields.split()[4]
-        return ""
+    def give_up(self, why: str) -> None:
+        """Do without cgroups: a trial showed that they do not work here."""
+        self.remove_all()
+        self.root, self.missing, self.controllers = "", why, {}
 
-    @staticmethod
-    def enter(group: str) -> None:
-        fd = os.open(f"{group}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    def group(self, job: str) -> str:
+        """Return the folder of the cgroup that a job is to get; "" if it gets none."""
+        return f"{self.root}/{job}" if self.root else ""
+
+    def path(self, group: str) -> str:
+        """Return what /proc/PID/cgroup shows of a process in this group."""
+        return self._hierarchy.path(group) if self._hierarchy else ""
+
+    def find(self, job: str, pid: int) -> str:
+        """Return the folder of a job's cgroup by a process of the job; "" if the process is in none of that name."""
         try:
-            os.write(fd, b"0")
-        finally:
-            os.close(fd)
+            head, name, _ = group_of(pid).partition(f"/{job}")
+        except OSError:
+            return ""
+        return self._hierarchy.folder(head + name) if name and self._hierarchy else ""
+
+    def enter(self, group: str) -> None:
+        """Step into a group: what is spawned then is born in it. Raise OSError."""
+        cgroupfs.write(f"{group}/cgroup.procs", "0")
 
     def leave(self) -> None:
-        os.write(self.home, b"0")
-
-    def kill(self, job: str) -> None:
-        """Kill all in the job's cgroup."""
-        with open(f"{self.root}/{job}/cgroup.kill", "wb", buffering=0) as file:
-            file.write(b"1")
-
-    def freeze(self, job: str, *, frozen: bool) -> None:
-        """Freeze all in the job's cgroup, or let it go on."""
-        with open(f"{self.root}/{job}/cgroup.freeze", "wb", buffering=0) as file:
-            file.write(b"1" if frozen else b"0")
-
-    def members(self, job: str) -> list[int]:
-        """Return the pids in the job's cgroup and in those below it."""
-        pids: list[int] = []
-        for folder, _, _ in os.walk(f"{self.root}/{job}"):
-            try:
-                with open(f"{folder}/cgroup.procs") as file:
-                    pids += [int(line) for line in file]
-            except OSError:
-                continue
-        return pids
-
-    def remove(self, job: str) -> bool:
-        """Remove the job's cgroup; return whether it is gone, which takes the end of its last process."""
-        if not self.root:
-            return True
-        try:
-            os.rmdir(f"{self.root}/{job}")  # as a rule there is nothing in it
-            return True
-        except OSError:
-            pass
-        for folder, _, _ in os.walk(f"{self.root}/{job}", topdown=False):
-            try:
-                os.rmdir(folder)
-            except OSError:
-                return False
-        return True
+        """Step out of it."""
+        os.write(self._home, b"0")
 
     def remove_all(self) -> None:
-        """Remove the cgroup that holds those of the jobs, if no job is left in it."""
+        """Remove the group that holds those of the jobs, and what a predecessor left in it."""
         if self.root:
+            cgroupfs.remove(self.root)
+
+    def _clear(self) -> None:
+        """Remove in a process beside this one what a predecessor left: that may be thousands of empty groups."""
+        stale = [entry.path for entry in os.scandir(self.root) if entry.is_dir()]
+        if not stale or os.fork():
+            return
+        for group in stale:
+            if "oom_kill 0" not in (cgroupfs.read(f"{group}/memory.events") or "oom_kill 0"):
+                continue  # the reason of an exit that the journal does not have yet
             try:
-                os.rmdir(self.root)
+                os.rmdir(group)
             except OSError:
-                pass
+                continue  # a process is in it: of a job that runs
+        os._exit(0)
+
+
+def _enable(controller: str, base: str, root: str) -> str:
+    """Have the children of `root` get a controller; return why they cannot, or "".
+
+    The domain controllers come first: the kernel refuses them while a process is in the cgroup itself. The
+    threaded ones it would take, and then no process could be started in any of the children.
+    """
+    if controller not in cgroupfs.read(f"{base}/cgroup.controllers").split():
+        return f"the host gives {base} no controller {controller}"
+    if cgroupfs.pids_in(base) and not cgroupfs.is_real_root(base):
+        return f"there are processes in {base} itself"
+    try:
+        for folder in (base, root):
+            cgroupfs.write(f"{folder}/cgroup.subtree_control", f"+{controller}")
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

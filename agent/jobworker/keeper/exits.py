@@ -47,7 +47,8 @@ class Exits:
                 state.pump_pid = 0
             if info.si_pid in state.inits:
                 state.ending.discard(info.si_pid)
-                state.remove_group(state.inits.pop(info.si_pid))
+                job = state.inits.pop(info.si_pid)
+                state.remove_groups(job.id, job.group)
 
     def _end(self, job: Job, info: os.waitid_result) -> None:
         stat = stat_of(job.pid)
@@ -108,8 +109,8 @@ class Exits:
         state = self._state
         if job.init:
             return self._left_in_namespace(job)
-        if state.cgroups.root:
-            return not state.remove_group(job.id)
+        if job.group:
+            return not state.remove_groups(job.id, job.group)
         state.limits.remove(job.id)
         if job.pidfd >= 0:
             return True  # its orphans are not our children

@@ -16,6 +16,7 @@ class Job:
         streams = ("out",) if message.get("merge") else ("out", "err")
         self.names = [f"{fifo}/{job}.{stream}" for stream in streams]  # of the FIFOs
         self.pipes: list[int] = []  # our read ends; the pump has others
+        self.group = ""  # the folder of its cgroup, if it has one
         self.pid = 0  # the main process
         self.pidfd = -1  # of a job that another keeper launched: not our child
         self.init = 0  # pid 1 of the job's namespace, if it has one

@@ -3,14 +3,17 @@
 import errno
 import os
 import signal
+import sys
 import time
 from typing import Any
 
+from jobworker.keeper import devices
 from jobworker.keeper.job import Job
 from jobworker.keeper.namespace import spawn_in_namespace
 from jobworker.keeper.pump_socket import PumpSocket
 from jobworker.keeper.spawn import LaunchError, spawn
 from jobworker.keeper.state import State
+from jobworker.linux import cgroupfs
 from jobworker.linux.proc import start_of
 
 
@@ -29,25 +32,27 @@ class Launcher:
             raise OSError(errno.EEXIST, "launched before")
         if len(state.jobs) >= state.room:
             raise OSError(errno.EMFILE, f"{len(state.jobs)} jobs are as many as the limit of open files allows")
-        group = f"{state.cgroups.root}/{job.id}" if state.cgroups.root else ""
+        job.group = state.cgroups.group(job.id)
         state.journal.reserve(len(state.jobs) + 1)
         inside = bool(message.get("namespace"))
-        state.journal.append({"event": "launching", "id": job.id, "group": group, "namespace": inside})
+        state.journal.append({"event": "launching", "id": job.id, "group": job.group, "namespace": inside})
         state.jobs[job.id] = job
         try:
-            self._start_process(job, message, group)
+            self._start_process(job, message)
         except LaunchError as error:
             self._abort(job)
-            state.journal.note({"event": "start_failed", "id": job.id, "step": error.step, "errno": error.errno})
+            failed = {"event": "start_failed", "id": job.id, "step": error.step, "errno": error.errno}
+            state.journal.note(failed | {"detail": error.detail})
             return
         state.pids[job.pid] = job
         if job.init:
-            state.inits[job.init] = job.id
+            state.inits[job.init] = job
             job.init_start = start_of(job.init)
         state.journal.note(
             {
                 "event": "started",
                 "id": job.id,
+                "group": job.group,
                 "pid": job.pid,
                 "start": start_of(job.pid),
                 "boottime": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
@@ -56,44 +61,69 @@ class Launcher:
             }
         )
 
-    def _start_process(self, job: Job, message: dict[str, Any], group: str) -> None:
+    def _start_process(self, job: Job, message: dict[str, Any]) -> None:
         """Start the job's process, born in its groups and its namespace; raise LaunchError."""
-        cgroups, all_limits = self._state.cgroups, self._state.limits
         limits = message.get("limits") or {}
         try:
             job.open_pipes()
             self._pump.unwatched.append(job.id)
             self._pump.send_pipes()
-            if group:
-                os.mkdir(group, 0o755)
-            all_limits.prepare(job.id, limits)
-        except (OSError, KeyError) as error:
-            raise LaunchError("setup", error if isinstance(error, OSError) else OSError(errno.ENOSYS)) from error
+            limits = devices.resolve(limits, message.get("cwd", "/"))
+            self._make_groups(job, limits)
+        except OSError as error:
+            raise LaunchError("setup", error) from error
         try:
-            try:
-                if group:
-                    cgroups.enter(group)
-                all_limits.enter(job.id, limits)
-            except OSError as error:
-                raise LaunchError("setup", error) from error
+            self._enter_groups(job, limits)
             if message.get("namespace"):
                 kind = self._state.namespace
                 job.init, job.pid = spawn_in_namespace(kind, message, job.names, self._state.nofile)
             else:
                 job.pid = spawn(message, job.names, self._state.nofile)
         finally:
-            all_limits.leave(limits)
-            if group:
-                cgroups.leave()
+            self._leave_groups(job, limits)
         try:  # only now: while we are in the group the limits are not for us, and what exceeds one is killed
-            all_limits.apply(job.id, limits, more=1 if job.init else 0)
+            self._state.limits.apply(job.id, limits, more=1 if job.init else 0)
         except OSError:  # it has more memory already
             os.kill(job.pid, signal.SIGKILL)
             job.oom = True
 
+    def _make_groups(self, job: Job, limits: dict[str, Any]) -> None:
+        """Make the job's cgroup and the groups of its limits; raise OSError."""
+        try:
+            if job.group:
+                os.mkdir(job.group, 0o755)
+        except OSError as error:
+            self._do_without(job, limits, error)
+        self._state.limits.prepare(job.id, limits)
+
+    def _enter_groups(self, job: Job, limits: dict[str, Any]) -> None:
+        """Step into them; raise LaunchError."""
+        try:
+            try:
+                if job.group:
+                    self._state.cgroups.enter(job.group)
+            except OSError as error:
+                self._do_without(job, limits, error)
+            self._state.limits.enter(job.id, limits)
+        except OSError as error:
+            raise LaunchError("setup", error) from error
+
+    def _leave_groups(self, job: Job, limits: dict[str, Any]) -> None:
+        self._state.limits.leave(limits)
+        if job.group:
+            self._state.cgroups.leave()
+
+    def _do_without(self, job: Job, limits: dict[str, Any], error: OSError) -> None:
+        """Launch without a cgroup, which worked in the trial and does not now, unless a limit needs it."""
+        if any(self._state.limits.in_cgroup(kind) for kind in limits):
+            raise error
+        print(f"job {job.id} gets no cgroup: {error.strerror or error}", file=sys.stderr, flush=True)
+        cgroupfs.remove(job.group)
+        job.group = ""
+
     def _abort(self, job: Job) -> None:
         """Remove what a launch that failed has made."""
-        self._state.remove_group(job.id)
+        self._state.remove_groups(job.id, job.group)
         self._pump.forget(job.id)
         job.close_pipes()
         del self._state.jobs[job.id]

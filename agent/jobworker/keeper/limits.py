@@ -1,143 +1,102 @@
-"""What a job may use at most: by the controllers of cgroup v2 in its own cgroup, or of v1 in groups beside it."""
+"""What a job may use at most: by the controllers of cgroup v2 in its own cgroup, or of v1 in groups beside it.
 
+A limit has a kind: `memory` (bytes), `pids`, `cpus` (may be a fraction), `io` ({"read", "write"}: bytes a second by
+device as `MAJ:MIN`, or "" for the disk under a folder).
+"""
+
+import errno
 import os
-import sys
 from typing import Any
 
+from jobworker.keeper import limits_v1, limits_v2
 from jobworker.keeper.cgroups import Cgroups
+from jobworker.linux import cgroupfs
 
-LIMIT_FILES = {  # by kind: what is written in v2 and in v1, in order
-    "memory": (("memory.max", "memory.swap.max"), ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")),
-    "pids": (("pids.max",), ("pids.max",)),
-    "cpus": (("cpu.max",), ("cpu.cfs_quota_us",)),
-}
-NO_LIMIT = {"memory": ("max", "-1"), "pids": ("max", "max"), "cpus": ("max", "-1")}
-CPU_PERIOD = 100000  # us, in which a quota holds
+CONTROLLERS = {"memory": "memory", "pids": "pids", "cpus": "cpu", "io": "io"}  # by kind
+OPTIONAL = ("memory.swap.max", "memory.memsw.limit_in_bytes")  # missing on a kernel that does not count swap
 
 
 class Limits:
-    """What a job may use at most, by the controllers of cgroup v2 in its own cgroup, or of v1 in groups beside it."""
+    """The kinds that this host can limit."""
 
     def __init__(self, cgroups: Cgroups, name: str) -> None:
-        self.roots: dict[str, str] = {}  # by kind: where the jobs' groups are
-        self.homes: dict[str, int] = {}  # of v1: where this process belongs
-        self.cgroups = cgroups
-        for kind in LIMIT_FILES:
-            controller = "cpu" if kind == "cpus" else kind
-            if cgroups.root and self._enable(controller):
+        self.roots: dict[str, str] = {}  # by kind: the folder of the jobs' groups
+        self.missing: dict[str, str] = {}  # by kind: why it cannot be limited
+        self._homes: dict[str, int] = {}  # by kind of v1: to write to, back to where this process belongs
+        for kind, controller in CONTROLLERS.items():
+            why = cgroups.controllers.get(controller, cgroups.missing)
+            if not why:
                 self.roots[kind] = cgroups.root
+            elif kind != "io" and (found := limits_v1.open_root(controller, name)):
+                self.roots[kind], self._homes[kind] = found
             else:
-                self._find_v1(kind, controller, name)
+                self.missing[kind] = why
 
-    def _enable(self, controller: str) -> bool:
-        """Whether the jobs' own cgroups have the controller, once it has been asked for."""
-        for folder in (os.path.dirname(self.cgroups.root), self.cgroups.root):
-            try:
-                with open(f"{folder}/cgroup.subtree_control", "wb", buffering=0) as file:
-                    file.write(f"+{controller}".encode())
-            except OSError:
-                return False
-        return True
+    def give_up(self, kind: str, why: str) -> None:
+        """Do without a kind: a trial showed that it does not work here."""
+        del self.roots[kind]
+        self.missing[kind] = why
 
-    def _find_v1(self, kind: str, controller: str, name: str) -> None:
-        base = v1_folder(controller)
-        if not base:
-            return
-        root = f"{base}/jobworker-{name}"
-        try:
-            home = os.open(f"{base}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-            os.makedirs(f"{root}/probe", exist_ok=True)
-            Cgroups.enter(f"{root}/probe")
-            os.write(home, b"0")
-            os.rmdir(f"{root}/probe")
-        except OSError as error:
-            print(f"jobs get no limit of {kind} under {base}: {error}", file=sys.stderr, flush=True)
-            return
-        self.roots[kind], self.homes[kind] = root, home
+    def in_cgroup(self, kind: str) -> bool:
+        """Whether the limit holds in the job's own cgroup of v2."""
+        return kind in self.roots and kind not in self._homes
 
     def prepare(self, job: str, limits: dict[str, Any]) -> None:
-        """Make the job's groups and see that the kernel takes the values, which do not hold yet."""
+        """Make the job's groups and see that the kernel takes the values, which do not hold yet. Raise OSError."""
         for kind in limits:
-            if kind in self.homes:
+            if kind not in self.roots:
+                raise OSError(errno.ENOSYS, f"limit {kind}: {self.missing.get(kind, 'unknown')}")
+            if kind in self._homes:
                 os.makedirs(f"{self.roots[kind]}/{job}", exist_ok=True)
         self.apply(job, limits)
-        for kind in limits:
-            v1 = kind in self.homes
-            for name in reversed(LIMIT_FILES[kind][v1]):
-                self._write(f"{self.roots[kind]}/{job}/{name}", NO_LIMIT[kind][v1])
+        self.apply(job, dict.fromkeys(limits))
+        if "memory" in limits and self.in_cgroup("memory"):
+            # At its limit the kernel ends all of the job, and not one process of it for which others wait.
+            cgroupfs.write(f"{self.roots['memory']}/{job}/memory.oom.group", "1")
 
     def apply(self, job: str, limits: dict[str, Any], *, more: int = 0) -> None:
-        """Have the limits hold; `more` processes of ours are among the job's. Raise OSError, or KeyError."""
-        for kind, value in limits.items():
-            v1 = kind in self.homes
-            texts = [str(value)] * 2
-            if kind == "pids":
-                texts = [str(value + more)]
-            elif kind == "cpus":
-                quota = str(int(value * CPU_PERIOD))
-                texts = [quota if v1 else f"{quota} {CPU_PERIOD}"]
-            elif not v1:
-                texts = [str(value), "0"]
-            for name, text in zip(LIMIT_FILES[kind][v1], texts, strict=True):
-                self._write(f"{self.roots[kind]}/{job}/{name}", text)
+        """Have limits hold, or those that are None no more; `more` processes of ours are among the job's.
 
-    @staticmethod
-    def _write(path: str, text: str) -> None:
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            if os.path.basename(path) in ("memory.swap.max", "memory.memsw.limit_in_bytes"):
-                return  # a kernel that does not count swap
-            raise
-        try:
-            os.write(fd, text.encode())
-        finally:
-            os.close(fd)
+        Raise OSError with file, value and reason.
+        """
+        for kind, value in limits.items():
+            group = f"{self.roots[kind]}/{job}"
+            total = value + more if kind == "pids" and value is not None else value
+            version = limits_v1 if kind in self._homes else limits_v2
+            for name, text in version.values(kind, total, group):
+                if name not in OPTIONAL or os.path.exists(f"{group}/{name}"):
+                    cgroupfs.write(f"{group}/{name}", text)
 
     def enter(self, job: str, limits: dict[str, Any]) -> None:
+        """Step into the job's groups of v1."""
         for kind in limits:
-            if kind in self.homes:
-                Cgroups.enter(f"{self.roots[kind]}/{job}")
+            if kind in self._homes:
+                cgroupfs.write(f"{self.roots[kind]}/{job}/cgroup.procs", "0")
 
     def leave(self, limits: dict[str, Any]) -> None:
+        """Step out of them."""
         for kind in limits:
-            if kind in self.homes:
-                os.write(self.homes[kind], b"0")
+            if kind in self._homes:
+                os.write(self._homes[kind], b"0")
 
     def killed(self, job: str) -> bool:
         """Whether the kernel has killed a process of the job because its memory was at the limit."""
-        name = "memory.oom_control" if "memory" in self.homes else "memory.events"
-        try:
-            with open(f"{self.roots.get('memory')}/{job}/{name}") as file:
-                return any(line.split()[0] == "oom_kill" and int(line.split()[1]) > 0 for line in file)
-        except OSError:
-            return False
+        name = "memory.events" if self.in_cgroup("memory") else "memory.oom_control"
+        lines = cgroupfs.read(f"{self.roots.get('memory', '')}/{job}/{name}").splitlines()
+        return any(line.split()[0] == "oom_kill" and int(line.split()[1]) > 0 for line in lines)
 
     def remove(self, job: str) -> None:
-        for kind in self.homes:
+        """Remove the job's groups of v1."""
+        for kind in self._homes:
             try:
                 os.rmdir(f"{self.roots[kind]}/{job}")
             except OSError:
                 continue
 
     def remove_all(self) -> None:
-        for kind in self.homes:
+        """Remove the groups of v1 that hold those of the jobs."""
+        for kind in self._homes:
             try:
                 os.rmdir(self.roots[kind])
             except OSError:
                 continue
-
-
-def v1_folder(controller: str) -> str:
-    """Return the folder of our own group under a controller of cgroup v1; "" where it is not there."""
-    with open("/proc/self/cgroup") as file:
-        lines = [line.strip().split(":", 2) for line in file]
-    own = next((path for _, names, path in lines if controller in names.split(",")), "")
-    own = own.partition("/jobworker-")[0]  # started by another agent's job: not in its group
-    with open("/proc/self/mountinfo") as file:
-        for line in file:
-            fields, _, rest = line.partition(" - ")
-            root, mount = fields.split()[3:5]
-            if rest.startswith("cgroup ") and controller in rest.split()[2].split(","):
-                return mount + own.removeprefix(root.rstrip("/")).rstrip("/")
-    return ""

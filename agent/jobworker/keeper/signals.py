@@ -5,6 +5,7 @@ import signal
 from typing import Any
 
 from jobworker.keeper.state import State
+from jobworker.linux import cgroupfs
 from jobworker.linux.proc import group_of, is_alive, start_of
 
 
@@ -15,7 +16,7 @@ class Signals:
         self._state = state
 
     def signal(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Signal the main process, or the whole tree; `pids` are [pid, start] if the job has no cgroup.
+        """Signal the main process, or the whole tree: that is `group`, or without one `pids`: [pid, start] of each.
 
         `init` is that of the job's namespace, if it has one: nothing in the namespace outlives it.
         The signal counts as the cause of the end unless the message has `strike: false`.
@@ -31,31 +32,36 @@ class Signals:
                     os.kill(job.pid, number)  # our child, not reaped yet: the pid is still its own
                 delivered = 1
         else:
-            delivered = self._signal_tree(message["id"], number, message["pids"], message.get("init"))
+            delivered = self._signal_tree(self._group(message), number, message["pids"], message.get("init"))
         if job is not None and alive and delivered and message.get("strike", True):
             job.struck = True
         return {"delivered": delivered}
 
-    def _signal_tree(self, job: str, number: int, swept: list[list[int]], init: list[int] | None) -> int:
-        cgroups = self._state.cgroups
-        if init or not cgroups.root:
+    def _group(self, message: dict[str, Any]) -> str:
+        """Return the folder of a job's cgroup: a job that is over is known to the agent alone."""
+        job = self._state.jobs.get(message["id"])
+        return job.group if job is not None else message.get("group", self._state.cgroups.group(message["id"]))
+
+    def _signal_tree(self, group: str, number: int, swept: list[list[int]], init: list[int] | None) -> int:
+        if init or not group:
             delivered = sum(send(number, pid, start) for pid, start in swept)
             if init and number == signal.SIGKILL:
                 self.kill_init(*init)
-                if cgroups.root:
-                    self._kill_group(job)
+                if group:
+                    self._kill_group(group)
             return delivered
         if number == signal.SIGKILL:
-            return self._kill_group(job)
-        return sum(send(number, pid, f"{cgroups.path}/{job}") for pid in cgroups.members(job))
+            return self._kill_group(group)
+        path = self._state.cgroups.path(group)
+        return sum(send(number, pid, path) for pid in cgroupfs.members(group))
 
-    def _kill_group(self, job: str) -> int:
-        cgroups = self._state.cgroups
-        pids = cgroups.members(job)
+    def _kill_group(self, group: str) -> int:
+        pids = cgroupfs.members(group)
         if pids:
-            cgroups.kill(job)
-            for pid in cgroups.members(job):  # cgroup.kill misses a process whose first thread has ended
-                send(signal.SIGKILL, pid, f"{cgroups.path}/{job}")
+            cgroupfs.kill(group)
+            path = self._state.cgroups.path(group)
+            for pid in cgroupfs.members(group):  # cgroup.kill misses a process whose first thread has ended
+                send(signal.SIGKILL, pid, path)
         return len(pids)
 
     def kill_init(self, pid: int, start: int) -> None:
@@ -65,13 +71,13 @@ class Signals:
 
     def freeze(self, message: dict[str, Any]) -> None:
         """Freeze the whole cgroup of a job, or let it go on."""
-        self._state.cgroups.freeze(message["id"], frozen=message["frozen"])
+        cgroupfs.freeze(self._group(message), frozen=message["frozen"])
 
     def release(self, message: dict[str, Any]) -> dict[str, Any]:
-        """End the namespace of an ended job that left no process, and remove what is left of its cgroup."""
+        """End the namespace of an ended job that left no process, and remove what is left of its groups."""
         if init := message.get("init"):
             self.kill_init(*init)
-        return {"gone": self._state.remove_group(message["id"])}
+        return {"gone": self._state.remove_groups(message["id"], self._group(message))}
 
 
 def send(number: int, pid: int, mark: int | str) -> bool:

@@ -8,6 +8,8 @@ from jobworker.keeper.job import Job
 from jobworker.keeper.journal import Journal
 from jobworker.keeper.limits import Limits
 from jobworker.keeper.namespace import find_namespace
+from jobworker.keeper.trial import try_out
+from jobworker.linux import cgroupfs
 
 DESCRIPTORS_PER_JOB = 5  # at most, in the pump: two pipes, two files, an index
 OWN_DESCRIPTORS = 64  # of the keeper itself, and for a moment
@@ -23,7 +25,7 @@ class State:
         self.jobs: dict[str, Job] = {}  # by id: all whose end or end of output is still to come
         self.pids: dict[int, Job] = {}  # by main process: our children
         self.adopted: dict[int, Job] = {}  # by pidfd: children of a keeper that died
-        self.inits: dict[int, str] = {}  # by pid: our children that are the init of a job's namespace
+        self.inits: dict[int, Job] = {}  # by pid: our children that are the init of a job's namespace
         self.ending: set[int] = set()  # inits that have been killed and are not gone yet
         self.pump_pid = 0
         self.exit_owed = False  # a child has ended and the journal did not take its status
@@ -34,8 +36,9 @@ class State:
         self.fifo = f"{run_folder}/fifo"
         os.makedirs(self.fifo, 0o700, exist_ok=True)
         name = os.path.basename(run_folder).removeprefix("jobworker-")
-        self.cgroups = Cgroups(name)
+        self.cgroups = Cgroups(name, f"jobs of the jobworker agent on {state_folder}")
         self.limits = Limits(self.cgroups, name)
+        self.trial_seconds = try_out(self.cgroups, self.limits)  # what was found above is believed after this
         self.namespace, self.no_namespace = find_namespace()  # the kind that works here, or why none does
 
     def forget_if_done(self, job: Job) -> None:
@@ -43,7 +46,7 @@ class State:
         if job.ended and job.closed:
             del self.jobs[job.id]
 
-    def remove_group(self, job: str) -> bool:
-        """Remove the job's groups; return whether its cgroup is gone, which takes the end of its last process."""
+    def remove_groups(self, job: str, group: str) -> bool:
+        """Remove a job's groups; return whether its cgroup is gone, which takes the end of its last process."""
         self.limits.remove(job)
-        return self.cgroups.remove(job)
+        return not group or cgroupfs.remove(group)

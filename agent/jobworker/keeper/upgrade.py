@@ -36,7 +36,7 @@ def execute(command: list[str], state: State, sockets: dict[str, int], more: dic
         **more,
         "nofile": state.nofile,
         "pump": state.pump_pid,
-        "inits": list(state.inits.items()),
+        "inits": [(pid, job.id) for pid, job in state.inits.items()],
         "ending": list(state.ending),
         "owed": [record.decode() for record in state.journal.owed],
         "jobs": [vars(job) for job in state.jobs.values()],
@@ -63,7 +63,6 @@ def restore(state: State, handed: dict[str, Any]) -> None:
     if handed["pump"]:
         os.kill(handed["pump"], signal.SIGKILL)
     state.nofile = tuple(handed["nofile"])
-    state.inits = dict(handed.get("inits", []))
     state.ending = set(handed.get("ending", []))
     state.journal.owed.extendleft(record.encode() for record in reversed(handed["owed"]))
     for known in handed["jobs"]:
@@ -72,3 +71,7 @@ def restore(state: State, handed: dict[str, Any]) -> None:
         job.inherit(False)
         if job.pidfd < 0 and not job.ended:
             state.pids[job.pid] = job
+        if "group" not in known:  # of a version before 2: it did not pass it on
+            job.group = state.cgroups.find(job.id, job.pid)
+    for pid, name in handed.get("inits", []):
+        state.inits[pid] = state.jobs.get(name) or Job(name, state.fifo, {})

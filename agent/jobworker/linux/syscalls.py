@@ -7,6 +7,8 @@ import os
 import signal
 import struct
 
+from jobworker.linux import features
+
 FALLOC_FL_KEEP_SIZE = 1
 FALLOC_FL_PUNCH_HOLE = 2
 PR_SET_PDEATHSIG = 1
@@ -52,6 +54,8 @@ def reserve(fd: int, start: int, length: int) -> None:
 
 def exit_status(pidfd: int) -> tuple[int | None, int | None] | None:
     """Return code or signal of a process that has been reaped and was not our child; None if the kernel cannot."""
+    if not features.has("pidfd_info"):
+        return None
     info = bytearray(struct.pack("Q56x", PIDFD_INFO_EXIT))
     try:
         fcntl.ioctl(pidfd, PIDFD_GET_INFO, info)

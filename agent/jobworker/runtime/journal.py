@@ -47,14 +47,16 @@ class Started(Record, tag="started", frozen=True):
     boottime: int
     init: int = 0
     init_start: int = 0
+    group: str | None = None  # the job's cgroup, "" if it got none in spite of `launching`; None: as it stands there
 
 
 class StartFailed(Record, tag="start_failed", frozen=True):
-    """Nothing was started; `step` is `cwd`, `user`, `exec` or `setup`."""
+    """Nothing was started; `step` is `cwd`, `user`, `exec` or `setup`, of which `detail` says more."""
 
     id: str
     step: str
     errno: int
+    detail: str = ""
 
 
 class Ended(Record, tag="ended", frozen=True):

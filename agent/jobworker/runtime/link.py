@@ -17,6 +17,7 @@ from typing import Any
 
 from jobworker.errors import DiskFull, InternalError, JobworkerError, RateLimited
 from jobworker.formats.code import checksum
+from jobworker.linux.features import WITHOUT
 from jobworker.paths import Home, appendable
 from jobworker.runtime.looking import Look, patiently
 from jobworker.runtime.tree import process_of, readable
@@ -111,6 +112,8 @@ class KeeperLink:
         self.hello = await self.ask("hello", agent=os.getpid())
         if self.hello.get("code") != checksum(str(KEEPER.parents[1])):
             await self._upgrade()
+        if why := self.hello.get("no_cgroup"):
+            log.warning("jobs get no cgroup of their own; a stop finds their processes by a sweep of /proc: %s", why)
         self._pidfd = os.pidfd_open(self.hello["pid"])
         # A child that hangs before its execve has a copy of the socket: the end of the process is the sure sign.
         asyncio.get_running_loop().add_reader(self._pidfd, self._end)
@@ -301,7 +304,7 @@ def start_keeper(home: Home, run: Path, path: str) -> int:
         return os.posix_spawn(
             sys.executable,
             _command(home, run),
-            {"PATH": os.defpath},
+            {"PATH": os.defpath} | {name: os.environ[name] for name in (WITHOUT,) if name in os.environ},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, listener.fileno(), 3),
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -45,12 +46,20 @@ async def info(call: Call, params: Nothing) -> dict[str, Any]:
             "limits": keeper.get("limits", []),
             "namespace": keeper.get("namespace", ""),
             "users": keeper.get("users", "agent"),
+            "missing": _missing(keeper),
             "notify": services.jobs.logs.means,
             "log": "splice" if keeper.get("splice") else "copy",
             "log_bound": "drop" if keeper.get("punch") else "refuse",
         },
         "running": services.jobs.running(call.access.scopes("job.list")),
     }
+
+
+def _missing(keeper: Mapping[str, Any]) -> dict[str, str]:
+    """Return what this host does not give us, each with the reason and what to change."""
+    found = {f"limits.{kind}": why for kind, why in keeper.get("no_limits", {}).items() if why}
+    found |= {"cgroup": keeper.get("no_cgroup", ""), "namespace": keeper.get("no_namespace", "")}
+    return {name: why for name, why in sorted(found.items()) if why}
 
 
 @method("agent.shutdown", Shutdown, Need.ADMIN)

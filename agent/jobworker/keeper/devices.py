@@ -1,0 +1,51 @@
+"""Find the disk under a folder: limits of reading and writing are by disk, not by partition or file system."""
+
+import errno
+import os
+from typing import Any
+
+
+def resolve(limits: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Return the limits with the disk under `folder` in place of the device "". Raise OSError."""
+    ways = limits.get("io")
+    if not ways:
+        return limits
+    resolved = {
+        way: {disk_of(device) if device else disk_under(folder): rate for device, rate in rates.items()}
+        for way, rates in ways.items()
+    }
+    return {**limits, "io": resolved}
+
+
+def disk_under(folder: str) -> str:
+    """Return `MAJ:MIN` of the disk that holds a folder; raise OSError if there is no one disk."""
+    device = os.stat(folder).st_dev
+    name = f"{os.major(device)}:{os.minor(device)}"
+    if os.major(device) == 0:  # a file system that makes its own numbers, as btrfs and overlay do
+        name = _source_of(name) or ""
+    if not name:
+        raise OSError(errno.ENODEV, f"limit io: the folder {folder} is not on one disk; expected a device as MAJ:MIN")
+    return disk_of(name)
+
+
+def disk_of(device: str) -> str:
+    """Return the disk that a device is, or is a partition of; raise OSError if there is no such device."""
+    folder = os.path.realpath(f"/sys/dev/block/{device}")
+    if not os.path.isdir(folder):
+        raise OSError(errno.ENODEV, f"limit io: there is no block device {device}; lsblk shows MAJ:MIN of those here")
+    if os.path.exists(f"{folder}/partition"):
+        folder = os.path.dirname(folder)
+    with open(f"{folder}/dev") as file:
+        return file.read().strip()
+
+
+def _source_of(name: str) -> str | None:
+    """Return `MAJ:MIN` of the device from which a file system with this number was mounted."""
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            fields, _, rest = line.partition(" - ")
+            source = rest.split()[1]
+            if fields.split()[2] == name and source.startswith("/dev/"):
+                device = os.stat(source).st_rdev
+                return f"{os.major(device)}:{os.minor(device)}"
+    return None
