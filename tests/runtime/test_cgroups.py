@@ -1,0 +1,172 @@
+"""The keeper's cgroups: claimed after a trial, done without if they fail, and named exactly in errors."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+from tests.support.keeper_copy import copy_keeper
+
+from jobworker.keeper import devices
+from jobworker.keeper.delegation import LEAF, OURS
+from jobworker.linux import cgroupfs, features
+from jobworker.linux.cgroupfs import Hierarchy
+from jobworker.runtime import link, tree
+from jobworker.runtime.journal import Ended, Started, StartFailed
+
+if TYPE_CHECKING:
+    from tests.runtime.conftest import Host
+
+T = TypeVar("T")
+Eventually = Callable[[Callable[[], T | None]], T]
+ESCAPE = (
+    "trap '' TERM; setsid sleep 1000 & (setsid sh -c 'nohup sleep 1000 >/dev/null 2>&1 &') & echo up; exec sleep 1000"
+)
+
+
+@pytest.fixture
+def group(host: "Host") -> Path:
+    if not host.group:
+        pytest.skip(f"jobs get no cgroup here: {host.link.hello['no_cgroup']}")
+    return Path(host.group)
+
+
+def without(monkeypatch: pytest.MonkeyPatch, feature: str) -> None:
+    """Have the next keeper be one on a kernel that lacks a feature."""
+    monkeypatch.setenv(features.WITHOUT, feature)
+    monkeypatch.setattr(features, "_missing", frozenset([feature]))
+
+
+@pytest.mark.parametrize(
+    ("path", "base"),
+    [
+        ("/system.slice/jobworker.service", "/system.slice/jobworker.service"),
+        ("/system.slice/jobworker-main.service", "/system.slice/jobworker-main.service"),
+        (f"/system.slice/jobworker.service/{LEAF}", "/system.slice/jobworker.service"),
+        (f"/system.slice/jobworker-0123456789ab.scope/{LEAF}", "/system.slice/jobworker-0123456789ab.scope"),
+        ("/a.scope/jobworker-0123456789ab/00d25c4hengw", "/a.scope"),
+        ("/a.scope/jobworker-1000-0123456789ab/00d25c4hengw/made/by/it", "/a.scope"),
+        ("/jobworker-0-0123456789ab/00d25c4hengw", ""),
+        ("/", "/"),
+    ],
+)
+def test_the_group_below_which_ours_are_made(path: str, base: str) -> None:
+    """It is the one that was given to us, whichever of our own groups this process was started in."""
+    assert OURS.sub("", path) == base
+
+
+@pytest.mark.parametrize(
+    ("mount", "root", "path", "folder"),
+    [
+        ("/sys/fs/cgroup", "/", "/", "/sys/fs/cgroup"),
+        ("/sys/fs/cgroup", "/", "/a/b", "/sys/fs/cgroup/a/b"),
+        ("/sys/fs/cgroup", "/docker/1", "/docker/1", "/sys/fs/cgroup"),
+        ("/sys/fs/cgroup", "/docker/1", "/docker/1/a", "/sys/fs/cgroup/a"),
+    ],
+)
+def test_folders_and_paths(mount: str, root: str, path: str, folder: str) -> None:
+    """The two names of a group lead to each other, also where only a part of the hierarchy is mounted."""
+    hierarchy = Hierarchy(mount, root)
+    assert hierarchy.folder(path) == folder
+    assert hierarchy.path(folder) == path
+
+
+@pytest.mark.parametrize("path", ["/../other", "/docker/12", "/"])
+def test_a_group_that_the_mount_does_not_show(path: str) -> None:
+    assert Hierarchy("/sys/fs/cgroup", "/docker/1").folder(path) == ""
+
+
+async def test_without_a_cgroup_if_need_be(host: "Host", group: Path) -> None:
+    """A job whose cgroup cannot be made, although that worked in the trial, starts and is found by a sweep."""
+    group.rmdir()
+    started = await host.shell("a1", "echo on; exec sleep 1000")
+    assert started.group == ""
+    assert await host.lines("a1") == ["on"]
+    swept = await tree.SweepTree("a1", started.pid).members()
+    pids = [[process.pid, process.start] for process in swept]
+    answer = await host.ask("signal", id="a1", target="all", signal=signal.SIGKILL, pids=pids)
+    assert answer["delivered"] == 1
+    assert (await host.until(Ended, "a1")).signal == signal.SIGKILL
+
+
+async def test_a_failed_set_up_names_file_value_and_reason(host: "Host") -> None:
+    """Not only the step: what was written where."""
+    if "pids" not in host.link.hello["limits"]:
+        pytest.skip("this host cannot limit the number of processes")
+    await host.launch("a1", "/bin/true", limits={"pids": 1 << 40})
+    failed = await host.until(StartFailed, "a1")
+    assert failed.step == "setup"
+    assert failed.detail.startswith(f"write {1 << 40} to /")
+    assert "/a1/pids.max: " in failed.detail
+
+
+async def test_what_a_predecessor_left_is_removed(
+    host: "Host", group: Path, eventually: Eventually[bool], second_host: "Host"
+) -> None:
+    """Thousands of empty groups are gone some time after the start of the next keeper; those of running jobs stay."""
+    await host.shell("a1", "exec sleep 1000")
+    os.kill(host.pid, signal.SIGKILL)
+    await host.until_lost()
+    await host.link.dead()
+    for number in range(2000):
+        (group / f"dead{number}").mkdir()
+    await host.connect()
+    assert host.group == str(group)
+    assert eventually(lambda: True if [path.name for path in group.iterdir() if path.is_dir()] == ["a1"] else None)
+    assert (await host.finish("a2", "exit 3")).code == 3
+
+
+async def test_a_trial_that_fails(cold_host: "Host", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not end its process is not claimed: cgroups that lie are done without, and the reason is known."""
+    lie = ('    if features.has("cgroup.kill")', '    return\n    if features.has("cgroup.kill")')
+    monkeypatch.setattr(link, "KEEPER", copy_keeper(tmp_path / "lying", {"linux/cgroupfs.py": lie}))
+    await cold_host.connect()
+    if cold_host.link.hello["no_cgroup"].startswith("no cgroup"):
+        pytest.skip("there are no cgroups here")
+    assert cold_host.group == ""
+    assert "did not end the process" in cold_host.link.hello["no_cgroup"]
+    assert (await cold_host.finish("a1", "exit 3")).code == 3
+
+
+@pytest.fixture(params=["cgroup.kill", "nothing"])
+async def older(request: pytest.FixtureRequest, cold_host: "Host", monkeypatch: pytest.MonkeyPatch) -> "Host":
+    """A host whose kernel has no cgroup.kill, and one that has."""
+    without(monkeypatch, request.param)
+    await cold_host.connect()
+    if not cold_host.group:
+        pytest.skip("jobs get no cgroup here")
+    return cold_host
+
+
+async def test_a_tree_ends_without_cgroup_kill(older: "Host") -> None:
+    """All of it, setsid and nohup and double forks included, and none of it forks its way out."""
+    started = await older.shell("a1", ESCAPE)
+    await older.lines("a1")
+    bomb = await older.shell("a2", "while :; do (sleep 0.01 &) ; done")
+    for job, pid in (("a1", started.pid), ("a2", bomb.pid)):
+        await older.signal_all(job, pid, signal.SIGKILL)
+        await older.until(Ended, job)
+        end = time.monotonic() + older.deadline
+        while members := await older.tree(job, pid).members():
+            assert time.monotonic() < end, f"{members} live on"
+            await older.signal_all(job, pid, signal.SIGKILL)
+
+
+def test_the_disk_under_a_folder(tmp_path: Path) -> None:
+    """It is named by its number, and by that of the whole disk for a partition; a device that is none is refused."""
+    disks = {cgroupfs.read(f"/sys/block/{name}/dev") for name in os.listdir("/sys/block")}
+    if os.major(tmp_path.stat().st_dev):
+        assert devices.disk_under(str(tmp_path)) in disks
+    with pytest.raises(OSError, match="there is no block device 4095:1"):
+        devices.resolve({"io": {"read": {"4095:1": 1}}}, "/")
+    with pytest.raises(OSError, match="expected a device as MAJ:MIN"):
+        devices.disk_under("/proc")
+
+
+async def test_started_names_the_group(host: "Host", group: Path) -> None:
+    """A reader of the journal finds the job's cgroup there."""
+    await host.shell("a1", "exec sleep 1000")
+    assert host.of(Started, "a1")[0].group == str(group / "a1")
