@@ -1,10 +1,13 @@
-"""What plugins check in options, settings and credentials: durations, signals, and names that a log may hold."""
+"""What plugins check in options, settings and credentials: durations, signals, depth, names that a log may hold."""
 
 import signal
+from collections.abc import Iterator
+from itertools import compress
 from typing import Any
 
 from jobworker.errors import InvalidSpec, Unauthenticated
 from jobworker.model import seconds
+from jobworker.protocol import MAX_DEPTH
 
 LONGEST_NAME = 255
 
@@ -33,6 +36,25 @@ def signal_name(value: Any, field: str) -> str:
     if name not in signal.Signals.__members__:
         raise ValueError(f"{field}: {repr(value)[:80]}; expected the name of a signal, as SIGTERM")
     return name
+
+
+def too_deep(value: Any) -> bool:
+    """Whether a decoded text (JSON, TOML) nests lists and objects deeper than 32 levels.
+
+    Decoders have a bound too, which raises RecursionError; but it is another one in each version of Python.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [item for node in level for item in _inner(node)]
+        if not level:
+            return False
+    return True
+
+
+def _inner(node: Any) -> Iterator[Any]:
+    """Return the lists and objects in one, without a step of Python for each of its members."""
+    members = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return compress(members, map({dict, list}.__contains__, map(type, members)))
 
 
 def usable_name(name: Any, where: str) -> str:

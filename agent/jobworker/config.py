@@ -11,9 +11,11 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 
+from jobworker.checks import too_deep
 from jobworker.errors import InvalidSpec, StartError
 from jobworker.explain import explain
 from jobworker.model import MIN_LOG, Duration, Size, TimeoutSpec, seconds, size
+from jobworker.protocol import MAX_DEPTH
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,12 +114,17 @@ def load(path: Path | None) -> Config:
     try:
         with path.open("rb") as file:
             raw = tomllib.load(file)
+        nested = too_deep(raw)
     except FileNotFoundError:
         raise StartError(f"{path}: there is no such file; expected a configuration in TOML") from None
     except OSError as error:
         raise StartError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StartError(f"{path}: is not TOML: {error}") from error
+    except RecursionError:
+        nested = True
+    if nested:
+        raise StartError(f"{path}: tables or lists are nested too deep; expected at most {MAX_DEPTH} levels")
     try:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:

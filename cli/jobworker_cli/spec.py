@@ -109,6 +109,8 @@ def values(option: str, texts: list[str] | None) -> dict[str, Any]:
             found[name] = json.loads(value)
         except ValueError:
             found[name] = value
+        except RecursionError:
+            raise click.UsageError(f"{option}: {name}: nested too deep") from None
     return found
 
 

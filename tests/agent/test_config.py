@@ -93,6 +93,18 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
         config.load(path)
 
 
+@pytest.mark.parametrize("depth", [33, 300, 5000])
+@pytest.mark.parametrize(
+    "text", [lambda depth: f"[plugins.a]\nb = {'[' * depth}{']' * depth}", lambda depth: f"plugins{'.a' * depth} = 1"]
+)
+def test_a_deep_file(tmp_path: Path, text: Callable[[int], str], depth: int) -> None:
+    """Its depth is bounded, and the bound is named."""
+    path = tmp_path / "some.toml"
+    path.write_text(text(depth))
+    with pytest.raises(StartError, match="nested too deep; expected at most 32 levels"):
+        config.load(path)
+
+
 def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
     """What cannot be read is named."""
     with pytest.raises(StartError, match=r"cannot be read: Is a directory"):

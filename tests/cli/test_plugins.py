@@ -173,3 +173,4 @@ def test_options_of_strategies_and_policies(jw: "Jw") -> None:
     jw.out("rm", "optional")
     assert jw("create", "--timeout-policy", "'", "true").returncode == 2
     assert jw("create", "--stop-option", "novalue", "true").returncode == 2
+    assert jw("create", "--stop-option", "deep=" + "[" * 50_000, "true").returncode == 2

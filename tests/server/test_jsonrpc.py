@@ -127,11 +127,12 @@ async def test_an_integer_of_5000_digits_is_answered(wire: "Wire") -> None:
 
 
 async def test_a_depth_of_33_is_too_deep(wire: "Wire") -> None:
-    """32 levels are read, one more is an invalid request."""
+    """32 levels are read, one more is an invalid request, and so are more than any decoder reads."""
     read = await wire.tell(nested(32))
     assert (read["id"], read["error"]["code"], read["error"]["data"]["field"]) == (1, -32602, "labels")
-    refused = await wire.tell(nested(33))
-    assert (refused["id"], refused["error"]["code"]) == (None, -32600)
+    for depth in (33, 900, 1100, 4999):
+        refused = await wire.tell(nested(depth))
+        assert (refused["id"], refused["error"]["code"]) == (None, -32600), depth
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ import errno
 import inspect
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
-from itertools import compress
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -19,6 +18,7 @@ from jsonrpcserver import Error, Result, Success
 from jsonrpcserver.async_main import dispatch_to_serializable
 
 from jobworker import errors
+from jobworker.checks import too_deep
 from jobworker.explain import explain
 from jobworker.model import Job
 from jobworker.protocol import MAX_BATCH, MAX_CONTAINERS, MAX_DEPTH, MAX_ID
@@ -185,10 +185,13 @@ def parse(text: str) -> Any:
         raise errors.ParseError(f"it holds {containers} lists and objects; at most {MAX_CONTAINERS} are read")
     try:
         message = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        nested = containers > MAX_DEPTH and too_deep(message)
+    except (msgspec.MsgspecError, UnicodeError) as error:
         raise errors.ParseError(f"not JSON: {error}") from error
-    if containers > MAX_DEPTH:
-        _check_depth(message)
+    except RecursionError:  # of the decoder, at a depth that depends on the version of Python
+        nested = True
+    if nested:
+        raise errors.InvalidRequest(f"nested deeper than {MAX_DEPTH} levels")
     return message
 
 
@@ -199,22 +202,6 @@ def _containers(text: str) -> int:
         return found
     bare = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])  # without what is in strings
     return bare.count("[") + bare.count("{")
-
-
-def _check_depth(message: Any) -> None:
-    """Raise InvalidRequest where something is nested too deep."""
-    level = [message]
-    for _ in range(MAX_DEPTH):
-        level = [item for node in level for item in _inner(node)]
-        if not level:
-            return
-    raise errors.InvalidRequest(f"nested deeper than {MAX_DEPTH} levels")
-
-
-def _inner(node: Any) -> Iterator[Any]:
-    """Return the lists and objects in one, without a step of Python for each of its members."""
-    members = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    return compress(members, map({dict, list}.__contains__, map(type, members)))
 
 
 async def _answer(frame: Frame, request: Any) -> Any:
