@@ -1,10 +1,14 @@
 # Everything runs in a virtual environment of its own; only Python 3.11 or later, pip and make are needed.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# .venv is of the default interpreter; make PYTHON=python3.13 works in .venv-3.13.
+VERSION_OF = $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2], "%d.%d.%d" % sys.version_info[:3])'
+ifndef PYTHON
+PYTHON := $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+endif
+VERSION := $(shell $(call VERSION_OF,$(PYTHON)))
+VENV ?= .venv-$(firstword $(VERSION))
 BIN := $(VENV)/bin
-READY := $(VENV)/.installed
-
-.PHONY: help setup demo demo-crash check test test-slow torture hostile bench clean
+READY := $(VENV)/.installed-$(lastword $(VERSION)) # another interpreter of the same name: set up anew
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"

@@ -20,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from jobworker.errors import StartError
 from jobworker.paths import replace_private, require_private
+from jobworker.untrusted import faults
 
 CA_DAYS = 3650
 SERVER_DAYS = 397
@@ -196,6 +197,7 @@ def describe(certificate: x509.Certificate) -> dict[str, Any]:
         "not_before": _time(certificate.not_valid_before_utc),
         "not_after": _time(certificate.not_valid_after_utc),
         "days_left": (certificate.not_valid_after_utc - _now()).days,
+        "lacks": [fault.what for fault in faults(certificate)],  # for which Python 3.13 and later refuse it
         "fingerprint": f"sha256:{certificate.fingerprint(hashes.SHA256()).hex()}",
     }
 

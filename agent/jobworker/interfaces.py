@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from jobworker._hookimpl import hookimpl
-from jobworker.checks import duration, positive, signal_name, usable_name
+from jobworker.checks import duration, positive, signal_name, too_deep, usable_name
 from jobworker.errors import JobworkerError, StartError, TokenExpired, Unauthenticated
 from jobworker.model import (
     Duration,
@@ -30,6 +30,7 @@ from jobworker.model import (
     rfc3339,
 )
 from jobworker.tokens import TokenFile, TokenRecord
+from jobworker.untrusted import explain_refusal
 
 __all__ = [
     "AuthProvider",
@@ -62,10 +63,12 @@ __all__ = [
     "TokenRecord",
     "Unauthenticated",
     "duration",
+    "explain_refusal",
     "hookimpl",
     "positive",
     "rfc3339",
     "signal_name",
+    "too_deep",
     "usable_name",
 ]
 

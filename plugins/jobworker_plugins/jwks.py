@@ -6,6 +6,7 @@ import http.client
 import json
 import logging
 import math
+import ssl
 import threading
 import time
 import urllib.request
@@ -16,6 +17,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 import jwt
+
+from jobworker.interfaces import explain_refusal, too_deep
 
 LIMIT = 256 << 10  # bytes of a JWKS
 PATIENCE = 5.0  # seconds for each step of a fetch
@@ -42,7 +45,10 @@ class KeySet:
     def __init__(self, data: bytes, algorithms: Sequence[str]) -> None:
         """Raise ValueError for what is no JWKS, or holds no key for any of the algorithms."""
         try:
-            keys = json.loads(data)["keys"]
+            document = json.loads(data)
+            if too_deep(document):
+                raise ValueError("nested too deep")
+            keys = document["keys"]
             pairs = [(key, algorithm) for key in keys for algorithm in algorithms]
             self._keys = [(key.get("kid"), made) for key, algorithm in pairs if (made := _key(key, algorithm))]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -200,6 +206,10 @@ def fetch(url: str) -> bytes:
     except HTTPError as error:
         with error:
             status, data = error.code, b""
+    except URLError as error:
+        if isinstance(error.reason, ssl.SSLCertVerificationError) and (known := explain_refusal(error.reason)):
+            raise URLError(f"{error.reason}: {'; '.join(known)}") from error
+        raise
     if status != 200:
         raise ValueError(f"it answered {status}; expected 200")
     return _bounded(data)

@@ -25,6 +25,7 @@ from jobworker.interfaces import (
     hookimpl,
     positive,
     rfc3339,
+    too_deep,
     usable_name,
 )
 
@@ -174,7 +175,10 @@ def _look(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _object(part: str) -> dict[str, Any]:
-    """Return the object in a part. What two readers might take differently is refused: the same name twice, NaN."""
+    """Return the object in a part. What two readers might take differently is refused: the same name twice, NaN.
+
+    So is what is nested too deep.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -187,8 +191,8 @@ def _object(part: str) -> dict[str, Any]:
 
     text = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
     found = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
-    if not isinstance(found, dict):
-        raise ValueError("expected an object")
+    if not isinstance(found, dict) or too_deep(found):
+        raise ValueError("expected an object, not nested too deep")
     return found
 
 

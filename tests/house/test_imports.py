@@ -11,7 +11,7 @@ from tests.support.keeper_copy import copy_keeper
 
 ROOT = Path(__file__).parents[2]
 AGENT = ROOT / "agent" / "jobworker"
-COMMON = {"model", "errors", "protocol", "paths", "explain", "checks"}
+COMMON = {"model", "errors", "protocol", "paths", "explain", "checks", "untrusted"}
 
 # What a room may import of ours, besides itself and the common ground.
 ROOMS = {
@@ -34,7 +34,7 @@ LIBRARIES = {
     "pluggy": {"plugins", "hookspecs", "_hookimpl"},
     "sqlite3": {"jobs"},
     "typer": set[str](),
-    "cryptography": {"certificates"},
+    "cryptography": {"certificates", "untrusted"},
     "uvloop": {"app"},
 }
 

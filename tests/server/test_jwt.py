@@ -9,8 +9,10 @@ import itertools
 import json
 import os
 import ssl
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -382,6 +384,25 @@ async def test_malformed_tokens(issuer: Issuer) -> None:
     assert await provider.ask(issuer.token())
 
 
+def test_the_depth_of_a_jwks_is_bounded(issuer: Issuer) -> None:
+    """32 levels are read, more are not."""
+    keys = json.dumps({"keys": issuer.jwks})[:-1]
+    for inner, taken in ((31, True), (32, False), (900, False)):
+        body = f'{keys},"x":{"[" * inner}{"]" * inner}}}'.encode()
+        with nullcontext() if taken else pytest.raises(ValueError, match="no JWKS"):
+            jwks.KeySet(body, ["ES256"])
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+async def test_the_depth_of_a_token_is_bounded(issuer: Issuer, opening: str, closing: str) -> None:
+    """Claims of 32 levels are read, more are not, whatever this Python's decoder could read."""
+    provider = known(rules(issuer))
+    claims = json.dumps(issuer.claims())[:-1]
+    for inner, taken in ((31, True), (32, False), (900, False)):
+        token = issuer.raw(GOOD, f'{claims},"x":{opening * inner}0{closing * inner}}}', "rsa")
+        assert bool(await provider.ask(token)) == taken, inner
+
+
 async def test_a_huge_token_is_not_read(issuer: Issuer) -> None:
     """Its length is all that is looked at."""
     provider = known(rules(issuer))
@@ -688,3 +709,22 @@ async def test_tls_of_the_issuer(
             assert (await wire.ask("auth.whoami"))["name"] == "alice"
     finally:
         issuer.close()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="earlier versions of Python take such a certificate")
+async def test_a_certificate_that_lacks_something(
+    issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says what the issuer's certificate lacks."""
+    authority = Authority(tmp_path, without="keys")
+    pair = authority.issue("issuer", names=[x509.IPAddress(ipaddress.ip_address("127.0.0.1"))], usage=[SERVER])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.cert, pair.key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca))
+    lax = Issuer(context)
+    try:
+        lax.add("one")
+        assert "cannot be had" in await known(rules(lax)).refusal(lax.token())
+    finally:
+        lax.close()
+    assert "has no Authority Key Identifier, which Python 3.13 and later refuse" in caplog.text

@@ -24,6 +24,7 @@ from jobworker.client.trust import PinMismatch, tls_context
 from jobworker.model import Duration, Explanation, Job, JobSpec, Principal, StopSpec
 from jobworker.paths import Home, default_home
 from jobworker.protocol import BINARY_SUBPROTOCOL, SUBPROTOCOL, split_binary
+from jobworker.untrusted import explain_refusal
 
 BACKLOG = 64  # notifications that may wait for a consumer before the connection is read no further
 PATIENCE = 60.0  # seconds for which a lost connection is tried again
@@ -128,10 +129,9 @@ class Client:
                 raise errors.Unauthenticated(f"{target.address} refused: {said}", hint=hint) from None
             raise errors.ConnectionFailed(f"{target.address} answered {status}: {said}") from None
         except ssl.SSLCertVerificationError as error:
-            raise errors.ConnectionFailed(
-                f"{target.address} is not trusted: {error.verify_message}",
-                hint="give its CA with --ca or JW_CA, or its fingerprint with --pin or JW_PIN",
-            ) from None
+            usual = error.verify_message, "give its CA with --ca or JW_CA, or its fingerprint with --pin or JW_PIN"
+            reason, hint = explain_refusal(error, target.ca) or usual
+            raise errors.ConnectionFailed(f"{target.address} is not trusted: {reason}", hint=hint) from None
         except PinMismatch as error:
             raise errors.ConnectionFailed(
                 f"{target.address} is not trusted: its certificate is {error.shown}, the pinned one {target.pin}",

@@ -6,6 +6,7 @@ import ssl
 
 from jobworker.client.local import Target
 from jobworker.errors import ConnectionFailed
+from jobworker.untrusted import CheckedObject
 
 PIN = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -35,6 +36,7 @@ def tls_context(target: Target) -> ssl.SSLContext:
     used = [target.ca]
     try:
         context = ssl.create_default_context(cafile=target.ca)
+        context.sslobject_class = CheckedObject
         if target.insecure or (target.pin and target.ca is None):
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -52,7 +54,7 @@ def tls_context(target: Target) -> ssl.SSLContext:
 
 
 def _pinned(pin: str) -> type[ssl.SSLObject]:
-    class Pinned(ssl.SSLObject):
+    class Pinned(CheckedObject):
         """Ends its handshake with an error unless the server has shown the pinned certificate."""
 
         def do_handshake(self) -> None:

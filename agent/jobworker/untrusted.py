@@ -1,0 +1,98 @@
+"""Explain why a certificate is refused by the stricter checks of Python 3.13 and later.
+
+From 3.13 on `ssl.create_default_context` sets VERIFY_X509_STRICT: certificates must have what RFC 5280 demands.
+OpenSSL then says what is missing, but neither in which certificate nor how to add it.
+"""
+
+import ssl
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+
+class Fault(NamedTuple):
+    """One reason to refuse a certificate. `remedy` is the line of an OpenSSL extension file that removes it."""
+
+    code: int  # X509_V_ERR_* of OpenSSL, which the module ssl does not name
+    what: str
+    remedy: str
+
+
+NO_AUTHORITY_KEY = Fault(85, "no Authority Key Identifier", "authorityKeyIdentifier = keyid")
+NO_SUBJECT_KEY = Fault(86, "no Subject Key Identifier", "subjectKeyIdentifier = hash")
+NO_SUBJECT = Fault(88, "no subject, and names that are not critical", "subjectAltName = critical, …")
+LAX_CONSTRAINTS = Fault(89, "Basic Constraints that are not critical", "basicConstraints = critical, CA:true")
+NO_KEY_USAGE = Fault(92, "no Key Usage", "keyUsage = critical, keyCertSign, cRLSign")
+FAULTS = {
+    fault.code: fault for fault in (NO_AUTHORITY_KEY, NO_SUBJECT_KEY, NO_SUBJECT, LAX_CONSTRAINTS, NO_KEY_USAGE)
+}
+
+
+class CheckedObject(ssl.SSLObject):
+    """Keeps in the error of a refused handshake, as `shown`, what the server had sent: certificates in DER."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            chain = getattr(self, "get_unverified_chain", lambda: None)()  # since 3.13
+            error.shown = list(chain or ())  # type: ignore[attr-defined]
+            raise
+
+
+def explain_refusal(error: ssl.SSLCertVerificationError, ca: Path | None = None) -> tuple[str, str] | None:
+    """Return what is wrong with which certificate, and a hint; None if the error is not of this kind.
+
+    The certificate is looked for in the error's `shown` (see `CheckedObject`) and in the file `ca`.
+    """
+    fault = FAULTS.get(error.verify_code)
+    if fault is None:
+        return None
+    which, again = "a certificate of its chain", "have it signed again"
+    for certificate, place in _candidates(getattr(error, "shown", ()), ca):
+        if fault in faults(certificate):
+            which = f"the certificate {certificate.subject.rfc4514_string() or 'without a subject'} {place}"
+            if fault in (NO_SUBJECT_KEY, LAX_CONSTRAINTS, NO_KEY_USAGE):  # of a CA
+                again = "sign that CA again (with its key and name what it has signed stays good)"
+            break
+    hint = f"{again} with `{fault.remedy}`; `jw cert show FILE` lists what a certificate lacks"
+    return f"{which} has {fault.what}, which Python 3.13 and later refuse", hint
+
+
+def faults(certificate: "x509.Certificate") -> list[Fault]:
+    """Return why the stricter checks refuse a certificate, [] if they do not."""
+    from cryptography import x509  # a tenth of a second: only when something is refused, or shown
+
+    found = []
+    extensions = {type(each.value): each for each in certificate.extensions}
+    authority = extensions.get(x509.AuthorityKeyIdentifier)
+    if certificate.issuer != certificate.subject and not (authority and authority.value.key_identifier):
+        found.append(NO_AUTHORITY_KEY)
+    names = extensions.get(x509.SubjectAlternativeName)
+    if not list(certificate.subject) and not (names and names.critical):
+        found.append(NO_SUBJECT)
+    constraints = extensions.get(x509.BasicConstraints)
+    if constraints and constraints.value.ca:
+        if x509.SubjectKeyIdentifier not in extensions:
+            found.append(NO_SUBJECT_KEY)
+        if not constraints.critical:
+            found.append(LAX_CONSTRAINTS)
+        if x509.KeyUsage not in extensions:
+            found.append(NO_KEY_USAGE)
+    return found
+
+
+def _candidates(shown: Iterable[bytes], ca: Path | None) -> Iterator[tuple["x509.Certificate", str]]:
+    from cryptography import x509
+
+    try:
+        for encoded in shown:
+            yield x509.load_der_x509_certificate(encoded), "that it shows"
+        if ca is not None:
+            for certificate in x509.load_pem_x509_certificates(ca.read_bytes()):
+                yield certificate, f"in {ca}"
+    except (OSError, ValueError):
+        return  # this library reads less than OpenSSL: the sentence names no certificate
