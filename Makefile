@@ -1,30 +1,39 @@
 # Everything runs in a virtual environment of its own; only Python 3.11 or later, pip and make are needed.
-# .venv is of the default interpreter; make PYTHON=python3.13 works in .venv-3.13.
-VERSION_OF = $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2], "%d.%d.%d" % sys.version_info[:3])'
-ifndef PYTHON
+# `make TARGET PYTHON=python3.13` works in another one, of that version: .venv-3.13.0 or the like.
+ifdef PYTHON
+VENV = .venv-$(VERSION)
+else
 PYTHON := $(shell command -v python3.11 || command -v python3)
-VENV := .venv
+VENV = .venv
 endif
-VERSION := $(shell $(call VERSION_OF,$(PYTHON)))
-VENV ?= .venv-$(firstword $(VERSION))
+VERSION := $(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null)
 BIN := $(VENV)/bin
-READY := $(VENV)/.installed-$(lastword $(VERSION)) # another interpreter of the same name: set up anew
+# With the version in its name: when the default interpreter is another one, .venv is made anew.
+READY := $(VENV)/.installed-$(VERSION)
+
+# What differs from one Python to the next: processes, TLS, decoders, asyncio, sqlite3, imports.
+PYTHONS ?= python3.12 python3.13
+SUBSET := tests/agent tests/house
+
+.PHONY: help setup demo demo-crash check test test-python test-pythons test-slow torture hostile bench clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
 	@echo "make demo-crash kill agent, pump and keeper under a job, and see that nothing is lost"
 	@echo "make test       set up, check (ruff, mypy) and run the tests"
+	@echo "make test-pythons  some of the tests with each other Python that is there ($(PYTHONS))"
 	@echo "make test-slow  the long tests"
 	@echo "make torture    kill everything again and again under running jobs, and print what came of it"
 	@echo "make hostile    send an agent what nobody should, beside a good user, and print what came of it"
 	@echo "make bench      print the figures, each beside the limit measured in the same run"
-	@echo "make clean      remove the virtual environment and the caches"
+	@echo "make clean      remove the virtual environments and the caches"
 
 setup: $(READY)
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jobworker needs Python 3.11 or later: make PYTHON=...")'
 	@echo "setting up $(VENV) (once)"
+	@test -e $@ || rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
@@ -43,6 +52,15 @@ check: setup
 test: check
 	$(BIN)/python -m pytest -m "not slow"
 
+test-python: setup
+	$(BIN)/python -m pytest -m "not slow" $(SUBSET)
+
+test-pythons:
+	@for python in $(PYTHONS); do \
+		if $$python -c '' 2>/dev/null; then $(MAKE) --no-print-directory test-python PYTHON=$$python || exit; \
+		else echo "test-pythons: $$python is not there, or does not run: its tests are skipped"; fi; \
+	done
+
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
@@ -56,4 +74,4 @@ bench: setup
 	$(BIN)/python tests/benchmarks/run.py
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache build dist
