@@ -1,14 +1,15 @@
 """Who may run jobs as whom: a pure function of principal, user and configuration."""
 
-import json
+import ast
 import os
-from dataclasses import astuple
+import subprocess
+import sys
 
 import pytest
 
 from jobworker.errors import InvalidSpec, PermissionDenied
 from jobworker.jobs.record import Identity
-from jobworker.jobs.users import look_up, own, permit, rlimit, umask
+from jobworker.jobs.users import look_up, permit, rlimit, umask
 from jobworker.model import Principal
 
 ROOT = Identity("root", 0, 0, [0], "/root", "/root")
@@ -97,21 +98,11 @@ def test_what_is_no_user(text: str) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_an_agent_that_the_host_does_not_know() -> None:
     """An agent whose uid has no entry, as in some containers, is a user all the same."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            own.cache_clear()
-            os.setgroups([])
-            os.setgid(4_242_424)
-            os.setuid(4_242_424)
-            os.write(writer, json.dumps(astuple(own())).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader) as pipe:
-        assert json.load(pipe) == ["4242424", 4_242_424, 4_242_424, [], "/", "/"]
-    os.waitpid(child, 0)
+    become = "os.setgroups([]); os.setgid(4242424); os.setuid(4242424)"
+    imports = "import os; from dataclasses import astuple; from jobworker.jobs.users import own"
+    command = [sys.executable, "-c", f"{imports}; {become}; print(astuple(own()))"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert ast.literal_eval(said) == ("4242424", 4_242_424, 4_242_424, [], "/", "/")
 
 
 def test_umasks() -> None:
