@@ -513,6 +513,9 @@ async def test_an_issuer_that_does_not_answer(issuer: Issuer, clock: Clock, monk
     clock.moment += 700
     assert await provider.ask(issuer.token())
     assert await provider.ask(issuer.token())
+    async with asyncio.timeout(60):
+        while issuer.requests < 2:  # noqa: ASYNC110  # counted by a thread, which may be late
+            await asyncio.sleep(0.01)
     assert issuer.requests == 2
 
 
