@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -37,6 +38,7 @@ from jobworker.server.listener import Listener, bind
 from jobworker.server.renewal import Renewal
 from jobworker.server.services import Services
 from jobworker.server.tls import Mismatch, Tls, plain
+from jobworker.service import Service, own_unit
 from jobworker.tokens import TokenFile
 
 log = logging.getLogger("jobworker")
@@ -48,6 +50,8 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 # and lets go of it for a moment every millisecond or so, keeps the loop waiting for seconds: each time it does, the
 # wait begins anew.
 SWITCH = 20e-6
+CLOSE_LIMIT = 30.0  # seconds for clients, keeper and job table, once the jobs have ended or are left
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CHECK_LIMIT = 60.0  # seconds for an agent that is only to see whether it would start
 LOCAL_TOKEN = "local"  # noqa: S105  # its name
 
@@ -55,15 +59,20 @@ LOCAL_TOKEN = "local"  # noqa: S105  # its name
 class Agent:
     """One agent on one state folder."""
 
-    def __init__(self, home: Home, settings: config.Config, *, local: bool, inherited: Sequence[int] = ()) -> None:
+    def __init__(
+        self, home: Home, settings: config.Config, service: Service, *, local: bool, inherited: Sequence[int] = ()
+    ) -> None:
         self._home = home
         self._inherited = inherited
         self._config = settings
+        self._service = service
         self._local = local
+        self._status = ""  # as the service manager shows it
         self._ending = asyncio.Event()
         self._hurry = asyncio.Event()
-        on_shutdown = settings.agent.on_shutdown
-        self._jobs_at_end: str = ("leave" if local else "stop") if on_shutdown == "auto" else on_shutdown
+        self._jobs_at_end: str = settings.agent.on_shutdown
+        if self._jobs_at_end == "auto":  # only at a terminal nobody expects jobs to outlive the agent
+            self._jobs_at_end = "leave" if local or service.managed else "stop"
 
     async def run(self, ready: int | None) -> list[int]:
         """Serve until told to end; `ready` is a descriptor on which somebody waits for the start.
@@ -71,6 +80,7 @@ class Agent:
         Return, for a restart, the descriptors that the agent goes on with: its locks, and last the socket
         at which clients wait meanwhile.
         """
+        self._service.open()
         locks, sock = self._take_over() if self._inherited else (self._lock(), self._bind())
         backlog = sock.dup()
         host, port = sock.getsockname()[:2]
@@ -92,6 +102,7 @@ class Agent:
         self._announce(services.address, ready)
         await self._ending.wait()
         log.info("ending; running jobs: %s", self._jobs_at_end)
+        self._report_end()
         jobs.refusing = "the agent is ending"
         if self._jobs_at_end == "stop":
             await self._stop_jobs(jobs)
@@ -101,7 +112,9 @@ class Agent:
         await jobs.close(restart=restart)
         services.plugin_host.close()
         services.audit.close()
+        self._service.close()
         if restart:
+            self._hold_signals()
             return [*locks, backlog.detach()]
         for lock in locks:
             os.close(lock)
@@ -206,7 +219,9 @@ class Agent:
 
     def _announce(self, address: str, ready: int | None) -> None:
         port = int(address.removesuffix(PATH).rpartition(":")[2])
-        described = {"address": address, "port": port, "pid": os.getpid(), "version": __version__}
+        described: dict[str, Any] = {"address": address, "port": port, "pid": os.getpid(), "version": __version__}
+        if self._service.managed:
+            described["unit"] = own_unit()  # `jw` waits for it in place of starting an agent beside it
         try:
             write_private(self._home.address, json.dumps(described).encode())
         except OSError as error:
@@ -218,14 +233,27 @@ class Agent:
             log.warning("all jobs run as the agent's own user: whoever may create jobs is as powerful as the agent")
         elif not self._config.jobs.user:
             log.warning("jobs that name no user run as root, which only an admin may have: jobs.user is not set")
+        self._status = f"listening on {address}"
+        self._service.ready(self._status)
         if ready is not None:
             os.write(ready, b"ready\n")
             os.close(ready)
 
+    def _report_end(self) -> None:
+        if self._jobs_at_end == "restart":
+            self._service.reloading("restarting in place")
+        else:
+            limit = seconds(self._config.agent.shutdown_limit, "agent.shutdown_limit")
+            self._service.stopping(f"ending; running jobs: {self._jobs_at_end}", 2 * limit + CLOSE_LIMIT)
+
     def shut_down(self, jobs: str) -> None:
-        """Begin to end; `jobs` is `stop`, `leave`, or `restart`: jobs are left and the agent is back at once."""
-        self._jobs_at_end = jobs
-        self._ending.set()
+        """Begin to end; `jobs` is `stop`, `leave`, or `restart`: jobs are left and the agent is back at once.
+
+        An agent that is ending already goes on as it began: a restart would undo the SIGTERM before it.
+        """
+        if not self._ending.is_set():
+            self._jobs_at_end = jobs
+            self._ending.set()
 
     async def may_restart(self) -> None:
         """Raise InvalidState where program or configuration, as they are on disk now, would not start."""
@@ -247,7 +275,23 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told_to_end)
-        loop.add_signal_handler(signal.SIGHUP, renewal.reload)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, renewal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a restart in place holds what comes before this line
+
+    def _hold_signals(self) -> None:
+        """Leave a signal that comes during a restart in place to the process that is executed.
+
+        Without this a SIGTERM would be forgotten or, as a SIGHUP would, end the agent with its handlers gone.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        if self._hurry.is_set():
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    def _reload(self, renewal: Renewal) -> None:
+        if not self._ending.is_set():
+            self._service.reloading("reading the certificate again")
+            renewal.reload()
+            self._service.ready(self._status)
 
     def _told_to_end(self) -> None:
         if self._ending.is_set():
@@ -321,7 +365,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.check:
             check(home, settings)
             return
-        agent = Agent(home, settings, local=options.local, inherited=options.inherited)
+        service = Service(os.environ, local=options.local)
+        agent = Agent(home, settings, service, local=options.local, inherited=options.inherited)
         kept = uvloop.run(agent.run(options.ready))
     except JobworkerError as error:
         fail(error, options.ready)
@@ -331,7 +376,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for fd in kept:
             os.set_inheritable(fd, True)
         command = [*_command(), "--inherited", *map(str, kept)]
-        os.execv(command[0], command)
+        os.execve(command[0], command, os.environ | service.variables)
 
 
 if __name__ == "__main__":
