@@ -1,5 +1,6 @@
 """A process that is not the one that was started is nobody's job: after a reboot, or with a pid that was reused."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -51,6 +52,46 @@ async def test_lost_and_left_alone(home: Home, field: str, value: str, words: st
     finally:
         os.kill(job.pid, signal.SIGKILL)
     await agent.clean()
+
+
+async def test_what_no_agent_has_read_before_a_reboot(home: Home) -> None:
+    """The keeper had started a job and the agent had not stored it: in the next boot its pid is another's."""
+    agent = RunningAgent(home)
+    agent.start()
+    async with agent.client() as client:
+        created = await client.create(JobSpec(argv=["sleep", "1000"]))
+        keeper = (await client.call("agent.info"))["keeper"]
+        position = home.journal.stat().st_size
+        job = await client.start(created.id)
+    assert job.pid
+    agent.end()
+    for pid in keeper.values():
+        os.kill(pid, signal.SIGKILL)
+        assert wait_gone(pid, DEADLINE)
+    forget_start(home.database, job.id, position)
+    try:
+        agent.start()
+        async with agent.client() as client:
+            lost = await client.wait(job.id, DEADLINE)
+            assert lost.exit
+            assert (lost.state, lost.exit.message) == (State.LOST, "the host was restarted")
+        assert not wait_gone(job.pid, 0)
+    finally:
+        os.kill(job.pid, signal.SIGKILL)
+    await agent.clean()
+
+
+def forget_start(database: Path, job: str, position: int) -> None:
+    """Make the table what it was before the job was started: the journal read to there, in another boot than this."""
+    db = sqlite3.connect(database)
+    with db:
+        record = json.loads(db.execute("SELECT record FROM jobs WHERE id = ?", (job,)).fetchone()[0])
+        record |= {"boot": "", "launching": False, "start": 0}
+        record["job"] |= {"state": "created", "pid": None, "started_at": None}
+        db.execute("UPDATE jobs SET state = 'created', record = ? WHERE id = ?", (json.dumps(record), job))
+        db.execute("UPDATE meta SET value = ? WHERE name = 'journal'", (position,))
+        db.execute("UPDATE meta SET value = 'another' WHERE name = 'journal_boot'")
+    db.close()
 
 
 def change(database: Path, job: str, field: str, value: str) -> None:

@@ -55,6 +55,18 @@ def test_every_kind_is_read(path: Path, journal: Journal) -> None:
     assert journal.read() == []
 
 
+def test_records_come_boot_by_boot(path: Path) -> None:
+    """The pids in a record mean something in the boot in which it was written, and in no other."""
+    other = OPENED.replace(b'"x"', b'"y"')
+    append(path, launching("a") + OPENED + launching("b") + OPENED + launching("c") + other + launching("d"))
+    journal = Journal(path, 0, "w")
+    read = []
+    while records := journal.read():
+        read.append((journal.boot, [record.id for record in records]))
+    assert read == [("w", ["a"]), ("x", ["b", "c"]), ("y", ["d"])]
+    assert journal.position == path.stat().st_size
+
+
 def test_torn_last_line_waits_until_it_is_whole(path: Path, journal: Journal) -> None:
     """Leave a torn last line alone, and read it when the rest is there."""
     first, second = launching("a"), launching("b")

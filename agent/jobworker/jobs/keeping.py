@@ -51,12 +51,13 @@ class Keeping:
         self._home = home
         self._run = run
         self._table = table
-        self._journal = Journal(home.journal, table.noted("journal", 0))
         self._link = link
         self._endings = endings
         self._tasks = tasks
         self._bound = log_max_bytes  # of a log whose spec names none
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        # Records that no agent has read before a reboot are of the boot before: their pids are others' by now.
+        self._journal = Journal(home.journal, table.noted("journal", 0), table.noted("journal_boot", self._boot))
         self._reaper: Reaper | None = None
         self._closing = False
         self._unrecorded: dict[str, Launching] = {}
@@ -108,10 +109,11 @@ class Keeping:
                 else:
                     self._without_record(event)
             self._table.note("journal", self._journal.position)
+            self._table.note("journal_boot", self._journal.boot)
 
     def _apply(self, live: LiveJob, event: Event) -> None:
         was = live.record.job.state
-        self._table.save(live, lifecycle.advance(live.record, event, self._boot), lazy=True)
+        self._table.save(live, lifecycle.advance(live.record, event, self._journal.boot), lazy=True)
         self._after(live, was)
 
     def _without_record(self, event: Event) -> None:
@@ -120,7 +122,7 @@ class Keeping:
             self._unrecorded[event.id] = event
             return
         launching = self._unrecorded.pop(event.id, None)
-        if launching is None or not isinstance(event, Started):
+        if launching is None or not isinstance(event, Started) or self._journal.boot != self._boot:
             return
         if (record := recorded_anew(launching, event)) is not None:
             log.error("job %s runs and was in no table: it is recorded anew, as nobody's", event.id)
@@ -173,10 +175,13 @@ class Keeping:
         """Have the keeper hold every job that may still run or speak; what it cannot find is lost."""
         for live in self._table:
             record = live.record
-            if (live.is_created() and not record.launching) or (record.job.state.final and record.closed):
+            over = record.job.state.final and record.closed
+            if (live.is_created() and not record.launching) or (over and not record.left):
                 continue
             if record.boot != self._boot:
                 self._table.save(live, lifecycle.lost(record, "the host was restarted", time.time_ns(), closed=True))
+                continue
+            if over:
                 continue
             if record.launching:
                 await self._look_for(live)

@@ -146,9 +146,12 @@ def found(record: JobRecord, pid: int, start: int, now: int, boottime: int) -> J
 
 
 def lost(record: JobRecord, why: str, now: int, *, closed: bool = False) -> JobRecord:
-    """Return the record of a job whose status nobody can know any more; a namespace may be left of it."""
+    """Return the record of a job whose status nobody can know any more; a namespace may be left of it.
+
+    `closed`: nothing is left of it, no process and no output to come.
+    """
     if record.job.state.final:
-        return replace(record, closed=closed or record.closed)
+        return replace(record, closed=closed or record.closed, left=record.left and not closed)
     left = bool(record.init) and not closed
     exit_ = Exit(None, None, Reason.LOST, None, why)
     job = replace(record.job, state=State.LOST, exited_at=rfc3339(now), exit=exit_)

@@ -104,29 +104,37 @@ _decoder = msgspec.json.Decoder(Opened | JobRecord)
 
 
 class Journal:
-    """A cursor over the journal; `position` is what the agent stores."""
+    """A cursor over the journal; `position` and `boot` are what the agent stores.
 
-    def __init__(self, path: Path, position: int = 0) -> None:
+    `boot` is the boot of the host in which the keeper ran whose records `read` has returned last.
+    """
+
+    def __init__(self, path: Path, position: int = 0, boot: str = "") -> None:
         self.position = position
+        self.boot = boot
         self._fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if position > os.fstat(self._fd).st_size:
             log.error("journal: %s is shorter than what was read of it; reading it again", path)
             self.position = 0
 
     def read(self) -> list[JobRecord]:
-        """Return the whole records that were added, up to some 1 MiB of them; [] at the end."""
+        """Return the whole records that were added, of one boot and up to some 1 MiB of them; [] at the end."""
         block = os.pread(self._fd, BLOCK, self.position)
         whole = block.rfind(b"\n") + 1
         records: list[JobRecord] = []
-        for line in block[:whole].splitlines():
+        for line in block[:whole].splitlines(keepends=True):
             try:
                 record = _decoder.decode(line)
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                log.warning("journal: a line at or after byte %d is passed over: %s", self.position, error)
-                continue
-            if not isinstance(record, Opened):
-                records.append(record)
-        self.position += whole
+                log.warning("journal: a line at byte %d is passed over: %s", self.position, error)
+            else:
+                if not isinstance(record, Opened):
+                    records.append(record)
+                elif records and record.boot != self.boot:
+                    break  # what follows is of another boot: it is the next to be returned
+                else:
+                    self.boot = record.boot
+            self.position += len(line)
         return records
 
     def close(self) -> None:
