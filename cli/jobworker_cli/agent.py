@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 
 from jobworker.client.local import agent_pid, wait_gone
@@ -22,7 +23,7 @@ def run(
     ctx: typer.Context,
     config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration.")] = None,
 ) -> int:
-    """Run the agent in the foreground; told to end, it stops its jobs."""
+    """Run the agent in the foreground; told to end, it stops its jobs, or as a service leaves them."""
     ctx.obj.require_local("jw agent run", whatever_is_current=True)  # a service starts, whatever its user looks at
     from jobworker import app
 
@@ -108,6 +109,51 @@ async def _restart(access: Access, as_json: bool) -> int:
     else:
         output.emit(target.address)
     return 0
+
+
+Systemd = Annotated[bool, typer.Option("--systemd", help="As a service of systemd.")]
+User = Annotated[bool, typer.Option("--user", help="Of your own service manager, not of the host's.")]
+Root = Annotated[
+    Path | None, typer.Option("--root", metavar="DIR", help="Into the root file system of an image, there.")
+]
+
+
+@group.command()
+def install(
+    ctx: typer.Context,
+    systemd: Systemd = False,
+    user: User = False,
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration.")] = None,
+    now: Annotated[bool, typer.Option("--now/--no-start", help="Start it as well.")] = True,
+    force: Annotated[bool, typer.Option("--force", help="Replace a unit that differs.")] = False,
+    root: Root = None,
+) -> int:
+    """Make the agent a service, which starts with the host, and print where its unit is."""
+    from jobworker_cli import service
+
+    _require_systemd(ctx, systemd, "jw agent install")
+    manager = service.Systemd(user, root)
+    output.emit(str(service.install(manager, config, home(), start=now, force=force)))
+    if user and root is None:
+        output.suggest("loginctl enable-linger starts it with the host, and keeps it after the last logout")
+    output.suggest("jw agent info" if now and root is None else f"{manager} start jobworker")
+    return 0
+
+
+@group.command()
+def uninstall(ctx: typer.Context, systemd: Systemd = False, user: User = False, root: Root = None) -> int:
+    """End the service and remove its unit; jobs run on, and the state folder stays."""
+    from jobworker_cli import service
+
+    _require_systemd(ctx, systemd, "jw agent uninstall")
+    output.emit(str(service.uninstall(service.Systemd(user, root))))
+    return 0
+
+
+def _require_systemd(ctx: typer.Context, systemd: bool, command: str) -> None:
+    ctx.obj.require_local(command, whatever_is_current=True)
+    if not systemd:
+        raise click.UsageError(f"{command}: a service of what; expected --systemd, the one kind there is")
 
 
 @group.command()

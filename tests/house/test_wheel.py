@@ -29,6 +29,8 @@ def test_the_wheel_holds_our_packages_and_no_other(wheel: Path) -> None:
     for package in tops:
         assert f"{package}/py.typed" in names
     assert {"jobworker/keeper/__main__.py", "jobworker/pump/__main__.py"} <= set(names)
+    units = "jobworker_cli/systemd"
+    assert {f"{units}/jobworker.service", f"{units}/user/jobworker.service"} <= set(names)
 
 
 def test_jw_runs_a_job_from_the_wheel(wheel: Path, tmp_path: Path) -> None:

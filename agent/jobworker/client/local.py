@@ -17,6 +17,7 @@ from jobworker.paths import Home, appendable
 
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
 START_LIMIT = 30.0
+SERVICE_LIMIT = 180.0  # seconds for systemctl: the agent before may still end
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ def ensure_local_agent(home: Home, say: Callable[[str], None] = lambda text: Non
     if agent_pid(home) is None:
         with _starting(home):
             if agent_pid(home) is None:
+                if await_service(home):
+                    return local_target(home)
                 start_agent(home)
                 say(f"started the local agent (pid {agent_pid(home)}, state in {home.path})")
     return local_target(home)
@@ -87,6 +90,39 @@ def _starting(home: Home) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def await_service(home: Home) -> bool:
+    """Wait until systemd has started the service that the last agent was; return False if it was none.
+
+    An agent beside the service would keep it from coming back. Raises StartError if it was ended.
+    """
+    try:
+        unit, manager = json.loads(home.address.read_bytes())["unit"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    systemctl = ["systemctl", f"--{manager}", "--no-ask-password"]
+    shown = _output([*systemctl, "show", "--property=LoadState,ActiveState,Job", unit])
+    state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    if state.get("LoadState") != "loaded":
+        return False  # removed, or systemd does not run here
+    hint = f"systemctl --{manager} start {unit}"
+    if state.get("ActiveState") in ("inactive", "failed") and state.get("Job", "0") in ("", "0"):
+        raise StartError(f"the agent on {home.path} is the service {unit}, which does not run", hint=hint)
+    _output([*systemctl, "start", unit])  # queues up behind the job that is under way, and waits
+    if agent_pid(home) is None:
+        raise StartError(f"the service {unit} does not start", hint=f"systemctl --{manager} status {unit}")
+    return True
+
+
+def _output(command: list[str]) -> str:
+    """Return what a command writes; "" when it fails."""
+    import subprocess  # seldom
+
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=SERVICE_LIMIT).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def start_agent(home: Home) -> None:
