@@ -5,10 +5,13 @@ hangs in the kernel and holds the map, the wait has no end. So whoever looks doe
 which is left to the process that holds it up; the next look passes that one over.
 """
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TypeVar
+
+from jobworker.linux.syscalls import LIBC
 
 LONGEST = 1.0  # seconds that a process may take to show its memory
 T = TypeVar("T")
@@ -32,11 +35,30 @@ class Look:
             raise TimeoutError(f"the memory of process {pid} cannot be read: it hangs in the kernel")
         self.at = who
         try:
-            with open(f"/proc/{pid}/{what}", "rb") as file:
-                return file.read()
+            return _read(pid, what)
         finally:
             self.at = None
             _held_up_by.discard(who)
+
+
+def _read(pid: int, what: str) -> bytes:
+    try:
+        with open(f"/proc/{pid}/{what}", "rb") as file:
+            return file.read()
+    except PermissionError:
+        if os.geteuid() != 0:
+            raise
+    # Root in a container has no CAP_SYS_PTRACE: only a process's own user may look at it then. The file system's
+    # idea of the user is one for each thread, and gives nobody a hold on this one.
+    info = os.stat(f"/proc/{pid}")
+    try:
+        LIBC.setfsgid(info.st_gid)
+        LIBC.setfsuid(info.st_uid)
+        with open(f"/proc/{pid}/{what}", "rb") as file:
+            return file.read()
+    finally:
+        LIBC.setfsuid(0)
+        LIBC.setfsgid(os.getegid())
 
 
 def patiently(function: Callable[[Look], T]) -> T:
