@@ -5,6 +5,7 @@
 
 import argparse
 import asyncio
+import errno
 import fcntl
 import functools
 import gc
@@ -23,7 +24,7 @@ from typing import Any, NoReturn
 
 import uvloop
 
-from jobworker import __version__, config, plugins
+from jobworker import __version__, config, plugins, preflight
 from jobworker.errors import InvalidState, JobworkerError, StartError
 from jobworker.jobs.manager import JobManager
 from jobworker.model import seconds, size
@@ -51,7 +52,6 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 # wait begins anew.
 SWITCH = 20e-6
 CLOSE_LIMIT = 30.0  # seconds for clients, keeper and job table, once the jobs have ended or are left
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CHECK_LIMIT = 60.0  # seconds for an agent that is only to see whether it would start
 LOCAL_TOKEN = "local"  # noqa: S105  # its name
 
@@ -101,6 +101,9 @@ class Agent:
         gc.freeze()  # what is there for good is not looked at again: a connection that is gone is found soon
         self._announce(services.address, ready)
         await self._ending.wait()
+        if self._jobs_at_end == "leave" and os.getpid() == 1:
+            log.warning("the container ends with its first process: jobs cannot be left running, and are stopped")
+            self._jobs_at_end = "stop"
         log.info("ending; running jobs: %s", self._jobs_at_end)
         self._report_end()
         jobs.refusing = "the agent is ending"
@@ -109,7 +112,7 @@ class Agent:
         restart = self._jobs_at_end == "restart"
         renewal.close()
         await listener.close(restart=restart)
-        await jobs.close(restart=restart)
+        await jobs.close(restart=restart, finish=self._jobs_at_end == "stop")
         services.plugin_host.close()
         services.audit.close()
         self._service.close()
@@ -273,17 +276,17 @@ class Agent:
 
     def _handle_signals(self, renewal: Renewal) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in preflight.ENDING:
             loop.add_signal_handler(number, self._told_to_end)
         loop.add_signal_handler(signal.SIGHUP, self._reload, renewal)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a restart in place holds what comes before this line
+        preflight.release_signals()  # a restart in place and a first process hold what comes before this line
 
     def _hold_signals(self) -> None:
         """Leave a signal that comes during a restart in place to the process that is executed.
 
         Without this a SIGTERM would be forgotten or, as a SIGHUP would, end the agent with its handlers gone.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        preflight.hold_signals()
         if self._hurry.is_set():
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
@@ -341,22 +344,27 @@ def check(home: Home, settings: config.Config) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m jobworker.app", description="Run the agent.")
-    parser.add_argument("--home", type=Path, default=default_home(), help="the state folder")
+    parser.add_argument("--home", type=Path, help="the state folder")
     parser.add_argument("--config", type=Path, help="the configuration")
     parser.add_argument("--local", action="store_true", help="as the local agent: in the background, on any port")
     parser.add_argument("--ready", type=int, help="a descriptor to tell that the agent listens")
     parser.add_argument("--check", action="store_true", help="only see whether it would start")
     parser.add_argument("--inherited", type=int, nargs="+", default=(), help="locks and socket of the agent before")
     options = parser.parse_args(arguments)
+    preflight.prepare()
     sys.setswitchinterval(SWITCH)
     os.umask(0o077)  # also for the files of SQLite; the keeper has its own for the jobs
-    home = Home(options.home.absolute())
+    try:
+        home = Home(options.home.absolute() if options.home else default_home())
+    except StartError as error:
+        fail(error, options.ready)
     _arguments[:] = ["--home", str(home.path)]
     if options.config:
         _arguments.extend(["--config", str(options.config.absolute())])
     if options.local:
         _arguments.append("--local")
     try:
+        preflight.require()
         path = options.config or (home.config if home.config.exists() else None)
         settings = config.load(path)
         level = settings.agent.log_level.upper()
@@ -371,7 +379,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except JobworkerError as error:
         fail(error, options.ready)
     except OSError as error:
-        fail(StartError(f"{error.filename or home.path}: {error.strerror}"), options.ready)
+        denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        hint = "set JOBWORKER_HOME to a folder of the agent's own that it can write" if denied else ""
+        fail(StartError(f"{error.filename or home.path}: {error.strerror}", hint=hint), options.ready)
     if kept:  # in place: an agent that stays its keeper's ancestor inherits the jobs of one that dies
         for fd in kept:
             os.set_inheritable(fd, True)

@@ -14,21 +14,31 @@ from jobworker.errors import StartError
 
 
 def default_home() -> Path:
-    """Return the state folder: ``JOBWORKER_HOME``, or the system's for root, or the user's."""
+    """Return the state folder: ``JOBWORKER_HOME``, or the system's for root, or the user's; raise StartError."""
     if chosen := os.environ.get("JOBWORKER_HOME"):
-        return Path(chosen).expanduser().absolute()
+        return _expanded(chosen)
     if os.geteuid() == 0:
         return Path("/var/lib/jobworker")
-    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(base).expanduser().absolute() / "jobworker"
+    return _expanded(os.environ.get("XDG_STATE_HOME") or "~/.local/state") / "jobworker"
 
 
 def contexts_file() -> Path:
     """Return where `jw` keeps agents and credentials: in the state folder that was chosen, or the user's settings."""
     if chosen := os.environ.get("JOBWORKER_HOME"):
-        return Path(chosen).expanduser().absolute() / "contexts.json"
-    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(base).expanduser().absolute() / "jobworker" / "contexts.json"
+        return _expanded(chosen) / "contexts.json"
+    return _expanded(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "jobworker" / "contexts.json"
+
+
+def _expanded(path: str) -> Path:
+    """Return an absolute path, with `~` replaced; raise StartError where a home folder is not known."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:
+        raise StartError(
+            f"{path}: the home folder is not known: HOME is not set, or no such user is in /etc/passwd "
+            f"(this is uid {os.geteuid()})",
+            hint="set JOBWORKER_HOME to a folder that this user can write",
+        ) from None
 
 
 class Home:
@@ -51,7 +61,10 @@ class Home:
     def create(self) -> None:
         """Make the folder, and refuse one that is not ours alone; raise StartError."""
         make_private(self.path)
-        self.logs.mkdir(mode=0o700, exist_ok=True)
+        try:
+            self.logs.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(self.logs, error) from error
 
     def read_only(self) -> bool:
         """Whether the state folder can only be read: a disk that failed is often mounted so."""
@@ -75,20 +88,38 @@ class Home:
         return found
 
     def run_folder(self) -> Path:
-        """Return the folder for sockets and FIFOs: short (a socket's path has 108 bytes), on tmpfs, ours."""
+        """Return the folder for sockets and FIFOs: short (a socket's path has 108 bytes), ours, on tmpfs if possible.
+
+        It is the first place that can be written, and last the state folder.
+        """
         digest = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:12]
         uid = os.geteuid()
+        name = f"jobworker-{uid}-{digest}"
         mounted = _tmpfs_mounts()
+        places = [Path(base, name) for base in ("/dev/shm", "/run", "/tmp") if base in mounted]
         if uid == 0 and "/run" in mounted:
-            return Path(f"/run/jobworker/{digest}")
-        base = next((folder for folder in ("/dev/shm", "/run", "/tmp") if folder in mounted), "/tmp")
-        return Path(f"{base}/jobworker-{uid}-{digest}")
+            places.insert(0, Path("/run/jobworker", digest))
+        places += [Path("/tmp", name), self.path / name]
+        return next(filter(_usable, places), places[-1])
 
     def create_run_folder(self) -> Path:
         """Make it, and refuse a name that somebody else took before; raise StartError."""
         folder = self.run_folder()
         make_private(folder)
         return folder
+
+
+def _usable(folder: Path) -> bool:
+    """Whether a folder is there and not on a read-only file system, or can be made."""
+    if os.path.lexists(folder):  # be it not ours: that is refused, or whoever took the name would choose the place
+        return not os.statvfs(folder.parent).f_flag & os.ST_RDONLY
+    above = next(place for place in folder.parents if place.exists())
+    return os.access(above, os.W_OK | os.X_OK, effective_ids=True)
+
+
+def _unwritable(folder: Path, error: OSError) -> StartError:
+    hint = "set JOBWORKER_HOME to a folder that can be written; in a container, to a volume"
+    return StartError(f"{folder} cannot be made: {error.strerror}; expected a folder of our own", hint=hint)
 
 
 def _tmpfs_mounts() -> set[str]:
@@ -99,9 +130,11 @@ def _tmpfs_mounts() -> set[str]:
 def make_private(folder: Path) -> None:
     """Make a folder, and refuse one that is not ours alone; raise StartError."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise StartError(f"{folder} cannot be made: {error.strerror}; expected a folder of our own") from error
+        for above in reversed([place for place in folder.parents if not place.exists()]):
+            above.mkdir(mode=0o755, exist_ok=True)  # whatever the umask: what others can write, they can replace
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     require_private(folder)
 
 

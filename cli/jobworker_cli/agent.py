@@ -25,6 +25,9 @@ def run(
 ) -> int:
     """Run the agent in the foreground; told to end, it stops its jobs, or as a service leaves them."""
     ctx.obj.require_local("jw agent run", whatever_is_current=True)  # a service starts, whatever its user looks at
+    from jobworker import preflight
+
+    preflight.prepare()  # before the rest is imported, which takes its time
     from jobworker import app
 
     app.main(["--home", str(home().path), *(["--config", str(config)] if config else [])])
@@ -80,6 +83,11 @@ async def _end(access: Access, jobs: str) -> int | None:
     pid = agent_pid(home())
     if pid is None:
         return None
+    if pid == 0:
+        raise JobworkerError(
+            f"the agent on {home().path} runs in another container: its process cannot be seen from here",
+            hint="end that container, or run `jw agent stop` in it",
+        )
     async with access.client(start=False) as client:
         running = int((await client.call("agent.info"))["running"])
         await client.call("agent.shutdown", jobs=jobs)

@@ -36,6 +36,17 @@ def test_home_is_made_for_its_owner_only(home: Home) -> None:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+def test_folders_above_are_no_more_open_than_usual(tmp_path: Path) -> None:
+    """Make what is missing above the state folder so that others cannot replace it, whatever the umask."""
+    umask = os.umask(0)
+    try:
+        Home(tmp_path / "above" / "it" / "home").create()
+    finally:
+        os.umask(umask)
+    for folder in (tmp_path / "above", tmp_path / "above" / "it"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
 @pytest.mark.parametrize("mode", [0o755, 0o710, 0o702])
 def test_folder_that_others_can_reach_is_refused(home: Home, mode: int) -> None:
     """Refuse a home or run folder with a bit for others, and say how to mend it."""
@@ -91,6 +102,19 @@ def test_default_home_is_what_the_environment_says(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("JOBWORKER_HOME", "~/there")
     assert default_home() == tmp_path / "there"
+
+
+@pytest.mark.parametrize("chosen", ["~nobody-has-this-name/x", ""])
+def test_home_that_nobody_knows(monkeypatch: pytest.MonkeyPatch, chosen: str) -> None:
+    """Name the variable to set where there is neither HOME nor an entry in /etc/passwd."""
+    monkeypatch.setenv("JOBWORKER_HOME", chosen)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(StartError, match="HOME is not set") as refused:
+        default_home()
+    assert "JOBWORKER_HOME" in refused.value.hint
 
 
 def test_private_file_is_replaced_at_once(tmp_path: Path) -> None:

@@ -41,7 +41,10 @@ class Target:
 
 
 def agent_pid(home: Home) -> int | None:
-    """Return the pid of the agent that runs on a state folder: of whoever holds its lock."""
+    """Return the pid of the agent that runs on a state folder: of whoever holds its lock.
+
+    It is 0 for one in another pid namespace, as another container with the same volume has.
+    """
     holder = None
     for fd in home.open_locks():
         asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)

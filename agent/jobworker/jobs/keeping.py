@@ -32,6 +32,7 @@ from jobworker.runtime.tree import init_process, main_process
 log = logging.getLogger(__name__)
 
 IN_VAIN = 3  # keepers in a row that died before they held all: what is wrong will not pass at once
+LEAVING = 5.0  # seconds for the last output to be written; a process that escaped may hold its pipe for ever
 RETRY = 1.0  # seconds between two attempts to start a keeper
 
 
@@ -225,22 +226,29 @@ class Keeping:
 
     async def _child_ended(self, pid: int, code: int | None, number: int | None) -> bool:
         """Hand the status of an inherited job to the keeper; return whether the process may be reaped."""
-        live = next((live for live in self._table if live.record.job.pid == pid), None)
-        if live is None and not self._link.holding:
+        theirs = [live for live in self._table if live.record.job.pid == pid]
+        # A pid is used again, soon in a container: one that ended may still be here because its log is held open.
+        live = next((live for live in theirs if not live.record.job.state.final), None)
+        if not theirs and not self._link.holding:
             return False  # perhaps of a launch whose keeper died before it could tell the pid
-        if live is None or live.record.job.state.final:
+        if live is None:
             return True  # an orphan, or a keeper
         try:
             return bool((await self._link.ask("exited", id=live.id, code=code, signal=number))["taken"])
         except JobworkerError:
             return False  # the next keeper will be told
 
-    async def close(self, *, restart: bool) -> None:
-        """Let the keeper go: at once where it has no job, else with the last one; for a restart it stays."""
+    async def close(self, *, restart: bool, finish: bool) -> None:
+        """Let the keeper go: at once where it has no job, else with the last one; for a restart it stays.
+
+        `finish`: wait for that, at most LEAVING seconds; a container ends with its agent, output in pipes and all.
+        """
         self._closing = True
         self._link.set_ready(ShuttingDown("the agent is ending"))
         if not restart:
             with contextlib.suppress(JobworkerError):
                 await self._link.ask("quit")
+                if finish:
+                    await self._link.left(LEAVING)
         self._link.close()
         self._journal.close()

@@ -326,12 +326,15 @@ class JobManager:
         # Whoever follows it or waits for it has nothing to wait for any more.
         self._table.save(live, lifecycle.lost(record, "the job was deleted", time.time_ns(), closed=True))
 
-    async def close(self, *, restart: bool = False) -> None:
-        """Let go of everything; jobs that run go on under the keeper, which stays for a restart."""
+    async def close(self, *, restart: bool = False, finish: bool = False) -> None:
+        """Let go of everything; jobs that run go on under the keeper, which stays for a restart.
+
+        `finish`: return when the keeper has left, which it does when the logs of all jobs are complete.
+        """
         for live in self._table:
             if live.stop is not None:
                 live.stop.cancel()
-        await self._keeping.close(restart=restart)
+        await self._keeping.close(restart=restart, finish=finish)
         self._tasks.cancel()
         self._watch.close()
         self._endings.close()

@@ -167,6 +167,19 @@ class KeeperLink:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         self._alarm = asyncio.get_running_loop().call_later(max(left, 0.1), self._check)
 
+    async def left(self, limit: float) -> None:
+        """Return when the keeper that was asked to quit has left, or after `limit` seconds."""
+        if self._pidfd < 0:
+            return
+        pidfd = os.dup(self._pidfd)  # the other is no longer watched when the connection has ended
+        try:
+            async with asyncio.timeout(limit):
+                await readable(pidfd)
+        except TimeoutError:
+            log.warning("the keeper has not left after %g s: something holds the output of an ended job open", limit)
+        finally:
+            os.close(pidfd)
+
     async def dead(self) -> None:
         """Return when the process of the keeper that was lost is gone."""
         if self._pidfd >= 0:
