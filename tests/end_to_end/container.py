@@ -123,7 +123,18 @@ class Container:
         lines.append(f"{words} & trap 'kill $!' TERM\nwait $! || wait $!\n" if self.init else f"exec {words}")
         with open(self.base / "output", "wb") as log:
             self.process = subprocess.Popen(
-                ["unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "sh", "-c", "\n".join(lines)],
+                [
+                    "unshare",
+                    "--mount",
+                    "--pid",
+                    "--ipc",
+                    "--cgroup",
+                    "--fork",
+                    "--kill-child",
+                    "sh",
+                    "-c",
+                    "\n".join(lines),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

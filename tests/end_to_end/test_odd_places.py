@@ -72,6 +72,7 @@ WORKS: dict[str, dict[str, Any]] = {
     "umask 777": {"before": "umask 777"},
     "128 files": {"uid": ANYBODY, "before": "ulimit -n 128"},
     "state on tmpfs": {"mounts": STATE_ON_TMPFS},
+    "cgroups of its own": {"mounts": 'mount -t cgroup2 cgroup "$root/sys/fs/cgroup"'},
     "cgroups read-only": {"mounts": CGROUP_READ_ONLY},
     "an init": {"uid": ANYBODY, "init": True},
 }
