@@ -10,7 +10,7 @@ import threading
 from jobworker.errors import StartError
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
-HANDLED = (*ENDING, signal.SIGHUP)
+HANDLED = (*ENDING, signal.SIGHUP)  # by the agent, once it serves
 FILES = 128  # descriptors: half for the agent's own, the rest for connections and logs
 THREADS = 16  # with keeper, pump and a first job, which count against the same limit as threads do
 

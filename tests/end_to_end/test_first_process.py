@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.end_to_end.container import DEADLINE, Container, lacking
 
+from jobworker import preflight
 from jobworker.client.local import wait_gone
 
 pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking() or "containers can be made")
@@ -32,7 +33,8 @@ def test_told_to_end_before_it_serves(container: Container) -> None:
         except (OSError, IndexError):
             return False
         # Exactly these: the shell before it blocks all for a moment.
-        return int(status.partition("SigBlk:")[2].split()[0], 16) == 1 << signal.SIGTERM - 1 | 1 << signal.SIGINT - 1
+        held = sum(1 << number - 1 for number in preflight.HANDLED)
+        return int(status.partition("SigBlk:")[2].split()[0], 16) == held
 
     container.until(holds_signals, "the agent holds signals back until it serves")
     assert container.end() == 0

@@ -16,7 +16,7 @@ from jobworker.errors import ConnectionFailed, StartError
 from jobworker.paths import Home, appendable
 
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
-START_LIMIT = 30.0
+START_LIMIT = 120.0  # seconds: a host that is emulated or starts all its services at once takes half a minute
 SERVICE_LIMIT = 180.0  # seconds for systemctl: the agent before may still end
 
 
@@ -151,14 +151,20 @@ def start_agent(home: Home) -> None:
         os.close(writer)
     with open(reader, "rb", buffering=0) as pipe:
         said = b""
-        while select.select([pipe], [], [], START_LIMIT)[0] and (more := pipe.read(4096)):
+        ended = False
+        while not ended and select.select([pipe], [], [], START_LIMIT)[0]:
+            more = pipe.read(4096)
             said += more
+            ended = not more
             if said == b"ready\n":
                 return
     reason, _, hint = said.decode(errors="replace").strip().partition("\nhint: ")
     if not said:
         os.kill(pid, signal.SIGTERM)
-        reason, hint = f"the agent said nothing within {START_LIMIT:g} s", f"see {home.agent_log}"
+        happened = (
+            "the agent ended before it served" if ended else f"the agent did not serve within {START_LIMIT:g} s"
+        )
+        reason, hint = happened, f"see {home.agent_log}"
     raise StartError(reason, hint=hint)
 
 
