@@ -20,7 +20,7 @@ SUBSET := $(addprefix tests/, house/test_imports.py \
 	$(addprefix cli/test_, $(addsuffix .py, cert client_certificate interrupts run untrusted)) \
 	$(addprefix end_to_end/test_, $(addsuffix .py, keeper_dies run)))
 
-.PHONY: help setup demo demo-crash check test test-python test-pythons test-slow torture hostile bench clean
+.PHONY: help setup demo demo-crash check test test-python test-pythons test-slow test-vm test-vm-short torture hostile bench clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
@@ -28,6 +28,8 @@ help:
 	@echo "make test       set up, check (ruff, mypy) and run the tests"
 	@echo "make test-pythons  some of the tests with each other Python that is there ($(PYTHONS))"
 	@echo "make test-slow  the long tests"
+	@echo "make test-vm    test on Debian with systemd, in a virtual machine (qemu, mmdebstrap, root)"
+	@echo "make test-vm-short  the part of it that needs one boot"
 	@echo "make torture    kill everything again and again under running jobs, and print what came of it"
 	@echo "make hostile    send an agent what nobody should, beside a good user, and print what came of it"
 	@echo "make bench      print the figures, each beside the limit measured in the same run"
@@ -55,10 +57,10 @@ check: setup
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not vm"
 
 test-python: setup
-	$(BIN)/python -m pytest -m "not slow" $(SUBSET)
+	$(BIN)/python -m pytest -m "not slow and not vm" $(SUBSET)
 
 test-pythons:
 	@for python in $(PYTHONS); do \
@@ -67,7 +69,13 @@ test-pythons:
 	done
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not vm"
+
+test-vm: setup
+	$(BIN)/python -m pytest -m vm -o faulthandler_timeout=7200 tests/vm
+
+test-vm-short: setup
+	$(BIN)/python -m pytest -m "vm and not slow" -o faulthandler_timeout=900 tests/vm
 
 torture: setup
 	$(BIN)/python tests/torture/run.py

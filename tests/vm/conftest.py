@@ -1,0 +1,66 @@
+"""A guest for all tests of a session, and agents in it."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.vm.agents import Agent, unit_text
+from tests.vm.code import pack
+from tests.vm.guest import Guest, GuestError
+from tests.vm.recipe import TREE, build, missing
+
+_failed: list[str] = []
+_running: list[Guest] = []
+
+
+@pytest.fixture(scope="session")
+def guest() -> Iterator[Guest]:
+    """The guest, up; its folder with the console log is kept if a test failed."""
+    if reason := missing():
+        pytest.skip(f"no virtual machine: {reason}")
+    folder = Path(tempfile.mkdtemp(prefix="jobworker-vm-"))
+    pack(TREE, folder / "code.tar")
+    guest = Guest(folder, build(), folder / "code.tar")
+    _running.append(guest)
+    try:
+        guest.boot()
+        yield guest
+    finally:
+        guest.stop()
+        _running.clear()
+        for name in ("disk.qcow2", "code.tar"):
+            (folder / name).unlink(missing_ok=True)
+        if _failed or sys.exc_info()[0]:
+            print(f"console of the guest: {guest.console}", file=sys.stderr)
+        else:
+            shutil.rmtree(folder)
+
+
+@pytest.fixture
+def unit(guest: Guest) -> Iterator[Agent]:
+    """An agent of root, as a system unit to which its cgroup is delegated."""
+    agent = Agent(guest, "/var/lib/jobworker", unit="jobworker.service")
+    agent.install(unit_text(agent.home))
+    yield agent
+    agent.remove()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Add what the guest knows to the report of a test that failed in it."""
+    report: pytest.TestReport = yield  # type: ignore[assignment]
+    if report.failed and _running:
+        _failed.append(item.nodeid)
+        guest = _running[0]
+        report.sections.append(("guest", f"console: {guest.console}\n{_journal(guest)}"))
+    return report  # type: ignore[return-value]
+
+
+def _journal(guest: Guest) -> str:
+    try:
+        return guest.run("journalctl --no-pager -n 60; tail -n 20 /var/lib/jobworker/keeper.log", check=False).stdout
+    except (GuestError, OSError) as error:
+        return str(error)

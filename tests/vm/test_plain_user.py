@@ -1,0 +1,60 @@
+"""A plain user to whom a cgroup is delegated has what root has: cgroups, complete stops and limits."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.vm.agents import LIMITS, Agent, unit_text
+from tests.vm.guest import Guest
+
+pytestmark = pytest.mark.vm
+HOME = "/home/alice/jw"
+
+
+@pytest.fixture
+def lingering(guest: Guest) -> Iterator[None]:
+    """Let alice's service manager run, whether she is logged in or not."""
+    guest.run("loginctl enable-linger alice")
+    guest.run("for _ in $(seq 300); do [ -S /run/user/1000/bus ] && exit; sleep 0.2; done; exit 1")
+    yield
+    guest.run("loginctl disable-linger alice")
+
+
+@pytest.fixture(params=["user's unit", pytest.param("system's unit", marks=pytest.mark.slow)])
+def users_unit(guest: Guest, lingering: None, request: pytest.FixtureRequest) -> Iterator[Agent]:
+    of_user = request.param == "user's unit"
+    agent = Agent(guest, HOME, user="alice", unit="jobworker.service", of_user=of_user)
+    wanted_by = "default.target" if of_user else "multi-user.target"
+    agent.install(unit_text(HOME, service="" if of_user else "User=alice", wanted_by=wanted_by))
+    yield agent
+    agent.remove()
+
+
+def check(agent: Agent) -> None:
+    means = agent.info()["means"]
+    assert means["stop"] == "cgroup"
+    assert set(means["limits"]) >= LIMITS
+    agent.check_limits()
+    receipt = agent.stop_artists()
+    assert (receipt["means"], receipt["proof"], receipt["survivors"]) == ("cgroup", "complete", [])
+
+
+def test_scope(guest: Guest, lingering: None) -> None:
+    agent = Agent(guest, HOME, user="alice")
+    try:
+        scope = "systemd-run --user --scope --quiet -p Delegate=yes -p TasksMax=infinity"
+        assert agent.jw("run -w / -- echo hello", under=scope).stdout == "hello\n"
+        check(agent)
+    finally:
+        agent.remove()
+
+
+def test_unit(users_unit: Agent) -> None:
+    check(users_unit)
+    job = users_unit.start("exec sleep 1000", "-m 64M")
+    pid = users_unit.status(job)["pid"]
+    users_unit.systemctl("restart jobworker.service")
+    users_unit.wait_ready()
+    status = users_unit.status(job)
+    assert (status["state"], status["pid"]) == ("running", pid)
+    assert users_unit.value(job, "memory.max") == str(64 << 20)
+    assert users_unit.jw("run -w / -- echo again").stdout == "again\n"

@@ -1,0 +1,25 @@
+"""Parts of the ordinary suite, run inside the guest: as a service with a cgroup of its own, and without."""
+
+import pytest
+from tests.vm.code import TREE
+from tests.vm.guest import Guest
+from tests.vm.recipe import VENV
+
+pytestmark = [pytest.mark.vm, pytest.mark.slow]
+HOUR = 3600.0
+
+
+def run_suite(guest: Guest, words: str, *, delegate: bool = True, timeout: float = HOUR) -> None:
+    """Run pytest in the guest's copy of the tree with these words; fail with the end of its output."""
+    service = f"systemd-run --wait --pipe --quiet -p WorkingDirectory={TREE} -p TasksMax=infinity -E HOME=/root"
+    service += " -p LimitNOFILE=65536" + (" -p Delegate=yes" if delegate else "")
+    pytest_ = f"{VENV}/bin/python -m pytest -q -p no:cacheprovider -o faulthandler_timeout=900"
+    done = guest.run(f"{service} -- {pytest_} -m 'not slow and not vm' {words}", check=False, timeout=timeout)
+    if done.code:
+        pytest.fail("\n".join(done.stdout.splitlines()[-150:]) + done.stderr, pytrace=False)
+
+
+@pytest.mark.parametrize("delegate", [True, False], ids=["delegated", "not delegated"])
+@pytest.mark.parametrize("folder", ["tests/runtime", "tests/end_to_end"])
+def test_folder(guest: Guest, folder: str, delegate: bool) -> None:
+    run_suite(guest, folder, delegate=delegate)

@@ -1,0 +1,66 @@
+"""An agent of root as a system unit with Delegate=yes: what most servers run."""
+
+import re
+import socket
+
+import pytest
+from tests.vm.agents import CGROUPS, LIMITS, Agent
+
+pytestmark = pytest.mark.vm
+COUNTER = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"
+
+
+def test_jobs_run_in_cgroups_with_limits(unit: Agent) -> None:
+    done = unit.jw("run -w / -- echo hello")
+    assert (done.code, done.stdout) == (0, "hello\n")
+    means = unit.info()["means"]
+    assert means["stop"] == "cgroup"
+    assert set(means["limits"]) >= LIMITS
+    unit.check_limits()
+
+
+def test_the_cgroup_of_the_unit_stays_a_domain(unit: Agent) -> None:
+    """Threaded controllers enabled beside processes turn it into `domain threaded`, and no job can be started."""
+    unit.jw("run -w / -- true")
+    job = unit.start("exec sleep 1000")
+    group = CGROUPS + unit.show("ControlGroup")
+    types = unit.guest.run(f"find {group} -name cgroup.type -exec cat {{}} +").stdout.split("\n")
+    assert set(filter(None, types)) == {"domain"}
+    assert unit.value(job, "cgroup.type") == "domain"
+
+
+def test_nothing_escapes_a_stop(unit: Agent) -> None:
+    receipt = unit.stop_artists()
+    assert (receipt["means"], receipt["proof"], receipt["survivors"]) == ("cgroup", "complete", [])
+
+
+@pytest.mark.parametrize("how", ["restart", pytest.param("crash", marks=pytest.mark.slow)])
+def test_jobs_outlive_the_unit(unit: Agent, how: str) -> None:
+    """Same port, same processes, the limits hold, no byte is missing, and no job is in another service's cgroup."""
+    counter = unit.start(COUNTER)
+    limited = unit.start("exec sleep 1000", "-m 64M --pids 8 --cpus 0.5")
+    pids = [unit.status(job)["pid"] for job in (limited, counter)]
+    main = unit.show("MainPID")
+    if how == "restart":
+        unit.systemctl("restart jobworker.service")
+    else:
+        unit.guest.run(f"kill -KILL {main}; systemctl start jobworker.service", check=False)
+    unit.wait_ready()
+    assert unit.show("ActiveState") == "active"
+    assert unit.show("MainPID") not in ("0", main)
+    with socket.create_connection(("127.0.0.1", unit.guest.port), timeout=60):
+        pass
+    for job, pid in zip((limited, counter), pids, strict=True):
+        status = unit.status(job)
+        assert (status["state"], status["pid"]) == ("running", pid)
+        services = re.findall(r"[^/]+\.service", unit.cgroup(pid))
+        assert set(services) <= {"jobworker.service"}
+    assert unit.value(limited, "memory.max") == str(64 << 20)
+    assert unit.value(limited, "pids.max") == "8"
+    assert unit.value(limited, "cpu.max").split()[0] == "50000"
+    unit.check_limits()
+    unit.jw(f"stop {limited} {counter}")
+    numbers = [int(line) for line in unit.jw(f"logs {counter}").stdout.split()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) > 10
+    assert unit.stop_artists()["proof"] == "complete"
