@@ -16,6 +16,7 @@ from jobworker.errors import InvalidSpec
 
 Duration: TypeAlias = int | float | str
 Size: TypeAlias = int | str
+Rate: TypeAlias = int | str | dict[str, int | str]  # bytes a second: under the job's cwd, or by device, MAJ:MIN
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -49,6 +50,15 @@ def size(value: Size, field: str) -> int:
     if not 0 <= value <= MAX_SIZE:
         raise InvalidSpec(f"{field}: {value!r}; expected 0 to {MAX_SIZE} bytes", field=field)
     return value
+
+
+def bytes_text(count: float) -> str:
+    """Return bytes as a person reads them: 512B, 1.5MiB, 64MiB."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if count < 1024 or unit == "TiB":
+            break
+        count /= 1024
+    return f"{count:.1f}".removesuffix(".0") + unit
 
 
 def rfc3339(ns: int) -> str:
@@ -122,13 +132,16 @@ class LogSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
 
 class LimitSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What the whole job may use at most; `memory` counts swap as well."""
+    """What the whole job may use at most; `memory` counts swap as well.
+
+    `io_read`, `io_write`: bytes a second, of the device under the job's cwd, or of each of some devices.
+    """
 
     cpus: int | float | None = None
     memory: Size | None = None
     pids: int | None = None
-    io_read: Size | None = None
-    io_write: Size | None = None
+    io_read: Rate | None = None
+    io_write: Rate | None = None
 
 
 class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -187,10 +200,28 @@ class Receipt(Struct, frozen=True):
     survivors: list[dict[str, Any]] = []
 
 
+class Usage(Struct, frozen=True, kw_only=True):
+    """What a job has used: seconds, bytes, tasks (processes with their threads); None: not known here.
+
+    `source` has `cpu`, `memory`, `pids` and `io`, as far as they are known: `cgroup` and `cgroup-v1` count the whole
+    job; `rusage` only the main process and the children that it waited for, and of memory the peak of the largest of
+    these; `proc` (of a job that runs) the processes that are there now.
+    """
+
+    cpu_seconds: float | None = None
+    cpu_user: float | None = None
+    cpu_system: float | None = None
+    memory_peak: int | None = None
+    pids_peak: int | None = None
+    io_read_bytes: int | None = None
+    io_write_bytes: int | None = None
+    source: dict[str, str] = {}
+
+
 class Exit(Struct, frozen=True):
     """How a job ended: of `code` and `signal` (a name) at most one is not null.
 
-    For `start_failed`, `step` and `errno` say on what.
+    For `start_failed`, `step` and `errno` say on what. `usage` is as of that moment, None of what never ran.
     """
 
     code: int | None
@@ -201,6 +232,7 @@ class Exit(Struct, frozen=True):
     receipt: Receipt | None = None
     step: str | None = None
     errno: int | None = None
+    usage: Usage | None = None
 
 
 class LogInfo(Struct, frozen=True):
@@ -239,6 +271,23 @@ class Job(JobSummary, frozen=True, kw_only=True):
 
     def summary(self) -> JobSummary:
         return JobSummary(**{name: getattr(self, name) for name in JobSummary.__struct_fields__})
+
+
+class Stats(Usage, frozen=True, kw_only=True):
+    """What a job uses now and has used so far; of one that has ended, what it had used in the end.
+
+    `memory` in bytes, `pids` in tasks. `limits` are those in force. `processes` has for each `pid`, `name`, `command`
+    (None if it cannot be read), `cpu_seconds`, `memory` (resident bytes) and `threads`.
+    """
+
+    id: str
+    name: str | None
+    state: State
+    at: str
+    memory: int | None = None
+    pids: int | None = None
+    limits: LimitSpec = LimitSpec()
+    processes: list[dict[str, Any]] | UnsetType = UNSET
 
 
 class JobEvent(Struct, frozen=True):

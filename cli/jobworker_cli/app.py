@@ -29,6 +29,8 @@ COMMANDS = {
     "status": "look",
     "explain": "look",
     "wait": "look",
+    "stats": "stats",
+    "top": "stats",
     "logs": "logs",
     "events": "events",
     "rpc": "rpc",

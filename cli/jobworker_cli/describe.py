@@ -5,9 +5,10 @@ import shlex
 import signal
 from datetime import UTC, datetime
 
+import msgspec
 from msgspec import UNSET
 
-from jobworker.model import Exit, Explanation, Job, Reason, State
+from jobworker.model import Exit, Explanation, Job, LimitSpec, Reason, State, Usage, bytes_text
 from jobworker_cli.failures import RUN_FAILED
 
 TIMED_OUT = 124
@@ -114,10 +115,28 @@ def lines(job: Job) -> list[tuple[str, str]]:
         ("started", job.started_at or ""),
         ("exited", job.exited_at or ""),
         ("ran", ran(job) if job.started_at else ""),
+        ("limits", _limits(job.spec.limits)),
+        ("used", used(job.exit.usage) if job.exit and job.exit.usage else ""),
         ("log", f"{job.log.bytes} bytes" + (", truncated" if job.log.truncated else "")),
         ("labels", " ".join(f"{name}={value}" for name, value in job.labels.items())),
     ]
     return [(name, value) for name, value in found + _receipt(job.exit) if value]
+
+
+def _limits(limits: LimitSpec) -> str:
+    return ", ".join(f"{name} {value}" for name, value in msgspec.to_builtins(limits).items())
+
+
+def used(usage: Usage) -> str:
+    """Return what a job has used, as far as it is known."""
+    parts = [
+        (usage.cpu_seconds, "{:.2f} s CPU"),
+        (usage.memory_peak and bytes_text(usage.memory_peak), "{} memory at most"),
+        (usage.pids_peak, "{} tasks at most"),
+        (usage.io_read_bytes and bytes_text(usage.io_read_bytes), "{} read"),
+        (usage.io_write_bytes and bytes_text(usage.io_write_bytes), "{} written"),
+    ]
+    return ", ".join(text.format(value) for value, text in parts if value)
 
 
 def story(explanation: Explanation) -> list[str]:

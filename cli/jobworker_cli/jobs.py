@@ -39,6 +39,8 @@ def create(
     memory: options.Memory = None,
     cpus: options.Cpus = None,
     pids: options.Pids = None,
+    io_read: options.IoRead = None,
+    io_write: options.IoWrite = None,
     pid_namespace: options.PidNamespace = None,
     stdin: options.Stdin = False,
     tty: options.Tty = False,
@@ -119,11 +121,22 @@ def update(
     timeout: options.Timeout = None,
     idle_timeout: options.IdleTimeout = None,
     label: options.Label = None,
+    memory: options.Memory = None,
+    cpus: Annotated[str | None, typer.Option("--cpus", metavar="N", help="How many CPUs it may use.")] = None,
+    pids: Annotated[str | None, typer.Option("--pids", metavar="N", help="How many processes it may have.")] = None,
+    io_read: options.IoRead = None,
+    io_write: options.IoWrite = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also with less memory than it uses, which kills it.")
+    ] = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:
-    """Move the limits of jobs, counted from their start, or replace their labels."""
-    changes = spec.changes(timeout, idle_timeout, label)
+    """Change the limits of jobs ("none": no limit), at once if they run, or replace their labels.
+
+    Time limits are counted from the start of the job.
+    """
+    changes = spec.changes(ctx.params)
     return _each(ctx, jobs, lambda client, job: client.call("job.update", id=job, **changes))
 
 

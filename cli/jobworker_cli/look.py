@@ -1,7 +1,8 @@
 """`jw ps`, `jw status`, `jw explain`, `jw wait`: look at jobs."""
 
 import asyncio
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
@@ -15,6 +16,7 @@ from jobworker_cli.sanitise import printable
 from jobworker_cli.target import Access
 
 NOT_OVER = [state for state in State if not state.final]
+T = TypeVar("T")
 PAUSE = 0.05  # seconds before a call is made again
 
 
@@ -94,7 +96,7 @@ def wait(
 
 async def _wait(access: Access, job: str, quiet: bool, as_json: bool) -> int:
     async with access.client() as client:
-        found = await _insist(client, "job.wait", id=await job_id(client, job))
+        found = await insist(client, "job.wait", id=await job_id(client, job))
     if as_json:
         output.emit_json(found)
     elif quiet:
@@ -105,11 +107,16 @@ async def _wait(access: Access, job: str, quiet: bool, as_json: bool) -> int:
     return describe.exit_code(end)
 
 
-async def _insist(client: Client, method: str, **params: Any) -> Any:
+async def insist(client: Client, method: str, **params: Any) -> Any:
     """Call a method that may be called twice, over as many connections as it takes."""
+    return await again(client, lambda: client.call(method, **params))
+
+
+async def again(client: Client, work: Callable[[], Awaitable[T]]) -> T:
+    """Do what may be done twice, over as many connections as it takes."""
     while True:
         try:
-            return await client.call(method, **params)
+            return await work()
         except ConnectionFailed:
             await asyncio.sleep(PAUSE)
             await client.reconnect()

@@ -43,6 +43,20 @@ OnFull = Annotated[
 Memory = Annotated[str | None, typer.Option("-m", metavar="SIZE", help="How much memory it may use.")]
 Cpus = Annotated[float | None, typer.Option("--cpus", metavar="N", help="How many CPUs it may use.")]
 Pids = Annotated[int | None, typer.Option("--pids", metavar="N", help="How many processes it may have.")]
+IoRead = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--io-read",
+        metavar="[MAJ:MIN=]SIZE",
+        help="How many bytes a second it may read from the disk under its folder.",
+    ),
+]
+IoWrite = Annotated[
+    list[str] | None, typer.Option("--io-write", metavar="[MAJ:MIN=]SIZE", help="The same for writing.")
+]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="Again every second, until Ctrl-C or until the jobs have ended.")
+]
 PidNamespace = Annotated[
     bool | None,
     typer.Option("--pid-namespace/--no-pid-namespace", help="In a pid namespace of its own: any stop is complete."),

@@ -38,6 +38,8 @@ def run(
     memory: options.Memory = None,
     cpus: options.Cpus = None,
     pids: options.Pids = None,
+    io_read: options.IoRead = None,
+    io_write: options.IoWrite = None,
     pid_namespace: options.PidNamespace = None,
     stdin: options.Stdin = False,
     tty: options.Tty = False,

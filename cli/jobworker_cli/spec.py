@@ -9,7 +9,7 @@ import click
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from jobworker.model import Duration, JobSpec, LimitSpec, LogSpec, StopSpec, TimeoutSpec
+from jobworker.model import Duration, JobSpec, LimitSpec, LogSpec, Rate, StopSpec, TimeoutSpec
 
 
 def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
@@ -41,7 +41,13 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
         labels=pairs("-l", options["label"]),
         pid_namespace=UNSET if options["pid_namespace"] is None else options["pid_namespace"],
     )
-    limits = LimitSpec(cpus=options["cpus"], memory=_number(options["memory"]), pids=options["pids"])
+    limits = LimitSpec(
+        cpus=options["cpus"],
+        memory=_number(options["memory"]),
+        pids=options["pids"],
+        io_read=_rate("--io-read", options["io_read"]),
+        io_write=_rate("--io-write", options["io_write"]),
+    )
     if limits != LimitSpec():
         spec = replace(spec, limits=limits)
     if options["on_full"]:
@@ -50,15 +56,54 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
     return spec
 
 
-def changes(timeout: str | None, idle_timeout: str | None, label: list[str] | None) -> dict[str, Any]:
-    """Return what `update` is to change, as the wire has it; raise UsageError where that is nothing."""
-    given = {"timeout": timeout, "idle_timeout": idle_timeout}
-    found: dict[str, Any] = {name: _limit(text) for name, text in given.items() if text is not None}
-    if label is not None:
-        found["labels"] = pairs("-l", label)
+def changes(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what `update` is to change, as the wire has it; raise UsageError if that is nothing."""
+    times = ("timeout", "idle_timeout")
+    found: dict[str, Any] = {name: _limit(options[name]) for name in times if options[name] is not None}
+    if options["label"] is not None:
+        found["labels"] = pairs("-l", options["label"])
+    if limits := _limits(options):
+        found["limits"] = limits
     if not found:
-        raise click.UsageError("nothing to change: give --timeout, --idle-timeout or -l")
+        names = "--timeout, --idle-timeout, -m, --cpus, --pids, --io-read, --io-write or -l"
+        raise click.UsageError(f"nothing to change: give {names}")
+    return found | ({"force": True} if options["force"] else {})
+
+
+def _limits(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the limits to change; None takes one away."""
+    found: dict[str, Any] = {}
+    for name, read in (("memory", _number), ("cpus", _cpus), ("pids", _pids)):
+        if options[name] is not None:
+            found[name] = None if options[name] == "none" else read(options[name])
+    for name, option in (("io_read", "--io-read"), ("io_write", "--io-write")):
+        if options[name] is not None:
+            found[name] = None if options[name] == ["none"] else _rate(option, options[name])
     return found
+
+
+def _cpus(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise click.UsageError(f'--cpus: {text!r}; expected a number or "none"') from None
+
+
+def _pids(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise click.UsageError(f'--pids: {text!r}; expected a number or "none"')
+    return int(text)
+
+
+def _rate(option: str, texts: list[str] | None) -> Rate | None:
+    """Return bytes a second, of one disk or by device; raise UsageError if both are given."""
+    if not texts:
+        return None
+    if len(texts) == 1 and "=" not in texts[0]:
+        return _number(texts[0])
+    if any("=" not in text for text in texts):
+        raise click.UsageError(f"{option}: {', '.join(texts)}; expected one SIZE, or MAJ:MIN=SIZE for each disk")
+    return {device: _number(value) or value for device, value in pairs(option, texts).items()}
 
 
 def _limit(text: str) -> Duration | None:

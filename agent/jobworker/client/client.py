@@ -21,7 +21,7 @@ from jobworker.client.feed import Feed
 from jobworker.client.local import Target, ensure_local_agent
 from jobworker.client.subscription import LogPage, Subscription
 from jobworker.client.trust import PinMismatch, tls_context
-from jobworker.model import Duration, Explanation, Job, JobSpec, Principal, StopSpec
+from jobworker.model import Duration, Explanation, Job, JobSpec, Principal, Stats, StopSpec
 from jobworker.paths import Home, default_home
 from jobworker.protocol import BINARY_SUBPROTOCOL, SUBPROTOCOL, split_binary
 from jobworker.untrusted import explain_refusal
@@ -271,7 +271,11 @@ class Client:
         return int((await self.call("job.signal", id=job, signal=signal, target=target))["delivered"])
 
     async def update(self, job: str, **changes: Any) -> Job:
-        """Change `timeout`, `idle_timeout`, `timeout_policies` or `labels`, as plain data; None is no limit."""
+        """Change `timeout`, `idle_timeout`, `timeout_policies`, `labels` or `limits`; None is no limit. Plain data.
+
+        `limits` has the single ones to change, as `{"memory": "2GiB", "pids": None}`. With `force=True` the kernel
+        may kill processes of a job that uses more memory than its new limit.
+        """
         return await self._job("job.update", id=job, **changes)
 
     async def pause(self, job: str) -> Job:
@@ -282,6 +286,10 @@ class Client:
 
     async def status(self, job: str) -> Job:
         return await self._job("job.status", id=job)
+
+    async def stats(self, job: str, *, processes: bool = False) -> Stats:
+        """Return what a job uses now, or had used in the end."""
+        return msgspec.convert(await self.call("job.stats", id=job, processes=processes), Stats)
 
     async def explain(self, job: str) -> Explanation:
         return msgspec.convert(await self.call("job.explain", id=job), Explanation)

@@ -7,7 +7,7 @@ from errno import ETIMEDOUT
 from msgspec.structs import replace
 
 from jobworker.jobs.record import Ending, JobRecord
-from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, rfc3339
+from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, Usage, bytes_text, rfc3339
 from jobworker.runtime.journal import Closed, Ended, Launching, Lost, Started, StartFailed, Truncated
 from jobworker.runtime.journal import JobRecord as Event
 from jobworker.runtime.tree import PROOFS
@@ -86,7 +86,7 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
     if event.core:
         how += " (core dumped)"
     if event.oom and ending is None:
-        message = f"{how}: its memory was at the limit of {record.job.spec.limits.memory}"
+        message = f"{how}: its memory was at the limit of {record.job.spec.limits.memory}{_peak(event.usage)}"
         exit_ = Exit(None, name, Reason.OOM, "kernel", message)
     elif ending is None:
         by = record.sent.by if record.sent is not None and record.sent.signal == name else None
@@ -98,9 +98,16 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
     else:
         why = ending.message or ENDINGS[ending.reason].format(by=ending.by)
         exit_ = Exit(event.code, name, ending.reason, ending.by, f"{why}: {how}", record.receipt)
-    job = replace(record.job, state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
+    job = replace(record.job, state=State.EXITED, exited_at=rfc3339(event.at), exit=replace(exit_, usage=event.usage))
     record = replace(record, job=job, launching=False, left=event.left, receipt=None)
     return record if event.left else emptied(record, event.at)
+
+
+def _peak(usage: Usage | None) -> str:
+    """Return the peak of the whole job's memory, as a remark; "" if it was not counted."""
+    if usage is None or usage.memory_peak is None or usage.source.get("memory") == "rusage":
+        return ""
+    return f" (peak {bytes_text(usage.memory_peak)})"
 
 
 def paused(record: JobRecord) -> JobRecord:

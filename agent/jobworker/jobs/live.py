@@ -17,6 +17,7 @@ class LiveJob:
         self.starting = False
         self.deleted = False  # from then on nobody may begin anything with it
         self.pausing = asyncio.Lock()
+        self.updating = asyncio.Lock()  # held from the check of a change until it is recorded
         self.stop: asyncio.Task[Receipt] | None = None
         self.limits: list[asyncio.Task[None]] = []  # one watches each
         self.fallback = False  # whether the default is watched in place of a limit that failed

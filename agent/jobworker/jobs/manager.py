@@ -6,9 +6,6 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from msgspec.structs import replace
 
 from jobworker.background import Background
 from jobworker.config import Config
@@ -33,17 +30,19 @@ from jobworker.jobs.record import JobRecord, new_id
 from jobworker.jobs.retention import Retention
 from jobworker.jobs.scope import Scope, sees
 from jobworker.jobs.specs import Specs, launch_message
+from jobworker.jobs.stats import JobStats
 from jobworker.jobs.table import JobTable
+from jobworker.jobs.updating import Updating
 from jobworker.jobs.users import Users, own
 from jobworker.jobs.watch import LogWatch
-from jobworker.model import Explanation, Job, JobSpec, Principal, Reason, State, StopSpec, rfc3339, to_builtins
+from jobworker.model import Explanation, Job, JobSpec, Principal, Reason, State, StopSpec, rfc3339
 from jobworker.paths import Home
 from jobworker.plugin_host import PluginHost
 from jobworker.plugins import Registry
 from jobworker.runtime.link import KeeperGone, KeeperLink
 from jobworker.runtime.logs import STDERR, LogReader
 
-TOLD = 4096  # bytes of stderr that an explanation looks at, and of a change that an event tells
+TOLD = 4096  # bytes of stderr that an explanation looks at
 
 
 class JobManager:
@@ -59,6 +58,8 @@ class JobManager:
         self._endings = Endings(config.jobs, self._specs, self.link, host, self._table, self._tasks)
         bound = config.jobs.log_max_bytes
         self._keeping = Keeping(home, run, self._table, self.link, self._endings, self._tasks, bound)
+        self.update = Updating(self._specs, self._endings, self._table, self.link).update
+        self.stats = JobStats(self._table, self.link)
         self._watch = LogWatch(home.logs)
         self.logs = Logs(self._table, self._watch)
         self._retention = Retention(config.retention, self._table)
@@ -168,28 +169,6 @@ class JobManager:
     def _refuse_if_closing(self) -> None:
         if self.refusing:
             raise ShuttingDown(f"{self.refusing}: no job is created or started")
-
-    async def update(self, job: str, changes: dict[str, Any], by: Principal) -> Job:
-        """Change limits or labels of a job that has not ended; a running one's deadline moves.
-
-        Raises InvalidState, and what a spec that is not accepted raises.
-        """
-        async with self._table.attending(job) as live:
-            await self._specs.check(replace(live.record.job.spec, **changes))
-            record, state = live.record, live.record.job.state  # as they are now: others change it as well
-            if live.deleted:
-                raise JobNotFound(f"job {job} is being deleted", job=job)
-            if state.final:
-                raise InvalidState(f"job {job} is {state}; expected one that has not ended", state=state)
-            spec = replace(record.job.spec, **changes)
-            changed = replace(record.job, spec=spec, labels=spec.labels)
-            detail = ", ".join(f"{name}: {to_builtins(value)}" for name, value in changes.items())
-            record = replace(record, job=changed, asked=record.asked or record.job.spec)
-            self._table.save(live, record, by=by.name, detail=detail[:TOLD])
-            if state in (State.RUNNING, State.PAUSED):
-                self._endings.watch_limits(live)
-            await self._table.written()
-            return self._table.public(live.record)
 
     async def stop(self, job: str, call: StopSpec | None, by: Principal, *, admin: bool) -> Job:
         """End the whole tree and return the job; raise StopIncomplete with the survivors.

@@ -10,15 +10,14 @@ from msgspec import UNSET
 from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, JobworkerError, NotSupported, PolicyRejected
 from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
+from jobworker.jobs.limits import check_limits, limits_message
 from jobworker.jobs.record import Identity
 from jobworker.jobs.users import own, process_message
-from jobworker.model import MIN_LOG, Duration, JobSpec, LimitSpec, LogSpec, StopSpec, TimeoutSpec, seconds, size
+from jobworker.model import MIN_LOG, Duration, JobSpec, LogSpec, StopSpec, TimeoutSpec, seconds, size
 from jobworker.plugin_host import PluginFault, PluginHost, said
 from jobworker.plugins import Registry
 from jobworker.runtime.tree import MARKER
 
-MAX_PIDS = 1 << 22
-MIN_CPUS, MAX_CPUS = 0.01, 1024
 # What the protocol names and this version does not do: refused, never accepted and ignored.
 NOT_YET = ("stdin", "tty")
 
@@ -48,7 +47,7 @@ class Specs:
                 raise NotSupported(f"spec.{field}: this version does not support it", field=field)
         process_message(spec, None)
         check_log(spec.log)
-        self._check_limits(spec.limits)
+        check_limits(spec.limits, self._means().get("limits", ()))
         self._check_namespace(spec)
         check_command(spec)
         check_environment(spec.env)
@@ -62,14 +61,6 @@ class Specs:
         await self.stop_options(spec, None)
         for limit in self.limits(spec):
             await self._check_options("timeout_policies", self.policy(limit.policy), limit.options)
-
-    def _check_limits(self, limits: LimitSpec) -> None:
-        given = [name for name in LimitSpec.__struct_fields__ if getattr(limits, name) is not None]
-        limits_message(limits)
-        for name in given:
-            if name not in self._means().get("limits", ()):
-                text = f"spec.limits.{name}: this host or this version cannot limit it"
-                raise NotSupported(text, field=f"limits.{name}")
 
     def _check_namespace(self, spec: JobSpec) -> None:
         if not namespaced(spec, self._config) or self._means().get("namespace"):
@@ -205,26 +196,6 @@ def log_message(log: LogSpec, bound: int | str) -> dict[str, Any]:
     """Return what the keeper is to know of a job's log; `bound` is for one that names none."""
     limit = size(bound if log.max_bytes is None else log.max_bytes, "log.max_bytes")
     return {"drop": log.drops, "max": limit, "keep": log.keep, "merge": log.merge}
-
-
-def limits_message(limits: LimitSpec) -> dict[str, int | float]:
-    """Return the limits as the keeper wants them: bytes, processes, CPUs; raise InvalidSpec."""
-    found: dict[str, int | float] = {}
-    if limits.memory is not None:
-        found["memory"] = size(limits.memory, "limits.memory")
-        if not found["memory"]:
-            raise InvalidSpec("limits.memory: 0; expected 1 byte or more", field="limits.memory")
-    if limits.pids is not None:
-        if not 1 <= limits.pids <= MAX_PIDS:
-            text = f"limits.pids: {limits.pids}; expected 1 to {MAX_PIDS} processes"
-            raise InvalidSpec(text, field="limits.pids")
-        found["pids"] = limits.pids
-    if limits.cpus is not None:
-        if not MIN_CPUS <= limits.cpus <= MAX_CPUS:
-            text = f"limits.cpus: {limits.cpus}; expected {MIN_CPUS} to {MAX_CPUS} CPUs"
-            raise InvalidSpec(text, field="limits.cpus")
-        found["cpus"] = limits.cpus
-    return found
 
 
 def namespaced(spec: JobSpec, config: Jobs) -> bool:

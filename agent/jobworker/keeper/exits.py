@@ -8,9 +8,8 @@ from typing import Any
 from jobworker.keeper.job import Job
 from jobworker.keeper.signals import Signals
 from jobworker.keeper.state import State
-from jobworker.linux.proc import children_of, stat_of
-
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+from jobworker.keeper.usage import usage_of
+from jobworker.linux.proc import children_of
 
 
 class Exits:
@@ -51,7 +50,7 @@ class Exits:
                 state.remove_groups(job.id, job.group)
 
     def _end(self, job: Job, info: os.waitid_result) -> None:
-        stat = stat_of(job.pid)
+        usage = self._usage(job)
         exited = info.si_code == os.CLD_EXITED
         self._state.journal.append(
             {
@@ -61,8 +60,9 @@ class Exits:
                 "signal": None if exited else info.si_status,
                 "core": info.si_code == os.CLD_DUMPED,
                 "boottime": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
-                "user": (int(stat[11]) + int(stat[13])) / TICKS_PER_SECOND,
-                "system": (int(stat[12]) + int(stat[14])) / TICKS_PER_SECOND,
+                "user": usage.get("cpu_user", 0.0),
+                "system": usage.get("cpu_system", 0.0),
+                "usage": usage,
                 "oom": self._out_of_memory(job, None if exited else info.si_status),
                 "left": self._left_behind(job),
                 "struck": job.struck,
@@ -84,6 +84,7 @@ class Exits:
                 "code": status[0],
                 "signal": status[1],
                 "boottime": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+                "usage": self._usage(job),
                 "oom": self._out_of_memory(job, status[1]),
                 "left": self._left_behind(job),
                 "struck": job.struck,
@@ -92,6 +93,12 @@ class Exits:
         del self._state.adopted[job.pidfd]
         job.ended = True
         self._state.forget_if_done(job)
+
+    def _usage(self, job: Job) -> dict[str, Any]:
+        """Return what the job has used; its groups are still there at the first call."""
+        if job.usage is None:  # kept: the journal may not take it at once
+            job.usage = usage_of(self._state, job)
+        return job.usage
 
     def _out_of_memory(self, job: Job, number: int | None) -> bool:
         """Whether the kernel killed the main process at the job's limit of memory; its group is still there."""

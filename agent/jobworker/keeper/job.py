@@ -22,6 +22,7 @@ class Job:
         self.init = 0  # pid 1 of the job's namespace, if it has one
         self.init_start = 0  # in ticks after boot
         self.oom = False  # it had used more than its limit before the limit could hold
+        self.usage: dict[str, Any] | None = None  # what it had used when its main process ended
         self.struck = False  # a signal of ours reached the main process alive
         self.ended = False  # the main process is gone, and the journal says so
         self.closed = False  # no more output will come

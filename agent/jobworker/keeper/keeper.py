@@ -20,9 +20,11 @@ from jobworker.keeper.adoption import Adoption
 from jobworker.keeper.agent_socket import AgentSocket
 from jobworker.keeper.exits import Exits
 from jobworker.keeper.launch import Launcher
+from jobworker.keeper.limiting import Limiting
 from jobworker.keeper.pump_socket import PumpSocket
 from jobworker.keeper.signals import Signals
 from jobworker.keeper.state import State
+from jobworker.keeper.usage import v1_roots
 from jobworker.keeper.wire import VERSION
 from jobworker.linux.proc import boot_id
 
@@ -50,6 +52,7 @@ class Keeper:
             "launch": self._launch,
             "signal": self._signals.signal,
             "freeze": self._signals.freeze,
+            "limit": Limiting(state).limit,
             "release": self._signals.release,
             "adopt": self._adoption.adopt,
             "exited": self._adoption.exited,
@@ -152,6 +155,7 @@ class Keeper:
             "limits": list(state.limits.roots),
             "no_limits": state.limits.missing,
             "trial_ms": round(state.trial_seconds * 1000, 1),
+            "v1": v1_roots(state),
             "namespace": state.namespace,
             "no_namespace": state.no_namespace,
             "users": "agent" if os.geteuid() else "any",

@@ -2,6 +2,7 @@
 
 import os
 
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 MARKER = "JOBWORKER_JOB_ID"  # in the environment of a job: its id
 
 

@@ -11,6 +11,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from jobworker.model import Usage
+
 log = logging.getLogger(__name__)
 
 BLOCK = 1 << 20
@@ -63,6 +65,7 @@ class Ended(Record, tag="ended", frozen=True):
     """The main process is gone, with a code or by a signal; `left`: others of its tree may live.
 
     `struck`: the keeper had sent it a signal while it was alive. `oom`: the kernel killed it at its limit of memory.
+    `usage`: what the job had used by then; None in the record of an older keeper.
     """
 
     id: str
@@ -75,6 +78,7 @@ class Ended(Record, tag="ended", frozen=True):
     left: bool = False
     struck: bool = False
     oom: bool = False
+    usage: Usage | None = None
 
 
 class Truncated(Record, tag="truncated", frozen=True):

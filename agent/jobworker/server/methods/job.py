@@ -1,16 +1,18 @@
 """`job.*`: create, start, run, stop, status, list, wait, delete."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
 
+from jobworker import model
 from jobworker.errors import InvalidParams, InvalidSpec
 from jobworker.jobs.cursor import Where
 from jobworker.jobs.record import is_id
 from jobworker.jobs.specs import LABELS, signal_number
-from jobworker.model import Duration, Explanation, Job, JobSpec, State, StopSpec, TimeoutSpec, seconds
+from jobworker.model import Duration, Explanation, Job, JobSpec, Rate, Size, State, StopSpec, TimeoutSpec, seconds
 from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
 from jobworker.server.log_subscription import BINARY, LogSubscription
@@ -45,11 +47,27 @@ class Signal(OfJob):
     target: Literal["all", "main"] = "all"
 
 
+class Limits(Params):
+    """Changes to `limits` of a spec: what is absent stays, null takes a limit away."""
+
+    cpus: int | float | msgspec.UnsetType | None = msgspec.UNSET
+    memory: Size | msgspec.UnsetType | None = msgspec.UNSET
+    pids: int | msgspec.UnsetType | None = msgspec.UNSET
+    io_read: Rate | msgspec.UnsetType | None = msgspec.UNSET
+    io_write: Rate | msgspec.UnsetType | None = msgspec.UNSET
+
+
 class Update(OfJob):
     timeout: Duration | msgspec.UnsetType | None = msgspec.UNSET
     idle_timeout: Duration | msgspec.UnsetType | None = msgspec.UNSET
     timeout_policies: list[TimeoutSpec] | msgspec.UnsetType = msgspec.UNSET
     labels: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    limits: Limits | msgspec.UnsetType = msgspec.UNSET
+    force: bool = False
+
+
+class Stats(OfJob):
+    processes: bool = False
 
 
 class Wait(OfJob):
@@ -127,13 +145,19 @@ async def signal(call: Call, params: Signal) -> dict[str, int]:
 
 @method("job.update", Update, Need.LOOK)
 async def update(call: Call, params: Update) -> Job:
-    """Change what is given, leave the rest; a running job's deadline moves."""
+    """Change what is given, leave the rest; a running job's deadline moves, and its limits hold at once."""
     job = await call.controlled(params.id)
     if params.labels is not msgspec.UNSET:  # nobody moves a job out of what they may control
         call.access.require_control(call.method, replace(job, labels=params.labels))
-    given = {name: getattr(params, name) for name in ("timeout", "idle_timeout", "timeout_policies", "labels")}
-    changes = {name: value for name, value in given.items() if value is not msgspec.UNSET}
-    return await call.session.services.jobs.update(params.id, changes, call.session.caller)
+    changes = _given(params, ("timeout", "idle_timeout", "timeout_policies", "labels"))
+    limits = {} if params.limits is msgspec.UNSET else _given(params.limits, Limits.__struct_fields__)
+    jobs = call.session.services.jobs
+    return await jobs.update(params.id, changes, limits, call.session.caller, force=params.force)
+
+
+def _given(params: Params, names: Sequence[str]) -> dict[str, Any]:
+    found = {name: getattr(params, name) for name in names}
+    return {name: value for name, value in found.items() if value is not msgspec.UNSET}
 
 
 @method("job.pause", OfJob, Need.LOOK)
@@ -153,6 +177,13 @@ async def resume(call: Call, params: OfJob) -> Job:
 @method("job.status", OfJob, Need.LOOK)
 async def status(call: Call, params: OfJob) -> Job:
     return await call.seen(params.id)
+
+
+@method("job.stats", Stats, Need.LOOK)
+async def stats(call: Call, params: Stats) -> model.Stats:
+    """Return what the job uses now, or had used in the end."""
+    await call.seen(params.id)
+    return await call.session.look(call.session.services.jobs.stats.of(params.id, processes=params.processes))
 
 
 @method("job.explain", OfJob, Need.LOOK)

@@ -1,0 +1,99 @@
+"""What a whole job may use: from the spec to the keeper's message, and whether this host can hold it."""
+
+import os
+import re
+from collections.abc import Collection
+from typing import Any
+
+from jobworker.errors import InvalidSpec, NotSupported
+from jobworker.model import LimitSpec, Rate, size
+from jobworker.runtime import devices
+
+# By name in the spec: the kind, as the keeper calls it.
+KINDS = {"memory": "memory", "pids": "pids", "cpus": "cpus", "io_read": "io", "io_write": "io"}
+MAX_PIDS = 1 << 22
+MIN_CPUS, MAX_CPUS = 0.01, 1024
+MAX_DEVICES = 64
+UNDER_CWD = ""  # in place of a device: the one under the job's folder
+
+_DEVICE = re.compile(r"\d{1,7}:\d{1,7}")
+
+
+def check_limits(limits: LimitSpec, can: Collection[str]) -> None:
+    """Raise InvalidSpec, or NotSupported if the host has no controller for one of them (`can`: the kinds it has)."""
+    limits_message(limits)
+    for name, kind in KINDS.items():
+        if getattr(limits, name) is None:
+            continue
+        if kind not in can:
+            text = f"spec.limits.{name}: this host or this version cannot limit it"
+            raise NotSupported(text, field=f"limits.{name}")
+        if kind == "io":
+            _check_devices(getattr(limits, name), f"limits.{name}")
+
+
+def limits_message(limits: LimitSpec) -> dict[str, Any]:
+    """Return the limits as the keeper wants them: bytes, tasks, CPUs, bytes a second by device; raise InvalidSpec."""
+    found: dict[str, Any] = {}
+    if limits.memory is not None:
+        found["memory"] = _positive(limits.memory, "limits.memory")
+    if limits.pids is not None:
+        if not 1 <= limits.pids <= MAX_PIDS:
+            text = f"limits.pids: {limits.pids}; expected 1 to {MAX_PIDS} processes"
+            raise InvalidSpec(text, field="limits.pids")
+        found["pids"] = limits.pids
+    if limits.cpus is not None:
+        if not MIN_CPUS <= limits.cpus <= MAX_CPUS:
+            text = f"limits.cpus: {limits.cpus}; expected {MIN_CPUS} to {MAX_CPUS} CPUs"
+            raise InvalidSpec(text, field="limits.cpus")
+        found["cpus"] = limits.cpus
+    for name, way in (("io_read", "read"), ("io_write", "write")):
+        if (rate := getattr(limits, name)) is not None:
+            found.setdefault("io", {})[way] = _rates(rate, f"limits.{name}")
+    return found
+
+
+def live_message(limits: LimitSpec, folder: str) -> dict[str, Any]:
+    """Return the same with the disk under `folder` by its number; looks at the disk. Raises OSError."""
+    message = limits_message(limits)
+    if "io" in message:
+        message["io"] = {way: _numbered(rates, folder) for way, rates in message["io"].items()}
+    return message
+
+
+def _numbered(rates: dict[str, int], folder: str) -> dict[str, int]:
+    return {device or devices.device_under(folder): rate for device, rate in rates.items()}
+
+
+def _rates(rate: Rate, field: str) -> dict[str, int]:
+    if not isinstance(rate, dict):
+        return {UNDER_CWD: _positive(rate, field)}
+    if not 1 <= len(rate) <= MAX_DEVICES:
+        raise InvalidSpec(f"{field}: {len(rate)} devices; expected 1 to {MAX_DEVICES}", field=field)
+    for device in rate:
+        if _DEVICE.fullmatch(device) is None:
+            text = f'{field}: {device[:40]!r}; expected the number of a block device, as "8:0" (lsblk shows it)'
+            raise InvalidSpec(text, field=field)
+    return {device: _positive(value, field) for device, value in rate.items()}
+
+
+def _positive(value: int | str, field: str) -> int:
+    count = size(value, field)
+    if not count:
+        raise InvalidSpec(f"{field}: 0; expected 1 byte or more", field=field)
+    return count
+
+
+def _check_devices(rate: Rate, field: str) -> None:
+    """Raise InvalidSpec for a device that does not exist, or that the kernel does not limit."""
+    if not isinstance(rate, dict) or not os.path.isdir(devices.DEVICES):
+        return
+    for device in rate:
+        try:
+            disk = devices.whole_disk(device)
+        except OSError as error:
+            text = f"{field}: {error.strerror}; expected the number of a disk of this host, see lsblk"
+            raise InvalidSpec(text, field=field) from error
+        if disk != device:
+            text = f"{field}: {device} is a partition; expected its disk, {disk}: the kernel limits whole disks only"
+            raise InvalidSpec(text, field=field)

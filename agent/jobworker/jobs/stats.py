@@ -1,0 +1,61 @@
+"""What jobs use, now or in the end."""
+
+import asyncio
+import time
+
+from msgspec import UNSET, to_builtins
+
+from jobworker.jobs.live import LiveJob
+from jobworker.jobs.record import JobRecord
+from jobworker.jobs.table import JobTable
+from jobworker.model import Stats, rfc3339
+from jobworker.runtime import usage
+from jobworker.runtime.link import KeeperLink
+from jobworker.runtime.tree import described
+
+
+class JobStats:
+    """Reads what the kernel counts for jobs; the keeper is not asked."""
+
+    def __init__(self, table: JobTable, link: KeeperLink) -> None:
+        self._table = table
+        self._link = link
+
+    async def of(self, job: str, *, processes: bool) -> Stats:
+        """Return what a job uses, and if asked for its processes; of one that is over what it had used."""
+        live = self._table.live(job)
+        if live is not None and live.record.running:
+            return await self._now(live, processes)
+        record = live.record if live is not None else await self._table.load(job)
+        exit_ = record.job.exit
+        values = to_builtins(exit_.usage) if exit_ is not None and exit_.usage is not None else {}
+        return _stats(record, values, [] if processes else None)
+
+    async def _now(self, live: LiveJob, processes: bool) -> Stats:
+        group, roots = live.record.group, self._link.hello.get("roots", {})
+        values, sources = await asyncio.to_thread(usage.counted, live.id, group, roots)
+        kinds = usage.missing(sources)
+        listed = None
+        if kinds or processes:
+            members = await live.tree().members()
+            found = await asyncio.to_thread(usage.measured, members, kinds)
+            values |= found
+            sources |= {kind: "proc" for kind in kinds if usage.MEASURED[kind] in found}
+            if processes:
+                listed = await asyncio.to_thread(usage.looked_at, members, await described(members))
+        if live.record.init and "pids" in values and sources["pids"] != "proc":
+            values["pids"] -= 1  # the init of its namespace, which is ours
+        return _stats(live.record, {**values, "source": sources}, listed)
+
+
+def _stats(record: JobRecord, values: dict[str, object], processes: list[dict[str, object]] | None) -> Stats:
+    job = record.job
+    return Stats(
+        id=job.id,
+        name=job.name,
+        state=job.state,
+        at=rfc3339(time.time_ns()),
+        limits=job.spec.limits,
+        processes=UNSET if processes is None else processes,
+        **values,  # type: ignore[arg-type]  # by the names of the fields
+    )

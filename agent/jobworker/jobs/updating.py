@@ -1,0 +1,117 @@
+"""Change a job: its time limits, its labels, and what it may use, of a job that runs at once."""
+
+import asyncio
+import errno
+from typing import Any
+
+from msgspec.structs import replace
+
+from jobworker.errors import InvalidState, JobNotFound, NotSupported
+from jobworker.jobs.ending import Endings
+from jobworker.jobs.limits import KINDS, live_message
+from jobworker.jobs.live import LiveJob
+from jobworker.jobs.specs import Specs
+from jobworker.jobs.table import JobTable
+from jobworker.model import Job, JobSpec, LimitSpec, Principal, State, bytes_text, to_builtins
+from jobworker.runtime.link import KeeperLink
+from jobworker.runtime.usage import memory_floor
+
+TOLD = 4096  # bytes of a change that an event tells
+
+
+class Updating:
+    """The verb `update`."""
+
+    def __init__(self, specs: Specs, endings: Endings, table: JobTable, link: KeeperLink) -> None:
+        self._specs = specs
+        self._endings = endings
+        self._table = table
+        self._link = link
+
+    async def update(
+        self, job: str, changes: dict[str, Any], limits: dict[str, Any], by: Principal, *, force: bool
+    ) -> Job:
+        """Change fields of the spec, and single `limits` (None takes one away), of a job that has not ended.
+
+        A running job's deadline moves, and its limits hold when this returns. Raises InvalidState (also for a limit
+        of memory below what the job uses, without `force`), NotSupported, and the errors of a spec that is refused.
+        """
+        async with self._table.attending(job) as live, live.updating:
+            await self._specs.check(_changed(live.record.job.spec, changes, limits))
+            while live.starting:  # the keeper has been sent its limits
+                await live.changed()
+            _require_open(live)
+            if limits and live.record.job.state != State.CREATED:
+                await self._hold(live, _changed(live.record.job.spec, {}, limits).limits, list(limits), force)
+                _require_open(live)
+            before = live.record.job.spec
+            spec = _changed(before, changes, limits)
+            record = replace(live.record, asked=live.record.asked or before)
+            record = replace(record, job=replace(record.job, spec=spec, labels=spec.labels))
+            self._table.save(live, record, by=by.name, detail=_detail(before, changes, limits))
+            if record.job.state in (State.RUNNING, State.PAUSED):
+                self._endings.watch_limits(live)
+            await self._table.written()
+            return self._table.public(live.record)
+
+    async def _hold(self, live: LiveJob, limits: LimitSpec, names: list[str], force: bool) -> None:
+        """Have the kernel hold the limits of these names."""
+        if "roots" not in self._link.hello:
+            raise NotSupported("limits: its keeper is of another version and cannot change them", field="limits")
+        state, folder = live.record.job.state, self._specs.environment(live.record.job.spec, live.record.identity)[1]
+        try:
+            message = await asyncio.to_thread(live_message, limits, folder)
+            before = await asyncio.to_thread(live_message, live.record.job.spec.limits, folder)
+        except OSError as error:
+            raise NotSupported(f"limits: {error.strerror or error}; name a device", field="limits") from error
+        if not force and "memory" in names and "memory" in message:
+            await self._require_room(live, message["memory"])
+        kinds = dict.fromkeys(KINDS[name] for name in names)
+        wanted = {kind: message.get(kind) for kind in kinds}
+        answer = await self._link.insist("limit", id=live.id, limits=wanted, before=before)
+        if answer.get("gone"):
+            raise InvalidState(f"job {live.id} has just ended; expected one that runs", state=state)
+        if (kind := answer.get("missing")) is not None:
+            name = next(name for name in names if KINDS[name] == kind)
+            why = "it was started without one, and cgroup v1, which this host has, needs it from the start"
+            text = f"limits.{name}: job {live.id} cannot get one: {why}"
+            raise NotSupported(text, hint="create the job anew with this limit", field=f"limits.{name}")
+        if refusal := answer.get("refused"):
+            if answer["errno"] == errno.EBUSY:  # of v1, which does not kill for it
+                raise InvalidState(
+                    f"job {live.id} uses more than that: {refusal}", state=state, field="limits.memory"
+                )
+            raise NotSupported(f"limits: the kernel refuses it: {refusal}", field="limits")
+
+    async def _require_room(self, live: LiveJob, limit: int) -> None:
+        """Raise InvalidState if the kernel would have to kill processes of the job at once."""
+        roots = self._link.hello.get("roots", {})
+        floor = await asyncio.to_thread(memory_floor, live.id, live.record.group, roots)
+        if floor is not None and floor > limit:
+            text = (
+                f"limits.memory: {limit} bytes ({bytes_text(limit)}), and job {live.id} uses {floor}"
+                f" ({bytes_text(floor)}) that the kernel cannot take back: it would kill processes of the job"
+            )
+            hint = "give at least that much, or force to have it killed"
+            raise InvalidState(text, hint=hint, state=live.record.job.state, field="limits.memory", used=floor)
+
+
+def _changed(spec: JobSpec, changes: dict[str, Any], limits: dict[str, Any]) -> JobSpec:
+    return replace(spec, **changes, limits=replace(spec.limits, **limits))
+
+
+def _detail(spec: JobSpec, changes: dict[str, Any], limits: dict[str, Any]) -> str:
+    """Return what is changed, for the event: of limits also what they were."""
+    parts = [f"{name}: {to_builtins(value)}" for name, value in changes.items()]
+    for name, value in limits.items():
+        new, old = ("none" if each is None else each for each in (value, getattr(spec.limits, name)))
+        parts.append(f"limits.{name}: {new} (was {old})")
+    return ", ".join(parts)[:TOLD]
+
+
+def _require_open(live: LiveJob) -> None:
+    state = live.record.job.state
+    if live.deleted:
+        raise JobNotFound(f"job {live.id} is being deleted", job=live.id)
+    if state.final:
+        raise InvalidState(f"job {live.id} is {state}; expected one that has not ended", state=state)

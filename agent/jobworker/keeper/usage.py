@@ -1,0 +1,51 @@
+"""What a job has used by the time its main process ended: by its groups, else by what the kernel kept of the process.
+
+Without a group memory is the peak of the largest single process, not of all together, and only the main process and
+the children that were waited for are counted.
+"""
+
+from typing import Any
+
+from jobworker.keeper.job import Job
+from jobworker.keeper.state import State
+from jobworker.linux.proc import TICKS_PER_SECOND, stat_of
+from jobworker.linux.syscalls import Rusage, exit_rusage
+from jobworker.linux.usage import NAMES, Values, group_usage
+
+BLOCK = 512  # bytes that ru_inblock and ru_oublock count
+
+
+def usage_of(state: State, job: Job) -> dict[str, Any]:
+    """Return the fields of `usage` in the record `ended`: those that are known, and in `source` how, by kind."""
+    group = f"{state.cgroups.root}/{job.id}" if state.cgroups.root else ""
+    values, sources = group_usage(job.id, group, state.limits.roots)
+    if job.pidfd < 0:  # our child, not reaped yet
+        own = _of_process(job.pid)
+        for kind, names in NAMES.items():
+            found = {name: own[name] for name in names if name in own}
+            if kind not in sources and found:
+                values |= found
+                sources[kind] = "rusage"
+    return {**values, "source": sources}
+
+
+def _of_process(pid: int) -> Values:
+    """Return what an ended child and those that it had waited for have used."""
+    usage = exit_rusage(pid)
+    if usage is None:  # no number of the system call is known for this machine
+        stat = stat_of(pid)
+        ticks = [int(stat[11]) + int(stat[13]), int(stat[12]) + int(stat[14])]
+        return _times(*(count / TICKS_PER_SECOND for count in ticks))
+    return _times(usage.user, usage.system) | _sizes(usage)
+
+
+def _times(user: float, system: float) -> Values:
+    return {"cpu_seconds": round(user + system, 6), "cpu_user": user, "cpu_system": system}
+
+
+def _sizes(usage: Rusage) -> Values:
+    return {
+        "memory_peak": usage.peak,
+        "io_read_bytes": usage.blocks_read * BLOCK,
+        "io_write_bytes": usage.blocks_written * BLOCK,
+    }

@@ -1,0 +1,110 @@
+"""What the kernel has counted for the groups of a job: files of cgroup v2, and of v1 beside it."""
+
+import os
+from collections.abc import Mapping
+
+NAMES = {  # by kind: the values that are counted together
+    "cpu": ("cpu_seconds", "cpu_user", "cpu_system"),
+    "memory": ("memory_peak",),
+    "pids": ("pids_peak",),
+    "io": ("io_read_bytes", "io_write_bytes"),
+}
+PEAKS = {"memory": ("memory.peak", "memory.max_usage_in_bytes"), "pids": ("pids.peak", "pids.peak")}  # in v2, in v1
+NOW = {"memory": ("memory.current", "memory.usage_in_bytes"), "pids": ("pids.current", "pids.current")}
+RECLAIMABLE = (("inactive_file", "active_file"), ("total_inactive_file", "total_active_file"))
+LONGEST = 65536  # bytes that are read of a file
+
+Values = dict[str, int | float]
+Sources = dict[str, str]  # by kind: "cgroup", "cgroup-v1"
+
+
+def folders(job: str, group: str, roots: Mapping[str, str]) -> dict[str, tuple[str, bool]]:
+    """Return by kind the folder in which the job is counted, and whether it is one of v1.
+
+    `group` is the job's cgroup v2 ("": it has none), `roots` are the folders of the jobs' groups by what is limited.
+    """
+    found = {}
+    for kind in ("memory", "pids", "io"):
+        root = roots.get(kind)
+        if root and not (group and root == os.path.dirname(group)):
+            found[kind] = (f"{root}/{job}", True)
+        elif group:
+            found[kind] = (group, False)
+    return found
+
+
+def group_usage(job: str, group: str, roots: Mapping[str, str], *, live: bool = False) -> tuple[Values, Sources]:
+    """Return what is counted for the job's groups, and by which means; with `live` also what it uses now.
+
+    Seconds, bytes, tasks (processes and their threads). What is not counted is absent.
+    """
+    values: Values = {}
+    sources: Sources = {}
+    if group and (times := _pairs(f"{group}/cpu.stat")):
+        names = ("usage_usec", "user_usec", "system_usec")
+        values |= {to: times[name] / 1e6 for to, name in zip(NAMES["cpu"], names, strict=True) if name in times}
+        sources["cpu"] = "cgroup"
+    for kind, (folder, v1) in folders(job, group, roots).items():
+        if kind == "io":
+            found = {} if v1 else _bytes_of_devices(folder)
+        else:
+            found = _read({f"{kind}_peak": PEAKS[kind][v1]} | ({kind: NOW[kind][v1]} if live else {}), folder)
+        if found:
+            values |= found
+            sources[kind] = "cgroup-v1" if v1 else "cgroup"
+    return values, sources
+
+
+def memory_floor(job: str, group: str, roots: Mapping[str, str]) -> int | None:
+    """Return the bytes of memory that the kernel cannot take from the job, roughly: all but cached files.
+
+    None if its memory is not counted.
+    """
+    folder, v1 = folders(job, group, roots).get("memory", ("", False))
+    used = _number(f"{folder}/{NOW['memory'][v1]}") if folder else None
+    if used is None:
+        return None
+    counts = _pairs(f"{folder}/memory.stat")
+    return max(used - sum(counts.get(name, 0) for name in RECLAIMABLE[v1]), 0)
+
+
+def _read(files: Mapping[str, str], folder: str) -> Values:
+    numbers = {name: _number(f"{folder}/{file}") for name, file in files.items()}
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
+def _bytes_of_devices(folder: str) -> Values:
+    """Return what `io.stat` has, over all devices; nothing if there is no such controller here."""
+    try:
+        lines = _text(f"{folder}/io.stat").splitlines()
+    except OSError:
+        return {}
+    read = written = 0
+    for line in lines:
+        counts = dict(pair.split("=") for pair in line.split()[1:] if pair.count("=") == 1)
+        read += int(counts.get("rbytes", 0))
+        written += int(counts.get("wbytes", 0))
+    return {"io_read_bytes": read, "io_write_bytes": written}
+
+
+def _pairs(path: str) -> dict[str, int]:
+    """Return the lines `name number` of a file; nothing if it cannot be read."""
+    try:
+        return {name: int(value) for name, value in (line.split() for line in _text(path).splitlines())}
+    except (OSError, ValueError):
+        return {}
+
+
+def _number(path: str) -> int | None:
+    try:
+        return int(_text(path))
+    except (OSError, ValueError):
+        return None
+
+
+def _text(path: str) -> str:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # several at each exit: open() takes three times as long
+    try:
+        return os.read(fd, LONGEST).decode()
+    finally:
+        os.close(fd)

@@ -1,0 +1,88 @@
+"""What a job uses now: by the counters of its groups, and for what they do not count by a look at its processes."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from jobworker.linux.proc import TICKS_PER_SECOND, stat_of
+from jobworker.linux.usage import Sources, Values, group_usage, memory_floor
+from jobworker.runtime.looking import Look, patiently
+from jobworker.runtime.tree import Process
+
+__all__ = ["MEASURED", "counted", "looked_at", "measured", "memory_floor", "missing"]
+
+MEASURED = {"cpu": "cpu_seconds", "memory": "memory", "pids": "pids", "io": "io_read_bytes"}  # by a look, by kind
+PAGE = os.sysconf("SC_PAGE_SIZE")
+SHOWN = 1000  # processes of a job that are listed, those with the most CPU time first
+
+
+def counted(job: str, group: str, roots: Mapping[str, str]) -> tuple[Values, Sources]:
+    """Return what the groups of a job count, and by which means of each kind; see `group_usage`."""
+    return group_usage(job, group, roots, live=True)
+
+
+def missing(sources: Sources) -> set[str]:
+    """Return the kinds that only a look at the processes can tell."""
+    return MEASURED.keys() - sources.keys()
+
+
+def measured(processes: Sequence[Process], kinds: set[str]) -> Values:
+    """Return what these processes use now, of these kinds; blocking. What ended ones have used is not in it.
+
+    Memory is the sum of what is resident: pages that processes share count for each.
+    """
+    return patiently(partial(_measure, processes, kinds))
+
+
+def _measure(processes: Sequence[Process], kinds: set[str], look: Look) -> Values:
+    rows = [row for process in processes if (row := _row(process))]
+    values: Values = {}
+    if "cpu" in kinds:
+        user, system = (sum(row[name] for row in rows) for name in ("user", "system"))
+        values |= {"cpu_seconds": round(user + system, 2), "cpu_user": user, "cpu_system": system}
+    if "memory" in kinds:
+        values["memory"] = sum(row["memory"] for row in rows)
+    if "pids" in kinds:
+        values["pids"] = sum(row["threads"] for row in rows)
+    if "io" in kinds:
+        values |= _transferred(processes, look)
+    return values
+
+
+def looked_at(processes: Iterable[Process], described: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return for each process what `described` has of it, and its CPU time, resident memory and threads."""
+    found = []
+    for process, words in zip(processes, described, strict=True):
+        if row := _row(process):
+            cpu = round(row["user"] + row["system"], 2)
+            found.append({**words, "cpu_seconds": cpu, "memory": row["memory"], "threads": row["threads"]})
+    return sorted(found, key=lambda one: (-one["cpu_seconds"], one["pid"]))[:SHOWN]
+
+
+def _row(process: Process) -> dict[str, Any]:
+    """Return what /proc/PID/stat has of a process; nothing if it has ended."""
+    try:
+        fields = stat_of(process.pid)
+    except OSError:
+        return {}
+    if int(fields[19]) != process.start:
+        return {}
+    user, system = (sum(int(fields[at]) for at in pair) / TICKS_PER_SECOND for pair in ((11, 13), (12, 14)))
+    return {"user": user, "system": system, "memory": int(fields[21]) * PAGE, "threads": int(fields[17])}
+
+
+def _transferred(processes: Iterable[Process], look: Look) -> Values:
+    """Return the bytes from and to disks; nothing if that may not be known of one of them."""
+    read = written = 0
+    for process in processes:
+        try:
+            text = look.read(process.pid, process.start, "io").decode()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        except OSError:
+            return {}
+        counts = dict(line.split(": ") for line in text.splitlines())
+        read += int(counts["read_bytes"])
+        written += int(counts["write_bytes"])
+    return {"io_read_bytes": read, "io_write_bytes": written}
