@@ -16,6 +16,7 @@ from jobworker.model import Job, JobSpec, LimitSpec, Principal, State, bytes_tex
 from jobworker.runtime.link import KeeperLink
 from jobworker.runtime.usage import memory_floor
 
+NONE = JobSpec().limits  # the object that is left out on the wire
 TOLD = 4096  # bytes of a change that an event tells
 
 
@@ -97,7 +98,11 @@ class Updating:
 
 
 def _changed(spec: JobSpec, changes: dict[str, Any], limits: dict[str, Any]) -> JobSpec:
-    return replace(spec, **changes, limits=replace(spec.limits, **limits))
+    changed = replace(spec, **changes)
+    if limits:
+        left = replace(spec.limits, **limits)
+        changed = replace(changed, limits=NONE if left == NONE else left)
+    return changed
 
 
 def _detail(spec: JobSpec, changes: dict[str, Any], limits: dict[str, Any]) -> str:
