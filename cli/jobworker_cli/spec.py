@@ -60,7 +60,7 @@ def changes(options: dict[str, Any]) -> dict[str, Any]:
     """Return what `update` is to change, as the wire has it; raise UsageError if that is nothing."""
     times = ("timeout", "idle_timeout")
     found: dict[str, Any] = {name: _limit(options[name]) for name in times if options[name] is not None}
-    if options["label"] is not None:
+    if options["label"]:
         found["labels"] = pairs("-l", options["label"])
     if limits := _limits(options):
         found["limits"] = limits
@@ -77,7 +77,7 @@ def _limits(options: dict[str, Any]) -> dict[str, Any]:
         if options[name] is not None:
             found[name] = None if options[name] == "none" else read(options[name])
     for name, option in (("io_read", "--io-read"), ("io_write", "--io-write")):
-        if options[name] is not None:
+        if options[name]:
             found[name] = None if options[name] == ["none"] else _rate(option, options[name])
     return found
 
