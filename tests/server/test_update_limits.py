@@ -9,8 +9,8 @@ from tests.server.test_usage import MIB, can, holding, replace_keeper
 
 from jobworker.errors import InvalidSpec
 from jobworker.jobs.limits import check_limits, limits_message
+from jobworker.linux import devices
 from jobworker.model import LimitSpec
-from jobworker.runtime import devices
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
@@ -219,8 +219,8 @@ async def test_after_a_death(start_agent: Any, dial: Any, who: str) -> None:
 
 def disk() -> str:
     """Return a device of this host that is no partition."""
-    names = os.listdir(devices.DEVICES) if os.path.isdir(devices.DEVICES) else []
-    found = next((name for name in names if devices.whole_disk(name) == name), "")
+    names = os.listdir("/sys/dev/block") if os.path.isdir("/sys/dev/block") else []
+    found = next((name for name in names if devices.disk_of(name) == name), "")
     return found or pytest.skip("this host shows no block device")
 
 
@@ -265,10 +265,10 @@ async def test_rates_where_the_host_has_no_such_controller(wire: "Wire", can: li
 def test_the_disk_under_a_folder(tmp_path: Any) -> None:
     """A whole disk, or an error that names the folder."""
     try:
-        device = devices.device_under(str(tmp_path))
+        device = devices.disk_under(str(tmp_path))
     except OSError as error:
         assert str(tmp_path) in str(error)  # noqa: PT017
     else:
-        assert devices.whole_disk(device) == device
-    with pytest.raises(OSError, match="no block device"):
-        devices.device_under("/proc")
+        assert devices.disk_of(device) == device
+    with pytest.raises(OSError, match="/proc is not on one disk"):
+        devices.disk_under("/proc")

@@ -1,13 +1,12 @@
 """What a whole job may use: from the spec to the keeper's message, and whether this host can hold it."""
 
-import os
 import re
 from collections.abc import Collection
 from typing import Any
 
 from jobworker.errors import InvalidSpec, NotSupported
 from jobworker.model import LimitSpec, Rate, size
-from jobworker.runtime import devices
+from jobworker.runtime import usage
 
 # By name in the spec: the kind, as the keeper calls it.
 KINDS = {"memory": "memory", "pids": "pids", "cpus": "cpus", "io_read": "io", "io_write": "io"}
@@ -62,7 +61,7 @@ def live_message(limits: LimitSpec, folder: str) -> dict[str, Any]:
 
 
 def _numbered(rates: dict[str, int], folder: str) -> dict[str, int]:
-    return {device or devices.device_under(folder): rate for device, rate in rates.items()}
+    return {usage.disk_of(device) if device else usage.disk_under(folder): rate for device, rate in rates.items()}
 
 
 def _rates(rate: Rate, field: str) -> dict[str, int]:
@@ -85,15 +84,9 @@ def _positive(value: int | str, field: str) -> int:
 
 
 def _check_devices(rate: Rate, field: str) -> None:
-    """Raise InvalidSpec for a device that does not exist, or that the kernel does not limit."""
-    if not isinstance(rate, dict) or not os.path.isdir(devices.DEVICES):
-        return
-    for device in rate:
+    """Raise InvalidSpec for a device that does not exist."""
+    for device in rate if isinstance(rate, dict) else ():
         try:
-            disk = devices.whole_disk(device)
+            usage.disk_of(device)
         except OSError as error:
-            text = f"{field}: {error.strerror}; expected the number of a disk of this host, see lsblk"
-            raise InvalidSpec(text, field=field) from error
-        if disk != device:
-            text = f"{field}: {device} is a partition; expected its disk, {disk}: the kernel limits whole disks only"
-            raise InvalidSpec(text, field=field)
+            raise InvalidSpec(f"{field}: {error.strerror}", field=field) from error

@@ -32,8 +32,8 @@ class JobStats:
         return _stats(record, values, [] if processes else None)
 
     async def _now(self, live: LiveJob, processes: bool) -> Stats:
-        group, roots = live.record.group, self._link.hello.get("roots", {})
-        values, sources = await asyncio.to_thread(usage.counted, live.id, group, roots)
+        group, v1 = live.record.group, self._link.hello.get("v1", {})
+        values, sources = await asyncio.to_thread(usage.counted, live.id, group, v1)
         kinds = usage.missing(sources)
         listed = None
         if kinds or processes:

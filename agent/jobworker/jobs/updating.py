@@ -57,14 +57,14 @@ class Updating:
 
     async def _hold(self, live: LiveJob, limits: LimitSpec, names: list[str], force: bool) -> None:
         """Have the kernel hold the limits of these names."""
-        if "roots" not in self._link.hello:
+        if "v1" not in self._link.hello:
             raise NotSupported("limits: its keeper is of another version and cannot change them", field="limits")
         state, folder = live.record.job.state, self._specs.environment(live.record.job.spec, live.record.identity)[1]
         try:
             message = await asyncio.to_thread(live_message, limits, folder)
             before = await asyncio.to_thread(live_message, live.record.job.spec.limits, folder)
         except OSError as error:
-            raise NotSupported(f"limits: {error.strerror or error}; name a device", field="limits") from error
+            raise NotSupported(error.strerror or str(error), field="limits") from error
         if not force and "memory" in names and "memory" in message:
             await self._require_room(live, message["memory"])
         kinds = dict.fromkeys(KINDS[name] for name in names)
@@ -74,7 +74,7 @@ class Updating:
             raise InvalidState(f"job {live.id} has just ended; expected one that runs", state=state)
         if (kind := answer.get("missing")) is not None:
             name = next(name for name in names if KINDS[name] == kind)
-            why = "it was started without one, and cgroup v1, which this host has, needs it from the start"
+            why = "it is in no group for this; by cgroup v1, which this host has, it needs the limit from the start"
             text = f"limits.{name}: job {live.id} cannot get one: {why}"
             raise NotSupported(text, hint="create the job anew with this limit", field=f"limits.{name}")
         if refusal := answer.get("refused"):
@@ -86,8 +86,7 @@ class Updating:
 
     async def _require_room(self, live: LiveJob, limit: int) -> None:
         """Raise InvalidState if the kernel would have to kill processes of the job at once."""
-        roots = self._link.hello.get("roots", {})
-        floor = await asyncio.to_thread(memory_floor, live.id, live.record.group, roots)
+        floor = await asyncio.to_thread(memory_floor, live.id, live.record.group, self._link.hello["v1"])
         if floor is not None and floor > limit:
             text = (
                 f"limits.memory: {limit} bytes ({bytes_text(limit)}), and job {live.id} uses {floor}"

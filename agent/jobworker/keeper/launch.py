@@ -7,13 +7,12 @@ import sys
 import time
 from typing import Any
 
-from jobworker.keeper import devices
 from jobworker.keeper.job import Job
 from jobworker.keeper.namespace import spawn_in_namespace
 from jobworker.keeper.pump_socket import PumpSocket
 from jobworker.keeper.spawn import LaunchError, spawn
 from jobworker.keeper.state import State
-from jobworker.linux import cgroupfs
+from jobworker.linux import cgroupfs, devices
 from jobworker.linux.proc import start_of
 
 

@@ -3,16 +3,9 @@
 import os
 from typing import Any
 
+from jobworker.keeper.job import Job
 from jobworker.keeper.state import State
-
-LIFT = {  # by kind: what takes a limit away, in v2 and in v1, in the order that the kernel accepts
-    "memory": (
-        (("memory.swap.max", "max"), ("memory.max", "max")),
-        (("memory.memsw.limit_in_bytes", "-1"), ("memory.limit_in_bytes", "-1")),
-    ),
-    "pids": ((("pids.max", "max"),), (("pids.max", "max"),)),
-    "cpus": ((("cpu.max", "max"),), (("cpu.cfs_quota_us", "-1"),)),
-}
+from jobworker.linux import cgroupfs
 
 
 class Limiting:
@@ -30,72 +23,29 @@ class Limiting:
         job = self._state.jobs.get(message["id"])
         if job is None or job.ended:
             return {"gone": True}
-        limits = message["limits"]
+        limits, before = message["limits"], message["before"]
         for kind in limits:
-            if not self._folder(job.id, kind):
+            if not self._has_group(job, kind):
                 return {"missing": kind}
-        more = 1 if job.init else 0
         try:
-            self._set(job.id, limits, more)
+            self._apply(job, limits)
         except OSError as error:
-            before = message["before"]
             try:
-                self._set(job.id, {kind: before.get(kind) for kind in limits}, more)
+                self._apply(job, {kind: before.get(kind) for kind in limits})
             except OSError:  # the first reason is the one to report
                 pass
-            return {"refused": _text(error), "errno": error.errno}
+            return {"refused": error.strerror or str(error), "errno": error.errno}
         return {}
 
-    def _folder(self, job: str, kind: str) -> str:
-        """Return the group of a job that has files of this kind; "" if it has none, which happens on v1."""
-        root = self._state.limits.roots.get(kind)
-        return f"{root}/{job}" if root and os.path.isdir(f"{root}/{job}") else ""
+    def _has_group(self, job: Job, kind: str) -> bool:
+        """Whether the job is in a group for this kind; on v1 it is only if it was started with such a limit."""
+        limits = self._state.limits
+        group = f"{limits.roots.get(kind)}/{job.id}"
+        return group == job.group if limits.in_cgroup(kind) else os.path.isdir(group)
 
-    def _set(self, job: str, limits: dict[str, Any], more: int) -> None:
-        for kind, value in limits.items():
-            folder = self._folder(job, kind)
-            v1 = os.path.dirname(folder) != self._state.cgroups.root
-            if kind == "io":
-                _lift_io(folder)
-            elif value is None:
-                for name, text in LIFT[kind][v1]:
-                    _write(f"{folder}/{name}", text)
-            elif kind == "memory" and v1:
-                _make_room(folder, value)
-            if value is not None:
-                self._state.limits.apply(job, {kind: value}, more=more)
-
-
-def _text(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
-
-
-def _lift_io(folder: str) -> None:
-    """Take away what limits a group on any device."""
-    with open(f"{folder}/io.max") as file:
-        devices = [line.split()[0] for line in file]
-    for device in devices:
-        _write(f"{folder}/io.max", f"{device} rbps=max wbps=max riops=max wiops=max")
-
-
-def _make_room(folder: str, limit: int) -> None:
-    """Have v1 accept a higher limit of memory: the one with swap may never be below it."""
-    path = f"{folder}/memory.memsw.limit_in_bytes"
-    try:
-        with open(path) as file:
-            now = int(file.read())
-    except FileNotFoundError:
-        return  # a kernel that does not count swap
-    if now < limit:
-        _write(path, str(limit))
-
-
-def _write(path: str, text: str) -> None:
-    try:
-        with open(path, "wb", buffering=0) as file:
-            file.write(text.encode())
-    except FileNotFoundError:
-        if os.path.basename(path) not in ("memory.swap.max", "memory.memsw.limit_in_bytes"):
-            raise
-    except OSError as error:
-        raise OSError(error.errno, f"write {text} to {path}: {error.strerror}") from error
+    def _apply(self, job: Job, limits: dict[str, Any]) -> None:
+        if limits.get("io") is not None:
+            self._state.limits.apply(job.id, {"io": None})  # what holds for other devices, and the other way
+        self._state.limits.apply(job.id, limits, more=1 if job.init else 0)
+        if limits.get("memory") is not None and self._state.limits.in_cgroup("memory"):
+            cgroupfs.write(f"{job.group}/memory.oom.group", "1")  # as of one that was started with the limit

@@ -17,8 +17,7 @@ BLOCK = 512  # bytes that ru_inblock and ru_oublock count
 
 def usage_of(state: State, job: Job) -> dict[str, Any]:
     """Return the fields of `usage` in the record `ended`: those that are known, and in `source` how, by kind."""
-    group = f"{state.cgroups.root}/{job.id}" if state.cgroups.root else ""
-    values, sources = group_usage(job.id, group, state.limits.roots)
+    values, sources = group_usage(job.id, job.group, v1_roots(state))
     if job.pidfd < 0:  # our child, not reaped yet
         own = _of_process(job.pid)
         for kind, names in NAMES.items():
@@ -27,6 +26,12 @@ def usage_of(state: State, job: Job) -> dict[str, Any]:
                 values |= found
                 sources[kind] = "rusage"
     return {**values, "source": sources}
+
+
+def v1_roots(state: State) -> dict[str, str]:
+    """Return by kind the folder of the jobs' groups of cgroup v1."""
+    limits = state.limits
+    return {kind: root for kind, root in limits.roots.items() if not limits.in_cgroup(kind)}
 
 
 def _of_process(pid: int) -> Values:

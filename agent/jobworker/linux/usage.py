@@ -18,22 +18,21 @@ Values = dict[str, int | float]
 Sources = dict[str, str]  # by kind: "cgroup", "cgroup-v1"
 
 
-def folders(job: str, group: str, roots: Mapping[str, str]) -> dict[str, tuple[str, bool]]:
+def folders(job: str, group: str, v1: Mapping[str, str]) -> dict[str, tuple[str, bool]]:
     """Return by kind the folder in which the job is counted, and whether it is one of v1.
 
-    `group` is the job's cgroup v2 ("": it has none), `roots` are the folders of the jobs' groups by what is limited.
+    `group` is the job's cgroup v2 ("": it has none), `v1` has the folders of the jobs' groups by what is limited.
     """
     found = {}
     for kind in ("memory", "pids", "io"):
-        root = roots.get(kind)
-        if root and not (group and root == os.path.dirname(group)):
-            found[kind] = (f"{root}/{job}", True)
+        if kind in v1:
+            found[kind] = (f"{v1[kind]}/{job}", True)
         elif group:
             found[kind] = (group, False)
     return found
 
 
-def group_usage(job: str, group: str, roots: Mapping[str, str], *, live: bool = False) -> tuple[Values, Sources]:
+def group_usage(job: str, group: str, v1: Mapping[str, str], *, live: bool = False) -> tuple[Values, Sources]:
     """Return what is counted for the job's groups, and by which means; with `live` also what it uses now.
 
     Seconds, bytes, tasks (processes and their threads). What is not counted is absent.
@@ -44,28 +43,28 @@ def group_usage(job: str, group: str, roots: Mapping[str, str], *, live: bool = 
         names = ("usage_usec", "user_usec", "system_usec")
         values |= {to: times[name] / 1e6 for to, name in zip(NAMES["cpu"], names, strict=True) if name in times}
         sources["cpu"] = "cgroup"
-    for kind, (folder, v1) in folders(job, group, roots).items():
+    for kind, (folder, old) in folders(job, group, v1).items():
         if kind == "io":
-            found = {} if v1 else _bytes_of_devices(folder)
+            found = {} if old else _bytes_of_devices(folder)
         else:
-            found = _read({f"{kind}_peak": PEAKS[kind][v1]} | ({kind: NOW[kind][v1]} if live else {}), folder)
+            found = _read({f"{kind}_peak": PEAKS[kind][old]} | ({kind: NOW[kind][old]} if live else {}), folder)
         if found:
             values |= found
-            sources[kind] = "cgroup-v1" if v1 else "cgroup"
+            sources[kind] = "cgroup-v1" if old else "cgroup"
     return values, sources
 
 
-def memory_floor(job: str, group: str, roots: Mapping[str, str]) -> int | None:
+def memory_floor(job: str, group: str, v1: Mapping[str, str]) -> int | None:
     """Return the bytes of memory that the kernel cannot take from the job, roughly: all but cached files.
 
     None if its memory is not counted.
     """
-    folder, v1 = folders(job, group, roots).get("memory", ("", False))
-    used = _number(f"{folder}/{NOW['memory'][v1]}") if folder else None
+    folder, old = folders(job, group, v1).get("memory", ("", False))
+    used = _number(f"{folder}/{NOW['memory'][old]}") if folder else None
     if used is None:
         return None
     counts = _pairs(f"{folder}/memory.stat")
-    return max(used - sum(counts.get(name, 0) for name in RECLAIMABLE[v1]), 0)
+    return max(used - sum(counts.get(name, 0) for name in RECLAIMABLE[old]), 0)
 
 
 def _read(files: Mapping[str, str], folder: str) -> Values:

@@ -5,21 +5,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from jobworker.linux.devices import disk_of, disk_under
 from jobworker.linux.proc import TICKS_PER_SECOND, stat_of
 from jobworker.linux.usage import Sources, Values, group_usage, memory_floor
 from jobworker.runtime.looking import Look, patiently
 from jobworker.runtime.tree import Process
 
-__all__ = ["MEASURED", "counted", "looked_at", "measured", "memory_floor", "missing"]
+__all__ = ["MEASURED", "counted", "disk_of", "disk_under", "looked_at", "measured", "memory_floor", "missing"]
 
 MEASURED = {"cpu": "cpu_seconds", "memory": "memory", "pids": "pids", "io": "io_read_bytes"}  # by a look, by kind
 PAGE = os.sysconf("SC_PAGE_SIZE")
 SHOWN = 1000  # processes of a job that are listed, those with the most CPU time first
 
 
-def counted(job: str, group: str, roots: Mapping[str, str]) -> tuple[Values, Sources]:
+def counted(job: str, group: str, v1: Mapping[str, str]) -> tuple[Values, Sources]:
     """Return what the groups of a job count, and by which means of each kind; see `group_usage`."""
-    return group_usage(job, group, roots, live=True)
+    return group_usage(job, group, v1, live=True)
 
 
 def missing(sources: Sources) -> set[str]:
