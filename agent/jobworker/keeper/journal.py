@@ -9,7 +9,7 @@ from typing import Any
 from jobworker.keeper.wire import encode
 from jobworker.linux import syscalls
 
-ROOM_PER_JOB = 1536  # bytes: more than all records of a job take
+ROOM_PER_JOB = 2048  # bytes: more than all records of a job take
 RESERVED_AHEAD = 65536  # bytes that are reserved at once
 
 
