@@ -78,7 +78,7 @@ def _limits(options: dict[str, Any]) -> dict[str, Any]:
             found[name] = None if options[name] == "none" else read(options[name])
     for name, option in (("io_read", "--io-read"), ("io_write", "--io-write")):
         if options[name]:
-            found[name] = None if options[name] == ["none"] else _rate(option, options[name])
+            found[name] = None if list(options[name]) == ["none"] else _rate(option, options[name])
     return found
 
 

@@ -131,6 +131,12 @@ def test_update_with_nonsense(jw: "Jw", words: list[str], error: str) -> None:
     assert (done.returncode, error in done.stderr) == (2, True)
 
 
+def test_no_rate(jw: "Jw") -> None:
+    job = jw.out("run", "-d", "sleep", "1000")
+    assert jw.out("update", "--io-read", "none", "--io-write", "none", job) == f"{job}  running"
+    jw("kill", job)
+
+
 def test_rates(jw: "Jw") -> None:
     """They reach the agent, which holds them or has no controller for them."""
     words = ["--io-read", "10M", "--io-write", "4095:1=1MiB", "--io-write", "4095:2=5"]

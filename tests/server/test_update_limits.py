@@ -62,6 +62,14 @@ async def test_null_takes_a_limit_away(wire: "Wire", can: list[str]) -> None:
     await wire.ask("job.delete", id=job, force=True)
 
 
+async def test_no_limit_in_place_of_none(wire: "Wire") -> None:
+    """A limit that a job does not have can be taken away, whatever the host can limit."""
+    job = await start(wire)
+    changed = await wire.ask("job.update", id=job, limits=dict.fromkeys((*ALL, "io_read", "io_write")))
+    assert (changed["state"], "limits" in changed["spec"]) == ("running", False)
+    await wire.ask("job.delete", id=job, force=True)
+
+
 async def test_it_holds(wire: "Wire", can: list[str]) -> None:
     """A job whose limit was lowered is killed at that limit, which is the one in the message."""
     need(can, "memory")

@@ -89,4 +89,5 @@ def _check_devices(rate: Rate, field: str) -> None:
         try:
             usage.disk_of(device)
         except OSError as error:
-            raise InvalidSpec(f"{field}: {error.strerror}", field=field) from error
+            why = (error.strerror or str(error)).removeprefix("limit io: ")
+            raise InvalidSpec(f"{field}: {why}", field=field) from error

@@ -68,7 +68,9 @@ class Updating:
         if not force and "memory" in names and "memory" in message:
             await self._require_room(live, message["memory"])
         kinds = dict.fromkeys(KINDS[name] for name in names)
-        wanted = {kind: message.get(kind) for kind in kinds}
+        wanted = {kind: message.get(kind) for kind in kinds if kind in message or kind in before}
+        if not wanted:
+            return
         answer = await self._link.insist("limit", id=live.id, limits=wanted, before=before)
         if answer.get("gone"):
             raise InvalidState(f"job {live.id} has just ended; expected one that runs", state=state)
