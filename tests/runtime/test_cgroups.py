@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 from tests.support.keeper_copy import copy_keeper
 
-from jobworker.keeper import devices
 from jobworker.keeper.delegation import LEAF, OURS
-from jobworker.linux import cgroupfs, features
+from jobworker.linux import cgroupfs, devices, features
 from jobworker.linux.cgroupfs import Hierarchy
 from jobworker.runtime import link, tree
 from jobworker.runtime.journal import Ended, Started, StartFailed
