@@ -63,6 +63,7 @@ class Retention(Struct, frozen=True, forbid_unknown_fields=True):
 class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     on_shutdown: Literal["auto", "stop", "leave"] = "auto"
     shutdown_limit: Duration = "60s"
+    durability: Literal["process", "power"] = "process"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

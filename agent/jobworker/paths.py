@@ -176,10 +176,21 @@ def replace_private(files: Mapping[Path, bytes]) -> None:
         for temporary in [*staged]:
             os.replace(temporary, staged[temporary])
             del staged[temporary]
+        for folder in {path.parent for path in files}:  # else a power cut may bring the old file back
+            sync_folder(folder)
     except OSError:
         for temporary in staged:
             os.unlink(temporary)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder survive a power cut: those that were made, renamed or removed."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def appendable(path: Path) -> str:

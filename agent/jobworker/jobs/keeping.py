@@ -18,6 +18,8 @@ from jobworker.errors import DiskFull, JobworkerError, ShuttingDown
 from jobworker.jobs import lifecycle
 from jobworker.jobs.ending import Endings
 from jobworker.jobs.live import LiveJob
+from jobworker.jobs.power_cut import checked_since, repair_log
+from jobworker.jobs.record import JobRecord as Record
 from jobworker.jobs.specs import log_message
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.unrecorded import recorded_anew
@@ -25,6 +27,7 @@ from jobworker.model import State
 from jobworker.paths import Home
 from jobworker.runtime.journal import JobRecord as Event
 from jobworker.runtime.journal import Journal, Launching, Started, StartFailed
+from jobworker.runtime.journal_feed import JournalFeed
 from jobworker.runtime.link import KeeperGone, KeeperLink, end_remains
 from jobworker.runtime.reaper import Reaper, ended_in
 from jobworker.runtime.tree import init_process, main_process
@@ -48,23 +51,29 @@ class Keeping:
         endings: Endings,
         tasks: Background,
         log_max_bytes: int | str,
+        *,
+        durable: bool,
     ) -> None:
         self._home = home
         self._run = run
         self._table = table
+        # Records that no agent has read before a reboot are of the boot before: their pids are others' by now.
+        noted = table.noted("journal", 0)
+        self._journal = Journal(home.journal, noted, table.noted("journal_boot", ""))
+        if self._journal.position != noted:  # or the next agent would begin there, in the middle of what is new
+            table.note("journal", self._journal.position)
+        self._feed = JournalFeed(self._journal, home.logs, self._apply_all, durable=durable)
         self._link = link
         self._endings = endings
         self._tasks = tasks
         self._bound = log_max_bytes  # of a log whose spec names none
-        self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        # Records that no agent has read before a reboot are of the boot before: their pids are others' by now.
-        self._journal = Journal(home.journal, table.noted("journal", 0), table.noted("journal_boot", self._boot))
+        self._boot = table.boot
         self._reaper: Reaper | None = None
         self._closing = False
         self._unrecorded: dict[str, Launching] = {}
         self._in_vain = 0
         self._stuck = False  # whether the keeper before this one hung in a launch
-        link.on_news(self.read_journal, self._lost)
+        link.on_news(self._feed.read, self._lost)
 
     async def open(self) -> None:
         """Connect to the keeper, take over its jobs, and take up their stops and deadlines again."""
@@ -94,28 +103,31 @@ class Keeping:
     async def _connect(self) -> None:
         self._stuck = self._link.stuck
         await self._link.open()
-        self.read_journal()
+        await self._feed.read_all()
+        ended = self._table.newest_end()
         await self._take_over()
+        await self._check_logs(ended)
         if self._reaper is not None:
             self._reaper.look()
         self._link.set_ready(True)
 
-    def read_journal(self) -> None:
-        """Apply what the keeper has added."""
-        while events := self._journal.read():
-            for event in events:
-                live = self._table.revive(event.id)
-                if live is not None:
-                    self._apply(live, event)
-                else:
-                    self._without_record(event)
-            self._table.note("journal", self._journal.position)
-            self._table.note("journal_boot", self._journal.boot)
+    def _apply_all(self, events: list[Event], boot: str, position: int) -> None:
+        """Apply what the keeper has added up to a position; `boot`: under which boot of the host, "" for this one."""
+        boot = boot or self._boot
+        for event in events:
+            live = self._table.revive(event.id)
+            if live is not None:
+                self._apply(live, event, boot)
+            elif boot == self._boot:
+                self._without_record(event)
+        self._table.note("journal", position)
+        self._table.note("journal_boot", boot)
 
-    def _apply(self, live: LiveJob, event: Event) -> None:
+    def _apply(self, live: LiveJob, event: Event, boot: str) -> None:
         was = live.record.job.state
-        self._table.save(live, lifecycle.advance(live.record, event, self._journal.boot), lazy=True)
-        self._after(live, was)
+        self._table.save(live, lifecycle.advance(live.record, event, boot), lazy=True)
+        if boot == self._boot:  # else its processes are gone, and their pids are others'
+            self._after(live, was)
 
     def _without_record(self, event: Event) -> None:
         """The job was deleted; or it runs, and the table was lost: then nobody could stop it."""
@@ -123,13 +135,13 @@ class Keeping:
             self._unrecorded[event.id] = event
             return
         launching = self._unrecorded.pop(event.id, None)
-        if launching is None or not isinstance(event, Started) or self._journal.boot != self._boot:
+        if launching is None or not isinstance(event, Started):
             return
         if (record := recorded_anew(launching, event)) is not None:
             log.error("job %s runs and was in no table: it is recorded anew, as nobody's", event.id)
             live = self._table.restore(record)
-            self._apply(live, launching)
-            self._apply(live, event)
+            self._apply(live, launching, self._boot)
+            self._apply(live, event, self._boot)
 
     def _after(self, live: LiveJob, was: State) -> None:
         state = live.record.job.state
@@ -155,7 +167,7 @@ class Keeping:
         if self._in_vain >= IN_VAIN:
             self._link.set_ready(DiskFull("no keeper can be started", hint=f"see {self._home.keeper_log}"))
             pause = RETRY
-        self.read_journal()
+        self._feed.read(None)
         self._tasks.spawn(self._reconnect(pause))
 
     async def _reconnect(self, pause: float) -> None:
@@ -177,10 +189,16 @@ class Keeping:
         for live in self._table:
             record = live.record
             over = record.job.state.final and record.closed
-            if (live.is_created() and not record.launching) or (over and not record.left):
+            announced = bool(record.boot)  # of a created job: an agent was about to have it launched
+            if (live.is_created() and not record.launching and not announced) or (over and not record.left):
                 continue
             if record.boot != self._boot:
-                self._table.save(live, lifecycle.lost(record, "the host was restarted", time.time_ns(), closed=True))
+                record, now = self._table.as_it_is(record), time.time_ns()
+                self._table.save(live, lifecycle.lost(record, "the host was restarted", now, closed=True))
+                continue
+            if live.is_created() and not record.launching:
+                if not live.starting:  # an agent died before it had asked the keeper
+                    self._table.save(live, replace(record, boot=""))
                 continue
             if over:
                 continue
@@ -210,6 +228,28 @@ class Keeping:
                 self._after(live, State.CREATED)
             if answer.get("closed") and not live.record.closed:
                 self._table.save(live, replace(live.record, closed=True, job=self._table.public(live.record)))
+
+    async def _check_logs(self, ended: str) -> None:
+        """After a restart of the host, look at the logs of what ran and of what had ended shortly before.
+
+        `ended`: when the last job had ended that did so before the restart.
+        """
+        if self._table.noted("boot", self._boot) != self._boot:
+            since = checked_since(ended)
+            for record in await self._table.ended_since(since):
+                if record.boot != self._boot:
+                    await self._check_log(record)
+        self._table.note("boot", self._boot)
+
+    async def _check_log(self, record: Record) -> None:
+        """Have the log say what it lost, and the record where it ends now."""
+        before = record.job.log
+        now = await asyncio.to_thread(repair_log, self._table.log_folder(record.job.id), before)
+        if now == before:
+            return
+        log.warning("job %s: the log lost bytes in the power cut: %d were known of", record.job.id, before.bytes)
+        async with self._table.attending(record.job.id) as live:
+            self._table.save(live, replace(live.record, job=replace(live.record.job, log=now)))
 
     async def _look_for(self, live: LiveJob) -> None:
         """Look for the process of a launch of which nobody could say how it went, alive or not yet reaped."""
@@ -251,4 +291,5 @@ class Keeping:
                 if finish:
                     await self._link.left(LEAVING)
         self._link.close()
+        self._feed.close()
         self._journal.close()

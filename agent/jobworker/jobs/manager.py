@@ -1,7 +1,6 @@
 """The verbs on jobs: create, start, stop, wait, delete, look, follow."""
 
 import asyncio
-import shutil
 import signal
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from jobworker.errors import (
     JobNotFound,
     KeyConflict,
     RateLimited,
+    RpcError,
     ShuttingDown,
     WaitTimeout,
 )
@@ -24,6 +24,7 @@ from jobworker.jobs.ending import Endings
 from jobworker.jobs.events import EventCursor
 from jobworker.jobs.keeping import Keeping
 from jobworker.jobs.live import LiveJob
+from jobworker.jobs.log_sync import LogSync
 from jobworker.jobs.logs import Logs
 from jobworker.jobs.observers import Observers
 from jobworker.jobs.record import JobRecord, new_id
@@ -50,14 +51,16 @@ class JobManager:
 
     def __init__(self, config: Config, home: Home, run: Path, registry: Registry, host: PluginHost) -> None:
         self._config = config
-        self._table = JobTable(home, config.events.keep)
+        durable = config.agent.durability == "power"
+        self._table = JobTable(home, config.events.keep, durable=durable)
         self._tasks = Background()
         self.link = KeeperLink(home, run)
         self._specs = Specs(config.jobs, registry, host, lambda: self.link.hello)
         self._users = Users(config, lambda: self.link.hello)
         self._endings = Endings(config.jobs, self._specs, self.link, host, self._table, self._tasks)
         bound = config.jobs.log_max_bytes
-        self._keeping = Keeping(home, run, self._table, self.link, self._endings, self._tasks, bound)
+        self._keeping = Keeping(home, run, self._table, self.link, self._endings, self._tasks, bound, durable=durable)
+        self._log_sync = LogSync(self._table) if durable else None
         self.update = Updating(self._specs, self._endings, self._table, self.link).update
         self.stats = JobStats(self._table, self.link)
         self._watch = LogWatch(home.logs)
@@ -72,6 +75,8 @@ class JobManager:
         await self._keeping.open()
         await asyncio.to_thread(own)  # a directory service may take its time
         self._tasks.spawn(self._retention.run())
+        if self._log_sync is not None:
+            self._tasks.spawn(self._log_sync.run())
         self.observers.open()
 
     # Create and start
@@ -150,12 +155,18 @@ class JobManager:
     async def _launch(self, live: LiveJob) -> None:
         """Have the job launched and wait for what the journal says of it."""
         message = launch_message(live.id, live.record.job.spec, self._config.jobs, live.record.identity)
-        while live.is_created() and not live.record.launching:
-            try:
-                self._users.require_means(message)
-                await self.link.ask("launch", **message)
-            except KeeperGone:  # it never began where the journal does not say so
-                await self.link.ready()
+        self._users.require_means(message)
+        try:
+            await self._table.announce(live)
+            while live.is_created() and not live.record.launching:
+                try:
+                    self._users.require_means(message)
+                    await self.link.ask("launch", **message)
+                except KeeperGone:  # it never began where the journal does not say so
+                    await self.link.ready()
+        except RpcError:
+            self._table.retract(live)
+            raise
         while live.is_created():
             await live.changed()
 
@@ -178,13 +189,18 @@ class JobManager:
         live = await self._begun(job)
         if call is not None and call.options:
             self._users.require(live.record.identity, by, admin)
-        await self._endings.stop(live, call, by.name)
+        try:
+            await self._endings.stop(live, call, by.name)
+        finally:
+            await self._table.settle(live)
         return self._table.public(live.record)
 
     async def send(self, job: str, number: signal.Signals, target: str, by: Principal) -> int:
         """Send a signal to the tree or the main process; return how many got it. Raises InvalidState."""
         live = await self._begun(job)
-        return await self._endings.send(live, number, target, by.name)
+        delivered = await self._endings.send(live, number, target, by.name)
+        await self._table.settle(live)
+        return delivered
 
     async def pause(self, job: str, by: Principal) -> Job:
         """Hold the whole tree still; a limit on silence waits meanwhile, the others run on. Raises InvalidState."""
@@ -294,7 +310,7 @@ class JobManager:
     async def _delete(self, live: LiveJob, by: Principal) -> None:
         """Remove log and record; the log first: that makes room on a full disk for the rest."""
         live.deleted, record = True, live.record
-        await asyncio.to_thread(shutil.rmtree, self._table.log_folder(live.id), ignore_errors=True)
+        await self._table.remove_log(live.id)
         try:
             await self._table.remove(record.job, by.name)
         except DiskFull:

@@ -53,7 +53,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     asked: JobSpec | None = None  # the spec that it was created with, where it was changed since: its key means that
     identity: Identity | None = None  # as whom it runs; None: as the agent
     launching: bool = False
-    boot: str = ""
+    boot: str = ""  # under which boot of the host it was launched; of a created job: was about to be
     start: int = 0
     started: int = 0
     group: str = ""
@@ -71,6 +71,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def live(self) -> bool:
         """Whether anything may still happen to it, so that the agent must keep it in memory."""
+        if self.job.state == State.CREATED and self.boot:
+            return True
         return self.launching or (self.job.state != State.CREATED and not (self.settled and self.closed))
 
     @property

@@ -6,7 +6,6 @@ use the file system.
 
 import asyncio
 import logging
-import shutil
 import time
 from datetime import datetime
 
@@ -77,7 +76,7 @@ class Retention:
         if live is None:  # somebody has begun to read it meanwhile
             return
         try:
-            await asyncio.to_thread(shutil.rmtree, self._table.log_folder(live.id), ignore_errors=True)
+            await self._table.remove_log(live.id)
             await self._table.remove(record.job, BY)
             self.removed(record)
         except DiskFull:

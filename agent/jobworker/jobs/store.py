@@ -76,7 +76,9 @@ class Query(NamedTuple):
 class Store:
     """All methods are called from the loop; `put` and `drop` are written soon, in order."""
 
-    def __init__(self, path: Path, keep_events: int) -> None:
+    def __init__(self, path: Path, keep_events: int, *, durable: bool = False) -> None:
+        """`durable`: what is committed survives a power cut."""
+        self._durable = durable
         self._thread = ThreadPoolExecutor(1, "store")
         self._pending: dict[str, JobRecord | None] = {}
         self._writing: dict[str, JobRecord | None] = {}  # under way to the disk: the table still has the old ones
@@ -92,7 +94,7 @@ class Store:
             False  # opened for reading only, so that it must be opened anew once the disk can be written
         )
         try:
-            self._db = _open(path)
+            self._db = _open(path, durable)
         except sqlite3.OperationalError as error:
             try:
                 self._db = _open_read_only(path)
@@ -103,7 +105,7 @@ class Store:
         except sqlite3.DatabaseError as error:
             aside = set_aside(path)
             log.error("%s is no job table (%s): it was set aside as %s, and a new one begun", path, error, aside)
-            self._db = _open(path)
+            self._db = _open(path, durable)
         self.events = EventLog(keep_events)
         self.events.last = self.meta("revision", 0)
 
@@ -151,6 +153,10 @@ class Store:
         """Forget a job that could not be saved and was refused for it."""
         self._pending.pop(job, None)
         self.events.take_back(job)
+
+    def unsaved(self, job: str) -> bool:
+        """Whether a change of the job is not committed yet."""
+        return job in self._pending or job in self._writing
 
     async def saved(self) -> None:
         """Return when all that was put so far is committed; raise DiskFull."""
@@ -236,7 +242,7 @@ class Store:
         """Open the table for writing; leave it as it is where that fails."""
         self._db.close()  # first: it holds locks
         try:
-            self._db = _open(self._path)
+            self._db = _open(self._path, self._durable)
         except sqlite3.Error:
             self._db = _open_read_only(self._path)
             raise
@@ -286,6 +292,14 @@ class Store:
         count, total = self._db.execute(f"SELECT count(*), sum({kept}) {ENDED}").fetchone()
         return count, total or 0
 
+    def newest_end(self) -> str:
+        """Return when the job that ended last did so (RFC 3339), "" where none has."""
+        return self._db.execute(f"SELECT max(json_extract(record, '$.job.exited_at')) {ENDED}").fetchone()[0] or ""
+
+    async def ended_since(self, time: str) -> list[JobRecord]:
+        """Return records of jobs that ended at that time (RFC 3339) or later."""
+        return await self._all(f"SELECT record {ENDED} AND json_extract(record, '$.job.exited_at') >= ?", [time])
+
     async def events_after(self, revision: int) -> Page:
         """Return a page of the events after a revision, of those that are committed."""
         async with self._turn:
@@ -314,11 +328,11 @@ class Store:
         self._thread.shutdown()
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path, durable: bool) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")  # FULL: each commit is synced
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise StartError(f"{path} was written by a later version (format {version}); expected at most {VERSION}")

@@ -4,7 +4,9 @@ A record is changed by `save` alone: it gets the next revision, is stored with t
 is, and whoever waits is told.
 """
 
+import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,16 +20,19 @@ from jobworker.jobs.record import JobRecord, is_id
 from jobworker.jobs.scope import Scope, sees
 from jobworker.jobs.store import Query, Store
 from jobworker.model import Job, JobEvent, State
-from jobworker.paths import Home
+from jobworker.paths import Home, sync_folder
 from jobworker.runtime.logs import LogReader
 
 
 class JobTable:
     """All jobs of one agent, as records."""
 
-    def __init__(self, home: Home, keep_events: int) -> None:
+    def __init__(self, home: Home, keep_events: int, *, durable: bool = False) -> None:
+        """`durable`: what is answered survives a power cut."""
         self._logs = home.logs
-        self._store = Store(home.database, keep_events)
+        self._durable = durable
+        self._store = Store(home.database, keep_events, durable=durable)
+        self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._revision: int = self._store.meta("revision", 0)
         self.on_settled: Callable[[JobRecord], None] = lambda record: None  # told when nothing more can happen
         self.on_let_go: Callable[[], None] = lambda: None  # told when nobody waits for a job any more
@@ -142,6 +147,25 @@ class JobTable:
         with contextlib.suppress(DiskFull):
             await self._store.saved()
 
+    async def settle(self, live: LiveJob) -> None:
+        """Return when what is known of the job may be answered: with durability "power", when it is on the disk."""
+        if self._durable and self._store.unsaved(live.id):
+            await self.written()
+
+    async def announce(self, live: LiveJob) -> None:
+        """Write down that a launch is about to begin: after a power cut the journal alone might not know of it.
+
+        Only with durability "power": else the death of a process cannot take the journal's word back.
+        """
+        if self._durable and not live.record.boot:
+            self.save(live, replace(live.record, boot=self.boot))
+            await self._store.saved()
+
+    def retract(self, live: LiveJob) -> None:
+        """The launch was refused: the job is as it was before."""
+        if live.record.job.state == State.CREATED and not live.record.launching and live.record.boot:
+            self.save(live, replace(live.record, boot=""))
+
     def next_revision(self) -> int:
         self._revision += 1
         return self._revision
@@ -180,6 +204,8 @@ class JobTable:
         """
         live = self._live.get(job)
         if live is not None and sees(scopes, live.record.job):
+            if live.record.job.state.final:
+                await self.settle(live)
             return self.public(live.record)
         record = await self.load(job)
         if not sees(scopes, record.job):
@@ -188,6 +214,8 @@ class JobTable:
 
     async def get(self, job: str) -> Job:
         live = self._live.get(job)
+        if live is not None and live.record.job.state.final:
+            await self.settle(live)
         return self.public(live.record if live else await self.load(job))
 
     async def oldest_ended(self, limit: int) -> list[JobRecord]:
@@ -196,6 +224,15 @@ class JobTable:
         held = sum(not live.record.live for live in self._live.values())
         found = await self._store.oldest_ended(limit + held)
         return [record for record in found if record.job.id not in self._live][:limit]
+
+    def newest_end(self) -> str:
+        """Return when the job that ended last did so (RFC 3339), of those in the store; "" where none has."""
+        return self._store.newest_end()
+
+    async def ended_since(self, time: str) -> list[JobRecord]:
+        """Return records of jobs that ended at that time (RFC 3339) or later."""
+        await self.written()
+        return await self._store.ended_since(time)
 
     def ended_totals(self) -> tuple[int, int]:
         """Return how many jobs are over, and how many bytes of log they have."""
@@ -226,19 +263,30 @@ class JobTable:
         """Return a page of jobs, newest first, and where the next page begins (None: there is none)."""
         query = Query(states=states, labels=labels, owner=owner, before=before, scopes=scopes)
         records, more = await self._store.page(query, limit)
-        jobs = [self.public(live.record if (live := self._live.get(r.job.id)) else r) for r in records]
+        now = {} if self._durable else self._live  # what is not committed yet is not answered
+        jobs = [self.public(live.record if (live := now.get(r.job.id)) else r) for r in records]
         if states is not None:  # the store may be a turn of the loop behind
             jobs = [job for job in jobs if job.state in states]
         return jobs, records[-1].job.id if more else None
 
     def public(self, record: JobRecord) -> Job:
         """Return the job as others see it, with the size its log has now."""
+        return self.as_it_is(record).job
+
+    def as_it_is(self, record: JobRecord) -> JobRecord:
+        """Return the record with the size that the job's log has now."""
         if record.closed or record.job.state == State.CREATED:
-            return record.job
+            return record
         reader = LogReader(self.log_folder(record.job.id))
         size, first = reader.size(), reader.first()
         reader.close()
-        return replace(record.job, log=replace(record.job.log, bytes=size, first_offset=first))
+        return replace(record, job=replace(record.job, log=replace(record.job.log, bytes=size, first_offset=first)))
+
+    async def remove_log(self, job: str) -> None:
+        """Delete a job's log, for good."""
+        await asyncio.to_thread(shutil.rmtree, self.log_folder(job), ignore_errors=True)
+        if self._durable:
+            await asyncio.to_thread(sync_folder, self._logs)
 
     def log_folder(self, job: str) -> Path:
         return self._logs / job
@@ -247,6 +295,7 @@ class JobTable:
         """Return the job when it has ended and, where a stop ended it, that has written its receipt."""
         while not live.is_over():
             await live.changed()
+        await self.settle(live)
         return self.public(live.record)
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ from jobworker.linux import syscalls
 
 ROOM_PER_JOB = 2048  # bytes: more than all records of a job take
 RESERVED_AHEAD = 65536  # bytes that are reserved at once
+TAIL_BYTES = 65536  # bytes in which the end of the last line is looked for at once
 
 
 class Journal:
@@ -19,10 +20,9 @@ class Journal:
     def __init__(self, path: str) -> None:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         size = os.fstat(self.fd).st_size
-        tail = os.pread(self.fd, 65536, max(0, size - 65536))
-        self.size = size - len(tail) + tail.rfind(b"\n") + 1  # where the next record goes
+        self.size = _end_of_lines(self.fd, size)  # where the next record goes
         self.reserved = self.size  # the disk has room for the file up to here
-        if self.size < size:  # a torn write
+        if self.size < size:  # a torn write, or the zeros that a power cut left
             os.ftruncate(self.fd, self.size)
         self.owed: deque[bytes] = deque()  # records of what happened while the disk was full
 
@@ -63,3 +63,14 @@ class Journal:
             self.reserved = self.size
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.size += len(line)
+
+
+def _end_of_lines(fd: int, size: int) -> int:
+    """Return where the last whole line of a file of that size ends."""
+    while size > 0:
+        start = max(0, size - TAIL_BYTES)
+        found = os.pread(fd, size - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        size = start
+    return 0

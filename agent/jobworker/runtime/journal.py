@@ -110,7 +110,7 @@ _decoder = msgspec.json.Decoder(Opened | JobRecord)
 class Journal:
     """A cursor over the journal; `position` and `boot` are what the agent stores.
 
-    `boot` is the boot of the host in which the keeper ran whose records `read` has returned last.
+    `boot` is the boot id under which what was read last was written, "" where that is not known.
     """
 
     def __init__(self, path: Path, position: int = 0, boot: str = "") -> None:
@@ -119,27 +119,47 @@ class Journal:
         self._fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if position > os.fstat(self._fd).st_size:
             log.error("journal: %s is shorter than what was read of it; reading it again", path)
-            self.position = 0
+            self.position, self.boot = 0, ""
 
-    def read(self) -> list[JobRecord]:
-        """Return the whole records that were added, of one boot and up to some 1 MiB of them; [] at the end."""
-        block = os.pread(self._fd, BLOCK, self.position)
-        whole = block.rfind(b"\n") + 1
+    def fileno(self) -> int:
+        return self._fd
+
+    def read(self, end: int | None = None) -> list[JobRecord]:
+        """Return the whole records that were added, up to some 1 MiB of them, all of one boot; [] at the end.
+
+        `end`: nothing from that byte on.
+        """
+        while True:
+            block = os.pread(
+                self._fd, BLOCK if end is None else min(BLOCK, max(0, end - self.position)), self.position
+            )
+            if len(block) == BLOCK and b"\n" not in block:  # a power cut can leave zeros in place of records
+                log.warning("journal: %d bytes at byte %d are no records and are passed over", BLOCK, self.position)
+                self.position += BLOCK
+                continue
+            records, used = self._decode(block[: block.rfind(b"\n") + 1])
+            self.position += used
+            if records or not used:
+                return records
+
+    def _decode(self, block: bytes) -> tuple[list[JobRecord], int]:
+        """Return the records of one boot at the start of some lines, and how many bytes they took."""
         records: list[JobRecord] = []
-        for line in block[:whole].splitlines(keepends=True):
+        used = 0
+        for line in block.splitlines(keepends=True):
             try:
                 record = _decoder.decode(line)
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                log.warning("journal: a line at byte %d is passed over: %s", self.position, error)
+                log.warning("journal: the line at byte %d is passed over: %s", self.position + used, error)
             else:
                 if not isinstance(record, Opened):
                     records.append(record)
                 elif records and record.boot != self.boot:
-                    break  # what follows is of another boot: it is the next to be returned
+                    break  # for the next call
                 else:
                     self.boot = record.boot
-            self.position += len(line)
-        return records
+            used += len(line)
+        return records, used
 
     def close(self) -> None:
         os.close(self._fd)

@@ -29,6 +29,7 @@ LARGE = 100_000  # a seqpacket message is limited by the socket's buffer (212 kB
 MESSAGE = 262_144
 SILENCE = 5.0  # seconds without an answer after which a keeper is stuck: in an execve or chdir that hangs
 DISK_ERRNOS = {errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
+ReadJournal = Callable[[int, Callable[[], None]], None]
 
 
 class KeeperGone(JobworkerError):
@@ -39,7 +40,7 @@ class KeeperGone(JobworkerError):
 
 
 class KeeperLink:
-    """One connection. `journal_grew` is called before the answers that came with the news."""
+    """One connection. `journal_grew` is called before the answers that came with the news are set."""
 
     def __init__(
         self,
@@ -50,7 +51,12 @@ class KeeperLink:
     ) -> None:
         self._home = home
         self._run = run
-        self._journal_grew = journal_grew
+
+        def at_once(size: int, then: Callable[[], None]) -> None:
+            journal_grew()
+            then()
+
+        self._read_journal: ReadJournal = at_once
         self._lost = lost
         self._sock: socket.socket | None = None
         self._outbox: deque[tuple[bytes, int | None]] = deque()
@@ -91,9 +97,12 @@ class KeeperLink:
             except KeeperGone:
                 await self.ready()
 
-    def on_news(self, journal_grew: Callable[[], None], lost: Callable[[], None]) -> None:
-        """Say whom to call when the journal grew, and when the keeper is gone."""
-        self._journal_grew = journal_grew
+    def on_news(self, read_journal: ReadJournal, lost: Callable[[], None]) -> None:
+        """Set what is called when there is news, and when the keeper is gone.
+
+        `read_journal` gets the size of the journal, and what to call once the journal has been read so far.
+        """
+        self._read_journal = read_journal
         self._lost = lost
 
     async def open(self) -> None:
@@ -251,11 +260,14 @@ class KeeperLink:
             self._heard = time.monotonic()
             message = json.loads(data)
             self.hello["pump"] = message["pump"]
-            self._journal_grew()
-            for answer in message["answers"]:
-                future = self._waiting.pop(answer["re"], None)
-                if future is not None and not future.done():
-                    future.set_result(answer)
+            pairs = [(self._waiting.pop(answer["re"], None), answer) for answer in message["answers"]]
+            self._read_journal(message["journal"], partial(_resolve, pairs))
+
+
+def _resolve(pairs: list[tuple[asyncio.Future[dict[str, Any]] | None, dict[str, Any]]]) -> None:
+    for future, answer in pairs:
+        if future is not None and not future.done():
+            future.set_result(answer)
 
 
 def _as_file(message: bytes) -> tuple[bytes, int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from jobworker.formats.log_index import FIRST, NO_ROOM, RECORD, REFUSED, STREAMS
+from jobworker.formats.log_index import FIRST, NO_ROOM, POWER_CUT, RECORD, REFUSED, STREAMS
 
 STREAM = 28  # where the stream of a record stands in it
 GAP = 29
@@ -23,7 +23,7 @@ NOWHERE = (-1, -1)
 BATCH = 128  # index records read at once
 LOOK_BACK = 16 << 20
 TRIES = 10  # at what a log drops faster than it is looked at
-REASONS = {NO_ROOM: "disk_full", REFUSED: "refused"}
+REASONS = {NO_ROOM: "disk_full", REFUSED: "refused", POWER_CUT: "power_cut"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ class Chunk:
 class Gap:
     """Bytes that the job has written and the log does not hold.
 
-    `reason`: "dropped", the oldest had to make room; "refused", the log was full of older ones; "disk_full".
+    `reason`: "dropped", the oldest had to make room; "refused", the log was full of older ones; "disk_full";
+    "power_cut", they had not reached the disk.
     """
 
     offset: int
@@ -135,6 +136,10 @@ class LogReader:
     def first(self) -> int:
         """Return the offset of the oldest byte that is still there."""
         return self._kept()[1]
+
+    def first_record(self) -> int:
+        """Return the number of the oldest record that is kept."""
+        return self._kept()[0]
 
     def _kept(self) -> tuple[int, int]:
         """Return the number and the offset of the oldest record that is kept: of two copies the newer whole one."""

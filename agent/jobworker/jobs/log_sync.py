@@ -1,0 +1,44 @@
+"""With durability "power": write the logs of running jobs through to the disk, once a second.
+
+A log that is closed is synced before that is reported; this bounds what a power cut takes of the others.
+"""
+
+import asyncio
+import logging
+from pathlib import Path
+
+from jobworker.jobs.table import JobTable
+from jobworker.runtime.sync import sync_log
+
+log = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 1.0  # between two rounds
+
+
+class LogSync:
+    """Looks at the size of each index: what has not grown costs one call."""
+
+    def __init__(self, table: JobTable) -> None:
+        self._table = table
+        self._synced: dict[str, tuple[int, int]] = {}  # size and time of change of an index, by job
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(PAUSE_SECONDS)
+            jobs = [live.id for live in self._table if live.record.started and not live.record.closed]
+            self._synced = {job: size for job, size in self._synced.items() if job in set(jobs)}
+            await asyncio.to_thread(self._sync, jobs)
+
+    def _sync(self, jobs: list[str]) -> None:
+        for job in jobs:
+            folder: Path = self._table.log_folder(job)
+            try:
+                info = (folder / "index").stat()
+                now = (info.st_size, info.st_mtime_ns)  # the last record can grow in place
+                if self._synced.get(job) != now:
+                    sync_log(folder)
+                    self._synced[job] = now
+            except FileNotFoundError:
+                continue  # the job was silent so far, or is deleted
+            except OSError as error:
+                log.error("job %s: its log may not survive a power cut: it cannot be synced: %s", job, error)

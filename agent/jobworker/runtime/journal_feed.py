@@ -1,0 +1,109 @@
+"""Hand the agent what the keeper adds to the journal; if asked to, only what a power cut cannot take back.
+
+The agent syncs the journal, not the keeper: a slow disk then delays the news, and no launch, signal or status.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from jobworker.runtime.journal import Closed, JobRecord, Journal
+from jobworker.runtime.sync import sync_log
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0  # until a sync that failed is tried again
+CANNOT_SYNC = (errno.EROFS, errno.EINVAL)  # nothing is written here, or nothing can be synced
+Apply = Callable[[list[JobRecord], str, int], None]
+
+
+class JournalFeed:
+    """`apply` gets records, the boot id under which they were written and the position behind them.
+
+    With `durable` the journal is synced before it is read, and the log of a job before its `closed` is applied: in a
+    thread, once for all that asked meanwhile. Else all is done at once.
+    """
+
+    def __init__(self, journal: Journal, logs: Path, apply: Apply, *, durable: bool) -> None:
+        self._journal = journal
+        self._logs = logs
+        self._apply = apply
+        self._durable = durable
+        self._thread = ThreadPoolExecutor(1, "journal")
+        self._waiting: list[Callable[[], None]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def read(self, size: int | None, then: Callable[[], None] = lambda: None) -> None:
+        """Apply the journal up to byte `size` at least (None: all of it), then call `then`, in the order of calls."""
+        if not self._durable:
+            while records := self._journal.read():
+                self._apply(records, self._journal.boot, self._journal.position)
+            then()
+        elif self._task is None and size is not None and size <= self._journal.position:
+            then()
+        else:
+            self._waiting.append(then)
+            if self._task is None:
+                self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def read_all(self) -> None:
+        """Return when all that is in the journal now is applied."""
+        done = asyncio.Event()
+        self.read(None, done.set)
+        await done.wait()
+
+    async def _run(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            batches = await asyncio.get_running_loop().run_in_executor(self._thread, self._read_synced)
+            for records, boot, position in batches:
+                self._guarded(lambda r=records, b=boot, p=position: self._apply(r, b, p))  # type: ignore[misc]
+            for then in waiting:
+                self._guarded(then)
+        self._task = None
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        """Call, and log what goes wrong: one fault must not hold back all news for good."""
+        try:
+            call()
+        except Exception:
+            log.exception("news of the journal could not be applied")
+
+    def _read_synced(self) -> list[tuple[list[JobRecord], str, int]]:
+        """Sync the journal and read what was in it before. In the thread, alone with the cursor meanwhile."""
+        end = self._sync_journal()
+        batches = []
+        while records := self._journal.read(end):
+            batches.append((records, self._journal.boot, self._journal.position))
+        for job in {record.id for records, _, _ in batches for record in records if isinstance(record, Closed)}:
+            try:
+                sync_log(self._logs / job)
+            except OSError as error:
+                log.error("job %s: its log may not survive a power cut: it cannot be synced: %s", job, error)
+        return batches
+
+    def _sync_journal(self) -> int:
+        """Return up to which byte the journal is on the disk. While it cannot be, there is no news."""
+        failed = False
+        while True:
+            end = os.fstat(self._journal.fileno()).st_size
+            try:
+                os.fdatasync(self._journal.fileno())
+                return end
+            except OSError as error:
+                if error.errno in CANNOT_SYNC:
+                    return end
+                if not failed:
+                    log.error("the journal cannot be synced, trying every %g s: %s", RETRY_SECONDS, error)
+                failed = True
+                time.sleep(RETRY_SECONDS)
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)

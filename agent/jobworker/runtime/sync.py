@@ -1,0 +1,28 @@
+"""Have files survive a power cut: the log of a job, and the names in folders."""
+
+import os
+from pathlib import Path
+
+from jobworker.formats.log_index import STREAMS
+from jobworker.paths import sync_folder
+
+
+def sync_log(folder: Path) -> None:
+    """Write a log through to the disk, its bytes before the index that covers them. Blocking; raises OSError.
+
+    A job that was silent has no log.
+    """
+    for name in (*STREAMS, "index", "first"):
+        try:
+            fd = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+    try:
+        sync_folder(folder)
+    except FileNotFoundError:
+        return
+    sync_folder(folder.parent)
