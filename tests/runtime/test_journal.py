@@ -157,3 +157,32 @@ def test_journal_that_is_not_there_yet_is_empty(path: Path, journal: Journal) ->
     """Open a journal before the keeper has made it, for its owner only."""
     assert journal.read() == []
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("zeros", [1, 5000, 3 * BLOCK])
+def test_zeros_in_place_of_records_are_passed_over(path: Path, journal: Journal, zeros: int) -> None:
+    """A power cut can leave zeros where records were, in the middle as well; what follows is read."""
+    append(path, launching("a") + b"\0" * zeros + b'ne"}\n' + launching("b"))
+    found = []
+    while records := journal.read():
+        found += records
+    assert [record.id for record in found] == ["a", "b"]
+    assert journal.position == path.stat().st_size
+
+
+def test_records_of_two_boots_come_apart(path: Path, journal: Journal) -> None:
+    """Each call returns records of one boot, and says of which; a keeper that began anew in it changes nothing."""
+    append(path, OPENED + launching("a") + OPENED + launching("b"))
+    append(path, OPENED.replace(b'"x"', b'"y"') + launching("c"))
+    assert ([record.id for record in journal.read()], journal.boot) == (["a", "b"], "x")
+    assert ([record.id for record in journal.read()], journal.boot) == (["c"], "y")
+    assert journal.read() == []
+
+
+def test_nothing_is_read_beyond_an_end(path: Path, journal: Journal) -> None:
+    """Read whole records up to what is synced, and the rest later."""
+    first, second = launching("a"), launching("b")
+    append(path, first + second)
+    assert [record.id for record in journal.read(len(first) + 3)] == ["a"]
+    assert journal.read(len(first) + 3) == []
+    assert [record.id for record in journal.read()] == ["b"]
