@@ -38,7 +38,7 @@ async def traced(agent: RunningAgent, *options: str) -> AsyncIterator[None]:
 
 async def until(met: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE):
-        while not met():
+        while not met():  # noqa: ASYNC110  # of files that strace and a job write
             await asyncio.sleep(0.02)
 
 
@@ -156,5 +156,5 @@ async def test_a_token_is_on_the_disk(start: Callable[..., RunningAgent], tmp_pa
     async with agent.client() as client, traced(agent, "-o", str(trace)):
         await client.call("token.create", name="ann", roles=["reader"])
         names = re.findall(r"fsync\(\d+<([^>]*)>\)", trace.read_text())
-    assert [Path(name).name.split(".")[1:2] for name in names][0] == ["tokens"]
+    assert Path(names[0]).name.startswith(".tokens.json")
     assert str(agent.home.path) in names

@@ -1,4 +1,4 @@
-"""Logs as a power cut leaves them, made by hand: what is there is served, what is not is named, nothing is invented."""
+"""Logs as a power cut leaves them, made by hand: what is there is served, what is not is named."""
 
 import os
 from collections.abc import Sequence

@@ -71,7 +71,7 @@ class Subject:
         self.agent.install(UNIT, config=f'{CONFIG}durability = "{durability}"\n')
 
     def client(self) -> Client:
-        token = self.guest.run(f"cat {HOME}/local.token").stdout.strip()
+        token = self.guest.run(f"until cat {HOME}/local.token 2>/dev/null; do sleep 0.2; done").stdout.strip()
         ca = Path(self.guest.folder) / "ca.pem"
         ca.write_text(self.guest.run(f"cat {HOME}/tls/ca.pem").stdout)
         return connect(f"wss://127.0.0.1:{self.guest.port}", token=token, ca=ca)

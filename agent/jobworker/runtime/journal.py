@@ -117,8 +117,8 @@ class Journal:
         self.position = position
         self.boot = boot
         self._fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if position > os.fstat(self._fd).st_size:
-            log.error("journal: %s is shorter than what was read of it; reading it again", path)
+        if position and os.pread(self._fd, 1, position - 1) != b"\n":  # shorter, or zeros: the keeper will cut it
+            log.error("journal: %s has lost records that were read already; reading it again", path)
             self.position, self.boot = 0, ""
 
     def fileno(self) -> int:
