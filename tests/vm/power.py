@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from tests.vm.agents import CONFIG, Agent
+from tests.vm.agents import CONFIG, READY, Agent
 from tests.vm.guest import Guest
 from tests.vm.recipe import VENV
 
 from jobworker.client import Client, connect
-from jobworker.errors import JobNotFound, JobworkerError
+from jobworker.errors import ConnectionFailed, JobNotFound, JobworkerError
 from jobworker.model import Job, JobSpec, State
 
 HOME = "/home/alice/power"
@@ -74,13 +74,23 @@ class Subject:
         token = self.guest.run(f"until cat {HOME}/local.token 2>/dev/null; do sleep 0.2; done").stdout.strip()
         ca = Path(self.guest.folder) / "ca.pem"
         ca.write_text(self.guest.run(f"cat {HOME}/tls/ca.pem").stdout)
-        return connect(f"wss://127.0.0.1:{self.guest.port}", token=token, ca=ca)
+        return connect(f"wss://127.0.0.1:{self.guest.port}/rpc", token=token, ca=ca)
+
+    async def _connected(self) -> Client:
+        """Return a client, to be entered, of an agent that answers: under emulation its start takes a while."""
+        async with asyncio.timeout(READY):
+            while True:
+                with contextlib.suppress(ConnectionFailed):
+                    async with await asyncio.to_thread(self.client) as client:
+                        await client.call("agent.ping")
+                        break
+                await asyncio.sleep(0.5)
+        return await asyncio.to_thread(self.client)
 
     async def cut(self, seconds: float) -> Loss:
         """Put load on the agent for some seconds, cut the power, and compare."""
         answered = Answered()
-        client = await asyncio.to_thread(self.client)
-        async with client:
+        async with await self._connected() as client:
             load = [asyncio.create_task(_short_jobs(client, answered)) for _ in range(WORKERS)]
             load.append(asyncio.create_task(_chatter(client, answered)))
             await asyncio.sleep(seconds)
@@ -92,7 +102,7 @@ class Subject:
             await asyncio.gather(*load, return_exceptions=True)
         await asyncio.to_thread(self.guest.boot)
         await asyncio.to_thread(self.agent.wait_ready)
-        async with await asyncio.to_thread(self.client) as client:
+        async with await self._connected() as client:
             loss = await _compare(client, answered)
             await _clear(client)
         return loss

@@ -38,6 +38,7 @@ async def info(call: Call, params: Nothing) -> dict[str, Any]:
         "address": services.address,
         "protocol": SUBPROTOCOL,
         "tls": services.tls.certificate.describe(),
+        "durability": services.config.agent.durability,
         "limits": limits | {"message_bytes": MAX_MESSAGE, "batch": MAX_BATCH},
         "plugins": [services.plugin(each) for each in services.registry.plugins],
         "keeper": {"pid": keeper.get("pid"), "pump": keeper.get("pump") or None},
