@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from tests.vm.agents import CONFIG, READY, Agent
-from tests.vm.guest import Guest
+from tests.vm.guest import PORT, Guest
 from tests.vm.recipe import VENV
 
 from jobworker.client import Client, connect
@@ -25,6 +25,17 @@ Environment=JOBWORKER_HOME={HOME}
 ExecStart={VENV}/bin/jw agent run --config {HOME}/config.toml
 [Install]
 WantedBy=multi-user.target
+"""
+# The agent accepts its own port in the header Host only; what is forwarded to the guest is another one there.
+SOCKET = """
+[Socket]
+ListenStream=0.0.0.0:{there}
+[Install]
+WantedBy=sockets.target
+"""
+PROXY = """
+[Service]
+ExecStart=/lib/systemd/systemd-socket-proxyd 127.0.0.1:{port}
 """
 WORKERS = 3  # run short jobs, one after the other
 SHORT = 5000  # bytes that a short job writes
@@ -68,7 +79,18 @@ class Subject:
     def __init__(self, guest: Guest, durability: str) -> None:
         self.guest = guest
         self.agent = Agent(guest, HOME, user="alice", unit="power.service")
-        self.agent.install(UNIT, config=f'{CONFIG}durability = "{durability}"\n')
+        port = f"port = {guest.port}"
+        config = CONFIG.replace(f"port = {PORT}", port) + f'durability = "{durability}"\n'
+        guest.write("/etc/systemd/system/forward.socket", SOCKET.format(there=PORT))
+        guest.write("/etc/systemd/system/forward.service", PROXY.format(port=guest.port))
+        self.agent.systemctl("daemon-reload")
+        self.agent.systemctl("enable --now forward.socket")
+        self.agent.install(UNIT, config=config)
+
+    def remove(self) -> None:
+        self.agent.systemctl("disable --now forward.socket forward.service", check=False)
+        self.guest.run("rm -f /etc/systemd/system/forward.*")
+        self.agent.remove()
 
     def client(self) -> Client:
         token = self.guest.run(f"until cat {HOME}/local.token 2>/dev/null; do sleep 0.2; done").stdout.strip()
@@ -78,9 +100,9 @@ class Subject:
 
     async def _connected(self) -> Client:
         """Return a client, to be entered, of an agent that answers: under emulation its start takes a while."""
-        async with asyncio.timeout(READY):
+        async with asyncio.timeout(3 * READY):
             while True:
-                with contextlib.suppress(ConnectionFailed):
+                with contextlib.suppress(ConnectionFailed, OSError, TimeoutError):
                     async with await asyncio.to_thread(self.client) as client:
                         await client.call("agent.ping")
                         break
@@ -101,7 +123,6 @@ class Subject:
                 task.cancel()
             await asyncio.gather(*load, return_exceptions=True)
         await asyncio.to_thread(self.guest.boot)
-        await asyncio.to_thread(self.agent.wait_ready)
         async with await self._connected() as client:
             loss = await _compare(client, answered)
             await _clear(client)

@@ -15,7 +15,7 @@ def test_what_was_answered_survives_a_power_cut(guest: Guest) -> None:
     try:
         loss = asyncio.run(subject.cut(10))
     finally:
-        subject.agent.remove()
+        subject.remove()
     assert loss.answered > 0
     assert loss.closed > 0
     assert (loss.jobs, loss.statuses, loss.invented, loss.revived, loss.closed_lost, loss.wrong) == (0,) * 6, loss

@@ -104,9 +104,12 @@ class Keeping:
         self._stuck = self._link.stuck
         await self._link.open()
         await self._feed.read_all()
-        ended = self._table.newest_end()
+        restarted = self._table.noted("boot", self._boot) != self._boot
+        ended = self._table.newest_end() if restarted else ""
         await self._take_over()
-        await self._check_logs(ended)
+        if restarted:
+            await self._check_logs(ended)
+        self._table.note("boot", self._boot)
         if self._reaper is not None:
             self._reaper.look()
         self._link.set_ready(True)
@@ -234,12 +237,9 @@ class Keeping:
 
         `ended`: when the last job had ended that did so before the restart.
         """
-        if self._table.noted("boot", self._boot) != self._boot:
-            since = checked_since(ended)
-            for record in await self._table.ended_since(since):
-                if record.boot != self._boot:
-                    await self._check_log(record)
-        self._table.note("boot", self._boot)
+        for record in await self._table.ended_since(checked_since(ended)):
+            if record.boot != self._boot:
+                await self._check_log(record)
 
     async def _check_log(self, record: Record) -> None:
         """Have the log say what it lost, and the record where it ends now."""

@@ -37,7 +37,7 @@ from jobworker.jobs.updating import Updating
 from jobworker.jobs.users import Users, own
 from jobworker.jobs.watch import LogWatch
 from jobworker.model import Explanation, Job, JobSpec, Principal, Reason, State, StopSpec, rfc3339
-from jobworker.paths import Home
+from jobworker.paths import Home, sync_folder
 from jobworker.plugin_host import PluginHost
 from jobworker.plugins import Registry
 from jobworker.runtime.link import KeeperGone, KeeperLink
@@ -51,6 +51,7 @@ class JobManager:
 
     def __init__(self, config: Config, home: Home, run: Path, registry: Registry, host: PluginHost) -> None:
         self._config = config
+        self._home = home
         durable = config.agent.durability == "power"
         self._table = JobTable(home, config.events.keep, durable=durable)
         self._tasks = Background()
@@ -72,6 +73,8 @@ class JobManager:
 
     async def open(self) -> None:
         """Connect to the keeper and take over what runs."""
+        if self._log_sync is not None:
+            await asyncio.to_thread(sync_folder, self._home.path)  # which has the names of table and journal
         await self._keeping.open()
         await asyncio.to_thread(own)  # a directory service may take its time
         self._tasks.spawn(self._retention.run())

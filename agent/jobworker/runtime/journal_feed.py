@@ -7,7 +7,7 @@ import asyncio
 import errno
 import logging
 import os
-import time
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,6 +35,7 @@ class JournalFeed:
         self._apply = apply
         self._durable = durable
         self._thread = ThreadPoolExecutor(1, "journal")
+        self._closing = threading.Event()
         self._waiting: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -101,9 +102,11 @@ class JournalFeed:
                 if not failed:
                     log.error("the journal cannot be synced, trying every %g s: %s", RETRY_SECONDS, error)
                 failed = True
-                time.sleep(RETRY_SECONDS)
+                if self._closing.wait(RETRY_SECONDS):
+                    return self._journal.position  # no news any more: the next agent reads it
 
     def close(self) -> None:
+        self._closing.set()
         if self._task is not None:
             self._task.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
