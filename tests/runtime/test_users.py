@@ -266,3 +266,14 @@ async def test_an_orphan_of_theirs_is_left_behind(host: "Host") -> None:
     ended = await host.finish("us1", "(setsid sleep 600 >/dev/null 2>&1 &)", user=USER)
     assert ended.left
     await host.until(Closed, "us1")
+
+
+@root
+@pytest.mark.parametrize(("dropped", "users"), [("setuid", "agent"), ("setpcap", "agent"), ("sys_ptrace", "any")])
+async def test_root_without_capabilities(cold_host: "Host", dropped: str, users: str) -> None:
+    """A keeper that cannot become another user, as root in a container, does not claim it."""
+    if not shutil.which("setpriv"):
+        pytest.skip("there is no setpriv")
+    start_keeper_under(cold_host, ["setpriv", "--bounding-set", f"-{dropped}"])
+    await cold_host.connect()
+    assert cold_host.link.hello["users"] == users

@@ -23,6 +23,7 @@ from jobworker.keeper.launch import Launcher
 from jobworker.keeper.limiting import Limiting
 from jobworker.keeper.pump_socket import PumpSocket
 from jobworker.keeper.signals import Signals
+from jobworker.keeper.spawn import can_change_user
 from jobworker.keeper.state import State
 from jobworker.keeper.usage import v1_roots
 from jobworker.keeper.wire import VERSION
@@ -158,7 +159,7 @@ class Keeper:
             "v1": v1_roots(state),
             "namespace": state.namespace,
             "no_namespace": state.no_namespace,
-            "users": "agent" if os.geteuid() else "any",
+            "users": "any" if can_change_user() else "agent",
         }
 
     def _launch(self, message: dict[str, Any]) -> None:

@@ -10,8 +10,10 @@ import sys
 from typing import Any
 
 from jobworker.keeper.wire import encode
+from jobworker.linux.proc import capabilities
 from jobworker.linux.syscalls import ALL_SIGNALS, drop_bounding_set, drop_capabilities
 
+CAP_SETGID, CAP_SETUID, CAP_SETPCAP = 6, 7, 8
 CHANGES = ("user", "umask", "nice", "rlimits")  # of a launch: what posix_spawn cannot do
 NO_MEMORY = b'{"step":"setup","errno":12}'  # of a child without the memory to report more
 
@@ -155,6 +157,11 @@ def open_streams(names: list[str], report: int) -> None:
         os.dup2(stream, fd)
     os.closerange(3, report)
     os.closerange(report + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
+
+def can_change_user() -> bool:
+    """Whether a child can become any user: root in a container may lack what that takes."""
+    return os.geteuid() == 0 and all(capabilities() >> number & 1 for number in (CAP_SETGID, CAP_SETUID, CAP_SETPCAP))
 
 
 def change_user(uid: int, gid: int, groups: list[int]) -> None:

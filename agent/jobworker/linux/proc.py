@@ -41,6 +41,12 @@ def group_of(pid: int | str) -> str:
         return next((line[3:].strip() for line in file if line.startswith("0::")), "")
 
 
+def capabilities() -> int:
+    """Return the effective capabilities of this process, a bit for each by its number."""
+    with open("/proc/self/status") as file:
+        return next((int(line.split()[1], 16) for line in file if line.startswith("CapEff:")), 0)
+
+
 def children_of(pid: int) -> set[int]:
     """Return the children that the first thread of a process has."""
     with open(f"/proc/{pid}/task/{pid}/children") as file:
