@@ -63,7 +63,8 @@ def check_left(agent: Agent, job: str, pid: int) -> None:
 def wait_for(agent: Agent, name: str, value: str, limit: int = HANG) -> None:
     """Wait until a property of the unit has a value."""
     condition = f'[ "$(systemctl show -p {name} --value {UNIT})" = {shlex.quote(value)} ]'
-    done = agent.guest.run(f"for _ in $(seq {limit}); do {condition} && exit; sleep 1; done; exit 1", timeout=2 * limit)
+    loop = f"for _ in $(seq {limit}); do {condition} && exit; sleep 1; done; exit 1"
+    done = agent.guest.run(loop, timeout=2 * limit)
     assert done.code == 0
 
 
