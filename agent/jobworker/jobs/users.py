@@ -54,7 +54,8 @@ class Users:
         can = self._means().get("users")
         for field in CHANGES:
             if field in message and (can is None or (field == "user" and can != "any")):
-                why = "its keeper is not root with SETUID, SETGID and SETPCAP" if can else "its keeper is of another version"
+                lacks = "its keeper is not root with SETUID, SETGID and SETPCAP"
+                why = lacks if can else "its keeper is of another version"
                 raise NotSupported(f"spec.{field}: this agent cannot do that: {why}", field=field)
 
     async def _wanted(self, spec: JobSpec) -> Identity | None:
