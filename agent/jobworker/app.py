@@ -24,22 +24,23 @@ from typing import Any, NoReturn
 
 import uvloop
 
-from jobworker import __version__, config, plugins, preflight
+from jobworker import __version__, config, preflight
+from jobworker.auth.admission import Door
+from jobworker.auth.audit import Audit
+from jobworker.auth.authentication import Authenticator
+from jobworker.auth.authorization import Authorization
 from jobworker.errors import InvalidState, JobworkerError, StartError
 from jobworker.jobs.manager import JobManager
 from jobworker.model import seconds, size
 from jobworker.paths import Home, default_home, write_private
-from jobworker.plugin_host import PluginHost
+from jobworker.plugin import loader as plugins
+from jobworker.plugin.host import PluginHost
 from jobworker.protocol import PATH
-from jobworker.server.audit import Audit
-from jobworker.server.authentication import Authenticator
-from jobworker.server.authorization import Authorization
-from jobworker.server.door import Door
 from jobworker.server.listener import Listener, bind
-from jobworker.server.renewal import Renewal
 from jobworker.server.services import Services
-from jobworker.server.tls import Mismatch, Tls, plain
 from jobworker.service import Service, own_unit
+from jobworker.tls.context import Mismatch, Tls, plain
+from jobworker.tls.renewal import Renewal
 from jobworker.tokens import TokenFile
 
 log = logging.getLogger("jobworker")
@@ -181,7 +182,7 @@ class Agent:
         """Return TLS with the files that are configured, or with our own, which are made where there are none."""
         server = self._config.server
         if not server.cert and not (self._home.tls / "ca.pem").exists():
-            from jobworker import certificates  # a tenth of a second, seldom
+            from jobworker.tls import certificates  # a tenth of a second, seldom
 
             certificates.make_all(self._home.tls, names)
         try:
@@ -200,7 +201,7 @@ class Agent:
         return tls
 
     def _remake(self, names: list[str]) -> None:
-        from jobworker import certificates
+        from jobworker.tls import certificates
 
         certificates.renew(self._home.tls, names)
         log.info("the agent's own certificate was made anew")

@@ -13,9 +13,9 @@ from msgspec import Struct, field
 
 from jobworker.checks import too_deep
 from jobworker.errors import InvalidSpec, StartError
-from jobworker.explain import explain
 from jobworker.model import MIN_LOG, Duration, Size, TimeoutSpec, seconds, size
 from jobworker.protocol import MAX_DEPTH
+from jobworker.validation import explain
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):

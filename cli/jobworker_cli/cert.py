@@ -53,7 +53,7 @@ async def _init(out: Path | None, names: list[str], force: bool, as_json: bool) 
             hint="--out DIR for another one, --force to replace it",
         )
     _refuse_to_overwrite([folder / file for file in FILES], force)
-    from jobworker.certificates import make_all
+    from jobworker.tls.certificates import make_all
 
     if out is None:
         home().create()
@@ -99,7 +99,7 @@ async def _issue(
     force: bool,
     as_json: bool,
 ) -> int:
-    from jobworker import certificates
+    from jobworker.tls import certificates
 
     purpose = certificates.CLIENT if client else certificates.SERVER
     if days is not None and days > purpose.max_days:
@@ -123,7 +123,7 @@ def show(
 
 
 async def _show(files: list[Path], as_json: bool) -> int:
-    from jobworker import certificates
+    from jobworker.tls import certificates
 
     found = [
         {"file": str(file)} | certificates.describe(certificate)
@@ -153,7 +153,7 @@ def renew(
 
 
 async def _renew(out: Path | None, new_ca: bool, as_json: bool) -> int:
-    from jobworker import certificates
+    from jobworker.tls import certificates
 
     folder = _folder(out)
     if new_ca:
@@ -177,7 +177,7 @@ def _folder(given: Path | None) -> Path:
 
 def _usable(names: list[str] | None) -> list[str]:
     """Return the names; raise UsageError for one that cannot stand in a certificate."""
-    from jobworker.certificates import usable_name
+    from jobworker.tls.certificates import usable_name
 
     for name in names or []:
         if not usable_name(name):

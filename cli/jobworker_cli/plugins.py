@@ -79,7 +79,7 @@ def check(name: NameArgument, config: Config = None, json_: options.Json = False
 
 async def _check(name: str, path: Path | None, as_json: bool) -> int:
     from jobworker import config as configuration
-    from jobworker import plugins  # what only the agent needs otherwise
+    from jobworker.plugin import loader as plugins  # what only the agent needs otherwise
 
     if path is None and home().config.exists():
         path = home().config
@@ -115,7 +115,7 @@ def enable(name: NameArgument, config: Config = None) -> int:
 
 async def _enable(name: str, path: Path | None) -> int:
     from jobworker import config as configuration
-    from jobworker import plugins
+    from jobworker.plugin import loader as plugins
 
     path = path or home().config
     given = configuration.load(path if path.exists() else None)
@@ -149,7 +149,7 @@ async def _disable(name: str, path: Path | None) -> int:
 
 
 def _require_installed(name: str) -> None:
-    from jobworker.plugins import installed
+    from jobworker.plugin.loader import installed
 
     if name not in (there := installed()):
         hint = "pip install it into the environment of `jw`"

@@ -10,10 +10,10 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from jobworker import certificates
-from jobworker.certificates import CLIENT, SERVER, Authority
 from jobworker.errors import StartError
-from jobworker.server.tls import Mismatch, Tls
+from jobworker.tls import certificates
+from jobworker.tls.certificates import CLIENT, SERVER, Authority
+from jobworker.tls.context import Mismatch, Tls
 
 
 @pytest.fixture

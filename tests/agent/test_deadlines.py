@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobworker.jobs import deadlines
-from jobworker.jobs.live import LiveJob
+from jobworker.jobs.active import LiveJob
 from jobworker.jobs.record import JobRecord, new_id
 from jobworker.model import Job, JobSpec, State
 

@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
+from jobworker.host.journal import Closed, Ended, Journal, Launching, Started, StartFailed
 from jobworker.jobs.store import Query, Store
+from jobworker.logs.reader import Chunk, LogReader
 from jobworker.model import Reason, State
-from jobworker.runtime.journal import Closed, Ended, Journal, Launching, Started, StartFailed
-from jobworker.runtime.logs import Chunk, LogReader
 
 DATA = Path(__file__).parents[1] / "data" / "v1"
 SAID, TIMED_OUT, FAILED = "00d21btnba8v", "00d21btnccsh", "00d21btne79h"

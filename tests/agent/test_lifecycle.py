@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from jobworker.host.journal import Closed, Ended, Launching, Started, StartFailed
 from jobworker.jobs import lifecycle
 from jobworker.jobs.lifecycle import advance
 from jobworker.jobs.record import Ending, JobRecord, is_id, new_id
 from jobworker.model import Exit, Job, JobSpec, LimitSpec, Reason, Receipt, State
-from jobworker.runtime.journal import Closed, Ended, Launching, Started, StartFailed
 
 NEW = JobRecord(
     job=Job(

@@ -306,7 +306,7 @@ async def test_an_observer_that_always_fails(agent: RunningAgent, kind: str) -> 
 
 def test_the_matrix_is_whole() -> None:
     """Every hook and interface has its cells: a new one without them is noticed here."""
-    from jobworker import hookspecs
+    from jobworker.plugin import hookspecs
 
     hooks = {name for name in vars(hookspecs) if name.startswith("register_") or name == "job_changed"}
     assert hooks == {name for name in vars(faulty) if name.startswith("register_") or name == "job_changed"}

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from jobworker.errors import StartError
-from jobworker.plugins import KINDS, MOST, OBSERVER
+from jobworker.plugin.loader import KINDS, MOST, OBSERVER
 from jobworker.testing import load, make_event
 
 FAULTS = {

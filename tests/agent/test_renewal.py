@@ -19,10 +19,10 @@ import pytest
 from cryptography import x509
 from tests.authority import CLIENT, NOW, SERVER, Authority, Pair
 
-from jobworker import certificates
 from jobworker.paths import Home
-from jobworker.server.renewal import Renewal, _folders
-from jobworker.server.tls import Tls
+from jobworker.tls import certificates
+from jobworker.tls.context import Tls
+from jobworker.tls.renewal import Renewal, _folders
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
@@ -275,7 +275,7 @@ async def test_no_inotify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplo
     def refuse() -> Any:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("jobworker.server.renewal.Inotify", refuse)
+    monkeypatch.setattr("jobworker.tls.renewal.Inotify", refuse)
     certificates.make_all(tmp_path / "tls", ["localhost"])
     tls = Tls(tmp_path / "tls" / "server.pem", tmp_path / "tls" / "server.key", None)
     renewal = Renewal(tls, None, 0)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobworker import certificates
 from jobworker.model import JobSpec, Reason, State
 from jobworker.paths import Home
+from jobworker.tls import certificates
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent

@@ -7,7 +7,7 @@ import pytest
 from cryptography import x509
 from tests.authority import SERVER, Authority, Pair
 
-from jobworker import certificates
+from jobworker.tls import certificates
 from jobworker.untrusted import CheckedObject, explain_refusal, faults
 
 LOCAL = [x509.DNSName("localhost")]

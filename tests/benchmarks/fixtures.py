@@ -14,9 +14,9 @@ from typing import Any
 
 from jobworker.client import Client, connect
 from jobworker.client.local import wait_gone
+from jobworker.host.journal import Closed, Ended, Journal, StartFailed
+from jobworker.host.keeper_client import KeeperLink
 from jobworker.paths import Home
-from jobworker.runtime.journal import Closed, Ended, Journal, StartFailed
-from jobworker.runtime.link import KeeperLink
 
 DEADLINE = 30.0  # seconds that a start or an end may take
 

@@ -22,7 +22,7 @@ from jobworker.config import BUILT_IN
 from jobworker.errors import PolicyRejected
 from jobworker.model import JobSpec, StopSpec
 from jobworker.paths import Home
-from jobworker.plugin_host import PluginHost
+from jobworker.plugin.host import PluginHost
 from jobworker.testing import RunningAgent
 from jobworker_plugins.graceful import Graceful
 

@@ -14,9 +14,9 @@ from tests.benchmarks import plain, receiver
 from tests.benchmarks.figures import cpu_seconds
 from tests.benchmarks.fixtures import DEADLINE, Agent, require
 
+from jobworker.logs.reader import CHUNK, Chunk
 from jobworker.model import rfc3339
 from jobworker.protocol import BINARY_SUBPROTOCOL, PATH, SUBPROTOCOL
-from jobworker.runtime.logs import CHUNK, Chunk
 from jobworker.server import log_frames
 
 SUBPROTOCOLS = {"text": SUBPROTOCOL, "binary": BINARY_SUBPROTOCOL}

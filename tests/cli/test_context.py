@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobworker import certificates
 from jobworker.paths import Home, contexts_file
+from jobworker.tls import certificates
 from jobworker_cli.target import Access
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ DAEMON = "(env -i setsid sh -c 'sleep 1000 &'); "
 DYING = """
 import sys, pathlib
 from jobworker import app
-from jobworker.runtime import link
+from jobworker.host import keeper_client as link
 folder = pathlib.Path(sys.argv[sys.argv.index("--home") + 1])
 from tests.support.keeper_copy import copy_keeper
 mark = "        state.pids[job.pid] = job\\n        if job.init"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from jobworker import checks, hookspecs, interfaces, model
+from jobworker import checks, interfaces, model
 from jobworker.config import BUILT_IN
-from jobworker.plugins import KINDS, OBSERVER
+from jobworker.plugin import hookspecs
+from jobworker.plugin.loader import KINDS, OBSERVER
 from jobworker_cli.skeleton import KINDS as SKELETONS
 
 PAGE = (Path(__file__).parents[2] / "plugins" / "README.md").read_text()

@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 
 import pytest
 
+from jobworker.host import process_tree as tree
+from jobworker.host.inotify import Inotify
+from jobworker.host.journal import Closed, Ended, JobRecord, Journal, Started
+from jobworker.host.keeper_client import KEEPER, KeeperLink
+from jobworker.logs.reader import Chunk, Gap, LogReader
 from jobworker.paths import Home
-from jobworker.runtime import tree
-from jobworker.runtime.inotify import Inotify
-from jobworker.runtime.journal import Closed, Ended, JobRecord, Journal, Started
-from jobworker.runtime.link import KEEPER, KeeperLink
-from jobworker.runtime.logs import Chunk, Gap, LogReader
 
 DEADLINE = 10.0
 R = TypeVar("R", bound=JobRecord)

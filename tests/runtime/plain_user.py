@@ -9,11 +9,11 @@ import signal
 import sys
 from pathlib import Path
 
+from jobworker.host.journal import Closed, Ended, JobRecord, Journal, Started, StartFailed
+from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.process_tree import MARKER, CgroupTree, NamespaceTree, SweepTree, Tree
+from jobworker.logs.reader import Chunk, LogReader
 from jobworker.paths import Home
-from jobworker.runtime.journal import Closed, Ended, JobRecord, Journal, Started, StartFailed
-from jobworker.runtime.link import KeeperLink
-from jobworker.runtime.logs import Chunk, LogReader
-from jobworker.runtime.tree import MARKER, CgroupTree, NamespaceTree, SweepTree, Tree
 
 SCRIPT = """
 (setsid sh -c 'trap "" TERM HUP; echo $$; exec sleep 600' &)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobworker.formats.log_index import FIRST, RECORD
+from jobworker.host.journal import Closed, Truncated
+from jobworker.logs.reader import Chunk, Gap, LogReader
 from jobworker.pump import log as pump_module
-from jobworker.runtime.journal import Closed, Truncated
-from jobworker.runtime.logs import Chunk, Gap, LogReader
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import Host

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 from tests.support.keeper_copy import copy_keeper
 
+from jobworker.host import keeper_client as link
+from jobworker.host import process_tree as tree
+from jobworker.host.journal import Ended, Started, StartFailed
 from jobworker.keeper.delegation import LEAF, OURS
 from jobworker.linux import cgroupfs, devices, features
 from jobworker.linux.cgroupfs import Hierarchy
-from jobworker.runtime import link, tree
-from jobworker.runtime.journal import Ended, Started, StartFailed
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import Host

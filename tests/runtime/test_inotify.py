@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobworker.runtime.inotify import Inotify
+from jobworker.host.inotify import Inotify
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobworker.runtime.journal import BLOCK, Closed, Ended, Journal, Launching, Started, StartFailed
+from jobworker.host.journal import BLOCK, Closed, Ended, Journal, Launching, Started, StartFailed
 
 OPENED = b'{"event":"opened","v":1,"pid":1,"boot":"x","at":1}\n'
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobworker.errors import DiskFull, InternalError
-from jobworker.runtime.journal import Closed, Ended, Launching, Started
+from jobworker.host.journal import Closed, Ended, Launching, Started
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import Host

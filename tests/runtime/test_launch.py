@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobworker.errors import InternalError
-from jobworker.runtime.journal import Closed, Ended, Launching, Started, StartFailed
+from jobworker.host.journal import Closed, Ended, Launching, Started, StartFailed
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import Host

@@ -8,10 +8,10 @@ import pytest
 
 from jobworker.formats.log_index import POWER_CUT, RECORD
 from jobworker.jobs.power_cut import repair_log
+from jobworker.logs.reader import Chunk, Gap, LogReader
+from jobworker.logs.repair import repair
 from jobworker.model import LogInfo
 from jobworker.pump.log import Log
-from jobworker.runtime.log_repair import repair
-from jobworker.runtime.logs import Chunk, Gap, LogReader
 
 PAGE = 4096
 OUT, ERR = 0, 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobworker.runtime.logs import BATCH, CHUNK, Chunk, Gap, LogReader
+from jobworker.logs.reader import BATCH, CHUNK, Chunk, Gap, LogReader
 
 RECORD = struct.Struct("<QQQIBB2x")
 FIRST = struct.Struct("<QQI12x")

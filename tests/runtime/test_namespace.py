@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.runtime.test_upgrade import newer  # noqa: F401  # a fixture
 
-from jobworker.runtime.journal import Closed, Ended, Launching, Started, StartFailed
-from jobworker.runtime.tree import NamespaceTree, init_process, main_process
+from jobworker.host.journal import Closed, Ended, Launching, Started, StartFailed
+from jobworker.host.process_tree import NamespaceTree, init_process, main_process
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import Host

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobworker.runtime.journal import Closed, Ended, Journal, Launching, Started
-from jobworker.runtime.link import KeeperGone, KeeperLink
+from jobworker.host.journal import Closed, Ended, Journal, Launching, Started
+from jobworker.host.keeper_client import KeeperGone, KeeperLink
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import Host

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobworker.runtime.journal import Closed, Ended
+from jobworker.host.journal import Closed, Ended
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import Host

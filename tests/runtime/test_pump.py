@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from jobworker.logs.reader import Chunk, LogReader
 from jobworker.pump import log as pump_module
-from jobworker.runtime.logs import Chunk, LogReader
 
 RECORD = struct.Struct("<QQQIB3x")
 PUMP = Path(pump_module.__file__).with_name("__main__.py")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.keeper_copy import copy_keeper
 
-from jobworker.runtime import link
-from jobworker.runtime.journal import Closed, Ended, Started
+from jobworker.host import keeper_client as link
+from jobworker.host.journal import Closed, Ended, Started
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import Host

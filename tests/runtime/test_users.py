@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.runtime.conftest import start_keeper_under
 
-from jobworker.runtime.journal import Closed, Ended, Started, StartFailed
+from jobworker.host.journal import Closed, Ended, Started, StartFailed
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import Host

@@ -14,8 +14,8 @@ import pytest
 from tests.conftest import FOR_OTHERS, RunningAgent
 from websockets.exceptions import InvalidStatus
 
+from jobworker.auth.admission import _network
 from jobworker.paths import Home
-from jobworker.server.door import _network
 
 if TYPE_CHECKING:
     from tests.server.conftest import Dial, Upgrade, Wire

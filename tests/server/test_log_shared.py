@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from jobworker.formats.log_index import RECORD
-from jobworker.jobs.cursor import PIECES, Piece, SharedLog, Where
-from jobworker.runtime.logs import CHUNK
+from jobworker.jobs.log_cursor import PIECES, Piece, SharedLog, Where
+from jobworker.logs.reader import CHUNK
 
 CHUNKS = 3 * PIECES
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobworker.server.rates import KEYS, Rates
+from jobworker.rate_limit import KEYS, Rates
 
 
 def test_a_burst_and_then_the_rate() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobworker.runtime.clock import WallClock
+from jobworker.host.wall_clock import WallClock
 
 if TYPE_CHECKING:
     from tests.server.conftest import Gate, Wire

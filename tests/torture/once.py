@@ -14,8 +14,8 @@ from tests.torture.victim import LIMIT, Victim
 from jobworker.client import Client
 from jobworker.client.local import wait_gone
 from jobworker.errors import JobworkerError, RpcError
+from jobworker.host.process_tree import readable
 from jobworker.model import Job, JobSpec, Reason, State, StopSpec
-from jobworker.runtime.tree import readable
 
 STRACE = shutil.which("strace")
 # Calls after which somebody else sees a difference; whatever else there is lies between two of these.

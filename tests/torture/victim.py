@@ -27,7 +27,7 @@ LIMIT = 60.0  # seconds until something that should happen counts as not happeni
 UNASKING = """
 import sys, pathlib
 from jobworker import app
-from jobworker.runtime import link
+from jobworker.host import keeper_client as link
 from tests.support.keeper_copy import copy_keeper
 folder = pathlib.Path(sys.argv[sys.argv.index("--home") + 1])
 change = ("\\nPIDFD_GET_INFO = ", "\\nPIDFD_GET_INFO = 0; _ = ")

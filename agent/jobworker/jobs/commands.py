@@ -9,7 +9,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobworker.runtime.link import KEEPER
+from jobworker.host.keeper_client import KEEPER
 
 
 async def run(

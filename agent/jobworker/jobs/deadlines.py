@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jobworker.errors import JobworkerError
+from jobworker.host.wall_clock import WallClock
 from jobworker.interfaces import RunFacts, TimeoutPolicy
-from jobworker.jobs.live import LiveJob
+from jobworker.jobs.active import LiveJob
+from jobworker.logs.reader import LogReader
 from jobworker.model import State, TimeoutSpec
-from jobworker.plugin_host import PluginFault, PluginHost
-from jobworker.runtime.clock import WallClock
-from jobworker.runtime.logs import LogReader
+from jobworker.plugin.host import PluginFault, PluginHost
 
 log = logging.getLogger(__name__)
 

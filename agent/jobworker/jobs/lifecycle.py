@@ -6,11 +6,11 @@ from errno import ETIMEDOUT
 
 from msgspec.structs import replace
 
+from jobworker.host.journal import Closed, Ended, Launching, Lost, Started, StartFailed, Truncated
+from jobworker.host.journal import JobRecord as Event
+from jobworker.host.process_tree import PROOFS
 from jobworker.jobs.record import Ending, JobRecord
 from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, Usage, bytes_text, rfc3339
-from jobworker.runtime.journal import Closed, Ended, Launching, Lost, Started, StartFailed, Truncated
-from jobworker.runtime.journal import JobRecord as Event
-from jobworker.runtime.tree import PROOFS
 
 ENDINGS = {
     Reason.STOPPED: "stopped by {by}",

@@ -7,8 +7,8 @@ import asyncio
 import logging
 from pathlib import Path
 
+from jobworker.host.sync import sync_log
 from jobworker.jobs.table import JobTable
-from jobworker.runtime.sync import sync_log
 
 log = logging.getLogger(__name__)
 

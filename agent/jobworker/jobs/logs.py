@@ -5,12 +5,12 @@ import contextlib
 from typing import NamedTuple
 
 from jobworker.errors import OffsetOutOfRange
-from jobworker.jobs.cursor import Cursor, SharedLog, Where
-from jobworker.jobs.live import LiveJob
+from jobworker.jobs.active import LiveJob
+from jobworker.jobs.log_cursor import Cursor, SharedLog, Where
+from jobworker.jobs.log_watch import LogWatch
 from jobworker.jobs.table import JobTable
-from jobworker.jobs.watch import LogWatch
+from jobworker.logs.reader import Chunk, Gap, LogReader
 from jobworker.model import Job
-from jobworker.runtime.logs import Chunk, Gap, LogReader
 
 LAST_BYTES = 1.0  # seconds that the last output of an ended job may be under way from its pipes to its log
 

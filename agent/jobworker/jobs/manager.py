@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobworker.background import Background
 from jobworker.config import Config
 from jobworker.errors import (
     DiskFull,
@@ -19,29 +18,31 @@ from jobworker.errors import (
     ShuttingDown,
     WaitTimeout,
 )
-from jobworker.jobs import lifecycle, story
-from jobworker.jobs.ending import Endings
+from jobworker.host.keeper_client import KeeperGone, KeeperLink
+from jobworker.jobs import explain as story
+from jobworker.jobs import lifecycle
+from jobworker.jobs.active import LiveJob
 from jobworker.jobs.events import EventCursor
-from jobworker.jobs.keeping import Keeping
-from jobworker.jobs.live import LiveJob
 from jobworker.jobs.log_sync import LogSync
+from jobworker.jobs.log_watch import LogWatch
 from jobworker.jobs.logs import Logs
 from jobworker.jobs.observers import Observers
+from jobworker.jobs.reconciler import Keeping
 from jobworker.jobs.record import JobRecord, new_id
 from jobworker.jobs.retention import Retention
 from jobworker.jobs.scope import Scope, sees
-from jobworker.jobs.specs import Specs, launch_message
+from jobworker.jobs.spec_rules import Specs, launch_message
 from jobworker.jobs.stats import JobStats
+from jobworker.jobs.stops import Endings
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.updating import Updating
 from jobworker.jobs.users import Users, own
-from jobworker.jobs.watch import LogWatch
+from jobworker.logs.reader import STDERR, LogReader
 from jobworker.model import Explanation, Job, JobSpec, Principal, Reason, State, StopSpec, rfc3339
 from jobworker.paths import Home, sync_folder
-from jobworker.plugin_host import PluginHost
-from jobworker.plugins import Registry
-from jobworker.runtime.link import KeeperGone, KeeperLink
-from jobworker.runtime.logs import STDERR, LogReader
+from jobworker.plugin.host import PluginHost
+from jobworker.plugin.loader import Registry
+from jobworker.tasks import Background
 
 TOLD = 4096  # bytes of stderr that an explanation looks at
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from jobworker.background import Background
 from jobworker.errors import JobworkerError, OffsetOutOfRange
 from jobworker.jobs.events import EventCursor, decode
 from jobworker.jobs.table import JobTable
 from jobworker.model import JobEvent
-from jobworker.plugin_host import PluginFault, PluginHost
-from jobworker.plugins import OBSERVER
+from jobworker.plugin.host import PluginFault, PluginHost
+from jobworker.plugin.loader import OBSERVER
+from jobworker.tasks import Background
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ import time
 from msgspec.structs import replace
 
 from jobworker.errors import InvalidState, NotSupported
+from jobworker.host.keeper_client import KeeperLink
 from jobworker.jobs import lifecycle
-from jobworker.jobs.live import LiveJob
-from jobworker.jobs.stopping import send_signal
+from jobworker.jobs.active import LiveJob
+from jobworker.jobs.stop import send_signal
 from jobworker.jobs.table import JobTable
 from jobworker.model import State
-from jobworker.runtime.link import KeeperLink
 
 ROUNDS = 5  # looks at a tree that grows while it is being stopped
 STILL = 5.0  # seconds until a cgroup counts as one that cannot be frozen: something in it hangs in the kernel

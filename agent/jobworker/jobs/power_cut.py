@@ -6,9 +6,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from jobworker.logs.reader import LogReader
+from jobworker.logs.repair import repair
 from jobworker.model import LogInfo, rfc3339
-from jobworker.runtime.log_repair import repair
-from jobworker.runtime.logs import LogReader
 
 log = logging.getLogger(__name__)
 

@@ -5,13 +5,13 @@ import time
 
 from msgspec import UNSET, to_builtins
 
-from jobworker.jobs.live import LiveJob
+from jobworker.host import usage
+from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.process_tree import described
+from jobworker.jobs.active import LiveJob
 from jobworker.jobs.record import JobRecord
 from jobworker.jobs.table import JobTable
 from jobworker.model import Stats, rfc3339
-from jobworker.runtime import usage
-from jobworker.runtime.link import KeeperLink
-from jobworker.runtime.tree import described
 
 
 class JobStats:

@@ -14,14 +14,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from jobworker.errors import DiskFull, JobNotFound, OffsetOutOfRange
+from jobworker.jobs.active import LiveJob
 from jobworker.jobs.events import EventCursor, event, happened
-from jobworker.jobs.live import LiveJob
 from jobworker.jobs.record import JobRecord, is_id
 from jobworker.jobs.scope import Scope, sees
 from jobworker.jobs.store import Query, Store
+from jobworker.logs.reader import LogReader
 from jobworker.model import Job, JobEvent, State
 from jobworker.paths import Home, sync_folder
-from jobworker.runtime.logs import LogReader
 
 
 class JobTable:

@@ -7,14 +7,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from jobworker.errors import InvalidState, JobNotFound, NotSupported
-from jobworker.jobs.ending import Endings
+from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.usage import memory_floor
+from jobworker.jobs.active import LiveJob
 from jobworker.jobs.limits import KINDS, live_message
-from jobworker.jobs.live import LiveJob
-from jobworker.jobs.specs import Specs
+from jobworker.jobs.spec_rules import Specs
+from jobworker.jobs.stops import Endings
 from jobworker.jobs.table import JobTable
 from jobworker.model import Job, JobSpec, LimitSpec, Principal, State, bytes_text, to_builtins
-from jobworker.runtime.link import KeeperLink
-from jobworker.runtime.usage import memory_floor
 
 NONE = JobSpec().limits  # the object that is left out on the wire
 TOLD = 4096  # bytes of a change that an event tells

@@ -18,12 +18,12 @@ from jsonrpcserver import Error, Result, Success
 from jsonrpcserver.async_main import dispatch_to_serializable
 
 from jobworker import errors
+from jobworker.auth import audit_policy as audited
+from jobworker.auth.access import Access, Need
 from jobworker.checks import too_deep
-from jobworker.explain import explain
 from jobworker.model import Job
 from jobworker.protocol import MAX_BATCH, MAX_CONTAINERS, MAX_DEPTH, MAX_ID
-from jobworker.server import audited
-from jobworker.server.access import Access, Need
+from jobworker.validation import explain
 
 if TYPE_CHECKING:
     from jobworker.server.session import Session

@@ -13,10 +13,10 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from jobworker import errors
+from jobworker.auth.authentication import from_handshake, from_upgrade
+from jobworker.linux import descriptors
 from jobworker.model import Principal
 from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
-from jobworker.server import descriptors
-from jobworker.server.authentication import from_handshake, from_upgrade
 from jobworker.server.connection import STRANGER, Connection
 from jobworker.server.services import Services
 from jobworker.server.session import Session

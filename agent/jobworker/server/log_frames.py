@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
+from jobworker.logs.reader import Chunk
 from jobworker.model import rfc3339
 from jobworker.protocol import STREAMS, encode_data
-from jobworker.runtime.logs import Chunk
 
 encode = msgspec.json.Encoder().encode
 

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
-from jobworker.jobs.cursor import Cursor, Piece
+from jobworker.jobs.log_cursor import Cursor, Piece
+from jobworker.logs.reader import Chunk, Gap
 from jobworker.model import LogEnd, LogGap
 from jobworker.protocol import split_text
-from jobworker.runtime.logs import Chunk, Gap
 from jobworker.server import log_frames
 from jobworker.server.subscription import Send, Subscription
 

@@ -4,15 +4,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from jobworker.auth.admission import Door
+from jobworker.auth.audit import Audit
+from jobworker.auth.authorization import Authorization
 from jobworker.config import Config
 from jobworker.jobs.manager import JobManager
 from jobworker.model import to_builtins
-from jobworker.plugin_host import PluginHost
-from jobworker.plugins import Plugin, Registry
-from jobworker.server.audit import Audit
-from jobworker.server.authorization import Authorization
-from jobworker.server.door import Door
-from jobworker.server.tls import Tls
+from jobworker.plugin.host import PluginHost
+from jobworker.plugin.loader import Plugin, Registry
+from jobworker.tls.context import Tls
 from jobworker.tokens import TokenFile
 
 

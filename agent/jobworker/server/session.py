@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from websockets.exceptions import ConnectionClosed
 
 from jobworker import errors
-from jobworker.background import Background
+from jobworker.auth.access import Access
 from jobworker.model import Principal, seconds
 from jobworker.protocol import BINARY_SUBPROTOCOL
-from jobworker.server.access import Access
 from jobworker.server.connection import Connection
 from jobworker.server.dispatch import Message, dispatch, not_logged_in, read, refused
 from jobworker.server.subscription import Send, Subscription
+from jobworker.tasks import Background
 
 if TYPE_CHECKING:
     from jobworker.server.services import Services

@@ -34,7 +34,7 @@ from jobworker.interfaces import (
     TimeoutPolicy,
     usable_name,
 )
-from jobworker.plugins import NAME
+from jobworker.plugin.loader import NAME
 from jobworker.testing.fakes import FakeJob
 
 T = TypeVar("T")

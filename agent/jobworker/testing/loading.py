@@ -6,8 +6,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jobworker.plugin_host import PluginHost
-from jobworker.plugins import GROUP, Loader, Plugin, Registry, installed
+from jobworker.plugin.host import PluginHost
+from jobworker.plugin.loader import GROUP, Loader, Plugin, Registry, installed
 
 
 def load(module: ModuleType, settings: dict[str, Any] | None = None, *, state: Path | None = None) -> Registry:

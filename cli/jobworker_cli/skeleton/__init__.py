@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from jobworker.plugins import installed
+from jobworker.plugin.loader import installed
 
 KINDS = ("auth-provider", "authorizer", "stop-strategy", "timeout-policy", "observer")
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import msgspec
 
 from jobworker import __version__
+from jobworker.auth.access import Need
 from jobworker.model import rfc3339
 from jobworker.protocol import MAX_BATCH, MAX_MESSAGE, SUBPROTOCOL
-from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
 
 

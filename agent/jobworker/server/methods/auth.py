@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
+from jobworker.auth.access import Need
 from jobworker.errors import InvalidParams, InvalidRequest, InvalidSpec
 from jobworker.interfaces import Credentials
 from jobworker.model import Duration, Principal, rfc3339, seconds
-from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
 
 

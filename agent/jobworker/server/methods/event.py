@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from jobworker.server.access import Need
+from jobworker.auth.access import Need
 from jobworker.server.dispatch import Call, method
 from jobworker.server.event_subscription import EventSubscription
 

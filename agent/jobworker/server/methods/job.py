@@ -8,12 +8,12 @@ import msgspec
 from msgspec.structs import replace
 
 from jobworker import model
+from jobworker.auth.access import Need
 from jobworker.errors import InvalidParams, InvalidSpec
-from jobworker.jobs.cursor import Where
+from jobworker.jobs.log_cursor import Where
 from jobworker.jobs.record import is_id
-from jobworker.jobs.specs import LABELS, signal_number
+from jobworker.jobs.spec_rules import LABELS, signal_number
 from jobworker.model import Duration, Explanation, Job, JobSpec, Rate, Size, State, StopSpec, TimeoutSpec, seconds
-from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
 from jobworker.server.log_subscription import BINARY, LogSubscription
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
+from jobworker.auth.access import Need
 from jobworker.errors import NotSupported
-from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
 
 LATER = (

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from jobworker.auth.access import Need
 from jobworker.errors import InvalidParams, InvalidSpec, RateLimited
-from jobworker.jobs.cursor import Where
+from jobworker.jobs.log_cursor import Where
+from jobworker.logs.reader import BOTH, Chunk, Gap
 from jobworker.model import seconds
 from jobworker.protocol import STREAMS, encode_data, split_text
-from jobworker.runtime.logs import BOTH, Chunk, Gap
-from jobworker.server.access import Need
 from jobworker.server.dispatch import Call, method
 from jobworker.server.log_frames import about
 from jobworker.server.log_subscription import BASE64, BINARY, LogSubscription

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from jobworker.plugins import installed
-from jobworker.server.access import Need
+from jobworker.auth.access import Need
+from jobworker.plugin.loader import installed
 from jobworker.server.dispatch import Call, method
 
 

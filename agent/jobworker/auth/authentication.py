@@ -12,7 +12,7 @@ from jobworker.checks import usable_name
 from jobworker.errors import InvalidRequest, Unauthenticated
 from jobworker.interfaces import AuthProvider, Credentials
 from jobworker.model import Principal
-from jobworker.plugin_host import PluginFault, PluginHost
+from jobworker.plugin.host import PluginFault, PluginHost
 from jobworker.protocol import BEARER_SUBPROTOCOL, decode_bearer
 
 log = logging.getLogger(__name__)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from jobworker.errors import StartError
+from jobworker.linux import descriptors
 from jobworker.model import rfc3339
 from jobworker.paths import require_private
-from jobworker.server import descriptors
-from jobworker.server.rates import Rates
+from jobworker.rate_limit import Rates
 
 log = logging.getLogger(__name__)
 

@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from jobworker.background import Background
+from jobworker.auth.audit import Audit
+from jobworker.auth.authentication import Authenticator
 from jobworker.config import Limits
 from jobworker.errors import RateLimited, RpcError
 from jobworker.interfaces import Credentials
 from jobworker.model import Principal
-from jobworker.server.audit import Audit
-from jobworker.server.authentication import Authenticator
-from jobworker.server.rates import Rates
+from jobworker.rate_limit import Rates
+from jobworker.tasks import Background
 
 if TYPE_CHECKING:
     from jobworker.server.session import Session

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from jobworker.runtime.tree import PF_FORKNOEXEC, Process
+from jobworker.host.process_tree import PF_FORKNOEXEC, Process
 
 PR_SET_CHILD_SUBREAPER = 36
 

@@ -5,8 +5,8 @@ import errno
 import logging
 from pathlib import Path
 
-from jobworker.jobs.live import LiveJob
-from jobworker.runtime.inotify import IN_CREATE, Inotify
+from jobworker.host.inotify import IN_CREATE, Inotify
+from jobworker.jobs.active import LiveJob
 
 log = logging.getLogger(__name__)
 

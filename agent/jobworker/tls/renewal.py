@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from jobworker.background import Background
 from jobworker.errors import JobworkerError, StartError
-from jobworker.runtime.inotify import IN_CREATE, Inotify
-from jobworker.server.tls import DAY, Tls
+from jobworker.host.inotify import IN_CREATE, Inotify
+from jobworker.tasks import Background
+from jobworker.tls.context import DAY, Tls
 
 log = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@
 import asyncio
 from pathlib import Path
 
+from jobworker.host.process_tree import CgroupTree, NamespaceTree, SweepTree, Tree
 from jobworker.jobs.record import JobRecord
 from jobworker.model import Reason, Receipt, State
-from jobworker.runtime.tree import CgroupTree, NamespaceTree, SweepTree, Tree
 
 
 class LiveJob:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jobworker.formats.log_index import POWER_CUT, RECORD, STREAMS
-from jobworker.runtime.logs import LogReader, Record
+from jobworker.logs.reader import LogReader, Record
 
 BLOCK = 4096  # bytes: where a file ends within a block, zeros may stand in place of what was to be written there
 CHECKED = 256  # records at the end of the index that are compared with each other: two blocks of them

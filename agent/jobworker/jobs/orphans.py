@@ -2,11 +2,11 @@
 
 import os
 
+from jobworker.host.journal import Launching, Started
+from jobworker.host.process_tree import MARKER, Process, process_of
+from jobworker.host.procfs import patiently
 from jobworker.jobs.record import JobRecord
 from jobworker.model import Job, JobSpec, State, rfc3339
-from jobworker.runtime.journal import Launching, Started
-from jobworker.runtime.looking import patiently
-from jobworker.runtime.tree import MARKER, Process, process_of
 
 OWNER = "unknown"  # nobody's: an admin can stop it
 

@@ -9,14 +9,14 @@ from msgspec import UNSET
 
 from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, JobworkerError, NotSupported, PolicyRejected
+from jobworker.host.process_tree import MARKER
 from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
 from jobworker.jobs.limits import check_limits, limits_message
 from jobworker.jobs.record import Identity
 from jobworker.jobs.users import own, process_message
 from jobworker.model import MIN_LOG, Duration, JobSpec, LogSpec, StopSpec, TimeoutSpec, seconds, size
-from jobworker.plugin_host import PluginFault, PluginHost, said
-from jobworker.plugins import Registry
-from jobworker.runtime.tree import MARKER
+from jobworker.plugin.host import PluginFault, PluginHost, said
+from jobworker.plugin.loader import Registry
 
 # What the protocol names and this version does not do: refused, never accepted and ignored.
 NOT_YET = ("stdin", "tty")

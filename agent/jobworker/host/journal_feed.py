@@ -12,8 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from jobworker.runtime.journal import Closed, JobRecord, Journal
-from jobworker.runtime.sync import sync_log
+from jobworker.host.journal import Closed, JobRecord, Journal
+from jobworker.host.sync import sync_log
 
 log = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from jobworker.host.process_tree import Process
+from jobworker.host.procfs import Look, patiently
 from jobworker.linux.devices import disk_of, disk_under
 from jobworker.linux.proc import TICKS_PER_SECOND, stat_of
 from jobworker.linux.usage import Sources, Values, group_usage, memory_floor
-from jobworker.runtime.looking import Look, patiently
-from jobworker.runtime.tree import Process
 
 __all__ = ["MEASURED", "counted", "disk_of", "disk_under", "looked_at", "measured", "memory_floor", "missing"]
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from jobworker.runtime.looking import Look, patiently
+from jobworker.host.procfs import Look, patiently
 
 MARKER = "JOBWORKER_JOB_ID"
 REREAD = 0.5  # seconds

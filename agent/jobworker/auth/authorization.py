@@ -6,11 +6,11 @@ from copy import deepcopy
 
 import msgspec
 
+from jobworker.auth.access import Access
 from jobworker.errors import JobworkerError
 from jobworker.interfaces import Authorizer, Grant
 from jobworker.model import Principal
-from jobworker.plugin_host import PluginFault, PluginHost
-from jobworker.server.access import Access
+from jobworker.plugin.host import PluginFault, PluginHost
 
 log = logging.getLogger(__name__)
 

@@ -13,24 +13,24 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from jobworker.background import Background
 from jobworker.errors import DiskFull, JobworkerError, ShuttingDown
+from jobworker.host.journal import JobRecord as Event
+from jobworker.host.journal import Journal, Launching, Started, StartFailed
+from jobworker.host.journal_feed import JournalFeed
+from jobworker.host.keeper_client import KeeperGone, KeeperLink, end_remains
+from jobworker.host.process_tree import init_process, main_process
+from jobworker.host.reaper import Reaper, ended_in
 from jobworker.jobs import lifecycle
-from jobworker.jobs.ending import Endings
-from jobworker.jobs.live import LiveJob
+from jobworker.jobs.active import LiveJob
+from jobworker.jobs.orphans import recorded_anew
 from jobworker.jobs.power_cut import checked_since, repair_log
 from jobworker.jobs.record import JobRecord as Record
-from jobworker.jobs.specs import log_message
+from jobworker.jobs.spec_rules import log_message
+from jobworker.jobs.stops import Endings
 from jobworker.jobs.table import JobTable
-from jobworker.jobs.unrecorded import recorded_anew
 from jobworker.model import State
 from jobworker.paths import Home
-from jobworker.runtime.journal import JobRecord as Event
-from jobworker.runtime.journal import Journal, Launching, Started, StartFailed
-from jobworker.runtime.journal_feed import JournalFeed
-from jobworker.runtime.link import KeeperGone, KeeperLink, end_remains
-from jobworker.runtime.reaper import Reaper, ended_in
-from jobworker.runtime.tree import init_process, main_process
+from jobworker.tasks import Background
 
 log = logging.getLogger(__name__)
 

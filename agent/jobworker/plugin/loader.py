@@ -13,13 +13,13 @@ import msgspec
 import pluggy
 from msgspec.structs import replace
 
-from jobworker import hookspecs
 from jobworker.config import Config
 from jobworker.errors import StartError
-from jobworker.explain import explain
 from jobworker.interfaces import Authorizer, AuthProvider, JobEvent, PluginContext, StopStrategy, TimeoutPolicy
-from jobworker.plugin_host import PluginFault, PluginHost
+from jobworker.plugin import hookspecs
+from jobworker.plugin.host import PluginFault, PluginHost
 from jobworker.tokens import TokenFile
+from jobworker.validation import explain
 
 GROUP = "jobworker"
 LIMIT = 10.0  # seconds for a plugin to be imported and to register

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobworker.jobs.live import LiveJob
+from jobworker.jobs.active import LiveJob
+from jobworker.logs.reader import BOTH, CHUNK, Chunk, Gap, LogReader
 from jobworker.model import Job
-from jobworker.runtime.logs import BOTH, CHUNK, Chunk, Gap, LogReader
 
 PIECES = 16  # of a log that are kept for those who read it together: one for each reader, at most so many
 

@@ -10,16 +10,16 @@ from functools import partial
 from typing import Any, TypeVar
 
 from jobworker.errors import InvalidSpec, JobworkerError
+from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.process_tree import PROOFS, described
 from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy
 from jobworker.jobs import commands
-from jobworker.jobs.live import LiveJob
+from jobworker.jobs.active import LiveJob
 from jobworker.jobs.record import Identity
-from jobworker.jobs.specs import signal_number
+from jobworker.jobs.spec_rules import signal_number
 from jobworker.jobs.users import user_message
 from jobworker.model import Job, Receipt, Step, rfc3339, seconds
-from jobworker.plugin_host import PluginFault, PluginHost, clean
-from jobworker.runtime.link import KeeperLink
-from jobworker.runtime.tree import PROOFS, described
+from jobworker.plugin.host import PluginFault, PluginHost, clean
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import msgspec
 
 from jobworker.errors import DiskFull
 from jobworker.model import Principal, rfc3339
-from jobworker.server.rates import KEYS, Rates
+from jobworker.rate_limit import KEYS, Rates
 
 log = logging.getLogger(__name__)
 

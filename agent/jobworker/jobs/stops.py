@@ -10,23 +10,23 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from jobworker.background import Background
 from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, InvalidState, JobworkerError, RpcError, StopIncomplete
+from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.process_tree import NamespaceTree
+from jobworker.host.wall_clock import WallClock
 from jobworker.interfaces import StopOptions, StopStrategy
 from jobworker.jobs import deadlines, lifecycle
+from jobworker.jobs.active import LiveJob
 from jobworker.jobs.deadlines import Deadline, Limit
-from jobworker.jobs.live import LiveJob
 from jobworker.jobs.pausing import Pausing
 from jobworker.jobs.record import Ending, Sent
-from jobworker.jobs.specs import Specs
-from jobworker.jobs.stopping import KILL, LAST_WAIT, Stop, send_signal
+from jobworker.jobs.spec_rules import Specs
+from jobworker.jobs.stop import KILL, LAST_WAIT, Stop, send_signal
 from jobworker.jobs.table import JobTable
 from jobworker.model import JobSpec, Reason, Receipt, StopSpec, TimeoutSpec, seconds
-from jobworker.plugin_host import PluginHost
-from jobworker.runtime.clock import WallClock
-from jobworker.runtime.link import KeeperLink
-from jobworker.runtime.tree import NamespaceTree
+from jobworker.plugin.host import PluginHost
+from jobworker.tasks import Background
 
 log = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from typing import Any
 
 from jobworker.errors import DiskFull, InternalError, JobworkerError, RateLimited
 from jobworker.formats.code import checksum
+from jobworker.host.process_tree import process_of, readable
+from jobworker.host.procfs import Look, patiently
 from jobworker.linux.features import WITHOUT
 from jobworker.paths import Home, appendable
-from jobworker.runtime.looking import Look, patiently
-from jobworker.runtime.tree import process_of, readable
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Admission control: authenticate callers, authorize their calls, throttle failed logins, audit."""

@@ -1,0 +1,1 @@
+"""Certificates, and the TLS context of the listener."""
