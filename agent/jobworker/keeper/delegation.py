@@ -64,7 +64,9 @@ def find_base(hierarchy: Hierarchy, name: str, description: str) -> Base:
         except OSError as error:
             refused = f" ({error.strerror or error})"
     if explicit:
-        why = f"{unit} could not be restarted while jobs run: it lacks DelegateSubgroup={LEAF}{refused}"
+        why = f"{unit} could not start again while jobs run: it lacks DelegateSubgroup={LEAF}{refused}"
+        if foreign:
+            why = f"a job of another agent started this one{refused}"
         return _step_into_leaf(folder)._replace(controllers=False, why_no_controllers=why)
     hint = USER_HINT if uid else HINT
     raise NotDelegatedError(f"the cgroup {own} was not delegated to this agent{refused}; {hint}")
@@ -80,7 +82,7 @@ def _delegated(folder: str, unit: str, uid: int, managed: bool) -> tuple[bool, b
     if not _is_own(folder, uid):
         return False, False
     if not managed:
-        return True, False  # somebody with the right to do so gave it to us
+        return True, False  # root gave it to this user, without systemd
     found = systemd.properties(unit, uid)
     return found.get("Delegate") == "yes", bool(found.get("DelegateSubgroup"))
 
