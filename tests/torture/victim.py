@@ -17,6 +17,7 @@ from jobworker.client import Client
 from jobworker.client.local import wait_gone
 from jobworker.client.subscription import Subscription
 from jobworker.errors import JobworkerError
+from jobworker.linux import features
 from jobworker.model import Job, JobSpec, State
 from jobworker.paths import Home
 
@@ -24,14 +25,10 @@ WRITER = Path(writer.__file__)
 End = tuple[int | None, str | None]  # the exit code or the name of the signal
 LIMIT = 60.0  # seconds until something that should happen counts as not happening
 # An agent whose keeper cannot ask the kernel for the status of a process that is not its child.
-UNASKING = """
-import sys, pathlib
+UNASKING = f"""
+import os, sys
+os.environ["{features.WITHOUT}"] = "pidfd_info"
 from jobworker import app
-from jobworker.host import keeper_client as link
-from tests.support.keeper_copy import copy_keeper
-folder = pathlib.Path(sys.argv[sys.argv.index("--home") + 1])
-change = ("\\nPIDFD_GET_INFO = ", "\\nPIDFD_GET_INFO = 0; _ = ")
-link.KEEPER = copy_keeper(folder / "unasking", {"linux/syscalls.py": change})
 app.main(sys.argv[1:])
 """
 
