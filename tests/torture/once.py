@@ -96,6 +96,8 @@ async def _finish(client: Client, jobs: list[Job]) -> None:
         if (await client.status(job.id)).state == State.CREATED:
             await client.start(job.id)
     await client.wait(jobs[0].id, LIMIT)
+    async for _ in await client.subscribe(jobs[1].id):
+        break  # its trap is set: before that SIGTERM would end it, and rightly so
     with contextlib.suppress(RpcError):  # it has ended already
         await client.stop(jobs[1].id, StopSpec(grace="100ms"))
 
