@@ -15,7 +15,7 @@ from tests.hostile.raw import PING, TEXT, Raw, frame
 
 from jobworker.errors import ParseError
 from jobworker.protocol import MAX_CONTAINERS
-from jobworker.server.dispatch import parse
+from jobworker.server.jsonrpc import parse
 
 if TYPE_CHECKING:
     from tests.server.conftest import Dial, Upgrade

@@ -1,4 +1,4 @@
-"""From a text frame to its answer: strict JSON, JSON-RPC 2.0, jsonrpcserver behind one fence.
+"""From a message to its answer: jsonrpcserver behind one fence.
 
 jsonrpcserver looks up, binds and answers. What it would do by default is kept from it: its schema
 validator (seconds for a large invalid batch), exception texts in answers, ids of every type, and
@@ -11,7 +11,7 @@ import inspect
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from jsonrpcserver import Error, Result, Success
@@ -20,24 +20,18 @@ from jsonrpcserver.async_main import dispatch_to_serializable
 from jobworker import errors
 from jobworker.auth import audit_policy as audited
 from jobworker.auth.access import Access, Need
-from jobworker.checks import too_deep
 from jobworker.model import Job
-from jobworker.protocol import MAX_BATCH, MAX_CONTAINERS, MAX_DEPTH, MAX_ID
+from jobworker.server.jsonrpc import Message, check, encode, error_response, valid_id
+from jobworker.server.session import After, Session
 from jobworker.validation import explain
 
-if TYPE_CHECKING:
-    from jobworker.server.session import Session
-
 log = logging.getLogger(__name__)
-
-
-After = list[Callable[[], None]]
 
 
 class Call:
     """One request under way. What is in `after` is called when the answer to its frame has been sent."""
 
-    def __init__(self, session: "Session", method: str, after: After) -> None:
+    def __init__(self, session: Session, method: str, after: After) -> None:
         self.session = session
         self.method = method
         self.after = after
@@ -60,7 +54,7 @@ class Call:
 class Frame(NamedTuple):
     """One message under way, with one request or several; `after` is done when its answer has been sent."""
 
-    session: "Session"
+    session: Session
     after: After
 
 
@@ -129,26 +123,7 @@ def _decoded(params: type[msgspec.Struct], raw: dict[str, Any]) -> Any:
         raise errors.InvalidParams(sentence, field=field) from error
 
 
-class Message(NamedTuple):
-    """What a frame says: requests, of one that is no batch a single one."""
-
-    requests: list[Any]
-    batch: bool
-
-
-def read(text: str) -> Message:
-    """Return what a frame says; raise ParseError or InvalidRequest."""
-    message = parse(text)
-    if not isinstance(message, list):
-        return Message([message], batch=False)
-    if not message:
-        raise errors.InvalidRequest("the batch is empty; expected at least one request")
-    if len(message) > MAX_BATCH:
-        raise errors.InvalidRequest(f"the batch holds {len(message)} requests; expected at most {MAX_BATCH}")
-    return Message(message, batch=True)
-
-
-async def dispatch(session: "Session", message: Message) -> tuple[bytes | None, After]:
+async def dispatch(session: Session, message: Message) -> tuple[bytes | None, After]:
     """Return the answer to one frame (None: it asked for none) and what to do once it is sent."""
     frame = Frame(session, [])
     if len(message.requests) == 1:  # no task of its own
@@ -164,74 +139,22 @@ async def dispatch(session: "Session", message: Message) -> tuple[bytes | None, 
     return encode(answers if message.batch else answers[0]), frame.after
 
 
-def refused(error: errors.RpcError) -> bytes:
-    """Return the answer to a message that holds no request."""
-    return encode(_error(None, error))
-
-
-def not_logged_in() -> bytes:
-    """Return the answer to a message that is not even looked at."""
-    return refused(errors.Unauthenticated("not logged in", hint="call auth.login first, by itself"))
-
-
-def parse(text: str) -> Any:
-    """Return what strict JSON says; raise ParseError or InvalidRequest.
-
-    A message of a megabyte holds up the loop for some milliseconds and no more: lists and objects are
-    counted before any is made, and nobody looks into what is neither.
-    """
-    containers = _containers(text)
-    if containers > MAX_CONTAINERS:
-        raise errors.ParseError(f"it holds {containers} lists and objects; at most {MAX_CONTAINERS} are read")
-    try:
-        message = msgspec.json.decode(text)
-        nested = containers > MAX_DEPTH and too_deep(message)
-    except (msgspec.MsgspecError, UnicodeError) as error:
-        raise errors.ParseError(f"not JSON: {error}") from error
-    except RecursionError:  # of the decoder, at a depth that depends on the version of Python
-        nested = True
-    if nested:
-        raise errors.InvalidRequest(f"nested deeper than {MAX_DEPTH} levels")
-    return message
-
-
-def _containers(text: str) -> int:
-    """Return how many lists and objects a text can hold at most."""
-    found = text.count("[") + text.count("{")
-    if found <= MAX_CONTAINERS:
-        return found
-    bare = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])  # without what is in strings
-    return bare.count("[") + bare.count("{")
-
-
 async def _answer(frame: Frame, request: Any) -> Any:
     try:
         check(request)
     except errors.RpcError as error:
         known = isinstance(request, dict) and "id" in request and valid_id(request["id"])
-        return _error(request["id"] if known else None, error)
+        return error_response(request["id"] if known else None, error)
     try:
         find(frame.session, request)
     except errors.RpcError as error:
-        return _error(request["id"], error) if "id" in request else None
+        return error_response(request["id"], error) if "id" in request else None
     return await dispatch_to_serializable(
         request, METHODS, context=frame, deserializer=lambda it: it, validator=lambda it: it
     )
 
 
-def check(request: Any) -> None:
-    """Raise InvalidRequest for what is no request."""
-    if not isinstance(request, dict):
-        raise errors.InvalidRequest(f"a request is {type(request).__name__}; expected an object")
-    if request.get("jsonrpc") != "2.0":
-        raise errors.InvalidRequest('jsonrpc: expected "2.0"')
-    if "id" in request and not valid_id(request["id"]):
-        raise errors.InvalidRequest("id: expected a string or an integer within ±2^53")
-    if not isinstance(request.get("method"), str):
-        raise errors.InvalidRequest("method: expected a string")
-
-
-def find(session: "Session", request: dict[str, Any]) -> None:
+def find(session: Session, request: dict[str, Any]) -> None:
     """Raise MethodNotFound or InvalidParams, but tell nobody which methods there are who is not logged in."""
     name = request["method"]
     if name not in METHODS:
@@ -239,17 +162,3 @@ def find(session: "Session", request: dict[str, Any]) -> None:
         raise errors.MethodNotFound(f"there is no method {name[:80]!r}")
     if not isinstance(request.get("params", {}), dict):
         raise errors.InvalidParams("params: expected an object: params are given by name")
-
-
-def valid_id(value: Any) -> bool:
-    if isinstance(value, str):
-        return True
-    return isinstance(value, int) and not isinstance(value, bool) and -MAX_ID <= value <= MAX_ID
-
-
-def encode(value: Any) -> bytes:
-    return msgspec.json.encode(value)
-
-
-def _error(id_: Any, error: errors.RpcError) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "error": error.payload(), "id": id_}

@@ -18,6 +18,7 @@ from jobworker.linux import descriptors
 from jobworker.model import Principal
 from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
 from jobworker.server.connection import STRANGER, Connection
+from jobworker.server.dispatch import dispatch
 from jobworker.server.services import Services
 from jobworker.server.session import Session
 
@@ -125,7 +126,8 @@ class Listener:
         assert isinstance(connection, Connection)
         self._sessions += 1
         try:
-            await Session(connection, peer(connection), self._services, self._principals[connection]).run()
+            principal = self._principals[connection]
+            await Session(connection, peer(connection), self._services, principal, dispatch).run()
         finally:
             self._sessions -= 1
 

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 from websockets.exceptions import ConnectionClosed
 
@@ -13,17 +13,18 @@ from jobworker.auth.access import Access
 from jobworker.model import Principal, seconds
 from jobworker.protocol import BINARY_SUBPROTOCOL
 from jobworker.server.connection import Connection
-from jobworker.server.dispatch import Message, dispatch, not_logged_in, read, refused
+from jobworker.server.jsonrpc import Message, not_logged_in, read, refused
+from jobworker.server.services import Services
 from jobworker.server.subscription import Send, Subscription
 from jobworker.tasks import Background
-
-if TYPE_CHECKING:
-    from jobworker.server.services import Services
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Subscription)
+
+After = list[Callable[[], None]]  # steps to take once the answer to a message has been sent
+Handler = Callable[["Session", Message], Awaitable[tuple[bytes | None, After]]]
 
 LOGIN_BYTES = 8192
 LONGEST_SLEEP = 60.0  # seconds
@@ -39,12 +40,18 @@ class Closable(Protocol):
 
 
 class Session:
-    """Lives as long as its connection."""
+    """Lives as long as its connection; `handle` answers its messages."""
 
     def __init__(
-        self, connection: Connection, address: str, services: "Services", principal: Principal | None
+        self,
+        connection: Connection,
+        address: str,
+        services: Services,
+        principal: Principal | None,
+        handle: Handler,
     ) -> None:
         self.services = services
+        self._answer = handle
         self._arrived_as = principal
         self.since = connection.admitted  # when it was asked who is calling
         self._access: Access | None = None
@@ -205,7 +212,7 @@ class Session:
             await self._connection.send(not_logged_in(), text=True)
         elif isinstance(message, str) and len(message.encode()) <= LOGIN_BYTES:
             try:
-                answer, _ = await dispatch(self, read(message))
+                answer, _ = await self._answer(self, read(message))
             except errors.RpcError as error:
                 answer = refused(error)
             if answer is not None:
@@ -217,7 +224,7 @@ class Session:
 
     async def _handle(self, message: Message, slots: int) -> None:
         try:
-            answer, after = await dispatch(self, message)
+            answer, after = await self._answer(self, message)
             if answer is not None:
                 await self._connection.send(answer, text=True)
             for step in after:
