@@ -1,7 +1,8 @@
 """Which calls are written down: all that change something, and those that were denied."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jobworker.auth.audit import Audit
 from jobworker.errors import (
     InvalidParams,
     InvalidSpec,
@@ -11,10 +12,7 @@ from jobworker.errors import (
     PolicyRejected,
     RpcError,
 )
-from jobworker.model import JobSummary
-
-if TYPE_CHECKING:
-    from jobworker.server.dispatch import Call
+from jobworker.model import JobSummary, Principal
 
 NEED_ROOM = {"job.create", "job.start", "job.run", "token.create"}  # not done where it cannot be written down
 CHANGES = NEED_ROOM | {
@@ -32,17 +30,22 @@ CHANGES = NEED_ROOM | {
 }
 
 
-def note(call: "Call", raw: dict[str, Any], outcome: Any) -> None:
-    """Write down how a call went; `outcome` is its result or its error. A login is written down at the door."""
-    denied = isinstance(outcome, PermissionDenied) or (isinstance(outcome, JobNotFound) and call.method in CHANGES)
-    if not call.session.logged_in or not (denied or call.method in CHANGES):
+def note(
+    audit: Audit, principal: Principal | None, address: str, method: str, raw: dict[str, Any], outcome: Any
+) -> None:
+    """Record how a call went; `raw` are its params, `outcome` is its result or its error.
+
+    Calls without a principal are not recorded here: admission records logins.
+    """
+    denied = isinstance(outcome, PermissionDenied) or (isinstance(outcome, JobNotFound) and method in CHANGES)
+    if principal is None or not (denied or method in CHANGES):
         return
     error = outcome if isinstance(outcome, RpcError) else None
-    call.session.services.audit.note(
+    audit.note(
         "denied" if denied else "allowed",
-        call.session.caller,
-        call.session.address,
-        call.method,
+        principal,
+        address,
+        method,
         job=_job(raw, outcome),
         outcome=None if denied else str(error.code) if error else "ok",
         reason=_reason(error) if error else None,

@@ -18,7 +18,7 @@ from jsonrpcserver import Error, Result, Success
 from jsonrpcserver.async_main import dispatch_to_serializable
 
 from jobworker import errors
-from jobworker.auth import audit_policy as audited
+from jobworker.auth import audit_policy
 from jobworker.auth.access import Access, Need
 from jobworker.model import Job
 from jobworker.server.jsonrpc import Message, check, encode, error_response, valid_id
@@ -90,7 +90,7 @@ async def _fenced(
         if need is not Need.UNKNOWN:
             call.session.services.door.check_request(call.access.principal)
             call.access.require(call.method, need)
-        if call.method in audited.NEED_ROOM:
+        if call.method in audit_policy.NEED_ROOM:
             call.session.services.audit.require_room()
         result = await handler(call, _decoded(params, raw))
     except errors.RpcError as error:
@@ -104,14 +104,19 @@ async def _fenced(
         log.exception("%s failed, ref %s", call.method, ref)
         fault = errors.InternalError("an error inside the agent; its log has the details", ref=ref)
         return _failed(call, raw, fault)
-    audited.note(call, raw, result)
+    _audit(call, raw, result)
     return Success(result)
 
 
 def _failed(call: Call, raw: dict[str, Any], error: errors.RpcError) -> Result:
-    audited.note(call, raw, error)
+    _audit(call, raw, error)
     payload = error.payload()
     return Error(payload["code"], payload["message"], payload.get("data"))
+
+
+def _audit(call: Call, raw: dict[str, Any], outcome: Any) -> None:
+    session = call.session
+    audit_policy.note(session.services.audit, session.principal, session.address, call.method, raw, outcome)
 
 
 def _decoded(params: type[msgspec.Struct], raw: dict[str, Any]) -> Any:

@@ -83,11 +83,17 @@ class Session:
         return self._access is not None
 
     @property
+    def principal(self) -> Principal | None:
+        """The caller; None until it has logged in."""
+        return None if self._access is None else self._access.principal
+
+    @property
     def caller(self) -> Principal:
+        """The caller; raise Unauthenticated if it has not logged in."""
         return self.known().principal
 
     def is_of(self, principal: Principal) -> bool:
-        return self._access is not None and self._access.principal.id == principal.id
+        return self.principal is not None and self.principal.id == principal.id
 
     async def log_in(self, principal: Principal) -> None:
         """From now on the caller is this principal, as long as its credentials last."""
