@@ -17,7 +17,7 @@ from jobworker.config import Limits
 from jobworker.errors import RateLimited, RpcError
 from jobworker.interfaces import Credentials
 from jobworker.model import Principal
-from jobworker.rate_limit import Rates
+from jobworker.rate_limit import RateLimiter
 from jobworker.tasks import Background
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ class Door:
         self._limits = limits
         self._authenticator = authenticator
         self._audit = audit
-        self._failures = Rates(limits.failed_logins / 60, limits.failed_logins)
+        self._failures = RateLimiter(limits.failed_logins / 60, limits.failed_logins)
         self._guesses: dict[str, set[asyncio.Future[None]]] = {}  # under way, by where they come from
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of principals who read
-        self._turned_away = Rates(limits.failed_logins / 60, limits.failed_logins)
-        self._requests = Rates(limits.requests_per_second, limits.requests_per_second * 2)
+        self._turned_away = RateLimiter(limits.failed_logins / 60, limits.failed_logins)
+        self._requests = RateLimiter(limits.requests_per_second, limits.requests_per_second * 2)
         self._salt = secrets.token_bytes(16)
         self._good: dict[bytes, None] = {}
         self._revoked: dict[tuple[str, str], float] = {}  # when
@@ -74,8 +74,9 @@ class Door:
         What turns out to be none is paid back; who finds nothing left while others of the address are being checked
         waits for how those end.
         """
-        while not known and (wait := self._failures.take(network, time.monotonic())):
+        while not known and not self._failures.allows(network, now := time.monotonic()):
             if not (others := self._guesses.get(network)):
+                wait = self._failures.retry_after(network, now)
                 raise RateLimited("too many failed logins from this address", retry_after=math.ceil(wait))
             await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
         over = asyncio.get_running_loop().create_future()
@@ -90,9 +91,9 @@ class Door:
             raise
         finally:
             if failed and known:
-                self._failures.take(network, time.monotonic())
+                self._failures.allows(network, time.monotonic())
             elif not failed and not known:
-                self._failures.give_back(network, time.monotonic())
+                self._failures.refund(network, time.monotonic())
             guesses.discard(over)
             if not guesses:
                 self._guesses.pop(network, None)
@@ -103,7 +104,7 @@ class Door:
 
         They would wash out all other lines.
         """
-        if not self._turned_away.take(_network(address), time.monotonic()):
+        if self._turned_away.allows(_network(address), time.monotonic()):
             self._audit.note("refused", None, address, "upgrade", reason=reason)
 
     def _mark(self, credentials: Sequence[Credentials]) -> bytes:
@@ -138,7 +139,8 @@ class Door:
 
     def check_request(self, principal: Principal) -> None:
         """Raise RateLimited where this principal asks more often than it may."""
-        if wait := self._requests.take(principal.id, time.monotonic()):
+        if not self._requests.allows(principal.id, now := time.monotonic()):
+            wait = self._requests.retry_after(principal.id, now)
             rate = self._limits.requests_per_second
             raise RateLimited(
                 f"{principal.name} sends more than {rate:g} requests a second", retry_after=round(wait, 3)

@@ -16,7 +16,7 @@ import msgspec
 
 from jobworker.errors import DiskFull
 from jobworker.model import Principal, rfc3339
-from jobworker.rate_limit import KEYS, Rates
+from jobworker.rate_limit import MAX_KEYS, RateLimiter
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Audit:
         self._size = self._reserved = 0
         self._owed: deque[bytes] = deque(maxlen=OWED)
         self._failing = False
-        self._denials = Rates(DENIALS, BURST)
+        self._denials = RateLimiter(DENIALS, BURST)
         self._unwritten: dict[str, int] = {}
 
     def require_room(self) -> None:
@@ -82,7 +82,7 @@ class Audit:
         who, provider = (principal.id, principal.provider) if principal else (None, None)
         unwritten = 0
         if who is not None:
-            if decision == "denied" and self._denials.take(who, time.monotonic()):
+            if decision == "denied" and not self._denials.allows(who, time.monotonic()):
                 self._leave_out(who)
                 return
             unwritten = self._unwritten.pop(who, 0)
@@ -105,7 +105,7 @@ class Audit:
     def _leave_out(self, who: str) -> None:
         """Count a denial that is one too many: whoever asks for them must not wash out all other lines."""
         self._unwritten[who] = self._unwritten.get(who, 0) + 1
-        if len(self._unwritten) > KEYS:
+        if len(self._unwritten) > MAX_KEYS:
             del self._unwritten[next(iter(self._unwritten))]
 
     def _open(self) -> None:

@@ -13,13 +13,13 @@ from jobworker.errors import StartError
 from jobworker.linux import descriptors
 from jobworker.model import rfc3339
 from jobworker.paths import require_private
-from jobworker.rate_limit import Rates
+from jobworker.rate_limit import RateLimiter
 
 log = logging.getLogger(__name__)
 
 NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # of X509_V_FLAG_*, which the module ssl does not name
 DAY = 86400
-LINES = Rates(1, 30)  # in the log, a second: what strangers do must not fill the disk
+LINES = RateLimiter(1, 30)  # in the log, a second: what strangers do must not fill the disk
 
 
 class Mismatch(StartError):
@@ -191,12 +191,12 @@ class _Handshake(ssl.SSLObject):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLCertVerificationError as error:
-            if not LINES.take("certificate", time.monotonic()):
+            if LINES.allows("certificate", time.monotonic()):
                 log.warning(
                     "a connection was closed: its client certificate is not trusted: %s", error.verify_message
                 )
             raise
         except ssl.SSLError as error:
-            if not LINES.take("TLS", time.monotonic()):
+            if LINES.allows("TLS", time.monotonic()):
                 log.warning("a connection was closed that is not TLS as we speak it: %s", error.reason or error)
             raise
