@@ -25,10 +25,11 @@ from typing import Any, NoReturn
 import uvloop
 
 from jobworker import __version__, config, preflight
-from jobworker.auth.admission import Door
+from jobworker.auth.admission import Admission
 from jobworker.auth.audit import Audit
 from jobworker.auth.authentication import Authenticator
 from jobworker.auth.authorization import Authorization
+from jobworker.auth.sessions import SessionRegistry
 from jobworker.errors import InvalidState, JobworkerError, StartError
 from jobworker.jobs.manager import JobManager
 from jobworker.model import seconds, size
@@ -132,13 +133,15 @@ class Agent:
         providers = [registry.auth_providers[name] for name in self._config.auth.providers]
         authorizers = [registry.authorizers[name] for name in self._config.auth.authorizers]
         audit = Audit(self._home.audit, size(self._config.audit.max_bytes, "audit.max_bytes"))
+        sessions = SessionRegistry(self._config.limits)
         return Services(
             config=self._config,
             jobs=JobManager(self._config, self._home, self._home.create_run_folder(), registry, plugin_host),
             registry=registry,
             plugin_host=plugin_host,
             audit=audit,
-            door=Door(self._config.limits, Authenticator(providers, plugin_host), audit),
+            admission=Admission(self._config.limits, Authenticator(providers, plugin_host), audit, sessions),
+            sessions=sessions,
             authorization=Authorization(authorizers, plugin_host),
             tokens=TokenFile(self._home.tokens),
             shut_down=self.shut_down,

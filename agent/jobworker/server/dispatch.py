@@ -88,7 +88,7 @@ async def _fenced(
     """Run a method so that every outcome is a result or an error of ours, and what is to be audited is."""
     try:
         if need is not Need.UNKNOWN:
-            call.session.services.door.check_request(call.access.principal)
+            call.session.services.sessions.check_request_rate(call.access.principal)
             call.access.require(call.method, need)
         if call.method in audit_policy.NEED_ROOM:
             call.session.services.audit.require_room()

@@ -86,16 +86,16 @@ class Listener:
     async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Let a request through to the upgrade, or answer it; nothing is told that a stranger may not know."""
         headers = request.headers
-        address, door = peer(connection), self._services.door
+        address, admission = peer(connection), self._services.admission
         if request.path.partition("?")[0] != PATH:
             return connection.respond(http.HTTPStatus.NOT_FOUND, f"expected {PATH}\n")
         hosts = headers.get_all("Host")
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
-            door.turn_away(address, f"the Host {hosts[:1]}")
+            admission.note_refusal(address, f"the Host {hosts[:1]}")
             return connection.respond(http.HTTPStatus.FORBIDDEN, "the Host is not a name of this agent\n")
         origins = headers.get_all("Origin")
         if origins and (len(origins) > 1 or origins[0] not in self._origins):
-            door.turn_away(address, f"the Origin {origins[:1]}")
+            admission.note_refusal(address, f"the Origin {origins[:1]}")
             return connection.respond(http.HTTPStatus.FORBIDDEN, "the Origin is not allowed\n")
         full = self._sessions >= self._services.config.limits.connections
         if full or descriptors.left() < descriptors.RESERVED:
@@ -104,8 +104,8 @@ class Listener:
             found = [from_handshake(connection.transport, address), from_upgrade(headers, address)]
             credentials = [each for each in found if each is not None]
             if not credentials:
-                door.check_stranger()
-            principal = await door.admit(*credentials, method="upgrade") if credentials else None
+                self._services.sessions.check_unauthenticated()
+            principal = await admission.admit(*credentials, method="upgrade") if credentials else None
         except errors.InvalidRequest as error:
             return connection.respond(http.HTTPStatus.BAD_REQUEST, f"{error.message}\n")
         except errors.RateLimited as error:

@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jobworker.auth.admission import Door
+from jobworker.auth.admission import Admission
 from jobworker.auth.audit import Audit
 from jobworker.auth.authorization import Authorization
+from jobworker.auth.sessions import SessionRegistry
 from jobworker.config import Config
 from jobworker.jobs.manager import JobManager
 from jobworker.model import to_builtins
@@ -25,7 +26,8 @@ class Services:
     registry: Registry
     plugin_host: PluginHost
     audit: Audit
-    door: Door
+    admission: Admission
+    sessions: SessionRegistry
     authorization: Authorization
     tokens: TokenFile
     shut_down: Callable[[str], None]

@@ -92,31 +92,27 @@ class Session:
         """The caller; raise Unauthenticated if it has not logged in."""
         return self.known().principal
 
-    def is_of(self, principal: Principal) -> bool:
-        return self.principal is not None and self.principal.id == principal.id
-
     async def log_in(self, principal: Principal) -> None:
         """From now on the caller is this principal, as long as its credentials last."""
         self._access = await self.services.authorization.access(principal)
-        if self.services.door.was_revoked(principal, self.since):
-            await self.end("the credentials were revoked")
-        elif self.services.door.has_too_many(principal):
-            await self.end("too many connections of this principal")
+        if self.services.sessions.was_revoked(principal, self.since):
+            await self.close("the credentials were revoked")
+        elif self.services.sessions.has_too_many_connections(principal):
+            await self.close("too many connections of this principal")
         if principal.expires_at is not None:
             self._expiry = self._tasks.spawn(self._end_at(principal.expires_at))
 
     async def _end_at(self, moment: float) -> None:
         while (left := moment - time.time()) > 0:  # noqa: ASYNC110  # the wall clock has no event for it
             await asyncio.sleep(min(left, LONGEST_SLEEP))  # the clock may be set meanwhile
-        await self.end("the credentials expired")
+        await self.close("the credentials expired")
 
-    async def end(self, reason: str) -> None:
+    async def close(self, reason: str) -> None:
         """Close the connection, for its caller is no longer who may have it."""
         await self._connection.close(CLOSE_POLICY, reason)
 
     async def run(self) -> None:
-        door = self.services.door
-        door.sessions.add(self)
+        self.services.sessions.add(self)
         try:
             if self._arrived_as is not None:
                 await self.log_in(self._arrived_as)
@@ -126,7 +122,7 @@ class Session:
         except ConnectionClosed:
             pass
         finally:
-            door.sessions.discard(self)
+            self.services.sessions.discard(self)
             self._closed = True
             if self._expiry is not None:
                 self._expiry.cancel()
@@ -174,7 +170,7 @@ class Session:
         """Read what others want to read as well: one at a time for each principal, and only while it is there."""
 
         async def in_turn() -> T:
-            async with self.services.door.turn(self.caller):
+            async with self.services.sessions.read_lock(self.caller):
                 return await looking
 
         try:
@@ -195,12 +191,11 @@ class Session:
             self._waits.discard(task)
 
     async def _stranger(self) -> bool:
-        door = self.services.door
-        door.strangers += 1
+        self.services.sessions.unauthenticated += 1
         try:
             return await self._first_message()
         finally:
-            door.strangers -= 1
+            self.services.sessions.unauthenticated -= 1
 
     async def _first_message(self) -> bool:
         """Let nothing but auth.login in, in time and small; return whether it worked."""

@@ -47,7 +47,7 @@ async def login(call: Call, params: Login) -> Principal:
     else:
         raise InvalidParams("token: expected either a token or a username and a password", field="token")
     session.since = time.monotonic()
-    principal = await session.services.door.admit(credentials, method=call.method)
+    principal = await session.services.admission.admit(credentials, method=call.method)
     await session.log_in(principal)
     return principal
 
@@ -91,10 +91,10 @@ async def list_(call: Call, params: Nothing) -> dict[str, Any]:
 async def revoke(call: Call, params: RevokeToken) -> bool:
     if not call.session.services.tokens.revoke(params.name):
         raise InvalidParams(f"name: there is no token {params.name[:80]!r}", field="name")
-    door = call.session.services.door
-    door.throw_out("token", params.name, spare=call.session)  # who revokes its own token is told so first
+    services = call.session.services
+    services.admission.revoke("token", params.name, spare=call.session)  # who revokes its own token is told so first
     if (call.session.caller.provider, call.session.caller.name) == ("token", params.name):
-        call.after.append(partial(door.close, call.session))
+        call.after.append(partial(services.sessions.close_revoked, call.session))
     return True
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import FOR_OTHERS, RunningAgent
 from websockets.exceptions import InvalidStatus
 
-from jobworker.auth.admission import _network
+from jobworker.auth.throttle import network_of
 from jobworker.paths import Home
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ async def test_many_good_logins_at_once_are_no_guesses(
 
 def test_an_address_is_what_one_caller_has() -> None:
     """Nobody has more guesses for having 2^64 addresses of IPv6."""
-    assert _network("192.0.2.7:1") == _network("[::ffff:192.0.2.7]:2") == "192.0.2.7"
-    assert _network("[2001:db8::1]:1") == _network("[2001:db8::ffff:2]:9") != _network("[2001:db8:0:1::1]:1")
-    assert _network("[fe80::1%eth0]:1") == _network("[fe80::2%eth0]:1")
+    assert network_of("192.0.2.7:1") == network_of("[::ffff:192.0.2.7]:2") == "192.0.2.7"
+    assert network_of("[2001:db8::1]:1") == network_of("[2001:db8::ffff:2]:9") != network_of("[2001:db8:0:1::1]:1")
+    assert network_of("[fe80::1%eth0]:1") == network_of("[fe80::2%eth0]:1")
 
 
 async def test_strangers_are_few(strict: RunningAgent, dial: "Dial") -> None:

@@ -1,0 +1,102 @@
+"""Track open sessions: limits per principal, and the end of sessions whose credentials are revoked."""
+
+import asyncio
+import math
+import time
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from jobworker.config import Limits
+from jobworker.errors import RateLimited
+from jobworker.model import Principal
+from jobworker.rate_limit import RateLimiter
+from jobworker.tasks import Background
+
+MAX_REVOCATIONS = 10_000  # revoked principals remembered; beyond that the oldest is dropped
+
+
+class OpenSession(Protocol):
+    """What the registry needs of a session."""
+
+    @property
+    def principal(self) -> Principal | None:
+        """The caller; None until it has logged in."""
+
+    async def close(self, reason: str) -> None:
+        """Close the connection."""
+
+
+class SessionRegistry:
+    """The open sessions of all connections."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        # Sessions from the end of the upgrade to the end of the connection, logged in or not.
+        self._sessions: set[OpenSession] = set()
+        # Number of sessions that wait for `auth.login`.
+        self.unauthenticated = 0
+        # Tokens for requests, by the id of a principal, over all its connections.
+        self._requests = RateLimiter(limits.requests_per_second, limits.requests_per_second * 2)
+        # Locks by the id of a principal; each lives as long as a call holds it or waits for it.
+        self._read_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        # When the credentials of a principal (provider, name) were revoked, on the monotonic clock.
+        self._revoked: dict[tuple[str, str], float] = {}
+        # Closing handshakes under way.
+        self._tasks = Background()
+
+    def add(self, session: OpenSession) -> None:
+        self._sessions.add(session)
+
+    def discard(self, session: OpenSession) -> None:
+        self._sessions.discard(session)
+
+    def check_unauthenticated(self) -> None:
+        """Raise RateLimited if too many sessions have not logged in."""
+        if self.unauthenticated >= self._limits.unauthenticated:
+            raise RateLimited("too many connections that have not logged in", retry_after=1)
+
+    def check_connections(self, principal: Principal) -> None:
+        """Raise RateLimited if this principal has all the connections it may have."""
+        limit = self._limits.connections_per_principal
+        if limit and self._connections(principal) >= limit:
+            raise RateLimited(f"{principal.name} has {limit} connections; expected at most that", retry_after=1)
+
+    def has_too_many_connections(self, principal: Principal) -> bool:
+        """Whether several logins at the same time have exceeded the limit, each checked before the others."""
+        limit = self._limits.connections_per_principal
+        return bool(limit) and self._connections(principal) > limit
+
+    def _connections(self, principal: Principal) -> int:
+        callers = (session.principal for session in self._sessions)
+        return sum(caller is not None and caller.id == principal.id for caller in callers)
+
+    def check_request_rate(self, principal: Principal) -> None:
+        """Take a token for one request; raise RateLimited if this principal sends too many a second."""
+        if not self._requests.allows(principal.id, now := time.monotonic()):
+            wait = self._requests.retry_after(principal.id, now)
+            rate = self._limits.requests_per_second
+            raise RateLimited(
+                f"{principal.name} sends more than {rate:g} requests a second", retry_after=round(wait, 3)
+            )
+
+    def read_lock(self, principal: Principal) -> asyncio.Lock:
+        """Return the lock for expensive reads: a principal has one at a time, so that others wait for one at most."""
+        return self._read_locks.setdefault(principal.id, asyncio.Lock())
+
+    def was_revoked(self, principal: Principal, since: float) -> bool:
+        """Whether the credentials of a principal were revoked since a moment on the monotonic clock."""
+        return self._revoked.get((principal.provider, principal.name), -math.inf) >= since
+
+    def revoke(self, provider: str, name: str, spare: OpenSession | None = None) -> None:
+        """Close the sessions of a principal whose credentials were revoked, except `spare`."""
+        self._revoked[provider, name] = time.monotonic()
+        if len(self._revoked) > MAX_REVOCATIONS:
+            del self._revoked[next(iter(self._revoked))]
+        for session in self._sessions:
+            caller = session.principal
+            if session is not spare and caller is not None and (caller.provider, caller.name) == (provider, name):
+                self.close_revoked(session)
+
+    def close_revoked(self, session: OpenSession) -> None:
+        """Begin to close a session; do not wait for the closing handshake."""
+        self._tasks.spawn(session.close("the credentials were revoked"))
