@@ -23,7 +23,7 @@ ROOMS = {
     "tls": GROUND | {"host", "linux"},
     "plugin": GROUND | {"hookspecs", "_hookimpl"},
     "jobs": GROUND | {"plugin", "host", "logs", "linux"},
-    "auth": GROUND | {"plugin", "jobs", "linux", "server"},
+    "auth": GROUND | {"plugin", "jobs", "linux"},
     "server": GROUND | {"auth", "jobs", "tls", "plugin", "host", "logs", "linux"},
 }
 # Processes of their own.
