@@ -14,12 +14,12 @@ from jobworker.jobs.scope import Scope, sees
 from jobworker.model import JobSummary, Principal
 
 
-class Need(Enum):
-    """What a method asks of the caller."""
+class Requires(Enum):
+    """What a method requires of its caller; the value completes "may not ..."."""
 
-    UNKNOWN = "log in"  # not even to be known
-    NOTHING = "call"  # but to be known
-    LOOK = "look at jobs"
+    ANONYMOUS = "log in"  # no login
+    LOGIN = "call"  # a login and no grant
+    READ = "read jobs"
     CREATE = "create jobs"
     CONTROL = "control this job"
     ADMIN = "administer the agent"
@@ -32,18 +32,18 @@ class Access:
         self.principal = principal
         self._grants = grants
 
-    def require(self, method: str, need: Need) -> None:
+    def require(self, method: str, requires: Requires) -> None:
         """Raise PermissionDenied for a method that no grant allows, whatever the job."""
         allowed = {
-            Need.UNKNOWN: True,
-            Need.NOTHING: True,
-            Need.LOOK: bool(self.scopes(method)),
-            Need.CONTROL: bool(self.scopes(method)),  # the job decides
-            Need.CREATE: any(grant.create for grant in self._for(method)),
-            Need.ADMIN: self.is_admin(method),
+            Requires.ANONYMOUS: True,
+            Requires.LOGIN: True,
+            Requires.READ: bool(self.scopes(method)),
+            Requires.CONTROL: bool(self.scopes(method)),  # the job decides
+            Requires.CREATE: any(grant.create for grant in self._for(method)),
+            Requires.ADMIN: self.is_admin(method),
         }
-        if not allowed[need]:
-            raise PermissionDenied(f"{self.principal.name} may not {need.value}: {self._roles()}")
+        if not allowed[requires]:
+            raise PermissionDenied(f"{self.principal.name} may not {requires.value}: {self._roles()}")
 
     def is_admin(self, method: str) -> bool:
         """Whether a grant makes the principal an admin when it calls this method."""
@@ -55,7 +55,7 @@ class Access:
         if any(self._scope(grant, grant.control).holds(job.owner, job.labels) for grant in mine):
             return
         whose = f" (it belongs to {job.owner})" if mine else ""
-        raise PermissionDenied(f"{self.principal.name} may not {Need.CONTROL.value}{whose}: {self._roles()}")
+        raise PermissionDenied(f"{self.principal.name} may not {Requires.CONTROL.value}{whose}: {self._roles()}")
 
     def require_create(self, method: str, labels: dict[str, str]) -> None:
         """Raise PermissionDenied for a job with labels with which the principal may have none."""

@@ -19,7 +19,7 @@ from jsonrpcserver.async_main import dispatch_to_serializable
 
 from jobworker import errors
 from jobworker.auth import audit_policy
-from jobworker.auth.access import Access, Need
+from jobworker.auth.access import Access, Requires
 from jobworker.model import Job
 from jobworker.server.jsonrpc import Message, check, encode, error_response, valid_id
 from jobworker.server.session import After, Session
@@ -68,12 +68,12 @@ _SIGNATURE = inspect.Signature(
 )
 
 
-def method(name: str, params: type[msgspec.Struct], need: Need) -> Callable[[Handler], Handler]:
+def method(name: str, params: type[msgspec.Struct], requires: Requires) -> Callable[[Handler], Handler]:
     """Register a function as an RPC method: its params decoded into a type, its caller allowed to."""
 
     def register(handler: Handler) -> Handler:
         async def entry(frame: Frame, /, **raw: Any) -> Result:
-            return await _fenced(Call(frame.session, name, frame.after), need, params, raw, handler)
+            return await _fenced(Call(frame.session, name, frame.after), requires, params, raw, handler)
 
         entry.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # else inspected anew at each call
         METHODS[name] = entry
@@ -83,13 +83,13 @@ def method(name: str, params: type[msgspec.Struct], need: Need) -> Callable[[Han
 
 
 async def _fenced(
-    call: Call, need: Need, params: type[msgspec.Struct], raw: dict[str, Any], handler: Handler
+    call: Call, requires: Requires, params: type[msgspec.Struct], raw: dict[str, Any], handler: Handler
 ) -> Result:
     """Run a method so that every outcome is a result or an error of ours, and what is to be audited is."""
     try:
-        if need is not Need.UNKNOWN:
+        if requires is not Requires.ANONYMOUS:
             call.session.services.sessions.check_request_rate(call.access.principal)
-            call.access.require(call.method, need)
+            call.access.require(call.method, requires)
         if call.method in audit_policy.NEED_ROOM:
             call.session.services.audit.require_room()
         result = await handler(call, _decoded(params, raw))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from jobworker import __version__
-from jobworker.auth.access import Need
+from jobworker.auth.access import Requires
 from jobworker.model import rfc3339
 from jobworker.protocol import MAX_BATCH, MAX_MESSAGE, SUBPROTOCOL
 from jobworker.server.dispatch import Call, method
@@ -22,12 +22,12 @@ class Shutdown(msgspec.Struct, forbid_unknown_fields=True):
     jobs: Literal["stop", "leave"] = "leave"
 
 
-@method("agent.ping", Nothing, Need.NOTHING)
+@method("agent.ping", Nothing, Requires.LOGIN)
 async def ping(call: Call, params: Nothing) -> dict[str, str]:
     return {"time": rfc3339(time.time_ns())}
 
 
-@method("agent.info", Nothing, Need.NOTHING)
+@method("agent.info", Nothing, Requires.LOGIN)
 async def info(call: Call, params: Nothing) -> dict[str, Any]:
     services = call.session.services
     keeper = services.jobs.link.hello
@@ -63,14 +63,14 @@ def _missing(keeper: Mapping[str, Any]) -> dict[str, str]:
     return {name: why for name, why in sorted(found.items()) if why}
 
 
-@method("agent.shutdown", Shutdown, Need.ADMIN)
+@method("agent.shutdown", Shutdown, Requires.ADMIN)
 async def shutdown(call: Call, params: Shutdown) -> bool:
     """End the agent; jobs that are left run on under the keeper, and the next agent takes them over."""
     call.after.append(lambda: call.session.services.shut_down(params.jobs))
     return True
 
 
-@method("agent.restart", Nothing, Need.ADMIN)
+@method("agent.restart", Nothing, Requires.ADMIN)
 async def restart(call: Call, params: Nothing) -> bool:
     """Execute the agent anew in place, with the configuration as it is now; clients that come meanwhile wait."""
     await call.session.services.may_restart()

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from jobworker.auth.access import Need
+from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidRequest, InvalidSpec
 from jobworker.interfaces import Credentials
 from jobworker.model import Duration, Principal, rfc3339, seconds
@@ -33,7 +33,7 @@ class RevokeToken(msgspec.Struct, forbid_unknown_fields=True):
     name: str
 
 
-@method("auth.login", Login, Need.UNKNOWN)
+@method("auth.login", Login, Requires.ANONYMOUS)
 async def login(call: Call, params: Login) -> Principal:
     session = call.session
     if session.logged_in:
@@ -52,12 +52,12 @@ async def login(call: Call, params: Login) -> Principal:
     return principal
 
 
-@method("auth.whoami", Nothing, Need.NOTHING)
+@method("auth.whoami", Nothing, Requires.LOGIN)
 async def whoami(call: Call, params: Nothing) -> Principal:
     return call.session.caller
 
 
-@method("token.create", CreateToken, Need.ADMIN)
+@method("token.create", CreateToken, Requires.ADMIN)
 async def create(call: Call, params: CreateToken) -> dict[str, Any]:
     """Return the token, the only time that anybody sees it."""
     services = call.session.services
@@ -70,7 +70,7 @@ async def create(call: Call, params: CreateToken) -> dict[str, Any]:
     return {"name": params.name, "roles": params.roles, "token": token}
 
 
-@method("token.list", Nothing, Need.ADMIN)
+@method("token.list", Nothing, Requires.ADMIN)
 async def list_(call: Call, params: Nothing) -> dict[str, Any]:
     used = call.session.services.tokens.last_used()
     return {
@@ -87,7 +87,7 @@ async def list_(call: Call, params: Nothing) -> dict[str, Any]:
     }
 
 
-@method("token.revoke", RevokeToken, Need.ADMIN)
+@method("token.revoke", RevokeToken, Requires.ADMIN)
 async def revoke(call: Call, params: RevokeToken) -> bool:
     if not call.session.services.tokens.revoke(params.name):
         raise InvalidParams(f"name: there is no token {params.name[:80]!r}", field="name")

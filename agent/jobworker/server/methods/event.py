@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from jobworker.auth.access import Need
+from jobworker.auth.access import Requires
 from jobworker.server.dispatch import Call, method
 from jobworker.server.event_subscription import EventSubscription
 
@@ -18,7 +18,7 @@ class Unsubscribe(msgspec.Struct, forbid_unknown_fields=True):
     subscription: str
 
 
-@method("event.subscribe", Subscribe, Need.LOOK)
+@method("event.subscribe", Subscribe, Requires.READ)
 async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
     """Send what happens after a revision; without one, from now on."""
     cursor = call.session.services.jobs.events(params.from_)
@@ -29,7 +29,7 @@ async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
     return {"subscription": subscription.name, "revision": revision}
 
 
-@method("event.unsubscribe", Unsubscribe, Need.LOOK)
+@method("event.unsubscribe", Unsubscribe, Requires.READ)
 async def unsubscribe(call: Call, params: Unsubscribe) -> bool:
     await call.session.unsubscribe(params.subscription, EventSubscription)
     return True

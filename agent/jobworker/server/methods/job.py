@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobworker import model
-from jobworker.auth.access import Need
+from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidSpec
 from jobworker.jobs.log_cursor import Where
 from jobworker.jobs.record import is_id
@@ -86,7 +86,7 @@ class List(Params):
     cursor: str | None = None
 
 
-@method("job.create", Create, Need.CREATE)
+@method("job.create", Create, Requires.CREATE)
 async def create(call: Call, params: Create) -> Job:
     call.access.require_create(call.method, params.spec.labels)
     admin = call.access.is_admin(call.method)
@@ -94,14 +94,14 @@ async def create(call: Call, params: Create) -> Job:
     return job
 
 
-@method("job.start", OfJob, Need.LOOK)
+@method("job.start", OfJob, Requires.READ)
 async def start(call: Call, params: OfJob) -> Job:
     await call.controlled(params.id)
     admin = call.access.is_admin(call.method)
     return await call.session.services.jobs.start(params.id, call.session.caller, admin=admin)
 
 
-@method("job.run", Run, Need.CREATE)
+@method("job.run", Run, Requires.CREATE)
 async def run(call: Call, params: Run) -> dict[str, Any]:
     """Create, subscribe from byte 0 and start; with the key of a job that was started, only subscribe."""
     jobs = call.session.services.jobs
@@ -124,14 +124,14 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
     return {"job": job, "subscription": subscription.name}
 
 
-@method("job.stop", Stop, Need.LOOK)
+@method("job.stop", Stop, Requires.READ)
 async def stop(call: Call, params: Stop) -> Job:
     await call.controlled(params.id)
     admin = call.access.is_admin(call.method)
     return await call.session.services.jobs.stop(params.id, params.stop, call.session.caller, admin=admin)
 
 
-@method("job.signal", Signal, Need.LOOK)
+@method("job.signal", Signal, Requires.READ)
 async def signal(call: Call, params: Signal) -> dict[str, int]:
     """Send a signal and no more: a job that dies of it has ended by itself, with the name of who sent it."""
     await call.controlled(params.id)
@@ -143,7 +143,7 @@ async def signal(call: Call, params: Signal) -> dict[str, int]:
     return {"delivered": delivered}
 
 
-@method("job.update", Update, Need.LOOK)
+@method("job.update", Update, Requires.READ)
 async def update(call: Call, params: Update) -> Job:
     """Change what is given, leave the rest; a running job's deadline moves, and its limits hold at once."""
     job = await call.controlled(params.id)
@@ -160,40 +160,40 @@ def _given(params: Params, names: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not msgspec.UNSET}
 
 
-@method("job.pause", OfJob, Need.LOOK)
+@method("job.pause", OfJob, Requires.READ)
 async def pause(call: Call, params: OfJob) -> Job:
     """Hold the whole tree still."""
     await call.controlled(params.id)
     return await call.session.services.jobs.pause(params.id, call.session.caller)
 
 
-@method("job.resume", OfJob, Need.LOOK)
+@method("job.resume", OfJob, Requires.READ)
 async def resume(call: Call, params: OfJob) -> Job:
     """Let a paused job go on."""
     await call.controlled(params.id)
     return await call.session.services.jobs.resume(params.id, call.session.caller)
 
 
-@method("job.status", OfJob, Need.LOOK)
+@method("job.status", OfJob, Requires.READ)
 async def status(call: Call, params: OfJob) -> Job:
     return await call.seen(params.id)
 
 
-@method("job.stats", Stats, Need.LOOK)
+@method("job.stats", Stats, Requires.READ)
 async def stats(call: Call, params: Stats) -> model.Stats:
     """Return what the job uses now, or had used in the end."""
     await call.seen(params.id)
     return await call.session.look(call.session.services.jobs.stats.of(params.id, processes=params.processes))
 
 
-@method("job.explain", OfJob, Need.LOOK)
+@method("job.explain", OfJob, Requires.READ)
 async def explain(call: Call, params: OfJob) -> Explanation:
     """Say why the job is in its state: what happened, in order, and who did it."""
     await call.seen(params.id)
     return await call.session.look(call.session.services.jobs.explain(params.id))
 
 
-@method("job.list", List, Need.LOOK)
+@method("job.list", List, Requires.READ)
 async def list_(call: Call, params: List) -> dict[str, Any]:
     if not 1 <= params.limit <= LARGEST_PAGE:
         raise InvalidParams(f"limit: {params.limit}; expected 1 to {LARGEST_PAGE}", field="limit")
@@ -209,14 +209,14 @@ async def list_(call: Call, params: List) -> dict[str, Any]:
     return {"jobs": jobs, "next": following}
 
 
-@method("job.wait", Wait, Need.LOOK)
+@method("job.wait", Wait, Requires.READ)
 async def wait(call: Call, params: Wait) -> Job:
     limit = None if params.timeout is None else seconds(params.timeout, "timeout")
     await call.seen(params.id)
     return await call.session.while_connected(call.session.services.jobs.wait(params.id, limit))
 
 
-@method("job.delete", Delete, Need.LOOK)
+@method("job.delete", Delete, Requires.READ)
 async def delete(call: Call, params: Delete) -> dict[str, bool]:
     await call.controlled(params.id)
     await call.session.services.jobs.delete(params.id, params.force, call.session.caller)

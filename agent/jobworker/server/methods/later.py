@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from jobworker.auth.access import Need
+from jobworker.auth.access import Requires
 from jobworker.errors import NotSupported
 from jobworker.server.dispatch import Call, method
 
@@ -20,7 +20,7 @@ class Anything(msgspec.Struct):
 
 
 def _register(name: str) -> None:
-    @method(name, Anything, Need.NOTHING)
+    @method(name, Anything, Requires.LOGIN)
     async def refuse(call: Call, params: Any) -> None:
         raise NotSupported(f"{name}: this version does not support it", method=name)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from jobworker.auth.access import Need
+from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidSpec, RateLimited
 from jobworker.jobs.log_cursor import Where
 from jobworker.logs.reader import BOTH, Chunk, Gap
@@ -47,7 +47,7 @@ class Unsubscribe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     subscription: str
 
 
-@method("log.subscribe", Subscribe, Need.LOOK)
+@method("log.subscribe", Subscribe, Requires.READ)
 async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
     """Send the log from a byte, so many lines from its end, or a time on."""
     await call.seen(params.id)
@@ -60,13 +60,13 @@ async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
     return {"subscription": subscription.name, "offset": offset}
 
 
-@method("log.unsubscribe", Unsubscribe, Need.LOOK)
+@method("log.unsubscribe", Unsubscribe, Requires.READ)
 async def unsubscribe(call: Call, params: Unsubscribe) -> bool:
     await call.session.unsubscribe(params.subscription, LogSubscription)
     return True
 
 
-@method("log.read", Read, Need.LOOK)
+@method("log.read", Read, Requires.READ)
 async def read(call: Call, params: Read) -> dict[str, Any]:
     """Return one page: what stands at an offset, where the next page begins, and the end of the log by now."""
     if not 1 <= params.max_bytes <= LARGEST_PAGE:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from jobworker.auth.access import Need
+from jobworker.auth.access import Requires
 from jobworker.plugin.loader import installed
 from jobworker.server.dispatch import Call, method
 
@@ -14,7 +14,7 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
     pass
 
 
-@method("plugin.list", Nothing, Need.NOTHING)
+@method("plugin.list", Nothing, Requires.LOGIN)
 async def list_(call: Call, params: Nothing) -> dict[str, Any]:
     """Return the enabled ones in the order of the configuration, then, for an admin, the others by name."""
     services = call.session.services
