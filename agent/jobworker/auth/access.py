@@ -25,7 +25,7 @@ class Requires(Enum):
     ADMIN = "administer the agent"
 
 
-class Access:
+class Permissions:
     """What one principal may do."""
 
     def __init__(self, principal: Principal, grants: Sequence[Grant]) -> None:

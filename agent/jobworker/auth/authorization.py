@@ -6,7 +6,7 @@ from copy import deepcopy
 
 import msgspec
 
-from jobworker.auth.access import Access
+from jobworker.auth.access import Permissions
 from jobworker.errors import JobworkerError
 from jobworker.interfaces import Authorizer, Grant
 from jobworker.model import Principal
@@ -24,7 +24,7 @@ class Authorization:
         self._authorizers = authorizers
         self._host = host
 
-    async def access(self, principal: Principal) -> Access:
+    async def permissions(self, principal: Principal) -> Permissions:
         """Return what the first authorizer says that has an answer; one that fails allows nothing."""
         for authorizer in self._authorizers:
             try:
@@ -33,8 +33,8 @@ class Authorization:
                 log.error("authorizer %s: %s; %s may do nothing", authorizer.name, error, principal.id)
                 grants = []
             if grants is not None:
-                return Access(principal, grants)
-        return Access(principal, [])
+                return Permissions(principal, grants)
+        return Permissions(principal, [])
 
     async def _ask(self, authorizer: Authorizer, principal: Principal) -> list[Grant] | None:
         shown = deepcopy(principal)  # what it does to that changes nobody's roles

@@ -19,7 +19,7 @@ from jsonrpcserver.async_main import dispatch_to_serializable
 
 from jobworker import errors
 from jobworker.auth import audit_policy
-from jobworker.auth.access import Access, Requires
+from jobworker.auth.access import Permissions, Requires
 from jobworker.model import Job
 from jobworker.server.jsonrpc import Message, check, encode, error_response, valid_id
 from jobworker.server.session import After, Session
@@ -37,17 +37,17 @@ class Call:
         self.after = after
 
     @property
-    def access(self) -> Access:
-        return self.session.known()
+    def permissions(self) -> Permissions:
+        return self.session.permissions()
 
     async def seen(self, job: str) -> Job:
         """Return a job that the caller may see by this method; raise JobNotFound, as for one that is not there."""
-        return await self.session.services.jobs.seen(job, self.access.scopes(self.method))
+        return await self.session.services.jobs.seen(job, self.permissions.scopes(self.method))
 
     async def controlled(self, job: str) -> Job:
         """Return a job that the caller controls; raise JobNotFound or PermissionDenied."""
         found = await self.seen(job)
-        self.access.require_control(self.method, found)
+        self.permissions.require_control(self.method, found)
         return found
 
 
@@ -88,8 +88,8 @@ async def _fenced(
     """Run a method so that every outcome is a result or an error of ours, and what is to be audited is."""
     try:
         if requires is not Requires.ANONYMOUS:
-            call.session.services.sessions.check_request_rate(call.access.principal)
-            call.access.require(call.method, requires)
+            call.session.services.sessions.check_request_rate(call.permissions.principal)
+            call.permissions.require(call.method, requires)
         if call.method in audit_policy.NEED_ROOM:
             call.session.services.audit.require_room()
         result = await handler(call, _decoded(params, raw))
@@ -163,7 +163,7 @@ def find(session: Session, request: dict[str, Any]) -> None:
     """Raise MethodNotFound or InvalidParams, but tell nobody which methods there are who is not logged in."""
     name = request["method"]
     if name not in METHODS:
-        session.known()
+        session.permissions()
         raise errors.MethodNotFound(f"there is no method {name[:80]!r}")
     if not isinstance(request.get("params", {}), dict):
         raise errors.InvalidParams("params: expected an object: params are given by name")

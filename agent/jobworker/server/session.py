@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 from websockets.exceptions import ConnectionClosed
 
 from jobworker import errors
-from jobworker.auth.access import Access
+from jobworker.auth.access import Permissions
 from jobworker.model import Principal, seconds
 from jobworker.protocol import BINARY_SUBPROTOCOL
 from jobworker.server.connection import Connection
@@ -54,7 +54,7 @@ class Session:
         self._answer = handle
         self._arrived_as = principal
         self.since = connection.admitted  # when it was asked who is calling
-        self._access: Access | None = None
+        self._permissions: Permissions | None = None
         self._expiry: asyncio.Task[None] | None = None
         self.address = address
         self.subscriptions: dict[str, Subscription] = {}
@@ -72,29 +72,29 @@ class Session:
         """Whether log data goes in binary frames."""
         return self._connection.subprotocol == BINARY_SUBPROTOCOL
 
-    def known(self) -> Access:
+    def permissions(self) -> Permissions:
         """Return what the caller may do; raise Unauthenticated where nobody knows who that is."""
-        if self._access is None:
+        if self._permissions is None:
             raise errors.Unauthenticated("not logged in", hint="call auth.login first")
-        return self._access
+        return self._permissions
 
     @property
     def logged_in(self) -> bool:
-        return self._access is not None
+        return self._permissions is not None
 
     @property
     def principal(self) -> Principal | None:
         """The caller; None until it has logged in."""
-        return None if self._access is None else self._access.principal
+        return None if self._permissions is None else self._permissions.principal
 
     @property
     def caller(self) -> Principal:
         """The caller; raise Unauthenticated if it has not logged in."""
-        return self.known().principal
+        return self.permissions().principal
 
     async def log_in(self, principal: Principal) -> None:
         """From now on the caller is this principal, as long as its credentials last."""
-        self._access = await self.services.authorization.access(principal)
+        self._permissions = await self.services.authorization.permissions(principal)
         if self.services.sessions.was_revoked(principal, self.since):
             await self.close("the credentials were revoked")
         elif self.services.sessions.has_too_many_connections(principal):
@@ -218,7 +218,7 @@ class Session:
                 answer = refused(error)
             if answer is not None:
                 await self._connection.send(answer, text=True)
-            if self._access is not None:
+            if self._permissions is not None:
                 return True
         await self._connection.close(CLOSE_POLICY, "expected auth.login")
         return False

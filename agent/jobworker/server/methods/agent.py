@@ -52,7 +52,7 @@ async def info(call: Call, params: Nothing) -> dict[str, Any]:
             "log": "splice" if keeper.get("splice") else "copy",
             "log_bound": "drop" if keeper.get("punch") else "refuse",
         },
-        "running": services.jobs.running(call.access.scopes("job.list")),
+        "running": services.jobs.running(call.permissions.scopes("job.list")),
     }
 
 

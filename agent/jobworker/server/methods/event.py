@@ -23,7 +23,7 @@ async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
     """Send what happens after a revision; without one, from now on."""
     cursor = call.session.services.jobs.events(params.from_)
     revision = cursor.revision
-    make = partial(EventSubscription, cursor=cursor, scopes=call.access.scopes(call.method))
+    make = partial(EventSubscription, cursor=cursor, scopes=call.permissions.scopes(call.method))
     subscription = call.session.subscribe(make, cursor)
     call.after.append(subscription.start)
     return {"subscription": subscription.name, "revision": revision}

@@ -88,8 +88,8 @@ class List(Params):
 
 @method("job.create", Create, Requires.CREATE)
 async def create(call: Call, params: Create) -> Job:
-    call.access.require_create(call.method, params.spec.labels)
-    admin = call.access.is_admin(call.method)
+    call.permissions.require_create(call.method, params.spec.labels)
+    admin = call.permissions.is_admin(call.method)
     job, _ = await call.session.services.jobs.create(params.spec, params.key, call.session.caller, admin=admin)
     return job
 
@@ -97,7 +97,7 @@ async def create(call: Call, params: Create) -> Job:
 @method("job.start", OfJob, Requires.READ)
 async def start(call: Call, params: OfJob) -> Job:
     await call.controlled(params.id)
-    admin = call.access.is_admin(call.method)
+    admin = call.permissions.is_admin(call.method)
     return await call.session.services.jobs.start(params.id, call.session.caller, admin=admin)
 
 
@@ -107,8 +107,8 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
     jobs = call.session.services.jobs
     call.session.check_room()
     jobs.check_room(call.session.caller.id)
-    call.access.require_create(call.method, params.spec.labels)
-    admin = call.access.is_admin(call.method)
+    call.permissions.require_create(call.method, params.spec.labels)
+    admin = call.permissions.is_admin(call.method)
     job, _ = await jobs.create(params.spec, params.key, call.session.caller, admin=admin)
     cursor = await jobs.logs.cursor(job.id, Where(), follow=True)
     encoding = BINARY if call.session.binary else params.encoding
@@ -127,7 +127,7 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
 @method("job.stop", Stop, Requires.READ)
 async def stop(call: Call, params: Stop) -> Job:
     await call.controlled(params.id)
-    admin = call.access.is_admin(call.method)
+    admin = call.permissions.is_admin(call.method)
     return await call.session.services.jobs.stop(params.id, params.stop, call.session.caller, admin=admin)
 
 
@@ -148,7 +148,7 @@ async def update(call: Call, params: Update) -> Job:
     """Change what is given, leave the rest; a running job's deadline moves, and its limits hold at once."""
     job = await call.controlled(params.id)
     if params.labels is not msgspec.UNSET:  # nobody moves a job out of what they may control
-        call.access.require_control(call.method, replace(job, labels=params.labels))
+        call.permissions.require_control(call.method, replace(job, labels=params.labels))
     changes = _given(params, ("timeout", "idle_timeout", "timeout_policies", "labels"))
     limits = {} if params.limits is msgspec.UNSET else _given(params.limits, Limits.__struct_fields__)
     jobs = call.session.services.jobs
@@ -202,7 +202,7 @@ async def list_(call: Call, params: List) -> dict[str, Any]:
     states = None if params.states is None else sorted(set(params.states))
     if params.cursor is not None and not is_id(params.cursor):
         raise InvalidParams("cursor: expected `next` of an earlier page", field="cursor")
-    scopes = call.access.scopes(call.method)
+    scopes = call.permissions.scopes(call.method)
     jobs, following = await call.session.look(
         call.session.services.jobs.list(states, params.labels, params.owner, params.limit, params.cursor, scopes)
     )

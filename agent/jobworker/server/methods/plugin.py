@@ -19,7 +19,7 @@ async def list_(call: Call, params: Nothing) -> dict[str, Any]:
     """Return the enabled ones in the order of the configuration, then, for an admin, the others by name."""
     services = call.session.services
     enabled = services.registry.plugins
-    if not call.access.is_admin(call.method):
+    if not call.permissions.is_admin(call.method):
         return {"plugins": [services.plugin(plugin) for plugin in enabled]}
     there = await call.session.look(asyncio.to_thread(installed))
     names = {plugin.name for plugin in enabled}
