@@ -1,5 +1,5 @@
 """One function per RPC method; importing this package registers all of them."""
 
-from jobworker.server.methods import agent, auth, event, job, later, log, plugin
+from jobworker.server.methods import agent, auth, event, job, log, plugin, unsupported
 
-__all__ = ["agent", "auth", "event", "job", "later", "log", "plugin"]
+__all__ = ["agent", "auth", "event", "job", "log", "plugin", "unsupported"]

@@ -8,7 +8,7 @@ from jobworker.auth.access import Requires
 from jobworker.errors import NotSupported
 from jobworker.server.dispatch import Call, method
 
-LATER = (
+UNSUPPORTED = (
     "stdin.write",
     "stdin.close",
     "rpc.discover",
@@ -25,5 +25,5 @@ def _register(name: str) -> None:
         raise NotSupported(f"{name}: this version does not support it", method=name)
 
 
-for _name in LATER:
+for _name in UNSUPPORTED:
     _register(_name)
