@@ -19,7 +19,7 @@ class EventSubscription(Subscription):
         super().__init__(name, send, done)
         self._scopes = scopes
         self._cursor = cursor
-        self._head = b'{"jsonrpc":"2.0","method":"job.event","params":{"subscription":"%s",' % name.encode()
+        self._prefix = b'{"jsonrpc":"2.0","method":"job.event","params":{"subscription":"%s",' % name.encode()
 
     async def _run(self) -> None:
         while True:
@@ -31,7 +31,7 @@ class EventSubscription(Subscription):
             for _, event in page.events:  # JSON as it was stored, and never an empty object
                 if Scope() not in self._scopes and not sees(self._scopes, decode(event).job):
                     continue
-                await self._send(self._head + event.encode()[1:] + b"}", True)
+                await self._send(self._prefix + event.encode()[1:] + b"}", True)
             await asyncio.sleep(0)
 
     def _close(self) -> None:

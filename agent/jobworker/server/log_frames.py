@@ -16,7 +16,7 @@ def notification(method: str, params: Any) -> bytes:
     return encode({"jsonrpc": "2.0", "method": method, "params": params})
 
 
-def head(subscription: str, *, binary: bool) -> bytes:
+def frame_prefix(subscription: str, *, binary: bool) -> bytes:
     """Return how each `log.data` of a subscription begins; what follows is the same for all of them."""
     begin = b"{" if binary else b'{"jsonrpc":"2.0","method":"log.data","params":{'
     return begin + b'"subscription":"%s",' % subscription.encode()
@@ -25,14 +25,18 @@ def head(subscription: str, *, binary: bool) -> bytes:
 def text_rest(job: str, chunk: Chunk, text: str | None) -> tuple[bytes, ...]:
     """Return the rest of a `log.data` in parts; `text` is None for bytes that go as base64."""
     data, encoding = encode_data(chunk.data, text)
-    return encode(about(job, chunk))[1:-1] + b',"data":', encode(data), b',"encoding":"%s"}}' % encoding.encode()
+    return (
+        encode(chunk_fields(job, chunk))[1:-1] + b',"data":',
+        encode(data),
+        b',"encoding":"%s"}}' % encoding.encode(),
+    )
 
 
 def binary_rest(job: str, chunk: Chunk) -> tuple[bytes, ...]:
     """Return the rest of the header line, and the bytes themselves."""
-    return encode(about(job, chunk))[1:] + b"\n", chunk.data
+    return encode(chunk_fields(job, chunk))[1:] + b"\n", chunk.data
 
 
-def about(job: str, chunk: Chunk) -> dict[str, Any]:
+def chunk_fields(job: str, chunk: Chunk) -> dict[str, Any]:
     """Return what every form of a chunk says of it."""
     return {"job": job, "offset": chunk.offset, "stream": STREAMS[chunk.stream], "time": rfc3339(chunk.time)}

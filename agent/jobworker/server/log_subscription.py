@@ -12,7 +12,7 @@ from jobworker.server.subscription import Send, Subscription
 
 HELD = 0.05  # seconds that half a character may wait for its other half
 AUTO, BASE64, BINARY = "auto", "base64", "binary"
-Form = tuple[int, tuple[bytes, ...]]  # how many bytes of the chunk, and the parts of the frame after its head
+Form = tuple[int, tuple[bytes, ...]]  # how many bytes of the chunk, and the parts of the frame after its prefix
 
 
 class LogSubscription(Subscription):
@@ -32,7 +32,7 @@ class LogSubscription(Subscription):
         self._job = job
         self._cursor = cursor
         self._encoding = encoding
-        self._head = log_frames.head(name, binary=encoding == BINARY)
+        self._prefix = log_frames.frame_prefix(name, binary=encoding == BINARY)
 
     def _close(self) -> None:
         self._cursor.close()
@@ -58,7 +58,7 @@ class LogSubscription(Subscription):
                 piece.forms[self._encoding] = form
         used, rest = form
         self._cursor.offset = piece.chunk.offset + used
-        await self._send(b"".join((self._head, *rest)), self._encoding != BINARY)
+        await self._send(b"".join((self._prefix, *rest)), self._encoding != BINARY)
 
     def _form(self, chunk: Chunk) -> Form | None:
         """Return the chunk as it is sent, as far as it can be; None for half a character."""

@@ -15,7 +15,7 @@ from jobworker.logs.reader import BOTH, Chunk, Gap
 from jobworker.model import seconds
 from jobworker.protocol import STREAMS, encode_data, split_text
 from jobworker.server.dispatch import Call, method
-from jobworker.server.log_frames import about
+from jobworker.server.log_frames import chunk_fields
 from jobworker.server.log_subscription import BASE64, BINARY, LogSubscription
 
 PAGE = 65536
@@ -105,7 +105,7 @@ def _record(job: str, one: Chunk | Gap, encoding: str) -> dict[str, Any]:
     text, used = split_text(one.data)
     whole = encoding != BASE64 and used == len(one.data)
     data, given = encode_data(one.data, text if whole else None)
-    return about(job, one) | {"data": data, "encoding": given}
+    return chunk_fields(job, one) | {"data": data, "encoding": given}
 
 
 def _where(params: Subscribe) -> Where:
