@@ -20,11 +20,11 @@ from jobworker.rate_limit import MAX_KEYS, RateLimiter
 
 log = logging.getLogger(__name__)
 
-AHEAD = 65536  # bytes that are reserved at once
-ENOUGH = 8192  # bytes that must be there before something is let through
-OWED = 1000  # lines that may wait for room
-DENIALS = 2.0  # a second, of one principal, that are written down
-BURST = 200  # of them at once
+RESERVE_BYTES = 65536  # bytes that are reserved at once
+MIN_RESERVED_BYTES = 8192  # bytes that must be there before something is let through
+MAX_PENDING_LINES = 1000  # lines that may wait for room
+DENIALS_PER_SECOND = 2.0  # a second, of one principal, that are written down
+DENIALS_BURST = 200  # of them at once
 FALLOC_FL_KEEP_SIZE = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -49,19 +49,19 @@ class Audit:
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._path = path
-        self._limit = max(max_bytes // 2, ENOUGH)
+        self._limit = max(max_bytes // 2, MIN_RESERVED_BYTES)
         self._fd = -1
         self._size = self._reserved = 0
-        self._owed: deque[bytes] = deque(maxlen=OWED)
+        self._owed: deque[bytes] = deque(maxlen=MAX_PENDING_LINES)
         self._failing = False
-        self._denials = RateLimiter(DENIALS, BURST)
+        self._denials = RateLimiter(DENIALS_PER_SECOND, DENIALS_BURST)
         self._unwritten: dict[str, int] = {}
 
     def require_room(self) -> None:
         """Raise DiskFull where what is about to be done could not be written down."""
         try:
             self._open()
-            if self._reserved - self._size < ENOUGH:
+            if self._reserved - self._size < MIN_RESERVED_BYTES:
                 self._reserve()
         except OSError as error:
             reason = f"the audit log cannot be written: {error.strerror}"
@@ -118,12 +118,12 @@ class Audit:
             self._open()
 
     def _reserve(self) -> None:
-        length = ctypes.c_int64(AHEAD)
+        length = ctypes.c_int64(RESERVE_BYTES)
         if LIBC.fallocate(self._fd, FALLOC_FL_KEEP_SIZE, ctypes.c_int64(self._size), length):
             code = ctypes.get_errno()
             if code not in (errno.EOPNOTSUPP, errno.ENOSYS):
                 raise OSError(code, os.strerror(code))
-        self._reserved = self._size + AHEAD
+        self._reserved = self._size + RESERVE_BYTES
 
     def _write(self, line: bytes) -> None:
         written = os.write(self._fd, line)

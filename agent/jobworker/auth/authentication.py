@@ -17,7 +17,7 @@ from jobworker.protocol import BEARER_SUBPROTOCOL, decode_bearer
 
 log = logging.getLogger(__name__)
 
-MOST_ROLES = 100
+MAX_ROLES = 100
 
 
 class Authenticator:
@@ -54,8 +54,8 @@ class Authenticator:
             raise PluginFault(f"{provider} returned {type(found).__name__}; expected a Principal or None")
         try:
             usable_name(found.name, "name")
-            if len(found.roles) > MOST_ROLES:
-                raise TypeError(f"{len(found.roles)} roles; expected at most {MOST_ROLES}")
+            if len(found.roles) > MAX_ROLES:
+                raise TypeError(f"{len(found.roles)} roles; expected at most {MAX_ROLES}")
             principal = msgspec.convert(msgspec.to_builtins(found), Principal)
             for role in principal.roles:
                 usable_name(role, "role")

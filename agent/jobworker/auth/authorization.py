@@ -14,7 +14,7 @@ from jobworker.plugin.host import PluginFault, PluginHost
 
 log = logging.getLogger(__name__)
 
-MOST = 1000  # grants of one principal that are looked at
+MAX_GRANTS = 1000  # grants of one principal that are looked at
 
 
 class Authorization:
@@ -44,6 +44,6 @@ class Authorization:
         if not isinstance(found, list | tuple) or not all(isinstance(one, Grant) for one in found):
             raise PluginFault(f"it returned {type(found).__name__}; expected a list of Grant")
         try:
-            return msgspec.convert([vars(one) for one in found[:MOST]], list[Grant])
+            return msgspec.convert([vars(one) for one in found[:MAX_GRANTS]], list[Grant])
         except msgspec.ValidationError as error:
             raise PluginFault(f"it returned a Grant that is none: {error}") from error

@@ -6,9 +6,9 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import CloseCode
 
-PIECE = 16384  # bytes that are read at once: some thousand frames without content
-MAX_OWED = 1 << 20  # bytes of pongs for a client that does not read
-STRANGER = 65536  # bytes after the upgrade, until somebody has logged in
+READ_BYTES = 16384  # bytes that are read at once: some thousand frames without content
+MAX_PONG_BYTES = 1 << 20  # bytes of pongs for a client that does not read
+MAX_ANONYMOUS_BYTES = 65536  # bytes after the upgrade, until somebody has logged in
 
 
 class Connection(ServerConnection):
@@ -37,7 +37,7 @@ class Connection(ServerConnection):
 
     def _take(self) -> None:
         self._taking = False
-        piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
+        piece, self._rest = self._rest[:READ_BYTES], self._rest[READ_BYTES:]
         if not piece:
             return
         self._judge(len(piece))
@@ -67,7 +67,7 @@ class Connection(ServerConnection):
     def _owe(self, waiting: int) -> None:
         """Drop who sends pings and does not read the pongs, which nobody could hold back."""
         self._owed = self._owed + max(0, self.transport.get_write_buffer_size() - waiting) if waiting else 0
-        if self._owed > MAX_OWED:
+        if self._owed > MAX_PONG_BYTES:
             self._rest = b""
             self.transport.abort()
 

@@ -17,16 +17,16 @@ from jobworker.auth.authentication import from_handshake, from_upgrade
 from jobworker.linux import descriptors
 from jobworker.model import Principal
 from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
-from jobworker.server.connection import STRANGER, Connection
+from jobworker.server.connection import MAX_ANONYMOUS_BYTES, Connection
 from jobworker.server.dispatch import dispatch
 from jobworker.server.services import Services
 from jobworker.server.session import Session
 
 log = logging.getLogger(__name__)
 
-OPEN_TIMEOUT = 10.0
-HANDSHAKE_TIMEOUT = 5.0
-CLOSE_TIMEOUT = 5.0
+OPEN_TIMEOUT_SECONDS = 10.0
+HANDSHAKE_TIMEOUT_SECONDS = 5.0
+CLOSE_TIMEOUT_SECONDS = 5.0
 
 
 def bind(host: str, ports: list[int]) -> socket.socket:
@@ -70,9 +70,9 @@ class Listener:
             compression=None,  # memory for each connection, and a weapon
             max_size=MAX_MESSAGE,
             max_queue=4,
-            open_timeout=OPEN_TIMEOUT,
-            ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
-            close_timeout=CLOSE_TIMEOUT,
+            open_timeout=OPEN_TIMEOUT_SECONDS,
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_SECONDS,
+            close_timeout=CLOSE_TIMEOUT_SECONDS,
             server_header=None,
             create_connection=Connection,
         )
@@ -119,7 +119,7 @@ class Listener:
             return response
         self._principals[connection] = principal
         if principal is None and isinstance(connection, Connection):
-            connection.allowance = STRANGER
+            connection.allowance = MAX_ANONYMOUS_BYTES
         return None
 
     async def _serve(self, connection: ServerConnection) -> None:

@@ -10,7 +10,7 @@ from jobworker.protocol import split_text
 from jobworker.server import log_frames
 from jobworker.server.subscription import Send, Subscription
 
-HELD = 0.05  # seconds that half a character may wait for its other half
+HALF_CHARACTER_SECONDS = 0.05  # seconds that half a character may wait for its other half
 AUTO, BASE64, BINARY = "auto", "base64", "binary"
 Form = tuple[int, tuple[bytes, ...]]  # how many bytes of the chunk, and the parts of the frame after its prefix
 
@@ -72,7 +72,7 @@ class LogSubscription(Subscription):
     async def _other_half(self, chunk: Chunk) -> Form:
         """Wait a moment for the rest of a character, but not past bytes of the other stream."""
         if not self._cursor.ended and not self._cursor.more_follows(chunk):
-            more = await self._cursor.grown(HELD)
+            more = await self._cursor.grown(HALF_CHARACTER_SECONDS)
             chunk = more if isinstance(more, Chunk) else chunk
         return self._form(chunk) or (len(chunk.data), log_frames.text_rest(self._job, chunk, None))
 

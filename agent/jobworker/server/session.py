@@ -26,8 +26,8 @@ S = TypeVar("S", bound=Subscription)
 After = list[Callable[[], None]]  # steps to take once the answer to a message has been sent
 Handler = Callable[["Session", Message], Awaitable[tuple[bytes | None, After]]]
 
-LOGIN_BYTES = 8192
-LONGEST_SLEEP = 60.0  # seconds
+MAX_LOGIN_BYTES = 8192
+MAX_SLEEP_SECONDS = 60.0  # seconds
 CLOSE_UNSUPPORTED = 1003
 CLOSE_POLICY = 1008
 CLOSE_INTERNAL = 1011
@@ -104,7 +104,7 @@ class Session:
 
     async def _end_at(self, moment: float) -> None:
         while (left := moment - time.time()) > 0:  # noqa: ASYNC110  # the wall clock has no event for it
-            await asyncio.sleep(min(left, LONGEST_SLEEP))  # the clock may be set meanwhile
+            await asyncio.sleep(min(left, MAX_SLEEP_SECONDS))  # the clock may be set meanwhile
         await self.close("the credentials expired")
 
     async def close(self, reason: str) -> None:
@@ -211,7 +211,7 @@ class Session:
         batch = isinstance(message, str) and message.lstrip().startswith("[")
         if batch:
             await self._connection.send(not_logged_in(), text=True)
-        elif isinstance(message, str) and len(message.encode()) <= LOGIN_BYTES:
+        elif isinstance(message, str) and len(message.encode()) <= MAX_LOGIN_BYTES:
             try:
                 answer, _ = await self._answer(self, read(message))
             except errors.RpcError as error:

@@ -17,8 +17,8 @@ from jobworker.model import Duration, Explanation, Job, JobSpec, Rate, Size, Sta
 from jobworker.server.dispatch import Call, method
 from jobworker.server.log_subscription import BINARY, LogSubscription
 
-PAGE = 100
-LARGEST_PAGE = 1000
+DEFAULT_PAGE_JOBS = 100
+MAX_PAGE_JOBS = 1000
 
 
 class Params(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -82,7 +82,7 @@ class List(Params):
     states: list[State] | None = None
     labels: dict[str, str] = {}
     owner: str | None = None
-    limit: int = PAGE
+    limit: int = DEFAULT_PAGE_JOBS
     cursor: str | None = None
 
 
@@ -195,8 +195,8 @@ async def explain(call: Call, params: OfJob) -> Explanation:
 
 @method("job.list", List, Requires.READ)
 async def list_(call: Call, params: List) -> dict[str, Any]:
-    if not 1 <= params.limit <= LARGEST_PAGE:
-        raise InvalidParams(f"limit: {params.limit}; expected 1 to {LARGEST_PAGE}", field="limit")
+    if not 1 <= params.limit <= MAX_PAGE_JOBS:
+        raise InvalidParams(f"limit: {params.limit}; expected 1 to {MAX_PAGE_JOBS}", field="limit")
     if len(params.labels) > LABELS:
         raise InvalidParams(f"labels: {len(params.labels)}; expected at most {LABELS}, as a job has", field="labels")
     states = None if params.states is None else sorted(set(params.states))

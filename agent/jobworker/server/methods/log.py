@@ -18,8 +18,8 @@ from jobworker.server.dispatch import Call, method
 from jobworker.server.log_frames import chunk_fields
 from jobworker.server.log_subscription import BASE64, BINARY, LogSubscription
 
-PAGE = 65536
-LARGEST_PAGE = 1 << 20
+DEFAULT_PAGE_BYTES = 65536
+MAX_PAGE_BYTES = 1 << 20
 Moment = str | int | float  # a time as on the wire, or a duration: so long ago
 
 
@@ -40,7 +40,7 @@ class Subscribe(OfLog):
 
 class Read(OfLog):
     offset: int = 0
-    max_bytes: int = PAGE
+    max_bytes: int = DEFAULT_PAGE_BYTES
 
 
 class Unsubscribe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -69,8 +69,8 @@ async def unsubscribe(call: Call, params: Unsubscribe) -> bool:
 @method("log.read", Read, Requires.READ)
 async def read(call: Call, params: Read) -> dict[str, Any]:
     """Return one page: what stands at an offset, where the next page begins, and the end of the log by now."""
-    if not 1 <= params.max_bytes <= LARGEST_PAGE:
-        message = f"max_bytes: {params.max_bytes}; expected 1 to {LARGEST_PAGE}"
+    if not 1 <= params.max_bytes <= MAX_PAGE_BYTES:
+        message = f"max_bytes: {params.max_bytes}; expected 1 to {MAX_PAGE_BYTES}"
         raise InvalidParams(message, field="max_bytes")
     _reserve(call, params.max_bytes)
     await call.seen(params.id)
@@ -88,8 +88,8 @@ async def read(call: Call, params: Read) -> dict[str, Any]:
 def _reserve(call: Call, size: int) -> None:
     """Raise RateLimited where so many pages are under way to a caller that it would be told to read first."""
     session = call.session
-    if session.paged + size > LARGEST_PAGE:
-        text = f"pages of {session.paged} bytes are under way on this connection; expected at most {LARGEST_PAGE}"
+    if session.paged + size > MAX_PAGE_BYTES:
+        text = f"pages of {session.paged} bytes are under way on this connection; expected at most {MAX_PAGE_BYTES}"
         raise RateLimited(text, retry_after=0.1)
     session.paged += size
 
