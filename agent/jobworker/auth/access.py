@@ -1,7 +1,6 @@
-"""Who may do what: apart from who is calling, and in one place.
+"""Decide what a principal may do, from the grants that an authorizer gave it when it logged in.
 
-What a principal may do is data, a list of grants, that an authorizer gives once for a connection; here it
-is read. A job that the caller may not see is as good as none.
+A job that the caller may not see is reported like one that does not exist.
 """
 
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from jobworker.errors import PermissionDenied
 from jobworker.interfaces import Grant
-from jobworker.jobs.scope import Scope, sees
+from jobworker.jobs.scope import Scope
 from jobworker.model import JobSummary, Principal
 
 
@@ -26,20 +25,20 @@ class Requires(Enum):
 
 
 class Permissions:
-    """What one principal may do."""
+    """What one principal may do: whatever any of its grants allows."""
 
     def __init__(self, principal: Principal, grants: Sequence[Grant]) -> None:
         self.principal = principal
         self._grants = grants
 
     def require(self, method: str, requires: Requires) -> None:
-        """Raise PermissionDenied for a method that no grant allows, whatever the job."""
+        """Raise PermissionDenied for a method that no grant allows for any job."""
         allowed = {
             Requires.ANONYMOUS: True,
             Requires.LOGIN: True,
             Requires.READ: bool(self.scopes(method)),
-            Requires.CONTROL: bool(self.scopes(method)),  # the job decides
-            Requires.CREATE: any(grant.create for grant in self._for(method)),
+            Requires.CONTROL: bool(self.scopes(method)),  # require_control decides for each job
+            Requires.CREATE: any(grant.create for grant in self._grants_for(method)),
             Requires.ADMIN: self.is_admin(method),
         }
         if not allowed[requires]:
@@ -47,38 +46,35 @@ class Permissions:
 
     def is_admin(self, method: str) -> bool:
         """Whether a grant makes the principal an admin when it calls this method."""
-        return any(grant.admin for grant in self._for(method))
+        return any(grant.admin for grant in self._grants_for(method))
 
     def require_control(self, method: str, job: JobSummary) -> None:
-        """Raise PermissionDenied unless the principal controls a job that it sees."""
-        mine = [grant for grant in self._for(method) if grant.control != "none"]
-        if any(self._scope(grant, grant.control).holds(job.owner, job.labels) for grant in mine):
+        """Raise PermissionDenied unless the principal controls this job, which it may see."""
+        grants = [grant for grant in self._grants_for(method) if grant.control != "none"]
+        if any(self._scope(grant, grant.control).holds(job.owner, job.labels) for grant in grants):
             return
-        whose = f" (it belongs to {job.owner})" if mine else ""
-        raise PermissionDenied(f"{self.principal.name} may not {Requires.CONTROL.value}{whose}: {self._roles()}")
+        owner = f" (it belongs to {job.owner})" if grants else ""
+        raise PermissionDenied(f"{self.principal.name} may not {Requires.CONTROL.value}{owner}: {self._roles()}")
 
     def require_create(self, method: str, labels: dict[str, str]) -> None:
-        """Raise PermissionDenied for a job with labels with which the principal may have none."""
-        grants = [grant for grant in self._for(method) if grant.create]
+        """Raise PermissionDenied for a new job whose labels no grant allows."""
+        grants = [grant for grant in self._grants_for(method) if grant.create]
         if not any(Scope(None, grant.labels).holds("", labels) for grant in grants):
-            wanted = " or ".join(str(dict(grant.labels)) for grant in grants)
+            allowed = " or ".join(str(dict(grant.labels)) for grant in grants)
             text = (
-                f"{self.principal.name} may not create a job with the labels {str(labels)[:200]}; expected {wanted}"
+                f"{self.principal.name} may not create a job with the labels {str(labels)[:200]}; expected {allowed}"
             )
             raise PermissionDenied(text)
 
     def scopes(self, method: str) -> tuple[Scope, ...]:
-        """Return which jobs the principal sees by a method."""
-        return tuple(self._scope(grant, grant.look) for grant in self._for(method) if grant.look != "none")
-
-    def sees(self, method: str, job: JobSummary) -> bool:
-        return sees(self.scopes(method), job)
+        """Return which jobs the principal sees when it calls this method."""
+        return tuple(self._scope(grant, grant.look) for grant in self._grants_for(method) if grant.look != "none")
 
     def _scope(self, grant: Grant, whose: str) -> Scope:
         return Scope(None if whose == "all" else self.principal.id, grant.labels)
 
-    def _for(self, method: str) -> list[Grant]:
-        return [grant for grant in self._grants if any(fnmatchcase(method, one) for one in grant.methods)]
+    def _grants_for(self, method: str) -> list[Grant]:
+        return [grant for grant in self._grants if any(fnmatchcase(method, pattern) for pattern in grant.methods)]
 
     def _roles(self) -> str:
         return f"its roles are {', '.join(self.principal.roles) or 'none'}"

@@ -1,10 +1,9 @@
-"""Write down who was let in or not, and who changed what: JSON lines, only ever appended, in bounded files.
+"""The audit log: logins, refusals and changes as JSON lines, only appended, in two bounded files.
 
-A line holds the fields of `Entry` and nothing else: no spec, no environment, no credentials. Room is
-reserved ahead, so that what is let through can be written down: where there is none, nothing is started.
+A line holds the fields of `Entry` and nothing else: no spec, no environment, no credentials. Disk space is
+reserved ahead, so that the line of a call can be written after it; if there is none, nothing is started.
 """
 
-import ctypes
 import errno
 import logging
 import os
@@ -15,18 +14,17 @@ from pathlib import Path
 import msgspec
 
 from jobworker.errors import DiskFull
+from jobworker.linux import syscalls
 from jobworker.model import Principal, rfc3339
 from jobworker.rate_limit import MAX_KEYS, RateLimiter
 
 log = logging.getLogger(__name__)
 
-RESERVE_BYTES = 65536  # bytes that are reserved at once
-MIN_RESERVED_BYTES = 8192  # bytes that must be there before something is let through
-MAX_PENDING_LINES = 1000  # lines that may wait for room
-DENIALS_PER_SECOND = 2.0  # a second, of one principal, that are written down
-DENIALS_BURST = 200  # of them at once
-FALLOC_FL_KEEP_SIZE = 1
-LIBC = ctypes.CDLL(None, use_errno=True)
+RESERVE_BYTES = 65536  # disk space reserved at once
+MIN_RESERVED_BYTES = 8192  # disk space required before a call that must be audited
+MAX_PENDING_LINES = 1000  # lines kept in memory until the disk has room; beyond that the oldest is lost
+DENIALS_PER_SECOND = 2.0  # denials of one principal that are recorded, on average
+DENIALS_BURST = 200  # and at once
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -39,26 +37,33 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     address: str
     method: str
     job: str | None = None
-    outcome: str | None = None  # of a call that was allowed: `ok`, or the code of its error
+    outcome: str | None = None  # of an allowed call: `ok`, or the code of its error
     reason: str | None = None
-    unwritten: int = 0  # denials of the same principal before this line, of which there were too many
+    unwritten: int = 0  # denials of the same principal before this line that were too many to record
 
 
 class Audit:
-    """`audit.log`, and the one before it as `audit.log.1`; each of half the bytes that both may have."""
+    """Writes `audit.log` and renames it to `audit.log.1` when it has half of `max_bytes`."""
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._path = path
+        # Bytes of one file.
         self._limit = max(max_bytes // 2, MIN_RESERVED_BYTES)
+        # -1 until the first line: an agent that cannot open the file starts, and refuses to start jobs.
         self._fd = -1
+        # Bytes written, and the offset up to which the file system keeps room.
         self._size = self._reserved = 0
-        self._owed: deque[bytes] = deque(maxlen=MAX_PENDING_LINES)
+        # Lines that the disk has not taken yet, oldest first.
+        self._pending: deque[bytes] = deque(maxlen=MAX_PENDING_LINES)
+        # Whether the last write failed: the agent's log reports the first failure of a row only.
         self._failing = False
+        # Tokens for denials by principal: a caller who repeats them must not push all other lines out.
         self._denials = RateLimiter(DENIALS_PER_SECOND, DENIALS_BURST)
+        # Denials left out since the last line of a principal.
         self._unwritten: dict[str, int] = {}
 
     def require_room(self) -> None:
-        """Raise DiskFull where what is about to be done could not be written down."""
+        """Raise DiskFull if the line of a call that is about to run might not fit on the disk."""
         try:
             self._open()
             if self._reserved - self._size < MIN_RESERVED_BYTES:
@@ -78,33 +83,46 @@ class Audit:
         outcome: str | None = None,
         reason: str | None = None,
     ) -> None:
-        """Add a line; one that the disk does not take now is written with a later one."""
-        who, provider = (principal.id, principal.provider) if principal else (None, None)
+        """Append a line; if the disk has no room, keep it and write it with a later one."""
+        principal_id, provider = (principal.id, principal.provider) if principal else (None, None)
         unwritten = 0
-        if who is not None:
-            if decision == "denied" and not self._denials.allows(who, time.monotonic()):
-                self._leave_out(who)
+        if principal_id is not None:
+            if decision == "denied" and not self._denials.allows(principal_id, time.monotonic()):
+                self._leave_out(principal_id)
                 return
-            unwritten = self._unwritten.pop(who, 0)
+            unwritten = self._unwritten.pop(principal_id, 0)
         short = None if reason is None else reason[:500]
         entry = Entry(
-            rfc3339(time.time_ns()), decision, who, provider, address, method[:80], job, outcome, short, unwritten
+            rfc3339(time.time_ns()),
+            decision,
+            principal_id,
+            provider,
+            address,
+            method[:80],
+            job,
+            outcome,
+            short,
+            unwritten,
         )
-        self._owed.append(msgspec.json.encode(entry) + b"\n")
+        self._pending.append(msgspec.json.encode(entry) + b"\n")
         try:
             self._open()
-            while self._owed:
-                self._write(self._owed[0])
-                self._owed.popleft()
+            while self._pending:
+                self._write(self._pending[0])
+                self._pending.popleft()
             self._failing = False
         except OSError as error:
             if not self._failing:
-                log.error("%s cannot be written, lines wait for room: %s", self._path, error.strerror)
+                log.error(
+                    "%s cannot be written; audit lines stay in memory until there is room: %s",
+                    self._path,
+                    error.strerror,
+                )
             self._failing = True
 
-    def _leave_out(self, who: str) -> None:
-        """Count a denial that is one too many: whoever asks for them must not wash out all other lines."""
-        self._unwritten[who] = self._unwritten.get(who, 0) + 1
+    def _leave_out(self, principal_id: str) -> None:
+        """Count a denial in place of recording it."""
+        self._unwritten[principal_id] = self._unwritten.get(principal_id, 0) + 1
         if len(self._unwritten) > MAX_KEYS:
             del self._unwritten[next(iter(self._unwritten))]
 
@@ -118,17 +136,13 @@ class Audit:
             self._open()
 
     def _reserve(self) -> None:
-        length = ctypes.c_int64(RESERVE_BYTES)
-        if LIBC.fallocate(self._fd, FALLOC_FL_KEEP_SIZE, ctypes.c_int64(self._size), length):
-            code = ctypes.get_errno()
-            if code not in (errno.EOPNOTSUPP, errno.ENOSYS):
-                raise OSError(code, os.strerror(code))
+        syscalls.reserve(self._fd, self._size, RESERVE_BYTES)
         self._reserved = self._size + RESERVE_BYTES
 
     def _write(self, line: bytes) -> None:
         written = os.write(self._fd, line)
         if written != len(line):
-            os.ftruncate(self._fd, self._size)
+            os.ftruncate(self._fd, self._size)  # no half line: the whole one is written later
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._size += written
 

@@ -1,4 +1,4 @@
-"""Which calls are written down: all that change something, and those that were denied."""
+"""Decide which calls are audited: all that change something, and those that were denied."""
 
 from typing import Any
 
@@ -14,7 +14,8 @@ from jobworker.errors import (
 )
 from jobworker.model import JobSummary, Principal
 
-NEED_ROOM = {"job.create", "job.start", "job.run", "token.create"}  # not done where it cannot be written down
+# Methods refused while the audit log has no room for their line.
+NEED_ROOM = {"job.create", "job.start", "job.run", "token.create"}
 CHANGES = NEED_ROOM | {
     "job.stop",
     "job.signal",
@@ -46,24 +47,24 @@ def note(
         principal,
         address,
         method,
-        job=_job(raw, outcome),
+        job=_job_id(raw, outcome),
         outcome=None if denied else str(error.code) if error else "ok",
         reason=_reason(error) if error else None,
     )
 
 
 def _reason(error: RpcError) -> str:
-    """Return what may be written down: of params and specs which field it was, for the values may be secrets."""
+    """Return what may be recorded of an error: for params and specs only the field, as values may be secrets."""
     if isinstance(error, InvalidParams | InvalidSpec | PolicyRejected | NotSupported):
         return f"{type(error).__name__}: {str(error.data.get('field', ''))[:80]}"
     return error.message
 
 
-def _job(raw: dict[str, Any], outcome: Any) -> str | None:
-    """Return the id of the job that a call was about."""
+def _job_id(raw: dict[str, Any], outcome: Any) -> str | None:
+    """Return the id of the job that a call was for."""
     if isinstance(outcome, JobSummary):
         return outcome.id
     if isinstance(outcome, dict) and isinstance(outcome.get("job"), JobSummary):
         return str(outcome["job"].id)
-    said = raw.get("id")
-    return said[:80] if isinstance(said, str) else None
+    job = raw.get("id")
+    return job[:80] if isinstance(job, str) else None

@@ -1,4 +1,4 @@
-"""Find out who is calling: credentials from TLS, the upgrade or the first message, asked of the providers."""
+"""Authenticate a caller: read credentials from TLS or the upgrade, and ask the auth providers."""
 
 import asyncio
 import base64
@@ -25,69 +25,71 @@ class Authenticator:
 
     def __init__(self, providers: Sequence[AuthProvider], host: PluginHost) -> None:
         self._providers = providers
+        # Runs the providers in threads of their own, with a time limit.
         self._host = host
 
     async def authenticate(self, *credentials: Credentials) -> Principal:
-        """Return the principal of the first provider that says yes to any of them; raise Unauthenticated.
+        """Return the principal of the first provider that accepts any of the credentials; raise Unauthenticated.
 
-        A provider that fails denies: nobody gets in by breaking one.
+        A provider that fails denies: breaking one lets no caller in.
         """
         for provider in self._providers:
-            for each in credentials:
+            for presented in credentials:
                 try:
-                    found = await self._ask(provider, each)
+                    principal = await self._ask(provider, presented)
                 except PluginFault as error:
                     log.error("auth provider %s", error)
                     raise Unauthenticated("the credentials could not be checked") from error
-                if found is not None:
-                    return found
-        schemes = " and ".join(each.scheme for each in credentials)
+                if principal is not None:
+                    return principal
+        schemes = " and ".join(presented.scheme for presented in credentials)
         raise Unauthenticated(f"no provider knows these {schemes} credentials")
 
     async def _ask(self, provider: AuthProvider, credentials: Credentials) -> Principal | None:
-        found = await self._host.call(provider, lambda: provider.authenticate(credentials))
-        return None if found is None else self._checked(provider.name, found)
+        answer = await self._host.call(provider, lambda: provider.authenticate(credentials))
+        return None if answer is None else self._checked(provider.name, answer)
 
-    def _checked(self, provider: str, found: object) -> Principal:
-        """Return a copy, which nobody changes later; raise PluginFault for what is no principal of this provider."""
-        if not isinstance(found, Principal):
-            raise PluginFault(f"{provider} returned {type(found).__name__}; expected a Principal or None")
+    def _checked(self, provider: str, answer: object) -> Principal:
+        """Return a copy, which the plugin cannot change later; raise PluginFault for an invalid principal."""
+        if not isinstance(answer, Principal):
+            raise PluginFault(f"{provider} returned {type(answer).__name__}; expected a Principal or None")
         try:
-            usable_name(found.name, "name")
-            if len(found.roles) > MAX_ROLES:
-                raise TypeError(f"{len(found.roles)} roles; expected at most {MAX_ROLES}")
-            principal = msgspec.convert(msgspec.to_builtins(found), Principal)
+            usable_name(answer.name, "name")
+            if len(answer.roles) > MAX_ROLES:
+                raise TypeError(f"{len(answer.roles)} roles; expected at most {MAX_ROLES}")
+            principal = msgspec.convert(msgspec.to_builtins(answer), Principal)
             for role in principal.roles:
                 usable_name(role, "role")
         except (msgspec.ValidationError, TypeError, Unauthenticated) as error:
-            raise PluginFault(f"{provider} returned a Principal that is none: {error}") from error
-        others = {each.name for each in self._providers} - {provider}
+            raise PluginFault(f"{provider} returned an invalid Principal: {error}") from error
+        # An issuer named like another provider would give a principal the id of that provider's principal.
+        others = {other.name for other in self._providers} - {provider}
         if principal.provider != provider or principal.issuer in others:
-            raise PluginFault(f"{provider} vouches for {principal.id!r}, whom only another provider knows")
+            raise PluginFault(f"{provider} returned {principal.id!r}; expected a principal of its own")
         return principal
 
 
 def from_handshake(transport: asyncio.BaseTransport, address: str) -> Credentials | None:
-    """Return the client certificate that TLS has verified, None where there is none or none was asked for."""
+    """Return the client certificate that TLS has verified; None if the client sent none or TLS requested none."""
     certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
     return Credentials("certificate", certificate=certificate, address=address) if certificate else None
 
 
 def from_upgrade(headers: Headers, address: str) -> Credentials | None:
-    """Return what the HTTP request carries, None where it carries nothing; raise InvalidRequest."""
-    found: list[Credentials] = []
+    """Return the credentials in the headers of the HTTP request; None without any; raise InvalidRequest."""
+    credentials: list[Credentials] = []
     for value in headers.get_all("Authorization"):
-        found.append(_from_header(value, address))
+        credentials.append(_from_header(value, address))
     for value in headers.get_all("Sec-WebSocket-Protocol"):
         for name in (part.strip() for part in value.split(",")):
             if name.startswith(BEARER_SUBPROTOCOL):
                 try:
-                    found.append(Credentials("bearer", token=decode_bearer(name), address=address))
+                    credentials.append(Credentials("bearer", token=decode_bearer(name), address=address))
                 except ValueError as error:
                     raise InvalidRequest("the bearer subprotocol does not hold unpadded base64url") from error
-    if len(found) > 1:
+    if len(credentials) > 1:
         raise InvalidRequest("credentials are given more than once; expected one header or one subprotocol")
-    return found[0] if found else None
+    return credentials[0] if credentials else None
 
 
 def _from_header(value: str, address: str) -> Credentials:
@@ -98,7 +100,7 @@ def _from_header(value: str, address: str) -> Credentials:
         case "basic":
             try:
                 username, colon, password = base64.b64decode(rest, validate=True).decode().partition(":")
-            except ValueError as error:  # of base64 or of UTF-8
+            except ValueError as error:  # from base64 or from UTF-8
                 raise InvalidRequest("Authorization: Basic does not hold base64") from error
             if not colon:
                 raise InvalidRequest("Authorization: Basic holds no colon; expected username:password")

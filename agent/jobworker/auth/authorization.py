@@ -1,4 +1,4 @@
-"""Find out what somebody may do: asked of the authorizers, once for each connection."""
+"""Authorize a principal: ask the authorizers for its grants, once for each connection."""
 
 import logging
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from jobworker.plugin.host import PluginFault, PluginHost
 
 log = logging.getLogger(__name__)
 
-MAX_GRANTS = 1000  # grants of one principal that are looked at
+MAX_GRANTS = 1000  # grants of one principal; more are ignored, since each call reads all of them
 
 
 class Authorization:
@@ -22,10 +22,11 @@ class Authorization:
 
     def __init__(self, authorizers: Sequence[Authorizer], host: PluginHost) -> None:
         self._authorizers = authorizers
+        # Runs the authorizers in threads of their own, with a time limit.
         self._host = host
 
     async def permissions(self, principal: Principal) -> Permissions:
-        """Return what the first authorizer says that has an answer; one that fails allows nothing."""
+        """Return the answer of the first authorizer that has one; an authorizer that fails grants nothing."""
         for authorizer in self._authorizers:
             try:
                 grants = await self._ask(authorizer, principal)
@@ -37,13 +38,13 @@ class Authorization:
         return Permissions(principal, [])
 
     async def _ask(self, authorizer: Authorizer, principal: Principal) -> list[Grant] | None:
-        shown = deepcopy(principal)  # what it does to that changes nobody's roles
-        found = await self._host.call(authorizer, lambda: authorizer.grants(shown))
-        if found is None:
+        copy = deepcopy(principal)  # a plugin that changes its argument does not change our roles
+        grants = await self._host.call(authorizer, lambda: authorizer.grants(copy))
+        if grants is None:
             return None
-        if not isinstance(found, list | tuple) or not all(isinstance(one, Grant) for one in found):
-            raise PluginFault(f"it returned {type(found).__name__}; expected a list of Grant")
+        if not isinstance(grants, list | tuple) or not all(isinstance(grant, Grant) for grant in grants):
+            raise PluginFault(f"it returned {type(grants).__name__}; expected a list of Grant")
         try:
-            return msgspec.convert([vars(one) for one in found[:MAX_GRANTS]], list[Grant])
+            return msgspec.convert([vars(grant) for grant in grants[:MAX_GRANTS]], list[Grant])
         except msgspec.ValidationError as error:
-            raise PluginFault(f"it returned a Grant that is none: {error}") from error
+            raise PluginFault(f"it returned an invalid Grant: {error}") from error

@@ -1,8 +1,8 @@
-"""From a message to its answer: jsonrpcserver behind one fence.
+"""Answer messages: find the method of each request, decode its params, check permissions, run it, audit it.
 
-jsonrpcserver looks up, binds and answers. What it would do by default is kept from it: its schema
-validator (seconds for a large invalid batch), exception texts in answers, ids of every type, and
-SystemExit in a method. The deserialiser and the validator given to it have nothing left to do.
+jsonrpcserver looks up, binds and calls the methods. Some of its defaults are kept from it: its schema
+validator (seconds for a large invalid batch), exception texts in answers, ids of every type, and SystemExit
+in a method. The deserialiser and the validator passed to it return their argument.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Call:
-    """One request under way. What is in `after` is called when the answer to its frame has been sent."""
+    """One request that is being answered. Steps in `after` run once the answer to its message has been sent."""
 
     def __init__(self, session: Session, method: str, after: After) -> None:
         self.session = session
@@ -38,27 +38,28 @@ class Call:
 
     @property
     def permissions(self) -> Permissions:
+        """The caller's permissions; raise Unauthenticated if it has not logged in."""
         return self.session.permissions()
 
     async def seen(self, job: str) -> Job:
-        """Return a job that the caller may see by this method; raise JobNotFound, as for one that is not there."""
+        """Return a job that the caller may see; raise JobNotFound for any other, whether it exists or not."""
         return await self.session.services.jobs.seen(job, self.permissions.scopes(self.method))
 
     async def controlled(self, job: str) -> Job:
         """Return a job that the caller controls; raise JobNotFound or PermissionDenied."""
-        found = await self.seen(job)
-        self.permissions.require_control(self.method, found)
-        return found
+        visible = await self.seen(job)
+        self.permissions.require_control(self.method, visible)
+        return visible
 
 
 class Frame(NamedTuple):
-    """One message under way, with one request or several; `after` is done when its answer has been sent."""
+    """One message that is being answered, with one request or several, which share `after`."""
 
     session: Session
     after: After
 
 
-Handler = Callable[[Call, Any], Awaitable[Any]]
+Method = Callable[[Call, Any], Awaitable[Any]]
 METHODS: dict[str, Callable[..., Awaitable[Result]]] = {}
 _SIGNATURE = inspect.Signature(
     [
@@ -68,42 +69,44 @@ _SIGNATURE = inspect.Signature(
 )
 
 
-def method(name: str, params: type[msgspec.Struct], requires: Requires) -> Callable[[Handler], Handler]:
-    """Register a function as an RPC method: its params decoded into a type, its caller allowed to."""
+def method(name: str, params: type[msgspec.Struct], requires: Requires) -> Callable[[Method], Method]:
+    """Register a function as an RPC method; it gets params of this type, from callers that may call it."""
 
-    def register(handler: Handler) -> Handler:
+    def register(function: Method) -> Method:
         async def entry(frame: Frame, /, **raw: Any) -> Result:
-            return await _fenced(Call(frame.session, name, frame.after), requires, params, raw, handler)
+            return await _guarded(Call(frame.session, name, frame.after), requires, params, raw, function)
 
-        entry.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # else inspected anew at each call
+        # Without this jsonrpcserver would inspect the function again at each call.
+        entry.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
         METHODS[name] = entry
-        return handler
+        return function
 
     return register
 
 
-async def _fenced(
-    call: Call, requires: Requires, params: type[msgspec.Struct], raw: dict[str, Any], handler: Handler
+async def _guarded(
+    call: Call, requires: Requires, params: type[msgspec.Struct], raw: dict[str, Any], function: Method
 ) -> Result:
-    """Run a method so that every outcome is a result or an error of ours, and what is to be audited is."""
+    """Run a method and audit it; every outcome is a result or one of our errors."""
+    services = call.session.services
     try:
         if requires is not Requires.ANONYMOUS:
-            call.session.services.sessions.check_request_rate(call.permissions.principal)
+            services.sessions.check_request_rate(call.permissions.principal)
             call.permissions.require(call.method, requires)
         if call.method in audit_policy.NEED_ROOM:
-            call.session.services.audit.require_room()
-        result = await handler(call, _decoded(params, raw))
+            services.audit.require_room()
+        result = await function(call, _decoded(params, raw))
     except errors.RpcError as error:
         return _failed(call, raw, error)
     except asyncio.CancelledError:
         raise
-    except BaseException as failure:
+    except BaseException as failure:  # SystemExit too: a method must not end the agent
         if isinstance(failure, OSError) and failure.errno in (errno.EMFILE, errno.ENFILE):
             return _failed(call, raw, errors.RateLimited("the agent has too many files open", retry_after=1))
         ref = secrets.token_hex(4)
         log.exception("%s failed, ref %s", call.method, ref)
-        fault = errors.InternalError("an error inside the agent; its log has the details", ref=ref)
-        return _failed(call, raw, fault)
+        internal = errors.InternalError("an error inside the agent; its log has the details", ref=ref)
+        return _failed(call, raw, internal)
     _audit(call, raw, result)
     return Success(result)
 
@@ -120,7 +123,7 @@ def _audit(call: Call, raw: dict[str, Any], outcome: Any) -> None:
 
 
 def _decoded(params: type[msgspec.Struct], raw: dict[str, Any]) -> Any:
-    """Raise InvalidParams."""
+    """Return params as an instance of their type; raise InvalidParams."""
     try:
         return msgspec.convert(raw, params)
     except msgspec.ValidationError as error:
@@ -129,13 +132,14 @@ def _decoded(params: type[msgspec.Struct], raw: dict[str, Any]) -> Any:
 
 
 async def dispatch(session: Session, message: Message) -> tuple[bytes | None, After]:
-    """Return the answer to one frame (None: it asked for none) and what to do once it is sent."""
+    """Return the answer to a message (None: it needs none), and the steps to take once it is sent."""
     frame = Frame(session, [])
-    if len(message.requests) == 1:  # no task of its own
+    if len(message.requests) == 1:  # without the cost of a task
         answers = [await _answer(frame, message.requests[0])]
     else:
-        answers = await asyncio.gather(*(_answer(frame, each) for each in message.requests), return_exceptions=True)
-        for answer in answers:  # only now: none of them may go on when the session has cleared up
+        requests = (_answer(frame, request) for request in message.requests)
+        answers = await asyncio.gather(*requests, return_exceptions=True)
+        for answer in answers:  # only when all have ended: none may run on after the session has cleaned up
             if isinstance(answer, BaseException):
                 raise answer
     answers = [answer for answer in answers if answer is not None]
@@ -145,11 +149,12 @@ async def dispatch(session: Session, message: Message) -> tuple[bytes | None, Af
 
 
 async def _answer(frame: Frame, request: Any) -> Any:
+    """Return the response to one request, None for a notification."""
     try:
         check(request)
     except errors.RpcError as error:
-        known = isinstance(request, dict) and "id" in request and valid_id(request["id"])
-        return error_response(request["id"] if known else None, error)
+        answerable = isinstance(request, dict) and "id" in request and valid_id(request["id"])
+        return error_response(request["id"] if answerable else None, error)
     try:
         find(frame.session, request)
     except errors.RpcError as error:
@@ -160,7 +165,7 @@ async def _answer(frame: Frame, request: Any) -> Any:
 
 
 def find(session: Session, request: dict[str, Any]) -> None:
-    """Raise MethodNotFound or InvalidParams, but tell nobody which methods there are who is not logged in."""
+    """Raise MethodNotFound or InvalidParams; before login Unauthenticated, which does not reveal what exists."""
     name = request["method"]
     if name not in METHODS:
         session.permissions()

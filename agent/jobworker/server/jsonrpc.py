@@ -10,14 +10,14 @@ from jobworker.protocol import MAX_BATCH, MAX_CONTAINERS, MAX_DEPTH, MAX_ID
 
 
 class Message(NamedTuple):
-    """What a frame says: requests, of one that is no batch a single one."""
+    """The requests of one message, not checked yet; exactly one unless it is a batch."""
 
     requests: list[Any]
     batch: bool
 
 
 def read(text: str) -> Message:
-    """Return what a frame says; raise ParseError or InvalidRequest."""
+    """Decode a message; raise ParseError or InvalidRequest."""
     message = parse(text)
     if not isinstance(message, list):
         return Message([message], batch=False)
@@ -28,48 +28,41 @@ def read(text: str) -> Message:
     return Message(message, batch=True)
 
 
-def refused(error: errors.RpcError) -> bytes:
-    """Return the answer to a message that holds no request."""
-    return encode(error_response(None, error))
-
-
-def not_logged_in() -> bytes:
-    """Return the answer to a message that is not even looked at."""
-    return refused(errors.Unauthenticated("not logged in", hint="call auth.login first, by itself"))
-
-
 def parse(text: str) -> Any:
-    """Return what strict JSON says; raise ParseError or InvalidRequest.
+    """Decode strict JSON; raise ParseError or InvalidRequest.
 
-    A message of a megabyte holds up the loop for some milliseconds and no more: lists and objects are
-    counted before any is made, and nobody looks into what is neither.
+    Decoding a message of 1 MiB must not hold up the event loop for more than some milliseconds. Making lists
+    and objects is what costs time, so they are counted before the decoder makes any.
     """
     containers = _containers(text)
     if containers > MAX_CONTAINERS:
-        raise errors.ParseError(f"it holds {containers} lists and objects; at most {MAX_CONTAINERS} are read")
+        raise errors.ParseError(
+            f"the message holds {containers} lists and objects; expected at most {MAX_CONTAINERS}"
+        )
     try:
         message = msgspec.json.decode(text)
         nested = containers > MAX_DEPTH and too_deep(message)
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise errors.ParseError(f"not JSON: {error}") from error
-    except RecursionError:  # of the decoder, at a depth that depends on the version of Python
+    except RecursionError:  # the decoder has a bound of its own, another one in each version of Python
         nested = True
     if nested:
-        raise errors.InvalidRequest(f"nested deeper than {MAX_DEPTH} levels")
+        raise errors.InvalidRequest(f"the message is nested too deep; expected at most {MAX_DEPTH} levels")
     return message
 
 
 def _containers(text: str) -> int:
-    """Return how many lists and objects a text can hold at most."""
-    found = text.count("[") + text.count("{")
-    if found <= MAX_CONTAINERS:
-        return found
-    bare = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])  # without what is in strings
+    """Return an upper bound on the number of lists and objects in a text."""
+    brackets = text.count("[") + text.count("{")
+    if brackets <= MAX_CONTAINERS:
+        return brackets
+    # Count again without the contents of strings: every second part between unescaped quotes.
+    bare = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
     return bare.count("[") + bare.count("{")
 
 
 def check(request: Any) -> None:
-    """Raise InvalidRequest for what is no request."""
+    """Raise InvalidRequest unless this is a JSON-RPC request; its method and params are not looked up."""
     if not isinstance(request, dict):
         raise errors.InvalidRequest(f"a request is {type(request).__name__}; expected an object")
     if request.get("jsonrpc") != "2.0":
@@ -81,14 +74,27 @@ def check(request: Any) -> None:
 
 
 def valid_id(value: Any) -> bool:
+    """Whether a response can carry this id unchanged: a string, or an integer that JavaScript holds exactly."""
     if isinstance(value, str):
         return True
     return isinstance(value, int) and not isinstance(value, bool) and -MAX_ID <= value <= MAX_ID
 
 
 def encode(value: Any) -> bytes:
+    """Encode a response, or a list of them."""
     return msgspec.json.encode(value)
 
 
 def error_response(id_: Any, error: errors.RpcError) -> dict[str, Any]:
+    """Return the response to a request that failed."""
     return {"jsonrpc": "2.0", "error": error.payload(), "id": id_}
+
+
+def refused(error: errors.RpcError) -> bytes:
+    """Encode the response to a message that holds no valid request: its id is null."""
+    return encode(error_response(None, error))
+
+
+def not_logged_in() -> bytes:
+    """Encode the response to a message that is refused unread, as its sender has not logged in."""
+    return refused(errors.Unauthenticated("not logged in", hint="call auth.login first, by itself"))
