@@ -1,4 +1,4 @@
-"""A websocket that takes what arrives in small pieces, and no more than somebody has a reason to send."""
+"""A websocket connection that reads in small pieces and bounds what a hostile client can make the agent hold."""
 
 import time
 from typing import Any
@@ -6,82 +6,97 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import CloseCode
 
-READ_BYTES = 16384  # bytes that are read at once: some thousand frames without content
-MAX_PONG_BYTES = 1 << 20  # bytes of pongs for a client that does not read
-MAX_ANONYMOUS_BYTES = 65536  # bytes after the upgrade, until somebody has logged in
+READ_BYTES = 16384  # bytes parsed in one turn of the event loop: some thousand empty frames
+MAX_PONG_BYTES = 1 << 20  # bytes of pongs queued for a client that does not read them
+MAX_ANONYMOUS_BYTES = 65536  # bytes accepted after the upgrade until the caller has logged in
 
 
 class Connection(ServerConnection):
-    """One of a client that may mean harm.
+    """A connection whose client may be hostile.
 
-    The event loop hands over up to 256 KiB, which may be 40,000 frames: a tenth of a second for which nobody
-    else would be served. So what is beyond a piece waits for the next turn, and reading with it.
+    The event loop delivers up to 256 KiB at once, which may be 40,000 frames: parsing them would stop all other
+    connections for a tenth of a second. So what exceeds one piece waits for the next turn of the event loop,
+    and so does reading.
+
+    This relies on what websockets 17.4 does not document: `recv_messages` calls its `resume` when the queue of
+    messages has room again, `paused` is true until then, and what `data_received` writes are pongs.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.admitted = time.monotonic()  # before anybody was asked who is calling
-        self.allowance: int | None = None  # bytes that may still come; None: any number
-        self._rest = b""
-        self._taking = False  # a turn in which the next piece is taken will come
-        self._owed = 0
+        # When the client connected, on the monotonic clock: before its credentials were checked.
+        self.admitted = time.monotonic()
+        # Bytes that may still arrive; None: any number.
+        self.allowance: int | None = None
+        # Bytes read from the socket and not parsed yet.
+        self._unparsed = b""
+        # Whether a turn of the event loop is scheduled that parses the next piece.
+        self._scheduled = False
+        # Bytes of pongs that are queued since the socket last took everything.
+        self._pong_bytes = 0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.recv_messages.resume = self._go_on
 
     def data_received(self, data: bytes) -> None:
-        self._rest += data
-        if not self._taking:
-            self._take()
+        self._unparsed += data
+        if not self._scheduled:
+            self._parse_piece()
 
-    def _take(self) -> None:
-        self._taking = False
-        piece, self._rest = self._rest[:READ_BYTES], self._rest[READ_BYTES:]
+    def _parse_piece(self) -> None:
+        self._scheduled = False
+        piece, self._unparsed = self._unparsed[:READ_BYTES], self._unparsed[READ_BYTES:]
         if not piece:
             return
-        self._judge(len(piece))
-        waiting = self.transport.get_write_buffer_size()
+        self._spend_allowance(len(piece))
+        queued = self.transport.get_write_buffer_size()
         super().data_received(piece)
-        self._owe(waiting)
-        if self._rest:
+        self._count_pongs(queued)
+        if self._unparsed:
             self.transport.pause_reading()
         if not self.recv_messages.paused:
             self._go_on()
 
     def _go_on(self) -> None:
-        """Take the next piece, or read on where there is none."""
-        if not self._rest:
+        """Schedule the next piece; without one, read from the socket again."""
+        if not self._unparsed:
             self.transport.resume_reading()
-        elif not self._taking:
-            self._taking = True
-            self.loop.call_soon(self._take)
+        elif not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._parse_piece)
 
-    def _judge(self, size: int) -> None:
-        """Close the connection of somebody who sends what leads to nothing."""
+    def _spend_allowance(self, size: int) -> None:
+        """Close the connection of a client that sends more than a login needs."""
         if self.allowance is not None:
             self.allowance -= size
             if self.allowance < 0:
                 self.protocol.fail(CloseCode.POLICY_VIOLATION, "expected auth.login")
 
-    def _owe(self, waiting: int) -> None:
-        """Drop who sends pings and does not read the pongs, which nobody could hold back."""
-        self._owed = self._owed + max(0, self.transport.get_write_buffer_size() - waiting) if waiting else 0
-        if self._owed > MAX_PONG_BYTES:
-            self._rest = b""
+    def _count_pongs(self, queued: int) -> None:
+        """Drop a client that sends pings and does not read the pongs: websockets queues them without a limit.
+
+        `queued` is the size of the write buffer before the piece was parsed; 0 means that the client reads.
+        """
+        self._pong_bytes += max(0, self.transport.get_write_buffer_size() - queued)
+        if not queued:
+            self._pong_bytes = 0
+        if self._pong_bytes > MAX_PONG_BYTES:
+            self._unparsed = b""
             self.transport.abort()
 
     def resume_writing(self) -> None:
-        self._owed = 0
+        self._pong_bytes = 0
         super().resume_writing()
 
     def eof_received(self) -> None:
-        while self._rest and self.allowance is None:  # what somebody sent who did not wait for an answer
-            self._take()
-        self._rest = b""
+        # A client that has logged in may send its requests and close its side without waiting for answers.
+        while self._unparsed and self.allowance is None:
+            self._parse_piece()
+        self._unparsed = b""
         super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._rest = b""
+        self._unparsed = b""
         super().connection_lost(exc)
-        self.recv_messages.resume = self.transport.resume_reading  # no longer ours: a circle less
+        self.recv_messages.resume = self.transport.resume_reading  # break the reference cycle

@@ -1,4 +1,4 @@
-"""A subscription to what happens to jobs: a cursor over the table of events."""
+"""A subscription to events of jobs: send what a cursor over the event table reads to one connection."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from jobworker.server.subscription import Send, Subscription
 
 
 class EventSubscription(Subscription):
-    """Has no end of its own."""
+    """Runs until it is stopped; sends only events of jobs that the caller may see."""
 
     def __init__(
         self, name: str, send: Send, done: Callable[[], None], *, cursor: EventCursor, scopes: tuple[Scope, ...]
@@ -28,11 +28,11 @@ class EventSubscription(Subscription):
             if page.gap is not None:
                 gap = EventGap(self.name, before, page.gap)
                 await self._send(notification("event.gap", gap), True)
-            for _, event in page.events:  # JSON as it was stored, and never an empty object
+            for _, event in page.events:  # JSON as it is stored; never an empty object, so a comma fits before it
                 if Scope() not in self._scopes and not sees(self._scopes, decode(event).job):
                     continue
                 await self._send(self._prefix + event.encode()[1:] + b"}", True)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a send that does not block does not yield: let other tasks run
 
     def _close(self) -> None:
         self._cursor.close()

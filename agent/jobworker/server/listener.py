@@ -1,4 +1,4 @@
-"""The door: TLS, the HTTP upgrade with its checks, and a session for each connection that passes."""
+"""Accept connections: TLS, the HTTP upgrade with its checks, and a session for each connection that passes."""
 
 import http
 import logging
@@ -24,13 +24,13 @@ from jobworker.server.session import Session
 
 log = logging.getLogger(__name__)
 
-OPEN_TIMEOUT_SECONDS = 10.0
-HANDSHAKE_TIMEOUT_SECONDS = 5.0
-CLOSE_TIMEOUT_SECONDS = 5.0
+OPEN_TIMEOUT_SECONDS = 10.0  # for TLS and upgrade together
+HANDSHAKE_TIMEOUT_SECONDS = 5.0  # for TLS
+CLOSE_TIMEOUT_SECONDS = 5.0  # for the client to answer a close frame
 
 
 def bind(host: str, ports: list[int]) -> socket.socket:
-    """Return a socket that listens on the first of the ports that is free; raise StartError."""
+    """Return a socket that listens on the first free port of these; raise StartError."""
     failure: OSError | None = None
     for port in ports:
         try:
@@ -53,10 +53,14 @@ class Listener:
         self._sock = sock
         self._tls = tls
         port = sock.getsockname()[1]
+        # Accepted values of `Host`: other names are a page whose DNS name was rebound to this address.
         self._hosts = {f"{_bracketed(name)}:{port}" for name in names} | {_bracketed(name) for name in names}
         own = {f"https://{_bracketed(name)}:{port}" for name in names}
+        # Accepted values of `Origin`, which browsers send: other origins are pages of other sites.
         self._origins = own | set(services.config.server.origins)
+        # Callers that the upgrade has authenticated, until their session begins; None: no credentials yet.
         self._principals: WeakKeyDictionary[ServerConnection, Principal | None] = WeakKeyDictionary()
+        # Number of open sessions.
         self._sessions = 0
         self._server: Server | None = None
 
@@ -67,9 +71,9 @@ class Listener:
             ssl=self._tls,
             process_request=self._process_request,
             select_subprotocol=_select_subprotocol,
-            compression=None,  # memory for each connection, and a weapon
+            compression=None,  # it costs memory for each connection, and a small message can inflate to any size
             max_size=MAX_MESSAGE,
-            max_queue=4,
+            max_queue=4,  # frames received and not read yet; beyond that reading pauses
             open_timeout=OPEN_TIMEOUT_SECONDS,
             ssl_handshake_timeout=HANDSHAKE_TIMEOUT_SECONDS,
             close_timeout=CLOSE_TIMEOUT_SECONDS,
@@ -78,31 +82,31 @@ class Listener:
         )
 
     async def close(self, *, restart: bool = False) -> None:
-        """Tell all clients (1001, going away, or 1012, service restart) and wait until they are gone."""
+        """Close all connections (1001, going away, or 1012, service restart) and wait until they have ended."""
         if self._server is not None:
             self._server.close(code=CloseCode.SERVICE_RESTART if restart else CloseCode.GOING_AWAY)
             await self._server.wait_closed()
 
     async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Let a request through to the upgrade, or answer it; nothing is told that a stranger may not know."""
+        """Return None to upgrade, else the response; responses reveal nothing to unauthenticated clients."""
         headers = request.headers
         address, admission = peer(connection), self._services.admission
         if request.path.partition("?")[0] != PATH:
             return connection.respond(http.HTTPStatus.NOT_FOUND, f"expected {PATH}\n")
         hosts = headers.get_all("Host")
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
-            admission.note_refusal(address, f"the Host {hosts[:1]}")
+            admission.note_refusal(address, f"the Host {hosts[:1]} is not a name of this agent")
             return connection.respond(http.HTTPStatus.FORBIDDEN, "the Host is not a name of this agent\n")
         origins = headers.get_all("Origin")
         if origins and (len(origins) > 1 or origins[0] not in self._origins):
-            admission.note_refusal(address, f"the Origin {origins[:1]}")
+            admission.note_refusal(address, f"the Origin {origins[:1]} is not allowed")
             return connection.respond(http.HTTPStatus.FORBIDDEN, "the Origin is not allowed\n")
         full = self._sessions >= self._services.config.limits.connections
         if full or descriptors.left() < descriptors.RESERVED:
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         try:
-            found = [from_handshake(connection.transport, address), from_upgrade(headers, address)]
-            credentials = [each for each in found if each is not None]
+            presented = [from_handshake(connection.transport, address), from_upgrade(headers, address)]
+            credentials = [item for item in presented if item is not None]
             if not credentials:
                 self._services.sessions.check_unauthenticated()
             principal = await admission.admit(*credentials, method="upgrade") if credentials else None
@@ -133,12 +137,12 @@ class Listener:
 
 
 def _select_subprotocol(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Select the first that is ours; a subprotocol that carries a token is never echoed."""
+    """Select the first subprotocol of ours; one that carries a token is never echoed."""
     return next((name for name in offered if name in (SUBPROTOCOL, BINARY_SUBPROTOCOL)), None)
 
 
 def peer(connection: ServerConnection) -> str:
-    """Return where the caller is, as HOST:PORT."""
+    """Return the address of the client, as HOST:PORT."""
     host, port = connection.remote_address[:2]
     return f"{_bracketed(host)}:{port}"
 

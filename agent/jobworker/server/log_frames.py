@@ -1,4 +1,7 @@
-"""The frames of a log subscription: values in, bytes out; text or, for `jobworker.v1.binary`, binary."""
+"""Encode the frames of a log subscription: values in, bytes out.
+
+Text frames are JSON. Binary frames, of the subprotocol `jobworker.v1.binary`, are a line of JSON and the bytes.
+"""
 
 from typing import Any
 
@@ -17,13 +20,13 @@ def notification(method: str, params: Any) -> bytes:
 
 
 def frame_prefix(subscription: str, *, binary: bool) -> bytes:
-    """Return how each `log.data` of a subscription begins; what follows is the same for all of them."""
-    begin = b"{" if binary else b'{"jsonrpc":"2.0","method":"log.data","params":{'
-    return begin + b'"subscription":"%s",' % subscription.encode()
+    """Return the first bytes of each `log.data` of a subscription; what follows is the same for all subscriptions."""
+    start = b"{" if binary else b'{"jsonrpc":"2.0","method":"log.data","params":{'
+    return start + b'"subscription":"%s",' % subscription.encode()
 
 
 def text_rest(job: str, chunk: Chunk, text: str | None) -> tuple[bytes, ...]:
-    """Return the rest of a `log.data` in parts; `text` is None for bytes that go as base64."""
+    """Return a `log.data` in parts, after its prefix; `text` is None for bytes that are sent as base64."""
     data, encoding = encode_data(chunk.data, text)
     return (
         encode(chunk_fields(job, chunk))[1:-1] + b',"data":',
@@ -33,10 +36,10 @@ def text_rest(job: str, chunk: Chunk, text: str | None) -> tuple[bytes, ...]:
 
 
 def binary_rest(job: str, chunk: Chunk) -> tuple[bytes, ...]:
-    """Return the rest of the header line, and the bytes themselves."""
+    """Return the header line after its prefix, and the bytes themselves."""
     return encode(chunk_fields(job, chunk))[1:] + b"\n", chunk.data
 
 
 def chunk_fields(job: str, chunk: Chunk) -> dict[str, Any]:
-    """Return what every form of a chunk says of it."""
+    """Return the fields of a chunk that are the same in every encoding."""
     return {"job": job, "offset": chunk.offset, "stream": STREAMS[chunk.stream], "time": rfc3339(chunk.time)}

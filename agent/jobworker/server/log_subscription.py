@@ -1,4 +1,4 @@
-"""A subscription to a log: a cursor whose chunks go to one connection, at that connection's speed."""
+"""A subscription to a log: send the chunks of a cursor to one connection, at the speed of that connection."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from jobworker.protocol import split_text
 from jobworker.server import log_frames
 from jobworker.server.subscription import Send, Subscription
 
-HALF_CHARACTER_SECONDS = 0.05  # seconds that half a character may wait for its other half
+HALF_CHARACTER_SECONDS = 0.05  # how long a part of a character waits for the rest
 AUTO, BASE64, BINARY = "auto", "base64", "binary"
-Form = tuple[int, tuple[bytes, ...]]  # how many bytes of the chunk, and the parts of the frame after its prefix
+Encoded = tuple[int, tuple[bytes, ...]]  # how many bytes of a chunk, and its frame in parts, after the prefix
 
 
 class LogSubscription(Subscription):
-    """Ends with `log.end`. `encoding` is `auto`, `base64` or, for raw bytes in binary frames, `binary`."""
+    """Ends with `log.end`. `encoding` is `auto`, `base64` or `binary`: raw bytes in binary frames."""
 
     def __init__(
         self,
@@ -38,30 +38,31 @@ class LogSubscription(Subscription):
         self._cursor.close()
 
     async def _run(self) -> None:
-        while (found := await self._cursor.next()) is not None:
-            if isinstance(found, Gap):
-                await self._skip(found)
+        while (piece := await self._cursor.next()) is not None:
+            if isinstance(piece, Gap):
+                await self._send_gap(piece)
             else:
-                await self._deliver(found)
-            await asyncio.sleep(0)  # a send that never blocks never yields: others have their turn
+                await self._send_data(piece)
+            await asyncio.sleep(0)  # a send that does not block does not yield: let other tasks run
         job = await self._cursor.job_at_end()
         end = LogEnd(self.name, self._job, self._cursor.offset, job.state, job.exit)
         await self._send(log_frames.notification("log.end", end), True)
 
-    async def _deliver(self, piece: Piece) -> None:
-        form: Form | None = piece.forms.get(self._encoding)
-        if form is None:
-            form = self._form(piece.chunk)
-            if form is None:  # nothing but half a character
-                form = await self._other_half(piece.chunk)
+    async def _send_data(self, piece: Piece) -> None:
+        # Subscriptions that read the same part of a log share its encoded form.
+        encoded: Encoded | None = piece.forms.get(self._encoding)
+        if encoded is None:
+            encoded = self._encoded(piece.chunk)
+            if encoded is None:
+                encoded = await self._complete_character(piece.chunk)
             else:
-                piece.forms[self._encoding] = form
-        used, rest = form
+                piece.forms[self._encoding] = encoded
+        used, rest = encoded
         self._cursor.offset = piece.chunk.offset + used
         await self._send(b"".join((self._prefix, *rest)), self._encoding != BINARY)
 
-    def _form(self, chunk: Chunk) -> Form | None:
-        """Return the chunk as it is sent, as far as it can be; None for half a character."""
+    def _encoded(self, chunk: Chunk) -> Encoded | None:
+        """Encode a chunk up to its last whole character; return None if it holds only a part of one."""
         if self._encoding == BINARY:
             return len(chunk.data), log_frames.binary_rest(self._job, chunk)
         if self._encoding == BASE64:
@@ -69,14 +70,14 @@ class LogSubscription(Subscription):
         text, used = split_text(chunk.data)
         return (used, log_frames.text_rest(self._job, chunk, text)) if used else None
 
-    async def _other_half(self, chunk: Chunk) -> Form:
-        """Wait a moment for the rest of a character, but not past bytes of the other stream."""
+    async def _complete_character(self, chunk: Chunk) -> Encoded:
+        """Wait a moment for the rest of a character, unless bytes of the other stream follow; else send base64."""
         if not self._cursor.ended and not self._cursor.more_follows(chunk):
             more = await self._cursor.grown(HALF_CHARACTER_SECONDS)
             chunk = more if isinstance(more, Chunk) else chunk
-        return self._form(chunk) or (len(chunk.data), log_frames.text_rest(self._job, chunk, None))
+        return self._encoded(chunk) or (len(chunk.data), log_frames.text_rest(self._job, chunk, None))
 
-    async def _skip(self, gap: Gap) -> None:
+    async def _send_gap(self, gap: Gap) -> None:
         self._cursor.offset = gap.end
-        told = LogGap(self.name, self._job, gap.offset, gap.end, gap.reason)
-        await self._send(log_frames.notification("log.gap", told), True)
+        params = LogGap(self.name, self._job, gap.offset, gap.end, gap.reason)
+        await self._send(log_frames.notification("log.gap", params), True)

@@ -1,4 +1,4 @@
-"""What the methods work on: the parts of the agent that the composition root has put together."""
+"""The parts of the agent that RPC methods use; the composition root puts them together."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,7 +19,11 @@ from jobworker.tokens import TokenFile
 
 @dataclass
 class Services:
-    """One of each; `shut_down` takes whether to `stop` or `leave` the jobs, or to `restart`."""
+    """One of each for the whole agent.
+
+    `shut_down` takes `stop` or `leave` (what happens to running jobs) or `restart`. `may_restart` raises InvalidState
+    if the agent would not start again. `address` is the URL of the agent, set once it listens.
+    """
 
     config: Config
     jobs: JobManager
@@ -36,7 +40,7 @@ class Services:
     address: str = ""
 
     def plugin(self, plugin: Plugin) -> dict[str, Any]:
-        """Return what a plugin is and, where it is enabled, how it is doing."""
+        """Return the description of a plugin and, if it is enabled, its state."""
         described: dict[str, Any] = to_builtins(plugin)
         if plugin.enabled:
             described |= self.plugin_host.state(plugin.name)

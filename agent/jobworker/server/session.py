@@ -1,4 +1,4 @@
-"""One connection: who is calling, its requests under way and its subscriptions."""
+"""A session: one connection with its caller, its requests under way and its subscriptions."""
 
 import asyncio
 import logging
@@ -26,8 +26,8 @@ S = TypeVar("S", bound=Subscription)
 After = list[Callable[[], None]]  # steps to take once the answer to a message has been sent
 Handler = Callable[["Session", Message], Awaitable[tuple[bytes | None, After]]]
 
-MAX_LOGIN_BYTES = 8192
-MAX_SLEEP_SECONDS = 60.0  # seconds
+MAX_LOGIN_BYTES = 8192  # bytes of the first message
+MAX_SLEEP_SECONDS = 60.0  # between two looks at the wall clock, which may be set meanwhile
 CLOSE_UNSUPPORTED = 1003
 CLOSE_POLICY = 1008
 CLOSE_INTERNAL = 1011
@@ -40,7 +40,11 @@ class Closable(Protocol):
 
 
 class Session:
-    """Lives as long as its connection; `handle` answers its messages."""
+    """Serves one connection until it closes.
+
+    `principal` is the caller that the upgrade has authenticated, None if the first message has to log in.
+    `handle` answers the messages.
+    """
 
     def __init__(
         self,
@@ -51,32 +55,37 @@ class Session:
         handle: Handler,
     ) -> None:
         self.services = services
-        self._answer = handle
-        self._arrived_as = principal
-        self.since = connection.admitted  # when it was asked who is calling
-        self._permissions: Permissions | None = None
-        self._expiry: asyncio.Task[None] | None = None
         self.address = address
+        # When the caller presented its credentials, on the monotonic clock: a later revocation ends the session.
+        self.authenticated_at = connection.admitted
+        # Bytes of log pages that are read or waiting to be sent; `log.read` bounds them.
+        self.pending_page_bytes = 0
+        # Running subscriptions by name; each removes itself when it ends.
         self.subscriptions: dict[str, Subscription] = {}
         self._connection = connection
-        self._numbered = 0
+        self._handle = handle
+        self._upgrade_principal = principal
+        # None until the caller has logged in.
+        self._permissions: Permissions | None = None
+        # Closes the session when the credentials expire.
+        self._expiry: asyncio.Task[None] | None = None
+        # Number of subscriptions made so far: names are never used twice.
+        self._last_subscription = 0
+        # Messages being answered, and handshakes of closing. They outlive the connection.
         self._tasks = Background()
+        # Waits that are of no use without the caller; cancelled when the connection closes.
         self._waits: set[asyncio.Future[Any]] = set()
+        # Whether the connection has ended; what is still under way must clean up after itself.
         self._closed = False
-        self._turn = asyncio.Lock()
-        self.paged = 0  # bytes of pages whose answers are not sent yet
+        # Held by the one subscription that is sending.
+        self._notify_lock = asyncio.Lock()
+        # One slot for each request that is being answered; without a free one nothing is read.
         self._slots = asyncio.Semaphore(services.config.limits.requests_in_flight)
 
     @property
     def binary(self) -> bool:
-        """Whether log data goes in binary frames."""
+        """Whether log data is sent in binary frames."""
         return self._connection.subprotocol == BINARY_SUBPROTOCOL
-
-    def permissions(self) -> Permissions:
-        """Return what the caller may do; raise Unauthenticated where nobody knows who that is."""
-        if self._permissions is None:
-            raise errors.Unauthenticated("not logged in", hint="call auth.login first")
-        return self._permissions
 
     @property
     def logged_in(self) -> bool:
@@ -92,31 +101,42 @@ class Session:
         """The caller; raise Unauthenticated if it has not logged in."""
         return self.permissions().principal
 
+    def permissions(self) -> Permissions:
+        """Return what the caller may do; raise Unauthenticated if it has not logged in."""
+        if self._permissions is None:
+            raise errors.Unauthenticated("not logged in", hint="call auth.login first")
+        return self._permissions
+
     async def log_in(self, principal: Principal) -> None:
-        """From now on the caller is this principal, as long as its credentials last."""
+        """Make this principal the caller until its credentials expire or are revoked."""
         self._permissions = await self.services.authorization.permissions(principal)
-        if self.services.sessions.was_revoked(principal, self.since):
+        # Both may have changed while the providers and authorizers were asked.
+        if self.services.sessions.was_revoked(principal, self.authenticated_at):
             await self.close("the credentials were revoked")
         elif self.services.sessions.has_too_many_connections(principal):
             await self.close("too many connections of this principal")
         if principal.expires_at is not None:
-            self._expiry = self._tasks.spawn(self._end_at(principal.expires_at))
+            self._expiry = self._tasks.spawn(self._close_at(principal.expires_at))
 
-    async def _end_at(self, moment: float) -> None:
-        while (left := moment - time.time()) > 0:  # noqa: ASYNC110  # the wall clock has no event for it
-            await asyncio.sleep(min(left, MAX_SLEEP_SECONDS))  # the clock may be set meanwhile
+    async def _close_at(self, expires_at: float) -> None:
+        """Close the session at a wall-clock time, in seconds since 1970."""
+        while (left := expires_at - time.time()) > 0:  # noqa: ASYNC110  # the wall clock has no event for it
+            await asyncio.sleep(min(left, MAX_SLEEP_SECONDS))
         await self.close("the credentials expired")
 
     async def close(self, reason: str) -> None:
-        """Close the connection, for its caller is no longer who may have it."""
+        """Close the connection because its caller may no longer have it."""
         await self._connection.close(CLOSE_POLICY, reason)
 
+    # The life of the connection
+
     async def run(self) -> None:
+        """Log the caller in, serve its messages until the connection closes, and clean up."""
         self.services.sessions.add(self)
         try:
-            if self._arrived_as is not None:
-                await self.log_in(self._arrived_as)
-            elif not await self._stranger():
+            if self._upgrade_principal is not None:
+                await self.log_in(self._upgrade_principal)
+            elif not await self._await_login():
                 return
             await self._serve()
         except ConnectionClosed:
@@ -130,24 +150,59 @@ class Session:
                 wait.cancel()
             await self._stop_subscriptions()
 
+    async def _await_login(self) -> bool:
+        """Count as unauthenticated until the first message is handled; return whether it logged the caller in."""
+        self.services.sessions.unauthenticated += 1
+        try:
+            return await self._log_in_by_first_message()
+        finally:
+            self.services.sessions.unauthenticated -= 1
+
+    async def _log_in_by_first_message(self) -> bool:
+        """Accept auth.login only, in time and small; else close the connection and return False."""
+        limit = seconds(self.services.config.auth.login_timeout, "auth.login_timeout")
+        try:
+            async with asyncio.timeout(limit):
+                message = await self._connection.recv()
+        except TimeoutError:
+            await self._connection.close(CLOSE_POLICY, f"no auth.login within {limit:g} s")
+            return False
+        self._connection.allowance = None  # later messages are not read before this one is answered
+        if isinstance(message, str) and message.lstrip().startswith("["):
+            # A batch would be many guesses for the price of one.
+            await self._connection.send(not_logged_in(), text=True)
+        elif isinstance(message, str) and len(message.encode()) <= MAX_LOGIN_BYTES:
+            try:
+                answer, _ = await self._handle(self, read(message))
+            except errors.RpcError as error:
+                answer = refused(error)
+            if answer is not None:
+                await self._connection.send(answer, text=True)
+            if self.logged_in:
+                return True
+        await self._connection.close(CLOSE_POLICY, "expected auth.login")
+        return False
+
     async def _serve(self) -> None:
-        async for message in self._connection:
-            if not isinstance(message, str):
+        """Read messages and answer each in a task of its own, as long as there are slots for its requests."""
+        async for text in self._connection:
+            if not isinstance(text, str):
                 await self._connection.close(CLOSE_UNSUPPORTED, "expected a text frame")
                 return
             try:
-                said = read(message)
+                message = read(text)
             except errors.RpcError as error:
                 await self._connection.send(refused(error), text=True)
                 continue
-            taken = min(len(said.requests), self.services.config.limits.requests_in_flight)
-            if not await self._take_slots(taken):
+            # A batch larger than the limit takes all slots: waiting for more would never end.
+            slots = min(len(message.requests), self.services.config.limits.requests_in_flight)
+            if not await self._take_slots(slots):
                 return
-            self._tasks.spawn(self._handle(said, taken))
+            self._tasks.spawn(self._answer(message, slots))
 
     async def _take_slots(self, number: int) -> bool:
-        """Read no further until so many requests more can be worked on; return False where the caller has left."""
-        if not self._slots.locked() and number == 1:
+        """Wait for slots, without reading further; return False if the caller leaves first."""
+        if not self._slots.locked() and number == 1:  # the usual case, without the cost of two tasks
             return await self._slots.acquire()
         taking = asyncio.ensure_future(self._acquire(number))
         left = asyncio.ensure_future(self._connection.wait_closed())
@@ -162,24 +217,38 @@ class Session:
         for _ in range(number):
             await self._slots.acquire()
 
-    async def _stop_subscriptions(self) -> None:
-        for subscription in list(self.subscriptions.values()):
-            await subscription.stop()
+    async def _answer(self, message: Message, slots: int) -> None:
+        """Answer a message, also if its sender leaves meanwhile: what was begun is completed."""
+        try:
+            answer, after = await self._handle(self, message)
+            if answer is not None:
+                await self._connection.send(answer, text=True)
+            for step in after:
+                step()
+        except ConnectionClosed:
+            pass
+        finally:
+            for _ in range(slots):
+                self._slots.release()
+            if self._closed:  # `run` has cleaned up already: this may have made a subscription after it
+                await self._stop_subscriptions()
 
-    async def look(self, looking: Coroutine[Any, Any, T]) -> T:
-        """Read what others want to read as well: one at a time for each principal, and only while it is there."""
+    # Work for the caller
 
-        async def in_turn() -> T:
+    async def read_in_turn(self, reading: Coroutine[Any, Any, T]) -> T:
+        """Run an expensive read: one at a time for each principal, and only while the caller is connected."""
+
+        async def locked() -> T:
             async with self.services.sessions.read_lock(self.caller):
-                return await looking
+                return await reading
 
         try:
-            return await self.while_connected(in_turn())
+            return await self.while_connected(locked())
         finally:
-            looking.close()  # one that was not begun
+            reading.close()  # if it was not begun; Python would warn of it
 
     async def while_connected(self, waiting: Coroutine[Any, Any, T]) -> T:
-        """Wait for something that is of no use once the caller is gone; all else runs to its end."""
+        """Wait for something that is of no use once the caller is gone; all other work runs to its end."""
         if self._closed:
             waiting.close()
             raise asyncio.CancelledError
@@ -190,72 +259,10 @@ class Session:
         finally:
             self._waits.discard(task)
 
-    async def _stranger(self) -> bool:
-        self.services.sessions.unauthenticated += 1
-        try:
-            return await self._first_message()
-        finally:
-            self.services.sessions.unauthenticated -= 1
+    # Subscriptions
 
-    async def _first_message(self) -> bool:
-        """Let nothing but auth.login in, in time and small; return whether it worked."""
-        limit = seconds(self.services.config.auth.login_timeout, "auth.login_timeout")
-        try:
-            async with asyncio.timeout(limit):
-                message = await self._connection.recv()
-        except TimeoutError:
-            await self._connection.close(CLOSE_POLICY, f"no auth.login within {limit:g} s")
-            return False
-        self._connection.allowance = None  # what follows waits for the answer to this
-        # A batch would be many guesses for the price of one.
-        batch = isinstance(message, str) and message.lstrip().startswith("[")
-        if batch:
-            await self._connection.send(not_logged_in(), text=True)
-        elif isinstance(message, str) and len(message.encode()) <= MAX_LOGIN_BYTES:
-            try:
-                answer, _ = await self._answer(self, read(message))
-            except errors.RpcError as error:
-                answer = refused(error)
-            if answer is not None:
-                await self._connection.send(answer, text=True)
-            if self._permissions is not None:
-                return True
-        await self._connection.close(CLOSE_POLICY, "expected auth.login")
-        return False
-
-    async def _handle(self, message: Message, slots: int) -> None:
-        try:
-            answer, after = await self._answer(self, message)
-            if answer is not None:
-                await self._connection.send(answer, text=True)
-            for step in after:
-                step()
-        except ConnectionClosed:
-            pass
-        finally:
-            for _ in range(slots):
-                self._slots.release()
-            if self._closed:
-                await self._stop_subscriptions()
-
-    async def unsubscribe(self, name: str, kind: type[Subscription]) -> None:
-        """Return when nothing of it follows any more; raise SubscriptionNotFound, also for one of another kind."""
-        subscription = self.subscriptions.get(name)
-        if not isinstance(subscription, kind):
-            raise errors.SubscriptionNotFound(f"this connection has no such subscription: {name[:80]!r}")
-        await subscription.stop()
-
-    def _subscription_failed(self) -> None:
-        """Close the connection: the caller would wait for ever; over a new one it goes on where it was."""
-        self._tasks.spawn(self._connection.close(CLOSE_INTERNAL, "a subscription failed"))
-
-    async def _notify(self, frame: bytes, text: bool) -> None:
-        """Send for a subscription: one at a time, so that an answer waits for one frame and not for one of each."""
-        async with self._turn:
-            await self._connection.send(frame, text=text)
-
-    def check_room(self) -> None:
-        """Raise RateLimited where one subscription more would be too many."""
+    def check_subscription_limit(self) -> None:
+        """Raise RateLimited if one subscription more would be too many."""
         if self._closed:
             raise errors.SubscriptionNotFound("the connection is closed")
         limit = self.services.config.limits.subscriptions
@@ -265,19 +272,42 @@ class Session:
             )
 
     def subscribe(self, make: Callable[[str, Send, Callable[[], None]], S], source: Closable) -> S:
-        """Return a subscription that is yet to be started; raise RateLimited, with its source closed."""
+        """Return a new subscription, not started yet; raise RateLimited after closing its source.
+
+        `make` gets its name, the function that sends a frame, and one to call when the subscription ends.
+        """
         try:
-            self.check_room()
+            self.check_subscription_limit()
         except errors.RpcError:
             source.close()
             raise
-        self._numbered += 1
-        name = f"s{self._numbered}"
+        self._last_subscription += 1
+        name = f"s{self._last_subscription}"
 
         def forget() -> None:
             self.subscriptions.pop(name, None)
 
-        made = make(name, self._notify, forget)
-        made.failed = self._subscription_failed
-        self.subscriptions[name] = made
-        return made
+        subscription = make(name, self._notify, forget)
+        subscription.failed = self._subscription_failed
+        self.subscriptions[name] = subscription
+        return subscription
+
+    async def unsubscribe(self, name: str, kind: type[Subscription]) -> None:
+        """Return once it sends nothing more; raise SubscriptionNotFound, also for a subscription of another kind."""
+        subscription = self.subscriptions.get(name)
+        if not isinstance(subscription, kind):
+            raise errors.SubscriptionNotFound(f"this connection has no such subscription: {name[:80]!r}")
+        await subscription.stop()
+
+    async def _notify(self, frame: bytes, text: bool) -> None:
+        """Send a frame of a subscription; one at a time, so that an answer waits for one frame at most."""
+        async with self._notify_lock:
+            await self._connection.send(frame, text=text)
+
+    def _subscription_failed(self) -> None:
+        """Close the connection: the caller would wait for ever, and over a new one it continues where it was."""
+        self._tasks.spawn(self._connection.close(CLOSE_INTERNAL, "a subscription failed"))
+
+    async def _stop_subscriptions(self) -> None:
+        for subscription in list(self.subscriptions.values()):
+            await subscription.stop()

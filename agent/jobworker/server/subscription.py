@@ -1,4 +1,4 @@
-"""What all subscriptions of a connection share: a task that sends one thing after the other, and its end."""
+"""The base of all subscriptions: a task that sends frames one after the other, and its end."""
 
 import asyncio
 import logging
@@ -12,29 +12,32 @@ Send = Callable[[bytes, bool], Awaitable[None]]  # a frame, and whether it is te
 
 
 class Subscription:
-    """Runs from `start` until what it reads is at its end, or until it is stopped.
+    """Runs from `start` until its source ends or it is stopped.
 
-    A subclass says what it sends (`_run`) and what it holds (`_close`).
+    A subclass implements `_run`, which sends the frames, and `_close`, which releases its source.
     """
 
     def __init__(self, name: str, send: Send, done: Callable[[], None]) -> None:
         self.name = name
         self._send = send
         self._done = done
-        self.failed: Callable[[], None] = lambda: None  # told when it ends by a fault of ours
+        # Called if `_run` raises: the client would wait for ever for the next frame.
+        self.failed: Callable[[], None] = lambda: None
+        # None until `start`.
         self._task: asyncio.Task[None] | None = None
-        self._over = False
+        # Whether the source is released; it may happen before `start`.
+        self._ended = False
 
     def start(self) -> None:
-        if not self._over:
+        if not self._ended:
             self._task = asyncio.create_task(self._guarded())
 
     async def stop(self) -> None:
-        """Return when nothing of it will be sent any more."""
+        """Return once it sends nothing more."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._end()  # a task that is cancelled before its first step does nothing at all
+        self._end()  # a task cancelled before its first step never runs its `finally`
 
     async def _guarded(self) -> None:
         try:
@@ -48,8 +51,8 @@ class Subscription:
             self._end()
 
     def _end(self) -> None:
-        if not self._over:
-            self._over = True
+        if not self._ended:
+            self._ended = True
             self._close()
             self._done()
 

@@ -1,4 +1,4 @@
-"""One function per RPC method; importing this package registers all of them."""
+"""One function for each RPC method; importing this package registers all of them."""
 
 from jobworker.server.methods import agent, auth, event, job, log, plugin, unsupported
 

@@ -1,4 +1,4 @@
-"""`agent.*`: what this agent is and can do here, whether it answers, and its end."""
+"""`agent.*`: describe the agent and what it can do on this host, ping it, end or restart it."""
 
 import os
 import time
@@ -40,7 +40,7 @@ async def info(call: Call, params: Nothing) -> dict[str, Any]:
         "tls": services.tls.certificate.describe(),
         "durability": services.config.agent.durability,
         "limits": limits | {"message_bytes": MAX_MESSAGE, "batch": MAX_BATCH},
-        "plugins": [services.plugin(each) for each in services.registry.plugins],
+        "plugins": [services.plugin(plugin) for plugin in services.registry.plugins],
         "keeper": {"pid": keeper.get("pid"), "pump": keeper.get("pump") or None},
         "means": {
             "stop": "cgroup" if keeper.get("cgroup") else "sweep",
@@ -57,22 +57,22 @@ async def info(call: Call, params: Nothing) -> dict[str, Any]:
 
 
 def _missing(keeper: Mapping[str, Any]) -> dict[str, str]:
-    """Return what this host does not give us, each with the reason and what to change."""
-    found = {f"limits.{kind}": why for kind, why in keeper.get("no_limits", {}).items() if why}
-    found |= {"cgroup": keeper.get("no_cgroup", ""), "namespace": keeper.get("no_namespace", "")}
-    return {name: why for name, why in sorted(found.items()) if why}
+    """Return what this host lacks, each with the reason and what to change."""
+    reasons = {f"limits.{kind}": reason for kind, reason in keeper.get("no_limits", {}).items()}
+    reasons |= {"cgroup": keeper.get("no_cgroup", ""), "namespace": keeper.get("no_namespace", "")}
+    return {name: reason for name, reason in sorted(reasons.items()) if reason}
 
 
 @method("agent.shutdown", Shutdown, Requires.ADMIN)
 async def shutdown(call: Call, params: Shutdown) -> bool:
-    """End the agent; jobs that are left run on under the keeper, and the next agent takes them over."""
+    """End the agent; jobs that are left run on under the keeper until the next agent adopts them."""
     call.after.append(lambda: call.session.services.shut_down(params.jobs))
     return True
 
 
 @method("agent.restart", Nothing, Requires.ADMIN)
 async def restart(call: Call, params: Nothing) -> bool:
-    """Execute the agent anew in place, with the configuration as it is now; clients that come meanwhile wait."""
+    """Execute the agent again in place, with its current configuration; clients that connect meanwhile wait."""
     await call.session.services.may_restart()
     call.after.append(lambda: call.session.services.shut_down("restart"))
     return True

@@ -1,4 +1,4 @@
-"""`auth.*` and `token.*`: who is calling, and the tokens of the agent."""
+"""`auth.*` and `token.*`: log in, show the caller, manage the tokens of the agent."""
 
 import time
 from functools import partial
@@ -37,7 +37,7 @@ class RevokeToken(msgspec.Struct, forbid_unknown_fields=True):
 async def login(call: Call, params: Login) -> Principal:
     session = call.session
     if session.logged_in:
-        raise InvalidRequest(f"logged in already, as {session.caller.name}")
+        raise InvalidRequest(f"already logged in as {session.caller.name}; expected auth.login once on a connection")
     if params.token is not None and params.username is None and params.password is None:
         credentials = Credentials("bearer", token=params.token, address=session.address)
     elif params.token is None and params.username is not None and params.password is not None:
@@ -46,7 +46,7 @@ async def login(call: Call, params: Login) -> Principal:
         )
     else:
         raise InvalidParams("token: expected either a token or a username and a password", field="token")
-    session.since = time.monotonic()
+    session.authenticated_at = time.monotonic()
     principal = await session.services.admission.admit(credentials, method=call.method)
     await session.log_in(principal)
     return principal
@@ -59,12 +59,12 @@ async def whoami(call: Call, params: Nothing) -> Principal:
 
 @method("token.create", CreateToken, Requires.ADMIN)
 async def create(call: Call, params: CreateToken) -> dict[str, Any]:
-    """Return the token, the only time that anybody sees it."""
+    """Return the token: the agent keeps only its hash."""
     services = call.session.services
     expires_in = None if params.expires_in is None else seconds(params.expires_in, "expires_in")
-    known = set().union(*(services.registry.roles[name] for name in services.config.auth.authorizers))
+    roles = set().union(*(services.registry.roles[name] for name in services.config.auth.authorizers))
     try:
-        token = services.tokens.create(params.name, params.roles, sorted(known), expires_in)
+        token = services.tokens.create(params.name, params.roles, sorted(roles), expires_in)
     except InvalidSpec as error:
         raise InvalidParams(error.message, **error.data) from error
     return {"name": params.name, "roles": params.roles, "token": token}
@@ -72,7 +72,7 @@ async def create(call: Call, params: CreateToken) -> dict[str, Any]:
 
 @method("token.list", Nothing, Requires.ADMIN)
 async def list_(call: Call, params: Nothing) -> dict[str, Any]:
-    used = call.session.services.tokens.last_used()
+    last_used = call.session.services.tokens.last_used()
     return {
         "tokens": [
             {
@@ -80,7 +80,7 @@ async def list_(call: Call, params: Nothing) -> dict[str, Any]:
                 "roles": record.roles,
                 "created_at": record.created_at,
                 "expires_at": _time(record.expires_at),
-                "last_used": _time(used.get(record.name)),
+                "last_used": _time(last_used.get(record.name)),
             }
             for record in call.session.services.tokens.records()
         ]
@@ -92,7 +92,8 @@ async def revoke(call: Call, params: RevokeToken) -> bool:
     if not call.session.services.tokens.revoke(params.name):
         raise InvalidParams(f"name: there is no token {params.name[:80]!r}", field="name")
     services = call.session.services
-    services.admission.revoke("token", params.name, spare=call.session)  # who revokes its own token is told so first
+    # A caller that revokes its own token gets its answer before its session is closed.
+    services.admission.revoke("token", params.name, spare=call.session)
     if (call.session.caller.provider, call.session.caller.name) == ("token", params.name):
         call.after.append(partial(services.sessions.close_revoked, call.session))
     return True

@@ -1,4 +1,4 @@
-"""`event.*`: follow what happens to jobs."""
+"""`event.*`: subscribe to events of jobs."""
 
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ class Unsubscribe(msgspec.Struct, forbid_unknown_fields=True):
 
 @method("event.subscribe", Subscribe, Requires.READ)
 async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
-    """Send what happens after a revision; without one, from now on."""
+    """Send the events after a revision; without one, from now on."""
     cursor = call.session.services.jobs.events(params.from_)
     revision = cursor.revision
     make = partial(EventSubscription, cursor=cursor, scopes=call.permissions.scopes(call.method))

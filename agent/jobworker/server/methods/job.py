@@ -1,4 +1,4 @@
-"""`job.*`: create, start, run, stop, status, list, wait, delete."""
+"""`job.*`: create jobs, start, stop, signal, pause and change them, show and list them, wait for them."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -22,7 +22,7 @@ MAX_PAGE_JOBS = 1000
 
 
 class Params(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Params are given by name; an unknown one is refused."""
+    """Params by name; an unknown one is refused."""
 
 
 class Create(Params):
@@ -48,7 +48,7 @@ class Signal(OfJob):
 
 
 class Limits(Params):
-    """Changes to `limits` of a spec: what is absent stays, null takes a limit away."""
+    """Changes to `limits` of a spec: an absent limit stays, null removes it."""
 
     cpus: int | float | msgspec.UnsetType | None = msgspec.UNSET
     memory: Size | msgspec.UnsetType | None = msgspec.UNSET
@@ -103,9 +103,9 @@ async def start(call: Call, params: OfJob) -> Job:
 
 @method("job.run", Run, Requires.CREATE)
 async def run(call: Call, params: Run) -> dict[str, Any]:
-    """Create, subscribe from byte 0 and start; with the key of a job that was started, only subscribe."""
+    """Create a job, subscribe to its log from byte 0 and start it; with the key of a started job, only subscribe."""
     jobs = call.session.services.jobs
-    call.session.check_room()
+    call.session.check_subscription_limit()
     jobs.check_room(call.session.caller.id)
     call.permissions.require_create(call.method, params.spec.labels)
     admin = call.permissions.is_admin(call.method)
@@ -133,7 +133,7 @@ async def stop(call: Call, params: Stop) -> Job:
 
 @method("job.signal", Signal, Requires.READ)
 async def signal(call: Call, params: Signal) -> dict[str, int]:
-    """Send a signal and no more: a job that dies of it has ended by itself, with the name of who sent it."""
+    """Send a signal; it is no stop: a job that it ends has ended by itself, and the exit names the sender."""
     await call.controlled(params.id)
     try:
         number = signal_number(params.signal, "signal")
@@ -145,9 +145,9 @@ async def signal(call: Call, params: Signal) -> dict[str, int]:
 
 @method("job.update", Update, Requires.READ)
 async def update(call: Call, params: Update) -> Job:
-    """Change what is given, leave the rest; a running job's deadline moves, and its limits hold at once."""
+    """Change the given fields; of a running job, the deadline moves and the limits apply at once."""
     job = await call.controlled(params.id)
-    if params.labels is not msgspec.UNSET:  # nobody moves a job out of what they may control
+    if params.labels is not msgspec.UNSET:  # a caller may not move a job out of its own control
         call.permissions.require_control(call.method, replace(job, labels=params.labels))
     changes = _given(params, ("timeout", "idle_timeout", "timeout_policies", "labels"))
     limits = {} if params.limits is msgspec.UNSET else _given(params.limits, Limits.__struct_fields__)
@@ -156,20 +156,20 @@ async def update(call: Call, params: Update) -> Job:
 
 
 def _given(params: Params, names: Sequence[str]) -> dict[str, Any]:
-    found = {name: getattr(params, name) for name in names}
-    return {name: value for name, value in found.items() if value is not msgspec.UNSET}
+    values = {name: getattr(params, name) for name in names}
+    return {name: value for name, value in values.items() if value is not msgspec.UNSET}
 
 
 @method("job.pause", OfJob, Requires.READ)
 async def pause(call: Call, params: OfJob) -> Job:
-    """Hold the whole tree still."""
+    """Freeze the whole process tree."""
     await call.controlled(params.id)
     return await call.session.services.jobs.pause(params.id, call.session.caller)
 
 
 @method("job.resume", OfJob, Requires.READ)
 async def resume(call: Call, params: OfJob) -> Job:
-    """Let a paused job go on."""
+    """Continue a paused job."""
     await call.controlled(params.id)
     return await call.session.services.jobs.resume(params.id, call.session.caller)
 
@@ -181,16 +181,16 @@ async def status(call: Call, params: OfJob) -> Job:
 
 @method("job.stats", Stats, Requires.READ)
 async def stats(call: Call, params: Stats) -> model.Stats:
-    """Return what the job uses now, or had used in the end."""
+    """Return what the job uses now, or has used if it has ended."""
     await call.seen(params.id)
-    return await call.session.look(call.session.services.jobs.stats.of(params.id, processes=params.processes))
+    return await call.session.read_in_turn(call.session.services.jobs.stats.of(params.id, processes=params.processes))
 
 
 @method("job.explain", OfJob, Requires.READ)
 async def explain(call: Call, params: OfJob) -> Explanation:
-    """Say why the job is in its state: what happened, in order, and who did it."""
+    """Explain why the job is in its state: each step in order, with the principal or part that caused it."""
     await call.seen(params.id)
-    return await call.session.look(call.session.services.jobs.explain(params.id))
+    return await call.session.read_in_turn(call.session.services.jobs.explain(params.id))
 
 
 @method("job.list", List, Requires.READ)
@@ -203,7 +203,7 @@ async def list_(call: Call, params: List) -> dict[str, Any]:
     if params.cursor is not None and not is_id(params.cursor):
         raise InvalidParams("cursor: expected `next` of an earlier page", field="cursor")
     scopes = call.permissions.scopes(call.method)
-    jobs, following = await call.session.look(
+    jobs, following = await call.session.read_in_turn(
         call.session.services.jobs.list(states, params.labels, params.owner, params.limit, params.cursor, scopes)
     )
     return {"jobs": jobs, "next": following}

@@ -1,4 +1,4 @@
-"""`log.*`: subscribe, unsubscribe, read."""
+"""`log.*`: subscribe to the log of a job, or read a page of it."""
 
 import time
 from dataclasses import replace
@@ -20,7 +20,7 @@ from jobworker.server.log_subscription import BASE64, BINARY, LogSubscription
 
 DEFAULT_PAGE_BYTES = 65536
 MAX_PAGE_BYTES = 1 << 20
-Moment = str | int | float  # a time as on the wire, or a duration: so long ago
+Moment = str | int | float  # a time as on the wire, or a duration before now
 
 
 class OfLog(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -49,7 +49,7 @@ class Unsubscribe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 @method("log.subscribe", Subscribe, Requires.READ)
 async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
-    """Send the log from a byte, so many lines from its end, or a time on."""
+    """Send the log from an offset, a number of lines before its end, or a time."""
     await call.seen(params.id)
     cursor = await call.session.services.jobs.logs.cursor(params.id, _where(params), follow=params.follow)
     offset = cursor.offset
@@ -68,55 +68,58 @@ async def unsubscribe(call: Call, params: Unsubscribe) -> bool:
 
 @method("log.read", Read, Requires.READ)
 async def read(call: Call, params: Read) -> dict[str, Any]:
-    """Return one page: what stands at an offset, where the next page begins, and the end of the log by now."""
+    """Return one page from an offset, the offset of the next page, and the end of the log at present."""
     if not 1 <= params.max_bytes <= MAX_PAGE_BYTES:
         message = f"max_bytes: {params.max_bytes}; expected 1 to {MAX_PAGE_BYTES}"
         raise InvalidParams(message, field="max_bytes")
     _reserve(call, params.max_bytes)
     await call.seen(params.id)
     where = Where(offset=params.offset, streams=_streams(params))
-    found, following, end = await call.session.services.jobs.logs.page(params.id, where, params.max_bytes)
-    if found and params.encoding != BASE64 and isinstance(last := found[-1], Chunk):
+    pieces, following, end = await call.session.services.jobs.logs.page(params.id, where, params.max_bytes)
+    if pieces and params.encoding != BASE64 and isinstance(last := pieces[-1], Chunk):
         _, used = split_text(last.data)
-        if 0 < used < len(last.data):  # the page ends within a character: the next one begins with it
-            found[-1] = replace(last, data=last.data[:used])
+        if 0 < used < len(last.data):  # the page ends within a character: leave it to the next page
+            pieces[-1] = replace(last, data=last.data[:used])
             following = last.offset + used
-    records = [_record(params.id, one, params.encoding) for one in found]
+    records = [_record(params.id, piece, params.encoding) for piece in pieces]
     return {"records": records, "next": following, "end": end}
 
 
 def _reserve(call: Call, size: int) -> None:
-    """Raise RateLimited where so many pages are under way to a caller that it would be told to read first."""
+    """Count the bytes of a page until its answer is sent; raise RateLimited if the caller has too many unread."""
     session = call.session
-    if session.paged + size > MAX_PAGE_BYTES:
-        text = f"pages of {session.paged} bytes are under way on this connection; expected at most {MAX_PAGE_BYTES}"
+    if session.pending_page_bytes + size > MAX_PAGE_BYTES:
+        pending = f"pages of {session.pending_page_bytes} bytes are under way on this connection"
+        text = f"{pending}; expected at most {MAX_PAGE_BYTES}"
         raise RateLimited(text, retry_after=0.1)
-    session.paged += size
+    session.pending_page_bytes += size
 
     def sent() -> None:
-        session.paged -= size
+        session.pending_page_bytes -= size
 
     call.after.append(sent)
 
 
-def _record(job: str, one: Chunk | Gap, encoding: str) -> dict[str, Any]:
-    if isinstance(one, Gap):
-        return {"job": job, "from": one.offset, "to": one.end, "reason": one.reason}
-    text, used = split_text(one.data)
-    whole = encoding != BASE64 and used == len(one.data)
-    data, given = encode_data(one.data, text if whole else None)
-    return chunk_fields(job, one) | {"data": data, "encoding": given}
+def _record(job: str, piece: Chunk | Gap, encoding: str) -> dict[str, Any]:
+    if isinstance(piece, Gap):
+        return {"job": job, "from": piece.offset, "to": piece.end, "reason": piece.reason}
+    text, used = split_text(piece.data)
+    is_text = encoding != BASE64 and used == len(piece.data)
+    data, used_encoding = encode_data(piece.data, text if is_text else None)
+    return chunk_fields(job, piece) | {"data": data, "encoding": used_encoding}
 
 
 def _where(params: Subscribe) -> Where:
-    """Raise InvalidParams where the beginning is said twice, or not at all what it should be."""
+    """Return the part of the log to read; raise InvalidParams."""
     given = [name for name in ("offset", "tail", "since") if getattr(params, name) is not None]
     if len(given) > 1:
         raise InvalidParams(f"{' and '.join(given)} are given; expected at most one of them", field=given[1])
     if params.tail is not None and params.tail < 0:
         raise InvalidParams(f"tail: {params.tail}; expected a number of lines, 0 or more", field="tail")
     if params.until is not None and params.follow:
-        raise InvalidParams("until: a log that is followed ends with the job; expected follow: false", field="until")
+        raise InvalidParams(
+            "until: it does not go with follow: true, which ends with the job; expected follow: false", field="until"
+        )
     return Where(
         offset=params.offset or 0,
         tail=params.tail,
@@ -131,7 +134,7 @@ def _streams(params: OfLog) -> tuple[int, ...]:
     if params.streams is None:
         return BOTH
     if not params.streams:
-        raise InvalidParams("streams: none is named; expected stdout, stderr or both", field="streams")
+        raise InvalidParams("streams: the list is empty; expected stdout, stderr or both", field="streams")
     return tuple(sorted({STREAMS.index(name) for name in params.streams}))
 
 
@@ -141,11 +144,11 @@ def _moment(value: Moment | None, field: str) -> int | None:
         return None
     try:
         if isinstance(value, str) and "-" in value[1:]:
-            found = datetime.fromisoformat(value)
-            if found.tzinfo is None:
+            moment = datetime.fromisoformat(value)
+            if moment.tzinfo is None:
                 raise ValueError("it has no zone")
-            return max(0, int(found.timestamp() * 1e9))
+            return max(0, int(moment.timestamp() * 1e9))
         return time.time_ns() - int(seconds(value, field) * 1e9)
     except (ValueError, OverflowError, InvalidSpec):
-        expected = 'expected a time with its zone, as "2030-01-31T12:00:00Z", or so long ago, as "10m"'
+        expected = 'expected a time with its zone, as "2030-01-31T12:00:00Z", or a duration before now, as "10m"'
         raise InvalidParams(f"{field}: {repr(value)[:80]}; {expected}", field=field) from None

@@ -1,4 +1,4 @@
-"""`plugin.list`: which plugins are installed beside the agent, which are enabled, and how those are doing."""
+"""`plugin.list`: the installed plugins, which of them are enabled, and the state of those."""
 
 import asyncio
 from typing import Any
@@ -16,12 +16,12 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
 
 @method("plugin.list", Nothing, Requires.LOGIN)
 async def list_(call: Call, params: Nothing) -> dict[str, Any]:
-    """Return the enabled ones in the order of the configuration, then, for an admin, the others by name."""
+    """Return enabled plugins in the order of the configuration, then, for an admin, the others by name."""
     services = call.session.services
     enabled = services.registry.plugins
     if not call.permissions.is_admin(call.method):
         return {"plugins": [services.plugin(plugin) for plugin in enabled]}
-    there = await call.session.look(asyncio.to_thread(installed))
+    by_name = await call.session.read_in_turn(asyncio.to_thread(installed))
     names = {plugin.name for plugin in enabled}
-    others = [plugin for name in sorted(there) if name not in names for _, plugin in there[name]]
+    others = [plugin for name in sorted(by_name) if name not in names for _, plugin in by_name[name]]
     return {"plugins": [services.plugin(plugin) for plugin in [*enabled, *others]]}

@@ -1,4 +1,4 @@
-"""What the protocol names and this version does not do: answered as such, never accepted and ignored."""
+"""Methods that the protocol names and this version does not support: they are refused, never ignored."""
 
 from typing import Any
 
