@@ -1,4 +1,4 @@
-"""The door: guesses are slowed down, nobody else is; who may no longer be in is thrown out; all is written down."""
+"""Admission: only failed logins are throttled, revoked credentials end their connections, and all is audited."""
 
 import asyncio
 import contextlib
@@ -32,8 +32,8 @@ def entries(agent: RunningAgent) -> list[dict[str, Any]]:
     return [json.loads(line) for line in agent.home.audit.read_text().splitlines()]
 
 
-async def test_who_guesses_is_slowed_down(strict: RunningAgent, dial: "Dial", upgrade: "Upgrade") -> None:
-    """After some wrong ones an address waits; a token that was good before still gets in from it."""
+async def test_failed_logins_are_throttled(strict: RunningAgent, dial: "Dial", upgrade: "Upgrade") -> None:
+    """After some failed logins an address waits; a token that was valid before is still accepted from it."""
     async with dial(strict):
         pass
     codes = [(await upgrade(strict, ("Authorization", f"Bearer jw1_{n}")))[0] for n in range(6)]
@@ -50,10 +50,10 @@ async def test_who_guesses_is_slowed_down(strict: RunningAgent, dial: "Dial", up
         assert error["data"]["retry_after"] > 0
 
 
-async def test_many_guesses_at_once_are_as_many(
+async def test_parallel_guesses_cost_a_token_each(
     start_agent: "Callable[..., RunningAgent]", dial: "Dial", upgrade: "Upgrade"
 ) -> None:
-    """Who sends them together has no more of them than who sends them one after the other."""
+    """Guesses sent together are as many as guesses sent one after the other."""
     agent = start_agent(config=SLOW)
     async with dial(agent):
         pass  # a token that was good before is let in whatever comes
@@ -61,7 +61,7 @@ async def test_many_guesses_at_once_are_as_many(
     assert Counter(status for status, _, _ in answers) == {401: 3, 429: 37}
 
 
-async def test_many_good_logins_at_once_are_no_guesses(
+async def test_parallel_valid_logins_are_not_throttled(
     start_agent: "Callable[..., RunningAgent]", dial: "Dial"
 ) -> None:
     agent = start_agent(config=SLOW)
@@ -70,15 +70,15 @@ async def test_many_good_logins_at_once_are_no_guesses(
     assert all(await asyncio.gather(*(lets_in(agent, dial, one["token"]) for one in made)))
 
 
-def test_an_address_is_what_one_caller_has() -> None:
-    """Nobody has more guesses for having 2^64 addresses of IPv6."""
+def test_a_network_is_what_one_caller_controls() -> None:
+    """A caller with 2^64 addresses of IPv6 has no more guesses than one with a single address."""
     assert network_of("192.0.2.7:1") == network_of("[::ffff:192.0.2.7]:2") == "192.0.2.7"
     assert network_of("[2001:db8::1]:1") == network_of("[2001:db8::ffff:2]:9") != network_of("[2001:db8:0:1::1]:1")
     assert network_of("[fe80::1%eth0]:1") == network_of("[fe80::2%eth0]:1")
 
 
-async def test_strangers_are_few(strict: RunningAgent, dial: "Dial") -> None:
-    """So many may be in who have not logged in; the next is told to come again."""
+async def test_connections_that_have_not_logged_in_are_few(strict: RunningAgent, dial: "Dial") -> None:
+    """The next one above the limit gets 429."""
     async with dial(strict, token=None), dial(strict, token=None):
         with pytest.raises(InvalidStatus) as refused:
             async with dial(strict, token=None):
@@ -114,7 +114,7 @@ async def lets_in(agent: RunningAgent, dial: "Dial", token: str) -> bool:
 
 
 async def test_requests_of_one_principal(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
-    """Too many a second are refused with when to come again, over all its connections; others notice nothing."""
+    """Too many a second, over all its connections, are refused with `retry_after`; others are served."""
     agent = start_agent(config="[limits]\nrequests_per_second = 5\n")
     async with dial(agent) as root:
         token = (await root.ask("token.create", name="busy", roles=["reader"]))["token"]
@@ -146,7 +146,7 @@ async def test_running_jobs_of_one_principal(start_agent: "Callable[..., Running
 
 
 async def test_a_revoked_token_ends_its_connections(shared: RunningAgent, dial: "Dial", wire: "Wire") -> None:
-    """At once, those of others stay; its jobs run on."""
+    """At once; connections of others stay, and its jobs run on."""
     token = (await wire.ask("token.create", name="leaver", roles=["admin"]))["token"]
     async with dial(shared, token=token) as one, dial(shared, token=token) as two:
         job = (await one.run(argv=["sleep", "1000"]))["id"]
@@ -170,13 +170,11 @@ async def test_a_token_that_expires_ends_its_connections(shared: RunningAgent, d
     await wire.ask("token.revoke", name="short")
 
 
-# What is written down
+# The audit log
 
 
-async def test_what_is_written_down(
-    start_agent: "Callable[..., RunningAgent]", dial: "Dial", upgrade: "Upgrade"
-) -> None:
-    """Logins, refusals, changes and denials, one line each with who, from where and how it went; no secrets."""
+async def test_what_is_audited(start_agent: "Callable[..., RunningAgent]", dial: "Dial", upgrade: "Upgrade") -> None:
+    """Logins, refusals, changes and denials: one line each with principal, address and outcome; no secrets."""
     agent = start_agent(config=FOR_OTHERS)
     async with dial(agent) as wire:
         token = (await wire.ask("token.create", name="ann", roles=["writer"]))["token"]
@@ -217,8 +215,8 @@ async def test_what_is_written_down(
     assert all(entry["address"].startswith("127.0.0.1:") and entry["time"].endswith("Z") for entry in entries(agent))
 
 
-async def test_its_size_is_bounded(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
-    """The older half goes; what is kept are whole lines, the newest."""
+async def test_the_audit_log_is_bounded(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
+    """The older half is removed; whole lines remain, the newest."""
     agent = start_agent(config='[audit]\nmax_bytes = "32KiB"\n')
     async with dial(agent) as wire:
         for _ in range(300):
@@ -231,8 +229,8 @@ async def test_its_size_is_bounded(start_agent: "Callable[..., RunningAgent]", d
     assert len(lines) > 50
 
 
-async def test_denials_do_not_wash_out_the_rest(shared: RunningAgent, dial: "Dial", wire: "Wire") -> None:
-    """Of very many of one principal some are written down, and how many were not."""
+async def test_many_denials_do_not_push_out_other_lines(shared: RunningAgent, dial: "Dial", wire: "Wire") -> None:
+    """Of very many denials of one principal some are recorded, and the number of the others."""
     token = (await wire.ask("token.create", name="stubborn", roles=["reader"]))["token"]
     async with dial(shared, token=token) as reader:
         for _ in range(300):
@@ -245,8 +243,8 @@ async def test_denials_do_not_wash_out_the_rest(shared: RunningAgent, dial: "Dia
     assert len(denied) + sum(entry.get("unwritten", 0) for entry in mine) == 300
 
 
-async def test_no_room_to_write_it_down(mounted: "Callable[[str], Path]", home: Home, dial: "Dial") -> None:
-    """What could not be written down is not begun; a stop is, and is written down once there is room again."""
+async def test_no_room_for_the_audit_log(mounted: "Callable[[str], Path]", home: Home, dial: "Dial") -> None:
+    """No job is started whose line would not fit; a stop works, and its line is written once there is room."""
     folder = mounted("size=256k")
     home.path.mkdir(mode=0o700)
     home.audit.symlink_to(folder / "audit.log")

@@ -111,9 +111,9 @@ def _record(job: str, piece: Chunk | Gap, encoding: str) -> dict[str, Any]:
 
 def _where(params: Subscribe) -> Where:
     """Return the part of the log to read; raise InvalidParams."""
-    given = [name for name in ("offset", "tail", "since") if getattr(params, name) is not None]
-    if len(given) > 1:
-        raise InvalidParams(f"{' and '.join(given)} are given; expected at most one of them", field=given[1])
+    starts = [name for name in ("offset", "tail", "since") if getattr(params, name) is not None]
+    if len(starts) > 1:
+        raise InvalidParams(f"{' and '.join(starts)} are given; expected at most one of them", field=starts[1])
     if params.tail is not None and params.tail < 0:
         raise InvalidParams(f"tail: {params.tail}; expected a number of lines, 0 or more", field="tail")
     if params.until is not None and params.follow:
