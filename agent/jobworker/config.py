@@ -15,7 +15,7 @@ from jobworker.checks import too_deep
 from jobworker.errors import InvalidSpec, StartError
 from jobworker.model import MIN_LOG, Duration, Size, TimeoutSpec, seconds, size
 from jobworker.protocol import MAX_DEPTH
-from jobworker.validation import explain
+from jobworker.validation import describe_error
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,7 +129,9 @@ def load(path: Path | None) -> Config:
     try:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
-        raise StartError(f"{path}: {explain(str(error), raw)[1]}", hint="config.toml explains every key") from error
+        raise StartError(
+            f"{path}: {describe_error(str(error), raw)[1]}", hint="config.toml explains every key"
+        ) from error
     _check(path, config)
     return config
 

@@ -1,4 +1,4 @@
-"""Say what a typed decoder found wrong: which field, which value, what was expected."""
+"""Describe the errors of a typed decoder: which field, which value, what was expected."""
 
 import re
 import reprlib
@@ -29,8 +29,8 @@ def shown(value: Any) -> str:
     return _Short().repr(value)[:SHOWN]
 
 
-def explain(message: str, raw: Any) -> tuple[str, str]:
-    """Return the field (dotted, from the root) and a sentence, from what msgspec says of `raw`."""
+def describe_error(message: str, raw: Any) -> tuple[str, str]:
+    """Return the field (dotted, from the root) and a sentence for an error message of msgspec about `raw`."""
     what, _, where = message.partition(" - at ")
     field = where.strip("`").removeprefix("$").lstrip(".")[:LONGEST_FIELD]
     if match := re.match(r"Object (?:contains unknown|missing required) field `(.*)`", what):

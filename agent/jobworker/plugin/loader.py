@@ -19,7 +19,7 @@ from jobworker.interfaces import Authorizer, AuthProvider, JobEvent, PluginConte
 from jobworker.plugin import hookspecs
 from jobworker.plugin.host import PluginFault, PluginHost
 from jobworker.tokens import TokenFile
-from jobworker.validation import explain
+from jobworker.validation import describe_error
 
 GROUP = "jobworker"
 LIMIT = 10.0  # seconds for a plugin to be imported and to register
@@ -173,7 +173,7 @@ class Loader:
             cause = error.__cause__
             if isinstance(cause, TypeError):  # of its __post_init__: a fault of the plugin, not of the table
                 raise cause from error
-            said = str(cause) if cause else explain(str(error), table)[1]
+            said = str(cause) if cause else describe_error(str(error), table)[1]
             if said.endswith(": unknown"):
                 said += f"; expected some of {', '.join(_keys(kind))}"
             raise StartError(f"[plugins.{name}] {said}") from error

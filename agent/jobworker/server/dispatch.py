@@ -23,7 +23,7 @@ from jobworker.auth.access import Permissions, Requires
 from jobworker.model import Job
 from jobworker.server.jsonrpc import Message, check, encode, error_response, valid_id
 from jobworker.server.session import After, Session
-from jobworker.validation import explain
+from jobworker.validation import describe_error
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def _decoded(params: type[msgspec.Struct], raw: dict[str, Any]) -> Any:
     try:
         return msgspec.convert(raw, params)
     except msgspec.ValidationError as error:
-        field, sentence = explain(str(error), raw)
+        field, sentence = describe_error(str(error), raw)
         raise errors.InvalidParams(sentence, field=field) from error
 
 
