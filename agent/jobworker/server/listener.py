@@ -53,7 +53,7 @@ class Listener:
         self._sock = sock
         self._tls = tls
         port = sock.getsockname()[1]
-        # Accepted values of `Host`: other names are a page whose DNS name was rebound to this address.
+        # Accepted values of `Host`. A browser sends another name for a page that rebinds its name to our address.
         self._hosts = {f"{_bracketed(name)}:{port}" for name in names} | {_bracketed(name) for name in names}
         own = {f"https://{_bracketed(name)}:{port}" for name in names}
         # Accepted values of `Origin`, which browsers send: other origins are pages of other sites.
@@ -71,7 +71,7 @@ class Listener:
             ssl=self._tls,
             process_request=self._process_request,
             select_subprotocol=_select_subprotocol,
-            compression=None,  # it costs memory for each connection, and a small message can inflate to any size
+            compression=None,  # costs memory for each connection, and CPU for small messages that inflate
             max_size=MAX_MESSAGE,
             max_queue=4,  # frames received and not read yet; beyond that reading pauses
             open_timeout=OPEN_TIMEOUT_SECONDS,
