@@ -73,7 +73,8 @@ async def test_no_limit_in_place_of_none(wire: "Wire") -> None:
 async def test_it_holds(wire: "Wire", can: list[str]) -> None:
     """A job whose limit was lowered is killed at that limit, which is the one in the message."""
     need(can, "memory")
-    wait = "signal.signal(signal.SIGUSR1, lambda *_: None); print('ready', flush=True); signal.pause()"
+    block = "signals = {signal.SIGUSR1}; signal.pthread_sigmask(signal.SIG_BLOCK, signals)"
+    wait = f"{block}; print('ready', flush=True); signal.sigwait(signals)"
     job = await holding(wire, f"import signal; {wait}\n{HOG}", limits={"memory": "1GiB"})
     await wire.ask("job.update", id=job, limits={"memory": "100MiB"})
     await wire.ask("job.signal", id=job, signal="USR1")
