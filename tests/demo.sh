@@ -36,5 +36,5 @@ That agent is gone again. To go on with one of your own:
   . $1/activate
   jw run -- sh -c 'echo hello'   # starts the local agent on first use
   jw ps -a                       # what ran
-  jw --help                      # the rest; README.md shows it step by step
+  jw --help                      # the rest; docs/tutorial.md shows it step by step
 TEXT

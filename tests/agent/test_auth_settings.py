@@ -111,8 +111,8 @@ def test_jwt_without_its_library(
 
 @pytest.mark.parametrize("name", ["mtls", "jwt"])
 def test_the_examples_in_the_documentation(name: str) -> None:
-    """What `plugins/README.md` shows is a configuration that is accepted, with the plugins of the defaults."""
-    page = (Path(__file__).parents[2] / "plugins" / "README.md").read_text()
+    """The page about other credentials shows configurations that are accepted, with the default plugins."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "other-credentials.md").read_text()
     (shown,) = (block for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if f"plugins.{name}" in block)
     given = msgspec.convert(tomllib.loads(shown), config.Config)
     assert set(given.enabled_plugins) == {*config.BUILT_IN, name}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.end_to_end.test_readme import matches
+from tests.end_to_end.test_pages import matches
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("htpasswd", "drain", "maintenance")
@@ -94,7 +94,7 @@ def test_all_of_them_in_one_agent(env: dict[str, str], tmp_path: Path) -> None:
 
 def test_the_plugin_that_is_pasted(env: dict[str, str], tmp_path: Path) -> None:
     """What the page begins with works word for word, and says what the page shows."""
-    page = (ROOT / "plugins" / "README.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "write-a-plugin.md").read_text()
 
     def first(language: str) -> str:
         return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[0]  # type: ignore[no-any-return]

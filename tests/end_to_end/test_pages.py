@@ -1,4 +1,4 @@
-"""What README.md shows is what happens: its snippets are run as they stand there."""
+"""The examples of the pages are executed as they stand there, and do what the page shows."""
 
 import json
 import os
@@ -19,18 +19,35 @@ from websockets.asyncio.client import connect as websocket_connect
 from jobworker.client.local import agent_pid, wait_gone
 from jobworker.paths import Home
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *(ROOT / "docs").rglob("*.md")]
+# tests/plugins/test_distributions.py follows this page from its first line to its last.
+ELSEWHERE = ROOT / "docs" / "how-to" / "write-a-plugin.md"
 DEADLINE = 60
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def pages_with(language: str) -> list[Any]:
+    """Return the pages that have such examples, as parameters of a test."""
+    pages = [page for page in PAGES if page != ELSEWHERE and blocks(page, language)]
+    return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in pages]
+
+
+def test_pages_with_examples() -> None:
+    """The tests below find the examples."""
+    consoles = {page.id for page in pages_with("console")}
+    assert {"README.md", "docs/tutorial.md", "docs/how-to/users-and-roles.md", "docs/reference/cli.md"} <= consoles
+    assert pages_with("jsonc")
+    assert pages_with("js")
 
 
 @pytest.fixture
 def shell(home: Home, tmp_path: Path) -> Iterator[dict[str, str]]:
     """An environment in which `jw` is ours and its agent is ended afterwards."""
-    if os.geteuid() == 0:  # as the text says of an agent that runs as root
+    if os.geteuid() == 0:  # as the pages require of an agent that runs as root
         home.path.mkdir(mode=0o700)
         home.config.write_text(FOR_OTHERS)
     binaries = Path(sys.executable).parent
@@ -62,11 +79,12 @@ def matches(expected: str, said: str) -> bool:
     return re.fullmatch(pattern.replace(r"\ ", r"\ +"), said) is not None
 
 
-def test_the_commands_say_what_the_readme_shows(shell: dict[str, str], workplace: Path) -> None:
-    """All console blocks, in order, in one shell."""
-    session = "\n".join(blocks("console"))
+@pytest.mark.parametrize("page", pages_with("console"))
+def test_commands_print_what_the_page_shows(page: Path, shell: dict[str, str], workplace: Path) -> None:
+    """All console blocks of a page, in order, in one shell."""
+    session = "\n".join(blocks(page, "console"))
     steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", session, re.MULTILINE)
-    assert len(steps) > 10
+    assert steps
     mark = "= end of step ="
     script = "\n".join(f"{command}\ncode=$?; echo; echo '{mark}'; (exit $code)" for command, _ in steps)
     done = subprocess.run(
@@ -100,9 +118,10 @@ def hold_against(pattern: Any, value: Any, names: dict[str, Any]) -> None:
         assert pattern == value
 
 
-@pytest.mark.parametrize("block", blocks("jsonc"))
-async def test_the_frames_are_those_the_readme_shows(block: str, agent: Any) -> None:
+@pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "jsonc")])
+async def test_frames_are_those_that_the_page_shows(block: str, agent: Any) -> None:
     """Each `→` is sent, each `←` is the next frame that comes, notifications apart from answers."""
+    block = re.sub(r"\n +", " ", block)  # a frame may stand on several lines
     context = ssl.create_default_context(cafile=agent.ca)
     headers = {"Authorization": f"Bearer {agent.token}"}
     names: dict[str, Any] = {}
@@ -127,17 +146,18 @@ async def test_the_frames_are_those_the_readme_shows(block: str, agent: Any) -> 
             hold_against(pattern, found[0], names)
 
 
-def test_the_python_snippet_runs(shell: dict[str, str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", blocks("python")[0]], env=shell, capture_output=True, timeout=DEADLINE, check=True
-    )
+def test_the_python_example_runs(shell: dict[str, str]) -> None:
+    (code,) = blocks(ROOT / "docs" / "how-to" / "python-client.md", "python")
+    done = subprocess.run([sys.executable, "-c", code], env=shell, capture_output=True, timeout=DEADLINE, check=True)
     assert b"stdout b'hello\\n'" in done.stdout
     assert b"code=0" in done.stdout
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
-def test_the_javascript_is_javascript(tmp_path: Path) -> None:
-    """Its syntax at least: running it needs a package from npm."""
-    script = tmp_path / "follow.js"
-    script.write_text(blocks("js")[0])
-    subprocess.run(["node", "--check", script], check=True, timeout=DEADLINE)
+@pytest.mark.parametrize("page", pages_with("js"))
+def test_the_javascript_is_javascript(page: Path, tmp_path: Path) -> None:
+    """Its syntax at least: running it needs a browser, or a package from npm."""
+    for number, block in enumerate(blocks(page, "js")):
+        script = tmp_path / f"example{number}.js"
+        script.write_text(block)
+        subprocess.run(["node", "--check", script], check=True, timeout=DEADLINE)
