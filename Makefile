@@ -20,7 +20,7 @@ SUBSET := $(addprefix tests/, house/test_imports.py \
 	$(addprefix cli/test_, $(addsuffix .py, cert client_certificate interrupts run untrusted)) \
 	$(addprefix end_to_end/test_, $(addsuffix .py, keeper_dies run)))
 
-.PHONY: help setup demo demo-crash check test test-python test-pythons test-slow test-vm test-vm-short torture hostile bench clean
+.PHONY: help setup demo demo-crash check test test-python test-pythons test-slow test-vm test-vm-short torture hostile bench docs clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
@@ -33,6 +33,7 @@ help:
 	@echo "make torture    kill everything again and again under running jobs, and print what came of it"
 	@echo "make hostile    send an agent what nobody should, beside a good user, and print what came of it"
 	@echo "make bench      print the figures, each beside the limit measured in the same run"
+	@echo "make docs       generate the tables of the reference, and render the pages to build/docs"
 	@echo "make clean      remove the virtual environments and the caches"
 
 setup: $(READY)
@@ -85,6 +86,16 @@ hostile: setup
 
 bench: setup
 	$(BIN)/python tests/benchmarks/run.py
+
+# In an environment of its own: the tests need none of it.
+.venv-docs/.installed: pyproject.toml
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check '.[docs]'
+	@touch $@
+
+docs: setup .venv-docs/.installed
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
 
 clean:
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache build dist

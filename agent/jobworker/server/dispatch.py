@@ -61,6 +61,7 @@ class Frame(NamedTuple):
 
 Method = Callable[[Call, Any], Awaitable[Any]]
 METHODS: dict[str, Callable[..., Awaitable[Result]]] = {}
+PARAMS: dict[str, type[msgspec.Struct]] = {}  # by method; the reference is generated from them
 _SIGNATURE = inspect.Signature(
     [
         inspect.Parameter("frame", inspect.Parameter.POSITIONAL_ONLY),
@@ -79,6 +80,7 @@ def method(name: str, params: type[msgspec.Struct], requires: Requires) -> Calla
         # Without this jsonrpcserver would inspect the function again at each call.
         entry.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
         METHODS[name] = entry
+        PARAMS[name] = params
         return function
 
     return register

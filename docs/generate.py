@@ -1,0 +1,170 @@
+"""Fill in the tables of the reference that come from the code: ``python docs/generate.py``.
+
+Below a comment like ``<!-- generated: params job.run -->`` stands a table of three columns. The first two come from
+the types, in the order of the types; the third is written by hand and kept.
+"""
+
+import ast
+import importlib
+import inspect
+import re
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jobworker import errors
+from jobworker.server import methods  # registers them
+from jobworker.server.dispatch import PARAMS
+
+__all__ = ["generated", "main", "methods"]
+
+PAGES = Path(__file__).parent / "reference"
+TABLE = re.compile(r"(<!-- generated: (.+) -->\n(.+\n)(\|[-|]+\|\n))((?:\|.*\n)*)")
+CELLS = re.compile(r"(?<!\\)\|")  # `\|` is a character of a cell
+
+NAMES = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "None": "null",
+    "Any": "any value",
+    "Duration": "duration",
+    "Size": "size",
+    "Rate": "rate",
+    "Moment": "moment",
+    "JobSpec": "[spec](job-spec.md)",
+    "StopSpec": "[stop](job-spec.md#stop)",
+    "TimeoutSpec": "[time limit](job-spec.md#timeout_policies)",
+    "LogSpec": "[log](job-spec.md#log)",
+    "LimitSpec": "[limits](job-spec.md#limits)",
+    "Limits": "[limits](job-spec.md#limits)",
+    "State": "[state](job.md#states)",
+    "Reason": "reason",
+    "Exit": "[exit](job.md#exit)",
+    "Receipt": "[receipt](job.md#receipt)",
+    "Step": "step",
+    "Usage": "[usage](job.md#usage)",
+    "LogInfo": "[log](job.md#log)",
+    "JobSummary": "[job](job.md)",
+}
+
+Rows = dict[str, str]  # the first cell of a row, and its second
+
+
+def annotations(struct: type) -> dict[str, ast.expr]:
+    """Return the annotation of each field as it stands in the source, those of the bases included."""
+    found: dict[str, ast.expr] = {}
+    for cls in reversed(struct.__mro__):
+        if not issubclass(cls, msgspec.Struct) or cls is msgspec.Struct:
+            continue
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+        assert isinstance(tree, ast.ClassDef)
+        for node in tree.body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                found[node.target.id] = node.annotation
+    return found
+
+
+def type_text(node: ast.expr) -> str:
+    """Return a type as a reader of JSON knows it."""
+    match node:
+        case ast.BinOp(left, ast.BitOr(), right):
+            sides = [type_text(left), type_text(right)]
+            return " or ".join(side for side in sides if side)
+        case ast.Subscript(ast.Name("list" | "tuple"), item):
+            return f"list of {type_text(item)}"
+        case ast.Subscript(ast.Name("dict"), ast.Tuple([_, value])):
+            return f"object of {type_text(value)}"
+        case ast.Subscript(ast.Name("Literal"), ast.Tuple(choices)):
+            return " or ".join(f"`{ast.literal_eval(choice)}`" for choice in choices)
+        case ast.Subscript(ast.Name("Annotated"), ast.Tuple([plain, *_])):
+            return type_text(plain)
+        case ast.Attribute(_, name) | ast.Name(name):
+            return "" if name == "UnsetType" else NAMES[name]
+        case ast.Constant(None):
+            return "null"
+    raise ValueError(f"{ast.unparse(node)}: expected a type that docs/generate.py knows")
+
+
+def default_of(field: msgspec.structs.FieldInfo) -> Any:
+    """Return the default, or NODEFAULT."""
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+
+
+def field_rows(struct: type, show: Callable[[str, Any], str]) -> Rows:
+    """Return a row for each field; `show` makes the second cell of the type and the default."""
+    types = annotations(struct)
+    return {
+        f"`{field.encode_name}`": show(type_text(types[field.name]), default_of(field))
+        for field in msgspec.structs.fields(struct)
+    }
+
+
+def param(kind: str, default: Any) -> str:
+    if default is msgspec.NODEFAULT:
+        return f"{kind}, required"
+    if default in (None, msgspec.UNSET, "") or isinstance(default, list | dict | msgspec.Struct):
+        return kind
+    return f"{kind}, default `{msgspec.json.encode(default).decode()}`"
+
+
+def plain(kind: str, default: Any) -> str:
+    return kind
+
+
+def key(kind: str, default: Any) -> str:
+    if isinstance(default, list):
+        return f"`[{', '.join(map(toml, default))}]`"
+    return f"`{toml(default)}`"
+
+
+def toml(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def error_rows() -> Rows:
+    rows = {}
+    for code, cls in sorted(errors.BY_CODE.items(), key=lambda item: (item[0] > 0, abs(item[0]))):
+        rows[str(code)] = (f"`{cls.reason}`" + (", retryable" if cls.retryable else "")) if cls.reason else "JSON-RPC"
+    return rows
+
+
+def rows_of(what: str) -> Rows:
+    """Return the first two cells of each row of a table that is named in a comment."""
+    match what.split():
+        case ["params", method]:
+            return field_rows(PARAMS[method], param)
+        case ["fields", module, name]:
+            struct = getattr(importlib.import_module(module), name)
+            return field_rows(struct, param if name.endswith("Spec") else plain)
+        case ["keys", module, name]:
+            return field_rows(getattr(importlib.import_module(module), name), key)
+        case ["errors"]:
+            return error_rows()
+    raise ValueError(f"{what}: expected params METHOD, fields MODULE TYPE, keys MODULE TYPE or errors")
+
+
+def generated(text: str) -> str:
+    """Return a page with its tables as the code is now."""
+
+    def table(found: re.Match[str]) -> str:
+        head, what, body = found[1], found[2], found[5]
+        cells = [[cell.strip() for cell in CELLS.split(row)[1:-1]] for row in body.splitlines()]
+        by_hand = {row[0]: row[2] for row in cells}
+        rows = rows_of(what)
+        return head + "".join(f"| {name} | {second} | {by_hand.get(name, '')} |\n" for name, second in rows.items())
+
+    return TABLE.sub(table, text)
+
+
+def main() -> None:
+    for page in sorted(PAGES.glob("*.md")):
+        page.write_text(generated(page.read_text()))
+
+
+if __name__ == "__main__":
+    main()
