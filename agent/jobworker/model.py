@@ -145,7 +145,7 @@ class LimitSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
 
 
 class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What to run. Exactly one of `argv` and `shell`; the README says what each field means."""
+    """What to run. Exactly one of `argv` and `shell`; `docs/reference/job-spec.md` describes each field."""
 
     argv: list[str] | UnsetType = UNSET
     shell: str | UnsetType = UNSET

@@ -1,6 +1,6 @@
 """Say where everything is: the state folder, its files, and the folder for sockets and FIFOs.
 
-``agent/README.md`` describes each file for those who look at the disk.
+``docs/reference/on-disk-formats.md`` describes each file.
 """
 
 import errno

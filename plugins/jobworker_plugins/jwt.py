@@ -44,7 +44,7 @@ MAX_LEEWAY = 300.0
 
 
 class IssuerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One of `issuers`; `plugins/README.md` says what each field means."""
+    """One of `issuers`; `docs/how-to/other-credentials.md` describes each field."""
 
     issuer: str
     audience: str | list[str]

@@ -1,4 +1,4 @@
-"""The records of a log's `index` and `first`, as described in ``agent/README.md``."""
+"""The records of a log's `index` and `first`, as described in ``docs/reference/on-disk-formats.md``."""
 
 import struct
 

@@ -1,7 +1,7 @@
 """Read the journal that the keeper writes: what was launched, and how each launch ended.
 
-The format is described in ``agent/README.md``. Unknown fields are ignored, unknown events and garbled
-lines are logged and passed over.
+The format is described in ``docs/reference/on-disk-formats.md``. Unknown fields are ignored,
+unknown events and garbled lines are logged and passed over.
 """
 
 import logging

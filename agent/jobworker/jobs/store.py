@@ -1,6 +1,7 @@
 """The job table in SQLite: one thread does all of it, and changes made together are committed together.
 
-The schema is described in ``agent/README.md``. A slow disk makes callers of `saved` wait, never the loop.
+The schema is described in ``docs/reference/on-disk-formats.md``. A slow disk makes callers of `saved` wait,
+never the loop.
 """
 
 import asyncio

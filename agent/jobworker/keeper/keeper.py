@@ -1,7 +1,7 @@
 """Parent of every job: launch, signal and reap, and write the journal of starts and exits.
 
 One thread that never waits for a job, a log or the network; no log bytes, no plugins, no keys. It outlives the
-agent: the next one connects to the same socket. Messages and journal are described in ``agent/README.md``.
+agent: the next one connects to the same socket. Messages: ``docs/reference/keeper-protocol.md``.
 """
 
 import errno

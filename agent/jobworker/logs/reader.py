@@ -1,6 +1,6 @@
 """Read a job's log by absolute offset: the files that the pump writes, as far as the index covers them.
 
-The format is described in ``agent/README.md``.
+The format is described in ``docs/reference/on-disk-formats.md``.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Move the bytes of all jobs from their FIFOs to their log files: the loop.
 
-It holds no state that is not on disk or in a pipe. The formats are described in ``agent/README.md``.
+It holds no state that is not on disk or in a pipe. The formats: ``docs/reference/on-disk-formats.md``.
 """
 
 import json
