@@ -75,19 +75,21 @@ def type_text(node: ast.expr) -> str:
         case ast.BinOp(left, ast.BitOr(), right):
             sides = [type_text(left), type_text(right)]
             return " or ".join(side for side in sides if side)
-        case ast.Subscript(ast.Name("list" | "tuple"), item):
+        case ast.Subscript(ast.Name("list" | "tuple" | "Sequence"), item):
             return f"list of {type_text(item)}"
-        case ast.Subscript(ast.Name("dict"), ast.Tuple([_, value])):
+        case ast.Subscript(ast.Name("dict" | "Mapping"), ast.Tuple([_, value])):
             return f"object of {type_text(value)}"
         case ast.Subscript(ast.Name("Literal"), ast.Tuple(choices)):
             return " or ".join(f"`{ast.literal_eval(choice)}`" for choice in choices)
         case ast.Subscript(ast.Name("Annotated"), ast.Tuple([plain, *_])):
             return type_text(plain)
-        case ast.Attribute(_, name) | ast.Name(name):
-            return "" if name == "UnsetType" else NAMES[name]
+        case ast.Attribute(_, "UnsetType") | ast.Name("UnsetType"):
+            return ""
+        case ast.Attribute(_, name) | ast.Name(name) if name in NAMES:
+            return NAMES[name]
         case ast.Constant(None):
             return "null"
-    raise ValueError(f"{ast.unparse(node)}: expected a type that docs/generate.py knows")
+    raise ValueError(f"{ast.unparse(node)}: expected a type that docs/generate.py knows: add it to NAMES")
 
 
 def default_of(field: msgspec.structs.FieldInfo) -> Any:
