@@ -127,7 +127,7 @@ class Access:
             say(f"nobody vouches for {access.address or 'the agent'} (insecure): whoever answers is told the token")
         finder = _Finder(access, start)
         client = Client(finder, say)
-        finder.sent_away = lambda: client.sent_away
+        finder.shut_down = lambda: client.connection.agent_shut_down
         return client
 
 
@@ -137,7 +137,7 @@ class _Finder:
     def __init__(self, access: Access, start: bool) -> None:
         self._access = access
         self._start = start
-        self.sent_away: Callable[[], bool] = lambda: False
+        self.shut_down: Callable[[], bool] = lambda: False
 
     def __call__(self) -> "Target":
         from jobworker.client import Target
@@ -145,7 +145,7 @@ class _Finder:
         access = self._access
         if access.address is None:
             # An agent that crashed is started again, one that somebody has ended is waited for.
-            found = local_agent(start=self._start and not self.sent_away())
+            found = local_agent(start=self._start and not self.shut_down())
             ca = access.ca or (None if access.pin else found.ca)
             access = replace(access, address=found.address, token=access.token or found.token, ca=ca)
         return Target(

@@ -17,8 +17,8 @@ async def test_a_call_on_a_connection_that_is_being_lost(shared: "RunningAgent")
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     async with shared.client() as client:
-        assert client._connection is not None
-        closing = asyncio.create_task(client._connection.close())
+        assert client.connection._websocket is not None
+        closing = asyncio.create_task(client.connection._websocket.close())
         await asyncio.sleep(0)  # it has begun
         with pytest.raises(ConnectionFailed):
             await client.call("agent.ping")

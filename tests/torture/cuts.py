@@ -152,7 +152,7 @@ class ByLibrary(Told):
 
     def _cut(self, client: Client) -> bool:
         """Tear the client's connection; return False while it has none."""
-        connection = client._connection
+        connection = client.connection._websocket
         if connection is None or connection.transport.is_closing():
             return False
         reset(connection.transport)

@@ -2,16 +2,14 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from jobworker.client.feed import Feed
+from jobworker.client.connection import Connection
+from jobworker.client.inbox import Inbox
 from jobworker.model import Job, LogEnd, LogGap
 from jobworker.protocol import decode_data
-
-if TYPE_CHECKING:
-    from jobworker.client.client import Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +44,31 @@ class LogPage:
         return cls(chunks, gaps, answer["next"], answer["end"])
 
 
-class Subscription(Feed):
+class Subscription:
     """Iterate over it for the chunks from `offset` on; afterwards `end` says how the job ended.
 
     `gaps` are the ranges passed so far that the log does not hold.
     """
 
-    def __init__(self, client: "Client", job: Job, how: dict[str, Any]) -> None:
-        super().__init__(client)
-        self.job = job
-        self.offset = 0
+    def __init__(self, connection: Connection, job: Job, options: dict[str, Any]) -> None:
+        self.job = job  # as it was when the subscription began
+        self.offset = 0  # of the next byte: where to go on after a lost connection
         self.end: LogEnd | None = None
         self.gaps: list[LogGap] = []
-        self._how = how  # what is asked for again after a lost connection, besides the offset
+        self.inbox = Inbox()
+        self._connection = connection
+        self._options = options  # of log.subscribe besides the offset: the same again after a lost connection
+
+    async def subscribe(self, **start: Any) -> None:
+        """Call log.subscribe; `start` is where to begin (offset, tail, since)."""
+        answer = await self._connection.call("log.subscribe", id=self.job.id, **self._options, **start)
+        self.offset = answer["offset"]
+        self._connection.route(answer["subscription"], self.inbox)
 
     async def __aiter__(self) -> AsyncIterator[LogChunk]:
         try:
             while self.end is None:
-                method, params = await self._next()
+                method, params = await self._connection.next(self.inbox, self._resume)
                 if method == "log.end":
                     self.end = msgspec.convert(params, LogEnd)
                     self.offset = self.end.offset
@@ -71,13 +76,15 @@ class Subscription(Feed):
                     self.gaps.append(gap := msgspec.convert(params, LogGap))
                     self.offset = gap.to
                     missing = gap.to - gap.from_
-                    self._client.say(f"{missing} bytes of the output of job {gap.job} are missing: {gap.reason}")
+                    self._connection.report(
+                        f"{missing} bytes of the output of job {gap.job} are missing: {gap.reason}"
+                    )
                 elif method == "log.data":
                     chunk = chunk_of(params)
                     self.offset = chunk.offset + len(chunk.data)
                     yield chunk
-        finally:  # also for one who breaks out of the loop
-            self._client.detach(self)
+        finally:  # also if the consumer breaks out of its loop
+            self._connection.drop(self.inbox)
 
-    async def _subscribe(self) -> None:
-        await self._client.attach(self, offset=self.offset, **self._how)
+    async def _resume(self) -> None:
+        await self.subscribe(offset=self.offset)

@@ -1,0 +1,34 @@
+"""The notifications of one subscription that have arrived and that nobody has taken yet."""
+
+import asyncio
+from collections import deque
+from typing import Any
+
+Notification = tuple[str, dict[str, Any]]  # method and params
+
+
+class Inbox:
+    """Filled by the connection's reader, emptied by the consumer of the subscription."""
+
+    def __init__(self) -> None:
+        self._items: deque[Notification | None] = deque()
+        self._arrived = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, notification: Notification) -> None:
+        self._items.append(notification)
+        self._arrived.set()
+
+    def mark_lost(self) -> None:
+        """Note that the connection is lost; what arrived before is still good."""
+        self._items.append(None)
+        self._arrived.set()
+
+    async def take(self) -> Notification | None:
+        """Return the next notification; None where the connection was lost."""
+        while not self._items:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._items.popleft()
