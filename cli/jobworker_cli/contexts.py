@@ -10,9 +10,9 @@ import msgspec
 
 from jobworker.errors import StartError
 from jobworker.paths import contexts_file, make_private, require_private, write_private
-from jobworker_cli.target import LOCAL
 
 VERSION = 1
+LOCAL = "local"  # the context of the agent of this host
 
 
 class Context(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from jobworker.paths import Home
     from jobworker_cli.contexts import Context
 
-LOCAL = "local"  # the context of the agent of this host
-
 
 @dataclass(frozen=True)
 class Access:
@@ -88,7 +86,7 @@ class Access:
 
         The context's credentials go with its address, and with no other.
         """
-        found = None if self.address is not None or self.context == LOCAL else self._context()
+        found = None if self.address is not None else self._context()
         if found is None:
             return self
         given = Access.of(found, insecure=self.insecure)
@@ -101,6 +99,8 @@ class Access:
     def _context(self) -> "Context | None":
         from jobworker_cli import contexts
 
+        if self.context == contexts.LOCAL:
+            return None
         found = contexts.read()
         name = self.context or found.current
         return None if name is None else found.get(name)
@@ -111,6 +111,8 @@ class Access:
 
     def require_local(self, command: str, *, whatever_is_current: bool = False) -> None:
         """Raise UsageError where the agent is somewhere else."""
+        from jobworker_cli.contexts import LOCAL
+
         named = self.address is not None or self.context not in (None, LOCAL)
         if named or not (whatever_is_current or self.local):
             raise click.UsageError(
