@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from jobworker_cli import failures, output
-from jobworker_cli.target import Access
+from jobworker_cli.endpoint import Access
 
 COMMANDS = {
     "run": "run",
@@ -54,7 +54,7 @@ class Commands(TyperGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"jobworker_cli.{COMMANDS[cmd_name]}")
+        module = importlib.import_module(f"jobworker_cli.commands.{COMMANDS[cmd_name]}")
         app = getattr(module, "group", None)
         if app is None:
             app = typer.Typer(rich_markup_mode=None, add_completion=False)

@@ -15,7 +15,7 @@ import pytest
 
 from jobworker.paths import Home, contexts_file
 from jobworker.tls import certificates
-from jobworker_cli.target import Access
+from jobworker_cli.endpoint import Access
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Jw

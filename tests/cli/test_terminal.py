@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobworker_cli.sanitise import Sanitiser, printable
+from jobworker_cli.output.sanitise import Sanitiser, printable
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Jw

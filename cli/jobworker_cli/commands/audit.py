@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from jobworker_cli import failures, options, output
-from jobworker_cli.sanitise import printable
+from jobworker_cli.output.sanitise import printable
 
 
 def audit(

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Any, TextIO
 
-from jobworker_cli.sanitise import printable
+from jobworker_cli.output.sanitise import printable
 
 DIM, RED, YELLOW = "2", "31", "33"
 

@@ -8,9 +8,9 @@ import typer
 
 from jobworker.model import Principal
 from jobworker_cli import contexts, failures, options, output
-from jobworker_cli.context import ask, usable_token
+from jobworker_cli.commands.context import ask, usable_token
 from jobworker_cli.contexts import LOCAL
-from jobworker_cli.target import Access
+from jobworker_cli.endpoint import Access
 
 
 def login(

@@ -11,8 +11,8 @@ from jobworker.client import Client
 from jobworker.errors import JobworkerError
 from jobworker.model import Job, StopSpec
 from jobworker_cli import describe, failures, options, output, spec
+from jobworker_cli.endpoint import Access
 from jobworker_cli.resolve import job_id
-from jobworker_cli.target import Access
 
 Act = Callable[[Client, str], Awaitable[Any]]
 

@@ -4,9 +4,10 @@ from typing import Annotated, Any
 
 import typer
 
-from jobworker_cli import failures, options, output, table
+from jobworker_cli import failures, options, output
+from jobworker_cli.endpoint import Access
+from jobworker_cli.output import table
 from jobworker_cli.spec import duration
-from jobworker_cli.target import Access
 
 group = typer.Typer(
     help="Create, list and revoke tokens.", rich_markup_mode=None, add_completion=False, no_args_is_help=True

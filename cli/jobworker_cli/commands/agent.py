@@ -9,8 +9,9 @@ import typer
 
 from jobworker.client.local import agent_pid, wait_gone
 from jobworker.errors import JobworkerError
-from jobworker_cli import failures, options, output, table
-from jobworker_cli.target import Access, home, local_agent
+from jobworker_cli import failures, options, output
+from jobworker_cli.endpoint import Access, home, local_agent
+from jobworker_cli.output import table
 
 group = typer.Typer(
     help="Run the agent, or tell it to end.", rich_markup_mode=None, add_completion=False, no_args_is_help=True

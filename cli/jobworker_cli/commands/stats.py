@@ -12,10 +12,11 @@ import typer
 from jobworker.client import Client
 from jobworker.errors import JobNotFound
 from jobworker.model import State, Stats, bytes_text
-from jobworker_cli import failures, options, output, table
-from jobworker_cli.look import again
+from jobworker_cli import failures, options, output
+from jobworker_cli.commands.look import again
+from jobworker_cli.endpoint import Access
+from jobworker_cli.output import table
 from jobworker_cli.resolve import job_id, list_all
-from jobworker_cli.target import Access
 
 RUNNING = [State.RUNNING, State.PAUSED, State.STOPPING]
 PAUSE = 1.0  # seconds between two looks

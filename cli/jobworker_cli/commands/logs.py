@@ -9,9 +9,9 @@ import typer
 
 from jobworker.client import Subscription
 from jobworker_cli import describe, failures, options, output
-from jobworker_cli.records import Records
+from jobworker_cli.endpoint import Access
+from jobworker_cli.output.records import Records
 from jobworker_cli.resolve import job_id
-from jobworker_cli.target import Access
 
 
 def logs(

@@ -11,9 +11,9 @@ from jobworker import model
 from jobworker.client import Client, Subscription
 from jobworker.errors import ConnectionFailed, ExecFailed, InvalidState, JobworkerError
 from jobworker_cli import describe, failures, options, output, spec
+from jobworker_cli.endpoint import Access
 from jobworker_cli.interrupts import Interrupts
-from jobworker_cli.records import Records
-from jobworker_cli.target import Access
+from jobworker_cli.output.records import Records
 
 
 def run(

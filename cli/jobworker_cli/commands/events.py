@@ -6,8 +6,8 @@ import typer
 
 from jobworker.model import JobEvent, to_builtins
 from jobworker_cli import failures, options, output
-from jobworker_cli.sanitise import printable
-from jobworker_cli.target import Access
+from jobworker_cli.endpoint import Access
+from jobworker_cli.output.sanitise import printable
 
 
 def events(

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from jobworker_cli import failures, options, output
+from jobworker_cli.endpoint import Access
 from jobworker_cli.spec import values
-from jobworker_cli.target import Access
 
 
 def rpc(

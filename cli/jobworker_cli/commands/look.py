@@ -10,10 +10,11 @@ import typer
 from jobworker.client import Client
 from jobworker.errors import ConnectionFailed
 from jobworker.model import Explanation, Job, State
-from jobworker_cli import describe, failures, options, output, table
+from jobworker_cli import describe, failures, options, output
+from jobworker_cli.endpoint import Access
+from jobworker_cli.output import table
+from jobworker_cli.output.sanitise import printable
 from jobworker_cli.resolve import job_id, list_all
-from jobworker_cli.sanitise import printable
-from jobworker_cli.target import Access
 
 NOT_OVER = [state for state in State if not state.final]
 T = TypeVar("T")

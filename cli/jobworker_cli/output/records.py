@@ -6,8 +6,8 @@ from typing import Any
 from jobworker.client import LogChunk, Subscription
 from jobworker.model import Job, to_builtins
 from jobworker.protocol import STREAMS, encode_data, split_text
-from jobworker_cli import output
-from jobworker_cli.sinks import job_sinks
+from jobworker_cli.output import write
+from jobworker_cli.output.sinks import job_sinks
 
 LONGEST = 65536  # bytes of a line that may wait for its end, where each line says whose it is
 
@@ -26,7 +26,7 @@ class Records:
     async def begin(self, job: Job) -> None:
         """In JSON, the first line is the job."""
         if self._json:
-            output.emit_json({"job": to_builtins(job)})
+            write.emit_json({"job": to_builtins(job)})
 
     async def follow(self, subscription: Subscription) -> None:
         """Write all chunks until the end."""
@@ -38,11 +38,11 @@ class Records:
             sink.finish()
         if self._json:
             end = to_builtins(subscription.end)
-            output.emit_json({name: value for name, value in end.items() if name != "subscription"})
+            write.emit_json({name: value for name, value in end.items() if name != "subscription"})
 
     async def _take(self, job: str, chunk: LogChunk) -> None:
         if self._json:
-            await asyncio.to_thread(output.emit_json, {"job": job} | _wire(chunk))
+            await asyncio.to_thread(write.emit_json, {"job": job} | _wire(chunk))
             return
         data = self._marked(chunk) if self._times or self.prefix else chunk.data
         await self._sinks[chunk.stream].write(self._whole_lines(chunk.stream, data) if self.prefix else data)

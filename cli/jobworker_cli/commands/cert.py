@@ -11,8 +11,9 @@ import click
 import typer
 
 from jobworker.errors import JobworkerError
-from jobworker_cli import failures, options, output, table
-from jobworker_cli.target import home
+from jobworker_cli import failures, options, output
+from jobworker_cli.endpoint import home
+from jobworker_cli.output import table
 
 group = typer.Typer(
     help="Make certificates, and look at them.", rich_markup_mode=None, add_completion=False, no_args_is_help=True

@@ -9,9 +9,10 @@ import click
 import typer
 
 from jobworker.errors import JobworkerError
-from jobworker_cli import contexts, failures, options, output, table
+from jobworker_cli import contexts, failures, options, output
 from jobworker_cli.contexts import LOCAL, Context
-from jobworker_cli.target import usable_address, usable_pin
+from jobworker_cli.endpoint import usable_address, usable_pin
+from jobworker_cli.output import table
 
 group = typer.Typer(
     help="Name agents, and choose one.", rich_markup_mode=None, add_completion=False, no_args_is_help=True

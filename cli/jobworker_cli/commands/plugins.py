@@ -7,8 +7,9 @@ import typer
 
 from jobworker.errors import JobworkerError
 from jobworker.model import to_builtins
-from jobworker_cli import failures, options, output, table
-from jobworker_cli.target import Access, home
+from jobworker_cli import failures, options, output
+from jobworker_cli.endpoint import Access, home
+from jobworker_cli.output import table
 
 group = typer.Typer(
     help="List the plugins of the agent; check one; begin one of your own.",

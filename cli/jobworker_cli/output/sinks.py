@@ -4,8 +4,8 @@ import asyncio
 import sys
 from typing import TextIO
 
-from jobworker_cli.output import put
-from jobworker_cli.sanitise import Sanitiser
+from jobworker_cli.output.sanitise import Sanitiser
+from jobworker_cli.output.write import put
 
 
 class Sink:

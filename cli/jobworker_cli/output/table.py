@@ -5,8 +5,8 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from jobworker_cli import output
-from jobworker_cli.sanitise import printable
+from jobworker_cli.output import write
+from jobworker_cli.output.sanitise import printable
 
 
 def show(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -18,14 +18,14 @@ def show(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         if limit and len(line) > limit:
             line = line[: limit - 1] + "…"
-        output.emit(output.paint(line, output.DIM, sys.stdout) if number == 0 else line)
+        write.emit(write.paint(line, write.DIM, sys.stdout) if number == 0 else line)
 
 
 def show_pairs(pairs: Sequence[tuple[str, str]]) -> None:
     """Write `name: value` lines to stdout."""
     width = max((len(name) for name, _ in pairs), default=0) + 2
     for name, value in pairs:
-        output.emit(f"{printable(name) + ':':{width}}{printable(value)}")
+        write.emit(f"{printable(name) + ':':{width}}{printable(value)}")
 
 
 def _width() -> int:

@@ -1,0 +1,31 @@
+"""What `jw` writes: data to stdout, everything else to stderr."""
+
+from jobworker_cli.output.write import (
+    DIM,
+    ReaderGone,
+    close,
+    coloured,
+    complain,
+    emit,
+    emit_json,
+    error,
+    paint,
+    put,
+    say,
+    suggest,
+)
+
+__all__ = [
+    "DIM",
+    "ReaderGone",
+    "close",
+    "coloured",
+    "complain",
+    "emit",
+    "emit_json",
+    "error",
+    "paint",
+    "put",
+    "say",
+    "suggest",
+]
