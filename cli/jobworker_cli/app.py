@@ -12,8 +12,9 @@ import click
 import typer
 from typer.core import TyperGroup
 
+from jobworker.client.endpoint import Endpoint
 from jobworker_cli import failures, output
-from jobworker_cli.endpoint import Access
+from jobworker_cli.endpoint import choose
 
 COMMANDS = {
     "run": "run",
@@ -103,7 +104,7 @@ def connect_to(
     Options go before the command; JW_ADDRESS, JW_TOKEN, JW_CA, JW_CERT, JW_KEY, JW_PIN, JW_INSECURE=1 and JW_CONTEXT
     stand for them. With none of them, and no context in use, `jw` uses the local agent and starts it on first use.
     """
-    ctx.obj = Access.resolve(address, token, ca, cert, key, pin, insecure, context)
+    ctx.obj = choose(Endpoint(address, token, ca, cert, key, pin, insecure), context)
 
 
 def main() -> None:

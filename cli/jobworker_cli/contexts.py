@@ -1,4 +1,4 @@
-"""The contexts of a user: agents by name, with the credentials for each and what vouches for it, in one file."""
+"""The contexts of a user: agents by name, with credentials and the certificate to trust, in one file."""
 
 import fcntl
 import os
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import click
 import msgspec
 
+from jobworker.client.endpoint import Endpoint
 from jobworker.errors import StartError
 from jobworker.paths import contexts_file, make_private, require_private, write_private
 
@@ -15,28 +16,12 @@ VERSION = 1
 LOCAL = "local"  # the context of the agent of this host
 
 
-class Context(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An agent, as whom, and what vouches for it: a CA (a PEM file), a pin, or the CAs of the system."""
-
-    address: str
-    token: str | None = None
-    username: str | None = None
-    password: str | None = None
-    ca: str | None = None
-    pin: str | None = None
-    cert: str | None = None
-    key: str | None = None
-
-    def __repr__(self) -> str:
-        return f"Context({self.address!r})"  # and no secrets
-
-
 class Contexts(msgspec.Struct):
     version: int = VERSION
     current: str | None = None
-    contexts: dict[str, Context] = {}
+    contexts: dict[str, Endpoint] = {}
 
-    def get(self, name: str) -> Context:
+    def get(self, name: str) -> Endpoint:
         """Return a context by its name; raise UsageError."""
         if name not in self.contexts:
             known = ", ".join([*self.contexts, LOCAL])
@@ -54,14 +39,18 @@ def read() -> Contexts:
     require_private(path.parent)
     require_private(path)
     try:
-        return msgspec.json.decode(data, type=Contexts)
+        found = msgspec.json.decode(data, type=Contexts, dec_hook=lambda kind, value: kind(value))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StartError(f"{path}: not contexts of jw: {error}", hint=f"rm {path}") from error
+    for name, endpoint in found.contexts.items():
+        if endpoint.address is None:  # that would be the local agent
+            raise StartError(f"{path}: not contexts of jw: {name!r} has no address", hint=f"rm {path}")
+    return found
 
 
 @contextmanager
 def changing() -> Iterator[Contexts]:
-    """Yield the contexts, and write them when all went well; one process at a time."""
+    """Yield the contexts, and write them unless the caller raises; one process at a time."""
     path = contexts_file()
     make_private(path.parent)
     lock = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -69,6 +58,16 @@ def changing() -> Iterator[Contexts]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = read()
         yield found
-        write_private(path, msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+        write_private(path, _encode(found))
     finally:
         os.close(lock)
+
+
+def _encode(found: Contexts) -> bytes:
+    """Return the text of the file, without what is not set."""
+    plain = msgspec.to_builtins(found, enc_hook=str)
+    plain["contexts"] = {
+        name: {field: value for field, value in endpoint.items() if value}
+        for name, endpoint in plain["contexts"].items()
+    }
+    return msgspec.json.format(msgspec.json.encode(plain)) + b"\n"

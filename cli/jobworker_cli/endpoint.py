@@ -1,102 +1,37 @@
-"""Which agent, as whom: flags, then the environment, then a context, then the local agent."""
+"""Which agent to use: flags, then the environment, then a context, then the local agent."""
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from jobworker.client.endpoint import Endpoint
+
 if TYPE_CHECKING:
-    from jobworker.client import Client, Target
+    from jobworker.client import Client
     from jobworker.paths import Home
-    from jobworker_cli.contexts import Context
 
 
 @dataclass(frozen=True)
-class Access:
-    """What flags and environment say; without an address it is a context's agent, or the local one.
+class Choice:
+    """What flags and environment say of the agent to use; the rest comes from a context, if one is chosen."""
 
-    `context` is the one that was asked for by name.
-    """
-
-    address: str | None = None
-    token: str | None = field(default=None, repr=False)
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
-    pin: str | None = None
-    insecure: bool = False
+    given: Endpoint
+    # The context that was named. None: the one in use.
     context: str | None = None
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
 
-    @classmethod
-    def resolve(
-        cls,
-        address: str | None,
-        token: str | None,
-        ca: Path | None,
-        cert: Path | None,
-        key: Path | None,
-        pin: str | None,
-        insecure: bool,
-        context: str | None,
-    ) -> "Access":
-        """Return the flags, completed from the environment; raise UsageError.
+    def endpoint(self) -> Endpoint:
+        """Return the endpoint, completed from its context; without an address, the local agent.
 
-        What the environment says is meant for the agent that it names: `--context` passes over all of it.
+        The credentials of a context are sent to its own address only. Raises JobworkerError and UsageError.
         """
-        if context and address:
-            raise click.UsageError("address and context: both are given; expected one of them")
-        environment = {} if context else os.environ
-        address = address or environment.get("JW_ADDRESS") or None
-        if address is None:
-            context = context or environment.get("JW_CONTEXT") or None
-        if address is not None:
-            usable_address(address)
-        if ca is None and pin is None:
-            ca, pin = _file(environment, "JW_CA"), environment.get("JW_PIN") or None
-        cert, key = cert or _file(environment, "JW_CERT"), key or _file(environment, "JW_KEY")
-        if key is not None and cert is None:
-            raise click.UsageError(f"key: {str(key)!r}; expected --cert or JW_CERT with it")
-        token = token or environment.get("JW_TOKEN") or None
-        insecure = insecure or environment.get("JW_INSECURE") == "1"
-        return cls(address, token, ca, cert, key, usable_pin(pin), insecure, context)
+        found = None if self.given.address is not None else self._context()
+        return self.given if found is None else found.override(self.given)
 
-    @classmethod
-    def of(cls, context: "Context", *, insecure: bool = False) -> "Access":
-        """Return exactly what a context says."""
-        ca, cert, key = (None if path is None else Path(path) for path in (context.ca, context.cert, context.key))
-        return cls(
-            context.address,
-            context.token,
-            ca,
-            cert,
-            key,
-            context.pin,
-            insecure,
-            username=context.username,
-            password=context.password,
-        )
-
-    def complete(self) -> "Access":
-        """Return it with the address of its context, and what nobody has said otherwise; raise JobworkerError.
-
-        The context's credentials go with its address, and with no other.
-        """
-        found = None if self.address is not None else self._context()
-        if found is None:
-            return self
-        given = Access.of(found, insecure=self.insecure)
-        if self.token is not None:
-            given = replace(given, token=self.token, username=None, password=None)
-        if self.ca is not None or self.pin is not None:
-            given = replace(given, ca=self.ca, pin=self.pin)
-        return given if self.cert is None else replace(given, cert=self.cert, key=self.key)
-
-    def _context(self) -> "Context | None":
+    def _context(self) -> Endpoint | None:
         from jobworker_cli import contexts
 
         if self.context == contexts.LOCAL:
@@ -107,14 +42,14 @@ class Access:
 
     @property
     def local(self) -> bool:
-        return self.complete().address is None
+        return self.endpoint().address is None
 
-    def require_local(self, command: str, *, whatever_is_current: bool = False) -> None:
-        """Raise UsageError where the agent is somewhere else."""
+    def require_local(self, command: str, *, ignore_current: bool = False) -> None:
+        """Raise UsageError if another agent is chosen; `ignore_current`: by a flag, not by the context in use."""
         from jobworker_cli.contexts import LOCAL
 
-        named = self.address is not None or self.context not in (None, LOCAL)
-        if named or not (whatever_is_current or self.local):
+        named = self.given.address is not None or self.context not in (None, LOCAL)
+        if named or not (ignore_current or self.local):
             raise click.UsageError(
                 f"{command} is for the local agent; it cannot be used with an address or with a context of another"
             )
@@ -124,43 +59,46 @@ class Access:
         from jobworker.client import Client
         from jobworker_cli.output import say
 
-        access = self.complete()
-        if access.insecure:
-            say(f"nobody vouches for {access.address or 'the agent'} (insecure): whoever answers is told the token")
-        finder = _Finder(access, start)
-        client = Client(finder, say)
-        finder.shut_down = lambda: client.connection.agent_shut_down
+        endpoint = self.endpoint()
+        if endpoint.insecure:
+            say(
+                f"the certificate of {endpoint.address or 'the agent'} is not verified (insecure): "
+                "your token goes to whoever answers"
+            )
+
+        def find() -> Endpoint:
+            if endpoint.address is not None:
+                return endpoint
+            # After a lost connection: start an agent that crashed, but wait for one that was shut down.
+            local = local_agent(start=start and not client.connection.agent_shut_down)
+            return local.override(endpoint)
+
+        client = Client(find, say)
         return client
 
 
-class _Finder:
-    """Finds the agent, at first and again after a lost connection."""
+def choose(flags: Endpoint, context: str | None) -> Choice:
+    """Return the flags, completed from the environment; raise UsageError.
 
-    def __init__(self, access: Access, start: bool) -> None:
-        self._access = access
-        self._start = start
-        self.shut_down: Callable[[], bool] = lambda: False
-
-    def __call__(self) -> "Target":
-        from jobworker.client import Target
-
-        access = self._access
-        if access.address is None:
-            # An agent that crashed is started again, one that somebody has ended is waited for.
-            found = local_agent(start=self._start and not self.shut_down())
-            ca = access.ca or (None if access.pin else found.ca)
-            access = replace(access, address=found.address, token=access.token or found.token, ca=ca)
-        return Target(
-            access.address or "",
-            access.token,
-            access.ca,
-            access.cert,
-            access.key,
-            access.pin,
-            access.insecure,
-            access.username,
-            access.password,
-        )
+    The environment is meant for the agent that it names: `--context` ignores all of it.
+    """
+    if context and flags.address:
+        raise click.UsageError("address and context: both are given; expected one of them")
+    environment = {} if context else os.environ
+    address = flags.address or environment.get("JW_ADDRESS") or None
+    if address is None:
+        context = context or environment.get("JW_CONTEXT") or None
+    else:
+        usable_address(address)
+    ca, pin = flags.ca, flags.pin
+    if ca is None and pin is None:
+        ca, pin = _file(environment, "JW_CA"), environment.get("JW_PIN") or None
+    cert, key = flags.cert or _file(environment, "JW_CERT"), flags.key or _file(environment, "JW_KEY")
+    if key is not None and cert is None:
+        raise click.UsageError(f"key: {str(key)!r}; expected --cert or JW_CERT with it")
+    token = flags.token or environment.get("JW_TOKEN") or None
+    insecure = flags.insecure or environment.get("JW_INSECURE") == "1"
+    return Choice(Endpoint(address, token, ca, cert, key, usable_pin(pin), insecure), context)
 
 
 def usable_address(address: str) -> str:
@@ -171,7 +109,7 @@ def usable_address(address: str) -> str:
 
 
 def usable_pin(pin: str | None) -> str | None:
-    """Return a fingerprint as it is compared; raise UsageError."""
+    """Return a fingerprint in lower case and without colons; raise UsageError."""
     if pin is None:
         return None
     from jobworker.client.trust import normal_pin
@@ -194,15 +132,15 @@ def home() -> "Home":
     return Home(default_home())
 
 
-def local_agent(*, start: bool) -> "Target":
-    """Return how to reach the local agent; raise StartError, or ConnectionFailed where none is to be started."""
-    from jobworker.client.local import agent_pid, ensure_local_agent, local_target
+def local_agent(*, start: bool) -> Endpoint:
+    """Return the endpoint of the local agent; raise StartError, or without `start` ConnectionFailed if none runs."""
+    from jobworker.client.local import agent_pid, ensure_local_agent, local_endpoint
     from jobworker.errors import ConnectionFailed
     from jobworker_cli.output import say
 
-    place = home()
+    state = home()
     if start:
-        return ensure_local_agent(place, say)
-    if agent_pid(place) is None:
-        raise ConnectionFailed(f"no agent runs on {place.path}", hint="jw agent start")
-    return local_target(place)
+        return ensure_local_agent(state, say)
+    if agent_pid(state) is None:
+        raise ConnectionFailed(f"no agent runs on {state.path}", hint="jw agent start")
+    return local_endpoint(state)

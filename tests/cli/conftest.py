@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import DEADLINE, RunningAgent
 
 from jobworker.client import Client
-from jobworker.client.local import agent_pid, local_target, wait_gone
+from jobworker.client.local import agent_pid, local_endpoint, wait_gone
 from jobworker.paths import Home, default_home
 
 COMMAND = [sys.executable, "-m", "jobworker_cli"]
@@ -99,7 +99,7 @@ class Jw:
         """Call a method without `jw`, for what a test only needs on its way."""
 
         async def call() -> Any:
-            async with Client(lambda: local_target(Home(default_home()))) as client:
+            async with Client(lambda: local_endpoint(Home(default_home()))) as client:
                 return await client.call(method, **params)
 
         return asyncio.run(call())

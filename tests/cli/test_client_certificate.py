@@ -85,4 +85,4 @@ def test_a_certificate_that_is_not_taken(jw: "Jw", authority: Authority, tmp_pat
     foreign = Authority(tmp_path).issue("alice")
     failed = jw("ps", JW_CERT=str(foreign.cert), JW_KEY=str(foreign.key))
     assert failed.returncode == 6
-    assert "hint: is the client certificate of a CA that the agent takes?" in failed.stderr
+    assert "hint: does the agent trust the CA of the client certificate?" in failed.stderr

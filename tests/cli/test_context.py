@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jobworker.client import Endpoint
 from jobworker.paths import Home, contexts_file
 from jobworker.tls import certificates
-from jobworker_cli.endpoint import Access
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Jw
@@ -112,6 +112,13 @@ def test_the_file_is_its_owners_alone(jw: "Jw", shared: "RunningAgent", user: Ho
         place.chmod(right)
     path.write_text("{")
     assert "not contexts of jw" in jw("ps").stderr
+    path.write_text(json.dumps({"version": 1, "contexts": {"a": {"token": SECRET}}}))
+    local = jw("--context", "a", "ps")
+    assert (local.returncode, "'a' has no address" in local.stderr) == (6, True), "not the local agent"
+    path.write_text(
+        json.dumps({"version": 1, "contexts": {"a": {"address": "wss://127.0.0.1:1/rpc", "insecure": True}}})
+    )
+    assert "insecure" not in jw("--context", "a", "ps").stderr, "only a flag or the environment says so"
     path.write_text(json.dumps({"version": 9, "later": 1, "contexts": {"a": {"address": "wss://a/rpc", "later": 1}}}))
     assert jw.out("context", "ls", "-q") == "a"
 
@@ -236,7 +243,7 @@ def test_insecure_says_so_each_time(jw: "Jw", impostor: Impostor) -> None:
     for arguments, env in ((["--insecure"], {}), ([], {"JW_INSECURE": "1"})):
         done = jw(*arguments, "ps", JW_ADDRESS=impostor.address, JW_TOKEN=SECRET, **env)
         assert done.returncode == 6
-        assert f"nobody vouches for {impostor.address} (insecure)" in done.stderr
+        assert f"the certificate of {impostor.address} is not verified (insecure)" in done.stderr
         assert "answered 302" in done.stderr, "an agent never redirects"
     impostor.close()
     assert [SECRET.encode() in heard for heard in impostor.heard] == [True, True]
@@ -261,7 +268,7 @@ def test_a_token_is_for_its_own_address(jw: "Jw", impostor: Impostor, shared: "R
 
 
 def test_no_secret_is_in_what_a_traceback_shows() -> None:
-    found = Access("wss://x/rpc", token=SECRET, password=SECRET)
+    found = Endpoint("wss://x/rpc", token=SECRET, password=SECRET)
     assert SECRET not in repr(found)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from jobworker.client.connection import Connection
+from jobworker.client.endpoint import Endpoint
 from jobworker.client.events import Events
-from jobworker.client.local import Target, ensure_local_agent
+from jobworker.client.local import ensure_local_agent
 from jobworker.client.subscription import LogPage, Subscription
 from jobworker.model import Duration, Explanation, Job, JobSpec, Principal, Stats, StopSpec
 from jobworker.paths import Home, default_home
@@ -40,14 +41,14 @@ def connect(
     if address is None:
         home = Home(default_home())
         return Client(lambda: ensure_local_agent(home), lost)
-    target = Target(address, token, ca, cert, key, pin, insecure, username, password)
-    return Client(lambda: target, lost)
+    endpoint = Endpoint(address, token, ca, cert, key, pin, insecure, username, password)
+    return Client(lambda: endpoint, lost)
 
 
 class Client:
     """All methods raise RpcError for an answer with an error and ConnectionFailed if none comes."""
 
-    def __init__(self, find: Callable[[], Target], report: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, find: Callable[[], Endpoint], report: Callable[[str], None] = lambda text: None) -> None:
         self.connection = Connection(find, report)
 
     async def __aenter__(self) -> "Client":

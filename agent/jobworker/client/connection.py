@@ -14,8 +14,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.typing import Subprotocol
 
 from jobworker import errors
+from jobworker.client.endpoint import Endpoint
 from jobworker.client.inbox import Inbox, Notification
-from jobworker.client.local import Target
 from jobworker.client.trust import PinMismatch, tls_context
 from jobworker.protocol import BINARY_SUBPROTOCOL, SUBPROTOCOL, split_binary
 from jobworker.untrusted import explain_refusal
@@ -32,7 +32,7 @@ class Connection:
     `report` is called with a sentence when the connection is lost and when it is back.
     """
 
-    def __init__(self, find: Callable[[], Target], report: Callable[[str], None]) -> None:
+    def __init__(self, find: Callable[[], Endpoint], report: Callable[[str], None]) -> None:
         # Blocking: it may start a local agent. Called again for each reconnect, since the address may have changed.
         self._find = find
         self.report = report
@@ -71,42 +71,26 @@ class Connection:
             await asyncio.gather(self._reader, return_exceptions=True)
 
     async def open(self) -> None:
-        target = await asyncio.to_thread(self._find)
-        if not target.address.startswith("wss://"):
-            raise errors.ConnectionFailed(f"address: {target.address!r}; expected wss://HOST:PORT/rpc")
-        context, headers = tls_context(target), _authorization(target)
+        """Connect to the agent and start reading; raise ConnectionFailed or Unauthenticated."""
+        endpoint = await asyncio.to_thread(self._find)
+        address = endpoint.address or ""
+        if not address.startswith("wss://"):
+            raise errors.ConnectionFailed(f"address: {endpoint.address!r}; expected wss://HOST:PORT/rpc")
+        context = tls_context(endpoint)
         try:
             self._websocket = await _NoRedirect(
-                target.address,
+                address,
                 ssl=context,
                 subprotocols=[Subprotocol(BINARY_SUBPROTOCOL), Subprotocol(SUBPROTOCOL)],
-                additional_headers=headers,
+                additional_headers=_authorization(endpoint),
                 compression=None,
                 max_size=None,
                 open_timeout=20,
                 close_timeout=2,
                 proxy=None,
             )
-        except InvalidStatus as error:
-            said = (error.response.body or b"").decode(errors="replace").strip()
-            status = error.response.status_code
-            if status in (401, 403):
-                hint = "is the token right?" if target.token else ""
-                raise errors.Unauthenticated(f"{target.address} refused: {said}", hint=hint) from None
-            raise errors.ConnectionFailed(f"{target.address} answered {status}: {said}") from None
-        except ssl.SSLCertVerificationError as error:
-            usual = error.verify_message, "give its CA with --ca or JW_CA, or its fingerprint with --pin or JW_PIN"
-            reason, hint = explain_refusal(error, target.ca) or usual
-            raise errors.ConnectionFailed(f"{target.address} is not trusted: {reason}", hint=hint) from None
-        except PinMismatch as error:
-            raise errors.ConnectionFailed(
-                f"{target.address} is not trusted: its certificate is {error.shown}, the pinned one {target.pin}",
-                hint="if it was renewed, pin the new one (on its host: jw agent info); else somebody is in between",
-            ) from None
         except (OSError, WebSocketException, TimeoutError) as error:
-            reason = str(error) or type(error).__name__
-            hint = "is the client certificate of a CA that the agent takes? Its log says" if target.cert else ""
-            raise errors.ConnectionFailed(f"{target.address} cannot be reached: {reason}", hint=hint) from None
+            raise _describe_failure(endpoint, error) from None
         self._reader = asyncio.create_task(self._read(self._websocket))
 
     async def reconnect(self) -> None:
@@ -230,10 +214,35 @@ class _NoRedirect(websocket_connect):
         return exc
 
 
-def _authorization(target: Target) -> dict[str, str]:
-    if target.token:
-        return {"Authorization": f"Bearer {target.token}"}
-    if target.username is None:
+def _describe_failure(endpoint: Endpoint, error: Exception) -> errors.JobworkerError:
+    """Return the error to raise if no connection came about: what failed, and what to do next."""
+    address = endpoint.address
+    if isinstance(error, InvalidStatus):
+        text = (error.response.body or b"").decode(errors="replace").strip()
+        status = error.response.status_code
+        if status in (401, 403):
+            hint = "is the token right?" if endpoint.token else ""
+            return errors.Unauthenticated(f"{address} refused: {text}", hint=hint)
+        return errors.ConnectionFailed(f"{address} answered {status}: {text}")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        usual = error.verify_message, "give its CA with --ca or JW_CA, or its fingerprint with --pin or JW_PIN"
+        reason, hint = explain_refusal(error, endpoint.ca) or usual
+        return errors.ConnectionFailed(f"{address} is not trusted: {reason}", hint=hint)
+    if isinstance(error, PinMismatch):
+        return errors.ConnectionFailed(
+            f"{address} is not trusted: its certificate is {error.shown}, the pinned one {endpoint.pin}",
+            hint="if it was renewed, pin the new one (on its host: jw agent info); "
+            "if it was not, another server answers at this address",
+        )
+    reason = str(error) or type(error).__name__
+    hint = "does the agent trust the CA of the client certificate? Its log has the reason" if endpoint.cert else ""
+    return errors.ConnectionFailed(f"{address} cannot be reached: {reason}", hint=hint)
+
+
+def _authorization(endpoint: Endpoint) -> dict[str, str]:
+    if endpoint.token:
+        return {"Authorization": f"Bearer {endpoint.token}"}
+    if endpoint.username is None:
         return {}
-    pair = base64.b64encode(f"{target.username}:{target.password or ''}".encode()).decode()
+    pair = base64.b64encode(f"{endpoint.username}:{endpoint.password or ''}".encode()).decode()
     return {"Authorization": f"Basic {pair}"}

@@ -9,35 +9,14 @@ import signal
 import struct
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 
+from jobworker.client.endpoint import Endpoint
 from jobworker.errors import ConnectionFailed, StartError
 from jobworker.paths import Home, appendable
 
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
 START_LIMIT = 120.0  # seconds: a host that is emulated or starts all its services at once takes half a minute
 SERVICE_LIMIT = 180.0  # seconds for systemctl: the agent before may still end
-
-
-@dataclass(frozen=True)
-class Target:
-    """An agent to connect to: where, as whom, and which CA vouches for it (None: the system's).
-
-    `cert` and `key` are a client certificate and its key, both in `cert` where there is no `key`. `pin` is the
-    fingerprint of the only certificate to trust, whoever has signed it, unless there is a `ca` as well.
-    `insecure`: whoever answers is trusted. `username` and `password` stand for a token.
-    """
-
-    address: str
-    token: str | None = field(default=None, repr=False)
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
-    pin: str | None = None
-    insecure: bool = False
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
 
 
 def agent_pid(home: Home) -> int | None:
@@ -55,20 +34,20 @@ def agent_pid(home: Home) -> int | None:
     return holder
 
 
-def ensure_local_agent(home: Home, say: Callable[[str], None] = lambda text: None) -> Target:
+def ensure_local_agent(home: Home, say: Callable[[str], None] = lambda text: None) -> Endpoint:
     """Return how to reach the local agent; start it first where none runs. Raises StartError."""
     home.create()
     if agent_pid(home) is None:
         with _starting(home):
             if agent_pid(home) is None:
                 if await_service(home):
-                    return local_target(home)
+                    return local_endpoint(home)
                 start_agent(home)
                 say(f"started the local agent (pid {agent_pid(home)}, state in {home.path})")
-    return local_target(home)
+    return local_endpoint(home)
 
 
-def local_target(home: Home) -> Target:
+def local_endpoint(home: Home) -> Endpoint:
     """Return how to reach the agent on this state folder; raise ConnectionFailed."""
     try:
         address = json.loads(home.address.read_bytes())["address"]
@@ -81,7 +60,7 @@ def local_target(home: Home) -> Target:
             hint="set JOBWORKER_HOME to a folder of your own, or JW_ADDRESS and JW_TOKEN",
         ) from None
     ca = home.tls / "ca.pem"
-    return Target(address, token, ca if ca.exists() else None)
+    return Endpoint(address, token, ca if ca.exists() else None)
 
 
 @contextlib.contextmanager

@@ -1,10 +1,10 @@
-"""Decide whether the server is who it should be, before anything is sent to it."""
+"""Verify the server by CA or by pin, before anything is sent to it."""
 
 import hashlib
 import re
 import ssl
 
-from jobworker.client.local import Target
+from jobworker.client.endpoint import Endpoint
 from jobworker.errors import ConnectionFailed
 from jobworker.untrusted import CheckedObject
 
@@ -12,7 +12,7 @@ PIN = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class PinMismatch(ssl.SSLError):
-    """The server showed another certificate than the pinned one; `shown` is its fingerprint."""
+    """The server presented another certificate than the pinned one; `shown` is its fingerprint."""
 
     def __init__(self, shown: str) -> None:
         super().__init__(f"its certificate is {shown}")
@@ -20,7 +20,7 @@ class PinMismatch(ssl.SSLError):
 
 
 def normal_pin(text: str) -> str:
-    """Return a fingerprint as it is compared: colons and capitals do not matter. Raise ValueError."""
+    """Return a fingerprint in lower case and without colons; raise ValueError."""
     kind, colon, digits = text.strip().lower().partition(":")
     pin = f"{kind}:{digits.replace(':', '')}" if colon else ""
     if not PIN.fullmatch(pin):
@@ -28,23 +28,23 @@ def normal_pin(text: str) -> str:
     return pin
 
 
-def tls_context(target: Target) -> ssl.SSLContext:
-    """Return a context that trusts what the target says; raise ConnectionFailed for what cannot be used.
+def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
+    """Return a context that trusts what the endpoint names; raise ConnectionFailed if a file cannot be used.
 
-    A handshake with anybody else fails, so that no request, and no token, goes out.
+    A handshake with any other server fails, so that no request and no token is sent to it.
     """
-    used = [target.ca]
+    used = [endpoint.ca]
     try:
-        context = ssl.create_default_context(cafile=target.ca)
+        context = ssl.create_default_context(cafile=endpoint.ca)
         context.sslobject_class = CheckedObject
-        if target.insecure or (target.pin and target.ca is None):
+        if endpoint.insecure or (endpoint.pin and endpoint.ca is None):
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        if target.pin and not target.insecure:
-            context.sslobject_class = _pinned(normal_pin(target.pin))
-        if target.cert is not None:
-            used = [target.cert, target.key]
-            context.load_cert_chain(target.cert, target.key, password="")  # and nobody is asked for one
+        if endpoint.pin and not endpoint.insecure:
+            context.sslobject_class = _pinned(normal_pin(endpoint.pin))
+        if endpoint.cert is not None:
+            used = [endpoint.cert, endpoint.key]
+            context.load_cert_chain(endpoint.cert, endpoint.key, password="")  # OpenSSL must not prompt for one
     except OSError as error:
         files = " and ".join(str(path) for path in used if path)
         raise ConnectionFailed(f"{files} cannot be used: {error}; expected PEM") from None
@@ -55,7 +55,7 @@ def tls_context(target: Target) -> ssl.SSLContext:
 
 def _pinned(pin: str) -> type[ssl.SSLObject]:
     class Pinned(CheckedObject):
-        """Ends its handshake with an error unless the server has shown the pinned certificate."""
+        """Fails the handshake unless the server presents the pinned certificate."""
 
         def do_handshake(self) -> None:
             super().do_handshake()

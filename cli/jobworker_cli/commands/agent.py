@@ -10,7 +10,7 @@ import typer
 from jobworker.client.local import agent_pid, wait_gone
 from jobworker.errors import JobworkerError
 from jobworker_cli import failures, options, output
-from jobworker_cli.endpoint import Access, home, local_agent
+from jobworker_cli.endpoint import Choice, home, local_agent
 from jobworker_cli.output import table
 
 group = typer.Typer(
@@ -25,7 +25,7 @@ def run(
     config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration.")] = None,
 ) -> int:
     """Run the agent in the foreground; told to end, it stops its jobs, or as a service leaves them."""
-    ctx.obj.require_local("jw agent run", whatever_is_current=True)  # a service starts, whatever its user looks at
+    ctx.obj.require_local("jw agent run", ignore_current=True)  # a service starts, whatever its user looks at
     from jobworker import preflight
 
     preflight.prepare()  # before the rest is imported, which takes its time
@@ -42,15 +42,15 @@ def start(ctx: typer.Context, json_: options.Json = False) -> int:
     return failures.attempt(_start(ctx.obj, json_))
 
 
-async def _start(access: Access, as_json: bool) -> int:
+async def _start(choice: Choice, as_json: bool) -> int:
     pid = agent_pid(home())
     if pid is not None:
         output.say(f"the agent runs already (pid {pid})")
     target = await asyncio.to_thread(local_agent, start=True)
     if as_json:
-        output.emit_json(await _info_of(access))
+        output.emit_json(await _info_of(choice))
     else:
-        output.emit(target.address)
+        output.emit(str(target.address))
     return 0
 
 
@@ -65,8 +65,8 @@ def stop(
     return failures.attempt(_stop(ctx.obj, jobs, json_))
 
 
-async def _stop(access: Access, jobs: bool, as_json: bool) -> int:
-    left = await _end(access, "stop" if jobs else "leave")
+async def _stop(choice: Choice, jobs: bool, as_json: bool) -> int:
+    left = await _end(choice, "stop" if jobs else "leave")
     if as_json:
         output.emit_json(left is not None)
     if left is None:
@@ -79,7 +79,7 @@ async def _stop(access: Access, jobs: bool, as_json: bool) -> int:
     return 0
 
 
-async def _end(access: Access, jobs: str) -> int | None:
+async def _end(choice: Choice, jobs: str) -> int | None:
     """End the agent and return how many jobs it had; None where none runs."""
     pid = agent_pid(home())
     if pid is None:
@@ -89,7 +89,7 @@ async def _end(access: Access, jobs: str) -> int | None:
             f"the agent on {home().path} runs in another container: its process cannot be seen from here",
             hint="end that container, or run `jw agent stop` in it",
         )
-    async with access.client(start=False) as client:
+    async with choice.client(start=False) as client:
         running = int((await client.call("agent.info"))["running"])
         await client.call("agent.shutdown", jobs=jobs)
         if not await asyncio.to_thread(wait_gone, pid, END_LIMIT):
@@ -104,19 +104,19 @@ def restart(ctx: typer.Context, json_: options.Json = False) -> int:
     return failures.attempt(_restart(ctx.obj, json_))
 
 
-async def _restart(access: Access, as_json: bool) -> int:
+async def _restart(choice: Choice, as_json: bool) -> int:
     if agent_pid(home()) is None:
         output.say(f"no agent ran on {home().path}")
     else:
-        async with access.client(start=False) as client:
+        async with choice.client(start=False) as client:
             await client.call("agent.restart")
             await client.closed()
     target = await asyncio.to_thread(local_agent, start=True)
-    await _info_of(access)  # it serves again
+    await _info_of(choice)  # it serves again
     if as_json:
-        output.emit_json(await _info_of(access))
+        output.emit_json(await _info_of(choice))
     else:
-        output.emit(target.address)
+        output.emit(str(target.address))
     return 0
 
 
@@ -160,7 +160,7 @@ def uninstall(ctx: typer.Context, systemd: Systemd = False, user: User = False, 
 
 
 def _require_systemd(ctx: typer.Context, systemd: bool, command: str) -> None:
-    ctx.obj.require_local(command, whatever_is_current=True)
+    ctx.obj.require_local(command, ignore_current=True)
     if not systemd:
         raise click.UsageError(f"{command}: a service of what; expected --systemd, the one kind there is")
 
@@ -171,8 +171,8 @@ def info(ctx: typer.Context, json_: options.Json = False) -> int:
     return failures.attempt(_info(ctx.obj, json_))
 
 
-async def _info(access: Access, as_json: bool) -> int:
-    answer = await _info_of(access)
+async def _info(choice: Choice, as_json: bool) -> int:
+    answer = await _info_of(choice)
     if as_json:
         output.emit_json(answer)
     else:
@@ -180,8 +180,8 @@ async def _info(access: Access, as_json: bool) -> int:
     return 0
 
 
-async def _info_of(access: Access) -> dict[str, Any]:
-    async with access.client(start=False) as client:
+async def _info_of(choice: Choice) -> dict[str, Any]:
+    async with choice.client(start=False) as client:
         answer: dict[str, Any] = await client.call("agent.info")
         return answer
 

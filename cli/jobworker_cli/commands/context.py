@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import click
 import typer
 
+from jobworker.client.endpoint import Endpoint
 from jobworker.errors import JobworkerError
 from jobworker_cli import contexts, failures, options, output
-from jobworker_cli.contexts import LOCAL, Context
+from jobworker_cli.contexts import LOCAL
 from jobworker_cli.endpoint import usable_address, usable_pin
 from jobworker_cli.output import table
 
@@ -49,7 +50,7 @@ def add(
         raise click.UsageError("ca and pin: both are given; expected one of them, or neither for the system's CAs")
     if key is not None and cert is None:
         raise click.UsageError(f"key: {str(key)!r}; expected --cert with it")
-    context = Context(
+    context = Endpoint(
         usable_address(address),
         ca=_file(ca, "ca"),
         pin=usable_pin(pin),
@@ -60,7 +61,7 @@ def add(
     return failures.attempt(_add(name, context, force, json_))
 
 
-async def _add(name: str, context: Context, force: bool, as_json: bool) -> int:
+async def _add(name: str, context: Endpoint, force: bool, as_json: bool) -> int:
     with contexts.changing() as found:
         if name in found.contexts and not force:
             raise JobworkerError(f"a context {name!r} exists", hint="--force to replace it")
@@ -130,7 +131,7 @@ async def _rm(name: str, as_json: bool) -> int:
     return 0
 
 
-def _shown(name: str, context: Context, current: str | None) -> dict[str, Any]:
+def _shown(name: str, context: Endpoint, current: str | None) -> dict[str, Any]:
     """Return what may be seen of a context."""
     whom = [text for text, given in (("token", context.token), ("certificate", context.cert)) if given]
     if context.username is not None:
@@ -139,16 +140,16 @@ def _shown(name: str, context: Context, current: str | None) -> dict[str, Any]:
         "name": name,
         "address": context.address,
         "as": " and ".join(whom) or "nobody",
-        "trust": context.pin or context.ca or "the system's CAs",
+        "trust": context.pin or (str(context.ca) if context.ca else "the system's CAs"),
         "current": name == current,
     }
 
 
-def _file(path: Path | None, option: str) -> str | None:
-    """Return it as one that is found from everywhere; raise UsageError where it is not there."""
+def _file(path: Path | None, option: str) -> Path | None:
+    """Return it as an absolute path; raise UsageError if there is no such file."""
     if path is not None and not path.is_file():
         raise click.UsageError(f"{option}: {str(path)!r}; expected a file")
-    return None if path is None else str(path.absolute())
+    return None if path is None else path.absolute()
 
 
 def _token(file: Path | None, cert: Path | None) -> str | None:

@@ -6,7 +6,7 @@ import typer
 
 from jobworker.model import JobEvent, to_builtins
 from jobworker_cli import failures, options, output
-from jobworker_cli.endpoint import Access
+from jobworker_cli.endpoint import Choice
 from jobworker_cli.output.sanitise import printable
 
 
@@ -25,8 +25,8 @@ def events(
     return failures.attempt(_events(ctx.obj, after, quiet, json_))
 
 
-async def _events(access: Access, after: int | None, quiet: bool, as_json: bool) -> int:
-    async with access.client() as client:
+async def _events(choice: Choice, after: int | None, quiet: bool, as_json: bool) -> int:
+    async with choice.client() as client:
         async for event in await client.events(after):
             if as_json:
                 output.emit_json(to_builtins(event))

@@ -11,7 +11,7 @@ from jobworker.client import Client
 from jobworker.errors import JobworkerError
 from jobworker.model import Job, StopSpec
 from jobworker_cli import describe, failures, options, output, spec
-from jobworker_cli.endpoint import Access
+from jobworker_cli.endpoint import Choice
 from jobworker_cli.resolve import job_id
 
 Act = Callable[[Client, str], Awaitable[Any]]
@@ -53,10 +53,10 @@ def create(
     return failures.attempt(_create(ctx.obj, ctx.params))
 
 
-async def _create(access: Access, asked: dict[str, Any]) -> int:
-    wanted = spec.from_options(asked, local=access.local)
+async def _create(choice: Choice, asked: dict[str, Any]) -> int:
+    wanted = spec.from_options(asked, local=choice.local)
     params = {"spec": msgspec.to_builtins(wanted)} | ({"key": asked["key"]} if asked["key"] is not None else {})
-    async with access.client() as client:
+    async with choice.client() as client:
         job = await client.call("job.create", **params)
     if asked["json_"]:
         output.emit_json(job)

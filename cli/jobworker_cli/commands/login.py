@@ -1,5 +1,6 @@
 """`jw login`: say who one is, once, to the agent of a context."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import click
@@ -10,7 +11,7 @@ from jobworker.model import Principal
 from jobworker_cli import contexts, failures, options, output
 from jobworker_cli.commands.context import ask, usable_token
 from jobworker_cli.contexts import LOCAL
-from jobworker_cli.endpoint import Access
+from jobworker_cli.endpoint import Choice
 
 
 def login(
@@ -27,8 +28,8 @@ def login(
     return failures.attempt(_login(ctx.obj, name, user, json_))
 
 
-async def _login(access: Access, name: str | None, user: str | None, as_json: bool) -> int:
-    name = name or access.context or contexts.read().current
+async def _login(choice: Choice, name: str | None, user: str | None, as_json: bool) -> int:
+    name = name or choice.context or contexts.read().current
     if name is None or name == LOCAL:
         raise click.UsageError("name: no context is chosen; expected one of `jw context ls`, or `jw context add`")
     if user is not None and (not user or ":" in user):
@@ -38,13 +39,13 @@ async def _login(access: Access, name: str | None, user: str | None, as_json: bo
         changes: dict[str, Any] = {"token": usable_token(ask("Token")), "username": None, "password": None}
     else:
         changes = {"token": None, "username": user, "password": ask(f"Password of {user}")}
-    context = msgspec.structs.replace(context, **changes)
-    async with Access.of(context, insecure=access.insecure).client() as client:
+    context = replace(context, **changes)
+    async with Choice(replace(context, insecure=choice.given.insecure)).client() as client:
         principal: Principal = await client.whoami()
     with contexts.changing() as found:
         if found.get(name).address != context.address:
             raise click.UsageError(f"name: the context {name!r} was given another address meanwhile")
-        found.contexts[name] = msgspec.structs.replace(found.contexts[name], **changes)
+        found.contexts[name] = replace(found.contexts[name], **changes)
     if as_json:
         output.emit_json(msgspec.to_builtins(principal))
     else:

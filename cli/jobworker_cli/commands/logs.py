@@ -9,7 +9,7 @@ import typer
 
 from jobworker.client import Subscription
 from jobworker_cli import describe, failures, options, output
-from jobworker_cli.endpoint import Access
+from jobworker_cli.endpoint import Choice
 from jobworker_cli.output.records import Records
 from jobworker_cli.resolve import job_id
 
@@ -52,8 +52,8 @@ def logs(
     )
 
 
-async def _logs(access: Access, wanted: dict[str, Records], how: dict[str, Any], exit_code: bool) -> int:
-    async with access.client() as client:
+async def _logs(choice: Choice, wanted: dict[str, Records], how: dict[str, Any], exit_code: bool) -> int:
+    async with choice.client() as client:
         subscriptions = [await client.subscribe(await job_id(client, job), **how) for job in wanted]
         if len(subscriptions) > 1:
             width = max(len(_label(one)) for one in subscriptions)

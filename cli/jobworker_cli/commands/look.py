@@ -11,7 +11,7 @@ from jobworker.client import Client
 from jobworker.errors import ConnectionFailed
 from jobworker.model import Explanation, Job, State
 from jobworker_cli import describe, failures, options, output
-from jobworker_cli.endpoint import Access
+from jobworker_cli.endpoint import Choice
 from jobworker_cli.output import table
 from jobworker_cli.output.sanitise import printable
 from jobworker_cli.resolve import job_id, list_all
@@ -31,8 +31,8 @@ def ps(
     return failures.attempt(_ps(ctx.obj, every, quiet, json_))
 
 
-async def _ps(access: Access, every: bool, quiet: bool, as_json: bool) -> int:
-    async with access.client() as client:
+async def _ps(choice: Choice, every: bool, quiet: bool, as_json: bool) -> int:
+    async with choice.client() as client:
         found = await list_all(client, None if every else NOT_OVER)
     if as_json:
         output.emit_json({"jobs": found, "next": None})
@@ -56,8 +56,8 @@ def status(
     return failures.attempt(_status(ctx.obj, job, quiet, json_))
 
 
-async def _status(access: Access, job: str, quiet: bool, as_json: bool) -> int:
-    async with access.client() as client:
+async def _status(choice: Choice, job: str, quiet: bool, as_json: bool) -> int:
+    async with choice.client() as client:
         found = await client.call("job.status", id=await job_id(client, job))
     if as_json:
         output.emit_json(found)
@@ -75,8 +75,8 @@ def explain(
     return failures.attempt(_explain(ctx.obj, job, quiet, json_))
 
 
-async def _explain(access: Access, job: str, quiet: bool, as_json: bool) -> int:
-    async with access.client() as client:
+async def _explain(choice: Choice, job: str, quiet: bool, as_json: bool) -> int:
+    async with choice.client() as client:
         found = await client.call("job.explain", id=await job_id(client, job))
     if as_json:
         output.emit_json(found)
@@ -95,8 +95,8 @@ def wait(
     return failures.attempt(_wait(ctx.obj, job, quiet, json_), failed=failures.RUN_FAILED)
 
 
-async def _wait(access: Access, job: str, quiet: bool, as_json: bool) -> int:
-    async with access.client() as client:
+async def _wait(choice: Choice, job: str, quiet: bool, as_json: bool) -> int:
+    async with choice.client() as client:
         found = await insist(client, "job.wait", id=await job_id(client, job))
     if as_json:
         output.emit_json(found)

@@ -8,7 +8,7 @@ import typer
 from jobworker.errors import JobworkerError
 from jobworker.model import to_builtins
 from jobworker_cli import failures, options, output
-from jobworker_cli.endpoint import Access, home
+from jobworker_cli.endpoint import Choice, home
 from jobworker_cli.output import table
 
 group = typer.Typer(
@@ -27,8 +27,8 @@ def list_(ctx: typer.Context, quiet: options.Quiet = False, json_: options.Json 
     return 0 if ctx.invoked_subcommand else failures.attempt(_list(ctx.obj, quiet, json_))
 
 
-async def _list(access: Access, quiet: bool, as_json: bool) -> int:
-    async with access.client() as client:
+async def _list(choice: Choice, quiet: bool, as_json: bool) -> int:
+    async with choice.client() as client:
         answer = await client.call("plugin.list")
     if as_json:
         output.emit_json(answer)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from jobworker_cli import failures, options, output
-from jobworker_cli.endpoint import Access
+from jobworker_cli.endpoint import Choice
 from jobworker_cli.spec import values
 
 
@@ -21,7 +21,7 @@ def rpc(
     return failures.attempt(_rpc(ctx.obj, method, values("params", params)))
 
 
-async def _rpc(access: Access, method: str, params: dict[str, Any]) -> int:
-    async with access.client() as client:
+async def _rpc(choice: Choice, method: str, params: dict[str, Any]) -> int:
+    async with choice.client() as client:
         output.emit_json(await client.call(method, **params))
     return 0

@@ -11,7 +11,7 @@ from jobworker import model
 from jobworker.client import Client, Subscription
 from jobworker.errors import ConnectionFailed, ExecFailed, InvalidState, JobworkerError
 from jobworker_cli import describe, failures, options, output, spec
-from jobworker_cli.endpoint import Access
+from jobworker_cli.endpoint import Choice
 from jobworker_cli.interrupts import Interrupts
 from jobworker_cli.output.records import Records
 
@@ -61,13 +61,13 @@ def run(
 
 
 async def _run(ctx: typer.Context) -> int:
-    access: Access = ctx.obj
+    choice: Choice = ctx.obj
     asked = ctx.params
-    wanted = spec.from_options(asked, local=access.local)
+    wanted = spec.from_options(asked, local=choice.local)
     try:
         if asked["detach"]:
-            return await _detach(access, wanted, asked["key"], as_json=asked["json_"])
-        return await _attended(access, wanted, asked["key"], Records(as_json=asked["json_"], raw=asked["raw"]))
+            return await _detach(choice, wanted, asked["key"], as_json=asked["json_"])
+        return await _attended(choice, wanted, asked["key"], Records(as_json=asked["json_"], raw=asked["raw"]))
     except ExecFailed as error:
         return start_failed(error)
 
@@ -79,8 +79,8 @@ def start_failed(error: ExecFailed) -> int:
     return describe.start_code(error.data.get("step"), error.data.get("errno"))
 
 
-async def _detach(access: Access, wanted: model.JobSpec, key: str | None, *, as_json: bool) -> int:
-    async with access.client() as client:
+async def _detach(choice: Choice, wanted: model.JobSpec, key: str | None, *, as_json: bool) -> int:
+    async with choice.client() as client:
         job = await client.create(wanted, key)
         if job.state == model.State.CREATED:
             try:
@@ -94,10 +94,10 @@ async def _detach(access: Access, wanted: model.JobSpec, key: str | None, *, as_
     return 0
 
 
-async def _attended(access: Access, wanted: model.JobSpec, key: str | None, records: Records) -> int:
+async def _attended(choice: Choice, wanted: model.JobSpec, key: str | None, records: Records) -> int:
     """Follow the job until it ends, or until it is left."""
     interrupts = Interrupts()
-    following = asyncio.create_task(_follow(access, wanted, key, records, interrupts))
+    following = asyncio.create_task(_follow(choice, wanted, key, records, interrupts))
     leaving = asyncio.create_task(interrupts.leaving())
     await asyncio.wait({following, leaving}, return_when=asyncio.FIRST_COMPLETED)
     if not leaving.done():
@@ -108,9 +108,9 @@ async def _attended(access: Access, wanted: model.JobSpec, key: str | None, reco
 
 
 async def _follow(
-    access: Access, wanted: model.JobSpec, key: str | None, records: Records, interrupts: Interrupts
+    choice: Choice, wanted: model.JobSpec, key: str | None, records: Records, interrupts: Interrupts
 ) -> int:
-    async with access.client() as client:
+    async with choice.client() as client:
         subscription = await _begin(client, wanted, key)
         job = subscription.job.id
         interrupts.started(client, job)

@@ -14,7 +14,7 @@ from jobworker.errors import JobNotFound
 from jobworker.model import State, Stats, bytes_text
 from jobworker_cli import failures, options, output
 from jobworker_cli.commands.look import again
-from jobworker_cli.endpoint import Access
+from jobworker_cli.endpoint import Choice
 from jobworker_cli.output import table
 from jobworker_cli.resolve import job_id, list_all
 
@@ -51,9 +51,9 @@ def stats(
     return failures.attempt(_stats(ctx.obj, jobs or [], watch, json_))
 
 
-async def _stats(access: Access, named: list[str], watch: bool, as_json: bool) -> int:
+async def _stats(choice: Choice, named: list[str], watch: bool, as_json: bool) -> int:
     shares = Shares()
-    async with access.client() as client:
+    async with choice.client() as client:
         ids = [await job_id(client, text) for text in dict.fromkeys(named)]
         while True:
             found = await again(client, lambda: _look(client, ids))
@@ -99,9 +99,9 @@ def top(
     return failures.attempt(_top(ctx.obj, job, watch, json_))
 
 
-async def _top(access: Access, text: str, watch: bool, as_json: bool) -> int:
+async def _top(choice: Choice, text: str, watch: bool, as_json: bool) -> int:
     shares = Shares()
-    async with access.client() as client:
+    async with choice.client() as client:
         job = await job_id(client, text)
         while True:
             found = await again(client, lambda: client.stats(job, processes=True))

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from jobworker_cli import failures, options, output
-from jobworker_cli.endpoint import Access
+from jobworker_cli.endpoint import Choice
 from jobworker_cli.output import table
 from jobworker_cli.spec import duration
 
@@ -30,8 +30,8 @@ def create(
     return failures.attempt(_create(ctx.obj, params, json_))
 
 
-async def _create(access: Access, params: dict[str, Any], as_json: bool) -> int:
-    async with access.client() as client:
+async def _create(choice: Choice, params: dict[str, Any], as_json: bool) -> int:
+    async with choice.client() as client:
         answer = await client.call("token.create", **params)
     if as_json:
         output.emit_json(answer)
@@ -46,8 +46,8 @@ def list_(ctx: typer.Context, quiet: options.Quiet = False, json_: options.Json 
     return failures.attempt(_list(ctx.obj, quiet, json_))
 
 
-async def _list(access: Access, quiet: bool, as_json: bool) -> int:
-    async with access.client() as client:
+async def _list(choice: Choice, quiet: bool, as_json: bool) -> int:
+    async with choice.client() as client:
         answer = await client.call("token.list")
     if as_json:
         output.emit_json(answer)
@@ -75,8 +75,8 @@ def revoke(ctx: typer.Context, name: NameArgument, json_: options.Json = False) 
     return failures.attempt(_revoke(ctx.obj, name, json_))
 
 
-async def _revoke(access: Access, name: str, as_json: bool) -> int:
-    async with access.client() as client:
+async def _revoke(choice: Choice, name: str, as_json: bool) -> int:
+    async with choice.client() as client:
         answer = await client.call("token.revoke", name=name)
     if as_json:
         output.emit_json(answer)

@@ -1,0 +1,33 @@
+"""The address of an agent, the credentials for it, and which certificate to trust."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An agent to connect to. Credentials are a token, or a user name and a password, or a client certificate."""
+
+    # wss://HOST:PORT/rpc. None: the local agent, which writes its address into its state folder.
+    address: str | None = None
+    token: str | None = field(default=None, repr=False)
+    # PEM file with the only CA to trust. None: the CAs of the system.
+    ca: Path | None = None
+    # PEM files of a client certificate and its key; without `key` both are in `cert`.
+    cert: Path | None = None
+    key: Path | None = None
+    # "sha256:…" of the only certificate to trust, whoever signed it; with a `ca`, both must be right.
+    pin: str | None = None
+    # Skip certificate verification: the token goes to whoever answers.
+    insecure: bool = False
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    def override(self, given: "Endpoint") -> "Endpoint":
+        """Return this address with the credentials and the trust of `given` as far as it has any."""
+        found = replace(self, insecure=given.insecure)
+        if given.token is not None:
+            found = replace(found, token=given.token, username=None, password=None)
+        if given.ca is not None or given.pin is not None:
+            found = replace(found, ca=given.ca, pin=given.pin)
+        return found if given.cert is None else replace(found, cert=given.cert, key=given.key)
