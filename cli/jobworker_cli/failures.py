@@ -1,8 +1,6 @@
 """What goes wrong, in words and as an exit code: once, at the edge."""
 
 import os
-from collections.abc import Coroutine
-from typing import Any
 
 import click
 
@@ -13,32 +11,6 @@ USAGE = 2
 RUN_FAILED = 125  # of `run` and `wait`, whose other codes are the job's
 LEFT = 130
 HINTS: dict[type[JobworkerError], str] = {JobNotFound: "jw ps -a", PermissionDenied: "jw rpc auth.whoami"}
-
-
-def attempt(work: Coroutine[Any, Any, int], *, failed: int | None = None) -> int:
-    """Run a command and return its exit code; `failed` stands for every failure of ours."""
-    import asyncio
-
-    try:
-        return asyncio.run(_interruptible(work))
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
-    except (output.ReaderGone, click.ClickException):
-        raise
-    except Exception as error:
-        code = report(error)
-        return code if failed is None else failed
-
-
-async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
-    """Be cancelled by Ctrl-C between two steps of the loop: asyncio's own handler may do so in the middle of one."""
-    import asyncio
-    import signal
-
-    task = asyncio.current_task()
-    if task is not None and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
-    return await work
 
 
 def report(error: BaseException) -> int:

@@ -9,7 +9,8 @@ import typer
 
 from jobworker.client.local import agent_pid, wait_gone
 from jobworker.errors import JobworkerError
-from jobworker_cli import failures, options, output
+from jobworker_cli import options, output
+from jobworker_cli.command import command
 from jobworker_cli.endpoint import Choice, home, local_agent
 from jobworker_cli.output import table
 
@@ -36,39 +37,29 @@ def run(
 
 
 @group.command()
-def start(ctx: typer.Context, json_: options.Json = False) -> int:
+@command
+async def start(ctx: typer.Context, json_: options.Json = False) -> None:
     """Start the local agent in the background, and print its address."""
     ctx.obj.require_local("jw agent start")
-    return failures.attempt(_start(ctx.obj, json_))
-
-
-async def _start(choice: Choice, as_json: bool) -> int:
     pid = agent_pid(home())
     if pid is not None:
         output.say(f"the agent runs already (pid {pid})")
-    target = await asyncio.to_thread(local_agent, start=True)
-    if as_json:
-        output.emit_json(await _info_of(choice))
-    else:
-        output.emit(str(target.address))
-    return 0
+    endpoint = await asyncio.to_thread(local_agent, start=True)
+    info = await _info(ctx.obj) if json_ else None
+    output.show(info, [str(endpoint.address)], as_json=json_)
 
 
 @group.command()
-def stop(
+@command
+async def stop(
     ctx: typer.Context,
     jobs: Annotated[bool, typer.Option("--jobs", help="End all jobs first.")] = False,
     json_: options.Json = False,
-) -> int:
+) -> None:
     """End the local agent; its jobs run on, and the next agent takes them up again."""
     ctx.obj.require_local("jw agent stop")
-    return failures.attempt(_stop(ctx.obj, jobs, json_))
-
-
-async def _stop(choice: Choice, jobs: bool, as_json: bool) -> int:
-    left = await _end(choice, "stop" if jobs else "leave")
-    if as_json:
-        output.emit_json(left is not None)
+    left = await _end(ctx.obj, "stop" if jobs else "leave")
+    output.show(left is not None, as_json=json_)
     if left is None:
         output.say(f"no agent runs on {home().path}")
     elif jobs or not left:
@@ -76,7 +67,6 @@ async def _stop(choice: Choice, jobs: bool, as_json: bool) -> int:
     else:
         output.say(f"the agent has ended; {left} running {'job goes' if left == 1 else 'jobs go'} on without it")
         output.suggest("jw agent start takes up again what runs")
-    return 0
 
 
 async def _end(choice: Choice, jobs: str) -> int | None:
@@ -98,26 +88,19 @@ async def _end(choice: Choice, jobs: str) -> int | None:
 
 
 @group.command()
-def restart(ctx: typer.Context, json_: options.Json = False) -> int:
+@command
+async def restart(ctx: typer.Context, json_: options.Json = False) -> None:
     """Restart the local agent in place, as it is installed and configured now; jobs do not notice."""
     ctx.obj.require_local("jw agent restart")
-    return failures.attempt(_restart(ctx.obj, json_))
-
-
-async def _restart(choice: Choice, as_json: bool) -> int:
     if agent_pid(home()) is None:
         output.say(f"no agent ran on {home().path}")
     else:
-        async with choice.client(start=False) as client:
+        async with ctx.obj.client(start=False) as client:
             await client.call("agent.restart")
             await client.closed()
-    target = await asyncio.to_thread(local_agent, start=True)
-    await _info_of(choice)  # it serves again
-    if as_json:
-        output.emit_json(await _info_of(choice))
-    else:
-        output.emit(str(target.address))
-    return 0
+    endpoint = await asyncio.to_thread(local_agent, start=True)
+    info = await _info(ctx.obj)  # it serves again
+    output.show(info, [str(endpoint.address)], as_json=json_)
 
 
 Systemd = Annotated[bool, typer.Option("--systemd", help="As a service of systemd.")]
@@ -128,6 +111,7 @@ Root = Annotated[
 
 
 @group.command()
+@command
 def install(
     ctx: typer.Context,
     systemd: Systemd = False,
@@ -136,7 +120,7 @@ def install(
     now: Annotated[bool, typer.Option("--now/--no-start", help="Start it as well.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace a unit that differs.")] = False,
     root: Root = None,
-) -> int:
+) -> None:
     """Make the agent a service, which starts with the host, and print where its unit is."""
     from jobworker_cli import service
 
@@ -146,17 +130,16 @@ def install(
     if user and root is None:
         output.suggest("loginctl enable-linger starts it with the host, and keeps it after the last logout")
     output.suggest("jw agent info" if now and root is None else f"{manager} start jobworker")
-    return 0
 
 
 @group.command()
-def uninstall(ctx: typer.Context, systemd: Systemd = False, user: User = False, root: Root = None) -> int:
+@command
+def uninstall(ctx: typer.Context, systemd: Systemd = False, user: User = False, root: Root = None) -> None:
     """End the service and remove its unit; jobs run on, and the state folder stays."""
     from jobworker_cli import service
 
     _require_systemd(ctx, systemd, "jw agent uninstall")
     output.emit(str(service.uninstall(service.Systemd(user, root))))
-    return 0
 
 
 def _require_systemd(ctx: typer.Context, systemd: bool, command: str) -> None:
@@ -166,21 +149,14 @@ def _require_systemd(ctx: typer.Context, systemd: bool, command: str) -> None:
 
 
 @group.command()
-def info(ctx: typer.Context, json_: options.Json = False) -> int:
+@command
+async def info(ctx: typer.Context, json_: options.Json = False) -> None:
     """Show what the agent is and can do on its host."""
-    return failures.attempt(_info(ctx.obj, json_))
+    answer = await _info(ctx.obj)
+    output.show(answer, table.pair_lines(_flat(answer)), as_json=json_)
 
 
-async def _info(choice: Choice, as_json: bool) -> int:
-    answer = await _info_of(choice)
-    if as_json:
-        output.emit_json(answer)
-    else:
-        table.show_pairs(_flat(answer))
-    return 0
-
-
-async def _info_of(choice: Choice) -> dict[str, Any]:
+async def _info(choice: Choice) -> dict[str, Any]:
     async with choice.client(start=False) as client:
         answer: dict[str, Any] = await client.call("agent.info")
         return answer

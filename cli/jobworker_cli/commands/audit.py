@@ -8,38 +8,29 @@ from typing import Annotated, Any
 
 import typer
 
-from jobworker_cli import failures, options, output
+from jobworker_cli import options, output
+from jobworker_cli.command import command
+from jobworker_cli.endpoint import home
 from jobworker_cli.output.sanitise import printable
 
 
+@command
 def audit(
-    ctx: typer.Context,
     lines: Annotated[int, typer.Option("-n", metavar="N", min=0, help="How many of the last lines.")] = 100,
     job: Annotated[str | None, typer.Option("--job", help="Only of the job with this id.")] = None,
     principal: Annotated[str | None, typer.Option("--principal", help="Only of this one, as token:ann.")] = None,
     denied: Annotated[bool, typer.Option("--denied", help="Only who or what was refused.")] = False,
     json_: options.Json = False,
-) -> int:
+) -> None:
     """Show the audit log of the agent whose state folder this host has: one line for each login and each change."""
-    return failures.attempt(_audit(lines, {"job": job, "principal": principal}, denied, json_))
-
-
-async def _audit(count: int, wanted: dict[str, str | None], denied: bool, as_json: bool) -> int:
-    from jobworker.paths import Home, default_home
-
-    path = Home(default_home()).audit
-    asked = {name: value for name, value in wanted.items() if value is not None}
-    found: deque[dict[str, Any]] = deque(maxlen=count)
-    for entry in _entries(path):
-        fits = all(entry.get(name) == value for name, value in asked.items())
+    wanted = {name: value for name, value in (("job", job), ("principal", principal)) if value is not None}
+    found: deque[dict[str, Any]] = deque(maxlen=lines)
+    for entry in _entries(home().audit):
+        fits = all(entry.get(name) == value for name, value in wanted.items())
         if fits and (not denied or entry.get("decision") in ("denied", "refused")):
             found.append(entry)
     for entry in found:
-        if as_json:
-            output.emit_json(entry)
-        else:
-            output.emit(line(entry))
-    return 0
+        output.show(entry, [line(entry)], as_json=json_)
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,8 @@ import click
 import typer
 
 from jobworker.errors import JobworkerError
-from jobworker_cli import failures, options, output
+from jobworker_cli import options, output
+from jobworker_cli.command import command
 from jobworker_cli.endpoint import home
 from jobworker_cli.output import table
 
@@ -34,6 +36,7 @@ def group_() -> None:
 
 
 @group.command()
+@command
 def init(
     out: Out = None,
     name: Names = None,
@@ -41,12 +44,9 @@ def init(
         bool, typer.Option("--force", help="Replace a CA: who trusts the old one is locked out.")
     ] = False,
     json_: options.Json = False,
-) -> int:
+) -> None:
     """Make a CA and a server certificate, and print where they are."""
-    return failures.attempt(_init(out, _usable(name) or [socket.gethostname()], force, json_))
-
-
-async def _init(out: Path | None, names: list[str], force: bool, as_json: bool) -> int:
+    names = _usable(name) or [socket.gethostname()]
     folder = _folder(out)
     if (folder / "ca.pem").exists() and not force:
         raise JobworkerError(
@@ -61,11 +61,11 @@ async def _init(out: Path | None, names: list[str], force: bool, as_json: bool) 
     make_all(folder, dict.fromkeys([*names, *HERE]))
     if out is None:
         _tell_agent()
-    _show_files(folder, FILES, as_json)
-    return 0
+    _show_files(folder, FILES, json_)
 
 
 @group.command()
+@command
 def issue(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose it is: a name, a host, a mail address.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to: NAME.pem and NAME.key.")],
@@ -82,48 +82,32 @@ def issue(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
     json_: options.Json = False,
-) -> int:
+) -> None:
     """Make a certificate that the CA has signed, of a client or a server, and print where it is."""
+    from jobworker.tls import certificates
+
     if not FILE_NAME.fullmatch(name) or not _usable([name]):
         raise click.UsageError(f"name: {name!r}; expected letters, digits and . _ - @ :, as alice or ops@example.org")
-    return failures.attempt(_issue(name, out.absolute(), client, _usable(names), ou or [], days, ca, force, json_))
-
-
-async def _issue(
-    name: str,
-    out: Path,
-    client: bool,
-    names: list[str],
-    units: list[str],
-    days: int | None,
-    ca: Path | None,
-    force: bool,
-    as_json: bool,
-) -> int:
-    from jobworker.tls import certificates
+    out, hosts = out.absolute(), _usable(names)
 
     purpose = certificates.CLIENT if client else certificates.SERVER
     if days is not None and days > purpose.max_days:
         raise click.UsageError(f"days: {days}; expected at most {purpose.max_days}")
-    if long := [unit for unit in units if not 1 <= len(unit) <= 64]:
+    if long := [unit for unit in ou or [] if not 1 <= len(unit) <= 64]:
         raise click.UsageError(f"ou: {long[0]!r}; expected 1 to 64 characters")
     _refuse_to_overwrite([out / f"{name}.pem", out / f"{name}.key"], force)
     authority = certificates.Authority.load(_folder(ca))
-    certificates.issue(authority, name, names, purpose, days, units, out)
-    _show_files(out, (f"{name}.pem", f"{name}.key"), as_json, ("cert", "key"))
-    return 0
+    certificates.issue(authority, name, hosts, purpose, days, ou or [], out)
+    _show_files(out, (f"{name}.pem", f"{name}.key"), json_, ("cert", "key"))
 
 
 @group.command()
+@command
 def show(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Certificates in PEM.")],
     json_: options.Json = False,
-) -> int:
+) -> None:
     """Show what is in certificates: names, use, how long they live, their fingerprint."""
-    return failures.attempt(_show(files, json_))
-
-
-async def _show(files: list[Path], as_json: bool) -> int:
     from jobworker.tls import certificates
 
     found = [
@@ -131,45 +115,40 @@ async def _show(files: list[Path], as_json: bool) -> int:
         for file in files
         for certificate in certificates.load(file)
     ]
-    if as_json:
-        output.emit_json(found)
-        return 0
+    output.show(found, _lines(found), as_json=json_)
+
+
+def _lines(found: list[dict[str, Any]]) -> Iterator[str]:
     for number, each in enumerate(found):
         if number:
-            output.emit("")
-        table.show_pairs(
-            [(name.replace("_", " "), _text(value)) for name, value in each.items() if value or value == 0]
-        )
-    return 0
+            yield ""
+        shown = {name.replace("_", " "): _text(value) for name, value in each.items() if value or value == 0}
+        yield from table.pair_lines(list(shown.items()))
 
 
 @group.command()
+@command
 def renew(
     out: Out = None,
     ca: Annotated[bool, typer.Option("--ca", help="A new CA as well: who trusts the old one is locked out.")] = False,
     json_: options.Json = False,
-) -> int:
+) -> None:
     """Make a new server certificate for the same names; a running agent takes it by itself."""
-    return failures.attempt(_renew(out, ca, json_))
-
-
-async def _renew(out: Path | None, new_ca: bool, as_json: bool) -> int:
     from jobworker.tls import certificates
 
     folder = _folder(out)
-    if new_ca:
+    if ca:
         certificates.renew_ca(folder)
     else:
         certificates.renew(folder)
     if out is None:
         _tell_agent()
     fingerprint = certificates.describe(certificates.load(folder / "server.pem")[0])["fingerprint"]
-    if new_ca:
+    if ca:
         output.say(f"clients that trust the old CA are locked out until they have {folder / 'ca.pem'}")
         output.say("client certificates of the old CA are worthless: jw cert issue")
     output.say(f"clients that pin the certificate need the new fingerprint: {fingerprint}")
-    _show_files(folder, FILES if new_ca else FILES[2:], as_json)
-    return 0
+    _show_files(folder, FILES if ca else FILES[2:], json_)
 
 
 def _folder(given: Path | None) -> Path:
@@ -193,12 +172,9 @@ def _refuse_to_overwrite(paths: list[Path], force: bool) -> None:
 
 
 def _show_files(folder: Path, files: tuple[str, ...], as_json: bool, keys: tuple[str, ...] = ()) -> None:
-    if as_json:
-        names = keys or [file.replace(".", "_") for file in files]
-        output.emit_json({name: str(folder / file) for name, file in zip(names, files, strict=True)})
-        return
-    for file in files:
-        output.emit(str(folder / file))
+    names = keys or [file.replace(".", "_") for file in files]
+    paths = [str(folder / file) for file in files]
+    output.show(dict(zip(names, paths, strict=True)), paths, as_json=as_json)
 
 
 def _text(value: Any) -> str:

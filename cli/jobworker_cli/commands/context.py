@@ -10,7 +10,8 @@ import typer
 
 from jobworker.client.endpoint import Endpoint
 from jobworker.errors import JobworkerError
-from jobworker_cli import contexts, failures, options, output
+from jobworker_cli import contexts, options, output
+from jobworker_cli.command import command
 from jobworker_cli.contexts import LOCAL
 from jobworker_cli.endpoint import usable_address, usable_pin
 from jobworker_cli.output import table
@@ -19,6 +20,7 @@ group = typer.Typer(
     help="Name agents, and choose one.", rich_markup_mode=None, add_completion=False, no_args_is_help=True
 )
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
+HEAD = ("CURRENT", "NAME", "ADDRESS", "AS", "TRUST")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of the context.")]
 
 
@@ -28,6 +30,7 @@ def group_() -> None:
 
 
 @group.command()
+@command
 def add(
     name: NameArgument,
     address: Annotated[str, typer.Option(help="The agent, as wss://HOST:PORT/rpc.")],
@@ -42,7 +45,7 @@ def add(
     key: Annotated[Path | None, typer.Option(metavar="FILE", help="The PEM file of its key.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a context of that name.")] = False,
     json_: options.Json = False,
-) -> int:
+) -> None:
     """Give an agent a name, with a token and what vouches for it. The token is read from stdin, or asked for."""
     if not NAME.fullmatch(name) or name == LOCAL:
         raise click.UsageError(f"name: {name!r}; expected letters, digits and . _ - @, and not {LOCAL!r}")
@@ -58,77 +61,49 @@ def add(
         key=_file(key, "key"),
         token=_token(token_file, cert),  # at last: nobody is asked in vain
     )
-    return failures.attempt(_add(name, context, force, json_))
-
-
-async def _add(name: str, context: Endpoint, force: bool, as_json: bool) -> int:
     with contexts.changing() as found:
         if name in found.contexts and not force:
             raise JobworkerError(f"a context {name!r} exists", hint="--force to replace it")
         found.contexts[name] = context
         current = found.current
-    if as_json:
-        output.emit_json(_shown(name, context, current))
-    elif current != name:
+    output.show(_shown(name, context, current), as_json=json_)
+    if current != name and not json_:
         output.suggest(f"jw context use {name}, or jw --context {name} ps")
-    return 0
 
 
 @group.command()
-def use(name: NameArgument, json_: options.Json = False) -> int:
+@command
+def use(name: NameArgument, json_: options.Json = False) -> None:
     """Choose the agent that is meant where nothing else is said; `local` is that of this host."""
-    return failures.attempt(_use(name, json_))
-
-
-async def _use(name: str, as_json: bool) -> int:
     with contexts.changing() as found:
         if name != LOCAL:
             found.get(name)
         found.current = None if name == LOCAL else name
-    if as_json:
-        output.emit_json(name)
-    return 0
+    output.show(name, as_json=json_)
 
 
 @group.command()
-def ls(quiet: options.Quiet = False, json_: options.Json = False) -> int:
+@command
+def ls(quiet: options.Quiet = False, json_: options.Json = False) -> None:
     """List the contexts, without what is secret."""
-    return failures.attempt(_ls(quiet, json_))
-
-
-async def _ls(quiet: bool, as_json: bool) -> int:
     found = contexts.read()
     shown = [_shown(name, context, found.current) for name, context in found.contexts.items()]
-    if as_json:
-        output.emit_json({"contexts": shown})
-    elif quiet:
-        for name in found.contexts:
-            output.emit(name)
-    else:
-        rows = [("" if found.current else "yes", LOCAL, "the agent of this host", "its token", "its CA")]
-        rows += [
-            ("yes" if one["current"] else "", one["name"], one["address"], one["as"], one["trust"]) for one in shown
-        ]
-        table.show(("CURRENT", "NAME", "ADDRESS", "AS", "TRUST"), rows)
-    return 0
+    rows = [("" if found.current else "yes", LOCAL, "the agent of this host", "its token", "its CA")]
+    rows += [("yes" if one["current"] else "", one["name"], one["address"], one["as"], one["trust"]) for one in shown]
+    output.show({"contexts": shown}, table.lines(HEAD, rows), as_json=json_, quiet=quiet, ids=found.contexts)
 
 
 @group.command()
-def rm(name: NameArgument, json_: options.Json = False) -> int:
+@command
+def rm(name: NameArgument, json_: options.Json = False) -> None:
     """Forget an agent, with the credentials for it."""
-    return failures.attempt(_rm(name, json_))
-
-
-async def _rm(name: str, as_json: bool) -> int:
     with contexts.changing() as found:
         found.get(name)
         del found.contexts[name]
         if found.current == name:
             found.current = None
             output.say("it was the current one: the local agent is, now")
-    if as_json:
-        output.emit_json(True)
-    return 0
+    output.show(True, as_json=json_)
 
 
 def _shown(name: str, context: Endpoint, current: str | None) -> dict[str, Any]:

@@ -5,34 +5,27 @@ from typing import Annotated
 import typer
 
 from jobworker.model import JobEvent, to_builtins
-from jobworker_cli import failures, options, output
-from jobworker_cli.endpoint import Choice
+from jobworker_cli import options, output
+from jobworker_cli.command import command
 from jobworker_cli.output.sanitise import printable
 
 
-def events(
+@command
+async def events(
     ctx: typer.Context,
     after: Annotated[
         int | None, typer.Option("--from", metavar="REVISION", help="Begin after this revision; 0: with all kept.")
     ] = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,
-) -> int:
+) -> None:
     """Print what happens to jobs, one line for each event, until Ctrl-C.
 
     With --json, each line holds the revision from which to go on another time.
     """
-    return failures.attempt(_events(ctx.obj, after, quiet, json_))
-
-
-async def _events(choice: Choice, after: int | None, quiet: bool, as_json: bool) -> int:
-    async with choice.client() as client:
+    async with ctx.obj.client() as client:
         async for event in await client.events(after):
-            if as_json:
-                output.emit_json(to_builtins(event))
-            else:
-                output.emit(event.job.id if quiet else line(event))
-    return 0
+            output.show(to_builtins(event), [line(event)], as_json=json_, quiet=quiet, ids=[event.job.id])
 
 
 def line(event: JobEvent) -> str:

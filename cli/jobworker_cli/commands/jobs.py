@@ -11,13 +11,14 @@ from jobworker.client import Client
 from jobworker.errors import JobworkerError
 from jobworker.model import Job, StopSpec
 from jobworker_cli import describe, failures, options, output, spec
-from jobworker_cli.endpoint import Choice
+from jobworker_cli.command import command
 from jobworker_cli.resolve import job_id
 
 Act = Callable[[Client, str], Awaitable[Any]]
 
 
-def create(
+@command
+async def create(
     ctx: typer.Context,
     command: options.Command,
     env: options.Env = None,
@@ -48,31 +49,25 @@ def create(
     shell: options.Shell = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
-) -> int:
+) -> None:
     """Create a job without starting it, and print its id."""
-    return failures.attempt(_create(ctx.obj, ctx.params))
-
-
-async def _create(choice: Choice, asked: dict[str, Any]) -> int:
-    wanted = spec.from_options(asked, local=choice.local)
-    params = {"spec": msgspec.to_builtins(wanted)} | ({"key": asked["key"]} if asked["key"] is not None else {})
-    async with choice.client() as client:
+    wanted = spec.from_options(ctx.params, local=ctx.obj.local)
+    params = {"spec": msgspec.to_builtins(wanted)} | ({} if key is None else {"key": key})
+    async with ctx.obj.client() as client:
         job = await client.call("job.create", **params)
-    if asked["json_"]:
-        output.emit_json(job)
-    else:
-        output.emit(job["id"])
-    return 0
+    output.show(job, [job["id"]], as_json=json_, quiet=quiet, ids=[job["id"]])
 
 
-def start(
+@command
+async def start(
     ctx: typer.Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False
 ) -> int:
     """Start jobs that were created."""
-    return _each(ctx, jobs, lambda client, job: client.call("job.start", id=job))
+    return await _each(ctx, jobs, lambda client, job: client.call("job.start", id=job))
 
 
-def stop(
+@command
+async def stop(
     ctx: typer.Context,
     jobs: options.JobArguments,
     strategy: Annotated[str | None, typer.Option("--strategy", help="How to end it.")] = None,
@@ -85,10 +80,11 @@ def stop(
     json_: options.Json = False,
 ) -> int:
     """End jobs with all their processes."""
-    return _stop(ctx, jobs, spec.stop_spec(strategy, signal, grace, spec.values("--option", option)))
+    return await _stop(ctx, jobs, spec.stop_spec(strategy, signal, grace, spec.values("--option", option)))
 
 
-def kill(
+@command
+async def kill(
     ctx: typer.Context,
     jobs: options.JobArguments,
     signal: Annotated[str | None, typer.Option("-s", metavar="SIG", help="Send this and no more.")] = None,
@@ -97,25 +93,28 @@ def kill(
 ) -> int:
     """End jobs at once; with -s, only send a signal to all their processes."""
     if signal is None:
-        return _stop(ctx, jobs, StopSpec(strategy="kill"))
-    return _each(ctx, jobs, lambda client, job: client.call("job.signal", id=job, signal=signal, target="all"))
+        return await _stop(ctx, jobs, StopSpec(strategy="kill"))
+    return await _each(ctx, jobs, lambda client, job: client.call("job.signal", id=job, signal=signal, target="all"))
 
 
-def pause(
+@command
+async def pause(
     ctx: typer.Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False
 ) -> int:
     """Hold jobs still, with all their processes."""
-    return _each(ctx, jobs, lambda client, job: client.call("job.pause", id=job))
+    return await _each(ctx, jobs, lambda client, job: client.call("job.pause", id=job))
 
 
-def resume(
+@command
+async def resume(
     ctx: typer.Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False
 ) -> int:
     """Let paused jobs go on."""
-    return _each(ctx, jobs, lambda client, job: client.call("job.resume", id=job))
+    return await _each(ctx, jobs, lambda client, job: client.call("job.resume", id=job))
 
 
-def update(
+@command
+async def update(
     ctx: typer.Context,
     jobs: options.JobArguments,
     timeout: options.Timeout = None,
@@ -137,10 +136,11 @@ def update(
     Time limits are counted from the start of the job.
     """
     changes = spec.changes(ctx.params)
-    return _each(ctx, jobs, lambda client, job: client.call("job.update", id=job, **changes))
+    return await _each(ctx, jobs, lambda client, job: client.call("job.update", id=job, **changes))
 
 
-def rm(
+@command
+async def rm(
     ctx: typer.Context,
     jobs: options.JobArguments,
     force: Annotated[bool, typer.Option("-f", help="Kill those that run.")] = False,
@@ -148,20 +148,16 @@ def rm(
     json_: options.Json = False,
 ) -> int:
     """Remove jobs that have ended, with their logs."""
-    return _each(ctx, jobs, lambda client, job: client.call("job.delete", id=job, force=force))
+    return await _each(ctx, jobs, lambda client, job: client.call("job.delete", id=job, force=force))
 
 
-def _stop(ctx: typer.Context, jobs: list[str], how: StopSpec) -> int:
+async def _stop(ctx: typer.Context, jobs: list[str], how: StopSpec) -> int:
     params = {"stop": msgspec.to_builtins(how)} if how != StopSpec() else {}
-    return _each(ctx, jobs, lambda client, job: client.call("job.stop", id=job, **params))
+    return await _each(ctx, jobs, lambda client, job: client.call("job.stop", id=job, **params))
 
 
-def _each(ctx: typer.Context, jobs: list[str], act: Act) -> int:
-    """Do it to all jobs at once; report each failure, exit with the code of the first."""
-    return failures.attempt(_act_on_all(ctx, jobs, act))
-
-
-async def _act_on_all(ctx: typer.Context, jobs: list[str], act: Act) -> int:
+async def _each(ctx: typer.Context, jobs: list[str], act: Act) -> int:
+    """Do it to all jobs at once; report each failure, return the exit code of the first."""
     async with ctx.obj.client() as client:
         codes = await asyncio.gather(*(_act_on(ctx, client, text, act) for text in dict.fromkeys(jobs)))
     return next((code for code in codes if code), 0)
@@ -171,20 +167,16 @@ async def _act_on(ctx: typer.Context, client: Client, text: str, act: Act) -> in
     try:
         job = await job_id(client, text)
         result = await act(client, job)
-        _tell_of_faults(job, result)
+        _report_faults(job, result)
     except JobworkerError as error:
         return failures.report(error)
-    if ctx.params["json_"]:
-        output.emit_json(result)
-    elif ctx.params["quiet"] or "state" not in result:
-        output.emit(job)
-    else:
-        output.emit(f"{job}  {describe.state(msgspec.convert(result, Job))}")
+    state = f"  {describe.state(msgspec.convert(result, Job))}" if "state" in result else ""
+    output.show(result, [job + state], as_json=ctx.params["json_"], quiet=ctx.params["quiet"], ids=[job])
     return 0
 
 
-def _tell_of_faults(job: str, result: Any) -> None:
-    """Say where a stop strategy failed: the job is stopped all the same."""
+def _report_faults(job: str, result: Any) -> None:
+    """Write which stop strategy failed: the job is stopped all the same."""
     exit_ = result.get("exit") if isinstance(result, dict) else None
     for step in ((exit_ or {}).get("receipt") or {}).get("steps", []):
         if step["action"] == "strategy_failed":

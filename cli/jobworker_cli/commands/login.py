@@ -8,12 +8,14 @@ import msgspec
 import typer
 
 from jobworker.model import Principal
-from jobworker_cli import contexts, failures, options, output
+from jobworker_cli import contexts, options, output
+from jobworker_cli.command import command, run_on_loop
 from jobworker_cli.commands.context import ask, usable_token
 from jobworker_cli.contexts import LOCAL
 from jobworker_cli.endpoint import Choice
 
 
+@command
 def login(
     ctx: typer.Context,
     name: Annotated[
@@ -23,12 +25,9 @@ def login(
         str | None, typer.Option("--user", metavar="NAME", help="Log in with a password instead of a token.")
     ] = None,
     json_: options.Json = False,
-) -> int:
+) -> None:
     """Ask for a token, or a password, try it, and keep it with the context."""
-    return failures.attempt(_login(ctx.obj, name, user, json_))
-
-
-async def _login(choice: Choice, name: str | None, user: str | None, as_json: bool) -> int:
+    choice: Choice = ctx.obj
     name = name or choice.context or contexts.read().current
     if name is None or name == LOCAL:
         raise click.UsageError("name: no context is chosen; expected one of `jw context ls`, or `jw context add`")
@@ -40,14 +39,16 @@ async def _login(choice: Choice, name: str | None, user: str | None, as_json: bo
     else:
         changes = {"token": None, "username": user, "password": ask(f"Password of {user}")}
     context = replace(context, **changes)
-    async with Choice(replace(context, insecure=choice.given.insecure)).client() as client:
-        principal: Principal = await client.whoami()
+    principal = run_on_loop(_whoami(Choice(replace(context, insecure=choice.given.insecure))))
     with contexts.changing() as found:
         if found.get(name).address != context.address:
             raise click.UsageError(f"name: the context {name!r} was given another address meanwhile")
         found.contexts[name] = replace(found.contexts[name], **changes)
-    if as_json:
-        output.emit_json(msgspec.to_builtins(principal))
-    else:
+    output.show(msgspec.to_builtins(principal), as_json=json_)
+    if not json_:
         output.say(f"{context.address} knows you as {principal.name} ({', '.join(principal.roles)})")
-    return 0
+
+
+async def _whoami(choice: Choice) -> Principal:
+    async with choice.client() as client:
+        return await client.whoami()

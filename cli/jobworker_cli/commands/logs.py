@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from functools import partial
 from typing import Annotated, Any
 
 import click
@@ -9,6 +10,7 @@ import typer
 
 from jobworker.client import Subscription
 from jobworker_cli import describe, failures, options, output
+from jobworker_cli.command import attempt
 from jobworker_cli.endpoint import Choice
 from jobworker_cli.output.records import Records
 from jobworker_cli.resolve import job_id
@@ -47,9 +49,8 @@ def logs(
     how = {"offset": offset, "tail": lines, "since": since, "until": until, "streams": chosen or None}
     how |= {"follow": follow, "arrivals": times}
     records = {job: Records(as_json=json_, raw=raw, times=times) for job in dict.fromkeys(jobs)}
-    return failures.attempt(
-        _logs(ctx.obj, records, how, exit_code), failed=failures.RUN_FAILED if exit_code else None
-    )
+    body = partial(_logs, ctx.obj, records, how, exit_code)
+    return attempt(body, failures.RUN_FAILED if exit_code else None)
 
 
 async def _logs(choice: Choice, wanted: dict[str, Records], how: dict[str, Any], exit_code: bool) -> int:

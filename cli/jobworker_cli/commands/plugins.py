@@ -7,7 +7,8 @@ import typer
 
 from jobworker.errors import JobworkerError
 from jobworker.model import to_builtins
-from jobworker_cli import failures, options, output
+from jobworker_cli import options, output
+from jobworker_cli.command import command, run_on_loop
 from jobworker_cli.endpoint import Choice, home
 from jobworker_cli.output import table
 
@@ -18,35 +19,29 @@ group = typer.Typer(
     invoke_without_command=True,
 )
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration of the agent.")]
+HEAD = ("NAME", "PACKAGE", "STATE", "REGISTERS")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of the plugin.")]
 
 
 @group.callback()
-def list_(ctx: typer.Context, quiet: options.Quiet = False, json_: options.Json = False) -> int:
+@command
+def list_(ctx: typer.Context, quiet: options.Quiet = False, json_: options.Json = False) -> None:
     """List the plugins of the agent, with what each registers; check one; begin one of your own."""
-    return 0 if ctx.invoked_subcommand else failures.attempt(_list(ctx.obj, quiet, json_))
+    if ctx.invoked_subcommand:
+        return
+    answer = run_on_loop(_list(ctx.obj))
+    rows = table.lines(HEAD, map(_row, answer["plugins"]))
+    output.show(answer, rows, as_json=json_, quiet=quiet, ids=(plugin["name"] for plugin in answer["plugins"]))
 
 
-async def _list(choice: Choice, quiet: bool, as_json: bool) -> int:
+async def _list(choice: Choice) -> Any:
     async with choice.client() as client:
-        answer = await client.call("plugin.list")
-    if as_json:
-        output.emit_json(answer)
-    elif quiet:
-        for one in answer["plugins"]:
-            output.emit(one["name"])
-    else:
-        rows = [
-            (
-                one["name"],
-                f"{one['package']} {one['version']}",
-                _state(one),
-                ", ".join(map(_object, one["registers"])),
-            )
-            for one in answer["plugins"]
-        ]
-        table.show(("NAME", "PACKAGE", "STATE", "REGISTERS"), rows)
-    return 0
+        return await client.call("plugin.list")
+
+
+def _row(plugin: dict[str, Any]) -> tuple[str, ...]:
+    objects = ", ".join(map(_object, plugin["registers"]))
+    return plugin["name"], f"{plugin['package']} {plugin['version']}", _state(plugin), objects
 
 
 def _state(plugin: dict[str, Any]) -> str:
@@ -73,27 +68,21 @@ KINDS = {
 
 
 @group.command()
-def check(name: NameArgument, config: Config = None, json_: options.Json = False) -> int:
+@command
+def check(name: NameArgument, config: Config = None, json_: options.Json = False) -> None:
     """Load a plugin of this host beside those that are enabled, as the agent would, and say what it would do."""
-    return failures.attempt(_check(name, config, json_))
-
-
-async def _check(name: str, path: Path | None, as_json: bool) -> int:
     from jobworker import config as configuration
     from jobworker.plugin import loader as plugins  # what only the agent needs otherwise
 
-    if path is None and home().config.exists():
-        path = home().config
-    given = configuration.load(path)
+    if config is None and home().config.exists():
+        config = home().config
+    given = configuration.load(config)
     enabled = given.enabled_plugins
     _require_installed(name)
     if name not in enabled:
         given.plugins["enabled"] = [*enabled, name]
     found = plugins.try_out(given, home().path)
     plugin = next(each for each in found if each.name == name)
-    if as_json:
-        output.emit_json({"plugin": to_builtins(plugin), "enabled": name in enabled})
-        return 0
     pairs = [
         ("plugin", name),
         ("package", f"{plugin.package} {plugin.version}"),
@@ -101,52 +90,44 @@ async def _check(name: str, path: Path | None, as_json: bool) -> int:
         ("settings", ", ".join(plugin.settings) or "none"),
         ("enabled", "yes" if name in enabled else "no"),
     ]
-    table.show_pairs(pairs)
-    if name not in enabled:
-        where = path or home().config
-        output.suggest(f"jw plugins enable {name}, for {where}, then jw agent restart")
-    return 0
+    answer = {"plugin": to_builtins(plugin), "enabled": name in enabled}
+    output.show(answer, table.pair_lines(pairs), as_json=json_)
+    if name not in enabled and not json_:
+        path = config or home().config
+        output.suggest(f"jw plugins enable {name}, for {path}, then jw agent restart")
 
 
 @group.command()
-def enable(name: NameArgument, config: Config = None) -> int:
+@command
+def enable(name: NameArgument, config: Config = None) -> None:
     """Add a plugin to `plugins.enabled` in the configuration, once it is seen that the agent would start with it."""
-    return failures.attempt(_enable(name, config))
-
-
-async def _enable(name: str, path: Path | None) -> int:
     from jobworker import config as configuration
     from jobworker.plugin import loader as plugins
 
-    path = path or home().config
+    path = config or home().config
     given = configuration.load(path if path.exists() else None)
     if name in given.enabled_plugins:
         output.say(f"{name} is enabled in {path}")
-        return 0
+        return
     _require_installed(name)
     given.plugins["enabled"] = [*given.enabled_plugins, name]
     plugins.try_out(given, home().path)
     _set_enabled(path, given.plugins["enabled"])
     output.suggest("jw agent restart")
-    return 0
 
 
 @group.command()
-def disable(name: NameArgument, config: Config = None) -> int:
+@command
+def disable(name: NameArgument, config: Config = None) -> None:
     """Take a plugin off `plugins.enabled` in the configuration."""
-    return failures.attempt(_disable(name, config))
-
-
-async def _disable(name: str, path: Path | None) -> int:
     from jobworker import config as configuration
 
-    path = path or home().config
+    path = config or home().config
     enabled = configuration.load(path if path.exists() else None).enabled_plugins
     if name not in enabled:
         raise JobworkerError(f"{name} is not enabled in {path}; enabled are: {', '.join(enabled)}")
     _set_enabled(path, [each for each in enabled if each != name])
     output.suggest("jw agent restart")
-    return 0
 
 
 def _require_installed(name: str) -> None:
@@ -174,27 +155,23 @@ def _set_enabled(path: Path, names: list[str]) -> None:
 
 
 @group.command()
+@command
 def new(
     name: NameArgument,
     kind: Annotated[
         str, typer.Option("--kind", metavar="KIND", help="What it is to be: one of those below.")
     ] = "stop-strategy",
     folder: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where; without it, here.")] = None,
-) -> int:
+) -> None:
     """Write a distribution that is ready: a plugin, its tests, its README.
 
     KIND is auth-provider, authorizer, stop-strategy, timeout-policy or observer.
     """
-    return failures.attempt(_new(name, kind, folder or Path()))
-
-
-async def _new(name: str, kind: str, folder: Path) -> int:
     from jobworker_cli import skeleton
 
     try:
-        made = skeleton.write(name, kind, folder)
+        made = skeleton.write(name, kind, folder or Path())
     except ValueError as error:
         raise JobworkerError(str(error)) from error
     output.emit(str(made))
     output.suggest(f"cd {made} && pip install -e '.[test]' && pytest")
-    return 0

@@ -11,12 +11,14 @@ from jobworker import model
 from jobworker.client import Client, Subscription
 from jobworker.errors import ConnectionFailed, ExecFailed, InvalidState, JobworkerError
 from jobworker_cli import describe, failures, options, output, spec
+from jobworker_cli.command import job_command
 from jobworker_cli.endpoint import Choice
 from jobworker_cli.interrupts import Interrupts
 from jobworker_cli.output.records import Records
 
 
-def run(
+@job_command
+async def run(
     ctx: typer.Context,
     command: options.Command,
     env: options.Env = None,
@@ -57,17 +59,12 @@ def run(
     """
     if quiet and not detach:
         raise click.UsageError("-q prints the id: it goes with -d")
-    return failures.attempt(_run(ctx), failed=failures.RUN_FAILED)
-
-
-async def _run(ctx: typer.Context) -> int:
     choice: Choice = ctx.obj
-    asked = ctx.params
-    wanted = spec.from_options(asked, local=choice.local)
+    wanted = spec.from_options(ctx.params, local=choice.local)
     try:
-        if asked["detach"]:
-            return await _detach(choice, wanted, asked["key"], as_json=asked["json_"])
-        return await _attended(choice, wanted, asked["key"], Records(as_json=asked["json_"], raw=asked["raw"]))
+        if detach:
+            return await _detach(choice, wanted, key, as_json=json_)
+        return await _attended(choice, wanted, key, Records(as_json=json_, raw=raw))
     except ExecFailed as error:
         return start_failed(error)
 
@@ -87,10 +84,8 @@ async def _detach(choice: Choice, wanted: model.JobSpec, key: str | None, *, as_
                 job = await client.start(job.id)
             except InvalidState:
                 pass  # somebody with the same key was faster
-        if as_json:
-            output.emit_json(await client.call("job.status", id=job.id))
-        else:
-            output.emit(job.id)
+        result = await client.call("job.status", id=job.id) if as_json else None
+    output.show(result, [job.id], as_json=as_json)
     return 0
 
 

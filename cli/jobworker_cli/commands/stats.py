@@ -12,9 +12,9 @@ import typer
 from jobworker.client import Client
 from jobworker.errors import JobNotFound
 from jobworker.model import State, Stats, bytes_text
-from jobworker_cli import failures, options, output
+from jobworker_cli import options, output
+from jobworker_cli.command import command
 from jobworker_cli.commands.look import again
-from jobworker_cli.endpoint import Choice
 from jobworker_cli.output import table
 from jobworker_cli.resolve import job_id, list_all
 
@@ -41,25 +41,22 @@ class Shares:
         return f"{max(cpu_seconds - used, 0) / (now - then) * 100:.1f}" if now > then else ""
 
 
-def stats(
+@command
+async def stats(
     ctx: typer.Context,
     jobs: Annotated[list[str] | None, typer.Argument(metavar="[JOB...]", help="Without any: all that run.")] = None,
     watch: options.Watch = False,
     json_: options.Json = False,
-) -> int:
+) -> None:
     """Show what jobs use: CPU, memory, tasks, disk; of one that has ended what it had used."""
-    return failures.attempt(_stats(ctx.obj, jobs or [], watch, json_))
-
-
-async def _stats(choice: Choice, named: list[str], watch: bool, as_json: bool) -> int:
     shares = Shares()
-    async with choice.client() as client:
-        ids = [await job_id(client, text) for text in dict.fromkeys(named)]
+    async with ctx.obj.client() as client:
+        ids = [await job_id(client, text) for text in dict.fromkeys(jobs or [])]
         while True:
             found = await again(client, lambda: _look(client, ids))
-            _show(found, [_row(one, shares) for one in found], HEAD, watch, as_json)
+            _show(found, [_row(one, shares) for one in found], HEAD, watch, json_)
             if not watch or (ids and all(one.state.final for one in found)):
-                return 0
+                return
             await asyncio.sleep(PAUSE)
 
 
@@ -92,22 +89,19 @@ def _row(one: Stats, shares: Shares) -> Sequence[str]:
     )
 
 
-def top(
+@command
+async def top(
     ctx: typer.Context, job: options.JobArgument, watch: options.Watch = False, json_: options.Json = False
-) -> int:
+) -> None:
     """Show the processes of a job, those with the most CPU time first."""
-    return failures.attempt(_top(ctx.obj, job, watch, json_))
-
-
-async def _top(choice: Choice, text: str, watch: bool, as_json: bool) -> int:
     shares = Shares()
-    async with choice.client() as client:
-        job = await job_id(client, text)
+    async with ctx.obj.client() as client:
+        name = await job_id(client, job)
         while True:
-            found = await again(client, lambda: client.stats(job, processes=True))
-            _show([found], _process_rows(found, shares), TOP_HEAD, watch, as_json)
+            found = await again(client, lambda: client.stats(name, processes=True))
+            _show([found], _process_rows(found, shares), TOP_HEAD, watch, json_)
             if not watch or found.state.final:
-                return 0
+                return
             await asyncio.sleep(PAUSE)
 
 
@@ -133,7 +127,8 @@ def _show(found: list[Stats], rows: list[Sequence[str]], head: Sequence[str], wa
         return
     if watch and sys.stdout is not None and sys.stdout.isatty():
         output.put(sys.stdout, CLEAR.encode())
-    table.show(head, rows)
+    for line in table.lines(head, rows):
+        output.emit(line)
 
 
 def _seconds(value: float | None) -> str:

@@ -2,12 +2,10 @@
 
 from jobworker import __version__
 from jobworker_cli import options, output
+from jobworker_cli.command import command
 
 
-def version(json_: options.Json = False) -> int:
+@command
+def version(json_: options.Json = False) -> None:
     """Print the version of jw."""
-    if json_:
-        output.emit_json({"version": __version__})
-    else:
-        output.emit(__version__)
-    return 0
+    output.show({"version": __version__}, [__version__], as_json=json_)

@@ -12,6 +12,7 @@ from jobworker_cli.output.write import (
     paint,
     put,
     say,
+    show,
     suggest,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "paint",
     "put",
     "say",
+    "show",
     "suggest",
 ]

@@ -3,14 +3,14 @@
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from jobworker_cli.output import write
 from jobworker_cli.output.sanitise import printable
 
 
-def show(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write a table to stdout."""
+def lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table for stdout."""
     cells = [[printable(cell) or "-" for cell in row] for row in (head, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     limit = _width()
@@ -18,14 +18,14 @@ def show(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         if limit and len(line) > limit:
             line = line[: limit - 1] + "…"
-        write.emit(write.paint(line, write.DIM, sys.stdout) if number == 0 else line)
+        yield write.paint(line, write.DIM, sys.stdout) if number == 0 else line
 
 
-def show_pairs(pairs: Sequence[tuple[str, str]]) -> None:
-    """Write `name: value` lines to stdout."""
+def pair_lines(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Yield `name: value` lines."""
     width = max((len(name) for name, _ in pairs), default=0) + 2
     for name, value in pairs:
-        write.emit(f"{printable(name) + ':':{width}}{printable(value)}")
+        yield f"{printable(name) + ':':{width}}{printable(value)}"
 
 
 def _width() -> int:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 from jobworker_cli.output.sanitise import printable
@@ -32,6 +33,17 @@ def emit(text: str) -> None:
 def emit_json(value: Any) -> None:
     """Write a value as one line of JSON."""
     emit(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def show(
+    value: Any, text: Iterable[str] = (), *, as_json: bool, quiet: bool = False, ids: Iterable[str] = ()
+) -> None:
+    """Write the result of a command: as one line of JSON, or with `quiet` its ids, or lines of text."""
+    if as_json:
+        emit_json(value)
+        return
+    for line in ids if quiet else text:
+        emit(line)
 
 
 def say(text: str) -> None:
