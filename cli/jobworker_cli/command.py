@@ -38,6 +38,8 @@ def attempt(body: Callable[[], Any], failed: int | None = None) -> int:
         return (run_on_loop(body()) if iscoroutinefunction(body) else body()) or 0
     except (output.ReaderGone, click.ClickException):
         raise
+    except click.Abort:  # Ctrl-C at a prompt
+        raise KeyboardInterrupt from None
     except Exception as error:
         code = report(error)
         return code if failed is None else failed

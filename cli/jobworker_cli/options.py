@@ -5,15 +5,15 @@ from typing import Annotated
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print the RPC result as one line of JSON.")]
-Quiet = Annotated[bool, typer.Option("-q", help="Print ids only.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print ids only.")]
 Raw = Annotated[bool, typer.Option("--raw", help="Let the terminal obey all control sequences of the job.")]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="An id, a unique prefix of one, or a name.")]
 JobArguments = Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids, unique prefixes of ids, or names.")]
 
 Command = Annotated[list[str], typer.Argument(metavar="CMD...", help="What to run. Its own options stay its own.")]
-Env = Annotated[list[str] | None, typer.Option("-e", metavar="K=V", help="A variable of its environment.")]
-Cwd = Annotated[str | None, typer.Option("-w", metavar="DIR", help="Where it runs.")]
-User = Annotated[str | None, typer.Option("-u", metavar="USER[:GROUP]", help="As whom it runs.")]
+Env = Annotated[list[str] | None, typer.Option("-e", "--env", metavar="K=V", help="A variable of its environment.")]
+Cwd = Annotated[str | None, typer.Option("-w", "--cwd", metavar="DIR", help="Where it runs.")]
+User = Annotated[str | None, typer.Option("-u", "--user", metavar="USER[:GROUP]", help="As whom it runs.")]
 Umask = Annotated[str | None, typer.Option("--umask", metavar="OCTAL", help="Its umask, as 027.")]
 Nice = Annotated[int | None, typer.Option("--nice", metavar="N", help="Its priority: -20 to 19, the meekest.")]
 Rlimit = Annotated[
@@ -21,7 +21,7 @@ Rlimit = Annotated[
     typer.Option("--rlimit", metavar="NAME=N", help='A limit, as nofile=1024: a number, "unlimited" or SOFT:HARD.'),
 ]
 Name = Annotated[str | None, typer.Option("--name", help="A name to call it by.")]
-Label = Annotated[list[str] | None, typer.Option("-l", metavar="K=V", help="A label.")]
+Label = Annotated[list[str] | None, typer.Option("-l", "--label", metavar="K=V", help="A label.")]
 Timeout = Annotated[
     str | None, typer.Option("--timeout", metavar="D", help='How long it may run: seconds, "10m", or "none".')
 ]
@@ -40,7 +40,7 @@ OnFull = Annotated[
     str | None,
     typer.Option("--on-full", metavar="wait|drop", help="On a full disk: wait, or lose output."),
 ]
-Memory = Annotated[str | None, typer.Option("-m", metavar="SIZE", help="How much memory it may use.")]
+Memory = Annotated[str | None, typer.Option("-m", "--memory", metavar="SIZE", help="How much memory it may use.")]
 Cpus = Annotated[float | None, typer.Option("--cpus", metavar="N", help="How many CPUs it may use.")]
 Pids = Annotated[int | None, typer.Option("--pids", metavar="N", help="How many processes it may have.")]
 IoRead = Annotated[
@@ -61,8 +61,8 @@ PidNamespace = Annotated[
     bool | None,
     typer.Option("--pid-namespace/--no-pid-namespace", help="In a pid namespace of its own: any stop is complete."),
 ]
-Stdin = Annotated[bool, typer.Option("-i", help="Keep its standard input open.")]
-Tty = Annotated[bool, typer.Option("-t", help="Give it a terminal.")]
+Stdin = Annotated[bool, typer.Option("-i", "--interactive", help="Keep its standard input open.")]
+Tty = Annotated[bool, typer.Option("-t", "--tty", help="Give it a terminal.")]
 Key = Annotated[str | None, typer.Option("--key", help="The same key is the same job: safe to try again.")]
 Shell = Annotated[bool, typer.Option("--shell", help="CMD is one line for /bin/sh.")]
-Detach = Annotated[bool, typer.Option("-d", help="Print the id and leave it running.")]
+Detach = Annotated[bool, typer.Option("-d", "--detach", help="Print the id and leave it running.")]

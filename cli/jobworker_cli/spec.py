@@ -20,7 +20,7 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
         argv=UNSET if options["shell"] else words,
         shell=" ".join(words) if options["shell"] else UNSET,
         name=options["name"],
-        env=pairs("-e", options["env"]),
+        env=pairs("--env", options["env"]),
         cwd=_folder(options["cwd"], local=local),
         user=user or None,
         group=group or None,
@@ -38,7 +38,7 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
             options["grace"],
             values("--stop-option", options["stop_option"]),
         ),
-        labels=pairs("-l", options["label"]),
+        labels=pairs("--label", options["label"]),
         pid_namespace=UNSET if options["pid_namespace"] is None else options["pid_namespace"],
     )
     limits = LimitSpec(
@@ -61,11 +61,11 @@ def changes(options: dict[str, Any]) -> dict[str, Any]:
     times = ("timeout", "idle_timeout")
     found: dict[str, Any] = {name: _limit(options[name]) for name in times if options[name] is not None}
     if options["label"]:
-        found["labels"] = pairs("-l", options["label"])
+        found["labels"] = pairs("--label", options["label"])
     if limits := _limits(options):
         found["limits"] = limits
     if not found:
-        names = "--timeout, --idle-timeout, -m, --cpus, --pids, --io-read, --io-write or -l"
+        names = "--timeout, --idle-timeout, --memory, --cpus, --pids, --io-read, --io-write or --label"
         raise click.UsageError(f"nothing to change: give {names}")
     return found | ({"force": True} if options["force"] else {})
 

@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import os
+import pty
+import signal
 import socket
 import ssl
 import stat
@@ -167,6 +170,25 @@ def test_login(jw: "Jw", shared: "RunningAgent") -> None:
     right = call("login", "prod", stdin=shared.token + "\n")
     assert (right.returncode, "knows you as local (admin)" in right.stderr) == (0, True)
     assert whoami(jw) == "local"
+
+
+def test_ctrl_c_at_the_prompt(jw: "Jw") -> None:
+    """It ends `jw` as everywhere else."""
+    from tests.cli.conftest import COMMAND
+
+    add("prod", "wss://127.0.0.1:1/rpc")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([*COMMAND, "login", "prod"], stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while b"Token" not in shown:
+        shown += os.read(ours, 1024)
+    process.send_signal(signal.SIGINT)
+    try:
+        assert process.wait(DEADLINE) == 130
+    finally:
+        process.kill()
+        os.close(ours)
 
 
 class Impostor:

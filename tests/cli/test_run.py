@@ -83,7 +83,7 @@ ENDS: list[tuple[list[str], int, str]] = [
     (["sh", "-c", "kill -40 $$"], 168, "killed by SIGRT"),
     (["--nonsense", "true"], 2, "hint: jw run --help"),
     (["-e", "novalue", "true"], 2, "expected K=V"),
-    (["-q", "true"], 2, "it goes with -d"),
+    (["-q", "true"], 2, "use it with --detach"),
     ([], 2, "Missing argument"),
 ]
 

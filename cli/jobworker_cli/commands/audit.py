@@ -16,7 +16,9 @@ from jobworker_cli.output.sanitise import printable
 
 @command
 def audit(
-    lines: Annotated[int, typer.Option("-n", metavar="N", min=0, help="How many of the last lines.")] = 100,
+    lines: Annotated[
+        int, typer.Option("-n", "--lines", metavar="N", min=0, help="How many of the last lines.")
+    ] = 100,
     job: Annotated[str | None, typer.Option("--job", help="Only of the job with this id.")] = None,
     principal: Annotated[str | None, typer.Option("--principal", help="Only of this one, as token:ann.")] = None,
     denied: Annotated[bool, typer.Option("--denied", help="Only who or what was refused.")] = False,

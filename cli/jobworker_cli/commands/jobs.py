@@ -87,11 +87,13 @@ async def stop(
 async def kill(
     ctx: typer.Context,
     jobs: options.JobArguments,
-    signal: Annotated[str | None, typer.Option("-s", metavar="SIG", help="Send this and no more.")] = None,
+    signal: Annotated[
+        str | None, typer.Option("-s", "--signal", metavar="SIG", help="Send this and no more.")
+    ] = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:
-    """End jobs at once; with -s, only send a signal to all their processes."""
+    """End jobs at once; with --signal, only send a signal to all their processes."""
     if signal is None:
         return await _stop(ctx, jobs, StopSpec(strategy="kill"))
     return await _each(ctx, jobs, lambda client, job: client.call("job.signal", id=job, signal=signal, target="all"))
@@ -143,7 +145,7 @@ async def update(
 async def rm(
     ctx: typer.Context,
     jobs: options.JobArguments,
-    force: Annotated[bool, typer.Option("-f", help="Kill those that run.")] = False,
+    force: Annotated[bool, typer.Option("-f", "--force", help="Kill those that run.")] = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:

@@ -19,8 +19,10 @@ from jobworker_cli.resolve import job_id
 def logs(
     ctx: typer.Context,
     jobs: options.JobArguments,
-    follow: Annotated[bool, typer.Option("-f", help="Go on until the job ends.")] = False,
-    lines: Annotated[int | None, typer.Option("-n", metavar="N", min=0, help="Begin N lines before the end.")] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job ends.")] = False,
+    lines: Annotated[
+        int | None, typer.Option("-n", "--tail", metavar="N", min=0, help="Begin N lines before the end.")
+    ] = None,
     since: Annotated[
         str | None, typer.Option("--since", metavar="T", help="Begin at a time with its zone, or so long ago: 10m.")
     ] = None,
@@ -28,10 +30,12 @@ def logs(
     offset: Annotated[
         int | None, typer.Option("--offset", metavar="N", help="Begin at this byte of the log.")
     ] = None,
-    times: Annotated[bool, typer.Option("-t", help="Begin each line with its time.")] = False,
+    times: Annotated[bool, typer.Option("-t", "--times", help="Begin each line with its time.")] = False,
     stdout: Annotated[bool, typer.Option("--stdout", help="Only what the job wrote to stdout.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="Only what the job wrote to stderr.")] = False,
-    exit_code: Annotated[bool, typer.Option("--exit-code", help="With -f: exit as the job does.")] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="With --follow: exit with the code of the job.")
+    ] = False,
     raw: options.Raw = False,
     json_: options.Json = False,
 ) -> int:
@@ -40,11 +44,11 @@ def logs(
     With --json, one line for each piece, and a last one for the end of each job.
     """
     if sum(given is not None for given in (lines, since, offset)) > 1:
-        raise click.UsageError("-n, --since, --offset: each says where to begin; give one")
+        raise click.UsageError("--tail, --since, --offset: each is where to begin; expected one of them")
     if until is not None and follow:
-        raise click.UsageError("--until ends before the job may: it does not go with -f")
+        raise click.UsageError("--until ends before the job may: it cannot be used with --follow")
     if exit_code and not follow:
-        raise click.UsageError("--exit-code goes with -f, which ends when the job does")
+        raise click.UsageError("--exit-code needs --follow, which ends when the job does")
     chosen = [name for name, wanted in (("stdout", stdout), ("stderr", stderr)) if wanted]
     how = {"offset": offset, "tail": lines, "since": since, "until": until, "streams": chosen or None}
     how |= {"follow": follow, "arrivals": times}

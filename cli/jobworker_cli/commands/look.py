@@ -25,7 +25,7 @@ PAUSE = 0.05  # seconds before a call is made again
 @command
 async def ps(
     ctx: typer.Context,
-    every: Annotated[bool, typer.Option("-a", help="Also those that have ended.")] = False,
+    every: Annotated[bool, typer.Option("-a", "--all", help="Also those that have ended.")] = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> None:

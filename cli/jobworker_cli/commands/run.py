@@ -58,7 +58,7 @@ async def run(
     signal n. Ctrl-C once stops the job, twice kills it, three times leaves it running (130).
     """
     if quiet and not detach:
-        raise click.UsageError("-q prints the id: it goes with -d")
+        raise click.UsageError("--quiet prints the id: use it with --detach")
     choice: Choice = ctx.obj
     wanted = spec.from_options(ctx.params, local=choice.local)
     try:
