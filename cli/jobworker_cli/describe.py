@@ -14,7 +14,7 @@ from jobworker_cli.failures import RUN_FAILED
 TIMED_OUT = 124
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
-UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
+TIME_UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
 def exit_code(end: Exit | None) -> int:
@@ -85,10 +85,10 @@ def span(seconds: float) -> str:
     """Return a time as a person says it: 3.2s, 14m, 2h5m."""
     if seconds < 60:
         return f"{max(seconds, 0):.1f}s"
-    for index, (unit, letter) in enumerate(UNITS):
+    for index, (unit, letter) in enumerate(TIME_UNITS):
         if seconds >= unit:
             text = f"{int(seconds // unit)}{letter}"
-            finer = UNITS[index + 1 :][:1] or ((1, "s"),)
+            finer = TIME_UNITS[index + 1 :][:1] or ((1, "s"),)
             rest = int(seconds % unit // finer[0][0])
             return text + (f"{rest}{finer[0][1]}" if rest else "")
     return ""

@@ -10,12 +10,12 @@ from jobworker.errors import ConnectionFailed, InvalidState, JobworkerError
 from jobworker.model import StopSpec
 from jobworker_cli import failures, output
 
-TELLING = 0.5  # seconds for which the last words may wait for a reader
-WORDS = (
+NOTE_SECONDS = 0.5  # seconds for which the last words may wait for a reader
+NOTES = (
     "stopping the job; Ctrl-C again kills it, a third time leaves it running",
     "killing the job; Ctrl-C again leaves it running",
 )
-HOW = (None, StopSpec(strategy="kill"))
+STOPS = (None, StopSpec(strategy="kill"))
 
 
 class Interrupts:
@@ -59,15 +59,15 @@ class Interrupts:
         else:
             words = ("left before the agent has said whether the job started", "jw ps")
         _spawn(self._words, self._tell(*words))
-        await asyncio.wait(self._words, timeout=TELLING)
+        await asyncio.wait(self._words, timeout=NOTE_SECONDS)
 
     def _pressed(self) -> None:
         self._count += 1
-        if self._count > len(HOW):
+        if self._count > len(STOPS):
             self.leave()
             return
-        _spawn(self._words, self._tell(WORDS[self._count - 1]))
-        _spawn(self._stops, self._stop(HOW[self._count - 1]))
+        _spawn(self._words, self._tell(NOTES[self._count - 1]))
+        _spawn(self._stops, self._stop(STOPS[self._count - 1]))
 
     async def _tell(self, text: str, hint: str = "") -> None:
         await asyncio.to_thread(output.say, text)  # a full pipe must not keep the next Ctrl-C from being heard

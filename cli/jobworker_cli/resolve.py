@@ -7,8 +7,8 @@ from jobworker.client import Client
 from jobworker.errors import JobNotFound, JobworkerError
 
 ID_LENGTH = 12
-PAGE = 1000
-SHOWN = 10
+PAGE_JOBS = 1000
+MAX_CANDIDATES = 10
 
 
 async def job_id(client: Client, text: str) -> str:
@@ -24,7 +24,7 @@ async def job_id(client: Client, text: str) -> str:
 async def list_all(client: Client, states: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Return all jobs as the wire has them, newest first."""
     jobs: list[dict[str, Any]] = []
-    params: dict[str, Any] = {"limit": PAGE} | ({"states": list(states)} if states else {})
+    params: dict[str, Any] = {"limit": PAGE_JOBS} | ({"states": list(states)} if states else {})
     while True:
         answer = await client.call("job.list", **params)
         jobs += answer["jobs"]
@@ -41,8 +41,8 @@ def choose(text: str, jobs: Sequence[dict[str, Any]]) -> str:
     if not found:
         raise JobNotFound(f"there is no job {text[:80]!r}", hint="jw ps -a")
     if len(found) > 1:
-        shown = [f"{job['id']} ({job['name'] or 'no name'})" for job in list(found.values())[:SHOWN]]
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        shown = [f"{job['id']} ({job['name'] or 'no name'})" for job in list(found.values())[:MAX_CANDIDATES]]
+        more = f" and {len(found) - MAX_CANDIDATES} more" if len(found) > MAX_CANDIDATES else ""
         raise JobworkerError(
             f"{text!r} is ambiguous: it may be {', '.join(shown)}{more}", hint="use the whole id, see `jw ps -a`"
         )

@@ -14,8 +14,8 @@ from jobworker_cli import output
 
 TEMPLATES = Path(__file__).with_name("systemd")
 UNIT = "jobworker.service"
-BOOTED = Path("/run/systemd/system")  # exists when systemd is the init of this host
-LIMIT = 180.0  # seconds for systemctl: a start waits until the agent serves
+SYSTEMD_RUNS = Path("/run/systemd/system")  # exists when systemd is the init of this host
+SYSTEMCTL_SECONDS = 180.0  # seconds for systemctl: a start waits until the agent serves
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Systemd:
             )
         if shutil.which("systemctl") is None:
             raise JobworkerError("no systemctl in PATH: this host has no systemd", hint="jw agent start")
-        if self.root is None and not BOOTED.is_dir():
+        if self.root is None and not SYSTEMD_RUNS.is_dir():
             raise JobworkerError(
-                f"systemd does not run on this host: there is no {BOOTED}",
+                f"systemd does not run on this host: there is no {SYSTEMD_RUNS}",
                 hint="jw agent start, or --root DIR to install into an image that is not booted",
             )
 
@@ -61,10 +61,10 @@ class Systemd:
             place[0] = "--global"  # an image has no user that is logged in: for all of them
         try:
             done = subprocess.run(
-                ["systemctl", *place, *words], capture_output=True, text=True, check=False, timeout=LIMIT
+                ["systemctl", *place, *words], capture_output=True, text=True, check=False, timeout=SYSTEMCTL_SECONDS
             )
         except subprocess.TimeoutExpired:
-            raise JobworkerError(f"{self} {' '.join(words)}: it takes more than {LIMIT:g} s") from None
+            raise JobworkerError(f"{self} {' '.join(words)}: it takes more than {SYSTEMCTL_SECONDS:g} s") from None
         if done.returncode:
             hint = f"journalctl{' --user' if self.user else ''} -u {UNIT}"
             if self.user and "bus" in done.stderr:

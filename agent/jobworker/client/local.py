@@ -15,8 +15,8 @@ from jobworker.errors import ConnectionFailed, StartError
 from jobworker.paths import Home, appendable
 
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
-START_LIMIT = 120.0  # seconds: a host that is emulated or starts all its services at once takes half a minute
-SERVICE_LIMIT = 180.0  # seconds for systemctl: the agent before may still end
+START_SECONDS = 120.0  # seconds: a host that is emulated or starts all its services at once takes half a minute
+SERVICE_SECONDS = 180.0  # seconds for systemctl: the agent before may still end
 
 
 def agent_pid(home: Home) -> int | None:
@@ -102,7 +102,7 @@ def _output(command: list[str]) -> str:
     import subprocess  # seldom
 
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=SERVICE_LIMIT).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=SERVICE_SECONDS).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
 
@@ -131,7 +131,7 @@ def start_agent(home: Home) -> None:
     with open(reader, "rb", buffering=0) as pipe:
         said = b""
         ended = False
-        while not ended and select.select([pipe], [], [], START_LIMIT)[0]:
+        while not ended and select.select([pipe], [], [], START_SECONDS)[0]:
             more = pipe.read(4096)
             said += more
             ended = not more
@@ -141,7 +141,7 @@ def start_agent(home: Home) -> None:
     if not said:
         os.kill(pid, signal.SIGTERM)
         happened = (
-            "the agent ended before it served" if ended else f"the agent did not serve within {START_LIMIT:g} s"
+            "the agent ended before it served" if ended else f"the agent did not serve within {START_SECONDS:g} s"
         )
         reason, hint = happened, f"see {home.agent_log}"
     raise StartError(reason, hint=hint)

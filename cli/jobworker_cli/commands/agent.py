@@ -17,7 +17,7 @@ from jobworker_cli.output import table
 group = typer.Typer(
     help="Run the agent, or tell it to end.", rich_markup_mode=None, add_completion=False, no_args_is_help=True
 )
-END_LIMIT = 180.0  # seconds; an agent that ends its jobs kills them after a minute
+END_SECONDS = 180.0  # seconds; an agent that ends its jobs kills them after a minute
 
 
 @group.command()
@@ -82,8 +82,8 @@ async def _end(choice: Choice, jobs: str) -> int | None:
     async with choice.client(start=False) as client:
         running = int((await client.call("agent.info"))["running"])
         await client.call("agent.shutdown", jobs=jobs)
-        if not await asyncio.to_thread(wait_gone, pid, END_LIMIT):
-            raise JobworkerError(f"the agent (pid {pid}) is still there after {END_LIMIT:g} s", hint=f"kill {pid}")
+        if not await asyncio.to_thread(wait_gone, pid, END_SECONDS):
+            raise JobworkerError(f"the agent (pid {pid}) is still there after {END_SECONDS:g} s", hint=f"kill {pid}")
     return running
 
 

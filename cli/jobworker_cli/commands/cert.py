@@ -20,7 +20,7 @@ from jobworker_cli.output import table
 group = typer.Typer(
     help="Make certificates, and look at them.", rich_markup_mode=None, add_completion=False, no_args_is_help=True
 )
-HERE = ("localhost", "127.0.0.1", "::1")
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 FILES = ("ca.pem", "ca.key", "server.pem", "server.key")
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]*")
 
@@ -58,7 +58,7 @@ def init(
 
     if out is None:
         home().create()
-    make_all(folder, dict.fromkeys([*names, *HERE]))
+    make_all(folder, dict.fromkeys([*names, *LOCAL_NAMES]))
     if out is None:
         _tell_agent()
     _show_files(folder, FILES, json_)

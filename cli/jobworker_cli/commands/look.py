@@ -16,10 +16,10 @@ from jobworker_cli.output import table
 from jobworker_cli.output.sanitise import printable
 from jobworker_cli.resolve import job_id, list_all
 
-NOT_OVER = [state for state in State if not state.final]
+NOT_FINAL = [state for state in State if not state.final]
 T = TypeVar("T")
 HEAD = ("ID", "NAME", "STATE", "AGE", "RAN", "COMMAND")
-PAUSE = 0.05  # seconds before a call is made again
+RETRY_SECONDS = 0.05  # seconds before a call is made again
 
 
 @command
@@ -31,7 +31,7 @@ async def ps(
 ) -> None:
     """List jobs, newest first: those that have not ended."""
     async with ctx.obj.client() as client:
-        found = await list_all(client, None if every else NOT_OVER)
+        found = await list_all(client, None if every else NOT_FINAL)
     rows = map(_row, msgspec.convert(found, list[Job]))
     ids = [job["id"] for job in found]
     output.show({"jobs": found, "next": None}, table.lines(HEAD, rows), as_json=json_, quiet=quiet, ids=ids)
@@ -89,5 +89,5 @@ async def again(client: Client, work: Callable[[], Awaitable[T]]) -> T:
         try:
             return await work()
         except ConnectionFailed:
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(RETRY_SECONDS)
             await client.reconnect()

@@ -19,7 +19,7 @@ from jobworker_cli.output import table
 from jobworker_cli.resolve import job_id, list_all
 
 RUNNING = [State.RUNNING, State.PAUSED, State.STOPPING]
-PAUSE = 1.0  # seconds between two looks
+INTERVAL_SECONDS = 1.0  # seconds between two looks
 CLEAR = "\x1b[H\x1b[2J"  # of a terminal, which then shows the newest table alone
 HEAD = ("ID", "NAME", "STATE", "CPU%", "CPU", "MEMORY", "PEAK", "LIMIT", "TASKS", "READ", "WRITTEN")
 TOP_HEAD = ("PID", "NAME", "CPU%", "CPU", "MEMORY", "THREADS", "COMMAND")
@@ -57,7 +57,7 @@ async def stats(
             _show(found, [_row(one, shares) for one in found], HEAD, watch, json_)
             if not watch or (ids and all(one.state.final for one in found)):
                 return
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(INTERVAL_SECONDS)
 
 
 async def _look(client: Client, named: Sequence[str]) -> list[Stats]:
@@ -102,7 +102,7 @@ async def top(
             _show([found], _process_rows(found, shares), TOP_HEAD, watch, json_)
             if not watch or found.state.final:
                 return
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(INTERVAL_SECONDS)
 
 
 def _process_rows(found: Stats, shares: Shares) -> list[Sequence[str]]:

@@ -9,7 +9,7 @@ from jobworker.protocol import STREAMS, encode_data, split_text
 from jobworker_cli.output import write
 from jobworker_cli.output.sinks import job_sinks
 
-LONGEST = 65536  # bytes of a line that may wait for its end, where each line says whose it is
+MAX_LINE_BYTES = 65536  # bytes of a line that may wait for its end, where each line says whose it is
 
 
 class Records:
@@ -63,7 +63,7 @@ class Records:
         data = self._held[stream] + data
         at = data.rfind(b"\n") + 1
         whole, self._held[stream] = data[:at], data[at:]
-        if len(self._held[stream]) > LONGEST:
+        if len(self._held[stream]) > MAX_LINE_BYTES:
             whole, self._held[stream] = data + b"\n", b""
             self._within_line[stream] = False
         return whole

@@ -6,9 +6,9 @@ Bytes in, bytes out; no file and no terminal.
 import codecs
 import re
 
-LONGEST = 64  # characters in the parameters of a colour; more is not one
-_TOKEN = re.compile(rf"(\x1b\[[0-9;:]{{0,{LONGEST}}}m)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_BEGINNING = re.compile(rf"\x1b(?:\[[0-9;:]{{0,{LONGEST}}})?\Z")
+MAX_COLOUR_CHARACTERS = 64  # characters in the parameters of a colour; more is not one
+_TOKEN = re.compile(rf"(\x1b\[[0-9;:]{{0,{MAX_COLOUR_CHARACTERS}}}m)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_BEGINNING = re.compile(rf"\x1b(?:\[[0-9;:]{{0,{MAX_COLOUR_CHARACTERS}}})?\Z")
 _RESET = b"\x1b[0m"
 
 

@@ -12,14 +12,14 @@ from jobworker.plugin.loader import installed
 
 KINDS = ("auth-provider", "authorizer", "stop-strategy", "timeout-policy", "observer")
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-LONGEST = 40
+MAX_NAME_CHARACTERS = 40
 
 
 def write(name: str, kind: str, folder: Path) -> Path:
     """Write the distribution `jobworker-NAME` and return its folder; raise ValueError."""
     if kind not in KINDS:
         raise ValueError(f"--kind: {kind!r}; expected one of {', '.join(KINDS)}")
-    if not NAME.fullmatch(name) or len(name) > LONGEST:
+    if not NAME.fullmatch(name) or len(name) > MAX_NAME_CHARACTERS:
         raise ValueError(f"{name[:80]!r}; expected a name of lower-case letters and digits, as my-plugin")
     if name in (there := installed()):
         raise ValueError(
