@@ -112,7 +112,7 @@ def main() -> None:
     try:
         code = app(prog_name="jw", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        output.complain(error.format_message())
+        output.write_stderr(error.format_message())
         code = failures.USAGE
     except click.UsageError as error:
         code = failures.usage(error)

@@ -57,11 +57,11 @@ class Choice:
     def client(self, *, start: bool = True) -> "Client":
         """Return a client for ``async with``; with `start` a local agent that does not run is started."""
         from jobworker.client import Client
-        from jobworker_cli.output import say
+        from jobworker_cli.output import note
 
         endpoint = self.endpoint()
         if endpoint.insecure:
-            say(
+            note(
                 f"the certificate of {endpoint.address or 'the agent'} is not verified (insecure): "
                 "your token goes to whoever answers"
             )
@@ -73,7 +73,7 @@ class Choice:
             local = local_agent(start=start and not client.connection.agent_shut_down)
             return local.override(endpoint)
 
-        client = Client(find, say)
+        client = Client(find, note)
         return client
 
 
@@ -136,11 +136,11 @@ def local_agent(*, start: bool) -> Endpoint:
     """Return the endpoint of the local agent; raise StartError, or without `start` ConnectionFailed if none runs."""
     from jobworker.client.local import agent_pid, ensure_local_agent, local_endpoint
     from jobworker.errors import ConnectionFailed
-    from jobworker_cli.output import say
+    from jobworker_cli.output import note
 
     state = home()
     if start:
-        return ensure_local_agent(state, say)
+        return ensure_local_agent(state, note)
     if agent_pid(state) is None:
         raise ConnectionFailed(f"no agent runs on {state.path}", hint="jw agent start")
     return local_endpoint(state)

@@ -18,7 +18,7 @@ def report(error: BaseException) -> int:
     if os.environ.get("JW_DEBUG") == "1":
         import traceback
 
-        output.complain("".join(traceback.format_exception(error)).rstrip())
+        output.write_stderr("".join(traceback.format_exception(error)).rstrip())
     hint, code = "", 1
     if isinstance(error, JobworkerError):
         hint, code = error.hint or HINTS.get(type(error), ""), error.exit_code

@@ -26,7 +26,7 @@ class Interrupts:
         self._running: asyncio.Future[tuple[Client, str]] = self._loop.create_future()
         self._left = asyncio.Event()
         self._count = 0
-        self._words: set[asyncio.Task[None]] = set()
+        self._notes: set[asyncio.Task[None]] = set()
         self._stops: set[asyncio.Task[None]] = set()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_IGN:
@@ -51,28 +51,28 @@ class Interrupts:
         """Return when the job is to be left to itself."""
         await self._left.wait()
 
-    async def say_how_to_come_back(self) -> None:
+    async def note_how_to_come_back(self) -> None:
         """Say that the job runs on; do not wait for long where nobody reads that."""
         if self._running.done():
             job = self._running.result()[1]
             words = (f"job {job} is left running", f"jw logs -f {job}")
         else:
             words = ("left before the agent has said whether the job started", "jw ps")
-        _spawn(self._words, self._tell(*words))
-        await asyncio.wait(self._words, timeout=NOTE_SECONDS)
+        _spawn(self._notes, self._note(*words))
+        await asyncio.wait(self._notes, timeout=NOTE_SECONDS)
 
     def _pressed(self) -> None:
         self._count += 1
         if self._count > len(STOPS):
             self.leave()
             return
-        _spawn(self._words, self._tell(NOTES[self._count - 1]))
+        _spawn(self._notes, self._note(NOTES[self._count - 1]))
         _spawn(self._stops, self._stop(STOPS[self._count - 1]))
 
-    async def _tell(self, text: str, hint: str = "") -> None:
-        await asyncio.to_thread(output.say, text)  # a full pipe must not keep the next Ctrl-C from being heard
+    async def _note(self, text: str, hint: str = "") -> None:
+        await asyncio.to_thread(output.note, text)  # a full pipe must not keep the next Ctrl-C from being heard
         if hint:
-            await asyncio.to_thread(output.suggest, hint)
+            await asyncio.to_thread(output.hint, hint)
 
     async def _stop(self, how: StopSpec | None) -> None:
         client, job = await self._running

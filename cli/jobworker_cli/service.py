@@ -114,14 +114,14 @@ def install(systemd: Systemd, config: Path | None, home: Home, *, start: bool, f
         _require_no_other_agent(systemd, home)
     path.parent.mkdir(parents=True, exist_ok=True)
     _replace(path, text)
-    output.say(f"wrote {path}" if before != text else f"{path} is as it should be")
+    output.note(f"wrote {path}" if before != text else f"{path} is as it should be")
     if live:
         systemd.run("daemon-reload")
     systemd.run("enable", UNIT)
-    output.say(f"enabled {UNIT}: it starts {'when you log in' if systemd.user else 'when the host boots'}")
+    output.note(f"enabled {UNIT}: it starts {'when you log in' if systemd.user else 'when the host boots'}")
     if live and start:
         systemd.run("start" if before in (None, text) else "restart", UNIT)
-        output.say(f"started {UNIT}; {systemd} status jobworker shows it")
+        output.note(f"started {UNIT}; {systemd} status jobworker shows it")
     return path
 
 
@@ -135,7 +135,7 @@ def uninstall(systemd: Systemd) -> Path:
     path.unlink()
     if systemd.root is None:
         systemd.run("daemon-reload")
-    output.say(f"disabled {UNIT} and removed {path}")
+    output.note(f"disabled {UNIT} and removed {path}")
     return path
 
 

@@ -34,7 +34,7 @@ def agent_pid(home: Home) -> int | None:
     return holder
 
 
-def ensure_local_agent(home: Home, say: Callable[[str], None] = lambda text: None) -> Endpoint:
+def ensure_local_agent(home: Home, report: Callable[[str], None] = lambda text: None) -> Endpoint:
     """Return how to reach the local agent; start it first where none runs. Raises StartError."""
     home.create()
     if agent_pid(home) is None:
@@ -43,7 +43,7 @@ def ensure_local_agent(home: Home, say: Callable[[str], None] = lambda text: Non
                 if await_service(home):
                     return local_endpoint(home)
                 start_agent(home)
-                say(f"started the local agent (pid {agent_pid(home)}, state in {home.path})")
+                report(f"started the local agent (pid {agent_pid(home)}, state in {home.path})")
     return local_endpoint(home)
 
 
@@ -129,16 +129,16 @@ def start_agent(home: Home) -> None:
     finally:
         os.close(writer)
     with open(reader, "rb", buffering=0) as pipe:
-        said = b""
+        text = b""
         ended = False
         while not ended and select.select([pipe], [], [], START_SECONDS)[0]:
             more = pipe.read(4096)
-            said += more
+            text += more
             ended = not more
-            if said == b"ready\n":
+            if text == b"ready\n":
                 return
-    reason, _, hint = said.decode(errors="replace").strip().partition("\nhint: ")
-    if not said:
+    reason, _, hint = text.decode(errors="replace").strip().partition("\nhint: ")
+    if not text:
         os.kill(pid, signal.SIGTERM)
         happened = (
             "the agent ended before it served" if ended else f"the agent did not serve within {START_SECONDS:g} s"

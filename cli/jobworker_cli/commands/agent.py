@@ -43,7 +43,7 @@ async def start(ctx: typer.Context, json_: options.Json = False) -> None:
     ctx.obj.require_local("jw agent start")
     pid = agent_pid(home())
     if pid is not None:
-        output.say(f"the agent runs already (pid {pid})")
+        output.note(f"the agent runs already (pid {pid})")
     endpoint = await asyncio.to_thread(local_agent, start=True)
     info = await _info(ctx.obj) if json_ else None
     output.show(info, [str(endpoint.address)], as_json=json_)
@@ -61,12 +61,12 @@ async def stop(
     left = await _end(ctx.obj, "stop" if jobs else "leave")
     output.show(left is not None, as_json=json_)
     if left is None:
-        output.say(f"no agent runs on {home().path}")
+        output.note(f"no agent runs on {home().path}")
     elif jobs or not left:
-        output.say("the agent has ended, and no job runs")
+        output.note("the agent has ended, and no job runs")
     else:
-        output.say(f"the agent has ended; {left} running {'job goes' if left == 1 else 'jobs go'} on without it")
-        output.suggest("jw agent start takes up again what runs")
+        output.note(f"the agent has ended; {left} running {'job goes' if left == 1 else 'jobs go'} on without it")
+        output.hint("jw agent start takes up again what runs")
 
 
 async def _end(choice: Choice, jobs: str) -> int | None:
@@ -93,7 +93,7 @@ async def restart(ctx: typer.Context, json_: options.Json = False) -> None:
     """Restart the local agent in place, as it is installed and configured now; jobs do not notice."""
     ctx.obj.require_local("jw agent restart")
     if agent_pid(home()) is None:
-        output.say(f"no agent ran on {home().path}")
+        output.note(f"no agent ran on {home().path}")
     else:
         async with ctx.obj.client(start=False) as client:
             await client.call("agent.restart")
@@ -128,8 +128,8 @@ def install(
     manager = service.Systemd(user, root)
     output.emit(str(service.install(manager, config, home(), start=now, force=force)))
     if user and root is None:
-        output.suggest("loginctl enable-linger starts it with the host, and keeps it after the last logout")
-    output.suggest("jw agent info" if now and root is None else f"{manager} start jobworker")
+        output.hint("loginctl enable-linger starts it with the host, and keeps it after the last logout")
+    output.hint("jw agent info" if now and root is None else f"{manager} start jobworker")
 
 
 @group.command()

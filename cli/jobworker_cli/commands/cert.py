@@ -60,7 +60,7 @@ def init(
         home().create()
     make_all(folder, dict.fromkeys([*names, *LOCAL_NAMES]))
     if out is None:
-        _tell_agent()
+        _signal_agent()
     _show_files(folder, FILES, json_)
 
 
@@ -142,12 +142,12 @@ def renew(
     else:
         certificates.renew(folder)
     if out is None:
-        _tell_agent()
+        _signal_agent()
     fingerprint = certificates.describe(certificates.load(folder / "server.pem")[0])["fingerprint"]
     if ca:
-        output.say(f"clients that trust the old CA are locked out until they have {folder / 'ca.pem'}")
-        output.say("client certificates of the old CA are worthless: jw cert issue")
-    output.say(f"clients that pin the certificate need the new fingerprint: {fingerprint}")
+        output.note(f"clients that trust the old CA are locked out until they have {folder / 'ca.pem'}")
+        output.note("client certificates of the old CA are worthless: jw cert issue")
+    output.note(f"clients that pin the certificate need the new fingerprint: {fingerprint}")
     _show_files(folder, FILES if ca else FILES[2:], json_)
 
 
@@ -183,11 +183,11 @@ def _text(value: Any) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 
-def _tell_agent() -> None:
+def _signal_agent() -> None:
     """Let a running agent take the new certificate at once: it would see by itself, a moment later."""
     from jobworker.client.local import agent_pid
 
     pid = agent_pid(home())
     if pid is not None:
         os.kill(pid, signal.SIGHUP)
-        output.say(f"the agent (pid {pid}) was told to read it")
+        output.note(f"the agent (pid {pid}) was told to read it")

@@ -68,7 +68,7 @@ def add(
         current = found.current
     output.show(_shown(name, context, current), as_json=json_)
     if current != name and not json_:
-        output.suggest(f"jw context use {name}, or jw --context {name} ps")
+        output.hint(f"jw context use {name}, or jw --context {name} ps")
 
 
 @group.command()
@@ -102,7 +102,7 @@ def rm(name: NameArgument, json_: options.Json = False) -> None:
         del found.contexts[name]
         if found.current == name:
             found.current = None
-            output.say("it was the current one: the local agent is, now")
+            output.note("it was the current one: the local agent is, now")
     output.show(True, as_json=json_)
 
 

@@ -182,4 +182,4 @@ def _report_faults(job: str, result: Any) -> None:
     exit_ = result.get("exit") if isinstance(result, dict) else None
     for step in ((exit_ or {}).get("receipt") or {}).get("steps", []):
         if step["action"] == "strategy_failed":
-            output.say(f"{job}: {step.get('detail')}; the agent killed what was left, and its log has more")
+            output.note(f"{job}: {step.get('detail')}; the agent killed what was left, and its log has more")

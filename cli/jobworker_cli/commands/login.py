@@ -46,7 +46,7 @@ def login(
         found.contexts[name] = replace(found.contexts[name], **changes)
     output.show(msgspec.to_builtins(principal), as_json=json_)
     if not json_:
-        output.say(f"{context.address} knows you as {principal.name} ({', '.join(principal.roles)})")
+        output.note(f"{context.address} knows you as {principal.name} ({', '.join(principal.roles)})")
 
 
 async def _whoami(choice: Choice) -> Principal:

@@ -74,7 +74,7 @@ async def wait(
     output.show(found, as_json=json_, quiet=quiet, ids=[found["id"]])
     end = msgspec.convert(found, Job).exit
     if words := describe.remark(end):
-        output.say(f"job {found['id']}: {words}")
+        output.note(f"job {found['id']}: {words}")
     return describe.exit_code(end)
 
 

@@ -94,7 +94,7 @@ def check(name: NameArgument, config: Config = None, json_: options.Json = False
     output.show(answer, table.pair_lines(pairs), as_json=json_)
     if name not in enabled and not json_:
         path = config or home().config
-        output.suggest(f"jw plugins enable {name}, for {path}, then jw agent restart")
+        output.hint(f"jw plugins enable {name}, for {path}, then jw agent restart")
 
 
 @group.command()
@@ -107,13 +107,13 @@ def enable(name: NameArgument, config: Config = None) -> None:
     path = config or home().config
     given = configuration.load(path if path.exists() else None)
     if name in given.enabled_plugins:
-        output.say(f"{name} is enabled in {path}")
+        output.note(f"{name} is enabled in {path}")
         return
     _require_installed(name)
     given.plugins["enabled"] = [*given.enabled_plugins, name]
     plugins.try_out(given, home().path)
     _set_enabled(path, given.plugins["enabled"])
-    output.suggest("jw agent restart")
+    output.hint("jw agent restart")
 
 
 @group.command()
@@ -127,7 +127,7 @@ def disable(name: NameArgument, config: Config = None) -> None:
     if name not in enabled:
         raise JobworkerError(f"{name} is not enabled in {path}; enabled are: {', '.join(enabled)}")
     _set_enabled(path, [each for each in enabled if each != name])
-    output.suggest("jw agent restart")
+    output.hint("jw agent restart")
 
 
 def _require_installed(name: str) -> None:
@@ -174,4 +174,4 @@ def new(
     except ValueError as error:
         raise JobworkerError(str(error)) from error
     output.emit(str(made))
-    output.suggest(f"cd {made} && pip install -e '.[test]' && pytest")
+    output.hint(f"cd {made} && pip install -e '.[test]' && pytest")

@@ -98,7 +98,7 @@ async def _attended(choice: Choice, wanted: model.JobSpec, key: str | None, reco
     if not leaving.done():
         leaving.cancel()
         return following.result()
-    await interrupts.say_how_to_come_back()
+    await interrupts.note_how_to_come_back()
     os._exit(failures.LEFT)  # a thread may hang in a write that nobody reads
 
 
@@ -117,13 +117,13 @@ async def _follow(
             return failures.LEFT
         except (JobworkerError, OSError) as error:
             failures.report(error)
-            output.suggest(f"the job may still run: jw logs -f {job}")
+            output.hint(f"the job may still run: jw logs -f {job}")
             return failures.RUN_FAILED
         finally:
             interrupts.over()
         end = None if subscription.end is None else subscription.end.exit
         if words := describe.remark(end):
-            output.say(f"job {job}: {words}")
+            output.note(f"job {job}: {words}")
         return describe.exit_code(end)
 
 

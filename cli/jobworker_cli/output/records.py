@@ -52,11 +52,11 @@ class Records:
         mark = self.prefix + (chunk.time.encode() + b" " if self._times else b"")
         lines = chunk.data.split(b"\n")
         ends = lines.pop()  # what follows the last newline
-        told = [line + b"\n" for line in lines] + ([ends] if ends else [])
-        if told and not self._within_line[chunk.stream]:
-            told[0] = mark + told[0]
+        marked = [line + b"\n" for line in lines] + ([ends] if ends else [])
+        if marked and not self._within_line[chunk.stream]:
+            marked[0] = mark + marked[0]
         self._within_line[chunk.stream] = bool(ends)
-        return mark.join(told)
+        return mark.join(marked)
 
     def _whole_lines(self, stream: str, data: bytes) -> bytes:
         """Hold back the beginning of a line, for another job may write meanwhile."""

@@ -12,7 +12,7 @@ DIM, RED, YELLOW = "2", "31", "33"
 
 
 class ReaderGone(Exception):
-    """Whoever read our output has closed it."""
+    """The reader of our output has closed it."""
 
 
 def coloured(file: TextIO | None) -> bool:
@@ -46,24 +46,25 @@ def show(
         emit(line)
 
 
-def say(text: str) -> None:
-    """Tell the person at the terminal something, in one dim line."""
-    complain(paint(f"jw: {printable(text)}", DIM, sys.stderr))
+def note(text: str) -> None:
+    """Write a note for the user to stderr, in one dim line."""
+    write_stderr(paint(f"jw: {printable(text)}", DIM, sys.stderr))
 
 
-def error(text: str, hint: str = "") -> None:
-    complain(f"jw: {paint('error:', RED, sys.stderr)} {printable(text)}")
-    if hint:
-        suggest(hint)
+def error(text: str, next_command: str = "") -> None:
+    """Write an error to stderr, with the command that helps."""
+    write_stderr(f"jw: {paint('error:', RED, sys.stderr)} {printable(text)}")
+    if next_command:
+        hint(next_command)
 
 
-def suggest(command: str) -> None:
-    """Name the next command."""
-    complain(f"{paint('hint:', YELLOW, sys.stderr)} {printable(command)}")
+def hint(command: str) -> None:
+    """Write the next command to stderr."""
+    write_stderr(f"{paint('hint:', YELLOW, sys.stderr)} {printable(command)}")
 
 
-def complain(text: str) -> None:
-    """Write a line to stderr; nothing can be done where nobody reads it."""
+def write_stderr(text: str) -> None:
+    """Write a line to stderr; ignore that its reader is gone."""
     try:
         put(sys.stderr, text.encode(errors="backslashreplace") + b"\n")
     except (ReaderGone, OSError):
@@ -71,7 +72,7 @@ def complain(text: str) -> None:
 
 
 def put(file: TextIO | None, data: bytes) -> None:
-    """Write bytes at once; a file that was closed before we started takes them silently."""
+    """Write bytes at once, or nothing if the file was closed before we started; raise ReaderGone."""
     if file is None:
         return
     try:
@@ -82,7 +83,7 @@ def put(file: TextIO | None, data: bytes) -> None:
 
 
 def close() -> None:
-    """Write out what is buffered, as far as somebody reads it."""
+    """Flush what is buffered, as far as it is still read."""
     for file in (sys.stdout, sys.stderr):
         try:
             if file is not None:
