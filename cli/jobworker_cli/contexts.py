@@ -39,13 +39,13 @@ def read() -> Contexts:
     require_private(path.parent)
     require_private(path)
     try:
-        found = msgspec.json.decode(data, type=Contexts, dec_hook=lambda kind, value: kind(value))
+        stored = msgspec.json.decode(data, type=Contexts, dec_hook=lambda kind, value: kind(value))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StartError(f"{path}: not contexts of jw: {error}", hint=f"rm {path}") from error
-    for name, endpoint in found.contexts.items():
+    for name, endpoint in stored.contexts.items():
         if endpoint.address is None:  # that would be the local agent
             raise StartError(f"{path}: not contexts of jw: {name!r} has no address", hint=f"rm {path}")
-    return found
+    return stored
 
 
 @contextmanager
@@ -56,16 +56,16 @@ def changing() -> Iterator[Contexts]:
     lock = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found = read()
-        yield found
-        write_private(path, _encode(found))
+        stored = read()
+        yield stored
+        write_private(path, _encode(stored))
     finally:
         os.close(lock)
 
 
-def _encode(found: Contexts) -> bytes:
+def _encode(stored: Contexts) -> bytes:
     """Return the text of the file, without what is not set."""
-    plain = msgspec.to_builtins(found, enc_hook=str)
+    plain = msgspec.to_builtins(stored, enc_hook=str)
     plain["contexts"] = {
         name: {field: value for field, value in endpoint.items() if value}
         for name, endpoint in plain["contexts"].items()

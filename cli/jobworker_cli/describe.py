@@ -59,9 +59,9 @@ def state(job: Job) -> str:
     end = job.exit
     if job.state != State.EXITED or end is None:
         return job.state.value
-    how = end.signal or ("" if end.code is None else str(end.code))
+    outcome = end.signal or ("" if end.code is None else str(end.code))
     why = "exited" if end.reason == Reason.FINISHED else end.reason.value
-    return f"{why} {how}".rstrip()
+    return f"{why} {outcome}".rstrip()
 
 
 def command(job: Job) -> str:
@@ -100,7 +100,7 @@ def _moment(text: str) -> datetime:
 
 def lines(job: Job) -> list[tuple[str, str]]:
     """Return all about a job, as names and values."""
-    found = [
+    pairs = [
         ("id", job.id),
         ("name", job.name or ""),
         ("state", job.state.value),
@@ -120,7 +120,7 @@ def lines(job: Job) -> list[tuple[str, str]]:
         ("log", f"{job.log.bytes} bytes" + (", truncated" if job.log.truncated else "")),
         ("labels", " ".join(f"{name}={value}" for name, value in job.labels.items())),
     ]
-    return [(name, value) for name, value in found + _receipt(job.exit) if value]
+    return [(name, value) for name, value in pairs + _receipt(job.exit) if value]
 
 
 def _limits(limits: LimitSpec) -> str:
@@ -141,20 +141,20 @@ def used(usage: Usage) -> str:
 
 def story(explanation: Explanation) -> list[str]:
     """Return the lines that tell why a job is in its state."""
-    found = [explanation.summary]
+    lines = [explanation.summary]
     for link in explanation.chain:
         by = f" by {link.by}" if link.by else ""
         first, *more = link.detail.splitlines() or [""]
-        found.append(f"{link.time or '-':27} {link.what}{by}" + (f": {first}" if first else ""))
-        found += [f"{'':28}{line}" for line in more]
-    return found
+        lines.append(f"{link.time or '-':27} {link.what}{by}" + (f": {first}" if first else ""))
+        lines += [f"{'':28}{line}" for line in more]
+    return lines
 
 
 def _receipt(end: Exit | None) -> list[tuple[str, str]]:
     if end is None or end.receipt is None:
         return []
     receipt = end.receipt
-    found = [("stop", f"{receipt.strategy} by {receipt.means}, proof {receipt.proof}")]
+    pairs = [("stop", f"{receipt.strategy} by {receipt.means}, proof {receipt.proof}")]
     for step in receipt.steps:
         words = [
             step.time,
@@ -165,6 +165,6 @@ def _receipt(end: Exit | None) -> list[tuple[str, str]]:
         ]
         counts = (("alive", step.alive), ("delivered", step.delivered))
         words += [f"{name} {count}" for name, count in counts if count is not None]
-        found.append(("step", " ".join(word for word in words if word)))
-    found += [("survivor", f"{one.get('pid')} ({one.get('name')})") for one in receipt.survivors]
-    return found
+        pairs.append(("step", " ".join(word for word in words if word)))
+    pairs += [("survivor", f"{process.get('pid')} ({process.get('name')})") for process in receipt.survivors]
+    return pairs

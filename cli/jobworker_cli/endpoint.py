@@ -28,17 +28,17 @@ class Choice:
 
         The credentials of a context are sent to its own address only. Raises JobworkerError and UsageError.
         """
-        found = None if self.given.address is not None else self._context()
-        return self.given if found is None else found.override(self.given)
+        context = None if self.given.address is not None else self._context()
+        return self.given if context is None else context.override(self.given)
 
     def _context(self) -> Endpoint | None:
         from jobworker_cli import contexts
 
         if self.context == contexts.LOCAL:
             return None
-        found = contexts.read()
-        name = self.context or found.current
-        return None if name is None else found.get(name)
+        stored = contexts.read()
+        name = self.context or stored.current
+        return None if name is None else stored.get(name)
 
     @property
     def local(self) -> bool:

@@ -74,12 +74,12 @@ class Interrupts:
         if hint:
             await asyncio.to_thread(output.hint, hint)
 
-    async def _stop(self, how: StopSpec | None) -> None:
+    async def _stop(self, stop: StopSpec | None) -> None:
         client, job = await self._running
         try:
             while True:
                 try:
-                    await client.stop(job, how)
+                    await client.stop(job, stop)
                     return
                 except ConnectionFailed:
                     await client.reconnect()

@@ -37,13 +37,13 @@ def choose(text: str, jobs: Sequence[dict[str, Any]]) -> str:
     """Return the id that `text` means among jobs, which are newest first."""
     named = [job for job in jobs if job["name"] == text][:1]
     begun = [job for job in jobs if text and job["id"].startswith(text)]
-    found = {job["id"]: job for job in named + begun}
-    if not found:
+    matches = {job["id"]: job for job in named + begun}
+    if not matches:
         raise JobNotFound(f"there is no job {text[:80]!r}", hint="jw ps -a")
-    if len(found) > 1:
-        shown = [f"{job['id']} ({job['name'] or 'no name'})" for job in list(found.values())[:MAX_CANDIDATES]]
-        more = f" and {len(found) - MAX_CANDIDATES} more" if len(found) > MAX_CANDIDATES else ""
+    if len(matches) > 1:
+        shown = [f"{job['id']} ({job['name'] or 'no name'})" for job in list(matches.values())[:MAX_CANDIDATES]]
+        more = f" and {len(matches) - MAX_CANDIDATES} more" if len(matches) > MAX_CANDIDATES else ""
         raise JobworkerError(
             f"{text!r} is ambiguous: it may be {', '.join(shown)}{more}", hint="use the whole id, see `jw ps -a`"
         )
-    return str(next(iter(found)))
+    return str(next(iter(matches)))

@@ -59,27 +59,27 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
 def changes(options: dict[str, Any]) -> dict[str, Any]:
     """Return what `update` is to change, as the wire has it; raise UsageError if that is nothing."""
     times = ("timeout", "idle_timeout")
-    found: dict[str, Any] = {name: _limit(options[name]) for name in times if options[name] is not None}
+    update: dict[str, Any] = {name: _limit(options[name]) for name in times if options[name] is not None}
     if options["label"]:
-        found["labels"] = pairs("--label", options["label"])
+        update["labels"] = pairs("--label", options["label"])
     if limits := _limits(options):
-        found["limits"] = limits
-    if not found:
+        update["limits"] = limits
+    if not update:
         names = "--timeout, --idle-timeout, --memory, --cpus, --pids, --io-read, --io-write or --label"
         raise click.UsageError(f"nothing to change: give {names}")
-    return found | ({"force": True} if options["force"] else {})
+    return update | ({"force": True} if options["force"] else {})
 
 
 def _limits(options: dict[str, Any]) -> dict[str, Any]:
     """Return the limits to change; None takes one away."""
-    found: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
     for name, read in (("memory", _number), ("cpus", _cpus), ("pids", _pids)):
         if options[name] is not None:
-            found[name] = None if options[name] == "none" else read(options[name])
+            limits[name] = None if options[name] == "none" else read(options[name])
     for name, option in (("io_read", "--io-read"), ("io_write", "--io-write")):
         if options[name]:
-            found[name] = None if list(options[name]) == ["none"] else _rate(option, options[name])
-    return found
+            limits[name] = None if list(options[name]) == ["none"] else _rate(option, options[name])
+    return limits
 
 
 def _cpus(text: str) -> float:
@@ -137,26 +137,26 @@ def _timeout(text: str | None) -> Duration | UnsetType | None:
 
 def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
     """Return what `K=V` options say; raise UsageError."""
-    found = {}
+    result = {}
     for text in texts or []:
         name, equals, value = text.partition("=")
         if not name or not equals:
             raise click.UsageError(f"{option}: {text!r}; expected K=V")
-        found[name] = value
-    return found
+        result[name] = value
+    return result
 
 
 def values(option: str, texts: list[str] | None) -> dict[str, Any]:
     """Return what `K=V` options say, where V is JSON, or else text; raise UsageError."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, value in pairs(option, texts).items():
         try:
-            found[name] = json.loads(value)
+            result[name] = json.loads(value)
         except ValueError:
-            found[name] = value
+            result[name] = value
         except RecursionError:
             raise click.UsageError(f"{option}: {name}: nested too deep") from None
-    return found
+    return result
 
 
 def _rlimit(text: str) -> Any:
@@ -170,10 +170,10 @@ def _number(text: str | None) -> int | str | None:
     return int(text) if text is not None and text.isascii() and text.isdigit() else text
 
 
-def _folder(given: str | None, *, local: bool) -> str | None:
+def _folder(folder: str | None, *, local: bool) -> str | None:
     if not local:
-        return given
-    return os.path.join(os.getcwd(), given) if given else os.getcwd()
+        return folder
+    return os.path.join(os.getcwd(), folder) if folder else os.getcwd()
 
 
 def _require_text(words: list[str]) -> None:

@@ -75,21 +75,21 @@ class Client:
     # The verbs, as in the protocol
 
     async def create(self, spec: JobSpec, key: str | None = None) -> Job:
-        return await self._job("job.create", spec=msgspec.to_builtins(spec), **_given(key=key))
+        return await self._job("job.create", spec=msgspec.to_builtins(spec), **_without_none(key=key))
 
     async def start(self, job: str) -> Job:
         return await self._job("job.start", id=job)
 
     async def run(self, spec: JobSpec, key: str | None = None) -> Subscription:
         """Create, follow from byte 0 and start, in one step."""
-        answer = await self.call("job.run", spec=msgspec.to_builtins(spec), **_given(key=key))
+        answer = await self.call("job.run", spec=msgspec.to_builtins(spec), **_without_none(key=key))
         subscription = Subscription(self.connection, msgspec.convert(answer["job"], Job), {})
         self.connection.route(answer["subscription"], subscription.inbox)
         return subscription
 
     async def stop(self, job: str, stop: StopSpec | None = None) -> Job:
-        how = None if stop is None else msgspec.to_builtins(stop)
-        return await self._job("job.stop", id=job, **_given(stop=how))
+        spec = None if stop is None else msgspec.to_builtins(stop)
+        return await self._job("job.stop", id=job, **_without_none(stop=spec))
 
     async def signal(self, job: str, signal: str, target: str = "all") -> int:
         """Send a signal to the whole tree or to the `main` process; return how many processes got it."""
@@ -120,21 +120,21 @@ class Client:
         return msgspec.convert(await self.call("job.explain", id=job), Explanation)
 
     async def wait(self, job: str, limit: Duration | None = None) -> Job:
-        return await self._job("job.wait", id=job, **_given(timeout=limit))
+        return await self._job("job.wait", id=job, **_without_none(timeout=limit))
 
     async def list(
         self, states: Sequence[str] | None = None, labels: dict[str, str] | None = None, limit: int = 100
     ) -> list[Job]:
         """Return the newest jobs; a page ends earlier than asked for where its jobs are large."""
-        found: list[Job] = []
+        jobs: list[Job] = []
         cursor: str | None = None
-        while len(found) < limit:
-            given = _given(states=states, labels=labels, cursor=cursor)
-            answer = await self.call("job.list", limit=limit - len(found), **given)
-            found += msgspec.convert(answer["jobs"], list[Job])
+        while len(jobs) < limit:
+            params = _without_none(states=states, labels=labels, cursor=cursor)
+            answer = await self.call("job.list", limit=limit - len(jobs), **params)
+            jobs += msgspec.convert(answer["jobs"], list[Job])
             if (cursor := answer["next"]) is None:
                 break
-        return found
+        return jobs
 
     async def delete(self, job: str, *, force: bool = False) -> None:
         await self.call("job.delete", id=job, force=force)
@@ -156,17 +156,17 @@ class Client:
         Times are texts with their zone, or durations: so long ago. With `arrivals` every chunk is a single
         arrival, with its own time; else what stands together is one.
         """
-        how = _given(until=until, streams=streams) | {"follow": follow, "arrivals": arrivals}
-        subscription = Subscription(self.connection, await self.status(job), how)
-        await subscription.subscribe(**_given(offset=offset, tail=tail, since=since))
+        options = _without_none(until=until, streams=streams) | {"follow": follow, "arrivals": arrivals}
+        subscription = Subscription(self.connection, await self.status(job), options)
+        await subscription.subscribe(**_without_none(offset=offset, tail=tail, since=since))
         return subscription
 
     async def read(
         self, job: str, offset: int = 0, max_bytes: int = 65536, streams: Sequence[str] | None = None
     ) -> LogPage:
         """Return one page of a log."""
-        given = _given(streams=streams)
-        return LogPage.of(await self.call("log.read", id=job, offset=offset, max_bytes=max_bytes, **given))
+        params = _without_none(streams=streams)
+        return LogPage.of(await self.call("log.read", id=job, offset=offset, max_bytes=max_bytes, **params))
 
     async def events(self, after: int | None = None) -> Events:
         """Follow what happens to all jobs after a revision; without one, from now on."""
@@ -181,5 +181,5 @@ class Client:
         return msgspec.convert(await self.call(method, **params), Job)
 
 
-def _given(**params: Any) -> dict[str, Any]:
+def _without_none(**params: Any) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value is not None}

@@ -25,9 +25,9 @@ class Endpoint:
 
     def override(self, given: "Endpoint") -> "Endpoint":
         """Return this address with the credentials and the trust of `given` as far as it has any."""
-        found = replace(self, insecure=given.insecure)
+        endpoint = replace(self, insecure=given.insecure)
         if given.token is not None:
-            found = replace(found, token=given.token, username=None, password=None)
+            endpoint = replace(endpoint, token=given.token, username=None, password=None)
         if given.ca is not None or given.pin is not None:
-            found = replace(found, ca=given.ca, pin=given.pin)
-        return found if given.cert is None else replace(found, cert=given.cert, key=given.key)
+            endpoint = replace(endpoint, ca=given.ca, pin=given.pin)
+        return endpoint if given.cert is None else replace(endpoint, cert=given.cert, key=given.key)

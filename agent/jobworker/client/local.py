@@ -26,8 +26,8 @@ def agent_pid(home: Home) -> int | None:
     """
     holder = None
     for fd in home.open_locks():
-        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, asked))
+        request = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, request))
         os.close(fd)
         if kind != fcntl.F_UNLCK:
             holder = pid

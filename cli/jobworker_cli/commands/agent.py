@@ -163,13 +163,13 @@ async def _info(choice: Choice) -> dict[str, Any]:
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
     for name, inner in value.items():
         if isinstance(inner, dict):
-            found += _flat(inner, f"{prefix}{name}.")
+            pairs += _flat(inner, f"{prefix}{name}.")
         else:
-            found.append((prefix + name, ", ".join(map(_name, inner)) if isinstance(inner, list) else str(inner)))
-    return found
+            pairs.append((prefix + name, ", ".join(map(_name, inner)) if isinstance(inner, list) else str(inner)))
+    return pairs
 
 
 def _name(value: Any) -> str:

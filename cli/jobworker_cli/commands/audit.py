@@ -26,12 +26,12 @@ def audit(
 ) -> None:
     """Show the audit log of the agent whose state folder this host has: one line for each login and each change."""
     wanted = {name: value for name, value in (("job", job), ("principal", principal)) if value is not None}
-    found: deque[dict[str, Any]] = deque(maxlen=lines)
+    entries: deque[dict[str, Any]] = deque(maxlen=lines)
     for entry in _entries(home().audit):
         fits = all(entry.get(name) == value for name, value in wanted.items())
         if fits and (not denied or entry.get("decision") in ("denied", "refused")):
-            found.append(entry)
-    for entry in found:
+            entries.append(entry)
+    for entry in entries:
         output.show(entry, [line(entry)], as_json=json_)
 
 

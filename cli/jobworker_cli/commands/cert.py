@@ -110,19 +110,19 @@ def show(
     """Show what is in certificates: names, use, how long they live, their fingerprint."""
     from jobworker.tls import certificates
 
-    found = [
+    shown = [
         {"file": str(file)} | certificates.describe(certificate)
         for file in files
         for certificate in certificates.load(file)
     ]
-    output.show(found, _lines(found), as_json=json_)
+    output.show(shown, _lines(shown), as_json=json_)
 
 
-def _lines(found: list[dict[str, Any]]) -> Iterator[str]:
-    for number, each in enumerate(found):
+def _lines(certificates: list[dict[str, Any]]) -> Iterator[str]:
+    for number, certificate in enumerate(certificates):
         if number:
             yield ""
-        shown = {name.replace("_", " "): _text(value) for name, value in each.items() if value or value == 0}
+        shown = {name.replace("_", " "): _text(value) for name, value in certificate.items() if value or value == 0}
         yield from table.pair_lines(list(shown.items()))
 
 
@@ -151,8 +151,8 @@ def renew(
     _show_files(folder, FILES if ca else FILES[2:], json_)
 
 
-def _folder(given: Path | None) -> Path:
-    return (given or home().tls).absolute()
+def _folder(chosen: Path | None) -> Path:
+    return (chosen or home().tls).absolute()
 
 
 def _usable(names: list[str] | None) -> list[str]:
@@ -166,9 +166,9 @@ def _usable(names: list[str] | None) -> list[str]:
 
 
 def _refuse_to_overwrite(paths: list[Path], force: bool) -> None:
-    found = [str(path) for path in paths if path.exists()]
-    if found and not force:
-        raise JobworkerError(f"{found[0]} exists", hint="--out DIR for another place, --force to overwrite it")
+    existing = [str(path) for path in paths if path.exists()]
+    if existing and not force:
+        raise JobworkerError(f"{existing[0]} exists", hint="--out DIR for another place, --force to overwrite it")
 
 
 def _show_files(folder: Path, files: tuple[str, ...], as_json: bool, keys: tuple[str, ...] = ()) -> None:

@@ -61,11 +61,11 @@ def add(
         key=_file(key, "key"),
         token=_token(token_file, cert),  # at last: nobody is asked in vain
     )
-    with contexts.changing() as found:
-        if name in found.contexts and not force:
+    with contexts.changing() as stored:
+        if name in stored.contexts and not force:
             raise JobworkerError(f"a context {name!r} exists", hint="--force to replace it")
-        found.contexts[name] = context
-        current = found.current
+        stored.contexts[name] = context
+        current = stored.current
     output.show(_shown(name, context, current), as_json=json_)
     if current != name and not json_:
         output.hint(f"jw context use {name}, or jw --context {name} ps")
@@ -75,10 +75,10 @@ def add(
 @command
 def use(name: NameArgument, json_: options.Json = False) -> None:
     """Choose the agent that is meant where nothing else is said; `local` is that of this host."""
-    with contexts.changing() as found:
+    with contexts.changing() as stored:
         if name != LOCAL:
-            found.get(name)
-        found.current = None if name == LOCAL else name
+            stored.get(name)
+        stored.current = None if name == LOCAL else name
     output.show(name, as_json=json_)
 
 
@@ -86,35 +86,35 @@ def use(name: NameArgument, json_: options.Json = False) -> None:
 @command
 def ls(quiet: options.Quiet = False, json_: options.Json = False) -> None:
     """List the contexts, without what is secret."""
-    found = contexts.read()
-    shown = [_shown(name, context, found.current) for name, context in found.contexts.items()]
-    rows = [("" if found.current else "yes", LOCAL, "the agent of this host", "its token", "its CA")]
-    rows += [("yes" if one["current"] else "", one["name"], one["address"], one["as"], one["trust"]) for one in shown]
-    output.show({"contexts": shown}, table.lines(HEAD, rows), as_json=json_, quiet=quiet, ids=found.contexts)
+    stored = contexts.read()
+    shown = [_shown(name, context, stored.current) for name, context in stored.contexts.items()]
+    rows = [("" if stored.current else "yes", LOCAL, "the agent of this host", "its token", "its CA")]
+    rows += [("yes" if row["current"] else "", row["name"], row["address"], row["as"], row["trust"]) for row in shown]
+    output.show({"contexts": shown}, table.lines(HEAD, rows), as_json=json_, quiet=quiet, ids=stored.contexts)
 
 
 @group.command()
 @command
 def rm(name: NameArgument, json_: options.Json = False) -> None:
     """Forget an agent, with the credentials for it."""
-    with contexts.changing() as found:
-        found.get(name)
-        del found.contexts[name]
-        if found.current == name:
-            found.current = None
+    with contexts.changing() as stored:
+        stored.get(name)
+        del stored.contexts[name]
+        if stored.current == name:
+            stored.current = None
             output.note("it was the current one: the local agent is, now")
     output.show(True, as_json=json_)
 
 
 def _shown(name: str, context: Endpoint, current: str | None) -> dict[str, Any]:
     """Return what may be seen of a context."""
-    whom = [text for text, given in (("token", context.token), ("certificate", context.cert)) if given]
+    credentials = [text for text, value in (("token", context.token), ("certificate", context.cert)) if value]
     if context.username is not None:
-        whom.append(f"user {context.username}")
+        credentials.append(f"user {context.username}")
     return {
         "name": name,
         "address": context.address,
-        "as": " and ".join(whom) or "nobody",
+        "as": " and ".join(credentials) or "nobody",
         "trust": context.pin or (str(context.ca) if context.ca else "the system's CAs"),
         "current": name == current,
     }
@@ -134,8 +134,8 @@ def _token(file: Path | None, cert: Path | None) -> str | None:
             return usable_token(file.read_text())
         except (OSError, UnicodeDecodeError) as error:
             raise click.UsageError(f"token-file: {str(file)!r}: {error}") from None
-    given = "" if cert is not None else ask("Token (empty for none)")
-    return usable_token(given) if given.strip() else None
+    text = "" if cert is not None else ask("Token (empty for none)")
+    return usable_token(text) if text.strip() else None
 
 
 def ask(what: str) -> str:

@@ -153,8 +153,8 @@ async def rm(
     return await _each(ctx, jobs, lambda client, job: client.call("job.delete", id=job, force=force))
 
 
-async def _stop(ctx: typer.Context, jobs: list[str], how: StopSpec) -> int:
-    params = {"stop": msgspec.to_builtins(how)} if how != StopSpec() else {}
+async def _stop(ctx: typer.Context, jobs: list[str], stop_spec: StopSpec) -> int:
+    params = {"stop": msgspec.to_builtins(stop_spec)} if stop_spec != StopSpec() else {}
     return await _each(ctx, jobs, lambda client, job: client.call("job.stop", id=job, **params))
 
 

@@ -40,10 +40,10 @@ def login(
         changes = {"token": None, "username": user, "password": ask(f"Password of {user}")}
     context = replace(context, **changes)
     principal = run_on_loop(_whoami(Choice(replace(context, insecure=choice.given.insecure))))
-    with contexts.changing() as found:
-        if found.get(name).address != context.address:
+    with contexts.changing() as stored:
+        if stored.get(name).address != context.address:
             raise click.UsageError(f"name: the context {name!r} was given another address meanwhile")
-        found.contexts[name] = replace(found.contexts[name], **changes)
+        stored.contexts[name] = replace(stored.contexts[name], **changes)
     output.show(msgspec.to_builtins(principal), as_json=json_)
     if not json_:
         output.note(f"{context.address} knows you as {principal.name} ({', '.join(principal.roles)})")

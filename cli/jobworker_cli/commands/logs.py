@@ -43,33 +43,36 @@ def logs(
 
     With --json, one line for each piece, and a last one for the end of each job.
     """
-    if sum(given is not None for given in (lines, since, offset)) > 1:
+    if sum(start is not None for start in (lines, since, offset)) > 1:
         raise click.UsageError("--tail, --since, --offset: each is where to begin; expected one of them")
     if until is not None and follow:
         raise click.UsageError("--until ends before the job may: it cannot be used with --follow")
     if exit_code and not follow:
         raise click.UsageError("--exit-code needs --follow, which ends when the job does")
     chosen = [name for name, wanted in (("stdout", stdout), ("stderr", stderr)) if wanted]
-    how = {"offset": offset, "tail": lines, "since": since, "until": until, "streams": chosen or None}
-    how |= {"follow": follow, "arrivals": times}
+    request = {"offset": offset, "tail": lines, "since": since, "until": until, "streams": chosen or None}
+    request |= {"follow": follow, "arrivals": times}
     records = {job: Records(as_json=json_, raw=raw, times=times) for job in dict.fromkeys(jobs)}
-    body = partial(_logs, ctx.obj, records, how, exit_code)
+    body = partial(_logs, ctx.obj, records, request, exit_code)
     return attempt(body, failures.RUN_FAILED if exit_code else None)
 
 
-async def _logs(choice: Choice, wanted: dict[str, Records], how: dict[str, Any], exit_code: bool) -> int:
+async def _logs(choice: Choice, records_by_job: dict[str, Records], request: dict[str, Any], exit_code: bool) -> int:
     async with choice.client() as client:
-        subscriptions = [await client.subscribe(await job_id(client, job), **how) for job in wanted]
-        if len(subscriptions) > 1:
-            width = max(len(_label(one)) for one in subscriptions)
-            for records, one in zip(wanted.values(), subscriptions, strict=True):
-                records.prefix = f"{_label(one):{width}} | ".encode()
+        subscriptions = [await client.subscribe(await job_id(client, job), **request) for job in records_by_job]
+        pairs = list(zip(records_by_job.values(), subscriptions, strict=True))
+        if len(pairs) > 1:
+            width = max(map(len, map(_label, subscriptions)))
+            for records, subscription in pairs:
+                records.prefix = f"{_label(subscription):{width}} | ".encode()
         try:
-            follows = [records.follow(one) for records, one in zip(wanted.values(), subscriptions, strict=True)]
-            await asyncio.gather(*follows)
+            await asyncio.gather(*(records.follow(subscription) for records, subscription in pairs))
         except output.ReaderGone:
-            os._exit(0)  # a polite end of the connection would wait for all that is still on its way
-    codes = [describe.exit_code(one.end.exit if one.end else None) for one in subscriptions] if exit_code else []
+            os._exit(0)  # closing the connection properly would wait for all that is still to be received
+    if not exit_code:
+        return 0
+    ends = [subscription.end for subscription in subscriptions]
+    codes = [describe.exit_code(end.exit if end else None) for end in ends]
     return next((code for code in codes if code), 0)
 
 

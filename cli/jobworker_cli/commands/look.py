@@ -31,10 +31,10 @@ async def ps(
 ) -> None:
     """List jobs, newest first: those that have not ended."""
     async with ctx.obj.client() as client:
-        found = await list_all(client, None if every else NOT_FINAL)
-    rows = map(_row, msgspec.convert(found, list[Job]))
-    ids = [job["id"] for job in found]
-    output.show({"jobs": found, "next": None}, table.lines(HEAD, rows), as_json=json_, quiet=quiet, ids=ids)
+        jobs = await list_all(client, None if every else NOT_FINAL)
+    rows = map(_row, msgspec.convert(jobs, list[Job]))
+    ids = [job["id"] for job in jobs]
+    output.show({"jobs": jobs, "next": None}, table.lines(HEAD, rows), as_json=json_, quiet=quiet, ids=ids)
 
 
 def _row(job: Job) -> tuple[str, ...]:
@@ -48,9 +48,9 @@ async def status(
 ) -> None:
     """Show all about a job: its state, how it ended, what a stop did."""
     async with ctx.obj.client() as client:
-        found = await client.call("job.status", id=await job_id(client, job))
-    lines = table.pair_lines(describe.lines(msgspec.convert(found, Job)))
-    output.show(found, lines, as_json=json_, quiet=quiet, ids=[found["id"]])
+        result = await client.call("job.status", id=await job_id(client, job))
+    lines = table.pair_lines(describe.lines(msgspec.convert(result, Job)))
+    output.show(result, lines, as_json=json_, quiet=quiet, ids=[result["id"]])
 
 
 @command
@@ -59,9 +59,9 @@ async def explain(
 ) -> None:
     """Say why a job is in its state: what happened to it, in order, and who did it."""
     async with ctx.obj.client() as client:
-        found = await client.call("job.explain", id=await job_id(client, job))
-    lines = map(printable, describe.story(msgspec.convert(found, Explanation)))
-    output.show(found, lines, as_json=json_, quiet=quiet, ids=[found["id"]])
+        result = await client.call("job.explain", id=await job_id(client, job))
+    lines = map(printable, describe.story(msgspec.convert(result, Explanation)))
+    output.show(result, lines, as_json=json_, quiet=quiet, ids=[result["id"]])
 
 
 @job_command
@@ -70,11 +70,11 @@ async def wait(
 ) -> int:
     """Wait until a job ends; exit with its code, as `jw run` does."""
     async with ctx.obj.client() as client:
-        found = await insist(client, "job.wait", id=await job_id(client, job))
-    output.show(found, as_json=json_, quiet=quiet, ids=[found["id"]])
-    end = msgspec.convert(found, Job).exit
+        result = await insist(client, "job.wait", id=await job_id(client, job))
+    output.show(result, as_json=json_, quiet=quiet, ids=[result["id"]])
+    end = msgspec.convert(result, Job).exit
     if words := describe.remark(end):
-        output.note(f"job {found['id']}: {words}")
+        output.note(f"job {result['id']}: {words}")
     return describe.exit_code(end)
 
 

@@ -76,13 +76,13 @@ def check(name: NameArgument, config: Config = None, json_: options.Json = False
 
     if config is None and home().config.exists():
         config = home().config
-    given = configuration.load(config)
-    enabled = given.enabled_plugins
+    settings = configuration.load(config)
+    enabled = settings.enabled_plugins
     _require_installed(name)
     if name not in enabled:
-        given.plugins["enabled"] = [*enabled, name]
-    found = plugins.try_out(given, home().path)
-    plugin = next(each for each in found if each.name == name)
+        settings.plugins["enabled"] = [*enabled, name]
+    tried_out = plugins.try_out(settings, home().path)
+    plugin = next(tried for tried in tried_out if tried.name == name)
     pairs = [
         ("plugin", name),
         ("package", f"{plugin.package} {plugin.version}"),
@@ -105,14 +105,14 @@ def enable(name: NameArgument, config: Config = None) -> None:
     from jobworker.plugin import loader as plugins
 
     path = config or home().config
-    given = configuration.load(path if path.exists() else None)
-    if name in given.enabled_plugins:
+    settings = configuration.load(path if path.exists() else None)
+    if name in settings.enabled_plugins:
         output.note(f"{name} is enabled in {path}")
         return
     _require_installed(name)
-    given.plugins["enabled"] = [*given.enabled_plugins, name]
-    plugins.try_out(given, home().path)
-    _set_enabled(path, given.plugins["enabled"])
+    settings.plugins["enabled"] = [*settings.enabled_plugins, name]
+    plugins.try_out(settings, home().path)
+    _set_enabled(path, settings.plugins["enabled"])
     output.hint("jw agent restart")
 
 
@@ -126,16 +126,16 @@ def disable(name: NameArgument, config: Config = None) -> None:
     enabled = configuration.load(path if path.exists() else None).enabled_plugins
     if name not in enabled:
         raise JobworkerError(f"{name} is not enabled in {path}; enabled are: {', '.join(enabled)}")
-    _set_enabled(path, [each for each in enabled if each != name])
+    _set_enabled(path, [other for other in enabled if other != name])
     output.hint("jw agent restart")
 
 
 def _require_installed(name: str) -> None:
     from jobworker.plugin.loader import installed
 
-    if name not in (there := installed()):
+    if name not in (plugins := installed()):
         hint = "pip install it into the environment of `jw`"
-        raise JobworkerError(f"no plugin {name!r} is installed; there are: {', '.join(sorted(there))}", hint=hint)
+        raise JobworkerError(f"no plugin {name!r} is installed; there are: {', '.join(sorted(plugins))}", hint=hint)
 
 
 def _set_enabled(path: Path, names: list[str]) -> None:

@@ -19,6 +19,6 @@ async def rpc(
     json_: options.Json = False,
 ) -> None:
     """Call a method of the protocol and print its result as JSON."""
-    given = values("params", params)
+    arguments = values("params", params)
     async with ctx.obj.client() as client:
-        output.emit_json(await client.call(method, **given))
+        output.emit_json(await client.call(method, **arguments))

@@ -53,39 +53,39 @@ async def stats(
     async with ctx.obj.client() as client:
         ids = [await job_id(client, text) for text in dict.fromkeys(jobs or [])]
         while True:
-            found = await again(client, lambda: _look(client, ids))
-            _show(found, [_row(one, shares) for one in found], HEAD, watch, json_)
-            if not watch or (ids and all(one.state.final for one in found)):
+            usages = await again(client, lambda: _look(client, ids))
+            _show(usages, [_row(usage, shares) for usage in usages], HEAD, watch, json_)
+            if not watch or (ids and all(usage.state.final for usage in usages)):
                 return
             await asyncio.sleep(INTERVAL_SECONDS)
 
 
 async def _look(client: Client, named: Sequence[str]) -> list[Stats]:
     """Return what these jobs use, or all that run; of these one that was deleted meanwhile is left out."""
-    found = []
+    usages = []
     for job in named or [job["id"] for job in await list_all(client, RUNNING)]:
         try:
-            found.append(await client.stats(job))
+            usages.append(await client.stats(job))
         except JobNotFound:
             if named:
                 raise
-    return found
+    return usages
 
 
-def _row(one: Stats, shares: Shares) -> Sequence[str]:
-    limit = one.limits.memory
+def _row(usage: Stats, shares: Shares) -> Sequence[str]:
+    limit = usage.limits.memory
     return (
-        one.id,
-        one.name or "",
-        one.state.value,
-        shares.of(one.id, one.cpu_seconds),
-        _seconds(one.cpu_seconds),
-        _bytes(one.memory),
-        _bytes(one.memory_peak),
+        usage.id,
+        usage.name or "",
+        usage.state.value,
+        shares.of(usage.id, usage.cpu_seconds),
+        _seconds(usage.cpu_seconds),
+        _bytes(usage.memory),
+        _bytes(usage.memory_peak),
         "" if limit is None else _bytes(limit) if isinstance(limit, int) else limit,
-        "" if one.pids is None else str(one.pids),
-        _bytes(one.io_read_bytes),
-        _bytes(one.io_write_bytes),
+        "" if usage.pids is None else str(usage.pids),
+        _bytes(usage.io_read_bytes),
+        _bytes(usage.io_write_bytes),
     )
 
 
@@ -98,32 +98,32 @@ async def top(
     async with ctx.obj.client() as client:
         name = await job_id(client, job)
         while True:
-            found = await again(client, lambda: client.stats(name, processes=True))
-            _show([found], _process_rows(found, shares), TOP_HEAD, watch, json_)
-            if not watch or found.state.final:
+            usage = await again(client, lambda: client.stats(name, processes=True))
+            _show([usage], _process_rows(usage, shares), TOP_HEAD, watch, json_)
+            if not watch or usage.state.final:
                 return
             await asyncio.sleep(INTERVAL_SECONDS)
 
 
-def _process_rows(found: Stats, shares: Shares) -> list[Sequence[str]]:
+def _process_rows(usage: Stats, shares: Shares) -> list[Sequence[str]]:
     return [
         (
-            str(one["pid"]),
-            one["name"],
-            shares.of((one["pid"], one["name"]), one["cpu_seconds"]),
-            _seconds(one["cpu_seconds"]),
-            _bytes(one["memory"]),
-            str(one["threads"]),
-            one["command"] or "",
+            str(process["pid"]),
+            process["name"],
+            shares.of((process["pid"], process["name"]), process["cpu_seconds"]),
+            _seconds(process["cpu_seconds"]),
+            _bytes(process["memory"]),
+            str(process["threads"]),
+            process["command"] or "",
         )
-        for one in found.processes or []
+        for process in usage.processes or []
     ]
 
 
-def _show(found: list[Stats], rows: list[Sequence[str]], head: Sequence[str], watch: bool, as_json: bool) -> None:
+def _show(usages: list[Stats], rows: list[Sequence[str]], head: Sequence[str], watch: bool, as_json: bool) -> None:
     if as_json:
-        for one in found:
-            output.emit_json(msgspec.to_builtins(one))
+        for usage in usages:
+            output.emit_json(msgspec.to_builtins(usage))
         return
     if watch and sys.stdout is not None and sys.stdout.isatty():
         output.put(sys.stdout, CLEAR.encode())

@@ -21,9 +21,9 @@ def write(name: str, kind: str, folder: Path) -> Path:
         raise ValueError(f"--kind: {kind!r}; expected one of {', '.join(KINDS)}")
     if not NAME.fullmatch(name) or len(name) > MAX_NAME_CHARACTERS:
         raise ValueError(f"{name[:80]!r}; expected a name of lower-case letters and digits, as my-plugin")
-    if name in (there := installed()):
+    if name in (plugins := installed()):
         raise ValueError(
-            f"{name}: a plugin of that name is installed, of {there[name][0][1].package}; expected another"
+            f"{name}: a plugin of that name is installed, of {plugins[name][0][1].package}; expected another"
         )
     made = folder / f"jobworker-{name}"
     if made.exists():
