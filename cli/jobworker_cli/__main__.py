@@ -1,4 +1,4 @@
-"""``python -m jobworker_cli`` is `jw`."""
+"""Run `jw` as ``python -m jobworker_cli``."""
 
 from jobworker_cli.app import main
 

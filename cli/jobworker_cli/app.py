@@ -1,4 +1,4 @@
-"""The composition of `jw`: which word is which function, the global options, the way out.
+"""The composition of `jw`: the module of each command, the global options, the exit.
 
 A command's module is imported when the command is called: what `jw ps` needs does not slow `jw version`.
 """
@@ -47,7 +47,7 @@ COMMANDS = {
 
 
 class Commands(TyperGroup):
-    """Finds a command in its module; a group is a module's `group`, a single command its function."""
+    """Finds a command in its module: a group is `group` there, a single command the function of its name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -59,8 +59,8 @@ class Commands(TyperGroup):
         app = getattr(module, "group", None)
         if app is None:
             app = typer.Typer(rich_markup_mode=None, add_completion=False)
-            words_follow = cmd_name in ("run", "create")  # and their options are not ours
-            settings = {"allow_interspersed_args": False} if words_follow else {}
+            takes_command = cmd_name in ("run", "create")  # whose own options follow it
+            settings = {"allow_interspersed_args": False} if takes_command else {}
             app.command(cmd_name, context_settings=settings)(getattr(module, cmd_name))
         command = typer.main.get_command(app)
         command.name = cmd_name
@@ -84,25 +84,26 @@ def connect_to(
         str | None, typer.Option(help="The agent, as wss://HOST:PORT/rpc; without it, the local agent.")
     ] = None,
     token: Annotated[
-        str | None, typer.Option(help="A token for it. Others see it in `ps`: JW_TOKEN is the better place.")
+        str | None, typer.Option(help="A token for it. Every user of this host sees it in `ps`; prefer JW_TOKEN.")
     ] = None,
     ca: Annotated[Path | None, typer.Option(help="The PEM file of the only CA to trust.")] = None,
     cert: Annotated[
         Path | None, typer.Option(help="The PEM file of a client certificate, for an agent with mTLS.")
     ] = None,
-    key: Annotated[Path | None, typer.Option(help="The PEM file of its key, where that is another.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The PEM file of its key, if it is not in --cert.")] = None,
     pin: Annotated[
         str | None, typer.Option(metavar="sha256:…", help="The fingerprint of the only certificate to trust.")
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Trust whoever answers, and tell them the token.")
+        bool, typer.Option("--insecure", help="Skip certificate verification: your token goes to whoever answers.")
     ] = False,
-    context: Annotated[str | None, typer.Option(help="The agent of `jw context`, by its name.")] = None,
+    context: Annotated[str | None, typer.Option(help="The name of a context: see `jw context ls`.")] = None,
 ) -> None:
     """Run processes on a host and follow them: every byte, how they ended, and why.
 
-    Options go before the command; JW_ADDRESS, JW_TOKEN, JW_CA, JW_CERT, JW_KEY, JW_PIN, JW_INSECURE=1 and JW_CONTEXT
-    stand for them. With none of them, and no context in use, `jw` uses the local agent and starts it on first use.
+    These options go before the command. The environment may replace them: JW_ADDRESS, JW_TOKEN, JW_CA, JW_CERT,
+    JW_KEY, JW_PIN, JW_INSECURE=1, JW_CONTEXT. Without them and without a context in use, `jw` uses the local agent
+    and starts it on first use.
     """
     ctx.obj = choose(Endpoint(address, token, ca, cert, key, pin, insecure), context)
 
@@ -123,4 +124,4 @@ def main() -> None:
     except Exception as error:
         code = failures.report(error)
     output.close()
-    os._exit(code or 0)  # all is written, and what cannot be written must not be complained about
+    os._exit(code or 0)  # all is written; the interpreter would complain about what cannot be flushed

@@ -1,4 +1,4 @@
-"""A job in words: its exit code for `jw`, a sentence about its end, the columns of `jw ps`."""
+"""Describe a job: the exit code of `jw`, a sentence about its end, the columns of `jw ps`."""
 
 import errno
 import shlex
@@ -18,7 +18,7 @@ TIME_UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
 def exit_code(end: Exit | None) -> int:
-    """Return what `run` and `wait` exit with."""
+    """Return the exit code of `run` and `wait`."""
     if end is None or end.reason == Reason.LOST:
         return RUN_FAILED
     if end.reason == Reason.START_FAILED:
@@ -31,7 +31,7 @@ def exit_code(end: Exit | None) -> int:
 
 
 def start_code(step: str | None, number: int | None) -> int:
-    """Return what shells exit with for a command that could not be executed."""
+    """Return the exit code of shells for a command that could not be executed."""
     if step != "exec":
         return RUN_FAILED
     return NOT_FOUND if number == errno.ENOENT else NOT_EXECUTABLE
@@ -47,9 +47,9 @@ def _number(name: str) -> int:
 
 
 def remark(end: Exit | None) -> str:
-    """Return what a person wants to be told about an end; nothing where the exit code says it all."""
+    """Return a remark about an end; "" if the exit code is enough."""
     if end is None:
-        return "its end is not known"
+        return "how it ended is not known"
     plain = end.reason == Reason.FINISHED and end.signal is None
     return "" if plain else end.message
 
@@ -82,7 +82,7 @@ def ran(job: Job) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a time as a person says it: 3.2s, 14m, 2h5m."""
+    """Return a duration as text: 3.2s, 14m, 2h5m."""
     if seconds < 60:
         return f"{max(seconds, 0):.1f}s"
     for index, (unit, letter) in enumerate(TIME_UNITS):
@@ -99,7 +99,7 @@ def _moment(text: str) -> datetime:
 
 
 def lines(job: Job) -> list[tuple[str, str]]:
-    """Return all about a job, as names and values."""
+    """Return names and values of a job."""
     pairs = [
         ("id", job.id),
         ("name", job.name or ""),
@@ -128,7 +128,7 @@ def _limits(limits: LimitSpec) -> str:
 
 
 def used(usage: Usage) -> str:
-    """Return what a job has used, as far as it is known."""
+    """Return the usage of a job, as far as it is known."""
     parts = [
         (usage.cpu_seconds, "{:.2f} s CPU"),
         (usage.memory_peak and bytes_text(usage.memory_peak), "{} memory at most"),
@@ -140,7 +140,7 @@ def used(usage: Usage) -> str:
 
 
 def story(explanation: Explanation) -> list[str]:
-    """Return the lines that tell why a job is in its state."""
+    """Return the lines that explain the state of a job."""
     lines = [explanation.summary]
     for link in explanation.chain:
         by = f" by {link.by}" if link.by else ""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Choice:
-    """What flags and environment say of the agent to use; the rest comes from a context, if one is chosen."""
+    """The agent chosen by flags and environment; the rest comes from a context, if one is in use."""
 
     given: Endpoint
     # The context that was named. None: the one in use.

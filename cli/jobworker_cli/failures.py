@@ -1,4 +1,4 @@
-"""What goes wrong, in words and as an exit code: once, at the edge."""
+"""Report an error as text and as an exit code."""
 
 import os
 
@@ -8,13 +8,13 @@ from jobworker.errors import JobNotFound, JobworkerError, PermissionDenied
 from jobworker_cli import output
 
 USAGE = 2
-RUN_FAILED = 125  # of `run` and `wait`, whose other codes are the job's
-LEFT = 130
+RUN_FAILED = 125  # of `run` and `wait`; their other codes are the job's
+LEFT = 130  # ended by Ctrl-C
 HINTS: dict[type[JobworkerError], str] = {JobNotFound: "jw ps -a", PermissionDenied: "jw rpc auth.whoami"}
 
 
 def report(error: BaseException) -> int:
-    """Say what went wrong and what to do next; return the exit code of the error."""
+    """Write the error and the next command to stderr; return the exit code of the error."""
     if os.environ.get("JW_DEBUG") == "1":
         import traceback
 
@@ -27,13 +27,13 @@ def report(error: BaseException) -> int:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     else:
         text = f"{type(error).__name__}: {error}"
-        hint = "JW_DEBUG=1 shows where it happened"
+        hint = "JW_DEBUG=1 shows the traceback"
     output.error(text, hint)
     return code
 
 
 def usage(error: click.UsageError) -> int:
-    """Say what is wrong with the command line."""
+    """Report what is wrong with the command line; return its exit code."""
     command = error.ctx.command_path if error.ctx else "jw"
     output.error(error.format_message().removesuffix("."), f"{command} --help")
     return USAGE

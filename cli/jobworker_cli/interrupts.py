@@ -1,4 +1,4 @@
-"""Ctrl-C in `jw run`: once stops the job, twice kills it, three times leaves it; other signals leave at once."""
+"""Signals in `jw run`: Ctrl-C once stops the job, twice kills it, three times leaves it; others leave it at once."""
 
 import asyncio
 import signal
@@ -10,7 +10,7 @@ from jobworker.errors import ConnectionFailed, InvalidState, JobworkerError
 from jobworker.model import StopSpec
 from jobworker_cli import failures, output
 
-NOTE_SECONDS = 0.5  # seconds for which the last words may wait for a reader
+NOTE_SECONDS = 0.5  # how long the last note may wait for a reader
 NOTES = (
     "stopping the job; Ctrl-C again kills it, a third time leaves it running",
     "killing the job; Ctrl-C again leaves it running",
@@ -19,7 +19,7 @@ STOPS = (None, StopSpec(strategy="kill"))
 
 
 class Interrupts:
-    """Listens from its making on; what came before the job is known is done as soon as it is."""
+    """Handles signals from its construction on; a stop is sent as soon as the job is known."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -30,34 +30,34 @@ class Interrupts:
         self._stops: set[asyncio.Task[None]] = set()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_IGN:
-                continue  # nohup, or in the background of a script: so it stays
+                continue  # nohup, or in the background of a script: keep it ignored
             self._loop.add_signal_handler(number, self._pressed if number == signal.SIGINT else self.leave)
 
     def started(self, client: Client, job: str) -> None:
-        """Tell which job it is about."""
+        """Set the job to stop."""
         if not self._running.done():
             self._running.set_result((client, job))
 
     def over(self) -> None:
-        """Give up what is under way: the job has ended, or there is no agent to ask."""
+        """Cancel pending stops: the job has ended, or no agent can be reached."""
         for task in self._stops:
             task.cancel()
 
     def leave(self) -> None:
-        """Leave the job to itself."""
+        """Leave the job running."""
         self._left.set()
 
     async def leaving(self) -> None:
-        """Return when the job is to be left to itself."""
+        """Return when the job is to be left running."""
         await self._left.wait()
 
     async def note_how_to_come_back(self) -> None:
-        """Say that the job runs on; do not wait for long where nobody reads that."""
+        """Note that the job runs on and how to follow it; do not wait long for a reader."""
         if self._running.done():
             job = self._running.result()[1]
             words = (f"job {job} is left running", f"jw logs -f {job}")
         else:
-            words = ("left before the agent has said whether the job started", "jw ps")
+            words = ("left before the agent confirmed that the job started", "jw ps")
         _spawn(self._notes, self._note(*words))
         await asyncio.wait(self._notes, timeout=NOTE_SECONDS)
 
@@ -70,7 +70,7 @@ class Interrupts:
         _spawn(self._stops, self._stop(STOPS[self._count - 1]))
 
     async def _note(self, text: str, hint: str = "") -> None:
-        await asyncio.to_thread(output.note, text)  # a full pipe must not keep the next Ctrl-C from being heard
+        await asyncio.to_thread(output.note, text)  # in a thread: a full pipe must not block the next Ctrl-C
         if hint:
             await asyncio.to_thread(output.hint, hint)
 
@@ -84,7 +84,7 @@ class Interrupts:
                 except ConnectionFailed:
                     await client.reconnect()
         except InvalidState:
-            pass  # it has ended meanwhile
+            pass  # it has already ended
         except JobworkerError as error:
             await asyncio.to_thread(failures.report, error)
 

@@ -1,4 +1,4 @@
-"""From what a person calls a job to its id: the id, a unique prefix of it, or the name of the newest."""
+"""Find the id of a job from its id, a unique prefix of it, or a name (then the newest job of that name)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,12 +17,12 @@ async def job_id(client: Client, text: str) -> str:
         try:
             return (await client.status(text)).id
         except JobNotFound:
-            pass  # then it may be a name
+            pass  # it may be a name
     return choose(text, await list_all(client))
 
 
 async def list_all(client: Client, states: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Return all jobs as the wire has them, newest first."""
+    """Return all jobs as plain data, newest first."""
     jobs: list[dict[str, Any]] = []
     params: dict[str, Any] = {"limit": PAGE_JOBS} | ({"states": list(states)} if states else {})
     while True:
@@ -44,6 +44,6 @@ def choose(text: str, jobs: Sequence[dict[str, Any]]) -> str:
         shown = [f"{job['id']} ({job['name'] or 'no name'})" for job in list(matches.values())[:MAX_CANDIDATES]]
         more = f" and {len(matches) - MAX_CANDIDATES} more" if len(matches) > MAX_CANDIDATES else ""
         raise JobworkerError(
-            f"{text!r} is ambiguous: it may be {', '.join(shown)}{more}", hint="use the whole id, see `jw ps -a`"
+            f"{text!r} is ambiguous: it matches {', '.join(shown)}{more}", hint="use the whole id, see `jw ps -a`"
         )
     return str(next(iter(matches)))

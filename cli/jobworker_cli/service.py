@@ -1,4 +1,4 @@
-"""`jw agent install` and `uninstall`: the agent as a service of systemd."""
+"""`jw agent install` and `uninstall`: the agent as a systemd service."""
 
 import os
 import re
@@ -27,7 +27,7 @@ class Systemd:
 
     @property
     def unit(self) -> Path:
-        """Where an administrator's unit is; a user's own is in the folder of the user's configuration."""
+        """The path of the unit: in /etc/systemd, or for `user` in the user's configuration folder."""
         if self.user:
             base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
             path = Path(base).expanduser().absolute() / "systemd" / "user" / UNIT
@@ -39,7 +39,7 @@ class Systemd:
         return "systemctl --user" if self.user else "systemctl"
 
     def require(self) -> None:
-        """Raise JobworkerError with what is missing for a change of units."""
+        """Raise JobworkerError if units cannot be changed here: not root, no systemctl, systemd not running."""
         if not self.user and self.root is None and os.geteuid() != 0:
             raise JobworkerError(
                 f"{self.unit}: only root can write it, this is uid {os.geteuid()}",
@@ -54,11 +54,11 @@ class Systemd:
             )
 
     def run(self, *words: str) -> str:
-        """Return the output of systemctl; raise JobworkerError with what it says."""
+        """Run systemctl and return its output; raise JobworkerError with its stderr."""
         place = ["--user"] if self.user else []
         place += [f"--root={self.root}"] if self.root is not None else []
         if self.user and self.root is not None:
-            place[0] = "--global"  # an image has no user that is logged in: for all of them
+            place[0] = "--global"  # no user is logged in to an image: enable it for all users
         try:
             done = subprocess.run(
                 ["systemctl", *place, *words], capture_output=True, text=True, check=False, timeout=SYSTEMCTL_SECONDS
@@ -84,20 +84,20 @@ def unit_text(systemd: Systemd, config: Path | None) -> str:
 
 
 def own_command() -> list[str]:
-    """Return how to execute this very `jw`, by absolute path: a service has another PATH."""
+    """Return the command of this `jw` by absolute path: a service has another PATH."""
     program = Path(sys.executable).with_name("jw")
     return [str(program)] if os.access(program, os.X_OK) else [sys.executable, "-m", "jobworker_cli"]
 
 
 def quote(word: str, *, dollar: bool = True) -> str:
-    """Return a word as a unit has it; in ExecStart= a `$` would begin a variable."""
+    """Quote a word for a unit; in ExecStart= a `$` would begin a variable."""
     word = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     word = word.replace("$", "$$") if dollar else word
     return word if re.fullmatch(r"[\w@%+=:,./$-]+", word, re.ASCII) else f'"{word}"'
 
 
 def install(systemd: Systemd, config: Path | None, home: Home, *, start: bool, force: bool) -> Path:
-    """Write the unit, enable it and, with `start`, start it; return where it is. Raises JobworkerError."""
+    """Write the unit, enable it and, with `start`, start it; return its path. Raises JobworkerError."""
     systemd.require()
     if config is not None:
         config = config.absolute()
@@ -107,14 +107,14 @@ def install(systemd: Systemd, config: Path | None, home: Home, *, start: bool, f
     if before not in (None, text) and not force:
         raise JobworkerError(
             f"{path} exists and differs from what would be written",
-            hint="--force replaces it; changes of your own are better in a drop-in: systemctl edit jobworker",
+            hint="--force replaces it; keep your own changes in a drop-in: systemctl edit jobworker",
         )
     live = systemd.root is None
     if live and start:
         _require_no_other_agent(systemd, home)
     path.parent.mkdir(parents=True, exist_ok=True)
     _replace(path, text)
-    output.note(f"wrote {path}" if before != text else f"{path} is as it should be")
+    output.note(f"wrote {path}" if before != text else f"{path} is up to date")
     if live:
         systemd.run("daemon-reload")
     systemd.run("enable", UNIT)
@@ -126,7 +126,7 @@ def install(systemd: Systemd, config: Path | None, home: Home, *, start: bool, f
 
 
 def uninstall(systemd: Systemd) -> Path:
-    """Stop the agent, disable the unit and remove it; return where it was. Raises JobworkerError."""
+    """Stop the agent, disable the unit and remove it; return its path. Raises JobworkerError."""
     systemd.require()
     path = systemd.unit
     if not path.exists():
@@ -140,27 +140,27 @@ def uninstall(systemd: Systemd) -> Path:
 
 
 def _check(config: Path) -> None:
-    """Raise StartError for a configuration with which the service would only fail again and again."""
+    """Raise StartError for a configuration that the agent refuses: the service would restart in a loop."""
     from jobworker.config import load
 
     load(config)
 
 
 def _require_no_other_agent(systemd: Systemd, home: Home) -> None:
-    """Raise JobworkerError if an agent runs on the state folder that is not the service: it could not start."""
+    """Raise JobworkerError if another agent runs on the state folder: the service could not start."""
     from jobworker.client.local import agent_pid
 
     pid = agent_pid(home) if home.path.exists() else None
     if pid is None or systemd.run("show", "--property=MainPID", "--value", UNIT).strip() == str(pid):
         return
     raise JobworkerError(
-        f"an agent runs on {home.path} already (pid {pid}), outside the service",
-        hint="jw agent stop --jobs first (without --jobs what runs stays outside the service until it ends)",
+        f"an agent already runs on {home.path} (pid {pid}), outside the service",
+        hint="jw agent stop --jobs first (without --jobs, jobs stay outside the service until they end)",
     )
 
 
 def _replace(path: Path, text: str) -> None:
-    """Replace a unit in one step; it is for everyone to read."""
+    """Replace a unit atomically, readable by everyone."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text)

@@ -1,4 +1,4 @@
-"""From the options of `run` and `create` to a JobSpec."""
+"""Make a JobSpec from the options of `run` and `create`."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from jobworker.model import Duration, JobSpec, LimitSpec, LogSpec, Rate, StopSpe
 
 
 def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
-    """Return the spec; raise UsageError. With the local agent a job runs where `jw` does."""
+    """Return the spec; raise UsageError. With the local agent a job runs in the folder of `jw`."""
     words: list[str] = options["command"]
     user, _, group = (options["user"] or "").partition(":")
     spec = JobSpec(
@@ -57,7 +57,7 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
 
 
 def changes(options: dict[str, Any]) -> dict[str, Any]:
-    """Return what `update` is to change, as the wire has it; raise UsageError if that is nothing."""
+    """Return the params of job.update; raise UsageError if there is nothing to change."""
     times = ("timeout", "idle_timeout")
     update: dict[str, Any] = {name: _limit(options[name]) for name in times if options[name] is not None}
     if options["label"]:
@@ -66,12 +66,12 @@ def changes(options: dict[str, Any]) -> dict[str, Any]:
         update["limits"] = limits
     if not update:
         names = "--timeout, --idle-timeout, --memory, --cpus, --pids, --io-read, --io-write or --label"
-        raise click.UsageError(f"nothing to change: give {names}")
+        raise click.UsageError(f"nothing to change; expected {names}")
     return update | ({"force": True} if options["force"] else {})
 
 
 def _limits(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the limits to change; None takes one away."""
+    """Return the limits to change; None removes one."""
     limits: dict[str, Any] = {}
     for name, read in (("memory", _number), ("cpus", _cpus), ("pids", _pids)):
         if options[name] is not None:
@@ -96,7 +96,7 @@ def _pids(text: str) -> int:
 
 
 def _rate(option: str, texts: list[str] | None) -> Rate | None:
-    """Return bytes a second, of one disk or by device; raise UsageError if both are given."""
+    """Return bytes a second, one number or one by device; raise UsageError if both are given."""
     if not texts:
         return None
     if len(texts) == 1 and "=" not in texts[0]:
@@ -124,7 +124,7 @@ def _policy(text: str) -> TimeoutSpec:
 
 
 def duration(text: str | None) -> Duration | None:
-    """Return seconds as a number, or the text as it is: the agent knows what it accepts."""
+    """Return seconds as a number, or the text unchanged: the agent checks it."""
     try:
         return None if text is None else float(text)
     except ValueError:
@@ -136,7 +136,7 @@ def _timeout(text: str | None) -> Duration | UnsetType | None:
 
 
 def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
-    """Return what `K=V` options say; raise UsageError."""
+    """Return the pairs of `K=V` options; raise UsageError."""
     result = {}
     for text in texts or []:
         name, equals, value = text.partition("=")
@@ -147,7 +147,7 @@ def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
 
 
 def values(option: str, texts: list[str] | None) -> dict[str, Any]:
-    """Return what `K=V` options say, where V is JSON, or else text; raise UsageError."""
+    """Return the pairs of `K=V` options, V read as JSON, else as text; raise UsageError."""
     result: dict[str, Any] = {}
     for name, value in pairs(option, texts).items():
         try:
@@ -160,13 +160,13 @@ def values(option: str, texts: list[str] | None) -> dict[str, Any]:
 
 
 def _rlimit(text: str) -> Any:
-    """Return a limit, or soft and hard of SOFT:HARD; the agent knows what it accepts."""
+    """Return a limit, or soft and hard of SOFT:HARD; the agent checks it."""
     soft, colon, hard = text.partition(":")
     return {"soft": _number(soft), "hard": _number(hard)} if colon else _number(text)
 
 
 def _number(text: str | None) -> int | str | None:
-    """Return a number, or the text as it is: the agent knows what it accepts."""
+    """Return a number, or the text unchanged: the agent checks it."""
     return int(text) if text is not None and text.isascii() and text.isdigit() else text
 
 
@@ -181,4 +181,4 @@ def _require_text(words: list[str]) -> None:
         try:
             word.encode()
         except UnicodeEncodeError:
-            raise click.UsageError(f"{word!r} is not UTF-8; the protocol carries nothing else") from None
+            raise click.UsageError(f"{word!r} is not UTF-8; expected UTF-8, which is all that JSON carries") from None

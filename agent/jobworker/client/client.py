@@ -29,13 +29,13 @@ def connect(
     username: str | None = None,
     password: str | None = None,
 ) -> "Client":
-    """Return a client to be used with ``async with``; without an address, of the local agent.
+    """Return a client for ``async with``; without an address, of the local agent.
 
     `ca` is a PEM file with the only CA to trust (None: the system's). `cert` and `key` are a client certificate and
-    its key in PEM, one file where there is no `key`. `pin` is the fingerprint of the only certificate to trust, as
-    "sha256:…"; with `insecure` anybody who answers is trusted, and is given the token. `username` and `password` may
-    stand in its place. `lost` is told, in words, when a connection is lost and when it is back, and of bytes that a
-    log does not hold.
+    its key in PEM; without `key` both are in `cert`. `pin` is the fingerprint of the only certificate to trust, as
+    "sha256:…". `insecure` skips certificate verification: the token goes to whoever answers. `username` and
+    `password` replace a token. `lost` is called with a sentence when the connection is lost, when it is back, and
+    if a log lacks bytes.
     Raises ConnectionFailed and Unauthenticated on entering.
     """
     if address is None:
@@ -92,7 +92,7 @@ class Client:
         return await self._job("job.stop", id=job, **_without_none(stop=spec))
 
     async def signal(self, job: str, signal: str, target: str = "all") -> int:
-        """Send a signal to the whole tree or to the `main` process; return how many processes got it."""
+        """Send a signal to the whole tree or to the `main` process; return how many processes received it."""
         return int((await self.call("job.signal", id=job, signal=signal, target=target))["delivered"])
 
     async def update(self, job: str, **changes: Any) -> Job:
@@ -113,7 +113,7 @@ class Client:
         return await self._job("job.status", id=job)
 
     async def stats(self, job: str, *, processes: bool = False) -> Stats:
-        """Return what a job uses now, or had used in the end."""
+        """Return what a job uses now, or has used if it has ended."""
         return msgspec.convert(await self.call("job.stats", id=job, processes=processes), Stats)
 
     async def explain(self, job: str) -> Explanation:
@@ -125,7 +125,7 @@ class Client:
     async def list(
         self, states: Sequence[str] | None = None, labels: dict[str, str] | None = None, limit: int = 100
     ) -> list[Job]:
-        """Return the newest jobs; a page ends earlier than asked for where its jobs are large."""
+        """Return the newest jobs, from as many pages as that takes."""
         jobs: list[Job] = []
         cursor: str | None = None
         while len(jobs) < limit:
@@ -151,10 +151,10 @@ class Client:
         follow: bool = True,
         arrivals: bool = False,
     ) -> Subscription:
-        """Read a log from `offset`, the last `tail` lines, or `since` a time on; all of it where nothing is said.
+        """Read a log from `offset`, the last `tail` lines, or a time `since`; by default all of it.
 
-        Times are texts with their zone, or durations: so long ago. With `arrivals` every chunk is a single
-        arrival, with its own time; else what stands together is one.
+        Times are texts with a zone, or durations: that long ago. With `arrivals` every chunk is a single
+        arrival with its own time; otherwise adjacent bytes are one chunk.
         """
         options = _without_none(until=until, streams=streams) | {"follow": follow, "arrivals": arrivals}
         subscription = Subscription(self.connection, await self.status(job), options)
@@ -169,7 +169,7 @@ class Client:
         return LogPage.of(await self.call("log.read", id=job, offset=offset, max_bytes=max_bytes, **params))
 
     async def events(self, after: int | None = None) -> Events:
-        """Follow what happens to all jobs after a revision; without one, from now on."""
+        """Follow the events of all jobs after a revision; without one, from now on."""
         events = Events(self.connection, after)
         await events.subscribe()
         return events

@@ -168,7 +168,7 @@ class Connection:
             answer = await future
         except ConnectionClosed:
             if not future.cancel():
-                future.exception()  # the reader set it first; retrieve it, or asyncio logs that nobody did
+                future.exception()  # the reader set it first; retrieve it, or asyncio logs it as never retrieved
             raise errors.ConnectionFailed("the connection was lost before the request was sent") from None
         finally:
             self._waiting.pop(number, None)  # also if the call was cancelled: it must not keep the reader going

@@ -1,4 +1,4 @@
-"""The client's end of a subscription to events: an iterator that goes on after a lost connection."""
+"""The client's end of an event subscription: an iterator that continues after a lost connection."""
 
 from collections.abc import AsyncIterator
 
@@ -10,7 +10,7 @@ from jobworker.model import EventGap, JobEvent
 
 
 class Events:
-    """Iterate over it for what happens to jobs after `revision`, which moves on with each event.
+    """Iterate over it for the events of jobs after `revision`, which advances with each event.
 
     `gaps` are the ranges of revisions passed so far whose events the agent no longer keeps.
     """

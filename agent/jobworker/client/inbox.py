@@ -1,4 +1,4 @@
-"""The notifications of one subscription that have arrived and that nobody has taken yet."""
+"""The notifications of one subscription that have arrived and were not taken yet."""
 
 import asyncio
 from collections import deque
@@ -27,7 +27,7 @@ class Inbox:
         self._arrived.set()
 
     async def take(self) -> Notification | None:
-        """Return the next notification; None where the connection was lost."""
+        """Return the next notification; None if the connection was lost there."""
         while not self._items:
             self._arrived.clear()
             await self._arrived.wait()

@@ -1,4 +1,4 @@
-"""Find the local agent, and start it in the background where it does not run."""
+"""Find the local agent, and start it in the background if it does not run."""
 
 import contextlib
 import fcntl
@@ -15,14 +15,14 @@ from jobworker.errors import ConnectionFailed, StartError
 from jobworker.paths import Home, appendable
 
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
-START_SECONDS = 120.0  # seconds: a host that is emulated or starts all its services at once takes half a minute
-SERVICE_SECONDS = 180.0  # seconds for systemctl: the agent before may still end
+START_SECONDS = 120.0  # an emulated host, or one that starts all its services at once, takes half a minute
+SERVICE_SECONDS = 180.0  # for systemctl: the previous agent may still be ending
 
 
 def agent_pid(home: Home) -> int | None:
-    """Return the pid of the agent that runs on a state folder: of whoever holds its lock.
+    """Return the pid of the agent on a state folder, which holds its lock; None if none runs.
 
-    It is 0 for one in another pid namespace, as another container with the same volume has.
+    0: it is in another pid namespace, as in another container with the same volume.
     """
     holder = None
     for fd in home.open_locks():
@@ -35,7 +35,7 @@ def agent_pid(home: Home) -> int | None:
 
 
 def ensure_local_agent(home: Home, report: Callable[[str], None] = lambda text: None) -> Endpoint:
-    """Return how to reach the local agent; start it first where none runs. Raises StartError."""
+    """Return the endpoint of the local agent; start one first if none runs. Raises StartError."""
     home.create()
     if agent_pid(home) is None:
         with _starting(home):
@@ -48,7 +48,7 @@ def ensure_local_agent(home: Home, report: Callable[[str], None] = lambda text: 
 
 
 def local_endpoint(home: Home) -> Endpoint:
-    """Return how to reach the agent on this state folder; raise ConnectionFailed."""
+    """Return the endpoint of the agent on this state folder; raise ConnectionFailed."""
     try:
         address = json.loads(home.address.read_bytes())["address"]
         token = home.local_token.read_text().strip()
@@ -56,7 +56,7 @@ def local_endpoint(home: Home) -> Endpoint:
         raise ConnectionFailed(f"no agent runs on {home.path}", hint="jw agent start") from None
     except PermissionError as error:
         raise ConnectionFailed(
-            f"{error.filename} cannot be read: this agent belongs to somebody else",
+            f"{error.filename} cannot be read: this agent belongs to another user",
             hint="set JOBWORKER_HOME to a folder of your own, or JW_ADDRESS and JW_TOKEN",
         ) from None
     ca = home.tls / "ca.pem"
@@ -65,7 +65,7 @@ def local_endpoint(home: Home) -> Endpoint:
 
 @contextlib.contextmanager
 def _starting(home: Home) -> Iterator[None]:
-    """Let one process at a time start an agent."""
+    """Lock the state folder: one process at a time may start an agent."""
     lock = os.open(home.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -75,9 +75,9 @@ def _starting(home: Home) -> Iterator[None]:
 
 
 def await_service(home: Home) -> bool:
-    """Wait until systemd has started the service that the last agent was; return False if it was none.
+    """Wait until systemd has started the service that the last agent was; return False if it was no service.
 
-    An agent beside the service would keep it from coming back. Raises StartError if it was ended.
+    Another agent would keep the service from starting. Raises StartError if the service was stopped.
     """
     try:
         unit, manager = json.loads(home.address.read_bytes())["unit"]
@@ -91,15 +91,15 @@ def await_service(home: Home) -> bool:
     hint = f"systemctl --{manager} start {unit}"
     if state.get("ActiveState") in ("inactive", "failed") and state.get("Job", "0") in ("", "0"):
         raise StartError(f"the agent on {home.path} is the service {unit}, which does not run", hint=hint)
-    _output([*systemctl, "start", unit])  # queues up behind the job that is under way, and waits
+    _output([*systemctl, "start", unit])  # waits for the start that systemd has queued
     if agent_pid(home) is None:
         raise StartError(f"the service {unit} does not start", hint=f"systemctl --{manager} status {unit}")
     return True
 
 
 def _output(command: list[str]) -> str:
-    """Return what a command writes; "" when it fails."""
-    import subprocess  # seldom
+    """Return the output of a command; "" if it fails."""
+    import subprocess  # slow to import, and seldom needed
 
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=SERVICE_SECONDS).stdout
@@ -108,7 +108,7 @@ def _output(command: list[str]) -> str:
 
 
 def start_agent(home: Home) -> None:
-    """Start an agent in the background and wait until it listens; raise StartError with its reason."""
+    """Start an agent in the background and wait until it listens; raise StartError with the agent's reason."""
     reader, writer = os.pipe()
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     try:

@@ -1,4 +1,4 @@
-"""The client's end of a subscription: an iterator over a log that goes on after a lost connection."""
+"""The client's end of a log subscription: an iterator that continues after a lost connection."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ class LogChunk:
 
 
 def chunk_of(record: dict[str, Any]) -> LogChunk:
-    """Return a record of the wire as a chunk; its data is text, base64 or, in `bytes`, as it is."""
+    """Return a record of the protocol as a chunk; its data is text, base64 or, in `bytes`, raw."""
     data = record["bytes"] if "bytes" in record else decode_data(record["data"], record["encoding"])
     return LogChunk(record["offset"], record["stream"], record["time"], data)
 
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """One page: chunks and the ranges (from, to) that the log does not hold; go on at `next`, up to `end`."""
+    """One page: chunks and the ranges (from, to) that the log does not hold; the next page begins at `next`."""
 
     chunks: list[LogChunk]
     gaps: list[tuple[int, int]]
@@ -45,7 +45,7 @@ class LogPage:
 
 
 class Subscription:
-    """Iterate over it for the chunks from `offset` on; afterwards `end` says how the job ended.
+    """Iterate over it for the chunks from `offset` on; afterwards `end` has how the job ended.
 
     `gaps` are the ranges passed so far that the log does not hold.
     """

@@ -1,4 +1,4 @@
-"""`jw agent`: the agent of this host, in the foreground and in the background."""
+"""`jw agent`: run, start, stop and install the agent of this host."""
 
 import asyncio
 from pathlib import Path
@@ -15,7 +15,10 @@ from jobworker_cli.endpoint import Choice, home, local_agent
 from jobworker_cli.output import table
 
 group = typer.Typer(
-    help="Run the agent, or tell it to end.", rich_markup_mode=None, add_completion=False, no_args_is_help=True
+    help="Run, start, stop and install the agent of this host.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
 )
 END_SECONDS = 180.0  # seconds; an agent that ends its jobs kills them after a minute
 
@@ -23,13 +26,15 @@ END_SECONDS = 180.0  # seconds; an agent that ends its jobs kills them after a m
 @group.command()
 def run(
     ctx: typer.Context,
-    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration file.")] = None,
 ) -> int:
-    """Run the agent in the foreground; told to end, it stops its jobs, or as a service leaves them."""
-    ctx.obj.require_local("jw agent run", ignore_current=True)  # a service starts, whatever its user looks at
+    """Run the agent in the foreground. When it ends it stops its jobs; as a service it leaves them running."""
+    ctx.obj.require_local(
+        "jw agent run", ignore_current=True
+    )  # a service starts, whichever context its user has in use
     from jobworker import preflight
 
-    preflight.prepare()  # before the rest is imported, which takes its time
+    preflight.prepare()  # before the rest is imported, which takes long
     from jobworker import app
 
     app.main(["--home", str(home().path), *(["--config", str(config)] if config else [])])
@@ -43,7 +48,7 @@ async def start(ctx: typer.Context, json_: options.Json = False) -> None:
     ctx.obj.require_local("jw agent start")
     pid = agent_pid(home())
     if pid is not None:
-        output.note(f"the agent runs already (pid {pid})")
+        output.note(f"the agent is already running (pid {pid})")
     endpoint = await asyncio.to_thread(local_agent, start=True)
     info = await _info(ctx.obj) if json_ else None
     output.show(info, [str(endpoint.address)], as_json=json_)
@@ -53,10 +58,10 @@ async def start(ctx: typer.Context, json_: options.Json = False) -> None:
 @command
 async def stop(
     ctx: typer.Context,
-    jobs: Annotated[bool, typer.Option("--jobs", help="End all jobs first.")] = False,
+    jobs: Annotated[bool, typer.Option("--jobs", help="Stop all jobs first.")] = False,
     json_: options.Json = False,
 ) -> None:
-    """End the local agent; its jobs run on, and the next agent takes them up again."""
+    """Stop the local agent. Its jobs run on, and the next agent adopts them."""
     ctx.obj.require_local("jw agent stop")
     left = await _end(ctx.obj, "stop" if jobs else "leave")
     output.show(left is not None, as_json=json_)
@@ -65,12 +70,12 @@ async def stop(
     elif jobs or not left:
         output.note("the agent has ended, and no job runs")
     else:
-        output.note(f"the agent has ended; {left} running {'job goes' if left == 1 else 'jobs go'} on without it")
-        output.hint("jw agent start takes up again what runs")
+        output.note(f"the agent has ended; {left} {'job runs' if left == 1 else 'jobs run'} on without it")
+        output.hint("jw agent start adopts them again")
 
 
 async def _end(choice: Choice, jobs: str) -> int | None:
-    """End the agent and return how many jobs it had; None where none runs."""
+    """Stop the agent and return how many jobs it had; None if no agent runs."""
     pid = agent_pid(home())
     if pid is None:
         return None
@@ -90,7 +95,7 @@ async def _end(choice: Choice, jobs: str) -> int | None:
 @group.command()
 @command
 async def restart(ctx: typer.Context, json_: options.Json = False) -> None:
-    """Restart the local agent in place, as it is installed and configured now; jobs do not notice."""
+    """Restart the local agent in place, with the code and configuration of now; jobs run on."""
     ctx.obj.require_local("jw agent restart")
     if agent_pid(home()) is None:
         output.note(f"no agent ran on {home().path}")
@@ -99,14 +104,15 @@ async def restart(ctx: typer.Context, json_: options.Json = False) -> None:
             await client.call("agent.restart")
             await client.closed()
     endpoint = await asyncio.to_thread(local_agent, start=True)
-    info = await _info(ctx.obj)  # it serves again
+    info = await _info(ctx.obj)  # returns when the agent serves again
     output.show(info, [str(endpoint.address)], as_json=json_)
 
 
-Systemd = Annotated[bool, typer.Option("--systemd", help="As a service of systemd.")]
-User = Annotated[bool, typer.Option("--user", help="Of your own service manager, not of the host's.")]
+Systemd = Annotated[bool, typer.Option("--systemd", help="As a systemd service.")]
+User = Annotated[bool, typer.Option("--user", help="For your user's service manager, not the host's.")]
 Root = Annotated[
-    Path | None, typer.Option("--root", metavar="DIR", help="Into the root file system of an image, there.")
+    Path | None,
+    typer.Option("--root", metavar="DIR", help="Install into the root file system of an image in this folder."),
 ]
 
 
@@ -116,26 +122,26 @@ def install(
     ctx: typer.Context,
     systemd: Systemd = False,
     user: User = False,
-    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration.")] = None,
-    now: Annotated[bool, typer.Option("--now/--no-start", help="Start it as well.")] = True,
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration file.")] = None,
+    now: Annotated[bool, typer.Option("--now/--no-start", help="Start the service now.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace a unit that differs.")] = False,
     root: Root = None,
 ) -> None:
-    """Make the agent a service, which starts with the host, and print where its unit is."""
+    """Install the agent as a service that starts with the host, and print the path of its unit."""
     from jobworker_cli import service
 
     _require_systemd(ctx, systemd, "jw agent install")
     manager = service.Systemd(user, root)
     output.emit(str(service.install(manager, config, home(), start=now, force=force)))
     if user and root is None:
-        output.hint("loginctl enable-linger starts it with the host, and keeps it after the last logout")
+        output.hint("loginctl enable-linger starts it with the host and keeps it running after the last logout")
     output.hint("jw agent info" if now and root is None else f"{manager} start jobworker")
 
 
 @group.command()
 @command
 def uninstall(ctx: typer.Context, systemd: Systemd = False, user: User = False, root: Root = None) -> None:
-    """End the service and remove its unit; jobs run on, and the state folder stays."""
+    """Stop the service and remove its unit. Jobs run on, and the state folder stays."""
     from jobworker_cli import service
 
     _require_systemd(ctx, systemd, "jw agent uninstall")
@@ -145,13 +151,13 @@ def uninstall(ctx: typer.Context, systemd: Systemd = False, user: User = False, 
 def _require_systemd(ctx: typer.Context, systemd: bool, command: str) -> None:
     ctx.obj.require_local(command, ignore_current=True)
     if not systemd:
-        raise click.UsageError(f"{command}: a service of what; expected --systemd, the one kind there is")
+        raise click.UsageError(f"{command}: no kind of service is given; expected --systemd")
 
 
 @group.command()
 @command
 async def info(ctx: typer.Context, json_: options.Json = False) -> None:
-    """Show what the agent is and can do on its host."""
+    """Show version, paths and capabilities of the agent."""
     answer = await _info(ctx.obj)
     output.show(answer, table.pair_lines(_flat(answer)), as_json=json_)
 
@@ -173,5 +179,5 @@ def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 
 def _name(value: Any) -> str:
-    """Return what stands for one of a list: of a plugin, its name."""
+    """Return the text for one value of a list: a plugin's name."""
     return str(value["name"] if isinstance(value, dict) and "name" in value else value)

@@ -1,4 +1,4 @@
-"""`jw audit`: who was let in or not, and who changed what, from the audit log of this host."""
+"""`jw audit`: logins, refusals and changes, from the audit log of this host."""
 
 import json
 from collections import deque
@@ -17,14 +17,16 @@ from jobworker_cli.output.sanitise import printable
 @command
 def audit(
     lines: Annotated[
-        int, typer.Option("-n", "--lines", metavar="N", min=0, help="How many of the last lines.")
+        int, typer.Option("-n", "--lines", metavar="N", min=0, help="How many of the last entries.")
     ] = 100,
-    job: Annotated[str | None, typer.Option("--job", help="Only of the job with this id.")] = None,
-    principal: Annotated[str | None, typer.Option("--principal", help="Only of this one, as token:ann.")] = None,
-    denied: Annotated[bool, typer.Option("--denied", help="Only who or what was refused.")] = False,
+    job: Annotated[str | None, typer.Option("--job", help="Only entries of the job with this id.")] = None,
+    principal: Annotated[
+        str | None, typer.Option("--principal", help="Only entries of this principal, as token:ann.")
+    ] = None,
+    denied: Annotated[bool, typer.Option("--denied", help="Only what was refused.")] = False,
     json_: options.Json = False,
 ) -> None:
-    """Show the audit log of the agent whose state folder this host has: one line for each login and each change."""
+    """Show the audit log of the local agent: one line for each login and each change."""
     wanted = {name: value for name, value in (("job", job), ("principal", principal)) if value is not None}
     entries: deque[dict[str, Any]] = deque(maxlen=lines)
     for entry in _entries(home().audit):
@@ -36,7 +38,7 @@ def audit(
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of both files; what is no line of ours is passed over."""
+    """Yield the entries of both files, the older first; skip lines that are not JSON objects."""
     for file in (path.with_name(f"{path.name}.1"), path):
         if not file.exists():
             continue
@@ -51,8 +53,8 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def line(entry: dict[str, Any]) -> str:
-    """Return an entry as a person reads it."""
-    who = entry.get("principal") or "somebody"
+    """Return an entry as one line of text."""
+    who = entry.get("principal") or "an unknown caller"
     words = [entry.get("time"), entry.get("decision"), who, f"from {entry.get('address')}", entry.get("method")]
     words += [entry.get("job"), entry.get("outcome") if entry.get("outcome") != "ok" else None]
     reason = f": {entry['reason']}" if entry.get("reason") else ""

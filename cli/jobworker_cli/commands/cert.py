@@ -1,4 +1,4 @@
-"""`jw cert`: certificates, in files of this host."""
+"""`jw cert`: make, renew and show certificates in files of this host."""
 
 import os
 import re
@@ -18,21 +18,23 @@ from jobworker_cli.endpoint import home
 from jobworker_cli.output import table
 
 group = typer.Typer(
-    help="Make certificates, and look at them.", rich_markup_mode=None, add_completion=False, no_args_is_help=True
+    help="Make, renew and show certificates.", rich_markup_mode=None, add_completion=False, no_args_is_help=True
 )
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 FILES = ("ca.pem", "ca.key", "server.pem", "server.key")
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]*")
 
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where; without it, the local agent's.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="The folder to write to; default: the local agent's.")
+]
 Names = Annotated[
-    list[str] | None, typer.Option("--name", metavar="HOST", help="A host name or address that it is for.")
+    list[str] | None, typer.Option("--name", metavar="HOST", help="A host name or address for the certificate.")
 ]
 
 
 @group.callback()
 def group_() -> None:
-    """Make certificates, and look at them."""
+    """Make, renew and show certificates."""
 
 
 @group.command()
@@ -41,16 +43,16 @@ def init(
     out: Out = None,
     name: Names = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a CA: who trusts the old one is locked out.")
+        bool, typer.Option("--force", help="Replace a CA: clients that trust the old one can no longer connect.")
     ] = False,
     json_: options.Json = False,
 ) -> None:
-    """Make a CA and a server certificate, and print where they are."""
+    """Make a CA and a server certificate, and print their paths."""
     names = _usable(name) or [socket.gethostname()]
     folder = _folder(out)
     if (folder / "ca.pem").exists() and not force:
         raise JobworkerError(
-            f"{folder / 'ca.pem'} exists: whoever trusts it would be locked out",
+            f"{folder / 'ca.pem'} exists: clients that trust it could no longer connect",
             hint="--out DIR for another one, --force to replace it",
         )
     _refuse_to_overwrite([folder / file for file in FILES], force)
@@ -67,23 +69,25 @@ def init(
 @group.command()
 @command
 def issue(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose it is: a name, a host, a mail address.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to: NAME.pem and NAME.key.")],
-    client: Annotated[bool, typer.Option("--client/--server", help="For which end of a connection.")] = True,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The subject: a name, a host or a mail address.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for NAME.pem and NAME.key.")],
+    client: Annotated[bool, typer.Option("--client/--server", help="For a client or for a server.")] = True,
     names: Names = None,
     ou: Annotated[
-        list[str] | None, typer.Option("--ou", metavar="ROLE", help="An organizational unit: a role, by `mtls`.")
+        list[str] | None,
+        typer.Option("--ou", metavar="ROLE", help="An organizational unit; the plugin `mtls` takes it as a role."),
     ] = None,
     days: Annotated[
-        int | None, typer.Option("--days", metavar="N", min=1, help="How long it lives: 90, of a server 397.")
+        int | None,
+        typer.Option("--days", metavar="N", min=1, help="Days until it expires; default: 90, for a server 397."),
     ] = None,
     ca: Annotated[
-        Path | None, typer.Option("--ca", metavar="DIR", help="Where the CA is; without it, the local agent's.")
+        Path | None, typer.Option("--ca", metavar="DIR", help="The folder of the CA; default: the local agent's.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     json_: options.Json = False,
 ) -> None:
-    """Make a certificate that the CA has signed, of a client or a server, and print where it is."""
+    """Make a client or server certificate signed by the CA, and print its paths."""
     from jobworker.tls import certificates
 
     if not FILE_NAME.fullmatch(name) or not _usable([name]):
@@ -104,10 +108,10 @@ def issue(
 @group.command()
 @command
 def show(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Certificates in PEM.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files with certificates in PEM.")],
     json_: options.Json = False,
 ) -> None:
-    """Show what is in certificates: names, use, how long they live, their fingerprint."""
+    """Show certificates: names, use, expiry, fingerprint."""
     from jobworker.tls import certificates
 
     shown = [
@@ -130,10 +134,12 @@ def _lines(certificates: list[dict[str, Any]]) -> Iterator[str]:
 @command
 def renew(
     out: Out = None,
-    ca: Annotated[bool, typer.Option("--ca", help="A new CA as well: who trusts the old one is locked out.")] = False,
+    ca: Annotated[
+        bool, typer.Option("--ca", help="Renew the CA too: clients that trust the old one can no longer connect.")
+    ] = False,
     json_: options.Json = False,
 ) -> None:
-    """Make a new server certificate for the same names; a running agent takes it by itself."""
+    """Make a new server certificate for the same names; a running agent loads it by itself."""
     from jobworker.tls import certificates
 
     folder = _folder(out)
@@ -145,8 +151,8 @@ def renew(
         _signal_agent()
     fingerprint = certificates.describe(certificates.load(folder / "server.pem")[0])["fingerprint"]
     if ca:
-        output.note(f"clients that trust the old CA are locked out until they have {folder / 'ca.pem'}")
-        output.note("client certificates of the old CA are worthless: jw cert issue")
+        output.note(f"clients that trust the old CA cannot connect until they have {folder / 'ca.pem'}")
+        output.note("client certificates of the old CA are no longer accepted; make new ones: jw cert issue")
     output.note(f"clients that pin the certificate need the new fingerprint: {fingerprint}")
     _show_files(folder, FILES if ca else FILES[2:], json_)
 
@@ -156,7 +162,7 @@ def _folder(chosen: Path | None) -> Path:
 
 
 def _usable(names: list[str] | None) -> list[str]:
-    """Return the names; raise UsageError for one that cannot stand in a certificate."""
+    """Return the names; raise UsageError for one that a certificate cannot hold."""
     from jobworker.tls.certificates import usable_name
 
     for name in names or []:
@@ -184,10 +190,10 @@ def _text(value: Any) -> str:
 
 
 def _signal_agent() -> None:
-    """Let a running agent take the new certificate at once: it would see by itself, a moment later."""
+    """Have a running agent load the new certificate at once; its watch would do so a second later."""
     from jobworker.client.local import agent_pid
 
     pid = agent_pid(home())
     if pid is not None:
         os.kill(pid, signal.SIGHUP)
-        output.note(f"the agent (pid {pid}) was told to read it")
+        output.note(f"the agent (pid {pid}) loads it now")

@@ -1,4 +1,4 @@
-"""`jw context`: the agents that a user has a name for."""
+"""`jw context`: name agents and choose one."""
 
 import re
 import sys
@@ -35,7 +35,7 @@ def add(
     name: NameArgument,
     address: Annotated[str, typer.Option(help="The agent, as wss://HOST:PORT/rpc.")],
     token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where the token stands; without it, it is asked for.")
+        Path | None, typer.Option(metavar="FILE", help="The file with the token; without it, you are asked.")
     ] = None,
     ca: Annotated[Path | None, typer.Option(metavar="FILE", help="The PEM file of the only CA to trust.")] = None,
     pin: Annotated[
@@ -43,10 +43,10 @@ def add(
     ] = None,
     cert: Annotated[Path | None, typer.Option(metavar="FILE", help="The PEM file of a client certificate.")] = None,
     key: Annotated[Path | None, typer.Option(metavar="FILE", help="The PEM file of its key.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a context of that name.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing context of this name.")] = False,
     json_: options.Json = False,
 ) -> None:
-    """Give an agent a name, with a token and what vouches for it. The token is read from stdin, or asked for."""
+    """Give an agent a name, with a token, read from stdin or the terminal, and the certificate to trust."""
     if not NAME.fullmatch(name) or name == LOCAL:
         raise click.UsageError(f"name: {name!r}; expected letters, digits and . _ - @, and not {LOCAL!r}")
     if ca is not None and pin is not None:
@@ -59,7 +59,7 @@ def add(
         pin=usable_pin(pin),
         cert=_file(cert, "cert"),
         key=_file(key, "key"),
-        token=_token(token_file, cert),  # at last: nobody is asked in vain
+        token=_token(token_file, cert),  # last: ask only if everything else is right
     )
     with contexts.changing() as stored:
         if name in stored.contexts and not force:
@@ -74,7 +74,7 @@ def add(
 @group.command()
 @command
 def use(name: NameArgument, json_: options.Json = False) -> None:
-    """Choose the agent that is meant where nothing else is said; `local` is that of this host."""
+    """Use this agent by default; `local` is the agent of this host."""
     with contexts.changing() as stored:
         if name != LOCAL:
             stored.get(name)
@@ -85,7 +85,7 @@ def use(name: NameArgument, json_: options.Json = False) -> None:
 @group.command()
 @command
 def ls(quiet: options.Quiet = False, json_: options.Json = False) -> None:
-    """List the contexts, without what is secret."""
+    """List the contexts, without secrets."""
     stored = contexts.read()
     shown = [_shown(name, context, stored.current) for name, context in stored.contexts.items()]
     rows = [("" if stored.current else "yes", LOCAL, "the agent of this host", "its token", "its CA")]
@@ -96,18 +96,18 @@ def ls(quiet: options.Quiet = False, json_: options.Json = False) -> None:
 @group.command()
 @command
 def rm(name: NameArgument, json_: options.Json = False) -> None:
-    """Forget an agent, with the credentials for it."""
+    """Remove a context and its credentials."""
     with contexts.changing() as stored:
         stored.get(name)
         del stored.contexts[name]
         if stored.current == name:
             stored.current = None
-            output.note("it was the current one: the local agent is, now")
+            output.note("this context was in use; now the local agent is")
     output.show(True, as_json=json_)
 
 
 def _shown(name: str, context: Endpoint, current: str | None) -> dict[str, Any]:
-    """Return what may be seen of a context."""
+    """Return a context without its secrets."""
     credentials = [text for text, value in (("token", context.token), ("certificate", context.cert)) if value]
     if context.username is not None:
         credentials.append(f"user {context.username}")
@@ -128,7 +128,7 @@ def _file(path: Path | None, option: str) -> Path | None:
 
 
 def _token(file: Path | None, cert: Path | None) -> str | None:
-    """Return the token from a file, from stdin or from the terminal, if there is to be one."""
+    """Return the token from a file, stdin or the terminal; None if it is left empty."""
     if file is not None:
         try:
             return usable_token(file.read_text())
@@ -139,7 +139,7 @@ def _token(file: Path | None, cert: Path | None) -> str | None:
 
 
 def ask(what: str) -> str:
-    """Return a secret from stdin, of which one line is read, or from the terminal, where it is not shown."""
+    """Return one line of stdin; on a terminal, prompt for it without echo."""
     if sys.stdin is None:
         return ""
     if sys.stdin.isatty():
@@ -149,8 +149,8 @@ def ask(what: str) -> str:
 
 
 def usable_token(text: str) -> str:
-    """Return what can go into a header; raise UsageError, without the secret."""
+    """Return a token that an HTTP header can hold; raise UsageError, which does not show it."""
     token = text.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise click.UsageError("the token is empty or none; expected letters, digits and signs on a single line")
+        raise click.UsageError("the token is empty or malformed; expected letters, digits and signs on a single line")
     return token

@@ -1,4 +1,4 @@
-"""`jw events`: what happens to jobs, as it happens."""
+"""`jw events`: follow the events of all jobs."""
 
 from typing import Annotated
 
@@ -14,14 +14,15 @@ from jobworker_cli.output.sanitise import printable
 async def events(
     ctx: typer.Context,
     after: Annotated[
-        int | None, typer.Option("--from", metavar="REVISION", help="Begin after this revision; 0: with all kept.")
+        int | None,
+        typer.Option("--from", metavar="REVISION", help="Begin after this revision; 0: with the oldest kept."),
     ] = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> None:
-    """Print what happens to jobs, one line for each event, until Ctrl-C.
+    """Print the events of all jobs, one line each, until Ctrl-C.
 
-    With --json, each line holds the revision from which to go on another time.
+    With --json, each line has the revision to continue from with --from.
     """
     async with ctx.obj.client() as client:
         async for event in await client.events(after):
@@ -29,7 +30,7 @@ async def events(
 
 
 def line(event: JobEvent) -> str:
-    """Return an event as a person reads it."""
+    """Return an event as one line of text."""
     name = f" ({event.job.name})" if event.job.name else ""
     by = f" by {event.by}" if event.by else ""
     detail = f": {event.detail}" if event.detail else ""

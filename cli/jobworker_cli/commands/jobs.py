@@ -1,4 +1,4 @@
-"""The verbs on jobs: `jw create`, `start`, `stop`, `kill`, `pause`, `update` and so on; several jobs at once."""
+"""`jw create`, `start`, `stop`, `kill`, `pause`, `resume`, `update`, `rm`: change jobs, several at once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -70,8 +70,8 @@ async def start(
 async def stop(
     ctx: typer.Context,
     jobs: options.JobArguments,
-    strategy: Annotated[str | None, typer.Option("--strategy", help="How to end it.")] = None,
-    signal: Annotated[str | None, typer.Option("--signal", metavar="SIG", help="What to send first.")] = None,
+    strategy: Annotated[str | None, typer.Option("--strategy", help="The stop strategy.")] = None,
+    signal: Annotated[str | None, typer.Option("--signal", metavar="SIG", help="The first signal.")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", metavar="K=V", help="An option of the strategy: JSON, or text.")
     ] = None,
@@ -79,7 +79,7 @@ async def stop(
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:
-    """End jobs with all their processes."""
+    """Stop jobs with all their processes."""
     return await _stop(ctx, jobs, spec.stop_spec(strategy, signal, grace, spec.values("--option", option)))
 
 
@@ -88,12 +88,12 @@ async def kill(
     ctx: typer.Context,
     jobs: options.JobArguments,
     signal: Annotated[
-        str | None, typer.Option("-s", "--signal", metavar="SIG", help="Send this and no more.")
+        str | None, typer.Option("-s", "--signal", metavar="SIG", help="Send only this signal.")
     ] = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:
-    """End jobs at once; with --signal, only send a signal to all their processes."""
+    """Kill jobs with all their processes; with --signal, only send that signal to them."""
     if signal is None:
         return await _stop(ctx, jobs, StopSpec(strategy="kill"))
     return await _each(ctx, jobs, lambda client, job: client.call("job.signal", id=job, signal=signal, target="all"))
@@ -103,7 +103,7 @@ async def kill(
 async def pause(
     ctx: typer.Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False
 ) -> int:
-    """Hold jobs still, with all their processes."""
+    """Pause jobs with all their processes."""
     return await _each(ctx, jobs, lambda client, job: client.call("job.pause", id=job))
 
 
@@ -111,7 +111,7 @@ async def pause(
 async def resume(
     ctx: typer.Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False
 ) -> int:
-    """Let paused jobs go on."""
+    """Resume paused jobs."""
     return await _each(ctx, jobs, lambda client, job: client.call("job.resume", id=job))
 
 
@@ -123,19 +123,19 @@ async def update(
     idle_timeout: options.IdleTimeout = None,
     label: options.Label = None,
     memory: options.Memory = None,
-    cpus: Annotated[str | None, typer.Option("--cpus", metavar="N", help="How many CPUs it may use.")] = None,
-    pids: Annotated[str | None, typer.Option("--pids", metavar="N", help="How many processes it may have.")] = None,
+    cpus: Annotated[str | None, typer.Option("--cpus", metavar="N", help="CPU limit.")] = None,
+    pids: Annotated[str | None, typer.Option("--pids", metavar="N", help="Limit of processes and threads.")] = None,
     io_read: options.IoRead = None,
     io_write: options.IoWrite = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also with less memory than it uses, which kills it.")
+        bool, typer.Option("--force", help="Allow a memory limit below what the job uses: the kernel may kill it.")
     ] = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:
-    """Change the limits of jobs ("none": no limit), at once if they run, or replace their labels.
+    """Change the limits of jobs, or replace their labels. "none" is no limit.
 
-    Time limits are counted from the start of the job.
+    Running jobs get the new limits at once. Time limits count from the start of the job.
     """
     changes = spec.changes(ctx.params)
     return await _each(ctx, jobs, lambda client, job: client.call("job.update", id=job, **changes))
@@ -145,7 +145,7 @@ async def update(
 async def rm(
     ctx: typer.Context,
     jobs: options.JobArguments,
-    force: Annotated[bool, typer.Option("-f", "--force", help="Kill those that run.")] = False,
+    force: Annotated[bool, typer.Option("-f", "--force", help="Kill jobs that run.")] = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:
@@ -159,7 +159,7 @@ async def _stop(ctx: typer.Context, jobs: list[str], stop_spec: StopSpec) -> int
 
 
 async def _each(ctx: typer.Context, jobs: list[str], act: Act) -> int:
-    """Do it to all jobs at once; report each failure, return the exit code of the first."""
+    """Call `act` for all jobs at once; report each failure and return the exit code of the first."""
     async with ctx.obj.client() as client:
         codes = await asyncio.gather(*(_act_on(ctx, client, text, act) for text in dict.fromkeys(jobs)))
     return next((code for code in codes if code), 0)
@@ -178,7 +178,7 @@ async def _act_on(ctx: typer.Context, client: Client, text: str, act: Act) -> in
 
 
 def _report_faults(job: str, result: Any) -> None:
-    """Write which stop strategy failed: the job is stopped all the same."""
+    """Note which stop strategy failed; the job is stopped nevertheless."""
     exit_ = result.get("exit") if isinstance(result, dict) else None
     for step in ((exit_ or {}).get("receipt") or {}).get("steps", []):
         if step["action"] == "strategy_failed":

@@ -1,4 +1,4 @@
-"""`jw login`: say who one is, once, to the agent of a context."""
+"""`jw login`: try credentials and keep them with a context."""
 
 from dataclasses import replace
 from typing import Annotated, Any
@@ -19,14 +19,14 @@ from jobworker_cli.endpoint import Choice
 def login(
     ctx: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="The context; without it, the current one.")
+        str | None, typer.Argument(metavar="[NAME]", help="The context; default: the one in use.")
     ] = None,
     user: Annotated[
         str | None, typer.Option("--user", metavar="NAME", help="Log in with a password instead of a token.")
     ] = None,
     json_: options.Json = False,
 ) -> None:
-    """Ask for a token, or a password, try it, and keep it with the context."""
+    """Ask for a token or a password, try it, and keep it with the context."""
     choice: Choice = ctx.obj
     name = name or choice.context or contexts.read().current
     if name is None or name == LOCAL:
@@ -42,7 +42,9 @@ def login(
     principal = run_on_loop(_whoami(Choice(replace(context, insecure=choice.given.insecure))))
     with contexts.changing() as stored:
         if stored.get(name).address != context.address:
-            raise click.UsageError(f"name: the context {name!r} was given another address meanwhile")
+            raise click.UsageError(
+                f"name: the context {name!r} has another address now; expected the one that was tried"
+            )
         stored.contexts[name] = replace(stored.contexts[name], **changes)
     output.show(msgspec.to_builtins(principal), as_json=json_)
     if not json_:

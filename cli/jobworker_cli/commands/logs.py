@@ -1,4 +1,4 @@
-"""`jw logs`: the logs of jobs, once or as they grow."""
+"""`jw logs`: print or follow the logs of jobs."""
 
 import asyncio
 import os
@@ -19,18 +19,21 @@ from jobworker_cli.resolve import job_id
 def logs(
     ctx: typer.Context,
     jobs: options.JobArguments,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job ends.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Follow the log until the job ends.")] = False,
     lines: Annotated[
-        int | None, typer.Option("-n", "--tail", metavar="N", min=0, help="Begin N lines before the end.")
+        int | None, typer.Option("-n", "--tail", metavar="N", min=0, help="Begin with the last N lines.")
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="T", help="Begin at a time with its zone, or so long ago: 10m.")
+        str | None,
+        typer.Option("--since", metavar="T", help="Begin at a time with its zone, or a duration ago: 10m."),
     ] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="T", help="End there.")] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="T", help="End at a time, or a duration ago.")
+    ] = None,
     offset: Annotated[
         int | None, typer.Option("--offset", metavar="N", help="Begin at this byte of the log.")
     ] = None,
-    times: Annotated[bool, typer.Option("-t", "--times", help="Begin each line with its time.")] = False,
+    times: Annotated[bool, typer.Option("-t", "--times", help="Write its time before each line.")] = False,
     stdout: Annotated[bool, typer.Option("--stdout", help="Only what the job wrote to stdout.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="Only what the job wrote to stderr.")] = False,
     exit_code: Annotated[
@@ -39,9 +42,9 @@ def logs(
     raw: options.Raw = False,
     json_: options.Json = False,
 ) -> int:
-    """Print what jobs have written, stdout to stdout and stderr to stderr; of several, each line with its job.
+    """Print the output of jobs, stdout to stdout and stderr to stderr; with several jobs, each line after its job.
 
-    With --json, one line for each piece, and a last one for the end of each job.
+    With --json, one line for each chunk, and a last one for the end of each job.
     """
     if sum(start is not None for start in (lines, since, offset)) > 1:
         raise click.UsageError("--tail, --since, --offset: each is where to begin; expected one of them")

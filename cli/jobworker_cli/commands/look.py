@@ -1,4 +1,4 @@
-"""`jw ps`, `jw status`, `jw explain`, `jw wait`: look at jobs."""
+"""`jw ps`, `jw status`, `jw explain`, `jw wait`: show jobs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -25,11 +25,11 @@ RETRY_SECONDS = 0.05  # seconds before a call is made again
 @command
 async def ps(
     ctx: typer.Context,
-    every: Annotated[bool, typer.Option("-a", "--all", help="Also those that have ended.")] = False,
+    every: Annotated[bool, typer.Option("-a", "--all", help="Also jobs that have ended.")] = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> None:
-    """List jobs, newest first: those that have not ended."""
+    """List the jobs that have not ended, newest first."""
     async with ctx.obj.client() as client:
         jobs = await list_all(client, None if every else NOT_FINAL)
     rows = map(_row, msgspec.convert(jobs, list[Job]))
@@ -46,7 +46,7 @@ def _row(job: Job) -> tuple[str, ...]:
 async def status(
     ctx: typer.Context, job: options.JobArgument, quiet: options.Quiet = False, json_: options.Json = False
 ) -> None:
-    """Show all about a job: its state, how it ended, what a stop did."""
+    """Show a job: its state, how it ended, the steps of its stop."""
     async with ctx.obj.client() as client:
         result = await client.call("job.status", id=await job_id(client, job))
     lines = table.pair_lines(describe.lines(msgspec.convert(result, Job)))
@@ -57,7 +57,7 @@ async def status(
 async def explain(
     ctx: typer.Context, job: options.JobArgument, quiet: options.Quiet = False, json_: options.Json = False
 ) -> None:
-    """Say why a job is in its state: what happened to it, in order, and who did it."""
+    """Explain why a job is in its state: what happened, in order, and by whom."""
     async with ctx.obj.client() as client:
         result = await client.call("job.explain", id=await job_id(client, job))
     lines = map(printable, describe.story(msgspec.convert(result, Explanation)))
@@ -68,7 +68,7 @@ async def explain(
 async def wait(
     ctx: typer.Context, job: options.JobArgument, quiet: options.Quiet = False, json_: options.Json = False
 ) -> int:
-    """Wait until a job ends; exit with its code, as `jw run` does."""
+    """Wait until a job ends and exit with its code, as `jw run` does."""
     async with ctx.obj.client() as client:
         result = await insist(client, "job.wait", id=await job_id(client, job))
     output.show(result, as_json=json_, quiet=quiet, ids=[result["id"]])
@@ -79,12 +79,12 @@ async def wait(
 
 
 async def insist(client: Client, method: str, **params: Any) -> Any:
-    """Call a method that may be called twice, over as many connections as it takes."""
+    """Call a method that may be called twice; reconnect as often as needed."""
     return await again(client, lambda: client.call(method, **params))
 
 
 async def again(client: Client, work: Callable[[], Awaitable[T]]) -> T:
-    """Do what may be done twice, over as many connections as it takes."""
+    """Return the result of work that may be done twice; reconnect as often as needed."""
     while True:
         try:
             return await work()

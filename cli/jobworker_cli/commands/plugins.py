@@ -1,4 +1,4 @@
-"""`jw plugins`: which plugins there are and how they are doing, try one, begin one."""
+"""`jw plugins`: list, check, enable, disable and create plugins."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,12 +13,12 @@ from jobworker_cli.endpoint import Choice, home
 from jobworker_cli.output import table
 
 group = typer.Typer(
-    help="List the plugins of the agent; check one; begin one of your own.",
+    help="List the plugins of the agent; check, enable, disable or create one.",
     rich_markup_mode=None,
     add_completion=False,
     invoke_without_command=True,
 )
-Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration of the agent.")]
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration file of the agent.")]
 HEAD = ("NAME", "PACKAGE", "STATE", "REGISTERS")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of the plugin.")]
 
@@ -26,7 +26,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of t
 @group.callback()
 @command
 def list_(ctx: typer.Context, quiet: options.Quiet = False, json_: options.Json = False) -> None:
-    """List the plugins of the agent, with what each registers; check one; begin one of your own."""
+    """List the plugins of the agent with what each registers."""
     if ctx.invoked_subcommand:
         return
     answer = run_on_loop(_list(ctx.obj))
@@ -45,7 +45,7 @@ def _row(plugin: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _state(plugin: dict[str, Any]) -> str:
-    """Return how a plugin is doing, the worst first."""
+    """Return the state of a plugin, the worst first."""
     if not plugin["enabled"]:
         return "not enabled"
     words = [word for word in ("blocked", "dropped") if plugin.get(word)]
@@ -54,7 +54,7 @@ def _state(plugin: dict[str, Any]) -> str:
 
 
 def _object(registered: str) -> str:
-    """Return `stop_strategies:polite` as a person says it."""
+    """Return `stop_strategies:polite` as "stop strategy polite"."""
     kind, colon, name = registered.partition(":")
     return f"{KINDS.get(kind, kind)} {name}" if colon else "observer"
 
@@ -70,9 +70,9 @@ KINDS = {
 @group.command()
 @command
 def check(name: NameArgument, config: Config = None, json_: options.Json = False) -> None:
-    """Load a plugin of this host beside those that are enabled, as the agent would, and say what it would do."""
+    """Load an installed plugin with the enabled ones, as the agent would, and show what it registers."""
     from jobworker import config as configuration
-    from jobworker.plugin import loader as plugins  # what only the agent needs otherwise
+    from jobworker.plugin import loader as plugins  # slow to import
 
     if config is None and home().config.exists():
         config = home().config
@@ -100,7 +100,7 @@ def check(name: NameArgument, config: Config = None, json_: options.Json = False
 @group.command()
 @command
 def enable(name: NameArgument, config: Config = None) -> None:
-    """Add a plugin to `plugins.enabled` in the configuration, once it is seen that the agent would start with it."""
+    """Add a plugin to `plugins.enabled` in the configuration, if the agent would start with it."""
     from jobworker import config as configuration
     from jobworker.plugin import loader as plugins
 
@@ -119,7 +119,7 @@ def enable(name: NameArgument, config: Config = None) -> None:
 @group.command()
 @command
 def disable(name: NameArgument, config: Config = None) -> None:
-    """Take a plugin off `plugins.enabled` in the configuration."""
+    """Remove a plugin from `plugins.enabled` in the configuration."""
     from jobworker import config as configuration
 
     path = config or home().config
@@ -139,7 +139,7 @@ def _require_installed(name: str) -> None:
 
 
 def _set_enabled(path: Path, names: list[str]) -> None:
-    """Write the list into the configuration, which is made where there is none; the rest stays as it is."""
+    """Write the list into the configuration file, created if missing; keep the rest and its comments."""
     import tomlkit
 
     from jobworker.paths import write_private
@@ -159,11 +159,13 @@ def _set_enabled(path: Path, names: list[str]) -> None:
 def new(
     name: NameArgument,
     kind: Annotated[
-        str, typer.Option("--kind", metavar="KIND", help="What it is to be: one of those below.")
+        str, typer.Option("--kind", metavar="KIND", help="The kind of plugin: one of those below.")
     ] = "stop-strategy",
-    folder: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where; without it, here.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="The folder to write to; default: this one.")
+    ] = None,
 ) -> None:
-    """Write a distribution that is ready: a plugin, its tests, its README.
+    """Create a distribution ready to install: a plugin, its tests, its README.
 
     KIND is auth-provider, authorizer, stop-strategy, timeout-policy or observer.
     """

@@ -1,4 +1,4 @@
-"""`jw run`: create a job, follow it, start it; exit as it does."""
+"""`jw run`: create, follow and start a job; exit with its code."""
 
 import asyncio
 import os
@@ -52,9 +52,9 @@ async def run(
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:
-    """Run a command, show what it writes, exit with its code.
+    """Run a command, show its output, exit with its code.
 
-    124: its time was up. 125: a failure of ours. 126: not executable. 127: not found. 128+n: killed by
+    124: timed out. 125: jw or the agent failed. 126: not executable. 127: not found. 128+n: killed by
     signal n. Ctrl-C once stops the job, twice kills it, three times leaves it running (130).
     """
     if quiet and not detach:
@@ -70,7 +70,7 @@ async def run(
 
 
 def start_failed(error: ExecFailed) -> int:
-    """Say why a job did not start, and return the code that shells use for it."""
+    """Report why a job did not start; return the exit code that shells use for it."""
     job = error.data.get("job")
     failures.report(ExecFailed(f"{error.message} (job {job})", hint=error.hint or f"jw status {job}"))
     return describe.start_code(error.data.get("step"), error.data.get("errno"))
@@ -83,14 +83,14 @@ async def _detach(choice: Choice, wanted: model.JobSpec, key: str | None, *, as_
             try:
                 job = await client.start(job.id)
             except InvalidState:
-                pass  # somebody with the same key was faster
+                pass  # another client with the same key has started it
         result = await client.call("job.status", id=job.id) if as_json else None
     output.show(result, [job.id], as_json=as_json)
     return 0
 
 
 async def _attended(choice: Choice, wanted: model.JobSpec, key: str | None, records: Records) -> int:
-    """Follow the job until it ends, or until it is left."""
+    """Follow the job until it ends or the user leaves it."""
     interrupts = Interrupts()
     following = asyncio.create_task(_follow(choice, wanted, key, records, interrupts))
     leaving = asyncio.create_task(interrupts.leaving())
@@ -99,7 +99,7 @@ async def _attended(choice: Choice, wanted: model.JobSpec, key: str | None, reco
         leaving.cancel()
         return following.result()
     await interrupts.note_how_to_come_back()
-    os._exit(failures.LEFT)  # a thread may hang in a write that nobody reads
+    os._exit(failures.LEFT)  # a thread may hang in a write to a reader that has stopped
 
 
 async def _follow(
@@ -112,7 +112,7 @@ async def _follow(
         try:
             await records.begin(subscription.job)
             await records.follow(subscription)
-        except output.ReaderGone:  # that does not end the job
+        except output.ReaderGone:  # the job runs on
             interrupts.leave()
             return failures.LEFT
         except (JobworkerError, OSError) as error:
@@ -128,7 +128,7 @@ async def _follow(
 
 
 async def _begin(client: Client, wanted: model.JobSpec, key: str | None) -> Subscription:
-    """Start the job once, also where the connection is lost before the agent has answered."""
+    """Start the job once, also if the connection is lost before the answer: the key makes the call repeatable."""
     key = key or f"jw-{secrets.token_hex(16)}"
     while True:
         try:

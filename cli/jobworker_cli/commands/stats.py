@@ -1,4 +1,4 @@
-"""`jw stats`, `jw top`: what jobs use, once or every second."""
+"""`jw stats`, `jw top`: the resource usage of jobs, once or every second."""
 
 import asyncio
 import sys
@@ -19,20 +19,20 @@ from jobworker_cli.output import table
 from jobworker_cli.resolve import job_id, list_all
 
 RUNNING = [State.RUNNING, State.PAUSED, State.STOPPING]
-INTERVAL_SECONDS = 1.0  # seconds between two looks
-CLEAR = "\x1b[H\x1b[2J"  # of a terminal, which then shows the newest table alone
+INTERVAL_SECONDS = 1.0  # between two samples
+CLEAR = "\x1b[H\x1b[2J"  # clears a terminal, so that it shows only the newest table
 HEAD = ("ID", "NAME", "STATE", "CPU%", "CPU", "MEMORY", "PEAK", "LIMIT", "TASKS", "READ", "WRITTEN")
 TOP_HEAD = ("PID", "NAME", "CPU%", "CPU", "MEMORY", "THREADS", "COMMAND")
 
 
 class Shares:
-    """CPU time as a share of one CPU since the look before."""
+    """CPU time as a share of one CPU since the sample before."""
 
     def __init__(self) -> None:
         self._before: dict[Any, tuple[float, float]] = {}
 
     def of(self, what: Any, cpu_seconds: float | None) -> str:
-        """Return it in percent; "" at the first look."""
+        """Return the share in percent; "" for the first sample."""
         if cpu_seconds is None:
             return ""
         now = time.monotonic()
@@ -44,11 +44,11 @@ class Shares:
 @command
 async def stats(
     ctx: typer.Context,
-    jobs: Annotated[list[str] | None, typer.Argument(metavar="[JOB...]", help="Without any: all that run.")] = None,
+    jobs: Annotated[list[str] | None, typer.Argument(metavar="[JOB...]", help="Default: all jobs that run.")] = None,
     watch: options.Watch = False,
     json_: options.Json = False,
 ) -> None:
-    """Show what jobs use: CPU, memory, tasks, disk; of one that has ended what it had used."""
+    """Show the CPU, memory, tasks and disk usage of jobs; for a job that has ended, its totals."""
     shares = Shares()
     async with ctx.obj.client() as client:
         ids = [await job_id(client, text) for text in dict.fromkeys(jobs or [])]
@@ -61,7 +61,7 @@ async def stats(
 
 
 async def _look(client: Client, named: Sequence[str]) -> list[Stats]:
-    """Return what these jobs use, or all that run; of these one that was deleted meanwhile is left out."""
+    """Return the usage of these jobs, or of all that run without those deleted meanwhile."""
     usages = []
     for job in named or [job["id"] for job in await list_all(client, RUNNING)]:
         try:
@@ -93,7 +93,7 @@ def _row(usage: Stats, shares: Shares) -> Sequence[str]:
 async def top(
     ctx: typer.Context, job: options.JobArgument, watch: options.Watch = False, json_: options.Json = False
 ) -> None:
-    """Show the processes of a job, those with the most CPU time first."""
+    """Show the processes of a job, most CPU time first."""
     shares = Shares()
     async with ctx.obj.client() as client:
         name = await job_id(client, job)

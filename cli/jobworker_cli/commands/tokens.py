@@ -21,11 +21,14 @@ HEAD = ("NAME", "ROLES", "CREATED", "EXPIRES", "LAST USED")
 async def create(
     ctx: typer.Context,
     name: NameArgument,
-    role: Annotated[list[str], typer.Option("--role", help="What it may do: reader, writer, admin.")],
-    expires_in: Annotated[str | None, typer.Option("--expires-in", metavar="D", help='For how long: "30d".')] = None,
+    role: Annotated[list[str], typer.Option("--role", help="A role of its bearer: reader, writer, admin.")],
+    expires_in: Annotated[
+        str | None,
+        typer.Option("--expires-in", metavar="D", help='How long it is valid, as "30d"; default: forever.'),
+    ] = None,
     json_: options.Json = False,
 ) -> None:
-    """Print a new token. It is shown this one time."""
+    """Create a token and print it. It is not shown again."""
     params: dict[str, Any] = {"name": name, "roles": role}
     if expires_in is not None:
         params["expires_in"] = duration(expires_in)
@@ -37,7 +40,7 @@ async def create(
 @group.command("list")
 @command
 async def list_(ctx: typer.Context, quiet: options.Quiet = False, json_: options.Json = False) -> None:
-    """List the tokens, without what is secret."""
+    """List the tokens, without their secrets."""
     async with ctx.obj.client() as client:
         answer = await client.call("token.list")
     names = (token["name"] for token in answer["tokens"])
@@ -58,7 +61,7 @@ def _row(token: dict[str, Any]) -> tuple[str, ...]:
 @group.command()
 @command
 async def revoke(ctx: typer.Context, name: NameArgument, json_: options.Json = False) -> None:
-    """Make a token worthless at once."""
+    """Revoke a token, at once."""
     async with ctx.obj.client() as client:
         answer = await client.call("token.revoke", name=name)
     output.show(answer, as_json=json_)

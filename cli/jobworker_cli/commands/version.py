@@ -1,4 +1,4 @@
-"""`jw version`: which jw this is."""
+"""`jw version`: print the version."""
 
 from jobworker import __version__
 from jobworker_cli import options, output

@@ -1,4 +1,4 @@
-"""Write the log of a job as it arrives: its bytes, lines with times, or JSON."""
+"""Write the log of a job as it arrives: as bytes, lines with times, or JSON."""
 
 import asyncio
 from typing import Any
@@ -9,11 +9,11 @@ from jobworker.protocol import STREAMS, encode_data, split_text
 from jobworker_cli.output import write
 from jobworker_cli.output.sinks import job_sinks
 
-MAX_LINE_BYTES = 65536  # bytes of a line that may wait for its end, where each line says whose it is
+MAX_LINE_BYTES = 65536  # of a line that may wait for its end, if each line has the prefix of its job
 
 
 class Records:
-    """Where the records of one log go, and how; `prefix` says whose each line is."""
+    """Writes one log to stdout and stderr, each line after `prefix` if there is one."""
 
     def __init__(self, *, as_json: bool = False, raw: bool = False, times: bool = False) -> None:
         self.prefix = b""
@@ -24,7 +24,7 @@ class Records:
         self._held = dict.fromkeys(STREAMS, b"")
 
     async def begin(self, job: Job) -> None:
-        """In JSON, the first line is the job."""
+        """With JSON, write the job as the first line."""
         if self._json:
             write.emit_json({"job": to_builtins(job)})
 
@@ -48,7 +48,7 @@ class Records:
         await self._sinks[chunk.stream].write(self._whole_lines(chunk.stream, data) if self.prefix else data)
 
     def _marked(self, chunk: LogChunk) -> bytes:
-        """Put whose it is and the time before each line that begins in this chunk."""
+        """Put prefix and time before each line that begins in this chunk."""
         mark = self.prefix + (chunk.time.encode() + b" " if self._times else b"")
         lines = chunk.data.split(b"\n")
         ends = lines.pop()  # what follows the last newline
@@ -59,7 +59,7 @@ class Records:
         return mark.join(marked)
 
     def _whole_lines(self, stream: str, data: bytes) -> bytes:
-        """Hold back the beginning of a line, for another job may write meanwhile."""
+        """Hold back an unfinished line, since another job may write meanwhile."""
         data = self._held[stream] + data
         at = data.rfind(b"\n") + 1
         whole, self._held[stream] = data[:at], data[at:]

@@ -29,7 +29,7 @@ def pair_lines(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def _width() -> int:
-    """Return the columns of the terminal; 0 where it is none, or where nobody knows."""
+    """Return the columns of the terminal; 0 if stdout is none, or the width is unknown."""
     if sys.stdout is None or not sys.stdout.isatty():
         return 0
     try:

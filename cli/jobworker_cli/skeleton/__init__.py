@@ -1,6 +1,6 @@
-"""What `jw plugins new` writes: a distribution that is ready, of one kind of plugin.
+"""Create a plugin distribution from templates, for `jw plugins new`.
 
-The files beside this one are templates; `$name`, `$module` and `$title` stand for what differs.
+The files in files/ are templates with the placeholders `$name`, `$module` and `$title`.
 """
 
 import re
@@ -20,10 +20,10 @@ def write(name: str, kind: str, folder: Path) -> Path:
     if kind not in KINDS:
         raise ValueError(f"--kind: {kind!r}; expected one of {', '.join(KINDS)}")
     if not NAME.fullmatch(name) or len(name) > MAX_NAME_CHARACTERS:
-        raise ValueError(f"{name[:80]!r}; expected a name of lower-case letters and digits, as my-plugin")
+        raise ValueError(f"{name[:80]!r}; expected lower-case letters, digits and hyphens, as my-plugin")
     if name in (plugins := installed()):
         raise ValueError(
-            f"{name}: a plugin of that name is installed, of {plugins[name][0][1].package}; expected another"
+            f"{name}: a plugin of this name is installed, by {plugins[name][0][1].package}; expected another"
         )
     made = folder / f"jobworker-{name}"
     if made.exists():
