@@ -61,7 +61,7 @@ def test_jobs_outlive_a_stop_and_a_restart_of_the_agent(lone_jw: "Jw", home: Hom
     following.wait_for(b"begun\n")
     stopped = lone_jw("agent", "stop")
     assert stopped.returncode == 0
-    assert "the agent has ended; 1 running job goes on without it" in stopped.stderr
+    assert "the agent has ended; 1 job runs on without it" in stopped.stderr
     following.wait_for(b"connection lost; trying again\n", "stderr")
     assert agent_pid(home) is None, "somebody ended it: no follower starts it again"
     os.kill(pid, 0)

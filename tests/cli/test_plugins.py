@@ -148,10 +148,10 @@ def test_new(kind: str, site: Path, own: "Jw", tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["Not a name"], "expected a name of lower-case letters"),
-        (["../x"], "expected a name of lower-case letters"),
+        (["Not a name"], "expected lower-case letters"),
+        (["../x"], "expected lower-case letters"),
         (["mine", "--kind", "toaster"], "expected one of auth-provider"),
-        (["kill"], "a plugin of that name is installed, of jobworker"),
+        (["kill"], "a plugin of this name is installed, by jobworker"),
     ],
 )
 def test_new_ones_that_cannot_be(words: list[str], said: str, own: "Jw", tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_install_writes_and_enables_the_unit(jw: "Jw", tmp_path: Path) -> None:
     assert f"Environment=JOBWORKER_HOME={os.environ['JOBWORKER_HOME']}\n" in unit.read_text()
     link = root / "etc/systemd/system/multi-user.target.wants/jobworker.service"
     assert link.is_symlink()
-    assert "is as it should be" in jw(*install).stderr
+    assert "is up to date" in jw(*install).stderr
     assert jw("agent", "uninstall", "--systemd", "--root", str(root)).stdout == f"{unit}\n"
     assert not unit.exists()
     assert not link.is_symlink()
