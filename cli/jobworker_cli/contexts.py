@@ -30,7 +30,7 @@ class Contexts(msgspec.Struct):
 
 
 def read() -> Contexts:
-    """Return all contexts, none where there is no file; raise StartError for one that others can reach."""
+    """Return all contexts, none if there is no file; raise StartError if other users can reach it."""
     path = contexts_file()
     try:
         data = path.read_bytes()

@@ -23,9 +23,11 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        # Client and job id, once they are known; a stop waits for them.
         self._running: asyncio.Future[tuple[Client, str]] = self._loop.create_future()
         self._left = asyncio.Event()
-        self._count = 0
+        self._count = 0  # of Ctrl-C so far
+        # Held here, since a loop keeps only weak references to its tasks.
         self._notes: set[asyncio.Task[None]] = set()
         self._stops: set[asyncio.Task[None]] = set()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

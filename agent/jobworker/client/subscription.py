@@ -55,6 +55,7 @@ class Subscription:
         self.offset = 0  # of the next byte: where to go on after a lost connection
         self.end: LogEnd | None = None
         self.gaps: list[LogGap] = []
+        # Filled by the connection until this subscription is dropped.
         self.inbox = Inbox()
         self._connection = connection
         self._options = options  # of log.subscribe besides the offset: the same again after a lost connection

@@ -1,25 +1,20 @@
 """`jw ps`, `jw status`, `jw explain`, `jw wait`: show jobs."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import msgspec
 import typer
 
-from jobworker.client import Client
-from jobworker.errors import ConnectionFailed
 from jobworker.model import Explanation, Job, State
 from jobworker_cli import describe, options, output
 from jobworker_cli.command import command, job_command
 from jobworker_cli.output import table
 from jobworker_cli.output.sanitise import printable
 from jobworker_cli.resolve import job_id, list_all
+from jobworker_cli.retry import retry_call
 
 NOT_FINAL = [state for state in State if not state.final]
-T = TypeVar("T")
 HEAD = ("ID", "NAME", "STATE", "AGE", "RAN", "COMMAND")
-RETRY_SECONDS = 0.05  # seconds before a call is made again
 
 
 @command
@@ -70,24 +65,9 @@ async def wait(
 ) -> int:
     """Wait until a job ends and exit with its code, as `jw run` does."""
     async with ctx.obj.client() as client:
-        result = await insist(client, "job.wait", id=await job_id(client, job))
+        result = await retry_call(client, "job.wait", id=await job_id(client, job))
     output.show(result, as_json=json_, quiet=quiet, ids=[result["id"]])
     end = msgspec.convert(result, Job).exit
     if words := describe.remark(end):
         output.note(f"job {result['id']}: {words}")
     return describe.exit_code(end)
-
-
-async def insist(client: Client, method: str, **params: Any) -> Any:
-    """Call a method that may be called twice; reconnect as often as needed."""
-    return await again(client, lambda: client.call(method, **params))
-
-
-async def again(client: Client, work: Callable[[], Awaitable[T]]) -> T:
-    """Return the result of work that may be done twice; reconnect as often as needed."""
-    while True:
-        try:
-            return await work()
-        except ConnectionFailed:
-            await asyncio.sleep(RETRY_SECONDS)
-            await client.reconnect()

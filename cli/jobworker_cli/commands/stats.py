@@ -14,9 +14,9 @@ from jobworker.errors import JobNotFound
 from jobworker.model import State, Stats, bytes_text
 from jobworker_cli import options, output
 from jobworker_cli.command import command
-from jobworker_cli.commands.look import again
 from jobworker_cli.output import table
 from jobworker_cli.resolve import job_id, list_all
+from jobworker_cli.retry import retry
 
 RUNNING = [State.RUNNING, State.PAUSED, State.STOPPING]
 INTERVAL_SECONDS = 1.0  # between two samples
@@ -53,7 +53,7 @@ async def stats(
     async with ctx.obj.client() as client:
         ids = [await job_id(client, text) for text in dict.fromkeys(jobs or [])]
         while True:
-            usages = await again(client, lambda: _look(client, ids))
+            usages = await retry(client, lambda: _look(client, ids))
             _show(usages, [_row(usage, shares) for usage in usages], HEAD, watch, json_)
             if not watch or (ids and all(usage.state.final for usage in usages)):
                 return
@@ -98,7 +98,7 @@ async def top(
     async with ctx.obj.client() as client:
         name = await job_id(client, job)
         while True:
-            usage = await again(client, lambda: client.stats(name, processes=True))
+            usage = await retry(client, lambda: client.stats(name, processes=True))
             _show([usage], _process_rows(usage, shares), TOP_HEAD, watch, json_)
             if not watch or usage.state.final:
                 return

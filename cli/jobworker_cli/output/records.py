@@ -20,7 +20,9 @@ class Records:
         self._json = as_json
         self._times = times
         self._sinks = job_sinks(raw=raw)
+        # By stream: whether the last byte written was not the end of a line.
         self._within_line = dict.fromkeys(STREAMS, False)
+        # By stream: an unfinished line that waits for its end.
         self._held = dict.fromkeys(STREAMS, b"")
 
     async def begin(self, job: Job) -> None:
