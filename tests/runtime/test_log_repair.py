@@ -182,3 +182,30 @@ def test_dropped_bytes_are_not_lost_bytes(tmp_path: Path) -> None:
     assert repair(folder) is True
     assert text(folder) == kept[: len(kept) - 8192]
     assert RECORD.unpack((folder / "index").read_bytes()[-RECORD.size :])[5] != POWER_CUT
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_block_that_ends_in_zeros(tmp_path: Path, closed: bool) -> None:
+    """In a log that was open the zeros at the end of a block are missing bytes; in a closed one they are its own."""
+    whole = bytes(range(1, 251)) * 40
+    folder = write_log(tmp_path / "log", [(OUT, whole[start : start + 100]) for start in range(0, 10_000, 100)])
+    data = bytearray(whole)
+    data[4000:PAGE] = bytes(PAGE - 4000)  # within a block: the next one was written
+    data[9_990:] = bytes(10)
+    (folder / "out").write_bytes(data)
+    assert repair(folder, closed=closed) is not closed
+    if closed:
+        assert text(folder) == bytes(data)
+        return
+    assert gaps(folder) == [Gap(4000, PAGE, "power_cut")]
+    assert text(folder) == whole[:4000] + whole[PAGE:9_990]
+
+
+def test_zeros_that_were_written_long_before_the_end(tmp_path: Path) -> None:
+    """They are the job's: a kernel has written them back by then."""
+    folder = write_log(tmp_path / "log", [(OUT, bytes(5000)), (OUT, b"end")])
+    index = bytearray((folder / "index").read_bytes())
+    index[RECORD.size : RECORD.size + 8] = (10**12).to_bytes(8, "little")  # the time of the second arrival
+    (folder / "index").write_bytes(index)
+    assert repair(folder, closed=False) is False
+    assert text(folder) == bytes(5000) + b"end"

@@ -26,11 +26,18 @@ def checked_since(newest_end: str) -> str:
 def repair_log(folder: Path, known: LogInfo) -> LogInfo:
     """Have a log end at a byte that is there, and return what it has then. Blocking."""
     try:
-        damaged = repair(folder)
+        # Only a closed log has a size that is known; all of it is on the disk if the index reaches that.
+        damaged = repair(folder, closed=_size(folder)[0] == known.bytes)
     except OSError as error:
         log.error("the log %s could not be checked after the restart of the host: %s", folder, error)
         return known
+    size, first = _size(folder)
+    return replace(known, bytes=size, first_offset=first, truncated=known.truncated or damaged or size < known.bytes)
+
+
+def _size(folder: Path) -> tuple[int, int]:
+    """Return the end of a log and the offset of its first byte."""
     reader = LogReader(folder)
     size, first = reader.size(), reader.first()
     reader.close()
-    return replace(known, bytes=size, first_offset=first, truncated=known.truncated or damaged or size < known.bytes)
+    return size, first

@@ -11,15 +11,20 @@ from pathlib import Path
 
 from jobworker.formats.log_index import POWER_CUT, RECORD, STREAMS
 from jobworker.logs.reader import LogReader, Record
+from jobworker.logs.unwritten import RECENT_NS, merged, zero_tails
 
 BLOCK = 4096  # bytes: where a file ends within a block, zeros may stand in place of what was to be written there
 CHECKED = 256  # records at the end of the index that are compared with each other: two blocks of them
+RECENT_RECORDS = 4096  # at the end of the index, in which zeros are suspected at most
 LONGEST = 0xFFFFFFFF  # bytes that one record can cover
 Ranges = list[tuple[int, int]]
 
 
-def repair(folder: Path) -> bool:
-    """Mend the log in a folder; return whether bytes of it were lost that the index knew of. Raises OSError."""
+def repair(folder: Path, *, closed: bool = True) -> bool:
+    """Mend the log in a folder; return whether bytes of it were lost that the index knew of. Raises OSError.
+
+    If it was not `closed`, its last bytes were perhaps under way to the disk: zeros in their place count as missing.
+    """
     try:
         index = os.open(folder / "index", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -31,7 +36,7 @@ def repair(folder: Path) -> bool:
         reader = LogReader(folder)
         first = reader.first_record()
         reader.close()
-        return _Repair(index, files, first).run()
+        return _Repair(index, files, first, suspicious=not closed).run()
     finally:
         for fd in (index, *files):
             os.close(fd)
@@ -40,10 +45,11 @@ def repair(folder: Path) -> bool:
 class _Repair:
     """`first` is the number of the oldest record that is kept; what stands before it was dropped."""
 
-    def __init__(self, index: int, files: Sequence[int], first: int) -> None:
+    def __init__(self, index: int, files: Sequence[int], first: int, *, suspicious: bool) -> None:
         self._index = index
         self._files = files
         self._first = first
+        self._suspicious = suspicious  # of zeros in blocks that were written shortly before the end
         self._count = self._whole_records()
 
     def run(self) -> bool:
@@ -52,6 +58,11 @@ class _Repair:
         begin = self._record(self._first) if last is not None else None
         begins = [0, 0] if begin is None else [begin.at(s) for s in (0, 1)]
         missing = [list(_missing(fd, *limits)) for fd, *limits in zip(self._files, begins, ends, strict=True)]
+        if self._suspicious and last is not None:
+            recent = self._recent(last.time)
+            for stream, fd in enumerate(self._files):
+                zeros = zero_tails(fd, recent.at(stream), ends[stream])
+                missing[stream] = merged([*missing[stream], *zeros])
         changed = self._first_touched(missing)
         before = [self._record(number) for number in range(changed, self._count)]
         after = [piece for record in before for piece in _pieces(record, missing[record.stream])]
@@ -65,6 +76,16 @@ class _Repair:
 
     def _record(self, number: int) -> Record:
         return Record._make(RECORD.unpack(os.pread(self._index, RECORD.size, number * RECORD.size)))
+
+    def _recent(self, end: int) -> Record:
+        """Return the oldest record that was written shortly before the end, of the last that are looked at."""
+        number = self._count - 1
+        while (
+            number > max(self._first, self._count - RECENT_RECORDS)
+            and self._record(number - 1).time > end - RECENT_NS
+        ):
+            number -= 1
+        return self._record(number)
 
     def _whole_records(self) -> int:
         """Return how many records the index has up to the first one that was not written."""
