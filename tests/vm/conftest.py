@@ -1,5 +1,6 @@
 """A guest for all tests of a session, and agents in it."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -21,6 +22,14 @@ def guest() -> Iterator[Guest]:
     """The guest, up; its folder with the console log is kept if a test failed."""
     if reason := missing():
         pytest.skip(f"no virtual machine: {reason}")
+    if kept := os.environ.get("JOBWORKER_VM_GUEST"):  # of `python -m tests.vm.shell --keep`
+        guest = Guest(Path(kept), build(), Path(kept) / "code.tar")
+        assert guest.attach(), f"JOBWORKER_VM_GUEST: no guest runs in {kept}"
+        pack(TREE, Path(kept) / "code.tar")
+        guest.unpack()
+        _running.append(guest)
+        yield guest
+        return
     folder = Path(tempfile.mkdtemp(prefix="jobworker-vm-"))
     pack(TREE, folder / "code.tar")
     guest = Guest(folder, build(), folder / "code.tar")

@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="leave the guest running, and use the one that runs"
     )
+    parser.add_argument("--code", action="store_true", help="give the guest of --keep the code as it is now")
     parser.add_argument("--end", action="store_true", help="end the guest of --keep")
     arguments = parser.parse_args()
     if reason := missing():
@@ -46,6 +47,9 @@ def main() -> int:
             print(f"guest is up; console: {guest.console}, its port 7443 is 127.0.0.1:{guest.port}", file=sys.stderr)
             if arguments.keep:
                 guest.leave()
+        elif arguments.code:
+            pack(arguments.tree, folder / "code.tar")
+            guest.unpack()
         try:
             return _run(guest, arguments.command, arguments.user, arguments.timeout)
         finally:
