@@ -81,7 +81,7 @@ def test_a_group_that_the_mount_does_not_show(path: str) -> None:
 
 async def test_without_a_cgroup_if_need_be(host: "Host", group: Path) -> None:
     """A job whose cgroup cannot be made, although that worked in the trial, starts and is found by a sweep."""
-    group.rmdir()
+    (group / "cgroup.max.descendants").write_text("0")
     started = await host.shell("a1", "echo on; exec sleep 1000")
     assert started.group == ""
     assert await host.lines("a1") == ["on"]
@@ -90,6 +90,14 @@ async def test_without_a_cgroup_if_need_be(host: "Host", group: Path) -> None:
     answer = await host.ask("signal", id="a1", target="all", signal=signal.SIGKILL, pids=pids)
     assert answer["delivered"] == 1
     assert (await host.until(Ended, "a1")).signal == signal.SIGKILL
+
+
+async def test_a_group_of_all_jobs_that_was_removed(host: "Host", group: Path) -> None:
+    """It is made again, and the next job is in it."""
+    group.rmdir()
+    started = await host.shell("a1", "exec sleep 1000")
+    assert started.group == f"{group}/a1"
+    assert cgroupfs.pids_in(started.group) == [started.pid]
 
 
 async def test_a_failed_set_up_names_file_value_and_reason(host: "Host") -> None:

@@ -1,6 +1,7 @@
 """Find the processes of a job and wait until all are gone: by its namespace or cgroup, else by a sweep of /proc.
 
-Namespace and cgroup are complete: no process leaves them. A sweep finds by session, by descent and by the marker
+Namespace and cgroup are complete: no process of a plain user leaves them by itself, and `strays` finds who was moved
+out of a cgroup. A sweep finds by session, by descent and by the marker
 ``JOBWORKER_JOB_ID`` that children inherit; what has shed all three cannot be attributed.
 """
 
@@ -135,7 +136,7 @@ class NamespaceTree:
     async def wait_empty(self) -> None:
         pause = 0.0
         while (found := await self.members()) or self._has_children():
-            await asyncio.gather(*(_wait_exit(process.pid, process.start) for process in found))
+            await asyncio.gather(*(wait_exit(process.pid, process.start) for process in found))
             await asyncio.sleep(pause)
             pause = AGAIN
 
@@ -152,7 +153,7 @@ class NamespaceTree:
 
     async def wait_init(self) -> None:
         """Return when the init has ended, which it does after all others."""
-        await _wait_exit(self._init, self._init_start)
+        await wait_exit(self._init, self._init_start)
 
 
 class SweepTree:
@@ -174,7 +175,7 @@ class SweepTree:
     async def wait_empty(self) -> None:
         pause = 0.0
         while found := await self.members():
-            await asyncio.gather(*(_wait_exit(process.pid, process.start) for process in found))
+            await asyncio.gather(*(wait_exit(process.pid, process.start) for process in found))
             await asyncio.sleep(pause)
             pause = AGAIN
 
@@ -314,7 +315,7 @@ def process_of(pid: int) -> Process | None:
     return Process(pid, int(fields[19]), name) if not _dead(fields) else None
 
 
-async def _wait_exit(pid: int, start: int) -> None:
+async def wait_exit(pid: int, start: int) -> None:
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:

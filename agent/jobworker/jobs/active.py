@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from jobworker.host.process_tree import CgroupTree, NamespaceTree, SweepTree, Tree
+from jobworker.host.strays import StrayTree
 from jobworker.jobs.record import JobRecord
 from jobworker.model import Reason, Receipt, State
 
@@ -22,6 +23,7 @@ class LiveJob:
         self.limits: list[asyncio.Task[None]] = []  # one watches each
         self.fallback = False  # whether the default is watched in place of a limit that failed
         self.watch: int | None = None  # in inotify
+        self._strays: StrayTree | None = None  # once a process was seen outside the job's cgroup
         self.bells: set[asyncio.Event] = set()
 
     @property
@@ -61,7 +63,18 @@ class LiveJob:
         main = self.record.job.pid or 0
         if self.record.init:
             return NamespaceTree(self.record.init, self.record.init_start, main, self.record.start, self.group())
-        return self.group() or SweepTree(self.id, main, self.record.start)
+        return self._strays or self.group() or SweepTree(self.id, main, self.record.start)
+
+    async def has_strays(self) -> bool:
+        """Look for processes that have left the job's cgroup; `tree` has them from then on."""
+        group = self.group()
+        if group is None or self.record.init:
+            return False
+        tree = self._strays or StrayTree(group, self.record.job.pid or 0, self.record.start)
+        strays = await tree.strays()
+        if strays:
+            self._strays = tree
+        return bool(strays)
 
     def init(self) -> list[int] | None:
         """Return pid and start of the init of the job's namespace, as the keeper wants them."""

@@ -48,7 +48,7 @@ class Pausing:
         """Let the tree go on, whatever state the job is in."""
         if live.group() is not None:
             await self._link.insist("freeze", id=live.id, group=live.record.group, frozen=False)
-        else:
+        if live.group() is None or await live.has_strays():
             await send_signal(live, self._link, signal.SIGCONT, "all", strike=False)
         if live.record.frozen:
             self._table.save(live, lifecycle.resumed(live.record, time.clock_gettime_ns(time.CLOCK_BOOTTIME)), by=by)
@@ -56,7 +56,7 @@ class Pausing:
 
     async def _freeze(self, live: LiveJob) -> None:
         group = live.group()
-        if group is not None:
+        if group is not None and not await live.has_strays():
             await self._link.insist("freeze", id=live.id, group=live.record.group, frozen=True)
             async with asyncio.timeout(STILL):
                 await group.wait_frozen()

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from jobworker.errors import InvalidSpec, JobworkerError
 from jobworker.host.keeper_client import KeeperLink
 from jobworker.host.process_tree import PROOFS, described
+from jobworker.host.strays import StrayTree
 from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy
 from jobworker.jobs import commands
 from jobworker.jobs.active import LiveJob
@@ -39,8 +40,11 @@ async def send_signal(
     """
     tree = live.tree()
     members = await tree.members()
-    pids = [[process.pid, process.start] for process in members] if tree.means != "cgroup" else []
-    how = {"signal": number, "target": target, "pids": pids, "strike": strike}
+    how: dict[str, Any] = {"signal": number, "target": target, "pids": [], "strike": strike}
+    if tree.means != "cgroup":
+        how["pids"] = [[process.pid, process.start] for process in members]
+    if isinstance(tree, StrayTree):
+        how["strays"] = [[process.pid, process.start] for process in members if process.pid not in tree.inside]
     answer = await link.insist("signal", id=live.id, init=live.init(), group=live.record.group, **how)
     return len(members), int(answer["delivered"])
 
@@ -68,6 +72,7 @@ class Stop:
 
         Without one, only kill.
         """
+        await self._live.has_strays()
         if strategy is not None:
             await self._try(strategy, options, limit)
         survivors = await self._make_sure()

@@ -37,6 +37,17 @@ class Cgroups:
             self.controllers[controller] = base.why_no_controllers or _enable(controller, base.folder, root)
         self._clear()
 
+    def make(self, group: str) -> None:
+        """Make the cgroup of a job; raise OSError."""
+        try:
+            os.mkdir(group, 0o755)
+        except FileNotFoundError:  # somebody has removed the group of all jobs while there was no job
+            os.mkdir(self.root, 0o755)
+            for controller, why in self.controllers.items():
+                if not why:
+                    cgroupfs.write(f"{self.root}/cgroup.subtree_control", f"+{controller}")
+            os.mkdir(group, 0o755)
+
     def give_up(self, why: str) -> None:
         """Do without cgroups: a trial showed that they do not work here."""
         self.remove_all()

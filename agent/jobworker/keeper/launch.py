@@ -90,9 +90,10 @@ class Launcher:
         """Make the job's cgroup and the groups of its limits; raise OSError."""
         try:
             if job.group:
-                os.mkdir(job.group, 0o755)
+                self._state.cgroups.make(job.group)
         except OSError as error:
-            self._do_without(job, limits, error)
+            named = OSError(error.errno, f"{error.filename or job.group}: {error.strerror}")
+            self._do_without(job, limits, named)
         self._state.limits.prepare(job.id, limits)
 
     def _enter_groups(self, job: Job, limits: dict[str, Any]) -> None:

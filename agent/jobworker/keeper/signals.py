@@ -18,7 +18,8 @@ class Signals:
     def signal(self, message: dict[str, Any]) -> dict[str, Any]:
         """Signal the main process, or the whole tree: that is `group`, or without one `pids`: [pid, start] of each.
 
-        `init` is that of the job's namespace, if it has one: nothing in the namespace outlives it.
+        `strays`, as `pids`, have left that group. `init` is that of the job's namespace, if it has one: nothing in
+        the namespace outlives it.
         The signal counts as the cause of the end unless the message has `strike: false`.
         """
         job, number = self._state.jobs.get(message["id"]), message["signal"]
@@ -33,6 +34,7 @@ class Signals:
                 delivered = 1
         else:
             delivered = self._signal_tree(self._group(message), number, message["pids"], message.get("init"))
+            delivered += sum(send(number, pid, start) for pid, start in message.get("strays", ()))
         if job is not None and alive and delivered and message.get("strike", True):
             job.struck = True
         return {"delivered": delivered}
@@ -71,7 +73,11 @@ class Signals:
 
     def freeze(self, message: dict[str, Any]) -> None:
         """Freeze the whole cgroup of a job, or let it go on."""
-        cgroupfs.freeze(self._group(message), frozen=message["frozen"])
+        try:
+            cgroupfs.freeze(self._group(message), frozen=message["frozen"])
+        except FileNotFoundError:
+            if message["frozen"]:
+                raise  # to let go what was removed is nothing to do
 
     def release(self, message: dict[str, Any]) -> dict[str, Any]:
         """End the namespace of an ended job that left no process, and remove what is left of its groups."""

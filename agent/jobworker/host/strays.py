@@ -1,0 +1,69 @@
+"""Find the processes of a job that are not in its cgroup: moved by a login (`su`), by an operator, or by themselves.
+
+They are those that descend from the main process or from what is in the cgroup, and their descendants. One whose
+parent had ended before it was looked for cannot be attributed: so what a tree with strays proves is "best_effort".
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from jobworker.host.process_tree import AGAIN, CgroupTree, Process, process_of, wait_exit
+
+
+class StrayTree:
+    """What is in the job's cgroup, and what has left it."""
+
+    means = "sweep"
+
+    def __init__(self, group: CgroupTree, main: int, start: int) -> None:
+        self._group = group
+        self._main = (main, start)
+        self.inside: set[int] = set()  # pids that were in the cgroup at the last look
+        self._seen: dict[int, int] = {}  # strays of earlier looks, by pid: their start; their parents may end
+
+    async def strays(self) -> list[Process]:
+        """Return those that are not in the cgroup."""
+        inside = self.inside = {process.pid for process in await self._group.members()}
+        roots = [pid for pid, start in [self._main, *self._seen.items()] if _is(pid, start)]
+        found = [one for pid in _with_descendants([*inside, *roots]) - inside if (one := process_of(pid))]
+        self._seen.update((process.pid, process.start) for process in found)
+        return found
+
+    async def members(self) -> list[Process]:
+        return [*await self._group.members(), *await self.strays()]
+
+    async def cpu_seconds(self) -> float:
+        return await self._group.cpu_seconds()
+
+    async def wait_empty(self) -> None:
+        while strays := await self.strays():
+            await asyncio.gather(*(wait_exit(process.pid, process.start) for process in strays))
+            await asyncio.sleep(AGAIN)
+        await self._group.wait_empty()
+
+
+def _is(pid: int, start: int) -> bool:
+    process = process_of(pid)
+    return process is not None and process.start == start
+
+
+def _with_descendants(pids: Iterable[int]) -> set[int]:
+    """Return these and all that descend from them."""
+    found = set(pids)
+    queue = list(found)
+    while queue:
+        fresh = set(_children(queue.pop())) - found
+        found |= fresh
+        queue += fresh
+    return found
+
+
+def _children(pid: int) -> Iterator[int]:
+    """Yield the children that the threads of a process have."""
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            yield from map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    except OSError:
+        return  # it has ended
