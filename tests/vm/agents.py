@@ -14,6 +14,10 @@ INSIDE = f"{TREE}/tests/vm/inside"  # scripts for the guest
 READY = 120  # seconds an agent may take to listen; under emulation it takes about 5
 LIMITS = {"memory", "pids", "cpus"}
 CONFIG = f'[server]\nhost = "0.0.0.0"\nport = {PORT}\n[agent]\non_shutdown = "leave"\n'
+UNIT = "jobworker.service"
+ETC = "/etc/jobworker/config.toml"
+# Nothing of the agent's decides what becomes of the jobs: a service leaves them without being told to.
+SETTINGS = CONFIG.partition("[agent]")[0]
 # Five ways out of a stop. Each process ignores SIGTERM and is `sleep 99NNN`, so that it can be counted.
 ARTISTS = """
 trap '' TERM HUP
@@ -65,6 +69,14 @@ class Agent:
         self.systemctl(f"enable --now {self.unit}")
         self.wait_ready()
 
+    def install_service(self) -> None:
+        """Install it as the documentation does for a host, and wait until it listens."""
+        self.guest.write(ETC, SETTINGS)
+        done = self.guest.run(f"jw agent install --systemd --config {ETC}", timeout=300)
+        assert done.stdout == f"/etc/systemd/system/{UNIT}\n"
+        assert "enabled jobworker.service: it starts when the host boots" in done.stderr
+        self.wait_ready()
+
     def remove(self) -> None:
         """End the agent with its jobs and leave nothing of it, whatever state it is in."""
         self.jw("agent stop --jobs", check=False)
@@ -73,7 +85,7 @@ class Agent:
             self.systemctl(f"kill -s KILL {self.unit}", check=False)
             self.systemctl("reset-failed", check=False)
             self.guest.run(f"rm -f {self._folder}/{self.unit}")
-        self.guest.run("pkill -KILL -f '[j]obworker/(keeper|pump|app)|^sleep 9900'; true", check=False)
+        self.guest.run(f"pkill -KILL -f '[j]obworker.* {self.home}( |$)|^sleep 9900'; true", check=False)
         self.guest.run(f"rm -rf {self.home}")
 
     def systemctl(self, words: str, *, check: bool = True, timeout: float = 180) -> str:
@@ -130,6 +142,10 @@ class Agent:
         assert self.guest.run(ALIVE, check=False).stdout.strip() == "0", "a process escaped the stop"
         receipt: dict[str, Any] = self.status(job)["exit"]["receipt"]
         return receipt
+
+    def stop_all(self) -> None:
+        """End all jobs, so that the next test finds none."""
+        self.jw("ps -q | xargs -r jw rm -f", check=False)
 
     def check_limits(self) -> None:
         """Memory, processes and CPU are limited, and the kernel's OOM is the reason that is given."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.vm.agents import Agent, unit_text
+from tests.vm.agents import UNIT, Agent
 from tests.vm.code import pack
 from tests.vm.guest import Guest, GuestError
 from tests.vm.recipe import TREE, build, missing
@@ -27,6 +27,7 @@ def guest() -> Iterator[Guest]:
         assert guest.attach(), f"JOBWORKER_VM_GUEST: no guest runs in {kept}"
         pack(TREE, Path(kept) / "code.tar")
         guest.unpack()
+        guest.run(f"systemctl disable --now {UNIT}; pkill -KILL -f '[j]obworker/(keeper|pump)'", check=False)
         _running.append(guest)
         yield guest
         return
@@ -50,11 +51,19 @@ def guest() -> Iterator[Guest]:
 
 @pytest.fixture
 def unit(guest: Guest) -> Iterator[Agent]:
-    """An agent of root, as a system unit to which its cgroup is delegated."""
-    agent = Agent(guest, "/var/lib/jobworker", unit="jobworker.service")
-    agent.install(unit_text(agent.home))
+    """The agent of the host, as `jw agent install --systemd` makes it a service; the next test uses it again."""
+    agent = Agent(guest, "/var/lib/jobworker", unit=UNIT)
+    if agent.systemctl(f"is-active {UNIT}", check=False) != "active":
+        agent.remove()
+        agent.install_service()
     yield agent
-    agent.remove()
+    agent.stop_all()
+
+
+@pytest.fixture
+def no_service(guest: Guest) -> None:
+    """Leave the port to another agent."""
+    guest.run(f"systemctl disable --now {UNIT}", check=False)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -85,6 +85,7 @@ class Subject:
         guest.write("/etc/systemd/system/forward.service", PROXY.format(port=guest.port))
         self.agent.systemctl("daemon-reload")
         self.agent.systemctl("enable --now forward.socket")
+        guest.run("systemctl disable --now jobworker.service", check=False)  # it has the port
         self.agent.install(UNIT, config=config)
 
     def remove(self) -> None:

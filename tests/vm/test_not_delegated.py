@@ -19,7 +19,9 @@ PLACES = {
 }
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name != "bob's login shell")) for name in PLACES]
+)
 def place(guest: Guest, request: pytest.FixtureRequest) -> Iterator[tuple[str, Agent]]:
     under, user = PLACES[request.param]
     agent = Agent(guest, "/root/local" if user == "root" else f"/home/{user}/local", user=user)

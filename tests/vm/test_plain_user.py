@@ -6,7 +6,7 @@ import pytest
 from tests.vm.agents import LIMITS, Agent, unit_text
 from tests.vm.guest import Guest
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.slow]
 HOME = "/home/alice/jw"
 
 
@@ -19,8 +19,8 @@ def lingering(guest: Guest) -> Iterator[None]:
     guest.run("loginctl disable-linger alice")
 
 
-@pytest.fixture(params=["user's unit", pytest.param("system's unit", marks=pytest.mark.slow)])
-def users_unit(guest: Guest, lingering: None, request: pytest.FixtureRequest) -> Iterator[Agent]:
+@pytest.fixture(params=["user's unit", "system's unit"])
+def users_unit(guest: Guest, lingering: None, no_service: None, request: pytest.FixtureRequest) -> Iterator[Agent]:
     of_user = request.param == "user's unit"
     agent = Agent(guest, HOME, user="alice", unit="jobworker.service", of_user=of_user)
     wanted_by = "default.target" if of_user else "multi-user.target"
@@ -50,7 +50,7 @@ def test_scope(guest: Guest, lingering: None) -> None:
 
 def test_unit(users_unit: Agent) -> None:
     check(users_unit)
-    job = users_unit.start("exec sleep 1000", "-m 64M")
+    job = users_unit.start("exec sleep 1000", "-m 64MiB")
     pid = users_unit.status(job)["pid"]
     users_unit.systemctl("restart jobworker.service")
     users_unit.wait_ready()

@@ -19,6 +19,7 @@ def holding(unit: Agent, options: str = "") -> str:
     return job
 
 
+@pytest.mark.slow
 def test_what_a_job_has_used(unit: Agent) -> None:
     """All of it is counted by the job's cgroup, whether it has limits or not."""
     write = "dd if=/dev/zero of=/var/tmp/usage bs=1M count=8 conv=fsync 2>/dev/null; rm /var/tmp/usage"
@@ -64,6 +65,7 @@ def test_limits_are_changed_at_once(unit: Agent) -> None:
         unit.jw(f"rm -f {job}")
 
 
+@pytest.mark.slow
 def test_less_memory_than_it_uses(unit: Agent) -> None:
     """Refused, for the kernel would kill it; forced, it does."""
     job = holding(unit)
@@ -78,6 +80,7 @@ def test_less_memory_than_it_uses(unit: Agent) -> None:
     assert (exit_["signal"], exit_["reason"]) == ("SIGKILL", "oom")
 
 
+@pytest.mark.slow
 def test_cached_files_do_not_count_as_used(unit: Agent) -> None:
     """The kernel takes them back: a job that has read much may get a lower limit."""
     fill = "dd if=/dev/zero of=/var/tmp/cached bs=1M count=120 conv=fsync 2>/dev/null; echo ready; exec sleep 1000"
@@ -92,6 +95,7 @@ def test_cached_files_do_not_count_as_used(unit: Agent) -> None:
     unit.guest.run("rm /var/tmp/cached")
 
 
+@pytest.mark.slow
 def test_rates(unit: Agent) -> None:
     """By the disk under the folder, or by number; changed at once, taken away, refused for no device."""
     disk = unit.guest.run("cat /sys/class/block/vda/dev").stdout.strip()
@@ -109,6 +113,7 @@ def test_rates(unit: Agent) -> None:
         assert "block device 4095:1" in done.stderr or "/proc is not on one disk" in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_a_rate_holds(unit: Agent) -> None:
     """4 MiB at 1 MiB a second are not written in one."""
     write = "dd if=/dev/zero of=/var/tmp/slow bs=256K count=16 oflag=direct 2>/dev/null; rm /var/tmp/slow"
@@ -120,6 +125,7 @@ def test_a_rate_holds(unit: Agent) -> None:
     assert float(ran.split()[1].removesuffix("s")) > 2
 
 
+@pytest.mark.slow
 def test_the_peak_in_the_reason(unit: Agent) -> None:
     eater = "python3 -c 'b\"x\" * (256 << 20)'"
     ended = unit.jw(f"run -w / -m 64MiB --json -- {eater}", check=False)
