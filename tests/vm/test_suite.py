@@ -19,7 +19,18 @@ def run_suite(guest: Guest, words: str, *, delegate: bool = True, timeout: float
         pytest.fail("\n".join(done.stdout.splitlines()[-150:]) + done.stderr, pytrace=False)
 
 
-@pytest.mark.parametrize("delegate", [True, False], ids=["delegated", "not delegated"])
-@pytest.mark.parametrize("folder", ["tests/runtime", "tests/end_to_end"])
-def test_folder(guest: Guest, folder: str, delegate: bool) -> None:
-    run_suite(guest, folder, delegate=delegate)
+PARTS = {  # what depends on kernel, cgroups and systemd; the rest has nothing new to find here
+    "limits": "tests/server/test_limits.py tests/server/test_update_limits.py tests/server/test_usage.py",
+    "cgroups": "tests/runtime/test_cgroups.py tests/server/test_strays.py tests/server/test_pause.py",
+    "keeper": "tests/runtime/test_signal.py tests/runtime/test_launch.py tests/runtime/test_namespace.py",
+    "escapes": "tests/end_to_end/test_escapes.py",
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_part(guest: Guest, part: str) -> None:
+    run_suite(guest, PARTS[part])
+
+
+def test_not_delegated(guest: Guest) -> None:
+    run_suite(guest, PARTS["cgroups"], delegate=False)
