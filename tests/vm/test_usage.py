@@ -49,6 +49,7 @@ def test_what_a_job_uses(unit: Agent) -> None:
     unit.jw(f"rm -f {job}")
 
 
+@pytest.mark.slow
 def test_limits_are_changed_at_once(unit: Agent) -> None:
     """Also of a job that was started without any."""
     for job in (unit.start("exec sleep 1000"), unit.start("exec sleep 1000", "-m 64M --pids 8 --cpus 0.5")):
