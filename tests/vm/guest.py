@@ -15,6 +15,7 @@ from typing import Any
 from tests.vm.recipe import VENV, Image
 
 BOOT = 300.0  # seconds a boot may take; it takes about 30 under emulation
+TAIL = 40  # lines of the console in an error
 COMMAND = 120.0  # seconds a command may take when the caller names no limit
 PORT = 7443  # of an agent in the guest; forwarded to `Guest.port` on this host's loopback
 # writeback: what the guest flushes (its fsync) is on this host's disk; what it only wrote may be lost with qemu, in
@@ -200,11 +201,17 @@ class Guest:
             except TimeoutError:
                 data = b""
             if not data:
-                raise GuestError(f"the guest does not answer; its console is in {self.console}")
+                raise GuestError(f"the guest does not answer; {self.console} ends with:\n{self._console_tail()}")
             self._rest += data
         line, _, self._rest = self._rest.partition(b"\n")
         message: dict[str, Any] = json.loads(line)
         return message
+
+    def _console_tail(self) -> str:
+        try:
+            return "\n".join(self.console.read_text(errors="replace").splitlines()[-TAIL:])
+        except OSError as error:
+            return str(error)
 
 
 def _free_port() -> int:
