@@ -1,5 +1,6 @@
 """A plain user to whom a cgroup is delegated has what root has: cgroups, complete stops and limits."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -19,12 +20,20 @@ def lingering(guest: Guest) -> Iterator[None]:
     guest.run("loginctl disable-linger alice")
 
 
-@pytest.fixture(params=["user's unit", "system's unit"])
-def users_unit(guest: Guest, lingering: None, no_service: None, request: pytest.FixtureRequest) -> Iterator[Agent]:
-    of_user = request.param == "user's unit"
-    agent = Agent(guest, HOME, user="alice", unit="jobworker.service", of_user=of_user)
-    wanted_by = "default.target" if of_user else "multi-user.target"
-    agent.install(unit_text(HOME, service="" if of_user else "User=alice", wanted_by=wanted_by))
+@pytest.fixture
+def users_unit(guest: Guest, lingering: None, no_service: None) -> Iterator[Agent]:
+    """An agent as a unit of alice's own service manager."""
+    agent = Agent(guest, HOME, user="alice", unit="jobworker.service", of_user=True)
+    agent.install(unit_text(HOME, wanted_by="default.target"))
+    yield agent
+    agent.remove()
+
+
+@pytest.fixture
+def system_unit(guest: Guest, no_service: None) -> Iterator[Agent]:
+    """An agent as a unit of the system with User=alice."""
+    agent = Agent(guest, HOME, user="alice", unit="byalice.service")
+    agent.install(unit_text(HOME, service="User=alice"))
     yield agent
     agent.remove()
 
@@ -58,3 +67,17 @@ def test_unit(users_unit: Agent) -> None:
     assert (status["state"], status["pid"]) == ("running", pid)
     assert users_unit.value(job, "memory.max") == str(64 << 20)
     assert users_unit.jw("run -w / -- echo again").stdout == "again\n"
+
+
+def test_unit_of_the_system(system_unit: Agent) -> None:
+    """It has cgroups; limits only from systemd 254 on, for alice cannot have a scope beside the unit made."""
+    means = system_unit.info()["means"]
+    assert means["stop"] == "cgroup"
+    assert means["limits"] or "DelegateSubgroup" in json.dumps(means["missing"])
+    assert system_unit.stop_artists()["proof"] == "complete"
+    job = system_unit.start("exec sleep 1000")
+    pid = system_unit.status(job)["pid"]
+    system_unit.systemctl("restart byalice.service")
+    system_unit.wait_ready()
+    assert (system_unit.status(job)["state"], system_unit.status(job)["pid"]) == ("running", pid)
+    assert system_unit.jw("run -w / -- echo again").stdout == "again\n"
