@@ -9,14 +9,11 @@ import asyncio
 import sqlite3
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from jobworker.model import Job, JobEvent, State, rfc3339
-
-if TYPE_CHECKING:
-    from jobworker.jobs.store import Store
 
 PAGE = 100  # events read at once
 PENDING = 10_000  # events that may wait for a disk that takes nothing; older ones are then no longer told
@@ -51,37 +48,11 @@ def event(name: str, job: Job, by: str | None = None, detail: str = "") -> JobEv
     return JobEvent(job.revision, at or rfc3339(time.time_ns()), name, by, detail, job.summary())
 
 
-class EventCursor:
-    """Reads the events after a revision, as they are committed."""
-
-    def __init__(self, store: "Store", revision: int) -> None:
-        self.revision = revision
-        self._store = store
-        self._bell = asyncio.Event()
-        store.events.bells.add(self._bell)
-
-    async def next(self) -> "Page":
-        """Return the next page, with at least one event or a gap, and move on."""
-        while True:
-            self._bell.clear()
-            page = await self._store.events_after(self.revision)
-            if page.gap is not None:
-                self.revision = page.gap
-                return page
-            if page.events:
-                self.revision = page.events[-1][0]
-                return page
-            await self._bell.wait()
-
-    def close(self) -> None:
-        self._store.events.bells.discard(self._bell)
-
-
-class Page(NamedTuple):
-    """What stands after a revision: events as JSON, or that those up to `gap` are gone."""
+class EventPage(NamedTuple):
+    """Events after some revision, as (revision, JSON), or the gap in place of those that are no longer kept."""
 
     events: list[tuple[int, str]]
-    gap: int | None = None
+    gap: int | None = None  # the last revision that is gone
 
 
 class EventLog:
@@ -140,13 +111,13 @@ class EventLog:
             _mark_dropped(db, row[0])
 
     @staticmethod
-    def after(db: sqlite3.Connection, revision: int) -> Page:
+    def after(db: sqlite3.Connection, revision: int) -> EventPage:
         """Return a page of what stands after a revision."""
         row = db.execute("SELECT value FROM meta WHERE name = ?", (DROPPED,)).fetchone()
         if row is not None and row[0] > revision:
-            return Page([], row[0])
+            return EventPage([], row[0])
         query = "SELECT revision, event FROM events WHERE revision > ? ORDER BY revision LIMIT ?"
-        return Page(db.execute(query, (revision, PAGE)).fetchall())
+        return EventPage(db.execute(query, (revision, PAGE)).fetchall())
 
     @staticmethod
     def of_job(db: sqlite3.Connection, job: str) -> list[JobEvent]:

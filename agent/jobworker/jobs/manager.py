@@ -22,7 +22,7 @@ from jobworker.host.keeper_client import KeeperGone, KeeperLink
 from jobworker.jobs import explain as story
 from jobworker.jobs import lifecycle
 from jobworker.jobs.active import LiveJob
-from jobworker.jobs.events import EventCursor
+from jobworker.jobs.event_cursor import EventCursor
 from jobworker.jobs.log_sync import LogSync
 from jobworker.jobs.log_watch import LogWatch
 from jobworker.jobs.logs import Logs

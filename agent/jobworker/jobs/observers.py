@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from jobworker.errors import JobworkerError, OffsetOutOfRange
-from jobworker.jobs.events import EventCursor, decode
+from jobworker.jobs.event_cursor import EventCursor
+from jobworker.jobs.events import decode
 from jobworker.jobs.table import JobTable
 from jobworker.model import JobEvent
 from jobworker.plugin.host import PluginFault, PluginHost

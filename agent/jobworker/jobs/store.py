@@ -18,7 +18,7 @@ import msgspec
 
 from jobworker.errors import DiskFull, StartError
 from jobworker.jobs import events
-from jobworker.jobs.events import EventLog, Page
+from jobworker.jobs.events import EventLog, EventPage
 from jobworker.jobs.record import JobRecord
 from jobworker.jobs.scope import EVERYTHING, Scope
 from jobworker.model import JobEvent
@@ -301,7 +301,7 @@ class Store:
         """Return records of jobs that ended at that time (RFC 3339) or later."""
         return await self._all(f"SELECT record {ENDED} AND json_extract(record, '$.job.exited_at') >= ?", [time])
 
-    async def events_after(self, revision: int) -> Page:
+    async def events_after(self, revision: int) -> EventPage:
         """Return a page of the events after a revision, of those that are committed."""
         async with self._turn:
             return await self._do(lambda: EventLog.after(self._db, revision))

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from jobworker.errors import DiskFull, JobNotFound, OffsetOutOfRange
 from jobworker.jobs.active import LiveJob
-from jobworker.jobs.events import EventCursor, event, happened
+from jobworker.jobs.event_cursor import EventCursor
+from jobworker.jobs.events import event, happened
 from jobworker.jobs.record import JobRecord, is_id
 from jobworker.jobs.scope import Scope, sees
 from jobworker.jobs.store import Query, Store
