@@ -35,6 +35,7 @@ from jobworker.jobs.spec_rules import Specs, launch_message
 from jobworker.jobs.stats import JobStats
 from jobworker.jobs.stops import Endings
 from jobworker.jobs.table import JobTable
+from jobworker.jobs.time_limits import TimeLimits
 from jobworker.jobs.updating import Updating
 from jobworker.jobs.users import Users, own
 from jobworker.logs.reader import STDERR, LogReader
@@ -60,10 +61,13 @@ class JobManager:
         self._specs = Specs(config.jobs, registry, host, lambda: self.link.hello)
         self._users = Users(config, lambda: self.link.hello)
         self._endings = Endings(config.jobs, self._specs, self.link, host, self._table, self._tasks)
+        self._time_limits = TimeLimits(config.jobs, self._specs, host, self._table, self._endings, self._tasks)
         bound = config.jobs.log_max_bytes
-        self._keeping = Keeping(home, run, self._table, self.link, self._endings, self._tasks, bound, durable=durable)
+        self._keeping = Keeping(
+            home, run, self._table, self.link, self._endings, self._time_limits, self._tasks, bound, durable=durable
+        )
         self._log_sync = LogSync(self._table) if durable else None
-        self.update = Updating(self._specs, self._endings, self._table, self.link).update
+        self.update = Updating(self._specs, self._time_limits, self._table, self.link).update
         self.stats = JobStats(self._table, self.link)
         self._watch = LogWatch(home.logs)
         self.logs = Logs(self._table, self._watch)
@@ -211,7 +215,7 @@ class JobManager:
         live = await self._in_state(job, State.RUNNING)
         async with live.pausing:
             await self._endings.pausing.pause(live, by.name)
-        self._endings.watch_limits(live)
+        self._time_limits.watch(live)
         return self._table.public(live.record)
 
     async def resume(self, job: str, by: Principal) -> Job:
@@ -220,7 +224,7 @@ class JobManager:
         async with live.pausing:
             await self._endings.pausing.resume(live, by.name)
         if live.record.job.state == State.RUNNING:
-            self._endings.watch_limits(live)
+            self._time_limits.watch(live)
         return self._table.public(live.record)
 
     async def _begun(self, job: str) -> LiveJob:
@@ -336,5 +340,5 @@ class JobManager:
         await self._keeping.close(restart=restart, finish=finish)
         self._tasks.cancel()
         self._watch.close()
-        self._endings.close()
+        self._time_limits.close()
         await self._table.close()

@@ -28,6 +28,7 @@ from jobworker.jobs.record import JobRecord as Record
 from jobworker.jobs.spec_rules import log_message
 from jobworker.jobs.stops import Endings
 from jobworker.jobs.table import JobTable
+from jobworker.jobs.time_limits import TimeLimits
 from jobworker.model import State
 from jobworker.paths import Home
 from jobworker.tasks import Background
@@ -49,6 +50,7 @@ class Keeping:
         table: JobTable,
         link: KeeperLink,
         endings: Endings,
+        time_limits: TimeLimits,
         tasks: Background,
         log_max_bytes: int | str,
         *,
@@ -65,6 +67,7 @@ class Keeping:
         self._feed = JournalFeed(self._journal, home.logs, self._apply_all, durable=durable)
         self._link = link
         self._endings = endings
+        self._time_limits = time_limits
         self._tasks = tasks
         self._bound = log_max_bytes  # of a log whose spec names none
         self._boot = table.boot
@@ -92,7 +95,7 @@ class Keeping:
             elif live.record.job.state in (State.RUNNING, State.PAUSED):
                 if live.record.frozen and live.record.job.state == State.RUNNING:  # a pause that was not finished
                     self._tasks.spawn(self._endings.pausing.resume(live))
-                self._endings.watch_limits(live)
+                self._time_limits.watch(live)
 
     async def _begin(self) -> None:
         try:
@@ -149,7 +152,7 @@ class Keeping:
     def _after(self, live: LiveJob, was: State) -> None:
         state = live.record.job.state
         if state == State.RUNNING and was == State.CREATED:
-            self._endings.watch_limits(live)
+            self._time_limits.watch(live)
         if state.final and not was.final:
             live.drop_limits()
             if live.record.left and live.stop is None:

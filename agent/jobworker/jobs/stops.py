@@ -1,30 +1,27 @@
-"""Everything that ends jobs: calls to stop, deadlines, leftovers, the shutdown of the agent."""
+"""Begin, join and resume the stops of jobs: for calls, time limits, leftovers and the shutdown of the agent."""
 
 import asyncio
 import logging
 import signal
 import time
 from collections.abc import Coroutine, Iterable
-from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
 from jobworker.config import Jobs
-from jobworker.errors import InvalidSpec, InvalidState, JobworkerError, RpcError, StopIncomplete
+from jobworker.errors import InvalidState, JobworkerError, RpcError, StopIncomplete
 from jobworker.host.keeper_client import KeeperLink
 from jobworker.host.process_tree import NamespaceTree
-from jobworker.host.wall_clock import WallClock
 from jobworker.interfaces import StopOptions, StopStrategy
-from jobworker.jobs import deadlines, lifecycle
+from jobworker.jobs import lifecycle
 from jobworker.jobs.active import LiveJob
-from jobworker.jobs.deadlines import Deadline, Limit
 from jobworker.jobs.pausing import Pausing
 from jobworker.jobs.record import Ending, Sent
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.stop import KILL, LAST_WAIT, Stop, send_signal
 from jobworker.jobs.table import JobTable
-from jobworker.model import JobSpec, Reason, Receipt, StopSpec, TimeoutSpec, seconds
+from jobworker.model import JobSpec, Reason, Receipt, StopSpec, seconds
 from jobworker.plugin.host import PluginHost
 from jobworker.tasks import Background
 
@@ -48,13 +45,11 @@ class Endings:
         tasks: Background,
     ) -> None:
         self._limit = seconds(config.stop_limit, "stop_limit")
-        self._lead = seconds(config.deadline_near, "deadline_near")
         self._specs = specs
         self._link = link
         self._host = host
         self._table = table
         self._tasks = tasks
-        self._clock = WallClock()
         self.pausing = Pausing(table, link)
 
     async def stop(self, live: LiveJob, call: StopSpec | None, by: str) -> None:
@@ -177,50 +172,6 @@ class Endings:
             await self.begin(live, None, LEFTOVERS, Reason.STOPPED)
             return
         await self._until_empty(live)
-
-    def watch_limits(self, live: LiveJob) -> None:
-        """Watch the job's limits as they are now."""
-        live.drop_limits()
-        for spec in self._specs.limits(live.record.job.spec):
-            try:
-                self._watch(live, spec)
-            except InvalidSpec as error:  # a plugin that was there when the job was created
-                self._limit_failed(live, spec, error.message)
-
-    def _watch(self, live: LiveJob, spec: TimeoutSpec) -> None:
-        limit = Limit(self._specs.policy(spec.policy), spec)
-        usage = deadlines.Usage(live, self._table.log_folder(live.id))
-        near, fire = partial(self._time_is_near, live), partial(self._time_is_up, live)
-        failed = partial(self._limit_failed, live, spec)
-        watching = deadlines.watch(usage, limit, self._host, self._clock, near, fire, failed, self._lead)
-        live.limits.append(self._tasks.spawn(watching))
-
-    def _limit_failed(self, live: LiveJob, spec: TimeoutSpec, why: str) -> None:
-        """Say that a limit does not hold; where the job has no total limit, the configured one takes its place."""
-        instead = self._specs.fallback(live.record.job.spec)
-        then = f"; {seconds(instead.options['limit'], 'limit'):g} s in all instead" if instead else ""
-        log.error("job %s: timeout policy %s; this limit does not hold%s", live.id, why, then)
-        self._table.tell(live, "limit_failed", f"{why}{then}", spec.policy)
-        if instead is not None and not live.fallback:
-            live.fallback = True
-            self._watch(live, instead)
-
-    def _time_is_near(self, live: LiveJob, deadline: Deadline) -> None:
-        left = deadline.due - deadlines.boottime()
-        self._table.tell(live, "deadline_near", f"{left:.1f} s left", deadline.limit.policy)
-
-    async def _time_is_up(self, live: LiveJob, deadline: Deadline) -> None:
-        limit, late = deadline.limit, deadlines.boottime() - deadline.due
-        if limit.policy == "total":
-            message = f"timed out after {seconds(limit.options['limit'], 'limit'):g} s"
-        else:
-            options = ", ".join(f"{name} {value}" for name, value in limit.options.items())
-            message = f"timed out by {limit.policy} ({options})"
-        message += f", noticed {late:.1f} s late" if late > 1 else ""
-        await self.begin(live, None, limit.policy, Reason.TIMEOUT, message)
-
-    def close(self) -> None:
-        self._clock.close()
 
     async def stop_all(self, jobs: Iterable[LiveJob], by: str) -> None:
         """Stop these because the agent is shut down; return when their stops are over."""

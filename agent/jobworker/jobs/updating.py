@@ -12,8 +12,8 @@ from jobworker.host.usage import memory_floor
 from jobworker.jobs.active import LiveJob
 from jobworker.jobs.limits import KINDS, live_message
 from jobworker.jobs.spec_rules import Specs
-from jobworker.jobs.stops import Endings
 from jobworker.jobs.table import JobTable
+from jobworker.jobs.time_limits import TimeLimits
 from jobworker.model import Job, JobSpec, LimitSpec, Principal, State, bytes_text, to_builtins
 
 NONE = JobSpec().limits  # the object that is left out on the wire
@@ -23,9 +23,9 @@ TOLD = 4096  # bytes of a change that an event tells
 class Updating:
     """The verb `update`."""
 
-    def __init__(self, specs: Specs, endings: Endings, table: JobTable, link: KeeperLink) -> None:
+    def __init__(self, specs: Specs, time_limits: TimeLimits, table: JobTable, link: KeeperLink) -> None:
         self._specs = specs
-        self._endings = endings
+        self._time_limits = time_limits
         self._table = table
         self._link = link
 
@@ -51,7 +51,7 @@ class Updating:
             record = replace(record, job=replace(record.job, spec=spec, labels=spec.labels))
             self._table.save(live, record, by=by.name, detail=_detail(before, changes, limits))
             if record.job.state in (State.RUNNING, State.PAUSED):
-                self._endings.watch_limits(live)
+                self._time_limits.watch(live)
             await self._table.written()
             return self._table.public(live.record)
 
