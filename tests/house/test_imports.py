@@ -41,7 +41,7 @@ LIBRARIES = {
     "sqlite3": {"jobs"},
     "typer": set[str](),
     "cryptography": {"tls", "untrusted"},
-    "uvloop": {"app"},
+    "uvloop": {"__main__"},
 }
 
 
@@ -102,7 +102,7 @@ def test_nothing_shadows_the_standard_library_for_the_keeper(tmp_path: Path) -> 
 
 
 def test_the_command_line_knows_nothing_of_the_inside() -> None:
-    allowed = COMMON | {"client", "app", "tls", "config", "plugin", "__version__"}
+    allowed = COMMON | {"client", "__main__", "tls", "config", "plugin", "__version__"}
     for path in (ROOT / "cli").rglob("*.py"):
         for name in imports(path):
             package, _, rest = name.partition(".")
