@@ -18,7 +18,6 @@ from jobworker.auth.authorization import Authorization
 from jobworker.auth.sessions import SessionRegistry
 from jobworker.instance import Instance
 from jobworker.jobs.manager import JobManager
-from jobworker.model import seconds, size
 from jobworker.paths import Home
 from jobworker.plugin import loader
 from jobworker.plugin.host import PluginHost
@@ -29,6 +28,7 @@ from jobworker.tls import setup
 from jobworker.tls.context import Tls
 from jobworker.tls.renewal import Renewal
 from jobworker.tokens import TokenFile
+from jobworker.units import seconds, size
 
 log = logging.getLogger("jobworker")
 

@@ -15,9 +15,9 @@ from tests.benchmarks.figures import cpu_seconds
 from tests.benchmarks.fixtures import DEADLINE, Agent, require
 
 from jobworker.logs.reader import CHUNK, Chunk
-from jobworker.model import rfc3339
 from jobworker.protocol import BINARY_SUBPROTOCOL, PATH, SUBPROTOCOL
 from jobworker.server import log_frames
+from jobworker.units import rfc3339
 
 SUBPROTOCOLS = {"text": SUBPROTOCOL, "binary": BINARY_SUBPROTOCOL}
 FOR_EVER = 1 << 60

@@ -12,7 +12,7 @@ from tests.support.keeper_copy import copy_keeper
 ROOT = Path(__file__).parents[2]
 AGENT = ROOT / "agent" / "jobworker"
 # The common ground: any room of the agent may import it.
-COMMON = {"model", "errors", "protocol", "paths", "validation", "checks", "tasks", "rate_limit", "untrusted"}
+COMMON = {"model", "errors", "protocol", "paths", "validation", "units", "tasks", "rate_limit", "untrusted"}
 GROUND = {"config", "interfaces", "tokens"}
 
 # What a room may import of ours, besides itself and the common ground.

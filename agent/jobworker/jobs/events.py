@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from jobworker.model import Job, JobEvent, State, rfc3339
+from jobworker.model import Job, JobEvent, State
+from jobworker.units import rfc3339
 
 PAGE = 100  # events read at once
 PENDING = 10_000  # events that may wait for a disk that takes nothing; older ones are then no longer told

@@ -10,7 +10,8 @@ from jobworker.host.journal import Closed, Ended, Launching, Lost, Started, Star
 from jobworker.host.journal import JobRecord as Event
 from jobworker.host.process_tree import PROOFS
 from jobworker.jobs.record import Ending, JobRecord
-from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, Usage, bytes_text, rfc3339
+from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, Usage
+from jobworker.units import bytes_text, rfc3339
 
 ENDINGS = {
     Reason.STOPPED: "stopped by {by}",

@@ -6,7 +6,8 @@ from typing import Any
 
 from jobworker.errors import InvalidSpec, NotSupported
 from jobworker.host import usage
-from jobworker.model import LimitSpec, Rate, size
+from jobworker.model import LimitSpec
+from jobworker.units import Rate, size
 
 # By name in the spec: the kind, as the keeper calls it.
 KINDS = {"memory": "memory", "pids": "pids", "cpus": "cpus", "io_read": "io", "io_write": "io"}

@@ -39,11 +39,12 @@ from jobworker.jobs.time_limits import TimeLimits
 from jobworker.jobs.updating import Updating
 from jobworker.jobs.users import Users, own
 from jobworker.logs.reader import STDERR, LogReader
-from jobworker.model import Explanation, Job, JobSpec, Principal, Reason, State, StopSpec, rfc3339
+from jobworker.model import Explanation, Job, JobSpec, Principal, Reason, State, StopSpec
 from jobworker.paths import Home, sync_folder
 from jobworker.plugin.host import PluginHost
 from jobworker.plugin.loader import Registry
 from jobworker.tasks import Background
+from jobworker.units import rfc3339
 
 TOLD = 4096  # bytes of stderr that an explanation looks at
 

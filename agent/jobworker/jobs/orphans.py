@@ -6,7 +6,8 @@ from jobworker.host.journal import Launching, Started
 from jobworker.host.process_tree import MARKER, Process, process_of
 from jobworker.host.procfs import patiently
 from jobworker.jobs.record import JobRecord
-from jobworker.model import Job, JobSpec, State, rfc3339
+from jobworker.model import Job, JobSpec, State
+from jobworker.units import rfc3339
 
 OWNER = "unknown"  # nobody's: an admin can stop it
 

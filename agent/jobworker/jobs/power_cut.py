@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from jobworker.logs.reader import LogReader
 from jobworker.logs.repair import repair
-from jobworker.model import LogInfo, rfc3339
+from jobworker.model import LogInfo
+from jobworker.units import rfc3339
 
 log = logging.getLogger(__name__)
 

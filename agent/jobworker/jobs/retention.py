@@ -13,7 +13,7 @@ from jobworker.config import Retention as Limits
 from jobworker.errors import DiskFull
 from jobworker.jobs.record import JobRecord
 from jobworker.jobs.table import JobTable
-from jobworker.model import seconds, size
+from jobworker.units import seconds, size
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,10 @@ from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
 from jobworker.jobs.limits import check_limits, limits_message
 from jobworker.jobs.record import Identity
 from jobworker.jobs.users import own, process_message
-from jobworker.model import MIN_LOG, Duration, JobSpec, LogSpec, StopSpec, TimeoutSpec, seconds, size
+from jobworker.model import MIN_LOG, JobSpec, LogSpec, StopSpec, TimeoutSpec
 from jobworker.plugin.host import PluginFault, PluginHost, said
 from jobworker.plugin.loader import Registry
+from jobworker.units import Duration, seconds, size
 
 # What the protocol names and this version does not do: refused, never accepted and ignored.
 NOT_YET = ("stdin", "tty")

@@ -11,7 +11,8 @@ from jobworker.host.process_tree import described
 from jobworker.jobs.active import LiveJob
 from jobworker.jobs.record import JobRecord
 from jobworker.jobs.table import JobTable
-from jobworker.model import Stats, rfc3339
+from jobworker.model import Stats
+from jobworker.units import rfc3339
 
 
 class JobStats:

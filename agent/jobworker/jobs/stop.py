@@ -18,8 +18,9 @@ from jobworker.jobs.active import LiveJob
 from jobworker.jobs.record import Identity
 from jobworker.jobs.spec_rules import signal_number
 from jobworker.jobs.users import user_message
-from jobworker.model import Job, Receipt, Step, rfc3339, seconds
+from jobworker.model import Job, Receipt, Step
 from jobworker.plugin.host import PluginFault, PluginHost, clean
+from jobworker.units import rfc3339, seconds
 
 log = logging.getLogger(__name__)
 

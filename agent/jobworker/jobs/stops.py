@@ -21,9 +21,10 @@ from jobworker.jobs.record import Ending, Sent
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.stop import KILL, LAST_WAIT, Stop, send_signal
 from jobworker.jobs.table import JobTable
-from jobworker.model import JobSpec, Reason, Receipt, StopSpec, seconds
+from jobworker.model import JobSpec, Reason, Receipt, StopSpec
 from jobworker.plugin.host import PluginHost
 from jobworker.tasks import Background
+from jobworker.units import seconds
 
 log = logging.getLogger(__name__)
 

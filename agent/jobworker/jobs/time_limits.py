@@ -12,9 +12,10 @@ from jobworker.jobs.deadlines import Deadline, Limit
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.stops import Endings
 from jobworker.jobs.table import JobTable
-from jobworker.model import Reason, TimeoutSpec, seconds
+from jobworker.model import Reason, TimeoutSpec
 from jobworker.plugin.host import PluginHost
 from jobworker.tasks import Background
+from jobworker.units import seconds
 
 log = logging.getLogger(__name__)
 

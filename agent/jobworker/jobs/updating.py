@@ -14,7 +14,8 @@ from jobworker.jobs.limits import KINDS, live_message
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.time_limits import TimeLimits
-from jobworker.model import Job, JobSpec, LimitSpec, Principal, State, bytes_text, to_builtins
+from jobworker.model import Job, JobSpec, LimitSpec, Principal, State, to_builtins
+from jobworker.units import bytes_text
 
 NONE = JobSpec().limits  # the object that is left out on the wire
 TOLD = 4096  # bytes of a change that an event tells

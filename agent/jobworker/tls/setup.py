@@ -7,10 +7,10 @@ from pathlib import Path
 
 from jobworker.config import Server
 from jobworker.errors import StartError
-from jobworker.model import seconds
 from jobworker.paths import Home
 from jobworker.tls.context import Mismatch, Tls, plain
 from jobworker.tls.renewal import Renewal
+from jobworker.units import seconds
 
 log = logging.getLogger(__name__)
 

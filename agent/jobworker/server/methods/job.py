@@ -13,9 +13,10 @@ from jobworker.errors import InvalidParams, InvalidSpec
 from jobworker.jobs.log_cursor import Where
 from jobworker.jobs.record import is_id
 from jobworker.jobs.spec_rules import LABELS, signal_number
-from jobworker.model import Duration, Explanation, Job, JobSpec, Rate, Size, State, StopSpec, TimeoutSpec, seconds
+from jobworker.model import Explanation, Job, JobSpec, State, StopSpec, TimeoutSpec
 from jobworker.server.dispatch import Call, method
 from jobworker.server.log_subscription import BINARY, LogSubscription
+from jobworker.units import Duration, Rate, Size, seconds
 
 DEFAULT_PAGE_JOBS = 100
 MAX_PAGE_JOBS = 1000

@@ -12,11 +12,11 @@ from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidSpec, RateLimited
 from jobworker.jobs.log_cursor import Where
 from jobworker.logs.reader import BOTH, Chunk, Gap
-from jobworker.model import seconds
 from jobworker.protocol import STREAMS, encode_data, split_text
 from jobworker.server.dispatch import Call, method
 from jobworker.server.log_frames import chunk_fields
 from jobworker.server.log_subscription import BASE64, BINARY, LogSubscription
+from jobworker.units import seconds
 
 DEFAULT_PAGE_BYTES = 65536
 MAX_PAGE_BYTES = 1 << 20
