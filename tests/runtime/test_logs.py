@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobworker.logs.reader import BATCH, CHUNK, Chunk, Gap, LogReader
+from jobworker.logs.tail import last_lines
 
 RECORD = struct.Struct("<QQQIBB2x")
 FIRST = struct.Struct("<QQI12x")
@@ -268,7 +269,7 @@ def test_a_refusal_concerns_both_streams(mixed: Writer, reader: LogReader) -> No
         at = reader.passed(end - 1, streams)
         assert reader.read(max(at, end), streams=streams) == Gap(end, end + 10, "refused")
         assert reader.read(end + 15, streams=streams) == Gap(end + 15, end + 20, "refused")
-    assert reader.last_lines(1, [1]) < end
+    assert last_lines(reader, 1, [1]) < end
 
 
 @pytest.mark.parametrize("names", [(), ("out",), ("out", "err"), ALL])
@@ -294,7 +295,7 @@ def test_what_was_dropped_is_a_gap(mixed: Writer, names: tuple[str, ...], opened
         assert read_from(reader, offset) == mixed.merged[offset:]
     assert reader.since(0) == reader.since(100) == first
     assert reader.since(500) == 11
-    assert reader.last_lines(100) == first
+    assert last_lines(reader, 100) == first
     reader.close()
 
 
@@ -353,9 +354,9 @@ def test_last_lines(writer: Writer, reader: LogReader, text: str, streams: tuple
     whole = bytes(byte for stream, byte in writer.merged if stream in streams and byte >= 0)
     lines = whole.split(b"\n")
     lines = [line + b"\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
-    assert reader.last_lines(0, streams) == reader.size()
+    assert last_lines(reader, 0, streams) == reader.size()
     for count in (1, 2, 3, 4, 5, 100_000):
-        start = reader.last_lines(count, streams)
+        start = last_lines(reader, count, streams)
         left = bytes(byte for stream, byte in writer.merged[start:] if stream in streams and byte >= 0)
         assert left == b"".join(lines[-count:]), count
         assert (
@@ -365,10 +366,10 @@ def test_last_lines(writer: Writer, reader: LogReader, text: str, streams: tuple
 
 def test_last_lines_of_nothing(writer: Writer, reader: LogReader, tmp_path: Path) -> None:
     """Are where the log ends: at 0, or behind what only the other stream wrote."""
-    assert LogReader(tmp_path / "none").last_lines(3) == 0
-    assert reader.last_lines(3) == 0
+    assert last_lines(LogReader(tmp_path / "none"), 3) == 0
+    assert last_lines(reader, 3) == 0
     writer.arrive(0, b"x\ny\n")
-    assert reader.last_lines(3, [1]) == 4
+    assert last_lines(reader, 3, [1]) == 4
 
 
 def test_last_lines_after_a_drop(writer: Writer, reader: LogReader) -> None:
@@ -377,11 +378,11 @@ def test_last_lines_after_a_drop(writer: Writer, reader: LogReader) -> None:
         writer.arrive(number % 2, b"%04d\n" % number)
     first = writer.drop(150, *ALL)
     for streams in ((0, 1), (0,), (1,)):
-        start = reader.last_lines(1000, streams)
+        start = last_lines(reader, 1000, streams)
         assert start in (first, first + 5)
         rest = [number for number in range(150, 200) if number % 2 in streams]
         for count in (1, 7, len(rest)):
-            at = reader.last_lines(count, streams)
+            at = last_lines(reader, count, streams)
             left = bytes(byte for stream, byte in writer.merged[at:] if stream in streams)
             assert left == b"".join(b"%04d\n" % number for number in rest[-count:])
 
@@ -408,7 +409,7 @@ def test_last_lines_of_a_gigabyte_without_any(
 
     monkeypatch.setattr(os, "pread", counting)
     limit = 1 << 20
-    start = reader.last_lines(3, streams, limit)
+    start = last_lines(reader, 3, streams, limit)
     assert limit <= read[0] <= limit + CHUNK
     assert start % length == 0
     assert 0 <= records * length - limit - start < length

@@ -10,6 +10,7 @@ from jobworker.jobs.log_cursor import Cursor, SharedLog, Where
 from jobworker.jobs.log_watch import LogWatch
 from jobworker.jobs.table import JobTable
 from jobworker.logs.reader import Chunk, Gap, LogReader
+from jobworker.logs.tail import last_lines
 from jobworker.model import Job
 
 LAST_BYTES = 1.0  # seconds that the last output of an ended job may be under way from its pipes to its log
@@ -124,7 +125,7 @@ def find_range(reader: LogReader, where: Where) -> tuple[int, int | None]:
     """Return the offsets that lines and times stand for; blocking."""
     offset = where.offset
     if where.tail is not None:
-        offset = reader.last_lines(where.tail, where.streams)
+        offset = last_lines(reader, where.tail, where.streams)
     elif where.since is not None:
         offset = reader.since(where.since)
     return offset, None if where.until is None else max(offset, reader.since(where.until))

@@ -39,6 +39,7 @@ from jobworker.jobs.time_limits import TimeLimits
 from jobworker.jobs.updating import Updating
 from jobworker.jobs.users import Users, own
 from jobworker.logs.reader import STDERR, LogReader
+from jobworker.logs.tail import last_bytes
 from jobworker.model import Explanation, Job, JobSpec, Principal, Reason, State, StopSpec
 from jobworker.paths import Home, sync_folder
 from jobworker.plugin.host import PluginHost
@@ -264,7 +265,7 @@ class JobManager:
         live = self._table.live(job)
         record = live.record if live else await self._table.load(job)
         reader = LogReader(self._table.log_folder(job))
-        stderr = reader.tail(STDERR, TOLD)
+        stderr = last_bytes(reader, STDERR, TOLD)
         reader.close()
         by = record.ending.by if record.ending else None
         events = await self._table.events_of(job)

@@ -7,7 +7,6 @@ import os
 from binascii import crc32
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,6 @@ STDERR = 1
 CHUNK = 65536
 NOWHERE = (-1, -1)
 BATCH = 128  # index records read at once
-LOOK_BACK = 16 << 20
 TRIES = 10  # at what a log drops faster than it is looked at
 REASONS = {NO_ROOM: "disk_full", REFUSED: "refused", POWER_CUT: "power_cut"}
 
@@ -88,7 +86,7 @@ class LogReader:
         self._first = -1
         self._ended = NOWHERE  # the offset where the last chunk ended, the record with which it goes on
 
-    def _open(self) -> bool:
+    def open(self) -> bool:
         """Return False while the job has said nothing: there are no files before the first byte."""
         if self._index >= 0:
             return True
@@ -113,7 +111,7 @@ class LogReader:
                 os.close(fd)
         self._index, self._first, self._files = -1, -1, []
 
-    # The ends
+    # First and last
 
     def size(self) -> int:
         """Return the end of what is covered: the offset that the next byte will have."""
@@ -121,15 +119,15 @@ class LogReader:
 
     def last_arrival(self) -> tuple[int, int]:
         """Return the end of what is covered and when the last of it arrived (ns); zeros where there is nothing."""
-        last = self._last()
+        last = self.last_record()
         return (last.end, last.time) if last is not None else (0, 0)
 
-    def _last(self) -> Record | None:
+    def last_record(self) -> Record | None:
         """Return the last record, which is never dropped, but may be no longer the last when it is read."""
         for _ in range(TRIES):
-            if not self._open() or not (count := self._count()):
+            if not self.open() or not (count := self.count()):
                 break
-            if (last := self._record(count - 1)).length:
+            if (last := self.record(count - 1)).length:
                 return last
         return None
 
@@ -153,33 +151,34 @@ class LogReader:
         unpacked = [(crc32(copy[:16]), *FIRST.unpack(copy)) for copy in copies]
         return max([(number, offset) for right, number, offset, check in unpacked if check == right], default=(0, 0))
 
-    def tail(self, stream: int, limit: int) -> bytes:
-        """Return the last bytes of a stream, at most `limit`, without what a gap left out."""
-        if not self._open():
-            return b""
-        size = os.fstat(self._files[stream]).st_size
-        return os.pread(self._files[stream], limit, max(0, size - limit)).replace(b"\0", b"")
+    def read_at(self, stream: int, start: int, end: int) -> bytes:
+        """Return the bytes of a stream between two positions in its file; fewer if the file ends before."""
+        return os.pread(self._files[stream], end - start, start) if self.open() else b""
+
+    def stream_size(self, stream: int) -> int:
+        """Return the bytes in the file of a stream."""
+        return os.fstat(self._files[stream]).st_size if self.open() else 0
 
     # The index
 
-    def _count(self) -> int:
+    def count(self) -> int:
         return os.fstat(self._index).st_size // RECORD.size
 
-    def _record(self, number: int) -> Record:
+    def record(self, number: int) -> Record:
         return Record._make(RECORD.unpack(os.pread(self._index, RECORD.size, number * RECORD.size)))
 
     def _batch(self, number: int) -> bytes:
         block = os.pread(self._index, RECORD.size * BATCH, number * RECORD.size)
         return block[: len(block) - len(block) % RECORD.size]
 
-    def _find(self, offset: int) -> int:
+    def find(self, offset: int) -> int:
         """Return the number of the first record that ends beyond the offset, or the count where none does yet.
 
         Where the last chunk ended it may be one that was dropped since.
         """
         if offset == self._ended[0]:
             return self._ended[1]
-        low, high = 0, self._count()
+        low, high = 0, self.count()
         while low < high:
             middle = (low + high) // 2
             _, start, _, length, _, _ = RECORD.unpack(os.pread(self._index, RECORD.size, middle * RECORD.size))
@@ -199,11 +198,11 @@ class LogReader:
         A chunk begins beyond the offset where the bytes there are of a stream not asked for; where there is
         none, `passed` says how far that goes. With `arrivals` it is of one arrival, of which it has the time.
         """
-        if not self._open():
+        if not self.open():
             return None
         while True:
             offset = self.passed(offset, streams)
-            number = self._find(offset)
+            number = self.find(offset)
             records = RECORD.iter_unpack(self._batch(number))
             first = next(records, None)
             if first is None:
@@ -239,10 +238,10 @@ class LogReader:
 
     def passed(self, offset: int, streams: Sequence[int]) -> int:
         """Return where the next bytes, or a gap, of the streams stand; the end where nothing does yet."""
-        if len(streams) == len(STREAMS) or not self._open():
+        if len(streams) == len(STREAMS) or not self.open():
             return offset
         (stream,) = streams
-        number = self._find(offset)
+        number = self.find(offset)
         block = self._batch(number)
         if not block:
             return offset
@@ -259,137 +258,21 @@ class LogReader:
 
     def _far(self, stream: int, number: int, arrived: int) -> int:
         """Return the offset of a stream's next record after `number`, before which so much of it had arrived."""
-        count = self._count()
-        after = bisect_right(range(number + 1, count), arrived, key=lambda n: self._record(n).at(stream))
-        found = self._record(number + after)
+        count = self.count()
+        after = bisect_right(range(number + 1, count), arrived, key=lambda n: self.record(n).at(stream))
+        found = self.record(number + after)
         if number + after < count - 1 or found.stream == stream:
             return found.offset
         if found.gap != REFUSED:
             return found.end
-        while (before := self._record(count - 2)).gap == REFUSED:  # one for each 4 GiB
+        while (before := self.record(count - 2)).gap == REFUSED:  # one for each 4 GiB
             count, found = count - 1, before
         return found.offset
 
     def since(self, time_ns: int) -> int:
         """Return the offset of the first byte that arrived at a wall-clock time or later; the end where none has."""
-        if not self._open():
+        if not self.open():
             return 0
-        count = self._count()
-        number = bisect_left(range(count), time_ns, key=lambda n: self._record(n).time)
-        return max(self._record(number).offset, self.first()) if number < count else self.size()
-
-    # Backward
-
-    def last_lines(self, count: int, streams: Sequence[int] = BOTH, limit: int = LOOK_BACK) -> int:
-        """Return the offset at which the last lines begin, of which the very last may lack its newline.
-
-        At most `limit` bytes are looked at; where that was not enough, return where it stopped looking.
-        """
-        last = self._last()
-        if count <= 0 or last is None:
-            return self.size()
-        for _ in range(TRIES):
-            with suppress(_DroppedError):
-                return max(_Backward(self, streams, last).lines(count, limit), self.first())
-            last = self._last() or last
-        return self.first()
-
-
-class _DroppedError(Exception):
-    """What was being looked at has been dropped."""
-
-
-class _Backward:
-    """Counts newlines from the end of a log towards its start, in blocks.
-
-    A place is an offset; where only one stream is looked at, a position in that stream: its bytes stand
-    side by side in its file, whatever the other has written in between.
-    """
-
-    def __init__(self, reader: LogReader, streams: Sequence[int], last: Record) -> None:
-        self._reader = reader
-        self._streams = streams
-        self._stream = None if len(streams) == len(STREAMS) else streams[0]
-        self._last = last
-        first = reader._record(reader._kept()[0])
-        if not first.length:
-            raise _DroppedError
-        self._low = first.offset if self._stream is None else first.at(self._stream)
-
-    def lines(self, count: int, limit: int) -> int:
-        stop = self._end()
-        if stop == self._low:
-            return self._last.end
-        looked, met = 0, False
-        while stop > self._low and looked < limit:
-            record = self._covering(stop - 1)
-            if record.gap:
-                stop = self._start(record)
-                continue
-            start = max(self._low, stop - min(CHUNK, limit - looked))
-            blocks = self._read(start, stop)
-            if not met:  # a newline at the very end begins no line
-                met = True
-                count += blocks[self._streams.index(record.stream)].endswith(b"\n")
-            found = sum(block.count(b"\n") for block in blocks)
-            if found >= count:
-                return self._offset(self._newline(count, start, stop, blocks)) + 1
-            looked += stop - start
-            count -= found
-            stop = start
-        return self._border(stop)
-
-    def _end(self) -> int:
-        if self._stream is None:
-            return self._last.end
-        return self._last.at(self._stream) + (self._last.length if self._last.stream == self._stream else 0)
-
-    def _covering(self, place: int) -> Record:
-        """Return the record that holds a place."""
-        reader, stream = self._reader, self._stream
-        if stream is None:
-            number = reader._find(place)
-        else:
-            number = bisect_right(range(reader._count()), place, key=lambda n: reader._record(n).at(stream)) - 1
-        record = reader._record(number)
-        if not self._start(record) <= place < self._start(record) + record.length:
-            raise _DroppedError
-        return record
-
-    def _start(self, record: Record) -> int:
-        return record.offset if self._stream is None else record.position
-
-    def _positions(self, place: int) -> list[int]:
-        """Return how much of each stream stands before a place."""
-        if self._stream is not None:
-            return [place]
-        record = self._last if place == self._last.end else self._covering(place)
-        beyond = place - record.offset
-        return [record.at(stream) + (beyond if stream == record.stream else 0) for stream in self._streams]
-
-    def _read(self, start: int, stop: int) -> list[bytes]:
-        """Return what each stream has between two places."""
-        ranges = zip(self._streams, self._positions(start), self._positions(stop), strict=True)
-        return [os.pread(self._reader._files[stream], end - begin, begin) for stream, begin, end in ranges]
-
-    def _newline(self, count: int, start: int, stop: int, blocks: list[bytes]) -> int:
-        """Return the place of the newline that is the `count`th from `stop` backwards."""
-        begins = self._positions(start)
-
-        def follow(place: int) -> int:
-            cuts = zip(blocks, self._positions(place), begins, strict=True)
-            return sum(block.count(b"\n", position - begin) for block, position, begin in cuts)
-
-        return start + bisect_right(range(start, stop), -count, key=lambda place: -follow(place)) - 1
-
-    def _offset(self, place: int) -> int:
-        if self._stream is None:
-            return place
-        record = self._covering(place)
-        return record.offset + place - record.position
-
-    def _border(self, place: int) -> int:
-        """Return the offset of a place where the look ended: of the whole arrival, so that no character is cut."""
-        record = self._covering(place)
-        inside = place - self._start(record)
-        return record.offset if inside < CHUNK else record.offset + inside
+        count = self.count()
+        number = bisect_left(range(count), time_ns, key=lambda n: self.record(n).time)
+        return max(self.record(number).offset, self.first()) if number < count else self.size()
