@@ -19,6 +19,7 @@ from jobworker.host import process_tree as tree
 from jobworker.host.inotify import Inotify
 from jobworker.host.journal import Closed, Ended, JobRecord, Journal, Started
 from jobworker.host.keeper_client import KEEPER, KeeperLink
+from jobworker.linux.proc import MARKER
 from jobworker.logs.reader import Chunk, Gap, LogReader
 from jobworker.paths import Home
 
@@ -85,7 +86,7 @@ class Host:
 
     def env(self, job: str, **more: str) -> dict[str, str]:
         name, _, value = self.mark.partition("=")
-        return {"PATH": "/usr/bin:/bin", name: value, tree.MARKER: job, **more}
+        return {"PATH": "/usr/bin:/bin", name: value, MARKER: job, **more}
 
     async def launch(
         self, job: str, *argv: str, cwd: str = "/", env: dict[str, str] | None = None, **log: Any

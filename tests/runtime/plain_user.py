@@ -11,7 +11,8 @@ from pathlib import Path
 
 from jobworker.host.journal import Closed, Ended, JobRecord, Journal, Started, StartFailed
 from jobworker.host.keeper_client import KeeperLink
-from jobworker.host.process_tree import MARKER, CgroupTree, NamespaceTree, SweepTree, Tree
+from jobworker.host.process_tree import CgroupTree, NamespaceTree, SweepTree, Tree
+from jobworker.linux.proc import MARKER
 from jobworker.logs.reader import Chunk, LogReader
 from jobworker.paths import Home
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobworker.host.journal import Closed, Ended, Started
-from jobworker.host.process_tree import MARKER, CgroupTree, Process, SweepTree, sweep
+from jobworker.host.process_tree import CgroupTree, Process, SweepTree, sweep
+from jobworker.linux.proc import MARKER
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import Host

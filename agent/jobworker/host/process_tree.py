@@ -14,12 +14,19 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from jobworker.host.procfs import Look, patiently
+from jobworker.linux.proc import (
+    MARKER,
+    TICKS_PER_SECOND,
+    children_of,
+    has_ended,
+    named_stat_of,
+    namespace_pids,
+    pids,
+    stat_of,
+)
 
-MARKER = "JOBWORKER_JOB_ID"
 REREAD = 0.5  # seconds
-PF_FORKNOEXEC = 0x40  # in the flags in /proc/PID/stat: a child that did not get as far as its execve
 AGAIN = 0.02  # seconds between two sweeps for a tree that goes on under other pids
-ROUNDS = 10  # looks at what is new in /proc, in a sweep
 PROOFS = {
     "namespace": "complete",
     "cgroup": "complete",
@@ -145,10 +152,9 @@ class NamespaceTree:
         if init is None or init.start != self._init_start:
             return False
         try:
-            children = Path(f"/proc/{self._init}/task/{self._init}/children").read_text().split()
+            return any(map(process_of, children_of(self._init)))
         except OSError:
             return False
-        return any(process_of(int(pid)) for pid in children)
 
     async def wait_init(self) -> None:
         """Return when the init has ended, which it does after all others."""
@@ -181,15 +187,7 @@ class SweepTree:
 
 def init_process(members: Iterable[Process]) -> Process | None:
     """Return the one that is pid 1 of a namespace just below ours."""
-    for process in members:
-        try:
-            status = Path(f"/proc/{process.pid}/status").read_text()
-        except OSError:
-            continue
-        pids = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
-        if len(pids) == 2 and pids[1] == "1":
-            return process
-    return None
+    return next((process for process in members if namespace_pids(process.pid)[1:] == [1]), None)
 
 
 def main_process(members: Iterable[Process]) -> Process | None:
@@ -231,25 +229,14 @@ def _sweep(job: str, main: int, start: int, look: Look) -> list[Process]:
     return [found[pid] for pid in sorted(mine)]
 
 
-def _pids() -> Iterator[int]:
-    """Yield all pids, then those that are new: one that forks and ends all the time is always another."""
-    seen: set[str] = set()
-    for _ in range(ROUNDS):
-        fresh = [entry for entry in os.listdir("/proc") if entry.isdigit() and entry not in seen]
-        if not fresh:
-            return
-        seen.update(fresh)
-        yield from map(int, fresh)
-
-
 def _processes() -> Iterator[tuple[Process, list[str]]]:
     """Look at every living process once, with the fields of its stat file."""
-    for pid in _pids():
+    for pid in pids():
         try:
-            fields, name = _stat(pid)
+            name, fields = named_stat_of(pid)
         except (OSError, IndexError):
             continue
-        if not _dead(fields):
+        if not has_ended(fields):
             yield Process(pid, int(fields[19]), name), fields
 
 
@@ -265,10 +252,10 @@ def _cpu_seconds(members: Iterable[Process]) -> float:
     ticks = 0
     for process in members:
         try:
-            ticks += sum(int(field) for field in _stat(process.pid)[0][11:15])
+            ticks += sum(int(field) for field in stat_of(process.pid)[11:15])
         except OSError:  # it has just ended
             continue
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return ticks / TICKS_PER_SECOND
 
 
 def _has_marker(process: Process, marker: bytes, look: Look) -> bool:
@@ -295,23 +282,13 @@ def _command(process: Process, look: Look) -> str | None:
     return words.decode(errors="replace")[:SHOWN] or None
 
 
-def _stat(pid: int) -> tuple[list[str], str]:
-    head, _, tail = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")
-    return tail.decode().split(), head.partition(b"(")[2].decode(errors="replace")
-
-
-def _dead(fields: list[str]) -> bool:
-    """A zombie with other threads is a living process whose first thread has ended."""
-    return fields[0] == "X" or (fields[0] == "Z" and int(fields[17]) <= 1)
-
-
 def process_of(pid: int) -> Process | None:
     """Return a living process."""
     try:
-        fields, name = _stat(pid)
+        name, fields = named_stat_of(pid)
     except OSError:
         return None
-    return Process(pid, int(fields[19]), name) if not _dead(fields) else None
+    return Process(pid, int(fields[19]), name) if not has_ended(fields) else None
 
 
 async def _wait_exit(pid: int, start: int) -> None:

@@ -5,15 +5,14 @@ looked at without reaping; they are reaped when the keeper has written it down.
 """
 
 import asyncio
-import ctypes
 import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from jobworker.host.process_tree import PF_FORKNOEXEC, Process
-
-PR_SET_CHILD_SUBREAPER = 36
+from jobworker.host.process_tree import Process
+from jobworker.linux.proc import PF_FORKNOEXEC, group_of, stat_of
+from jobworker.linux.syscalls import become_subreaper
 
 Tell = Callable[[int, int | None, int | None], Awaitable[bool]]
 
@@ -26,8 +25,7 @@ class Reaper:
         self._loop = asyncio.get_running_loop()
         self._running: asyncio.Task[None] | None = None
         self._again = False
-        if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+        become_subreaper()
         signal.signal(signal.SIGCHLD, lambda *_: self._loop.call_soon(self.look))
 
     def look(self) -> None:
@@ -60,10 +58,10 @@ def zombies() -> list[int]:
             continue
         for pid in children:
             try:
-                fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+                fields = stat_of(int(pid))
             except OSError:
                 continue
-            if fields[0] == b"Z" and int(fields[3]) != session:
+            if fields[0] == "Z" and int(fields[3]) != session:
                 found.append(int(pid))
     return found
 
@@ -75,11 +73,10 @@ def ended_in(group: str, keeper: int) -> Process | None:
     """
     for pid in zombies():
         try:
-            lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+            own = group_of(pid).removesuffix(" (deleted)")
+            fields = stat_of(pid)
         except OSError:
             continue
-        own = next((line[3:] for line in lines if line.startswith("0::")), "").removesuffix(" (deleted)")
         executed = not int(fields[6]) & PF_FORKNOEXEC
         if executed and int(fields[3]) == pid != keeper and own and group.endswith(own):  # it leads a session
             return Process(pid, int(fields[19]), "")

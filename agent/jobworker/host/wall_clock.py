@@ -7,9 +7,10 @@ import logging
 import os
 import time
 
+from jobworker.linux.syscalls import LIBC
+
 log = logging.getLogger(__name__)
 
-LIBC = ctypes.CDLL(None, use_errno=True)
 TFD_TIMER_ABSTIME = 1
 TFD_TIMER_CANCEL_ON_SET = 2
 FAR = 10 * 365 * 86400  # seconds

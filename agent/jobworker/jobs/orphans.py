@@ -3,9 +3,10 @@
 import os
 
 from jobworker.host.journal import Launching, Started
-from jobworker.host.process_tree import MARKER, Process, process_of
+from jobworker.host.process_tree import Process, process_of
 from jobworker.host.procfs import patiently
 from jobworker.jobs.record import JobRecord
+from jobworker.linux.proc import MARKER
 from jobworker.model import Job, JobSpec, State
 from jobworker.units import rfc3339
 

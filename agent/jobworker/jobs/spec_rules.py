@@ -9,11 +9,11 @@ from msgspec import UNSET
 
 from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, JobworkerError, NotSupported, PolicyRejected
-from jobworker.host.process_tree import MARKER
 from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
 from jobworker.jobs.limits import check_limits, limits_message
 from jobworker.jobs.record import Identity
 from jobworker.jobs.users import own, process_message
+from jobworker.linux.proc import MARKER
 from jobworker.model import MIN_LOG, JobSpec, LogSpec, StopSpec, TimeoutSpec
 from jobworker.plugin.host import PluginFault, PluginHost, said
 from jobworker.plugin.loader import Registry
