@@ -23,12 +23,12 @@ DAEMON = "(env -i setsid sh -c 'sleep 1000 &'); "
 DYING = """
 import sys, pathlib
 from jobworker.__main__ import main
-from jobworker.host import keeper_client as link
+from jobworker.host import keeper_process
 folder = pathlib.Path(sys.argv[sys.argv.index("--home") + 1])
 from tests.support.keeper_copy import copy_keeper
 mark = "        state.pids[job.pid] = job\\n        if job.init"
 once = f"os.path.exists('{folder}/once') or os.mkdir('{folder}/once') or os.kill(os.getpid(), 9)"
-link.KEEPER = copy_keeper(folder / "dying", {"keeper/launch.py": (mark, f"        {once}\\n{mark}")})
+keeper_process.KEEPER = copy_keeper(folder / "dying", {"keeper/launch.py": (mark, f"        {once}\\n{mark}")})
 main(sys.argv[1:])
 """
 

@@ -18,7 +18,8 @@ import pytest
 from jobworker.host import process_tree as tree
 from jobworker.host.inotify import Inotify
 from jobworker.host.journal import Closed, Ended, JobRecord, Journal, Started
-from jobworker.host.keeper_client import KEEPER, KeeperLink
+from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.keeper_process import KEEPER
 from jobworker.linux.proc import MARKER
 from jobworker.logs.reader import Chunk, Gap, LogReader
 from jobworker.paths import Home

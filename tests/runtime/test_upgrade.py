@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.keeper_copy import copy_keeper
 
-from jobworker.host import keeper_client as link
+from jobworker.host import keeper_client, keeper_process
 from jobworker.host.journal import Closed, Ended, Started
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The keeper and the pump of another version, as an agent of that version would have them."""
     keeper = copy_keeper(tmp_path / "newer")
-    monkeypatch.setattr(link, "KEEPER", keeper)
+    monkeypatch.setattr(keeper_process, "KEEPER", keeper)
     return keeper.parents[1]
 
 
@@ -74,7 +74,7 @@ async def test_adopted_jobs_outlive_an_upgrade(host: "Host", newer: Path) -> Non
 async def test_an_upgrade_that_fails(host: "Host", newer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the next version cannot be executed the keeper stays as it is."""
     pid = host.pid
-    monkeypatch.setattr(link, "_command", lambda *_: ["/nowhere/python"])
+    monkeypatch.setattr(keeper_client, "keeper_command", lambda *_: ["/nowhere/python"])
     host.link.close()
     await host.connect()
     assert host.pid == pid

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,15 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from jobworker.errors import DiskFull, InternalError, JobworkerError, RateLimited
-from jobworker.formats.code import checksum
-from jobworker.host.process_tree import process_of, readable
-from jobworker.host.procfs import Look, patiently
-from jobworker.linux.features import WITHOUT
-from jobworker.paths import Home, appendable
+from jobworker.host.keeper_process import keeper_command, program_checksum, start_keeper
+from jobworker.host.process_tree import readable
+from jobworker.paths import Home
 
 log = logging.getLogger(__name__)
 
-KEEPER = Path(__file__).parents[1] / "keeper" / "__main__.py"
 LARGE = 100_000  # a seqpacket message is limited by the socket's buffer (212 kB)
 MESSAGE = 262_144
 SILENCE = 5.0  # seconds without an answer after which a keeper is stuck: in an execve or chdir that hangs
@@ -119,7 +115,7 @@ class KeeperLink:
         self.former = self.hello.get("pid", 0)
         asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
         self.hello = await self.ask("hello", agent=os.getpid())
-        if self.hello.get("code") != checksum(str(KEEPER.parents[1])):
+        if self.hello.get("code") != program_checksum():
             await self._upgrade()
         if why := self.hello.get("no_cgroup"):
             log.warning("jobs get no cgroup of their own; a stop finds their processes by a sweep of /proc: %s", why)
@@ -131,7 +127,7 @@ class KeeperLink:
     async def _upgrade(self) -> None:
         """Have a keeper of another version execute ours in its place: it keeps its pid and its children."""
         try:
-            await self.ask("upgrade", command=_command(self._home, self._run))
+            await self.ask("upgrade", command=keeper_command(self._home, self._run))
             self.hello = await self.ask("hello", agent=os.getpid())
             log.info("the keeper (pid %d) was upgraded", self.hello["pid"])
         except InternalError as error:
@@ -277,65 +273,3 @@ def _as_file(message: bytes) -> tuple[bytes, int]:
         file.write(message)
     os.lseek(fd, 0, os.SEEK_SET)
     return b"{}", fd
-
-
-def end_remains(home: Home, run: Path) -> None:
-    """Kill what a dead keeper left of itself: children that hang before their execve, and hold its lock.
-
-    They are told by the command line, which is the keeper's until the execve succeeds.
-    """
-    patiently(partial(_end_remains, home, run))
-
-
-def _end_remains(home: Home, run: Path, look: Look) -> None:
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        try:
-            if not _is_keeper(int(entry), home, run, look):
-                continue
-            pidfd = os.pidfd_open(int(entry))
-        except OSError:
-            continue
-        try:
-            if _is_keeper(int(entry), home, run, look):
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        except OSError:
-            pass
-        finally:
-            os.close(pidfd)
-
-
-def _is_keeper(pid: int, home: Home, run: Path, look: Look) -> bool:
-    """Whether a process has the command line of a keeper of this state folder, of whatever version."""
-    if (process := process_of(pid)) is None:
-        return False
-    words = look.read(pid, process.start, "cmdline").split(b"\0")[:-1]
-    return words[-2:] == [os.fsencode(home.path), os.fsencode(run)] and words[1:3] == [b"-I", b"-S"]
-
-
-def _command(home: Home, run: Path) -> list[str]:
-    return [sys.executable, "-I", "-S", str(KEEPER), str(home.path), str(run)]
-
-
-def start_keeper(home: Home, run: Path, path: str) -> int:
-    """Start a keeper on a socket that listens already, so that nobody has to wait for it; return its pid."""
-    Path(path).unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(path)
-        os.chmod(path, 0o600)
-        listener.listen(8)
-        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        return os.posix_spawn(
-            sys.executable,
-            _command(home, run),
-            {"PATH": os.defpath} | {name: os.environ[name] for name in (WITHOUT,) if name in os.environ},
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, listener.fileno(), 3),
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, appendable(home.keeper_log), append, 0o600),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ],
-            setsid=True,
-            setsigmask=[],
-        )

@@ -9,7 +9,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobworker.host.keeper_client import KEEPER
+from jobworker.host.keeper_process import KEEPER
 
 
 async def run(

@@ -17,7 +17,8 @@ from jobworker.errors import DiskFull, JobworkerError, ShuttingDown
 from jobworker.host.journal import JobRecord as Event
 from jobworker.host.journal import Journal, Launching, Started, StartFailed
 from jobworker.host.journal_feed import JournalFeed
-from jobworker.host.keeper_client import KeeperGone, KeeperLink, end_remains
+from jobworker.host.keeper_client import KeeperGone, KeeperLink
+from jobworker.host.keeper_process import end_remains
 from jobworker.host.process_tree import init_process, main_process
 from jobworker.host.reaper import Reaper, ended_in
 from jobworker.jobs import lifecycle
