@@ -27,7 +27,7 @@ from jobworker.jobs.log_sync import LogSync
 from jobworker.jobs.log_watch import LogWatch
 from jobworker.jobs.logs import Logs
 from jobworker.jobs.observers import Observers
-from jobworker.jobs.reconciler import Keeping
+from jobworker.jobs.reconciler import Reconciler
 from jobworker.jobs.record import JobRecord, new_id
 from jobworker.jobs.retention import Retention
 from jobworker.jobs.scope import Scope, sees
@@ -65,7 +65,7 @@ class JobManager:
         self._endings = Endings(config.jobs, self._specs, self.link, host, self._table, self._tasks)
         self._time_limits = TimeLimits(config.jobs, self._specs, host, self._table, self._endings, self._tasks)
         bound = config.jobs.log_max_bytes
-        self._keeping = Keeping(
+        self._reconciler = Reconciler(
             home, run, self._table, self.link, self._endings, self._time_limits, self._tasks, bound, durable=durable
         )
         self._log_sync = LogSync(self._table) if durable else None
@@ -82,7 +82,7 @@ class JobManager:
         """Connect to the keeper and take over what runs."""
         if self._log_sync is not None:
             await asyncio.to_thread(sync_folder, self._home.path)  # which has the names of table and journal
-        await self._keeping.open()
+        await self._reconciler.open()
         await asyncio.to_thread(own)  # a directory service may take its time
         self._tasks.spawn(self._retention.run())
         if self._log_sync is not None:
@@ -339,7 +339,7 @@ class JobManager:
         for live in self._table:
             if live.stop is not None:
                 live.stop.cancel()
-        await self._keeping.close(restart=restart, finish=finish)
+        await self._reconciler.close(restart=restart, finish=finish)
         self._tasks.cancel()
         self._watch.close()
         self._time_limits.close()

@@ -41,7 +41,7 @@ LEAVING = 5.0  # seconds for the last output to be written; a process that escap
 RETRY = 1.0  # seconds between two attempts to start a keeper
 
 
-class Keeping:
+class Reconciler:
     """Keeps a keeper, and the records true to what it says."""
 
     def __init__(
