@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from jobworker.host.journal import Closed, Ended, Launching, Started, StartFailed
 from jobworker.jobs import lifecycle
 from jobworker.jobs.lifecycle import advance
-from jobworker.jobs.record import Ending, JobRecord, is_id, new_id
+from jobworker.jobs.record import JobRecord, StopRequest, is_id, new_id
 from jobworker.model import Exit, Job, JobSpec, LimitSpec, Reason, Receipt, State
 
 NEW = JobRecord(
@@ -24,7 +24,7 @@ NEW = JobRecord(
 LAUNCHING = Launching(at=1, id="a" * 12, group="/g")
 STARTED = Started(at=2, id="a" * 12, pid=77, start=5, boottime=6)
 CLOSED = Closed(at=4, id="a" * 12, size=10)
-STOPPED = Ending(reason=Reason.STOPPED, by="ann", strategy="graceful")
+STOPPED = StopRequest(reason=Reason.STOPPED, by="ann", strategy="graceful")
 
 
 def ended(**what: Any) -> Ended:

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from jobworker.errors import DiskFull
-from jobworker.jobs.record import Ending, JobRecord, new_id
+from jobworker.jobs.record import JobRecord, StopRequest, new_id
 from jobworker.jobs.store import Query, Store
 from jobworker.model import Exit, Job, JobSpec, Reason, Receipt, State, Step
 
@@ -52,7 +52,7 @@ async def test_records_survive(reopen: Callable[[], "asyncio.Future[Store]"]) ->
         job=replace(full.job, exit=exit_, pid=5, revision=9),
         group="/g",
         start=3,
-        ending=Ending(Reason.STOPPED, "ann", "kill", "m"),
+        ending=StopRequest(Reason.STOPPED, "ann", "kill", "m"),
         left=True,
     )
     store.put(full)

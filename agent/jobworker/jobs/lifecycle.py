@@ -9,11 +9,11 @@ from msgspec.structs import replace
 from jobworker.host.journal import Closed, Ended, Launching, Lost, Started, StartFailed, Truncated
 from jobworker.host.journal import JobRecord as Event
 from jobworker.host.process_tree import PROOFS
-from jobworker.jobs.record import Ending, JobRecord
+from jobworker.jobs.record import JobRecord, StopRequest
 from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, Usage
 from jobworker.units import bytes_text, rfc3339
 
-ENDINGS = {
+REASON_TEXT = {
     Reason.STOPPED: "stopped by {by}",
     Reason.TIMEOUT: "its time was up ({by})",
     Reason.SHUTDOWN: "ended because the agent was shut down",
@@ -81,15 +81,15 @@ def explain_start_failure(record: JobRecord, step: str, errno: int, detail: str 
 def ended(record: JobRecord, event: Ended) -> JobRecord:
     if record.job.state.final:
         return record
-    ending = record.ending if event.struck else None
+    request = record.ending if event.struck else None
     name = None if event.signal is None else signal_name(event.signal)
     how = f"exited with code {event.code}" if name is None else f"killed by {name}"
     if event.core:
         how += " (core dumped)"
-    if event.oom and ending is None:
+    if event.oom and request is None:
         message = f"{how}: its memory was at the limit of {record.job.spec.limits.memory}{_peak(event.usage)}"
         exit_ = Exit(None, name, Reason.OOM, "kernel", message)
-    elif ending is None:
+    elif request is None:
         by = record.sent.by if record.sent is not None and record.sent.signal == name else None
         if by:
             how += f", sent by {by}"
@@ -97,8 +97,8 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
             how += ", which jobworker did not send"
         exit_ = Exit(event.code, name, Reason.FINISHED, by, how)
     else:
-        why = ending.message or ENDINGS[ending.reason].format(by=ending.by)
-        exit_ = Exit(event.code, name, ending.reason, ending.by, f"{why}: {how}", record.receipt)
+        why = request.message or REASON_TEXT[request.reason].format(by=request.by)
+        exit_ = Exit(event.code, name, request.reason, request.by, f"{why}: {how}", record.receipt)
     job = replace(record.job, state=State.EXITED, exited_at=rfc3339(event.at), exit=replace(exit_, usage=event.usage))
     record = replace(record, job=job, launching=False, left=event.left, receipt=None)
     return record if event.left else emptied(record, event.at)
@@ -121,10 +121,10 @@ def resumed(record: JobRecord, boottime: int) -> JobRecord:
     return replace(record, frozen=False, resumed=boottime, job=replace(record.job, state=state))
 
 
-def stopping(record: JobRecord, ending: Ending) -> JobRecord:
+def stopping(record: JobRecord, request: StopRequest) -> JobRecord:
     """Return the record of a job whose stop begins."""
     state = record.job.state if record.job.state.final else State.STOPPING
-    return replace(record, ending=ending, job=replace(record.job, state=state))
+    return replace(record, ending=request, job=replace(record.job, state=state))
 
 
 def stopped(record: JobRecord, receipt: Receipt) -> JobRecord:

@@ -33,7 +33,7 @@ from jobworker.jobs.retention import Retention
 from jobworker.jobs.scope import Scope, sees
 from jobworker.jobs.spec_rules import Specs, launch_message
 from jobworker.jobs.stats import JobStats
-from jobworker.jobs.stops import Endings
+from jobworker.jobs.stops import StopManager
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.time_limits import TimeLimits
 from jobworker.jobs.updating import Updating
@@ -62,11 +62,11 @@ class JobManager:
         self.link = KeeperLink(home, run)
         self._specs = Specs(config.jobs, registry, host, lambda: self.link.hello)
         self._users = Users(config, lambda: self.link.hello)
-        self._endings = Endings(config.jobs, self._specs, self.link, host, self._table, self._tasks)
-        self._time_limits = TimeLimits(config.jobs, self._specs, host, self._table, self._endings, self._tasks)
+        self._stops = StopManager(config.jobs, self._specs, self.link, host, self._table, self._tasks)
+        self._time_limits = TimeLimits(config.jobs, self._specs, host, self._table, self._stops, self._tasks)
         bound = config.jobs.log_max_bytes
         self._reconciler = Reconciler(
-            home, run, self._table, self.link, self._endings, self._time_limits, self._tasks, bound, durable=durable
+            home, run, self._table, self.link, self._stops, self._time_limits, self._tasks, bound, durable=durable
         )
         self._log_sync = LogSync(self._table) if durable else None
         self.update = Updating(self._specs, self._time_limits, self._table, self.link).update
@@ -200,7 +200,7 @@ class JobManager:
         if call is not None and call.options:
             self._users.require(live.record.identity, by, admin)
         try:
-            await self._endings.stop(live, call, by.name)
+            await self._stops.stop(live, call, by.name)
         finally:
             await self._table.settle(live)
         return self._table.public(live.record)
@@ -208,7 +208,7 @@ class JobManager:
     async def send(self, job: str, number: signal.Signals, target: str, by: Principal) -> int:
         """Send a signal to the tree or the main process; return how many got it. Raises InvalidState."""
         live = await self._begun(job)
-        delivered = await self._endings.send(live, number, target, by.name)
+        delivered = await self._stops.send(live, number, target, by.name)
         await self._table.settle(live)
         return delivered
 
@@ -216,7 +216,7 @@ class JobManager:
         """Hold the whole tree still; a limit on silence waits meanwhile, the others run on. Raises InvalidState."""
         live = await self._in_state(job, State.RUNNING)
         async with live.pausing:
-            await self._endings.pausing.pause(live, by.name)
+            await self._stops.pausing.pause(live, by.name)
         self._time_limits.watch(live)
         return self._table.public(live.record)
 
@@ -224,7 +224,7 @@ class JobManager:
         """Let a paused job go on. Raises InvalidState."""
         live = await self._in_state(job, State.PAUSED)
         async with live.pausing:
-            await self._endings.pausing.resume(live, by.name)
+            await self._stops.pausing.resume(live, by.name)
         if live.record.job.state == State.RUNNING:
             self._time_limits.watch(live)
         return self._table.public(live.record)
@@ -248,11 +248,11 @@ class JobManager:
 
     async def stop_all(self, by: str) -> None:
         """Stop every job because the agent is shut down; return when the stops are over."""
-        await self._endings.stop_all(self._table, by)
+        await self._stops.stop_all(self._table, by)
 
     async def kill_all(self) -> None:
         """Do not wait for any grace."""
-        await self._endings.kill(self._table)
+        await self._stops.kill(self._table)
 
     # Looking
 
@@ -312,7 +312,7 @@ class JobManager:
                 while live.starting:
                     await live.changed()
                 if live.record.running:
-                    await self._endings.stop(live, StopSpec(strategy="kill"), by.name)
+                    await self._stops.stop(live, StopSpec(strategy="kill"), by.name)
             if live.deleted:
                 raise JobNotFound(f"job {job} is being deleted", job=job)
             await self._delete(live, by)

@@ -27,7 +27,7 @@ from jobworker.jobs.orphans import recorded_anew
 from jobworker.jobs.power_cut import checked_since, repair_log
 from jobworker.jobs.record import JobRecord as Record
 from jobworker.jobs.spec_rules import log_message
-from jobworker.jobs.stops import Endings
+from jobworker.jobs.stops import StopManager
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.time_limits import TimeLimits
 from jobworker.model import State
@@ -50,7 +50,7 @@ class Reconciler:
         run: Path,
         table: JobTable,
         link: KeeperLink,
-        endings: Endings,
+        stops: StopManager,
         time_limits: TimeLimits,
         tasks: Background,
         log_max_bytes: int | str,
@@ -67,7 +67,7 @@ class Reconciler:
             table.note("journal", self._journal.position)
         self._feed = JournalFeed(self._journal, home.logs, self._apply_all, durable=durable)
         self._link = link
-        self._endings = endings
+        self._stops = stops
         self._time_limits = time_limits
         self._tasks = tasks
         self._bound = log_max_bytes  # of a log whose spec names none
@@ -90,12 +90,12 @@ class Reconciler:
             log.error("%s can only be read: what is there is served, nothing is started: %s", self._home.path, error)
         for live in self._table:
             if live.record.job.state.final and live.record.left:
-                self._endings.end_leftovers(live)
+                self._stops.end_leftovers(live)
             elif live.record.ending is not None and not live.record.job.state.final:
-                self._endings.resume(live, live.record.ending)
+                self._stops.resume(live, live.record.ending)
             elif live.record.job.state in (State.RUNNING, State.PAUSED):
                 if live.record.frozen and live.record.job.state == State.RUNNING:  # a pause that was not finished
-                    self._tasks.spawn(self._endings.pausing.resume(live))
+                    self._tasks.spawn(self._stops.pausing.resume(live))
                 self._time_limits.watch(live)
 
     async def _begin(self) -> None:
@@ -157,7 +157,7 @@ class Reconciler:
         if state.final and not was.final:
             live.drop_limits()
             if live.record.left and live.stop is None:
-                self._endings.end_leftovers(live)
+                self._stops.end_leftovers(live)
 
     # When the keeper dies
 

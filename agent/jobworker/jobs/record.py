@@ -28,7 +28,7 @@ class Identity:
     folder: str
 
 
-class Ending(msgspec.Struct, frozen=True):
+class StopRequest(msgspec.Struct, frozen=True):
     """An end that was asked for: it becomes the exit's reason where a signal of ours struck the job alive."""
 
     reason: Reason
@@ -62,7 +62,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     init_start: int = 0
     left: bool = False  # the main process is gone, others of its tree are not
     closed: bool = False  # no more output will come
-    ending: Ending | None = None
+    ending: StopRequest | None = None
     receipt: Receipt | None = None  # of a stop that the main process outlived
     sent: Sent | None = None
     frozen: bool = False  # its cgroup, or its processes one by one, were stopped by job.pause

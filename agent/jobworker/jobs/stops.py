@@ -17,7 +17,7 @@ from jobworker.interfaces import StopOptions, StopStrategy
 from jobworker.jobs import lifecycle
 from jobworker.jobs.active import LiveJob
 from jobworker.jobs.pausing import Pausing
-from jobworker.jobs.record import Ending, Sent
+from jobworker.jobs.record import Sent, StopRequest
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.stop import KILL, LAST_WAIT, Stop, send_signal
 from jobworker.jobs.table import JobTable
@@ -33,7 +33,7 @@ INIT = "the init of its namespace"
 LEFTOVERS = "agent"  # who stops what a main process leaves behind
 
 
-class Endings:
+class StopManager:
     """Begins stops, one at a time for a job, and writes down how they went."""
 
     def __init__(
@@ -65,8 +65,8 @@ class Endings:
         task = before or await self.begin(live, call, by, Reason.STOPPED)
         if task is None:
             return  # it ended while we looked
-        ending = live.record.ending  # the stop under way may be another's that began while we looked
-        if call is not None and call.strategy == "kill" and (before or (ending and ending.strategy != "kill")):
+        request = live.record.ending  # the stop under way may be another's that began while we looked
+        if call is not None and call.strategy == "kill" and (before or (request and request.strategy != "kill")):
             await self.kill([live])
         receipt = await asyncio.shield(task)
         if receipt.survivors:
@@ -92,8 +92,8 @@ class Endings:
         stop = Stop(live, self._link, self._host, environment, live.record.identity)
         if not live.record.job.state.final:
             name = strategy.name if strategy is not None else KILL
-            ending = Ending(reason=reason, by=by, strategy=name, message=message, call=call)
-            self._table.save(live, lifecycle.stopping(live.record, ending), by=by)
+            request = StopRequest(reason=reason, by=by, strategy=name, message=message, call=call)
+            self._table.save(live, lifecycle.stopping(live.record, request), by=by)
         live.stop = asyncio.create_task(self._carry_out(live, stop.run(strategy, options, self._limit)))
         return live.stop
 
@@ -156,10 +156,10 @@ class Endings:
         _, delivered = await send_signal(live, self._link, number, target, strike=False)
         return delivered
 
-    def resume(self, live: LiveJob, ending: Ending) -> None:
+    def resume(self, live: LiveJob, request: StopRequest) -> None:
         """Take up a stop that was under way when the agent ended."""
-        call = replace(ending.call or StopSpec(), strategy=ending.strategy)
-        self._tasks.spawn(self._begin_only(live, call, ending.by, ending.reason, ending.message))
+        call = replace(request.call or StopSpec(), strategy=request.strategy)
+        self._tasks.spawn(self._begin_only(live, call, request.by, request.reason, request.message))
 
     async def _begin_only(self, live: LiveJob, call: StopSpec | None, by: str, reason: Reason, message: str) -> None:
         await self.begin(live, call, by, reason, message)

@@ -10,7 +10,7 @@ from jobworker.jobs import deadlines
 from jobworker.jobs.active import LiveJob
 from jobworker.jobs.deadlines import Deadline, Limit
 from jobworker.jobs.spec_rules import Specs
-from jobworker.jobs.stops import Endings
+from jobworker.jobs.stops import StopManager
 from jobworker.jobs.table import JobTable
 from jobworker.model import Reason, TimeoutSpec
 from jobworker.plugin.host import PluginHost
@@ -24,7 +24,7 @@ class TimeLimits:
     """Runs one task for each limit of each running job."""
 
     def __init__(
-        self, config: Jobs, specs: Specs, host: PluginHost, table: JobTable, stops: Endings, tasks: Background
+        self, config: Jobs, specs: Specs, host: PluginHost, table: JobTable, stops: StopManager, tasks: Background
     ) -> None:
         self._lead = seconds(config.deadline_near, "deadline_near")  # how long before the end `deadline_near` is due
         self._specs = specs
