@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobworker.formats.code import checksum
 from jobworker.host.process_tree import process_of
-from jobworker.host.procfs import Look, patiently
+from jobworker.host.procfs import ProcReader, run_with_stuck_guard
 from jobworker.linux.features import WITHOUT
 from jobworker.linux.proc import pids
 from jobworker.paths import Home, appendable
@@ -55,19 +55,19 @@ def end_remains(home: Home, run: Path) -> None:
 
     They are told by the command line, which is the keeper's until the execve succeeds.
     """
-    patiently(partial(_end_remains, home, run))
+    run_with_stuck_guard(partial(_end_remains, home, run))
 
 
-def _end_remains(home: Home, run: Path, look: Look) -> None:
+def _end_remains(home: Home, run: Path, reader: ProcReader) -> None:
     for pid in pids():
         try:
-            if not _is_keeper(pid, home, run, look):
+            if not _is_keeper(pid, home, run, reader):
                 continue
             pidfd = os.pidfd_open(pid)
         except OSError:
             continue
         try:
-            if _is_keeper(pid, home, run, look):
+            if _is_keeper(pid, home, run, reader):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         except OSError:
             pass
@@ -75,9 +75,9 @@ def _end_remains(home: Home, run: Path, look: Look) -> None:
             os.close(pidfd)
 
 
-def _is_keeper(pid: int, home: Home, run: Path, look: Look) -> bool:
+def _is_keeper(pid: int, home: Home, run: Path, reader: ProcReader) -> bool:
     """Whether a process has the command line of a keeper of this state folder, of whatever version."""
     if (process := process_of(pid)) is None:
         return False
-    words = look.read(pid, process.start, "cmdline").split(b"\0")[:-1]
+    words = reader.read(pid, process.start, "cmdline").split(b"\0")[:-1]
     return words[-2:] == [os.fsencode(home.path), os.fsencode(run)] and words[1:3] == [b"-I", b"-S"]

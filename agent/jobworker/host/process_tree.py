@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from jobworker.host.procfs import Look, patiently
+from jobworker.host.procfs import ProcReader, run_with_stuck_guard
 from jobworker.linux.proc import (
     MARKER,
     TICKS_PER_SECOND,
@@ -208,10 +208,10 @@ def sweep(job: str, main: int, start: int = 0) -> list[Process]:
     `start` (0: unknown) tells whether `main` is still the job's: a pid is used again only when neither a
     process nor a session of that number is left.
     """
-    return patiently(partial(_sweep, job, main, start))
+    return run_with_stuck_guard(partial(_sweep, job, main, start))
 
 
-def _sweep(job: str, main: int, start: int, look: Look) -> list[Process]:
+def _sweep(job: str, main: int, start: int, reader: ProcReader) -> list[Process]:
     if start and (there := process_of(main)) and there.start != start:
         main = 0
     marker = f"{MARKER}={job}".encode()
@@ -222,7 +222,7 @@ def _sweep(job: str, main: int, start: int, look: Look) -> list[Process]:
         pid = process.pid
         found[pid] = process
         parents[pid] = int(fields[1])
-        if (main > 0 and main in (pid, int(fields[3]))) or _has_marker(found[pid], marker, look):
+        if (main > 0 and main in (pid, int(fields[3]))) or _has_marker(found[pid], marker, reader):
             mine.add(pid)
     mine = _below(parents, mine)
     mine.discard(os.getpid())
@@ -258,25 +258,25 @@ def _cpu_seconds(members: Iterable[Process]) -> float:
     return ticks / TICKS_PER_SECOND
 
 
-def _has_marker(process: Process, marker: bytes, look: Look) -> bool:
+def _has_marker(process: Process, marker: bytes, reader: ProcReader) -> bool:
     try:
-        return marker in look.read(process.pid, process.start, "environ").split(b"\0")
+        return marker in reader.read(process.pid, process.start, "environ").split(b"\0")
     except OSError:
         return False
 
 
 async def described(processes: list[Process]) -> list[dict[str, Any]]:
     """Return `pid`, `name` and `command` (None where it cannot be read) of each, for people."""
-    return await asyncio.to_thread(patiently, partial(_describe, processes)) if processes else []
+    return await asyncio.to_thread(run_with_stuck_guard, partial(_describe, processes)) if processes else []
 
 
-def _describe(processes: list[Process], look: Look) -> list[dict[str, Any]]:
-    return [{"pid": one.pid, "name": one.name, "command": _command(one, look)} for one in processes]
+def _describe(processes: list[Process], reader: ProcReader) -> list[dict[str, Any]]:
+    return [{"pid": one.pid, "name": one.name, "command": _command(one, reader)} for one in processes]
 
 
-def _command(process: Process, look: Look) -> str | None:
+def _command(process: Process, reader: ProcReader) -> str | None:
     try:
-        words = look.read(process.pid, process.start, "cmdline").rstrip(b"\0").replace(b"\0", b" ")
+        words = reader.read(process.pid, process.start, "cmdline").rstrip(b"\0").replace(b"\0", b" ")
     except OSError:
         return None
     return words.decode(errors="replace")[:SHOWN] or None

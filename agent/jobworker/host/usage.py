@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from jobworker.host.process_tree import Process
-from jobworker.host.procfs import Look, patiently
+from jobworker.host.procfs import ProcReader, run_with_stuck_guard
 from jobworker.linux.devices import disk_of, disk_under
 from jobworker.linux.proc import TICKS_PER_SECOND, stat_of
 from jobworker.linux.usage import Sources, Values, group_usage, memory_floor
@@ -33,10 +33,10 @@ def measured(processes: Sequence[Process], kinds: set[str]) -> Values:
 
     Memory is the sum of what is resident: pages that processes share count for each.
     """
-    return patiently(partial(_measure, processes, kinds))
+    return run_with_stuck_guard(partial(_measure, processes, kinds))
 
 
-def _measure(processes: Sequence[Process], kinds: set[str], look: Look) -> Values:
+def _measure(processes: Sequence[Process], kinds: set[str], reader: ProcReader) -> Values:
     rows = [row for process in processes if (row := _row(process))]
     values: Values = {}
     if "cpu" in kinds:
@@ -47,7 +47,7 @@ def _measure(processes: Sequence[Process], kinds: set[str], look: Look) -> Value
     if "pids" in kinds:
         values["pids"] = sum(row["threads"] for row in rows)
     if "io" in kinds:
-        values |= _transferred(processes, look)
+        values |= _transferred(processes, reader)
     return values
 
 
@@ -73,12 +73,12 @@ def _row(process: Process) -> dict[str, Any]:
     return {"user": user, "system": system, "memory": int(fields[21]) * PAGE, "threads": int(fields[17])}
 
 
-def _transferred(processes: Iterable[Process], look: Look) -> Values:
+def _transferred(processes: Iterable[Process], reader: ProcReader) -> Values:
     """Return the bytes from and to disks; nothing if that may not be known of one of them."""
     read = written = 0
     for process in processes:
         try:
-            text = look.read(process.pid, process.start, "io").decode()
+            text = reader.read(process.pid, process.start, "io").decode()
         except (FileNotFoundError, ProcessLookupError):
             continue
         except OSError:

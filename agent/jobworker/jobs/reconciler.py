@@ -23,7 +23,7 @@ from jobworker.host.process_tree import init_process, main_process
 from jobworker.host.reaper import Reaper, ended_in
 from jobworker.jobs import lifecycle
 from jobworker.jobs.active import LiveJob
-from jobworker.jobs.orphans import recorded_anew
+from jobworker.jobs.orphans import rebuild_record
 from jobworker.jobs.power_cut import checked_since, repair_log
 from jobworker.jobs.record import JobRecord as Record
 from jobworker.jobs.spec_rules import log_message
@@ -144,7 +144,7 @@ class Reconciler:
         launching = self._unrecorded.pop(event.id, None)
         if launching is None or not isinstance(event, Started):
             return
-        if (record := recorded_anew(launching, event)) is not None:
+        if (record := rebuild_record(launching, event)) is not None:
             log.error("job %s runs and was in no table: it is recorded anew, as nobody's", event.id)
             live = self._table.restore(record)
             self._apply(live, launching, self._boot)
