@@ -74,6 +74,6 @@ async def test_the_job_table(tmp_path: Path) -> None:
             (State.EXITED, Reason.TIMEOUT),
             (State.EXITED, Reason.FINISHED),
         ]
-        assert store.live() == []
+        assert store.active_records() == []
     finally:
         await store.close()

@@ -43,9 +43,9 @@ RUNNING = after(LAUNCHING, STARTED)
 
 def test_from_created_to_exited() -> None:
     """Created, running, exited; live until its output is closed."""
-    assert (NEW.live, NEW.settled) == (False, False)
+    assert (NEW.active, NEW.settled) == (False, False)
     launching = after(LAUNCHING)
-    assert (launching.job.state, launching.launching, launching.group, launching.live) == (
+    assert (launching.job.state, launching.launching, launching.group, launching.active) == (
         State.CREATED,
         True,
         "/g",
@@ -59,9 +59,9 @@ def test_from_created_to_exited() -> None:
     )
     exited = after(ended(code=3), record=RUNNING)
     assert exited.job.exit == Exit(3, None, Reason.FINISHED, None, "exited with code 3")
-    assert (exited.job.state, exited.settled, exited.closed, exited.live) == (State.EXITED, True, False, True)
+    assert (exited.job.state, exited.settled, exited.closed, exited.active) == (State.EXITED, True, False, True)
     over = after(CLOSED, record=exited)
-    assert (over.job.log.bytes, over.live) == (10, False)
+    assert (over.job.log.bytes, over.active) == (10, False)
 
 
 def test_output_may_close_first() -> None:
@@ -83,7 +83,7 @@ def test_everything_told_twice() -> None:
     events = (LAUNCHING, STARTED, ended(code=3), CLOSED)
     once = after(*events)
     again = after(*events, record=once)
-    assert (again.job, again.settled, again.live) == (once.job, once.settled, once.live)
+    assert (again.job, again.settled, again.active) == (once.job, once.settled, once.active)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_stop_during_the_start_is_not_undone() -> None:
 def test_a_start_that_failed(step: str, words: str) -> None:
     """Exited, reason start_failed, without code or signal; the message names step and cause."""
     record = after(LAUNCHING, StartFailed(at=2, id="a" * 12, step=step, errno=2))
-    assert (record.job.state, record.launching, record.live) == (State.EXITED, False, False)
+    assert (record.job.state, record.launching, record.active) == (State.EXITED, False, False)
     assert record.job.exit is not None
     assert (record.job.exit.code, record.job.exit.signal) == (None, None)
     assert record.job.exit.reason == Reason.START_FAILED
@@ -155,7 +155,7 @@ def test_a_start_that_failed(step: str, words: str) -> None:
 def test_leftovers() -> None:
     """A job with processes left behind is exited and not settled, until a receipt says that nobody is left."""
     left = after(ended(left=True), CLOSED, record=RUNNING)
-    assert (left.job.state, left.settled, left.live) == (State.EXITED, False, True)
+    assert (left.job.state, left.settled, left.active) == (State.EXITED, False, True)
     survived = lifecycle.stopped(left, Receipt("kill", "sweep", "none", [], [{"pid": 1, "name": "x"}]))
     assert survived.left
     gone = lifecycle.stopped(survived, Receipt("kill", "cgroup", "complete"))

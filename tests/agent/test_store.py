@@ -63,7 +63,7 @@ async def test_records_survive(reopen: Callable[[], "asyncio.Future[Store]"]) ->
     assert await store.get(full.job.id) == full
     assert await store.by_key("token:a", "k") == full
     assert await store.by_key("token:b", "k") is None
-    assert store.live() == [full]
+    assert store.active_records() == [full]
     assert (store.meta("journal", 0), store.meta("other", "absent")) == (12345, "absent")
 
 
@@ -123,7 +123,7 @@ async def test_only_what_may_change_is_live(reopen: Callable[[], "asyncio.Future
     for each in (over, record(), *living):
         store.put(each)
     store = await reopen()
-    assert store.live() == living
+    assert store.active_records() == living
 
 
 async def test_a_full_disk(mounted: Callable[[str], Path]) -> None:

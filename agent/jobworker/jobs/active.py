@@ -8,7 +8,7 @@ from jobworker.jobs.record import JobRecord
 from jobworker.model import Reason, Receipt, State
 
 
-class LiveJob:
+class ActiveJob:
     """`record` is replaced as a whole; whoever waits is told by `ring`."""
 
     def __init__(self, record: JobRecord) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from jobworker.errors import JobworkerError
 from jobworker.host.wall_clock import WallClock
 from jobworker.interfaces import RunFacts, TimeoutPolicy
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 from jobworker.logs.reader import LogReader
 from jobworker.model import State, TimeoutSpec
 from jobworker.plugin.host import PluginFault, PluginHost
@@ -42,12 +42,12 @@ def boottime() -> float:
 class Usage:
     """Sees what a job has written and used, and when that last changed, on a clock that is never set."""
 
-    def __init__(self, live: LiveJob, log: Path) -> None:
-        self._live = live
+    def __init__(self, active: ActiveJob, log: Path) -> None:
+        self._active = active
         self._log = log
         self._bytes = 0
         self._cpu = 0.0
-        self._looked = self._last_output = self._last_cpu = live.record.started / 1e9
+        self._looked = self._last_output = self._last_cpu = active.record.started / 1e9
 
     async def facts(self, *, cpu: bool) -> RunFacts:
         """Look; for CPU time only where that is wanted, for without a cgroup it is a walk through /proc."""
@@ -57,21 +57,21 @@ class Usage:
         reader.close()
         if size != self._bytes:  # since the last look: the wall clock says when, and may have been set
             self._last_output = min(max(now - (wall - arrived / 1e9), self._looked), now)
-        used = await self._live.tree().cpu_seconds() if cpu else self._cpu
+        used = await self._active.tree().cpu_seconds() if cpu else self._cpu
         if used != self._cpu:
             self._last_cpu = now
-        self._last_output = max(self._last_output, self._live.record.resumed / 1e9)
+        self._last_output = max(self._last_output, self._active.record.resumed / 1e9)
         self._bytes, self._cpu, self._looked = size, used, now
         return RunFacts(
             now=now,
-            started=self._live.record.started / 1e9,
+            started=self._active.record.started / 1e9,
             wall=wall,
             output_bytes=size,
             last_output=self._last_output,
             cpu_seconds=used,
             last_cpu=self._last_cpu,
             cpus=CPUS,
-            paused=self._live.record.job.state == State.PAUSED,
+            paused=self._active.record.job.state == State.PAUSED,
         )
 
 

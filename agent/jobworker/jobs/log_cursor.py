@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 from jobworker.logs.reader import BOTH, CHUNK, Chunk, Gap, LogReader
 from jobworker.model import Job
 
@@ -73,7 +73,7 @@ class SharedLog:
 
 
 class Cursor:
-    """Reads one log; `live` is None for a log to which nothing is added any more.
+    """Reads one log; `active` is None for a log to which nothing is added any more.
 
     `end` is where it stops, None at the end of the log.
     """
@@ -83,7 +83,7 @@ class Cursor:
         shared: SharedLog,
         offset: int,
         where: Where,
-        live: LiveJob | None,
+        active: ActiveJob | None,
         job_at_end: Callable[[], Awaitable[Job]],
         done: Callable[[], None],
         end: int | None,
@@ -92,12 +92,12 @@ class Cursor:
         self.job_at_end = job_at_end  # the job when it is over, or as it was for a cursor that does not follow
         self._where = where
         self._shared = shared
-        self._live = live
+        self._active = active
         self._done = done
         self._end = end
         self._bell = asyncio.Event()
-        if live is not None:
-            live.bells.add(self._bell)
+        if active is not None:
+            active.bells.add(self._bell)
 
     def peek(self) -> Piece | Gap | None:
         """Return what stands at the offset, of one stream and at most 64 KiB; None where nothing does yet."""
@@ -120,7 +120,7 @@ class Cursor:
     @property
     def ended(self) -> bool:
         """Whether nothing will be added: asked before a peek that finds nothing, that was the end."""
-        return self._live is None or self._live.record.closed
+        return self._active is None or self._active.record.closed
 
     def more_follows(self, chunk: Chunk) -> bool:
         """Whether other bytes stand behind the chunk already."""
@@ -131,7 +131,7 @@ class Cursor:
         while True:
             self._bell.clear()
             ended = self.ended
-            started = self._live is None or not self._live.is_created()  # no byte before the news of the start
+            started = self._active is None or not self._active.is_created()  # no byte before the news of the start
             if started and (found := self.peek()) is not None:
                 return found
             if ended:
@@ -151,6 +151,6 @@ class Cursor:
         return self._shared.fresh(self.offset, self._where)
 
     def close(self) -> None:
-        if self._live is not None:
-            self._live.bells.discard(self._bell)
+        if self._active is not None:
+            self._active.bells.discard(self._bell)
         self._done()

@@ -25,7 +25,7 @@ class LogSync:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(PAUSE_SECONDS)
-            jobs = [live.id for live in self._table if live.record.started and not live.record.closed]
+            jobs = [active.id for active in self._table if active.record.started and not active.record.closed]
             self._synced = {job: size for job, size in self._synced.items() if job in set(jobs)}
             await asyncio.to_thread(self._sync, jobs)
 

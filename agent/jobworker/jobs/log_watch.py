@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from jobworker.host.inotify import IN_CREATE, Inotify
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class LogWatch:
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._inotify: Inotify | None = None
-        self._followers: dict[str, tuple[LiveJob, int]] = {}
+        self._followers: dict[str, tuple[ActiveJob, int]] = {}
         self._poll: asyncio.TimerHandle | None = None
         self._polled: set[str] = set()  # jobs
         try:
@@ -45,30 +45,30 @@ class LogWatch:
             self._inotify.close()
             self._inotify = None
 
-    def follow(self, live: LiveJob) -> None:
-        _, count = self._followers.get(live.id, (live, 0))
-        self._followers[live.id] = live, count + 1
+    def follow(self, active: ActiveJob) -> None:
+        _, count = self._followers.get(active.id, (active, 0))
+        self._followers[active.id] = active, count + 1
         if not count:
-            self._watch(live)  # after it is in the table: a folder made in between is seen here or there
+            self._watch(active)  # after it is in the table: a folder made in between is seen here or there
 
     def _appeared(self, job: str) -> None:
         found = [self._followers.get(job)] if job else list(self._followers.values())
-        for live, _ in filter(None, found):
-            if live.watch is None and self._watch(live):
-                live.ring()  # for what it held already
+        for active, _ in filter(None, found):
+            if active.watch is None and self._watch(active):
+                active.ring()  # for what it held already
 
-    def _watch(self, live: LiveJob) -> bool:
+    def _watch(self, active: ActiveJob) -> bool:
         if self._inotify is not None:
             try:
-                live.watch = self._inotify.watch(self._logs / live.id, lambda _: live.ring())
+                active.watch = self._inotify.watch(self._logs / active.id, lambda _: active.ring())
                 return True
             except FileNotFoundError:
                 return False
             except OSError as error:
                 if error.errno not in NO_WATCH:
                     raise
-                log.warning("job %s: its log cannot be watched (%s) and is polled", live.id, error.strerror)
-        self._polled.add(live.id)
+                log.warning("job %s: its log cannot be watched (%s) and is polled", active.id, error.strerror)
+        self._polled.add(active.id)
         if self._poll is None:
             self._poll = asyncio.get_running_loop().call_later(POLL, self._look)
         return True
@@ -80,15 +80,15 @@ class LogWatch:
         if self._polled:
             self._poll = asyncio.get_running_loop().call_later(POLL, self._look)
 
-    def unfollow(self, live: LiveJob) -> None:
-        _, count = self._followers.pop(live.id)
+    def unfollow(self, active: ActiveJob) -> None:
+        _, count = self._followers.pop(active.id)
         if count > 1:
-            self._followers[live.id] = live, count - 1
+            self._followers[active.id] = active, count - 1
             return
-        self._polled.discard(live.id)
-        if live.watch is not None and self._inotify is not None:
-            self._inotify.unwatch(live.watch)
-            live.watch = None
+        self._polled.discard(active.id)
+        if active.watch is not None and self._inotify is not None:
+            self._inotify.unwatch(active.watch)
+            active.watch = None
 
     def close(self) -> None:
         if self._poll is not None:

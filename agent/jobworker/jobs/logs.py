@@ -5,7 +5,7 @@ import contextlib
 from typing import NamedTuple
 
 from jobworker.errors import OffsetOutOfRange
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.log_cursor import Cursor, SharedLog, Where
 from jobworker.jobs.log_watch import LogWatch
 from jobworker.jobs.table import JobTable
@@ -39,38 +39,38 @@ class Logs:
 
     async def cursor(self, job: str, where: Where, *, follow: bool) -> Cursor:
         """Return a cursor over the job's log; raise OffsetOutOfRange."""
-        live = await self._table.attend(job)
+        active = await self._table.attend(job)
         try:
-            offset, end = await self._range(live, where, follow)
+            offset, end = await self._range(active, where, follow)
         except BaseException:
-            self._table.let_go(live)
+            self._table.let_go(active)
             raise
         shared = self._share(job)
-        if not follow or live.record.closed or end is not None:
-            self._table.let_go(live)
-            now = self._table.public(live.record)
+        if not follow or active.record.closed or end is not None:
+            self._table.let_go(active)
+            now = self._table.public(active.record)
 
             async def as_it_was() -> Job:
                 return now
 
-            at_end = (lambda: self._table.until_over(live)) if follow and end is None else as_it_was
+            at_end = (lambda: self._table.until_over(active)) if follow and end is None else as_it_was
             last = end if end is not None or follow else shared.reader.size()
             return Cursor(shared, offset, where, None, at_end, lambda: self._unshare(job), last)
-        self._watch.follow(live)
+        self._watch.follow(active)
 
         def done() -> None:
-            self._watch.unfollow(live)
-            self._table.let_go(live)
+            self._watch.unfollow(active)
+            self._table.let_go(active)
             self._unshare(job)
 
-        return Cursor(shared, offset, where, live, lambda: self._table.until_over(live), done, None)
+        return Cursor(shared, offset, where, active, lambda: self._table.until_over(active), done, None)
 
     async def page(self, job: str, where: Where, limit: int) -> Page:
         """Return up to `limit` bytes at an offset; raise OffsetOutOfRange."""
-        live = await self._table.attend(job)
+        active = await self._table.attend(job)
         reader = LogReader(self._table.log_folder(job))
         try:
-            offset, _ = await self._range(live, where, follow=True)
+            offset, _ = await self._range(active, where, follow=True)
             found: list[Chunk | Gap] = []
             while limit > 0 and (one := reader.read(offset, limit, where.streams)) is not None:
                 found.append(one)
@@ -80,16 +80,16 @@ class Logs:
             return Page(found, offset, reader.size())
         finally:
             reader.close()
-            self._table.let_go(live)
+            self._table.let_go(active)
 
-    async def _range(self, live: LiveJob, where: Where, follow: bool) -> tuple[int, int | None]:
+    async def _range(self, active: ActiveJob, where: Where, follow: bool) -> tuple[int, int | None]:
         """Return the offsets from which and, where that is asked for, up to which to read."""
-        folder = self._table.log_folder(live.id)
+        folder = self._table.log_folder(active.id)
         reader = LogReader(folder)
         try:
             size = reader.size()
             if not follow or where.tail is not None or not 0 <= where.offset <= size:
-                await self._last_bytes(live)
+                await self._last_bytes(active)
                 size = reader.size()
             if not 0 <= where.offset <= size:
                 message = f"offset: {where.offset}; expected 0 to {size}, the end of the log"
@@ -112,13 +112,13 @@ class Logs:
             shared.reader.close()
             del self._shared[job]
 
-    async def _last_bytes(self, live: LiveJob) -> None:
+    async def _last_bytes(self, active: ActiveJob) -> None:
         """Wait a moment for what a job wrote before it ended; not for a process it left, which may write for ever."""
-        if live.record.job.state.final:
+        if active.record.job.state.final:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_BYTES):
-                    while not live.record.closed:
-                        await live.changed()
+                    while not active.record.closed:
+                        await active.changed()
 
 
 def find_range(reader: LogReader, where: Where) -> tuple[int, int | None]:

@@ -21,7 +21,7 @@ from jobworker.errors import (
 from jobworker.host.keeper_client import KeeperGone, KeeperLink
 from jobworker.jobs import explain as story
 from jobworker.jobs import lifecycle
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.event_cursor import EventCursor
 from jobworker.jobs.log_sync import LogSync
 from jobworker.jobs.log_watch import LogWatch
@@ -132,28 +132,28 @@ class JobManager:
         start that is under way or over is as good as one of our own.
         """
         self._refuse_if_closing()
-        async with self._table.attending(job) as live:
-            while join and live.starting:
-                await live.changed()
-            if not (join and not live.is_created()):
-                await self._start(live, by, admin)
-            return self._started(live)
+        async with self._table.attending(job) as active:
+            while join and active.starting:
+                await active.changed()
+            if not (join and not active.is_created()):
+                await self._start(active, by, admin)
+            return self._started(active)
 
-    async def _start(self, live: LiveJob, by: Principal, admin: bool) -> None:
-        if live.deleted:
-            raise JobNotFound(f"job {live.id} is being deleted", job=live.id)
-        if live.starting or not live.is_created():
-            state = live.record.job.state
-            what = "is being started already" if live.starting else f"is {state}"
-            raise InvalidState(f"job {live.id} {what}; expected created", state=state)
-        self._users.require(live.record.identity, by, admin)
-        self.check_room(live.record.job.owner)
-        live.starting = True
+    async def _start(self, active: ActiveJob, by: Principal, admin: bool) -> None:
+        if active.deleted:
+            raise JobNotFound(f"job {active.id} is being deleted", job=active.id)
+        if active.starting or not active.is_created():
+            state = active.record.job.state
+            what = "is being started already" if active.starting else f"is {state}"
+            raise InvalidState(f"job {active.id} {what}; expected created", state=state)
+        self._users.require(active.record.identity, by, admin)
+        self.check_room(active.record.job.owner)
+        active.starting = True
         try:
-            await self._launch(live)
+            await self._launch(active)
         finally:
-            live.starting = False
-            live.ring()
+            active.starting = False
+            active.ring()
 
     def check_room(self, owner: str) -> None:
         """Raise RateLimited where the owner has as many jobs running as anybody may have."""
@@ -162,30 +162,30 @@ class JobManager:
         if limit and sum(each.starting or each.record.running for each in theirs) >= limit:
             raise RateLimited(f"{limit} jobs of {owner} run; expected at most that at once", retry_after=1)
 
-    async def _launch(self, live: LiveJob) -> None:
+    async def _launch(self, active: ActiveJob) -> None:
         """Have the job launched and wait for what the journal says of it."""
-        message = launch_message(live.id, live.record.job.spec, self._config.jobs, live.record.identity)
+        message = launch_message(active.id, active.record.job.spec, self._config.jobs, active.record.identity)
         self._users.require_means(message)
         try:
-            await self._table.announce(live)
-            while live.is_created() and not live.record.launching:
+            await self._table.announce(active)
+            while active.is_created() and not active.record.launching:
                 try:
                     self._users.require_means(message)
                     await self.link.ask("launch", **message)
                 except KeeperGone:  # it never began where the journal does not say so
                     await self.link.ready()
         except RpcError:
-            self._table.retract(live)
+            self._table.retract(active)
             raise
-        while live.is_created():
-            await live.changed()
+        while active.is_created():
+            await active.changed()
 
-    def _started(self, live: LiveJob) -> Job:
+    def _started(self, active: ActiveJob) -> Job:
         """Return the job, or raise ExecFailed where it could not be started."""
-        exit_ = live.record.job.exit
+        exit_ = active.record.job.exit
         if exit_ is not None and exit_.reason == Reason.START_FAILED:
-            raise ExecFailed(exit_.message, job=live.id, errno=exit_.errno, step=exit_.step)
-        return self._table.public(live.record)
+            raise ExecFailed(exit_.message, job=active.id, errno=exit_.errno, step=exit_.step)
+        return self._table.public(active.record)
 
     def _refuse_if_closing(self) -> None:
         if self.refusing:
@@ -196,55 +196,55 @@ class JobManager:
 
         Raises PermissionDenied for options by one who may not have jobs run as the job's user: they may be a command.
         """
-        live = await self._begun(job)
+        active = await self._begun(job)
         if call is not None and call.options:
-            self._users.require(live.record.identity, by, admin)
+            self._users.require(active.record.identity, by, admin)
         try:
-            await self._stops.stop(live, call, by.name)
+            await self._stops.stop(active, call, by.name)
         finally:
-            await self._table.settle(live)
-        return self._table.public(live.record)
+            await self._table.settle(active)
+        return self._table.public(active.record)
 
     async def send(self, job: str, number: signal.Signals, target: str, by: Principal) -> int:
         """Send a signal to the tree or the main process; return how many got it. Raises InvalidState."""
-        live = await self._begun(job)
-        delivered = await self._stops.send(live, number, target, by.name)
-        await self._table.settle(live)
+        active = await self._begun(job)
+        delivered = await self._stops.send(active, number, target, by.name)
+        await self._table.settle(active)
         return delivered
 
     async def pause(self, job: str, by: Principal) -> Job:
         """Hold the whole tree still; a limit on silence waits meanwhile, the others run on. Raises InvalidState."""
-        live = await self._in_state(job, State.RUNNING)
-        async with live.pausing:
-            await self._stops.pausing.pause(live, by.name)
-        self._time_limits.watch(live)
-        return self._table.public(live.record)
+        active = await self._in_state(job, State.RUNNING)
+        async with active.pausing:
+            await self._stops.pausing.pause(active, by.name)
+        self._time_limits.watch(active)
+        return self._table.public(active.record)
 
     async def resume(self, job: str, by: Principal) -> Job:
         """Let a paused job go on. Raises InvalidState."""
-        live = await self._in_state(job, State.PAUSED)
-        async with live.pausing:
-            await self._stops.pausing.resume(live, by.name)
-        if live.record.job.state == State.RUNNING:
-            self._time_limits.watch(live)
-        return self._table.public(live.record)
+        active = await self._in_state(job, State.PAUSED)
+        async with active.pausing:
+            await self._stops.pausing.resume(active, by.name)
+        if active.record.job.state == State.RUNNING:
+            self._time_limits.watch(active)
+        return self._table.public(active.record)
 
-    async def _begun(self, job: str) -> LiveJob:
+    async def _begun(self, job: str) -> ActiveJob:
         """Return a job that may run, after a start that is under way; raise InvalidState."""
-        live = self._table.live(job)
-        if live is None:
+        active = self._table.active(job)
+        if active is None:
             state = (await self._table.load(job)).job.state
             raise InvalidState(f"job {job} is {state}; expected running", state=state)
-        while live.starting:
-            await live.changed()
-        return live
+        while active.starting:
+            await active.changed()
+        return active
 
-    async def _in_state(self, job: str, state: State) -> LiveJob:
-        live = self._table.live(job)
-        there = live.record.job.state if live is not None else (await self._table.load(job)).job.state
-        if live is None or there != state:
+    async def _in_state(self, job: str, state: State) -> ActiveJob:
+        active = self._table.active(job)
+        there = active.record.job.state if active is not None else (await self._table.load(job)).job.state
+        if active is None or there != state:
             raise InvalidState(f"job {job} is {there}; expected {state}", state=there)
-        return live
+        return active
 
     async def stop_all(self, by: str) -> None:
         """Stop every job because the agent is shut down; return when the stops are over."""
@@ -262,8 +262,8 @@ class JobManager:
 
     async def explain(self, job: str) -> Explanation:
         """Say why the job is in its state."""
-        live = self._table.live(job)
-        record = live.record if live else await self._table.load(job)
+        active = self._table.active(job)
+        record = active.record if active else await self._table.load(job)
         reader = LogReader(self._table.log_folder(job))
         stderr = last_bytes(reader, STDERR, TOLD)
         reader.close()
@@ -289,56 +289,58 @@ class JobManager:
 
     async def wait(self, job: str, limit: float | None) -> Job:
         """Return the job at its end; raise WaitTimeout when `limit` seconds pass first."""
-        async with self._table.attending(job) as live:
+        async with self._table.attending(job) as active:
             try:
                 async with asyncio.timeout(limit):
-                    return await self._table.until_over(live)
+                    return await self._table.until_over(active)
             except TimeoutError:
-                raise WaitTimeout(f"job {job} is still {live.record.job.state} after {limit:g} s", job=job) from None
+                raise WaitTimeout(
+                    f"job {job} is still {active.record.job.state} after {limit:g} s", job=job
+                ) from None
 
     def running(self, scopes: Sequence[Scope]) -> int:
         """Return how many of the jobs within the scopes run."""
-        return sum(live.record.running and sees(scopes, live.record.job) for live in self._table)
+        return sum(active.record.running and sees(scopes, active.record.job) for active in self._table)
 
     # Deleting and leaving
 
     async def delete(self, job: str, force: bool, by: Principal) -> None:
         """Remove the record and the log of a job that is over; with `force`, kill it first."""
-        async with self._table.attending(job) as live:
-            if live.starting or live.record.running:
+        async with self._table.attending(job) as active:
+            if active.starting or active.record.running:
                 if not force:
-                    state = live.record.job.state
+                    state = active.record.job.state
                     raise InvalidState(f"job {job} is {state}; expected one that has ended, or force", state=state)
-                while live.starting:
-                    await live.changed()
-                if live.record.running:
-                    await self._stops.stop(live, StopSpec(strategy="kill"), by.name)
-            if live.deleted:
+                while active.starting:
+                    await active.changed()
+                if active.record.running:
+                    await self._stops.stop(active, StopSpec(strategy="kill"), by.name)
+            if active.deleted:
                 raise JobNotFound(f"job {job} is being deleted", job=job)
-            await self._delete(live, by)
+            await self._delete(active, by)
 
-    async def _delete(self, live: LiveJob, by: Principal) -> None:
+    async def _delete(self, active: ActiveJob, by: Principal) -> None:
         """Remove log and record; the log first: that makes room on a full disk for the rest."""
-        live.deleted, record = True, live.record
-        await self._table.remove_log(live.id)
+        active.deleted, record = True, active.record
+        await self._table.remove_log(active.id)
         try:
             await self._table.remove(record.job, by.name)
         except DiskFull:
-            live.deleted = False
+            active.deleted = False
             raise
-        if record.job.state.final and not record.live:
+        if record.job.state.final and not record.active:
             self._retention.removed(record)
         # Whoever follows it or waits for it has nothing to wait for any more.
-        self._table.save(live, lifecycle.lost(record, "the job was deleted", time.time_ns(), closed=True))
+        self._table.save(active, lifecycle.lost(record, "the job was deleted", time.time_ns(), closed=True))
 
     async def close(self, *, restart: bool = False, finish: bool = False) -> None:
         """Let go of everything; jobs that run go on under the keeper, which stays for a restart.
 
         `finish`: return when the keeper has left, which it does when the logs of all jobs are complete.
         """
-        for live in self._table:
-            if live.stop is not None:
-                live.stop.cancel()
+        for active in self._table:
+            if active.stop is not None:
+                active.stop.cancel()
         await self._reconciler.close(restart=restart, finish=finish)
         self._tasks.cancel()
         self._watch.close()

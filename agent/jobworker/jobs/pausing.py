@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from jobworker.errors import InvalidState, NotSupported
 from jobworker.host.keeper_client import KeeperLink
 from jobworker.jobs import lifecycle
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.stop import send_signal
 from jobworker.jobs.table import JobTable
 from jobworker.model import State
@@ -25,51 +25,53 @@ class Pausing:
         self._table = table
         self._link = link
 
-    async def pause(self, live: LiveJob, by: str) -> None:
+    async def pause(self, active: ActiveJob, by: str) -> None:
         """Return when the whole tree stands still; raise InvalidState, or NotSupported where it does not."""
-        _require(live, State.RUNNING)
-        self._table.save(live, replace(live.record, frozen=True))
+        _require(active, State.RUNNING)
+        self._table.save(active, replace(active.record, frozen=True))
         await self._table.written()
         try:
-            await self._freeze(live)
+            await self._freeze(active)
         except TimeoutError:
-            await self.resume(live)
-            text = f"job {live.id} cannot be paused: a process of it does not stand still within {STILL:g} s"
+            await self.resume(active)
+            text = f"job {active.id} cannot be paused: a process of it does not stand still within {STILL:g} s"
             raise NotSupported(text, method="job.pause") from None
         if (
-            live.record.job.state != State.RUNNING
+            active.record.job.state != State.RUNNING
         ):  # a stop came between, and may have let it go on before we froze it
-            await self.resume(live)
-            _require(live, State.RUNNING)
-        self._table.save(live, lifecycle.paused(live.record), by=by)
+            await self.resume(active)
+            _require(active, State.RUNNING)
+        self._table.save(active, lifecycle.paused(active.record), by=by)
         await self._table.written()
 
-    async def resume(self, live: LiveJob, by: str | None = None) -> None:
+    async def resume(self, active: ActiveJob, by: str | None = None) -> None:
         """Let the tree go on, whatever state the job is in."""
-        if live.group() is not None:
-            await self._link.insist("freeze", id=live.id, group=live.record.group, frozen=False)
+        if active.group() is not None:
+            await self._link.insist("freeze", id=active.id, group=active.record.group, frozen=False)
         else:
-            await send_signal(live, self._link, signal.SIGCONT, "all", strike=False)
-        if live.record.frozen:
-            self._table.save(live, lifecycle.resumed(live.record, time.clock_gettime_ns(time.CLOCK_BOOTTIME)), by=by)
+            await send_signal(active, self._link, signal.SIGCONT, "all", strike=False)
+        if active.record.frozen:
+            self._table.save(
+                active, lifecycle.resumed(active.record, time.clock_gettime_ns(time.CLOCK_BOOTTIME)), by=by
+            )
             await self._table.written()
 
-    async def _freeze(self, live: LiveJob) -> None:
-        group = live.group()
+    async def _freeze(self, active: ActiveJob) -> None:
+        group = active.group()
         if group is not None:
-            await self._link.insist("freeze", id=live.id, group=live.record.group, frozen=True)
+            await self._link.insist("freeze", id=active.id, group=active.record.group, frozen=True)
             async with asyncio.timeout(STILL):
                 await group.wait_frozen()
             return
         seen = 0
         for _ in range(ROUNDS):  # what was born meanwhile is found in the next round
-            alive, _ = await send_signal(live, self._link, signal.SIGSTOP, "all", strike=False)
+            alive, _ = await send_signal(active, self._link, signal.SIGSTOP, "all", strike=False)
             if alive == seen:
                 return
             seen = alive
 
 
-def _require(live: LiveJob, state: State) -> None:
-    there = live.record.job.state
+def _require(active: ActiveJob, state: State) -> None:
+    there = active.record.job.state
     if there != state:
-        raise InvalidState(f"job {live.id} is {there}; expected {state}", state=there)
+        raise InvalidState(f"job {active.id} is {there}; expected {state}", state=there)

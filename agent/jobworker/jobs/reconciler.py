@@ -22,7 +22,7 @@ from jobworker.host.keeper_process import end_remains
 from jobworker.host.process_tree import init_process, main_process
 from jobworker.host.reaper import Reaper, ended_in
 from jobworker.jobs import lifecycle
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.orphans import rebuild_record
 from jobworker.jobs.power_cut import checked_since, repair_log
 from jobworker.jobs.record import JobRecord as Record
@@ -88,15 +88,15 @@ class Reconciler:
             if not self._home.read_only():
                 raise
             log.error("%s can only be read: what is there is served, nothing is started: %s", self._home.path, error)
-        for live in self._table:
-            if live.record.job.state.final and live.record.left:
-                self._stops.end_leftovers(live)
-            elif live.record.ending is not None and not live.record.job.state.final:
-                self._stops.resume(live, live.record.ending)
-            elif live.record.job.state in (State.RUNNING, State.PAUSED):
-                if live.record.frozen and live.record.job.state == State.RUNNING:  # a pause that was not finished
-                    self._tasks.spawn(self._stops.pausing.resume(live))
-                self._time_limits.watch(live)
+        for active in self._table:
+            if active.record.job.state.final and active.record.left:
+                self._stops.end_leftovers(active)
+            elif active.record.ending is not None and not active.record.job.state.final:
+                self._stops.continue_stop(active, active.record.ending)
+            elif active.record.job.state in (State.RUNNING, State.PAUSED):
+                if active.record.frozen and active.record.job.state == State.RUNNING:  # a pause that was not finished
+                    self._tasks.spawn(self._stops.pausing.resume(active))
+                self._time_limits.watch(active)
 
     async def _begin(self) -> None:
         try:
@@ -122,19 +122,19 @@ class Reconciler:
         """Apply what the keeper has added up to a position; `boot`: under which boot of the host, "" for this one."""
         boot = boot or self._boot
         for event in events:
-            live = self._table.revive(event.id)
-            if live is not None:
-                self._apply(live, event, boot)
+            active = self._table.revive(event.id)
+            if active is not None:
+                self._apply(active, event, boot)
             elif boot == self._boot:
                 self._without_record(event)
         self._table.note("journal", position)
         self._table.note("journal_boot", boot)
 
-    def _apply(self, live: LiveJob, event: Event, boot: str) -> None:
-        was = live.record.job.state
-        self._table.save(live, lifecycle.advance(live.record, event, boot), lazy=True)
+    def _apply(self, active: ActiveJob, event: Event, boot: str) -> None:
+        was = active.record.job.state
+        self._table.save(active, lifecycle.advance(active.record, event, boot), lazy=True)
         if boot == self._boot:  # else its processes are gone, and their pids are others'
-            self._after(live, was)
+            self._after(active, was)
 
     def _without_record(self, event: Event) -> None:
         """The job was deleted; or it runs, and the table was lost: then nobody could stop it."""
@@ -146,18 +146,18 @@ class Reconciler:
             return
         if (record := rebuild_record(launching, event)) is not None:
             log.error("job %s runs and was in no table: it is recorded anew, as nobody's", event.id)
-            live = self._table.restore(record)
-            self._apply(live, launching, self._boot)
-            self._apply(live, event, self._boot)
+            active = self._table.restore(record)
+            self._apply(active, launching, self._boot)
+            self._apply(active, event, self._boot)
 
-    def _after(self, live: LiveJob, was: State) -> None:
-        state = live.record.job.state
+    def _after(self, active: ActiveJob, was: State) -> None:
+        state = active.record.job.state
         if state == State.RUNNING and was == State.CREATED:
-            self._time_limits.watch(live)
+            self._time_limits.watch(active)
         if state.final and not was.final:
-            live.drop_limits()
-            if live.record.left and live.stop is None:
-                self._stops.end_leftovers(live)
+            active.drop_limits()
+            if active.record.left and active.stop is None:
+                self._stops.end_leftovers(active)
 
     # When the keeper dies
 
@@ -193,48 +193,48 @@ class Reconciler:
 
     async def _take_over(self) -> None:
         """Have the keeper hold every job that may still run or speak; what it cannot find is lost."""
-        for live in self._table:
-            record = live.record
+        for active in self._table:
+            record = active.record
             over = record.job.state.final and record.closed
             announced = bool(record.boot)  # of a created job: an agent was about to have it launched
-            if (live.is_created() and not record.launching and not announced) or (over and not record.left):
+            if (active.is_created() and not record.launching and not announced) or (over and not record.left):
                 continue
             if record.boot != self._boot:
                 record, now = self._table.as_it_is(record), time.time_ns()
-                self._table.save(live, lifecycle.lost(record, "the host was restarted", now, closed=True))
+                self._table.save(active, lifecycle.lost(record, "the host was restarted", now, closed=True))
                 continue
-            if live.is_created() and not record.launching:
-                if not live.starting:  # an agent died before it had asked the keeper
-                    self._table.save(live, replace(record, boot=""))
+            if active.is_created() and not record.launching:
+                if not active.starting:  # an agent died before it had asked the keeper
+                    self._table.save(active, replace(record, boot=""))
                 continue
             if over:
                 continue
             if record.launching:
-                await self._look_for(live)
-                record = live.record
+                await self._look_for(active)
+                record = active.record
             pid, ended = record.job.pid or 0, record.job.state.final
             struck = record.ending is not None  # what the keeper before had begun to signal
             answer = await self._link.ask(
                 "adopt",
-                id=live.id,
+                id=active.id,
                 pid=pid,
                 start=record.start,
                 ended=ended,
                 struck=struck,
-                init=live.init(),
+                init=active.init(),
                 group=record.group,
                 **log_message(record.job.spec.log, self._bound),
             )
             if answer.get("gone") and record.launching and self._stuck:
-                event = StartFailed(time.time_ns(), live.id, "exec", errno.ETIMEDOUT)
-                self._table.save(live, lifecycle.start_failed(live.record, event))
-                self._after(live, State.CREATED)
-            elif answer.get("gone") and not live.record.job.state.final:
+                event = StartFailed(time.time_ns(), active.id, "exec", errno.ETIMEDOUT)
+                self._table.save(active, lifecycle.start_failed(active.record, event))
+                self._after(active, State.CREATED)
+            elif answer.get("gone") and not active.record.job.state.final:
                 why = "its keeper died, and nobody knows how it ended or whether it began"
-                self._table.save(live, lifecycle.lost(live.record, why, time.time_ns()))
-                self._after(live, State.CREATED)
-            if answer.get("closed") and not live.record.closed:
-                self._table.save(live, replace(live.record, closed=True, job=self._table.public(live.record)))
+                self._table.save(active, lifecycle.lost(active.record, why, time.time_ns()))
+                self._after(active, State.CREATED)
+            if answer.get("closed") and not active.record.closed:
+                self._table.save(active, replace(active.record, closed=True, job=self._table.public(active.record)))
 
     async def _check_logs(self, ended: str) -> None:
         """After a restart of the host, look at the logs of what ran and of what had ended shortly before.
@@ -252,33 +252,33 @@ class Reconciler:
         if now == before:
             return
         log.warning("job %s: the log lost bytes in the power cut: %d were known of", record.job.id, before.bytes)
-        async with self._table.attending(record.job.id) as live:
-            self._table.save(live, replace(live.record, job=replace(live.record.job, log=now)))
+        async with self._table.attending(record.job.id) as active:
+            self._table.save(active, replace(active.record, job=replace(active.record.job, log=now)))
 
-    async def _look_for(self, live: LiveJob) -> None:
+    async def _look_for(self, active: ActiveJob) -> None:
         """Look for the process of a launch of which nobody could say how it went, alive or not yet reaped."""
-        group = live.record.group
-        members = await live.tree().members()
-        if live.record.namespace and (init := init_process(members)) is not None:
+        group = active.record.group
+        members = await active.tree().members()
+        if active.record.namespace and (init := init_process(members)) is not None:
             members.remove(init)
-            self._table.save(live, replace(live.record, init=init.pid, init_start=init.start))
+            self._table.save(active, replace(active.record, init=init.pid, init_start=init.start))
         main = (group and ended_in(group, self._link.former)) or main_process(members)
         if main is not None:
             boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-            self._table.save(live, lifecycle.found(live.record, main.pid, main.start, time.time_ns(), boottime))
-            self._after(live, State.CREATED)
+            self._table.save(active, lifecycle.found(active.record, main.pid, main.start, time.time_ns(), boottime))
+            self._after(active, State.CREATED)
 
     async def _child_ended(self, pid: int, code: int | None, number: int | None) -> bool:
         """Hand the status of an inherited job to the keeper; return whether the process may be reaped."""
-        theirs = [live for live in self._table if live.record.job.pid == pid]
+        theirs = [active for active in self._table if active.record.job.pid == pid]
         # A pid is used again, soon in a container: one that ended may still be here because its log is held open.
-        live = next((live for live in theirs if not live.record.job.state.final), None)
+        active = next((active for active in theirs if not active.record.job.state.final), None)
         if not theirs and not self._link.holding:
             return False  # perhaps of a launch whose keeper died before it could tell the pid
-        if live is None:
+        if active is None:
             return True  # an orphan, or a keeper
         try:
-            return bool((await self._link.ask("exited", id=live.id, code=code, signal=number))["taken"])
+            return bool((await self._link.ask("exited", id=active.id, code=code, signal=number))["taken"])
         except JobworkerError:
             return False  # the next keeper will be told
 

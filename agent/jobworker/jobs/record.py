@@ -69,7 +69,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     resumed: int = 0  # when that was over for the last time, ns on CLOCK_BOOTTIME
 
     @property
-    def live(self) -> bool:
+    def active(self) -> bool:
         """Whether anything may still happen to it, so that the agent must keep it in memory."""
         if self.job.state == State.CREATED and self.boot:
             return True

@@ -72,15 +72,15 @@ class Retention:
 
     async def _delete(self, record: JobRecord) -> None:
         """Delete the log first: that makes room on a full disk for the rest."""
-        live = self._table.claim(record)
-        if live is None:  # somebody has begun to read it meanwhile
+        active = self._table.claim(record)
+        if active is None:  # somebody has begun to read it meanwhile
             return
         try:
-            await self._table.remove_log(live.id)
+            await self._table.remove_log(active.id)
             await self._table.remove(record.job, BY)
             self.removed(record)
         except DiskFull:
-            self._table.give_up(live)
+            self._table.give_up(active)
             raise
 
     def removed(self, record: JobRecord) -> None:

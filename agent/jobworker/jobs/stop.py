@@ -14,7 +14,7 @@ from jobworker.host.keeper_client import KeeperLink
 from jobworker.host.process_tree import PROOFS, described
 from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy
 from jobworker.jobs import commands
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.record import Identity
 from jobworker.jobs.spec_rules import signal_number
 from jobworker.jobs.users import user_message
@@ -32,17 +32,17 @@ Environment = tuple[Mapping[str, str], str]  # variables and folder that the job
 
 
 async def send_signal(
-    live: LiveJob, link: KeeperLink, number: int, target: str, *, strike: bool = True
+    active: ActiveJob, link: KeeperLink, number: int, target: str, *, strike: bool = True
 ) -> tuple[int, int]:
     """Signal the tree or the main process; return how many were alive before and how many got it.
 
     `strike`: an end that follows is by this signal.
     """
-    tree = live.tree()
+    tree = active.tree()
     members = await tree.members()
     pids = [[process.pid, process.start] for process in members] if tree.means != "cgroup" else []
     how = {"signal": number, "target": target, "pids": pids, "strike": strike}
-    answer = await link.insist("signal", id=live.id, init=live.init(), group=live.record.group, **how)
+    answer = await link.insist("signal", id=active.id, init=active.init(), group=active.record.group, **how)
     return len(members), int(answer["delivered"])
 
 
@@ -51,13 +51,13 @@ class Stop:
 
     def __init__(
         self,
-        live: LiveJob,
+        active: ActiveJob,
         link: KeeperLink,
         host: PluginHost,
         environment: Environment,
         identity: Identity | None,
     ) -> None:
-        self._live = live
+        self._active = active
         self._link = link
         self._host = host
         self._environment = environment
@@ -72,13 +72,13 @@ class Stop:
         if strategy is not None:
             await self._try(strategy, options, limit)
         survivors = await self._make_sure()
-        means, name = self._live.tree().means, strategy.name if strategy is not None else KILL
+        means, name = self._active.tree().means, strategy.name if strategy is not None else KILL
         return Receipt(name, means, "none" if survivors else PROOFS[means], self._steps, survivors)
 
     async def _try(self, strategy: StopStrategy, options: StopOptions, limit: float) -> None:
         """Run the strategy; whatever goes wrong with it is written down, and no more."""
         loop = asyncio.get_running_loop()
-        handle = _Handle(self, loop, deepcopy(self._live.record.job), deepcopy(self._environment), self._identity)
+        handle = _Handle(self, loop, deepcopy(self._active.record.job), deepcopy(self._environment), self._identity)
         try:
             longest = options.grace
             if isinstance(strategy, LongStopStrategy):
@@ -87,13 +87,13 @@ class Stop:
             await self._host.call(strategy, partial(_stop, strategy, handle, shown), longest + limit)
         except (PluginFault, JobworkerError) as error:
             self.note("strategy_failed", detail=str(error))
-            log.warning("job %s: stop strategy %s: %s", self._live.id, strategy.name, error)
+            log.warning("job %s: stop strategy %s: %s", self._active.id, strategy.name, error)
         finally:
             handle.over = True
 
     async def _make_sure(self) -> list[dict[str, Any]]:
-        tree = self._live.tree()
-        if not self._live.record.job.state.final or await tree.members():
+        tree = self._active.tree()
+        if not self._active.record.job.state.final or await tree.members():
             self.note("kill", detail="processes are left")
             try:
                 await self.signal("SIGKILL", "all")
@@ -105,8 +105,8 @@ class Stop:
     async def _kill_again(self) -> None:
         """Kill until all are gone or the last wait is over: a sweep misses who has forked since it looked."""
         end = time.monotonic() + LAST_WAIT
-        while (not await self.wait(KILL_AGAIN) or await self._live.tree().members()) and time.monotonic() < end:
-            await send_signal(self._live, self._link, signal.SIGKILL, "all")
+        while (not await self.wait(KILL_AGAIN) or await self._active.tree().members()) and time.monotonic() < end:
+            await send_signal(self._active, self._link, signal.SIGKILL, "all")
 
     def note(self, action: str, signal: str | None = None, at: int = 0, **what: Any) -> None:
         self._steps.append(Step(rfc3339(at or time.time_ns()), action, signal, **what))
@@ -114,18 +114,18 @@ class Stop:
     async def signal(self, name: str, target: str) -> int:
         number = signal_number(name, "signal")
         at = time.time_ns()
-        alive, delivered = await send_signal(self._live, self._link, number, target)
+        alive, delivered = await send_signal(self._active, self._link, number, target)
         self.note("signal", number.name, at, target=target, alive=alive, delivered=delivered)
         return delivered
 
     async def asked(self, how: str) -> None:
-        await send_signal(self._live, self._link, 0, "main")  # which only looks whether it is alive
+        await send_signal(self._active, self._link, 0, "main")  # which only looks whether it is alive
         self.note("asked", detail=how)
 
     async def wait(self, limit: float | None) -> bool:
         try:
             async with asyncio.timeout(limit):
-                await self._live.gone()
+                await self._active.gone()
         except TimeoutError:
             return False
         return True

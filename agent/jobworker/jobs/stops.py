@@ -15,7 +15,7 @@ from jobworker.host.keeper_client import KeeperLink
 from jobworker.host.process_tree import NamespaceTree
 from jobworker.interfaces import StopOptions, StopStrategy
 from jobworker.jobs import lifecycle
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.pausing import Pausing
 from jobworker.jobs.record import Sent, StopRequest
 from jobworker.jobs.spec_rules import Specs
@@ -53,134 +53,136 @@ class StopManager:
         self._tasks = tasks
         self.pausing = Pausing(table, link)
 
-    async def stop(self, live: LiveJob, call: StopSpec | None, by: str) -> None:
+    async def stop(self, active: ActiveJob, call: StopSpec | None, by: str) -> None:
         """Return when the whole tree is gone; raise InvalidState, or StopIncomplete with the survivors.
 
         A second stop joins the first; with the strategy `kill` it escalates.
         """
-        if live.record.settled or live.record.job.pid is None:
-            state = live.record.job.state
-            raise InvalidState(f"job {live.id} is {state}; expected running", state=state)
-        before = live.stop
-        task = before or await self.begin(live, call, by, Reason.STOPPED)
+        if active.record.settled or active.record.job.pid is None:
+            state = active.record.job.state
+            raise InvalidState(f"job {active.id} is {state}; expected running", state=state)
+        before = active.stop
+        task = before or await self.begin(active, call, by, Reason.STOPPED)
         if task is None:
             return  # it ended while we looked
-        request = live.record.ending  # the stop under way may be another's that began while we looked
+        request = active.record.ending  # the stop under way may be another's that began while we looked
         if call is not None and call.strategy == "kill" and (before or (request and request.strategy != "kill")):
-            await self.kill([live])
+            await self.kill([active])
         receipt = await asyncio.shield(task)
         if receipt.survivors:
             pids_text = ", ".join(f"{process['pid']} ({process['name']})" for process in receipt.survivors)
-            raise StopIncomplete(f"job {live.id}: these outlived the stop: {pids_text}", survivors=receipt.survivors)
+            raise StopIncomplete(
+                f"job {active.id}: these outlived the stop: {pids_text}", survivors=receipt.survivors
+            )
 
     async def begin(
-        self, live: LiveJob, call: StopSpec | None, by: str, reason: Reason, message: str = ""
+        self, active: ActiveJob, call: StopSpec | None, by: str, reason: Reason, message: str = ""
     ) -> asyncio.Task[Receipt] | None:
         """Start a stop in the background, unless one runs or the job is over; return the one that runs."""
         strategy: StopStrategy | None
         try:
-            strategy, options = await self._specs.stop_options(live.record.job.spec, call)
+            strategy, options = await self._specs.stop_options(active.record.job.spec, call)
         except RpcError as error:
             if reason is Reason.STOPPED and by != LEFTOVERS:
                 raise
             # Nobody is there to hear it: a plugin that was there when the job was created.
-            log.error("job %s: %s; it is stopped as the configuration says", live.id, error.message)
-            strategy, options = await self._usual_stop(live)
-        if live.stop is not None or live.record.settled:
-            return live.stop
-        environment = self._specs.environment(live.record.job.spec, live.record.identity)
-        stop = Stop(live, self._link, self._host, environment, live.record.identity)
-        if not live.record.job.state.final:
+            log.error("job %s: %s; it is stopped as the configuration says", active.id, error.message)
+            strategy, options = await self._usual_stop(active)
+        if active.stop is not None or active.record.settled:
+            return active.stop
+        environment = self._specs.environment(active.record.job.spec, active.record.identity)
+        stop = Stop(active, self._link, self._host, environment, active.record.identity)
+        if not active.record.job.state.final:
             name = strategy.name if strategy is not None else KILL
             request = StopRequest(reason=reason, by=by, strategy=name, message=message, call=call)
-            self._table.save(live, lifecycle.stopping(live.record, request), by=by)
-        live.stop = asyncio.create_task(self._carry_out(live, stop.run(strategy, options, self._limit)))
-        return live.stop
+            self._table.save(active, lifecycle.stopping(active.record, request), by=by)
+        active.stop = asyncio.create_task(self._carry_out(active, stop.run(strategy, options, self._limit)))
+        return active.stop
 
-    async def _usual_stop(self, live: LiveJob) -> tuple[StopStrategy | None, StopOptions]:
+    async def _usual_stop(self, active: ActiveJob) -> tuple[StopStrategy | None, StopOptions]:
         """Return how jobs are stopped by the configuration; no strategy where its plugin fails: then only kill."""
         try:
             return await self._specs.stop_options(JobSpec(), None)
         except RpcError as error:
-            log.error("job %s: %s; it is killed", live.id, error.message)
+            log.error("job %s: %s; it is killed", active.id, error.message)
             return None, StopOptions("SIGKILL", 0.0, {})
 
-    async def _carry_out(self, live: LiveJob, stop: Coroutine[Any, Any, Receipt]) -> Receipt:
+    async def _carry_out(self, active: ActiveJob, stop: Coroutine[Any, Any, Receipt]) -> Receipt:
         try:
             await self._table.written()  # first: an agent that dies now goes on with the stop when it is back
-            if live.record.frozen:  # who stands still hears no signal but SIGKILL
-                await self.pausing.resume(live)
+            if active.record.frozen:  # who stands still hears no signal but SIGKILL
+                await self.pausing.resume(active)
             receipt = await stop
-            if not receipt.survivors and not await self._release(live):
+            if not receipt.survivors and not await self._release(active):
                 receipt = replace(
-                    receipt, proof="none", survivors=[{"pid": live.record.init, "name": INIT, "command": None}]
+                    receipt, proof="none", survivors=[{"pid": active.record.init, "name": INIT, "command": None}]
                 )
         finally:
-            live.stop = None
-        by = live.record.ending.by if live.record.ending is not None else None
-        self._table.save(live, lifecycle.stopped(live.record, receipt), by=by)
-        if receipt.survivors and live.record.job.state.final:
-            self._tasks.spawn(self._until_empty(live))
+            active.stop = None
+        by = active.record.ending.by if active.record.ending is not None else None
+        self._table.save(active, lifecycle.stopped(active.record, receipt), by=by)
+        if receipt.survivors and active.record.job.state.final:
+            self._tasks.spawn(self._until_empty(active))
         return receipt
 
-    async def _until_empty(self, live: LiveJob) -> None:
+    async def _until_empty(self, active: ActiveJob) -> None:
         """Wait for the last of a tree, and write down that it is gone, unless another stop does."""
-        await live.gone()
-        if live.stop is None and live.record.left:
-            await self._release(live)
-            self._table.save(live, lifecycle.emptied(live.record, time.time_ns()))
+        await active.gone()
+        if active.stop is None and active.record.left:
+            await self._release(active)
+            self._table.save(active, lifecycle.emptied(active.record, time.time_ns()))
 
-    async def _release(self, live: LiveJob) -> bool:
+    async def _release(self, active: ActiveJob) -> bool:
         """Let go of cgroup and namespace of a job that left nobody; return whether the namespace's init is gone."""
-        tree = live.tree()
+        tree = active.tree()
         try:
-            await self._link.insist("release", id=live.id, init=live.init(), group=live.record.group)
+            await self._link.insist("release", id=active.id, init=active.init(), group=active.record.group)
             if isinstance(tree, NamespaceTree):
                 async with asyncio.timeout(LAST_WAIT):
                     await tree.wait_init()
                 # The cgroup, which the init was in.
-                await self._link.insist("release", id=live.id, group=live.record.group)
+                await self._link.insist("release", id=active.id, group=active.record.group)
         except TimeoutError:
-            log.warning("job %s: the init of its namespace, process %d, does not end", live.id, live.record.init)
+            log.warning("job %s: the init of its namespace, process %d, does not end", active.id, active.record.init)
             return False
         except JobworkerError as error:
-            log.warning("job %s: its cgroup was not removed: %s", live.id, error)
+            log.warning("job %s: its cgroup was not removed: %s", active.id, error)
         return True
 
-    async def send(self, live: LiveJob, number: signal.Signals, target: str, by: str) -> int:
+    async def send(self, active: ActiveJob, number: signal.Signals, target: str, by: str) -> int:
         """Send a signal that is no stop; return how many processes got it. A job that dies of it says who sent it."""
-        if live.record.job.state.final or live.record.job.pid is None:
-            state = live.record.job.state
-            raise InvalidState(f"job {live.id} is {state}; expected running", state=state)
-        self._table.save(live, replace(live.record, sent=Sent(number.name, by)))
-        _, delivered = await send_signal(live, self._link, number, target, strike=False)
+        if active.record.job.state.final or active.record.job.pid is None:
+            state = active.record.job.state
+            raise InvalidState(f"job {active.id} is {state}; expected running", state=state)
+        self._table.save(active, replace(active.record, sent=Sent(number.name, by)))
+        _, delivered = await send_signal(active, self._link, number, target, strike=False)
         return delivered
 
-    def resume(self, live: LiveJob, request: StopRequest) -> None:
-        """Take up a stop that was under way when the agent ended."""
+    def continue_stop(self, active: ActiveJob, request: StopRequest) -> None:
+        """Begin again a stop that was under way when the agent before this one ended."""
+        self._tasks.spawn(self._begin_again(active, request))
+
+    async def _begin_again(self, active: ActiveJob, request: StopRequest) -> None:
         call = replace(request.call or StopSpec(), strategy=request.strategy)
-        self._tasks.spawn(self._begin_only(live, call, request.by, request.reason, request.message))
+        await self.begin(active, call, request.by, request.reason, request.message)
 
-    async def _begin_only(self, live: LiveJob, call: StopSpec | None, by: str, reason: Reason, message: str) -> None:
-        await self.begin(live, call, by, reason, message)
-
-    def end_leftovers(self, live: LiveJob) -> None:
+    def end_leftovers(self, active: ActiveJob) -> None:
         """The main process is gone and others are not, or may not be: stop or leave them, as the spec says."""
-        self._tasks.spawn(self._leftovers(live))
+        self._tasks.spawn(self._leftovers(active))
 
-    async def _leftovers(self, live: LiveJob) -> None:
-        if live.record.job.spec.leftovers == "stop" and await live.tree().members():
-            await self.begin(live, None, LEFTOVERS, Reason.STOPPED)
+    async def _leftovers(self, active: ActiveJob) -> None:
+        if active.record.job.spec.leftovers == "stop" and await active.tree().members():
+            await self.begin(active, None, LEFTOVERS, Reason.STOPPED)
             return
-        await self._until_empty(live)
+        await self._until_empty(active)
 
-    async def stop_all(self, jobs: Iterable[LiveJob], by: str) -> None:
+    async def stop_all(self, jobs: Iterable[ActiveJob], by: str) -> None:
         """Stop these because the agent is shut down; return when their stops are over."""
-        begun = (self.begin(live, None, by, Reason.SHUTDOWN) for live in jobs if live.record.job.pid)
+        begun = (self.begin(active, None, by, Reason.SHUTDOWN) for active in jobs if active.record.job.pid)
         stops = await asyncio.gather(*begun, return_exceptions=True)
         await asyncio.gather(*(stop for stop in stops if isinstance(stop, asyncio.Task)), return_exceptions=True)
 
-    async def kill(self, jobs: Iterable[LiveJob]) -> None:
+    async def kill(self, jobs: Iterable[ActiveJob]) -> None:
         """Send SIGKILL to whole trees, whatever stop is under way."""
-        for live in jobs:
-            await send_signal(live, self._link, signal.SIGKILL, "all")
+        for active in jobs:
+            await send_signal(active, self._link, signal.SIGKILL, "all")

@@ -110,7 +110,7 @@ class Store:
         self.events = EventLog(keep_events)
         self.events.last = self.meta("revision", 0)
 
-    def live(self) -> list[JobRecord]:
+    def active_records(self) -> list[JobRecord]:
         """Return the records that the agent keeps in memory; called once, at the start."""
         found = []
         for job, text in self._db.execute("SELECT id, record FROM jobs WHERE live ORDER BY id").fetchall():
@@ -372,4 +372,4 @@ def set_aside(path: Path) -> Path:
 
 def _row(record: JobRecord) -> tuple[Any, ...]:
     job = record.job
-    return job.id, job.state, record.live, job.owner, job.name, record.key, _encode(record).decode()
+    return job.id, job.state, record.active, job.owner, job.name, record.key, _encode(record).decode()

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from jobworker.errors import DiskFull, JobNotFound, OffsetOutOfRange
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.event_cursor import EventCursor
 from jobworker.jobs.events import event, happened
 from jobworker.jobs.record import JobRecord, is_id
@@ -37,73 +37,73 @@ class JobTable:
         self._revision: int = self._store.meta("revision", 0)
         self.on_settled: Callable[[JobRecord], None] = lambda record: None  # told when nothing more can happen
         self.on_let_go: Callable[[], None] = lambda: None  # told when nobody waits for a job any more
-        self._live = {record.job.id: LiveJob(record) for record in self._store.live()}
+        self._active = {record.job.id: ActiveJob(record) for record in self._store.active_records()}
 
-    def __iter__(self) -> Iterator[LiveJob]:
+    def __iter__(self) -> Iterator[ActiveJob]:
         """Iterate over the jobs in memory, as they are now."""
-        return iter(list(self._live.values()))
+        return iter(list(self._active.values()))
 
     # In memory
 
-    def live(self, job: str) -> LiveJob | None:
-        return self._live.get(job)
+    def active(self, job: str) -> ActiveJob | None:
+        return self._active.get(job)
 
-    async def attend(self, job: str) -> LiveJob:
+    async def attend(self, job: str) -> ActiveJob:
         """Keep the job in memory until `let_go`; raise JobNotFound, also for one that is being deleted."""
-        if (live := self._live.get(job)) is None:
+        if (active := self._active.get(job)) is None:
             record = await self.load(job)
-            live = self._live.setdefault(job, LiveJob(record))
-        if live.deleted:
+            active = self._active.setdefault(job, ActiveJob(record))
+        if active.deleted:
             raise _not_found(job)
-        live.attended += 1
-        return live
+        active.attended += 1
+        return active
 
-    def let_go(self, live: LiveJob) -> None:
+    def let_go(self, active: ActiveJob) -> None:
         """Hold on to it no longer."""
-        live.attended -= 1
-        self._forget(live)
+        active.attended -= 1
+        self._forget(active)
 
     @contextlib.asynccontextmanager
-    async def attending(self, job: str) -> AsyncIterator[LiveJob]:
+    async def attending(self, job: str) -> AsyncIterator[ActiveJob]:
         """Keep the job in memory meanwhile; raise JobNotFound."""
-        live = await self.attend(job)
+        active = await self.attend(job)
         try:
-            yield live
+            yield active
         finally:
-            self.let_go(live)
+            self.let_go(active)
 
-    def claim(self, record: JobRecord) -> LiveJob | None:
+    def claim(self, record: JobRecord) -> ActiveJob | None:
         """Take a job that is over for oneself, to delete it; None where somebody holds on to it."""
-        if record.job.id in self._live:
+        if record.job.id in self._active:
             return None
-        live = self._live[record.job.id] = LiveJob(record)
-        live.deleted = True
-        return live
+        active = self._active[record.job.id] = ActiveJob(record)
+        active.deleted = True
+        return active
 
-    def give_up(self, live: LiveJob) -> None:
+    def give_up(self, active: ActiveJob) -> None:
         """Let others have a job again that was claimed and could not be deleted."""
-        live.deleted = False
-        self._forget(live)
+        active.deleted = False
+        self._forget(active)
 
-    def _forget(self, live: LiveJob) -> None:
+    def _forget(self, active: ActiveJob) -> None:
         """Drop a job, in memory, that is over and for which nothing waits."""
-        busy = live.record.live or live.attended or live.starting or live.stop is not None or live.bells
-        if not busy and self._live.get(live.id) is live:
-            del self._live[live.id]
+        busy = active.record.active or active.attended or active.starting or active.stop is not None or active.bells
+        if not busy and self._active.get(active.id) is active:
+            del self._active[active.id]
             self.on_let_go()
 
-    def revive(self, job: str) -> LiveJob | None:
+    def revive(self, job: str) -> ActiveJob | None:
         """Take a job back into memory of which there is news: the agent ended before it was stored."""
-        if (live := self._live.get(job)) is not None:
-            return live
+        if (active := self._active.get(job)) is not None:
+            return active
         record = self._store.look(job)
         if record is None or (record.settled and record.closed):
             return None
-        return self._live.setdefault(job, LiveJob(record))
+        return self._active.setdefault(job, ActiveJob(record))
 
-    def restore(self, record: JobRecord) -> LiveJob:
+    def restore(self, record: JobRecord) -> ActiveJob:
         """Take up a job that had no record."""
-        return self._live.setdefault(record.job.id, LiveJob(record))
+        return self._active.setdefault(record.job.id, ActiveJob(record))
 
     # Changing
 
@@ -119,28 +119,28 @@ class JobTable:
             raise
 
     def save(
-        self, live: LiveJob, record: JobRecord, *, by: str | None = None, detail: str = "", lazy: bool = False
+        self, active: ActiveJob, record: JobRecord, *, by: str | None = None, detail: str = "", lazy: bool = False
     ) -> None:
         """Make the record the current one; `by` did it. `lazy`: the journal would tell it again."""
-        if record is live.record:
+        if record is active.record:
             return
-        before, was_live = live.record.job, live.record.live
-        live.record = replace(record, job=replace(record.job, revision=self.next_revision()))
-        if not live.deleted:
-            if what := happened(before, live.record.job):
-                self._store.tell(event(what, live.record.job, by, detail))
-            self._store.put(live.record, lazy=lazy)
-            if was_live and not live.record.live:
-                self.on_settled(live.record)
+        before, was_active = active.record.job, active.record.active
+        active.record = replace(record, job=replace(record.job, revision=self.next_revision()))
+        if not active.deleted:
+            if what := happened(before, active.record.job):
+                self._store.tell(event(what, active.record.job, by, detail))
+            self._store.put(active.record, lazy=lazy)
+            if was_active and not active.record.active:
+                self.on_settled(active.record)
         self._store.set_meta("revision", self._revision, lazy=lazy)
-        live.ring()
-        self._forget(live)
+        active.ring()
+        self._forget(active)
 
-    def tell(self, live: LiveJob, what: str, detail: str, by: str) -> None:
+    def tell(self, active: ActiveJob, what: str, detail: str, by: str) -> None:
         """Tell an event that changes nothing but the revision."""
-        live.record = replace(live.record, job=replace(live.record.job, revision=self.next_revision()))
-        self._store.tell(event(what, live.record.job, by, detail))
-        self._store.put(live.record)
+        active.record = replace(active.record, job=replace(active.record.job, revision=self.next_revision()))
+        self._store.tell(event(what, active.record.job, by, detail))
+        self._store.put(active.record)
         self._store.set_meta("revision", self._revision)
 
     async def written(self) -> None:
@@ -148,31 +148,31 @@ class JobTable:
         with contextlib.suppress(DiskFull):
             await self._store.saved()
 
-    async def settle(self, live: LiveJob) -> None:
+    async def settle(self, active: ActiveJob) -> None:
         """Return when what is known of the job may be answered: with durability "power", when it is on the disk."""
-        if self._durable and self._store.unsaved(live.id):
+        if self._durable and self._store.unsaved(active.id):
             await self.written()
 
-    async def announce(self, live: LiveJob) -> None:
+    async def announce(self, active: ActiveJob) -> None:
         """Write down that a launch is about to begin: after a power cut the journal alone might not know of it.
 
         Only with durability "power": else the death of a process cannot take the journal's word back.
         """
-        if self._durable and not live.record.boot:
-            self.save(live, replace(live.record, boot=self.boot))
+        if self._durable and not active.record.boot:
+            self.save(active, replace(active.record, boot=self.boot))
             await self._store.saved()
 
-    def retract(self, live: LiveJob) -> None:
+    def retract(self, active: ActiveJob) -> None:
         """The launch was refused: the job is as it was before."""
-        if live.record.job.state == State.CREATED and not live.record.launching and live.record.boot:
-            self.save(live, replace(live.record, boot=""))
+        if active.record.job.state == State.CREATED and not active.record.launching and active.record.boot:
+            self.save(active, replace(active.record, boot=""))
 
     def next_revision(self) -> int:
         self._revision += 1
         return self._revision
 
     async def remove(self, job: Job, by: str) -> None:
-        """Forget a job whose LiveJob is marked as deleted; raise DiskFull.
+        """Forget a job whose ActiveJob is marked as deleted; raise DiskFull.
 
         That stays until the table has forgotten it as well: whoever was looking it up there meanwhile meets the mark.
         """
@@ -180,7 +180,7 @@ class JobTable:
         self._store.tell(event("deleted", replace(job, revision=self.next_revision()), by))
         self._store.set_meta("revision", self._revision)
         await self._store.saved()
-        self._live.pop(job.id, None)
+        self._active.pop(job.id, None)
 
     def note(self, name: str, value: Any) -> None:
         """Remember a value beside the jobs, committed with what was saved before it."""
@@ -203,28 +203,28 @@ class JobTable:
 
         Both take the same way, so that how long it takes tells nobody which it was.
         """
-        live = self._live.get(job)
-        if live is not None and sees(scopes, live.record.job):
-            if live.record.job.state.final:
-                await self.settle(live)
-            return self.public(live.record)
+        active = self._active.get(job)
+        if active is not None and sees(scopes, active.record.job):
+            if active.record.job.state.final:
+                await self.settle(active)
+            return self.public(active.record)
         record = await self.load(job)
         if not sees(scopes, record.job):
             raise _not_found(job)
         return self.public(record)
 
     async def get(self, job: str) -> Job:
-        live = self._live.get(job)
-        if live is not None and live.record.job.state.final:
-            await self.settle(live)
-        return self.public(live.record if live else await self.load(job))
+        active = self._active.get(job)
+        if active is not None and active.record.job.state.final:
+            await self.settle(active)
+        return self.public(active.record if active else await self.load(job))
 
     async def oldest_ended(self, limit: int) -> list[JobRecord]:
         """Return records of jobs that are over and that nobody reads, in the order in which they ended."""
         await self.written()
-        held = sum(not live.record.live for live in self._live.values())
+        held = sum(not active.record.active for active in self._active.values())
         found = await self._store.oldest_ended(limit + held)
-        return [record for record in found if record.job.id not in self._live][:limit]
+        return [record for record in found if record.job.id not in self._active][:limit]
 
     def newest_end(self) -> str:
         """Return when the job that ended last did so (RFC 3339), of those in the store; "" where none has."""
@@ -264,8 +264,8 @@ class JobTable:
         """Return a page of jobs, newest first, and where the next page begins (None: there is none)."""
         query = Query(states=states, labels=labels, owner=owner, before=before, scopes=scopes)
         records, more = await self._store.page(query, limit)
-        now = {} if self._durable else self._live  # what is not committed yet is not answered
-        jobs = [self.public(live.record if (live := now.get(r.job.id)) else r) for r in records]
+        now = {} if self._durable else self._active  # what is not committed yet is not answered
+        jobs = [self.public(active.record if (active := now.get(r.job.id)) else r) for r in records]
         if states is not None:  # the store may be a turn of the loop behind
             jobs = [job for job in jobs if job.state in states]
         return jobs, records[-1].job.id if more else None
@@ -292,12 +292,12 @@ class JobTable:
     def log_folder(self, job: str) -> Path:
         return self._logs / job
 
-    async def until_over(self, live: LiveJob) -> Job:
+    async def until_over(self, active: ActiveJob) -> Job:
         """Return the job when it has ended and, where a stop ended it, that has written its receipt."""
-        while not live.is_over():
-            await live.changed()
-        await self.settle(live)
-        return self.public(live.record)
+        while not active.is_over():
+            await active.changed()
+        await self.settle(active)
+        return self.public(active.record)
 
     async def close(self) -> None:
         await self._store.close()

@@ -7,7 +7,7 @@ from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec
 from jobworker.host.wall_clock import WallClock
 from jobworker.jobs import deadlines
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.deadlines import Deadline, Limit
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.stops import StopManager
@@ -34,38 +34,38 @@ class TimeLimits:
         self._tasks = tasks
         self._clock = WallClock()  # wakes the tasks when the host's clock is set: policies may name a time of day
 
-    def watch(self, live: LiveJob) -> None:
+    def watch(self, active: ActiveJob) -> None:
         """Watch the job's limits as they are now."""
-        live.drop_limits()
-        for spec in self._specs.limits(live.record.job.spec):
+        active.drop_limits()
+        for spec in self._specs.limits(active.record.job.spec):
             try:
-                self._watch_one(live, spec)
+                self._watch_one(active, spec)
             except InvalidSpec as error:  # a plugin that was there when the job was created
-                self._failed(live, spec, error.message)
+                self._failed(active, spec, error.message)
 
-    def _watch_one(self, live: LiveJob, spec: TimeoutSpec) -> None:
+    def _watch_one(self, active: ActiveJob, spec: TimeoutSpec) -> None:
         limit = Limit(self._specs.policy(spec.policy), spec)
-        usage = deadlines.Usage(live, self._table.log_folder(live.id))
-        near, fire = partial(self._near, live), partial(self._fire, live)
-        failed = partial(self._failed, live, spec)
+        usage = deadlines.Usage(active, self._table.log_folder(active.id))
+        near, fire = partial(self._near, active), partial(self._fire, active)
+        failed = partial(self._failed, active, spec)
         watching = deadlines.watch(usage, limit, self._host, self._clock, near, fire, failed, self._lead)
-        live.limits.append(self._tasks.spawn(watching))
+        active.limits.append(self._tasks.spawn(watching))
 
-    def _failed(self, live: LiveJob, spec: TimeoutSpec, why: str) -> None:
+    def _failed(self, active: ActiveJob, spec: TimeoutSpec, why: str) -> None:
         """Say that a limit does not hold; where the job has no total limit, the configured one takes its place."""
-        instead = self._specs.fallback(live.record.job.spec)
+        instead = self._specs.fallback(active.record.job.spec)
         then = f"; {seconds(instead.options['limit'], 'limit'):g} s in all instead" if instead else ""
-        log.error("job %s: timeout policy %s; this limit does not hold%s", live.id, why, then)
-        self._table.tell(live, "limit_failed", f"{why}{then}", spec.policy)
-        if instead is not None and not live.fallback:
-            live.fallback = True
-            self._watch_one(live, instead)
+        log.error("job %s: timeout policy %s; this limit does not hold%s", active.id, why, then)
+        self._table.tell(active, "limit_failed", f"{why}{then}", spec.policy)
+        if instead is not None and not active.fallback:
+            active.fallback = True
+            self._watch_one(active, instead)
 
-    def _near(self, live: LiveJob, deadline: Deadline) -> None:
+    def _near(self, active: ActiveJob, deadline: Deadline) -> None:
         left = deadline.due - deadlines.boottime()
-        self._table.tell(live, "deadline_near", f"{left:.1f} s left", deadline.limit.policy)
+        self._table.tell(active, "deadline_near", f"{left:.1f} s left", deadline.limit.policy)
 
-    async def _fire(self, live: LiveJob, deadline: Deadline) -> None:
+    async def _fire(self, active: ActiveJob, deadline: Deadline) -> None:
         limit, late = deadline.limit, deadlines.boottime() - deadline.due
         if limit.policy == "total":
             message = f"timed out after {seconds(limit.options['limit'], 'limit'):g} s"
@@ -73,7 +73,7 @@ class TimeLimits:
             options = ", ".join(f"{name} {value}" for name, value in limit.options.items())
             message = f"timed out by {limit.policy} ({options})"
         message += f", noticed {late:.1f} s late" if late > 1 else ""
-        await self._stops.begin(live, None, limit.policy, Reason.TIMEOUT, message)
+        await self._stops.begin(active, None, limit.policy, Reason.TIMEOUT, message)
 
     def close(self) -> None:
         self._clock.close()
