@@ -14,14 +14,14 @@ from jobworker.host.process_tree import Process
 from jobworker.linux.proc import PF_FORKNOEXEC, group_of, stat_of
 from jobworker.linux.syscalls import become_subreaper
 
-Tell = Callable[[int, int | None, int | None], Awaitable[bool]]
+ChildEnded = Callable[[int, int | None, int | None], Awaitable[bool]]
 
 
 class Reaper:
-    """Calls `tell(pid, code, signal)` for a child that has ended, which answers whether it may be reaped."""
+    """Calls `child_ended(pid, code, signal)` for a child that has ended, which answers whether it may be reaped."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, child_ended: ChildEnded) -> None:
+        self._child_ended = child_ended
         self._loop = asyncio.get_running_loop()
         self._running: asyncio.Task[None] | None = None
         self._again = False
@@ -43,7 +43,7 @@ class Reaper:
                     continue
                 exited = info.si_code == os.CLD_EXITED
                 status = info.si_status
-                if await self._tell(pid, status if exited else None, None if exited else status):
+                if await self._child_ended(pid, status if exited else None, None if exited else status):
                     os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222
 
 

@@ -28,7 +28,7 @@ class WallClock:
     """Sets every event in `bells` when somebody sets the clock of the host."""
 
     def __init__(self) -> None:
-        self.bells: set[asyncio.Event] = set()
+        self.waiters: set[asyncio.Event] = set()
         self._fd = LIBC.timerfd_create(time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             log.warning("nobody tells when the clock is set: %s", os.strerror(ctypes.get_errno()))
@@ -47,8 +47,8 @@ class WallClock:
             if error.errno != errno.ECANCELED:
                 return
         self._arm()
-        for bell in self.bells:
-            bell.set()
+        for wakeup in self.waiters:
+            wakeup.set()
 
     def close(self) -> None:
         if self._fd >= 0:

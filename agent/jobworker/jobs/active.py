@@ -22,7 +22,7 @@ class ActiveJob:
         self.limits: list[asyncio.Task[None]] = []  # one watches each
         self.fallback = False  # whether the default is watched in place of a limit that failed
         self.watch: int | None = None  # in inotify
-        self.bells: set[asyncio.Event] = set()
+        self.waiters: set[asyncio.Event] = set()
 
     @property
     def id(self) -> str:
@@ -44,18 +44,18 @@ class ActiveJob:
             return False
         return self.stop is None or exit_.reason not in (Reason.STOPPED, Reason.TIMEOUT, Reason.SHUTDOWN)
 
-    def ring(self) -> None:
-        for bell in self.bells:
-            bell.set()
+    def notify(self) -> None:
+        for wakeup in self.waiters:
+            wakeup.set()
 
-    async def changed(self) -> None:
+    async def wait_changed(self) -> None:
         """Wait for the next news: of the job, or of its log where that is followed."""
-        bell = asyncio.Event()
-        self.bells.add(bell)
+        wakeup = asyncio.Event()
+        self.waiters.add(wakeup)
         try:
-            await bell.wait()
+            await wakeup.wait()
         finally:
-            self.bells.discard(bell)
+            self.waiters.discard(wakeup)
 
     def tree(self) -> Tree:
         main = self.record.job.pid or 0
@@ -73,5 +73,5 @@ class ActiveJob:
     async def gone(self) -> None:
         """Wait until the main process and all others of the tree are gone."""
         while not self.record.job.state.final:
-            await self.changed()
+            await self.wait_changed()
         await self.tree().wait_empty()

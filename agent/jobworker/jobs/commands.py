@@ -36,7 +36,7 @@ async def run(
     try:
         async with asyncio.timeout_at(end):
             if user is not None:
-                await _tell(process, {"argv": list(argv), "env": dict(env), "cwd": cwd, "user": user})
+                await _send(process, {"argv": list(argv), "env": dict(env), "cwd": cwd, "user": user})
             await process.wait()
     except TimeoutError:
         pass
@@ -47,7 +47,7 @@ async def run(
             pass
 
 
-async def _tell(process: Process, asked: dict[str, Any]) -> None:
+async def _send(process: Process, asked: dict[str, Any]) -> None:
     """Have the process become the command; raise OSError where it says that it cannot."""
     assert process.stdin is not None
     assert process.stdout is not None

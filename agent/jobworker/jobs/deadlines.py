@@ -97,12 +97,12 @@ async def watch(
     That is `lead` seconds before, or half of what is left when the moment becomes known. A moment that
     has moved by then is no news: a policy may name one only to be asked again.
     """
-    bell = asyncio.Event()
-    clock.bells.add(bell)
+    wakeup = asyncio.Event()
+    clock.waiters.add(wakeup)
     known, warn_at = -math.inf, math.inf
     try:
         while True:
-            bell.clear()
+            wakeup.clear()
             try:
                 due = await _ask(limit, usage, host)
             except PluginFault as error:
@@ -121,11 +121,11 @@ async def watch(
                 near(deadline)
                 warn_at = math.inf
             try:
-                await asyncio.wait_for(bell.wait(), min(left, max(warn_at - now, 0), LONGEST_WAIT))
+                await asyncio.wait_for(wakeup.wait(), min(left, max(warn_at - now, 0), LONGEST_WAIT))
             except TimeoutError:
                 pass
     finally:
-        clock.bells.discard(bell)
+        clock.waiters.discard(wakeup)
     await fire(deadline)
 
 

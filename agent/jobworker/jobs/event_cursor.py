@@ -12,13 +12,13 @@ class EventCursor:
     def __init__(self, store: Store, revision: int) -> None:
         self.revision = revision  # of the last event that was read
         self._store = store
-        self._bell = asyncio.Event()
-        store.events.bells.add(self._bell)
+        self._wakeup = asyncio.Event()
+        store.events.waiters.add(self._wakeup)
 
     async def next(self) -> EventPage:
         """Return the next page, with at least one event or a gap, and move on."""
         while True:
-            self._bell.clear()
+            self._wakeup.clear()
             page = await self._store.events_after(self.revision)
             if page.gap is not None:
                 self.revision = page.gap
@@ -26,7 +26,7 @@ class EventCursor:
             if page.events:
                 self.revision = page.events[-1][0]
                 return page
-            await self._bell.wait()
+            await self._wakeup.wait()
 
     def close(self) -> None:
-        self._store.events.bells.discard(self._bell)
+        self._store.events.waiters.discard(self._wakeup)

@@ -17,7 +17,7 @@ from jobworker.model import Job, JobEvent, State
 from jobworker.units import rfc3339
 
 PAGE = 100  # events read at once
-PENDING = 10_000  # events that may wait for a disk that takes nothing; older ones are then no longer told
+MAX_PENDING = 10_000  # events that may wait for a disk that takes nothing; older ones are then no longer told
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (revision INTEGER PRIMARY KEY, job TEXT NOT NULL, event TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS events_of ON events (job, revision);
@@ -60,22 +60,22 @@ class EventLog:
     """`pending` and `bells` belong to the loop; what takes a connection runs in the store's thread."""
 
     def __init__(self, keep: int) -> None:
-        self.bells: set[asyncio.Event] = set()
+        self.waiters: set[asyncio.Event] = set()
         self.last = 0  # the revision up to which all is committed
         self._keep = keep
         self._pending: deque[JobEvent] = deque()
         self._lost = 0
         self._added = keep  # since the last that were dropped; at the start it is not known how many there are
 
-    def tell(self, event: JobEvent) -> None:
+    def append(self, event: JobEvent) -> None:
         self._pending.append(event)
         self._bound()
 
     def _bound(self) -> None:
-        while len(self._pending) > PENDING:
+        while len(self._pending) > MAX_PENDING:
             self._lost = self._pending.popleft().revision
 
-    def take(self) -> list[JobEvent]:
+    def take_pending(self) -> list[JobEvent]:
         """Return what is to be committed."""
         taken, self._pending = list(self._pending), deque()
         return taken
@@ -85,15 +85,15 @@ class EventLog:
         self._pending.extendleft(reversed(taken))
         self._bound()
 
-    def take_back(self, job: str) -> None:
+    def discard(self, job: str) -> None:
         """Forget the events of a job that was not created in the end."""
         self._pending = deque(event for event in self._pending if event.job.id != job)
 
-    def committed(self, told: list[JobEvent], revision: int) -> None:
+    def committed(self, events: list[JobEvent], revision: int) -> None:
         """Tell those who follow that there are more."""
         self.last = revision
-        for bell in self.bells if told else ():
-            bell.set()
+        for wakeup in self.waiters if events else ():
+            wakeup.set()
 
     def write(self, db: sqlite3.Connection, events: list[JobEvent]) -> None:
         """Add events within a transaction, and drop the oldest of too many, a twentieth of all at a time."""

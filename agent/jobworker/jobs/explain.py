@@ -8,7 +8,7 @@ from msgspec import UNSET
 from jobworker.model import ChainLink, Explanation, Job, JobEvent, Reason, Receipt, State
 
 LINES = 5  # the last ones of stderr that are shown
-TOLD = {  # events of which the record keeps nothing, as words
+EVENT_TEXT = {  # for the events that leave nothing in the record
     "updated": "changed",
     "paused": "paused",
     "resumed": "let go on",
@@ -18,7 +18,7 @@ TOLD = {  # events of which the record keeps nothing, as words
 SHOWN = 100  # characters of the command in the summary
 
 
-def tell(
+def explain(
     job: Job, stopping_by: str | None, receipt: Receipt | None, events: list[JobEvent], stderr: bytes
 ) -> Explanation:
     """Return the story of a job.
@@ -29,7 +29,9 @@ def tell(
     chain = [ChainLink(job.created_at, "created", job.owner, command(job))]
     if job.started_at is not None:
         chain.append(ChainLink(job.started_at, "started", "agent", f"pid {job.pid}"))
-    chain += [ChainLink(one.time, TOLD[one.event], one.by, one.detail) for one in events if one.event in TOLD]
+    chain += [
+        ChainLink(one.time, EVENT_TEXT[one.event], one.by, one.detail) for one in events if one.event in EVENT_TEXT
+    ]
     if receipt is not None:
         chain += _stop(receipt, stopping_by)
     if job.exit is not None:

@@ -95,9 +95,9 @@ class Cursor:
         self._active = active
         self._done = done
         self._end = end
-        self._bell = asyncio.Event()
+        self._wakeup = asyncio.Event()
         if active is not None:
-            active.bells.add(self._bell)
+            active.waiters.add(self._wakeup)
 
     def peek(self) -> Piece | Gap | None:
         """Return what stands at the offset, of one stream and at most 64 KiB; None where nothing does yet."""
@@ -129,7 +129,7 @@ class Cursor:
     async def next(self) -> Piece | Gap | None:
         """Return the next chunk without moving on; None at the end of the log."""
         while True:
-            self._bell.clear()
+            self._wakeup.clear()
             ended = self.ended
             started = self._active is None or not self._active.is_created()  # no byte before the news of the start
             if started and (found := self.peek()) is not None:
@@ -138,19 +138,19 @@ class Cursor:
                 self.offset = self._shared.reader.size() if self._end is None else self._end
                 return None
             self.offset = max(self.offset, self._shared.reader.passed(self.offset, self._where.streams))
-            await self._bell.wait()
+            await self._wakeup.wait()
 
     async def grown(self, limit: float) -> Chunk | Gap | None:
         """Wait for news, at most `limit` seconds, and read again what stands at the offset."""
-        self._bell.clear()
+        self._wakeup.clear()
         try:
             async with asyncio.timeout(limit):
-                await self._bell.wait()
+                await self._wakeup.wait()
         except TimeoutError:
             pass
         return self._shared.fresh(self.offset, self._where)
 
     def close(self) -> None:
         if self._active is not None:
-            self._active.bells.discard(self._bell)
+            self._active.waiters.discard(self._wakeup)
         self._done()

@@ -55,12 +55,12 @@ class LogWatch:
         found = [self._followers.get(job)] if job else list(self._followers.values())
         for active, _ in filter(None, found):
             if active.watch is None and self._watch(active):
-                active.ring()  # for what it held already
+                active.notify()  # for what it held already
 
     def _watch(self, active: ActiveJob) -> bool:
         if self._inotify is not None:
             try:
-                active.watch = self._inotify.watch(self._logs / active.id, lambda _: active.ring())
+                active.watch = self._inotify.watch(self._logs / active.id, lambda _: active.notify())
                 return True
             except FileNotFoundError:
                 return False
@@ -76,7 +76,7 @@ class LogWatch:
     def _look(self) -> None:
         self._poll = None
         for job in self._polled:
-            self._followers[job][0].ring()
+            self._followers[job][0].notify()
         if self._polled:
             self._poll = asyncio.get_running_loop().call_later(POLL, self._look)
 

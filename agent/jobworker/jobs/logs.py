@@ -118,7 +118,7 @@ class Logs:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_BYTES):
                     while not active.record.closed:
-                        await active.changed()
+                        await active.wait_changed()
 
 
 def find_range(reader: LogReader, where: Where) -> tuple[int, int | None]:

@@ -19,8 +19,7 @@ from jobworker.errors import (
     WaitTimeout,
 )
 from jobworker.host.keeper_client import KeeperGone, KeeperLink
-from jobworker.jobs import explain as story
-from jobworker.jobs import lifecycle
+from jobworker.jobs import explain, lifecycle
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.event_cursor import EventCursor
 from jobworker.jobs.log_sync import LogSync
@@ -47,7 +46,7 @@ from jobworker.plugin.loader import Registry
 from jobworker.tasks import Background
 from jobworker.units import rfc3339
 
-TOLD = 4096  # bytes of stderr that an explanation looks at
+STDERR_TAIL_BYTES = 4096  # that an explanation reads
 
 
 class JobManager:
@@ -134,7 +133,7 @@ class JobManager:
         self._refuse_if_closing()
         async with self._table.attending(job) as active:
             while join and active.starting:
-                await active.changed()
+                await active.wait_changed()
             if not (join and not active.is_created()):
                 await self._start(active, by, admin)
             return self._started(active)
@@ -153,7 +152,7 @@ class JobManager:
             await self._launch(active)
         finally:
             active.starting = False
-            active.ring()
+            active.notify()
 
     def check_room(self, owner: str) -> None:
         """Raise RateLimited where the owner has as many jobs running as anybody may have."""
@@ -178,7 +177,7 @@ class JobManager:
             self._table.retract(active)
             raise
         while active.is_created():
-            await active.changed()
+            await active.wait_changed()
 
     def _started(self, active: ActiveJob) -> Job:
         """Return the job, or raise ExecFailed where it could not be started."""
@@ -236,7 +235,7 @@ class JobManager:
             state = (await self._table.load(job)).job.state
             raise InvalidState(f"job {job} is {state}; expected running", state=state)
         while active.starting:
-            await active.changed()
+            await active.wait_changed()
         return active
 
     async def _in_state(self, job: str, state: State) -> ActiveJob:
@@ -265,11 +264,11 @@ class JobManager:
         active = self._table.active(job)
         record = active.record if active else await self._table.load(job)
         reader = LogReader(self._table.log_folder(job))
-        stderr = last_bytes(reader, STDERR, TOLD)
+        stderr = last_bytes(reader, STDERR, STDERR_TAIL_BYTES)
         reader.close()
         by = record.ending.by if record.ending else None
         events = await self._table.events_of(job)
-        return story.tell(self._table.public(record), by, record.receipt, events, stderr)
+        return explain.explain(self._table.public(record), by, record.receipt, events, stderr)
 
     def events(self, revision: int | None) -> EventCursor:
         """Return a cursor over what happens to all jobs after a revision; raise OffsetOutOfRange."""
@@ -312,7 +311,7 @@ class JobManager:
                     state = active.record.job.state
                     raise InvalidState(f"job {job} is {state}; expected one that has ended, or force", state=state)
                 while active.starting:
-                    await active.changed()
+                    await active.wait_changed()
                 if active.record.running:
                     await self._stops.stop(active, StopSpec(strategy="kill"), by.name)
             if active.deleted:

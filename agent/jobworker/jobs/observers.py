@@ -17,8 +17,8 @@ from jobworker.tasks import Background
 
 log = logging.getLogger(__name__)
 
-FAULTS = 5  # one after the other, after which an observer hears no more
-HEARD = "heard:"  # in the meta table: the last revision of a plugin
+MAX_FAULTS = 5  # in a row, after which an observer gets no more events
+LAST_REVISION = "heard:"  # in the meta table, before the name of a plugin: the last event that it got
 
 Observe = Callable[[JobEvent], Any]
 
@@ -43,7 +43,7 @@ class Observers:
     async def _follow(self, plugin: str, observe: Observe) -> None:
         cursor = self._cursor(plugin)
         try:
-            await self._tell_all(plugin, observe, cursor)
+            await self._deliver(plugin, observe, cursor)
         except Exception:
             log.exception("plugin %s hears no more", plugin)
         finally:
@@ -52,26 +52,26 @@ class Observers:
 
     def _cursor(self, plugin: str) -> EventCursor:
         try:
-            return self._table.events(self._table.noted(f"{HEARD}{plugin}", None))
+            return self._table.events(self._table.noted(f"{LAST_REVISION}{plugin}", None))
         except OffsetOutOfRange:  # of another job table
             return self._table.events(None)
 
-    async def _tell_all(self, plugin: str, observe: Observe, cursor: EventCursor) -> None:
+    async def _deliver(self, plugin: str, observe: Observe, cursor: EventCursor) -> None:
         """Return when it has failed too often."""
         faults = 0
-        self._table.note(f"{HEARD}{plugin}", cursor.revision)
+        self._table.note(f"{LAST_REVISION}{plugin}", cursor.revision)
         while True:
             page = await cursor.next()
             if page.gap is not None:
                 log.warning("plugin %s is too slow: events up to revision %d are gone", plugin, page.gap)
             for revision, text in page.events:
-                faults = 0 if await self._tell(plugin, observe, text) else faults + 1
-                self._table.note(f"{HEARD}{plugin}", revision)
-                if faults == FAULTS:
+                faults = 0 if await self._call_observer(plugin, observe, text) else faults + 1
+                self._table.note(f"{LAST_REVISION}{plugin}", revision)
+                if faults == MAX_FAULTS:
                     log.error("plugin %s has failed at %d events in a row: it hears no more", plugin, faults)
                     return
 
-    async def _tell(self, plugin: str, observe: Observe, text: str) -> bool:
+    async def _call_observer(self, plugin: str, observe: Observe, text: str) -> bool:
         """Return whether it went well."""
         await self._host.free(plugin)  # it may be another part of the plugin that blocks
         try:

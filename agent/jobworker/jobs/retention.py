@@ -31,7 +31,7 @@ class Retention:
         self._jobs = limits.jobs
         self._bytes = size(limits.bytes, "retention.bytes")
         self._table = table
-        self._bell = asyncio.Event()
+        self._wakeup = asyncio.Event()
         table.on_settled = self._settled
         table.on_let_go = self._look
         self._count, self._kept = table.ended_totals()
@@ -43,7 +43,7 @@ class Retention:
 
     def _look(self) -> None:
         if self._too_much():
-            self._bell.set()
+            self._wakeup.set()
 
     def _too_much(self) -> bool:
         return bool((self._jobs and self._count > self._jobs) or (self._bytes and self._kept > self._bytes))
@@ -55,10 +55,10 @@ class Retention:
                 await self._forget()
             except DiskFull as error:
                 log.warning("no ended job can be forgotten now: %s", error.message)
-            self._bell.clear()
+            self._wakeup.clear()
             try:
                 async with asyncio.timeout(HOUR):
-                    await self._bell.wait()
+                    await self._wakeup.wait()
             except TimeoutError:
                 pass
 

@@ -146,14 +146,14 @@ class Store:
         self._meta[name] = value
         self._schedule(lazy)
 
-    def tell(self, event: JobEvent) -> None:
+    def append_event(self, event: JobEvent) -> None:
         """Commit an event together with the change that it tells of, which is put in the same turn."""
-        self.events.tell(event)
+        self.events.append(event)
 
-    def take_back(self, job: str) -> None:
+    def discard(self, job: str) -> None:
         """Forget a job that could not be saved and was refused for it."""
         self._pending.pop(job, None)
-        self.events.take_back(job)
+        self.events.discard(job)
 
     def unsaved(self, job: str) -> bool:
         """Whether a change of the job is not committed yet."""
@@ -186,17 +186,17 @@ class Store:
         pending = self._writing = self._pending
         self._pending = {}
         meta, self._meta = self._meta, {}
-        told = self.events.take()
+        events = self.events.take_pending()
         waiters, self._waiters = self._waiters, []
         error: Exception | None = None
         try:
-            await self._do(lambda: self._write(pending, meta, told))
-            self.events.committed(told, meta.get("revision", self.events.last))
+            await self._do(lambda: self._write(pending, meta, events))
+            self.events.committed(events, meta.get("revision", self.events.last))
         except Exception as failure:  # whatever it is, it must not end the writing for good
             error = failure
             self._pending = pending | self._pending
             self._meta = meta | self._meta
-            self.events.put_back(told)
+            self.events.put_back(events)
         self._writing = {}
         self._report(error)
         for waiter in waiters:
@@ -220,7 +220,7 @@ class Store:
             log.warning("the job table can be written again")
         self.writable = error is None
 
-    def _write(self, pending: dict[str, JobRecord | None], meta: dict[str, Any], told: list[JobEvent]) -> None:
+    def _write(self, pending: dict[str, JobRecord | None], meta: dict[str, Any], events: list[JobEvent]) -> None:
         rows = [_row(record) for record in pending.values() if record is not None]
         gone = [(job,) for job, record in pending.items() if record is None]
         if self._read_only:
@@ -230,7 +230,7 @@ class Store:
             self._db.executemany("REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             self._db.executemany("DELETE FROM jobs WHERE id = ?", gone)
             self._db.executemany("REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
-            self.events.write(self._db, told)
+            self.events.write(self._db, events)
             self._db.execute("COMMIT")
         except Exception as error:
             if isinstance(error, sqlite3.Error):

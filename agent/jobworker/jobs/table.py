@@ -87,7 +87,7 @@ class JobTable:
 
     def _forget(self, active: ActiveJob) -> None:
         """Drop a job, in memory, that is over and for which nothing waits."""
-        busy = active.record.active or active.attended or active.starting or active.stop is not None or active.bells
+        busy = active.record.active or active.attended or active.starting or active.stop is not None or active.waiters
         if not busy and self._active.get(active.id) is active:
             del self._active[active.id]
             self.on_let_go()
@@ -110,12 +110,12 @@ class JobTable:
     async def add(self, record: JobRecord) -> None:
         """Store a new job; return when it is on disk. Raises DiskFull: then there is none."""
         self._store.put(record)
-        self._store.tell(event("created", record.job, record.job.owner))
+        self._store.append_event(event("created", record.job, record.job.owner))
         self._store.set_meta("revision", self._revision)
         try:
             await self._store.saved()
         except DiskFull:
-            self._store.take_back(record.job.id)
+            self._store.discard(record.job.id)
             raise
 
     def save(
@@ -128,18 +128,18 @@ class JobTable:
         active.record = replace(record, job=replace(record.job, revision=self.next_revision()))
         if not active.deleted:
             if what := happened(before, active.record.job):
-                self._store.tell(event(what, active.record.job, by, detail))
+                self._store.append_event(event(what, active.record.job, by, detail))
             self._store.put(active.record, lazy=lazy)
             if was_active and not active.record.active:
                 self.on_settled(active.record)
         self._store.set_meta("revision", self._revision, lazy=lazy)
-        active.ring()
+        active.notify()
         self._forget(active)
 
-    def tell(self, active: ActiveJob, what: str, detail: str, by: str) -> None:
+    def append_event(self, active: ActiveJob, what: str, detail: str, by: str) -> None:
         """Tell an event that changes nothing but the revision."""
         active.record = replace(active.record, job=replace(active.record.job, revision=self.next_revision()))
-        self._store.tell(event(what, active.record.job, by, detail))
+        self._store.append_event(event(what, active.record.job, by, detail))
         self._store.put(active.record)
         self._store.set_meta("revision", self._revision)
 
@@ -177,7 +177,7 @@ class JobTable:
         That stays until the table has forgotten it as well: whoever was looking it up there meanwhile meets the mark.
         """
         self._store.drop(job.id)
-        self._store.tell(event("deleted", replace(job, revision=self.next_revision()), by))
+        self._store.append_event(event("deleted", replace(job, revision=self.next_revision()), by))
         self._store.set_meta("revision", self._revision)
         await self._store.saved()
         self._active.pop(job.id, None)
@@ -295,7 +295,7 @@ class JobTable:
     async def until_over(self, active: ActiveJob) -> Job:
         """Return the job when it has ended and, where a stop ended it, that has written its receipt."""
         while not active.is_over():
-            await active.changed()
+            await active.wait_changed()
         await self.settle(active)
         return self.public(active.record)
 

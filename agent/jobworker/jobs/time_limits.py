@@ -56,14 +56,14 @@ class TimeLimits:
         instead = self._specs.fallback(active.record.job.spec)
         then = f"; {seconds(instead.options['limit'], 'limit'):g} s in all instead" if instead else ""
         log.error("job %s: timeout policy %s; this limit does not hold%s", active.id, why, then)
-        self._table.tell(active, "limit_failed", f"{why}{then}", spec.policy)
+        self._table.append_event(active, "limit_failed", f"{why}{then}", spec.policy)
         if instead is not None and not active.fallback:
             active.fallback = True
             self._watch_one(active, instead)
 
     def _near(self, active: ActiveJob, deadline: Deadline) -> None:
         left = deadline.due - deadlines.boottime()
-        self._table.tell(active, "deadline_near", f"{left:.1f} s left", deadline.limit.policy)
+        self._table.append_event(active, "deadline_near", f"{left:.1f} s left", deadline.limit.policy)
 
     async def _fire(self, active: ActiveJob, deadline: Deadline) -> None:
         limit, late = deadline.limit, deadlines.boottime() - deadline.due

@@ -18,7 +18,7 @@ from jobworker.model import Job, JobSpec, LimitSpec, Principal, State, to_builti
 from jobworker.units import bytes_text
 
 NONE = JobSpec().limits  # the object that is left out on the wire
-TOLD = 4096  # bytes of a change that an event tells
+MAX_DETAIL = 4096  # characters of the detail of an `updated` event
 
 
 class Updating:
@@ -41,7 +41,7 @@ class Updating:
         async with self._table.attending(job) as active, active.updating:
             await self._specs.check(_changed(active.record.job.spec, changes, limits))
             while active.starting:  # the keeper has been sent its limits
-                await active.changed()
+                await active.wait_changed()
             _require_open(active)
             if limits and active.record.job.state != State.CREATED:
                 await self._hold(active, _changed(active.record.job.spec, {}, limits).limits, list(limits), force)
@@ -116,7 +116,7 @@ def _detail(spec: JobSpec, changes: dict[str, Any], limits: dict[str, Any]) -> s
     for name, value in limits.items():
         new, old = ("none" if each is None else each for each in (value, getattr(spec.limits, name)))
         parts.append(f"limits.{name}: {new} (was {old})")
-    return ", ".join(parts)[:TOLD]
+    return ", ".join(parts)[:MAX_DETAIL]
 
 
 def _require_open(active: ActiveJob) -> None:
