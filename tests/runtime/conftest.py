@@ -17,7 +17,7 @@ import pytest
 
 from jobworker.host import process_tree as tree
 from jobworker.host.inotify import Inotify
-from jobworker.host.journal import Closed, Ended, JobRecord, Journal, Started
+from jobworker.host.journal import Closed, Ended, Journal, JournalEntry, Started
 from jobworker.host.keeper_client import KeeperLink
 from jobworker.host.keeper_process import KEEPER
 from jobworker.linux.proc import MARKER
@@ -25,7 +25,7 @@ from jobworker.logs.reader import Chunk, Gap, LogReader
 from jobworker.paths import Home
 
 DEADLINE = 10.0
-R = TypeVar("R", bound=JobRecord)
+R = TypeVar("R", bound=JournalEntry)
 T = TypeVar("T")
 
 
@@ -39,7 +39,7 @@ class Host:
         self.home.create()
         self.run = self.home.create_run_folder()
         self.mark = f"JOBWORKER_TEST={uuid.uuid4().hex}"
-        self.records: list[JobRecord] = []
+        self.records: list[JournalEntry] = []
         self.links: list[KeeperLink] = []
         self.lost = 0
         self.group = ""

@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 BLOCK = 1 << 20
 
 
-class Record(msgspec.Struct, tag_field="event", frozen=True):
+class Entry(msgspec.Struct, tag_field="event", frozen=True):
     """What every record has: `at`, the wall clock in ns."""
 
     at: int
 
 
-class Opened(Record, tag="opened", frozen=True):
+class Opened(Entry, tag="opened", frozen=True):
     """A keeper began to write: `v` is the version of what follows."""
 
     v: int
@@ -32,7 +32,7 @@ class Opened(Record, tag="opened", frozen=True):
     boot: str
 
 
-class Launching(Record, tag="launching", frozen=True):
+class Launching(Entry, tag="launching", frozen=True):
     """The keeper is about to launch; without a sequel it is not known whether it did."""
 
     id: str
@@ -40,7 +40,7 @@ class Launching(Record, tag="launching", frozen=True):
     namespace: bool = False
 
 
-class Started(Record, tag="started", frozen=True):
+class Started(Entry, tag="started", frozen=True):
     """execve has succeeded. `start` is in ticks after boot, `boottime` in ns; `init` is pid 1 of its namespace."""
 
     id: str
@@ -52,7 +52,7 @@ class Started(Record, tag="started", frozen=True):
     group: str | None = None  # the job's cgroup, "" if it got none in spite of `launching`; None: as it stands there
 
 
-class StartFailed(Record, tag="start_failed", frozen=True):
+class StartFailed(Entry, tag="start_failed", frozen=True):
     """Nothing was started; `step` is `cwd`, `user`, `exec` or `setup`, of which `detail` says more."""
 
     id: str
@@ -61,7 +61,7 @@ class StartFailed(Record, tag="start_failed", frozen=True):
     detail: str = ""
 
 
-class Ended(Record, tag="ended", frozen=True):
+class Ended(Entry, tag="ended", frozen=True):
     """The main process is gone, with a code or by a signal; `left`: others of its tree may live.
 
     `struck`: the keeper had sent it a signal while it was alive. `oom`: the kernel killed it at its limit of memory.
@@ -81,13 +81,13 @@ class Ended(Record, tag="ended", frozen=True):
     usage: Usage | None = None
 
 
-class Truncated(Record, tag="truncated", frozen=True):
+class Truncated(Entry, tag="truncated", frozen=True):
     """Output was thrown away: the disk was full and the job was not to wait, or its log was full."""
 
     id: str
 
 
-class Closed(Record, tag="closed", frozen=True):
+class Closed(Entry, tag="closed", frozen=True):
     """The last write end of the job's output is closed; `size` is its length, `first` the oldest byte kept."""
 
     id: str
@@ -96,15 +96,15 @@ class Closed(Record, tag="closed", frozen=True):
     first: int = 0
 
 
-class Lost(Record, tag="lost", frozen=True):
+class Lost(Entry, tag="lost", frozen=True):
     """The main process is gone and nobody can know how."""
 
     id: str
     why: str
 
 
-JobRecord: TypeAlias = Launching | Started | StartFailed | Ended | Truncated | Closed | Lost
-_decoder = msgspec.json.Decoder(Opened | JobRecord)
+JournalEntry: TypeAlias = Launching | Started | StartFailed | Ended | Truncated | Closed | Lost
+_decoder = msgspec.json.Decoder(Opened | JournalEntry)
 
 
 class Journal:
@@ -124,7 +124,7 @@ class Journal:
     def fileno(self) -> int:
         return self._fd
 
-    def read(self, end: int | None = None) -> list[JobRecord]:
+    def read(self, end: int | None = None) -> list[JournalEntry]:
         """Return the whole records that were added, up to some 1 MiB of them, all of one boot; [] at the end.
 
         `end`: nothing from that byte on.
@@ -142,9 +142,9 @@ class Journal:
             if records or not used:
                 return records
 
-    def _decode(self, block: bytes) -> tuple[list[JobRecord], int]:
+    def _decode(self, block: bytes) -> tuple[list[JournalEntry], int]:
         """Return the records of one boot at the start of some lines, and how many bytes they took."""
-        records: list[JobRecord] = []
+        records: list[JournalEntry] = []
         used = 0
         for line in block.splitlines(keepends=True):
             try:

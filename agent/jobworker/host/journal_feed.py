@@ -12,14 +12,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from jobworker.host.journal import Closed, JobRecord, Journal
+from jobworker.host.journal import Closed, Journal, JournalEntry
 from jobworker.host.sync import sync_log
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0  # until a sync that failed is tried again
 CANNOT_SYNC = (errno.EROFS, errno.EINVAL)  # nothing is written here, or nothing can be synced
-Apply = Callable[[list[JobRecord], str, int], None]
+Apply = Callable[[list[JournalEntry], str, int], None]
 
 
 class JournalFeed:
@@ -75,7 +75,7 @@ class JournalFeed:
         except Exception:
             log.exception("news of the journal could not be applied")
 
-    def _read_synced(self) -> list[tuple[list[JobRecord], str, int]]:
+    def _read_synced(self) -> list[tuple[list[JournalEntry], str, int]]:
         """Sync the journal and read what was in it before. In the thread, alone with the cursor meanwhile."""
         end = self._sync_journal()
         batches = []

@@ -6,8 +6,7 @@ from errno import ETIMEDOUT
 
 from msgspec.structs import replace
 
-from jobworker.host.journal import Closed, Ended, Launching, Lost, Started, StartFailed, Truncated
-from jobworker.host.journal import JobRecord as Event
+from jobworker.host.journal import Closed, Ended, JournalEntry, Launching, Lost, Started, StartFailed, Truncated
 from jobworker.host.process_tree import PROOFS
 from jobworker.jobs.record import JobRecord, StopRequest
 from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, Usage
@@ -22,7 +21,7 @@ REASON_TEXT = {
 FROM_OUTSIDE = {"SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGQUIT"}  # what somebody sends, as a rule
 
 
-def advance(record: JobRecord, event: Event, boot: str) -> JobRecord:
+def advance(record: JobRecord, event: JournalEntry, boot: str) -> JobRecord:
     """Return the record after an event of the journal; an event that was applied before changes nothing."""
     match event:
         case Launching(group=group, namespace=namespace):

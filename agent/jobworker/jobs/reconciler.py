@@ -14,8 +14,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from jobworker.errors import DiskFull, JobworkerError, ShuttingDown
-from jobworker.host.journal import JobRecord as Event
-from jobworker.host.journal import Journal, Launching, Started, StartFailed
+from jobworker.host.journal import Journal, JournalEntry, Launching, Started, StartFailed
 from jobworker.host.journal_feed import JournalFeed
 from jobworker.host.keeper_client import KeeperGone, KeeperLink
 from jobworker.host.keeper_process import end_remains
@@ -25,7 +24,7 @@ from jobworker.jobs import lifecycle
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.orphans import rebuild_record
 from jobworker.jobs.power_cut import checked_since, repair_log
-from jobworker.jobs.record import JobRecord as Record
+from jobworker.jobs.record import JobRecord
 from jobworker.jobs.spec_rules import log_message
 from jobworker.jobs.stops import StopManager
 from jobworker.jobs.table import JobTable
@@ -118,7 +117,7 @@ class Reconciler:
             self._reaper.look()
         self._link.set_ready(True)
 
-    def _apply_all(self, events: list[Event], boot: str, position: int) -> None:
+    def _apply_all(self, events: list[JournalEntry], boot: str, position: int) -> None:
         """Apply what the keeper has added up to a position; `boot`: under which boot of the host, "" for this one."""
         boot = boot or self._boot
         for event in events:
@@ -130,13 +129,13 @@ class Reconciler:
         self._table.note("journal", position)
         self._table.note("journal_boot", boot)
 
-    def _apply(self, active: ActiveJob, event: Event, boot: str) -> None:
+    def _apply(self, active: ActiveJob, event: JournalEntry, boot: str) -> None:
         was = active.record.job.state
         self._table.save(active, lifecycle.advance(active.record, event, boot), lazy=True)
         if boot == self._boot:  # else its processes are gone, and their pids are others'
             self._after(active, was)
 
-    def _without_record(self, event: Event) -> None:
+    def _without_record(self, event: JournalEntry) -> None:
         """The job was deleted; or it runs, and the table was lost: then nobody could stop it."""
         if isinstance(event, Launching):
             self._unrecorded[event.id] = event
@@ -245,7 +244,7 @@ class Reconciler:
             if record.boot != self._boot:
                 await self._check_log(record)
 
-    async def _check_log(self, record: Record) -> None:
+    async def _check_log(self, record: JobRecord) -> None:
         """Have the log say what it lost, and the record where it ends now."""
         before = record.job.log
         now = await asyncio.to_thread(repair_log, self._table.log_folder(record.job.id), before)
