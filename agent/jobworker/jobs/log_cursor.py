@@ -10,11 +10,11 @@ from jobworker.jobs.active import ActiveJob
 from jobworker.logs.reader import BOTH, CHUNK, Chunk, Gap, LogReader
 from jobworker.model import Job
 
-PIECES = 16  # of a log that are kept for those who read it together: one for each reader, at most so many
+MAX_CACHED_CHUNKS = 16  # of a log that are kept for those who read it together: one for each reader, at most so many
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class LogRange:
     """Where a cursor begins and what of the log it reads.
 
     `offset` is a byte; in its place may stand `tail`, so many lines from the end, or `since`, a wall-clock
@@ -30,11 +30,11 @@ class Where:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class CachedChunk:
     """A chunk, and what it has been made into for one subscriber and may serve the next."""
 
     chunk: Chunk
-    forms: dict[str, Any] = field(default_factory=dict)
+    encoded: dict[str, Any] = field(default_factory=dict)
 
 
 class SharedLog:
@@ -43,20 +43,20 @@ class SharedLog:
     def __init__(self, folder: Path) -> None:
         self.reader = LogReader(folder)
         self.cursors = 0
-        self._pieces: dict[tuple[int, Sequence[int], bool], Piece] = {}
+        self._cached: dict[tuple[int, Sequence[int], bool], CachedChunk] = {}
 
-    def read(self, offset: int, where: Where) -> Piece | Gap | None:
+    def read(self, offset: int, span: LogRange) -> CachedChunk | Gap | None:
         """Return what stands at an offset: what another cursor has just read, if it is that."""
-        key = (offset, where.streams, where.arrivals)
-        if (piece := self._pieces.get(key)) is not None:
-            return piece
-        found = self.fresh(offset, where)
+        key = (offset, span.streams, span.arrivals)
+        if (cached := self._cached.get(key)) is not None:
+            return cached
+        found = self.fresh(offset, span)
         if isinstance(found, Chunk):
-            piece = Piece(found)
+            cached = CachedChunk(found)
             if self.cursors > 1:
-                self._pieces[key] = piece
+                self._cached[key] = cached
                 self._trim()
-            return piece
+            return cached
         return found
 
     def leave(self) -> None:
@@ -65,11 +65,11 @@ class SharedLog:
         self._trim()
 
     def _trim(self) -> None:
-        while len(self._pieces) > min(self.cursors, PIECES):
-            del self._pieces[next(iter(self._pieces))]
+        while len(self._cached) > min(self.cursors, MAX_CACHED_CHUNKS):
+            del self._cached[next(iter(self._cached))]
 
-    def fresh(self, offset: int, where: Where) -> Chunk | Gap | None:
-        return self.reader.read(offset, CHUNK, where.streams, arrivals=where.arrivals)
+    def fresh(self, offset: int, span: LogRange) -> Chunk | Gap | None:
+        return self.reader.read(offset, CHUNK, span.streams, arrivals=span.arrivals)
 
 
 class Cursor:
@@ -82,7 +82,7 @@ class Cursor:
         self,
         shared: SharedLog,
         offset: int,
-        where: Where,
+        span: LogRange,
         active: ActiveJob | None,
         job_at_end: Callable[[], Awaitable[Job]],
         done: Callable[[], None],
@@ -90,7 +90,7 @@ class Cursor:
     ) -> None:
         self.offset = offset
         self.job_at_end = job_at_end  # the job when it is over, or as it was for a cursor that does not follow
-        self._where = where
+        self._where = span
         self._shared = shared
         self._active = active
         self._done = done
@@ -99,13 +99,13 @@ class Cursor:
         if active is not None:
             active.waiters.add(self._wakeup)
 
-    def peek(self) -> Piece | Gap | None:
+    def peek(self) -> CachedChunk | Gap | None:
         """Return what stands at the offset, of one stream and at most 64 KiB; None where nothing does yet."""
         if self._end is not None and self.offset >= self._end:
             return None
         return self._within(self._shared.read(self.offset, self._where))
 
-    def _within(self, found: Piece | Gap | None) -> Piece | Gap | None:
+    def _within(self, found: CachedChunk | Gap | None) -> CachedChunk | Gap | None:
         """Leave out what stands beyond the end."""
         if found is None or self._end is None:
             return found
@@ -115,7 +115,7 @@ class Cursor:
         if chunk.end <= self._end:
             return found
         left = chunk.data[: max(0, self._end - chunk.offset)]
-        return Piece(Chunk(chunk.offset, chunk.stream, chunk.time, left)) if left else None
+        return CachedChunk(Chunk(chunk.offset, chunk.stream, chunk.time, left)) if left else None
 
     @property
     def ended(self) -> bool:
@@ -126,7 +126,7 @@ class Cursor:
         """Whether other bytes stand behind the chunk already."""
         return chunk.end < self._shared.reader.size()
 
-    async def next(self) -> Piece | Gap | None:
+    async def next(self) -> CachedChunk | Gap | None:
         """Return the next chunk without moving on; None at the end of the log."""
         while True:
             self._wakeup.clear()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from jobworker.errors import OffsetOutOfRange
 from jobworker.jobs.active import ActiveJob
-from jobworker.jobs.log_cursor import Cursor, SharedLog, Where
+from jobworker.jobs.log_cursor import Cursor, LogRange, SharedLog
 from jobworker.jobs.log_watch import LogWatch
 from jobworker.jobs.table import JobTable
 from jobworker.logs.reader import Chunk, Gap, LogReader
@@ -16,7 +16,7 @@ from jobworker.model import Job
 LAST_BYTES = 1.0  # seconds that the last output of an ended job may be under way from its pipes to its log
 
 
-class Page(NamedTuple):
+class LogPage(NamedTuple):
     """What stands at an offset: `following` is where the next page begins, `end` the end of the log by now."""
 
     found: list[Chunk | Gap]
@@ -37,11 +37,11 @@ class Logs:
         """How new output is noticed: `inotify` or `poll`."""
         return self._watch.means
 
-    async def cursor(self, job: str, where: Where, *, follow: bool) -> Cursor:
+    async def cursor(self, job: str, span: LogRange, *, follow: bool) -> Cursor:
         """Return a cursor over the job's log; raise OffsetOutOfRange."""
         active = await self._table.attend(job)
         try:
-            offset, end = await self._range(active, where, follow)
+            offset, end = await self._range(active, span, follow)
         except BaseException:
             self._table.let_go(active)
             raise
@@ -55,7 +55,7 @@ class Logs:
 
             at_end = (lambda: self._table.until_over(active)) if follow and end is None else as_it_was
             last = end if end is not None or follow else shared.reader.size()
-            return Cursor(shared, offset, where, None, at_end, lambda: self._unshare(job), last)
+            return Cursor(shared, offset, span, None, at_end, lambda: self._unshare(job), last)
         self._watch.follow(active)
 
         def done() -> None:
@@ -63,40 +63,40 @@ class Logs:
             self._table.let_go(active)
             self._unshare(job)
 
-        return Cursor(shared, offset, where, active, lambda: self._table.until_over(active), done, None)
+        return Cursor(shared, offset, span, active, lambda: self._table.until_over(active), done, None)
 
-    async def page(self, job: str, where: Where, limit: int) -> Page:
+    async def page(self, job: str, span: LogRange, limit: int) -> LogPage:
         """Return up to `limit` bytes at an offset; raise OffsetOutOfRange."""
         active = await self._table.attend(job)
         reader = LogReader(self._table.log_folder(job))
         try:
-            offset, _ = await self._range(active, where, follow=True)
+            offset, _ = await self._range(active, span, follow=True)
             found: list[Chunk | Gap] = []
-            while limit > 0 and (one := reader.read(offset, limit, where.streams)) is not None:
+            while limit > 0 and (one := reader.read(offset, limit, span.streams)) is not None:
                 found.append(one)
                 offset = one.end
                 limit -= len(one.data) if isinstance(one, Chunk) else 0
-            offset = max(offset, reader.passed(offset, where.streams)) if limit > 0 else offset
-            return Page(found, offset, reader.size())
+            offset = max(offset, reader.passed(offset, span.streams)) if limit > 0 else offset
+            return LogPage(found, offset, reader.size())
         finally:
             reader.close()
             self._table.let_go(active)
 
-    async def _range(self, active: ActiveJob, where: Where, follow: bool) -> tuple[int, int | None]:
+    async def _range(self, active: ActiveJob, span: LogRange, follow: bool) -> tuple[int, int | None]:
         """Return the offsets from which and, where that is asked for, up to which to read."""
         folder = self._table.log_folder(active.id)
         reader = LogReader(folder)
         try:
             size = reader.size()
-            if not follow or where.tail is not None or not 0 <= where.offset <= size:
+            if not follow or span.tail is not None or not 0 <= span.offset <= size:
                 await self._last_bytes(active)
                 size = reader.size()
-            if not 0 <= where.offset <= size:
-                message = f"offset: {where.offset}; expected 0 to {size}, the end of the log"
+            if not 0 <= span.offset <= size:
+                message = f"offset: {span.offset}; expected 0 to {size}, the end of the log"
                 raise OffsetOutOfRange(message, end=size)
-            if where.tail is None and where.since is None and where.until is None:
-                return where.offset, None
-            return await asyncio.to_thread(find_range, reader, where)
+            if span.tail is None and span.since is None and span.until is None:
+                return span.offset, None
+            return await asyncio.to_thread(find_range, reader, span)
         finally:
             reader.close()
 
@@ -121,11 +121,11 @@ class Logs:
                         await active.wait_changed()
 
 
-def find_range(reader: LogReader, where: Where) -> tuple[int, int | None]:
+def find_range(reader: LogReader, span: LogRange) -> tuple[int, int | None]:
     """Return the offsets that lines and times stand for; blocking."""
-    offset = where.offset
-    if where.tail is not None:
-        offset = last_lines(reader, where.tail, where.streams)
-    elif where.since is not None:
-        offset = reader.since(where.since)
-    return offset, None if where.until is None else max(offset, reader.since(where.until))
+    offset = span.offset
+    if span.tail is not None:
+        offset = last_lines(reader, span.tail, span.streams)
+    elif span.since is not None:
+        offset = reader.since(span.since)
+    return offset, None if span.until is None else max(offset, reader.since(span.until))

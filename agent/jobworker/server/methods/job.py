@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from jobworker import model
 from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidSpec
-from jobworker.jobs.log_cursor import Where
+from jobworker.jobs.log_cursor import LogRange
 from jobworker.jobs.record import is_id
 from jobworker.jobs.spec_rules import LABELS, signal_number
 from jobworker.model import Explanation, Job, JobSpec, State, StopSpec, TimeoutSpec
@@ -111,7 +111,7 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
     call.permissions.require_create(call.method, params.spec.labels)
     admin = call.permissions.is_admin(call.method)
     job, _ = await jobs.create(params.spec, params.key, call.session.caller, admin=admin)
-    cursor = await jobs.logs.cursor(job.id, Where(), follow=True)
+    cursor = await jobs.logs.cursor(job.id, LogRange(), follow=True)
     encoding = BINARY if call.session.binary else params.encoding
     make = partial(LogSubscription, job=job.id, cursor=cursor, encoding=encoding)
     subscription = call.session.subscribe(make, cursor)
