@@ -13,7 +13,7 @@ class ActiveJob:
 
     def __init__(self, record: JobRecord) -> None:
         self.record = record
-        self.attended = 0  # how many hold on to it
+        self.holders = 0  # how many hold on to it
         self.starting = False
         self.deleted = False  # from then on nobody may begin anything with it
         self.pausing = asyncio.Lock()

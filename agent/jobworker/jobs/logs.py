@@ -39,15 +39,15 @@ class Logs:
 
     async def cursor(self, job: str, span: LogRange, *, follow: bool) -> Cursor:
         """Return a cursor over the job's log; raise OffsetOutOfRange."""
-        active = await self._table.attend(job)
+        active = await self._table.acquire(job)
         try:
             offset, end = await self._range(active, span, follow)
         except BaseException:
-            self._table.let_go(active)
+            self._table.release(active)
             raise
         shared = self._share(job)
         if not follow or active.record.closed or end is not None:
-            self._table.let_go(active)
+            self._table.release(active)
             now = self._table.public(active.record)
 
             async def as_it_was() -> Job:
@@ -60,14 +60,14 @@ class Logs:
 
         def done() -> None:
             self._watch.unfollow(active)
-            self._table.let_go(active)
+            self._table.release(active)
             self._unshare(job)
 
         return Cursor(shared, offset, span, active, lambda: self._table.until_over(active), done, None)
 
     async def page(self, job: str, span: LogRange, limit: int) -> LogPage:
         """Return up to `limit` bytes at an offset; raise OffsetOutOfRange."""
-        active = await self._table.attend(job)
+        active = await self._table.acquire(job)
         reader = LogReader(self._table.log_folder(job))
         try:
             offset, _ = await self._range(active, span, follow=True)
@@ -80,7 +80,7 @@ class Logs:
             return LogPage(found, offset, reader.size())
         finally:
             reader.close()
-            self._table.let_go(active)
+            self._table.release(active)
 
     async def _range(self, active: ActiveJob, span: LogRange, follow: bool) -> tuple[int, int | None]:
         """Return the offsets from which and, where that is asked for, up to which to read."""

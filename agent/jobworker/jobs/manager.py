@@ -131,7 +131,7 @@ class JobManager:
         start that is under way or over is as good as one of our own.
         """
         self._refuse_if_closing()
-        async with self._table.attending(job) as active:
+        async with self._table.held(job) as active:
             while join and active.starting:
                 await active.wait_changed()
             if not (join and not active.is_created()):
@@ -288,7 +288,7 @@ class JobManager:
 
     async def wait(self, job: str, limit: float | None) -> Job:
         """Return the job at its end; raise WaitTimeout when `limit` seconds pass first."""
-        async with self._table.attending(job) as active:
+        async with self._table.held(job) as active:
             try:
                 async with asyncio.timeout(limit):
                     return await self._table.until_over(active)
@@ -305,7 +305,7 @@ class JobManager:
 
     async def delete(self, job: str, force: bool, by: Principal) -> None:
         """Remove the record and the log of a job that is over; with `force`, kill it first."""
-        async with self._table.attending(job) as active:
+        async with self._table.held(job) as active:
             if active.starting or active.record.running:
                 if not force:
                     state = active.record.job.state

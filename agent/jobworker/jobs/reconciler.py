@@ -121,7 +121,7 @@ class Reconciler:
         """Apply what the keeper has added up to a position; `boot`: under which boot of the host, "" for this one."""
         boot = boot or self._boot
         for event in events:
-            active = self._table.revive(event.id)
+            active = self._table.reload(event.id)
             if active is not None:
                 self._apply(active, event, boot)
             elif boot == self._boot:
@@ -145,7 +145,7 @@ class Reconciler:
             return
         if (record := rebuild_record(launching, event)) is not None:
             log.error("job %s runs and was in no table: it is recorded anew, as nobody's", event.id)
-            active = self._table.restore(record)
+            active = self._table.insert(record)
             self._apply(active, launching, self._boot)
             self._apply(active, event, self._boot)
 
@@ -251,7 +251,7 @@ class Reconciler:
         if now == before:
             return
         log.warning("job %s: the log lost bytes in the power cut: %d were known of", record.job.id, before.bytes)
-        async with self._table.attending(record.job.id) as active:
+        async with self._table.held(record.job.id) as active:
             self._table.save(active, replace(active.record, job=replace(active.record.job, log=now)))
 
     async def _look_for(self, active: ActiveJob) -> None:

@@ -33,7 +33,7 @@ class Retention:
         self._table = table
         self._wakeup = asyncio.Event()
         table.on_settled = self._settled
-        table.on_let_go = self._look
+        table.on_release = self._look
         self._count, self._kept = table.ended_totals()
 
     def _settled(self, record: JobRecord) -> None:
@@ -80,7 +80,7 @@ class Retention:
             await self._table.remove(record.job, BY)
             self.removed(record)
         except DiskFull:
-            self._table.give_up(active)
+            self._table.unclaim(active)
             raise
 
     def removed(self, record: JobRecord) -> None:

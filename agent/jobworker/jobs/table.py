@@ -36,7 +36,7 @@ class JobTable:
         self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._revision: int = self._store.meta("revision", 0)
         self.on_settled: Callable[[JobRecord], None] = lambda record: None  # told when nothing more can happen
-        self.on_let_go: Callable[[], None] = lambda: None  # told when nobody waits for a job any more
+        self.on_release: Callable[[], None] = lambda: None  # told when nobody waits for a job any more
         self._active = {record.job.id: ActiveJob(record) for record in self._store.active_records()}
 
     def __iter__(self) -> Iterator[ActiveJob]:
@@ -48,29 +48,29 @@ class JobTable:
     def active(self, job: str) -> ActiveJob | None:
         return self._active.get(job)
 
-    async def attend(self, job: str) -> ActiveJob:
-        """Keep the job in memory until `let_go`; raise JobNotFound, also for one that is being deleted."""
+    async def acquire(self, job: str) -> ActiveJob:
+        """Keep the job in memory until `release`; raise JobNotFound, also for one that is being deleted."""
         if (active := self._active.get(job)) is None:
             record = await self.load(job)
             active = self._active.setdefault(job, ActiveJob(record))
         if active.deleted:
             raise _not_found(job)
-        active.attended += 1
+        active.holders += 1
         return active
 
-    def let_go(self, active: ActiveJob) -> None:
+    def release(self, active: ActiveJob) -> None:
         """Hold on to it no longer."""
-        active.attended -= 1
+        active.holders -= 1
         self._forget(active)
 
     @contextlib.asynccontextmanager
-    async def attending(self, job: str) -> AsyncIterator[ActiveJob]:
+    async def held(self, job: str) -> AsyncIterator[ActiveJob]:
         """Keep the job in memory meanwhile; raise JobNotFound."""
-        active = await self.attend(job)
+        active = await self.acquire(job)
         try:
             yield active
         finally:
-            self.let_go(active)
+            self.release(active)
 
     def claim(self, record: JobRecord) -> ActiveJob | None:
         """Take a job that is over for oneself, to delete it; None where somebody holds on to it."""
@@ -80,19 +80,19 @@ class JobTable:
         active.deleted = True
         return active
 
-    def give_up(self, active: ActiveJob) -> None:
+    def unclaim(self, active: ActiveJob) -> None:
         """Let others have a job again that was claimed and could not be deleted."""
         active.deleted = False
         self._forget(active)
 
     def _forget(self, active: ActiveJob) -> None:
         """Drop a job, in memory, that is over and for which nothing waits."""
-        busy = active.record.active or active.attended or active.starting or active.stop is not None or active.waiters
+        busy = active.record.active or active.holders or active.starting or active.stop is not None or active.waiters
         if not busy and self._active.get(active.id) is active:
             del self._active[active.id]
-            self.on_let_go()
+            self.on_release()
 
-    def revive(self, job: str) -> ActiveJob | None:
+    def reload(self, job: str) -> ActiveJob | None:
         """Take a job back into memory of which there is news: the agent ended before it was stored."""
         if (active := self._active.get(job)) is not None:
             return active
@@ -101,7 +101,7 @@ class JobTable:
             return None
         return self._active.setdefault(job, ActiveJob(record))
 
-    def restore(self, record: JobRecord) -> ActiveJob:
+    def insert(self, record: JobRecord) -> ActiveJob:
         """Take up a job that had no record."""
         return self._active.setdefault(record.job.id, ActiveJob(record))
 

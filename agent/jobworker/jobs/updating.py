@@ -38,7 +38,7 @@ class Updating:
         A running job's deadline moves, and its limits hold when this returns. Raises InvalidState (also for a limit
         of memory below what the job uses, without `force`), NotSupported, and the errors of a spec that is refused.
         """
-        async with self._table.attending(job) as active, active.updating:
+        async with self._table.held(job) as active, active.updating:
             await self._specs.check(_changed(active.record.job.spec, changes, limits))
             while active.starting:  # the keeper has been sent its limits
                 await active.wait_changed()
