@@ -28,11 +28,11 @@ def test_the_journal(tmp_path: Path) -> None:
     assert isinstance(started, Started)
     assert (started.pid, started.start, started.boottime) == (8351, 817221, 8172215070667)
     assert isinstance(ended, Ended)
-    assert (ended.code, ended.signal, ended.left, ended.struck) == (3, None, False, False)
+    assert (ended.code, ended.signal, ended.left, ended.signalled) == (3, None, False, False)
     assert isinstance(closed, Closed)
     assert (closed.size, closed.truncated) == (13, False)
     assert isinstance(killed, Ended)
-    assert (killed.code, killed.signal, killed.struck) == (None, 15, True)
+    assert (killed.code, killed.signal, killed.signalled) == (None, 15, True)
     assert isinstance(failed, StartFailed)
     assert (failed.step, failed.errno) == ("exec", 2)
 

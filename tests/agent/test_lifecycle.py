@@ -104,10 +104,10 @@ def test_an_end_that_was_asked_for(reason: Reason) -> None:
     """It is the reason only where a signal of ours reached the job alive."""
     stopping = lifecycle.stopping(RUNNING, replace(STOPPED, reason=reason))
     assert stopping.job.state == State.STOPPING
-    struck = after(ended(code=None, signal=15, struck=True), record=stopping).job.exit
-    assert struck is not None
-    assert (struck.reason, struck.by, struck.signal) == (reason, "ann", "SIGTERM")
-    missed = after(ended(code=3, struck=False), record=stopping).job.exit
+    signalled = after(ended(code=None, signal=15, signalled=True), record=stopping).job.exit
+    assert signalled is not None
+    assert (signalled.reason, signalled.by, signalled.signal) == (reason, "ann", "SIGTERM")
+    missed = after(ended(code=3, signalled=False), record=stopping).job.exit
     assert missed is not None
     assert (missed.reason, missed.by, missed.code) == (Reason.FINISHED, None, 3)
 
@@ -120,14 +120,14 @@ def test_out_of_memory() -> None:
     assert (exit_.code, exit_.signal, exit_.reason, exit_.by) == (None, "SIGKILL", Reason.OOM, "kernel")
     assert "64MiB" in exit_.message
     stopping = lifecycle.stopping(limited, STOPPED)
-    exit_ = after(ended(code=None, signal=9, oom=True, struck=True), record=stopping).job.exit
+    exit_ = after(ended(code=None, signal=9, oom=True, signalled=True), record=stopping).job.exit
     assert exit_ is not None
     assert exit_.reason == Reason.STOPPED
 
 
 def test_struck_without_an_ending() -> None:
     """A signal that was no stop leaves the reason alone."""
-    exit_ = after(ended(code=None, signal=1, struck=True), record=RUNNING).job.exit
+    exit_ = after(ended(code=None, signal=1, signalled=True), record=RUNNING).job.exit
     assert exit_ is not None
     assert exit_.reason == Reason.FINISHED
 

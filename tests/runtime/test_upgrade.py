@@ -31,7 +31,7 @@ async def test_children_outlive_an_upgrade(host: "Host", newer: Path) -> None:
     """Codes and signals are exact, also of a job that ends while there is no keeper; output goes on."""
     go = host.control("go")
     coded = await host.shell("a1", f"echo before; read _ < {go}; echo after; exit 42")
-    struck = await host.shell("a2", "exec sleep 1000")
+    signalled = await host.shell("a2", "exec sleep 1000")
     pid, pump = host.pid, host.link.hello["pump"]
     host.link.close()
     await host.connect()
@@ -46,7 +46,7 @@ async def test_children_outlive_an_upgrade(host: "Host", newer: Path) -> None:
     answer = await host.ask("signal", id="a2", target="main", signal=signal.SIGUSR1, pids=[])
     assert answer["delivered"] == 1
     assert (await host.until(Ended, "a2")).signal == signal.SIGUSR1
-    assert (coded.pid, struck.pid) == (host.of(Started, "a1")[0].pid, host.of(Started, "a2")[0].pid)
+    assert (coded.pid, signalled.pid) == (host.of(Started, "a1")[0].pid, host.of(Started, "a2")[0].pid)
     assert (await host.finish("a3", "exit 3")).code == 3
 
 

@@ -64,7 +64,8 @@ class StartFailed(Entry, tag="start_failed", frozen=True):
 class Ended(Entry, tag="ended", frozen=True):
     """The main process is gone, with a code or by a signal; `left`: others of its tree may live.
 
-    `struck`: the keeper had sent it a signal while it was alive. `oom`: the kernel killed it at its limit of memory.
+    `signalled`: the keeper had sent it a signal while it was alive.
+    `oom`: the kernel killed it at its limit of memory.
     `usage`: what the job had used by then; None in the record of an older keeper.
     """
 
@@ -76,7 +77,7 @@ class Ended(Entry, tag="ended", frozen=True):
     user: float = 0.0
     system: float = 0.0
     left: bool = False
-    struck: bool = False
+    signalled: bool = msgspec.field(default=False, name="struck")
     oom: bool = False
     usage: Usage | None = None
 

@@ -80,7 +80,7 @@ def explain_start_failure(record: JobRecord, step: str, errno: int, detail: str 
 def ended(record: JobRecord, event: Ended) -> JobRecord:
     if record.job.state.final:
         return record
-    request = record.ending if event.struck else None
+    request = record.ending if event.signalled else None
     name = None if event.signal is None else signal_name(event.signal)
     how = f"exited with code {event.code}" if name is None else f"killed by {name}"
     if event.core:
@@ -92,7 +92,7 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
         by = record.sent.by if record.sent is not None and record.sent.signal == name else None
         if by:
             how += f", sent by {by}"
-        elif name in FROM_OUTSIDE and not event.struck:
+        elif name in FROM_OUTSIDE and not event.signalled:
             how += ", which jobworker did not send"
         exit_ = Exit(event.code, name, Reason.FINISHED, by, how)
     else:

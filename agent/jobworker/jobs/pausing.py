@@ -49,7 +49,7 @@ class Pausing:
         if active.group() is not None:
             await self._link.insist("freeze", id=active.id, group=active.record.group, frozen=False)
         else:
-            await send_signal(active, self._link, signal.SIGCONT, "all", strike=False)
+            await send_signal(active, self._link, signal.SIGCONT, "all", signalled=False)
         if active.record.frozen:
             self._table.save(
                 active, lifecycle.resumed(active.record, time.clock_gettime_ns(time.CLOCK_BOOTTIME)), by=by
@@ -65,7 +65,7 @@ class Pausing:
             return
         seen = 0
         for _ in range(ROUNDS):  # what was born meanwhile is found in the next round
-            alive, _ = await send_signal(active, self._link, signal.SIGSTOP, "all", strike=False)
+            alive, _ = await send_signal(active, self._link, signal.SIGSTOP, "all", signalled=False)
             if alive == seen:
                 return
             seen = alive

@@ -212,14 +212,14 @@ class Reconciler:
                 await self._look_for(active)
                 record = active.record
             pid, ended = record.job.pid or 0, record.job.state.final
-            struck = record.ending is not None  # what the keeper before had begun to signal
+            signalled = record.ending is not None  # what the keeper before had begun to signal
             answer = await self._link.ask(
                 "adopt",
                 id=active.id,
                 pid=pid,
                 start=record.start,
                 ended=ended,
-                struck=struck,
+                struck=signalled,
                 init=active.init(),
                 group=record.group,
                 **log_message(record.job.spec.log, self._bound),

@@ -32,16 +32,16 @@ Environment = tuple[Mapping[str, str], str]  # variables and folder that the job
 
 
 async def send_signal(
-    active: ActiveJob, link: KeeperLink, number: int, target: str, *, strike: bool = True
+    active: ActiveJob, link: KeeperLink, number: int, target: str, *, signalled: bool = True
 ) -> tuple[int, int]:
     """Signal the tree or the main process; return how many were alive before and how many got it.
 
-    `strike`: an end that follows is by this signal.
+    `signalled`: an exit that follows counts as caused by this signal.
     """
     tree = active.tree()
     members = await tree.members()
     pids = [[process.pid, process.start] for process in members] if tree.means != "cgroup" else []
-    how = {"signal": number, "target": target, "pids": pids, "strike": strike}
+    how = {"signal": number, "target": target, "pids": pids, "strike": signalled}
     answer = await link.insist("signal", id=active.id, init=active.init(), group=active.record.group, **how)
     return len(members), int(answer["delivered"])
 

@@ -155,7 +155,7 @@ class StopManager:
             state = active.record.job.state
             raise InvalidState(f"job {active.id} is {state}; expected running", state=state)
         self._table.save(active, replace(active.record, sent=Sent(number.name, by)))
-        _, delivered = await send_signal(active, self._link, number, target, strike=False)
+        _, delivered = await send_signal(active, self._link, number, target, signalled=False)
         return delivered
 
     def continue_stop(self, active: ActiveJob, request: StopRequest) -> None:
