@@ -43,7 +43,7 @@ RUNNING = after(LAUNCHING, STARTED)
 
 def test_from_created_to_exited() -> None:
     """Created, running, exited; live until its output is closed."""
-    assert (NEW.active, NEW.settled) == (False, False)
+    assert (NEW.active, NEW.process_tree_gone) == (False, False)
     launching = after(LAUNCHING)
     assert (launching.job.state, launching.launching, launching.group, launching.active) == (
         State.CREATED,
@@ -59,7 +59,12 @@ def test_from_created_to_exited() -> None:
     )
     exited = after(ended(code=3), record=RUNNING)
     assert exited.job.exit == Exit(3, None, Reason.FINISHED, None, "exited with code 3")
-    assert (exited.job.state, exited.settled, exited.closed, exited.active) == (State.EXITED, True, False, True)
+    assert (exited.job.state, exited.process_tree_gone, exited.closed, exited.active) == (
+        State.EXITED,
+        True,
+        False,
+        True,
+    )
     over = after(CLOSED, record=exited)
     assert (over.job.log.bytes, over.active) == (10, False)
 
@@ -83,7 +88,7 @@ def test_everything_told_twice() -> None:
     events = (LAUNCHING, STARTED, ended(code=3), CLOSED)
     once = after(*events)
     again = after(*events, record=once)
-    assert (again.job, again.settled, again.active) == (once.job, once.settled, once.active)
+    assert (again.job, again.process_tree_gone, again.active) == (once.job, once.process_tree_gone, once.active)
 
 
 @pytest.mark.parametrize(
@@ -155,11 +160,11 @@ def test_a_start_that_failed(step: str, words: str) -> None:
 def test_leftovers() -> None:
     """A job with processes left behind is exited and not settled, until a receipt says that nobody is left."""
     left = after(ended(left=True), CLOSED, record=RUNNING)
-    assert (left.job.state, left.settled, left.active) == (State.EXITED, False, True)
+    assert (left.job.state, left.process_tree_gone, left.active) == (State.EXITED, False, True)
     survived = lifecycle.stopped(left, Receipt("kill", "sweep", "none", [], [{"pid": 1, "name": "x"}]))
     assert survived.left
     gone = lifecycle.stopped(survived, Receipt("kill", "cgroup", "complete"))
-    assert (gone.left, gone.settled) == (False, True)
+    assert (gone.left, gone.process_tree_gone) == (False, True)
     assert gone.job.exit is not None
     assert gone.job.exit.receipt == Receipt("kill", "cgroup", "complete")
     assert lifecycle.stopping(left, STOPPED).job.state == State.EXITED
@@ -169,7 +174,7 @@ def test_lost() -> None:
     """What nobody can know is lost: never a code, never a signal; what is known is not taken back."""
     record = lifecycle.lost(RUNNING, "why", 5)
     assert record.job.exit == Exit(None, None, Reason.LOST, None, "why")
-    assert (record.job.state, record.settled) == (State.LOST, True)
+    assert (record.job.state, record.process_tree_gone) == (State.LOST, True)
     assert after(ended(code=0), record=record).job.exit == record.job.exit
 
 

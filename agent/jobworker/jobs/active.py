@@ -37,7 +37,7 @@ class ActiveJob:
     def is_created(self) -> bool:
         return self.record.job.state == State.CREATED
 
-    def is_over(self) -> bool:
+    def has_final_exit(self) -> bool:
         """Whether it has ended and, where a stop ended it, that has written its receipt."""
         exit_ = self.record.job.exit
         if exit_ is None:

@@ -100,7 +100,7 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
         exit_ = Exit(event.code, name, request.reason, request.by, f"{why}: {how}", record.receipt)
     job = replace(record.job, state=State.EXITED, exited_at=rfc3339(event.at), exit=replace(exit_, usage=event.usage))
     record = replace(record, job=job, launching=False, left=event.left, receipt=None)
-    return record if event.left else emptied(record, event.at)
+    return record if event.left else tree_gone(record, event.at)
 
 
 def _peak(usage: Usage | None) -> str:
@@ -136,7 +136,7 @@ def stopped(record: JobRecord, receipt: Receipt) -> JobRecord:
     return replace(record, left=bool(receipt.survivors))
 
 
-def emptied(record: JobRecord, at: int) -> JobRecord:
+def tree_gone(record: JobRecord, at: int) -> JobRecord:
     """Return the record of an ended job of whose tree nobody is left, be it that they had outlived a stop."""
     exit_ = record.job.exit
     if exit_ is not None and exit_.receipt is not None and exit_.receipt.survivors:

@@ -53,7 +53,7 @@ class Logs:
             async def as_it_was() -> Job:
                 return now
 
-            at_end = (lambda: self._table.until_over(active)) if follow and end is None else as_it_was
+            at_end = (lambda: self._table.wait_ended(active)) if follow and end is None else as_it_was
             last = end if end is not None or follow else shared.reader.size()
             return Cursor(shared, offset, span, None, at_end, lambda: self._unshare(job), last)
         self._watch.follow(active)
@@ -63,7 +63,7 @@ class Logs:
             self._table.release(active)
             self._unshare(job)
 
-        return Cursor(shared, offset, span, active, lambda: self._table.until_over(active), done, None)
+        return Cursor(shared, offset, span, active, lambda: self._table.wait_ended(active), done, None)
 
     async def page(self, job: str, span: LogRange, limit: int) -> LogPage:
         """Return up to `limit` bytes at an offset; raise OffsetOutOfRange."""

@@ -201,14 +201,14 @@ class JobManager:
         try:
             await self._stops.stop(active, call, by.name)
         finally:
-            await self._table.settle(active)
+            await self._table.wait_durable(active)
         return self._table.public(active.record)
 
     async def send(self, job: str, number: signal.Signals, target: str, by: Principal) -> int:
         """Send a signal to the tree or the main process; return how many got it. Raises InvalidState."""
         active = await self._begun(job)
         delivered = await self._stops.send(active, number, target, by.name)
-        await self._table.settle(active)
+        await self._table.wait_durable(active)
         return delivered
 
     async def pause(self, job: str, by: Principal) -> Job:
@@ -291,7 +291,7 @@ class JobManager:
         async with self._table.held(job) as active:
             try:
                 async with asyncio.timeout(limit):
-                    return await self._table.until_over(active)
+                    return await self._table.wait_ended(active)
             except TimeoutError:
                 raise WaitTimeout(
                     f"job {job} is still {active.record.job.state} after {limit:g} s", job=job

@@ -73,15 +73,15 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         """Whether anything may still happen to it, so that the agent must keep it in memory."""
         if self.job.state == State.CREATED and self.boot:
             return True
-        return self.launching or (self.job.state != State.CREATED and not (self.settled and self.closed))
+        return self.launching or (self.job.state != State.CREATED and not (self.process_tree_gone and self.closed))
 
     @property
     def running(self) -> bool:
         """Whether it was started and has not ended, or has left somebody behind."""
-        return self.job.state != State.CREATED and not self.settled
+        return self.job.state != State.CREATED and not self.process_tree_gone
 
     @property
-    def settled(self) -> bool:
+    def process_tree_gone(self) -> bool:
         """Whether it has ended and left nobody behind."""
         return self.job.state.final and not self.left
 

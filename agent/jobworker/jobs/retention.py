@@ -32,11 +32,11 @@ class Retention:
         self._bytes = size(limits.bytes, "retention.bytes")
         self._table = table
         self._wakeup = asyncio.Event()
-        table.on_settled = self._settled
+        table.on_inactive = self._inactive
         table.on_release = self._look
         self._count, self._kept = table.ended_totals()
 
-    def _settled(self, record: JobRecord) -> None:
+    def _inactive(self, record: JobRecord) -> None:
         self._count += 1
         self._kept += record.job.log.kept
         self._look()

@@ -58,7 +58,7 @@ class StopManager:
 
         A second stop joins the first; with the strategy `kill` it escalates.
         """
-        if active.record.settled or active.record.job.pid is None:
+        if active.record.process_tree_gone or active.record.job.pid is None:
             state = active.record.job.state
             raise InvalidState(f"job {active.id} is {state}; expected running", state=state)
         before = active.stop
@@ -88,7 +88,7 @@ class StopManager:
             # Nobody is there to hear it: a plugin that was there when the job was created.
             log.error("job %s: %s; it is stopped as the configuration says", active.id, error.message)
             strategy, options = await self._usual_stop(active)
-        if active.stop is not None or active.record.settled:
+        if active.stop is not None or active.record.process_tree_gone:
             return active.stop
         environment = self._specs.environment(active.record.job.spec, active.record.identity)
         stop = Stop(active, self._link, self._host, environment, active.record.identity)
@@ -130,7 +130,7 @@ class StopManager:
         await active.gone()
         if active.stop is None and active.record.left:
             await self._release(active)
-            self._table.save(active, lifecycle.emptied(active.record, time.time_ns()))
+            self._table.save(active, lifecycle.tree_gone(active.record, time.time_ns()))
 
     async def _release(self, active: ActiveJob) -> bool:
         """Let go of cgroup and namespace of a job that left nobody; return whether the namespace's init is gone."""

@@ -35,7 +35,7 @@ class JobTable:
         self._store = Store(home.database, keep_events, durable=durable)
         self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._revision: int = self._store.meta("revision", 0)
-        self.on_settled: Callable[[JobRecord], None] = lambda record: None  # told when nothing more can happen
+        self.on_inactive: Callable[[JobRecord], None] = lambda record: None  # told when nothing more can happen
         self.on_release: Callable[[], None] = lambda: None  # told when nobody waits for a job any more
         self._active = {record.job.id: ActiveJob(record) for record in self._store.active_records()}
 
@@ -97,7 +97,7 @@ class JobTable:
         if (active := self._active.get(job)) is not None:
             return active
         record = self._store.look(job)
-        if record is None or (record.settled and record.closed):
+        if record is None or (record.process_tree_gone and record.closed):
             return None
         return self._active.setdefault(job, ActiveJob(record))
 
@@ -131,7 +131,7 @@ class JobTable:
                 self._store.append_event(event(what, active.record.job, by, detail))
             self._store.put(active.record, lazy=lazy)
             if was_active and not active.record.active:
-                self.on_settled(active.record)
+                self.on_inactive(active.record)
         self._store.set_meta("revision", self._revision, lazy=lazy)
         active.notify()
         self._forget(active)
@@ -148,7 +148,7 @@ class JobTable:
         with contextlib.suppress(DiskFull):
             await self._store.saved()
 
-    async def settle(self, active: ActiveJob) -> None:
+    async def wait_durable(self, active: ActiveJob) -> None:
         """Return when what is known of the job may be answered: with durability "power", when it is on the disk."""
         if self._durable and self._store.unsaved(active.id):
             await self.written()
@@ -206,7 +206,7 @@ class JobTable:
         active = self._active.get(job)
         if active is not None and sees(scopes, active.record.job):
             if active.record.job.state.final:
-                await self.settle(active)
+                await self.wait_durable(active)
             return self.public(active.record)
         record = await self.load(job)
         if not sees(scopes, record.job):
@@ -216,7 +216,7 @@ class JobTable:
     async def get(self, job: str) -> Job:
         active = self._active.get(job)
         if active is not None and active.record.job.state.final:
-            await self.settle(active)
+            await self.wait_durable(active)
         return self.public(active.record if active else await self.load(job))
 
     async def oldest_ended(self, limit: int) -> list[JobRecord]:
@@ -292,11 +292,11 @@ class JobTable:
     def log_folder(self, job: str) -> Path:
         return self._logs / job
 
-    async def until_over(self, active: ActiveJob) -> Job:
+    async def wait_ended(self, active: ActiveJob) -> Job:
         """Return the job when it has ended and, where a stop ended it, that has written its receipt."""
-        while not active.is_over():
+        while not active.has_final_exit():
             await active.wait_changed()
-        await self.settle(active)
+        await self.wait_durable(active)
         return self.public(active.record)
 
     async def close(self) -> None:
