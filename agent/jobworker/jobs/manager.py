@@ -204,10 +204,10 @@ class JobManager:
             await self._table.wait_durable(active)
         return self._table.public(active.record)
 
-    async def send(self, job: str, number: signal.Signals, target: str, by: Principal) -> int:
+    async def signal(self, job: str, number: signal.Signals, target: str, by: Principal) -> int:
         """Send a signal to the tree or the main process; return how many got it. Raises InvalidState."""
         active = await self._begun(job)
-        delivered = await self._stops.send(active, number, target, by.name)
+        delivered = await self._stops.signal(active, number, target, by.name)
         await self._table.wait_durable(active)
         return delivered
 

@@ -149,7 +149,7 @@ class StopManager:
             log.warning("job %s: its cgroup was not removed: %s", active.id, error)
         return True
 
-    async def send(self, active: ActiveJob, number: signal.Signals, target: str, by: str) -> int:
+    async def signal(self, active: ActiveJob, number: signal.Signals, target: str, by: str) -> int:
         """Send a signal that is no stop; return how many processes got it. A job that dies of it says who sent it."""
         if active.record.job.state.final or active.record.job.pid is None:
             state = active.record.job.state

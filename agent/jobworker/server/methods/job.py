@@ -140,7 +140,7 @@ async def signal(call: Call, params: Signal) -> dict[str, int]:
         number = signal_number(params.signal, "signal")
     except InvalidSpec as error:
         raise InvalidParams(error.message, **error.data) from error
-    delivered = await call.session.services.jobs.send(params.id, number, params.target, call.session.caller)
+    delivered = await call.session.services.jobs.signal(params.id, number, params.target, call.session.caller)
     return {"delivered": delivered}
 
 
