@@ -158,7 +158,7 @@ def test_a_start_that_failed(step: str, words: str) -> None:
 
 
 def test_leftovers() -> None:
-    """A job with processes left behind is exited and not settled, until a receipt says that nobody is left."""
+    """A job with processes left behind is exited; its tree is gone when a receipt says that no process is left."""
     left = after(ended(left=True), CLOSED, record=RUNNING)
     assert (left.job.state, left.process_tree_gone, left.active) == (State.EXITED, False, True)
     survived = lifecycle.stopped(left, Receipt("kill", "sweep", "none", [], [{"pid": 1, "name": "x"}]))

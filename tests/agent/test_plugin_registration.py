@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from jobworker.errors import StartError
-from jobworker.plugin.loader import KINDS, MOST, OBSERVER
+from jobworker.plugin.loader import KINDS, MAX_OBJECTS, OBSERVER
 from jobworker.testing import load, make_event
 
 FAULTS = {
@@ -28,7 +28,7 @@ FAULTS = {
     "methodless": ("return [Bare()]", "'mine' has no method "),
     "fields": ("return [Fields()]", "'mine' has no method "),
     "twice": ("return [Mine(), Mine()]", "the name 'mine' is taken by it itself"),
-    "endless": ("return iter(Mine, None)", f"it returned more than {MOST} objects"),
+    "endless": ("return iter(Mine, None)", f"it returned more than {MAX_OBJECTS} objects"),
     "half-way": ("return (Mine() if n < 3 else 1 / 0 for n in range(9))", "ZeroDivisionError"),
     "changes its context": ("context.name = 'token'", "FrozenInstanceError"),
     "wants more": ("return []", "Argument(s) {'more'} are declared"),

@@ -7,16 +7,18 @@ import pytest
 
 from jobworker.formats.log_index import RECORD
 from jobworker.jobs.log_cursor import MAX_CACHED_CHUNKS, CachedChunk, LogRange, SharedLog
-from jobworker.logs.reader import CHUNK
+from jobworker.logs.reader import CHUNK_BYTES
 
 CHUNKS = 3 * MAX_CACHED_CHUNKS
 
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[SharedLog]:
-    (tmp_path / "out").write_bytes(bytes(CHUNKS * CHUNK))
+    (tmp_path / "out").write_bytes(bytes(CHUNKS * CHUNK_BYTES))
     (tmp_path / "err").touch()
-    records = (RECORD.pack(1, number * CHUNK, number * CHUNK, CHUNK, 0, 0) for number in range(CHUNKS))
+    records = (
+        RECORD.pack(1, number * CHUNK_BYTES, number * CHUNK_BYTES, CHUNK_BYTES, 0, 0) for number in range(CHUNKS)
+    )
     (tmp_path / "index").write_bytes(b"".join(records))
     log = SharedLog(tmp_path)
     yield log
@@ -24,7 +26,7 @@ def shared(tmp_path: Path) -> Iterator[SharedLog]:
 
 
 def read(shared: SharedLog, number: int) -> CachedChunk:
-    piece = shared.read(number * CHUNK, LogRange())
+    piece = shared.read(number * CHUNK_BYTES, LogRange())
     assert isinstance(piece, CachedChunk)
     return piece
 

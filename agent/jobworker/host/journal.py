@@ -15,7 +15,7 @@ from jobworker.model import Usage
 
 log = logging.getLogger(__name__)
 
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20  # read at once
 
 
 class Entry(msgspec.Struct, tag_field="event", frozen=True):
@@ -132,11 +132,13 @@ class Journal:
         """
         while True:
             block = os.pread(
-                self._fd, BLOCK if end is None else min(BLOCK, max(0, end - self.position)), self.position
+                self._fd, BLOCK_BYTES if end is None else min(BLOCK_BYTES, max(0, end - self.position)), self.position
             )
-            if len(block) == BLOCK and b"\n" not in block:  # a power cut can leave zeros in place of records
-                log.warning("journal: %d bytes at byte %d are no records and are passed over", BLOCK, self.position)
-                self.position += BLOCK
+            if len(block) == BLOCK_BYTES and b"\n" not in block:  # a power cut can leave zeros in place of records
+                log.warning(
+                    "journal: %d bytes at byte %d are no records and are passed over", BLOCK_BYTES, self.position
+                )
+                self.position += BLOCK_BYTES
                 continue
             records, used = self._decode(block[: block.rfind(b"\n") + 1])
             self.position += used

@@ -21,9 +21,11 @@ from jobworker.paths import Home
 
 log = logging.getLogger(__name__)
 
-LARGE = 100_000  # a seqpacket message is limited by the socket's buffer (212 kB)
-MESSAGE = 262_144
-SILENCE = 5.0  # seconds without an answer after which a keeper is stuck: in an execve or chdir that hangs
+LARGE_BYTES = (
+    100_000  # larger messages are passed as a file: a seqpacket message is limited by the socket's buffer (212 kB)
+)
+MAX_ANSWER_BYTES = 262_144
+SILENCE_SECONDS = 5.0  # without an answer, after which a keeper is stuck: in an execve or chdir that hangs
 DISK_ERRNOS = {errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 ReadJournal = Callable[[int, Callable[[], None]], None]
 
@@ -148,8 +150,8 @@ class KeeperLink:
             self._heard = time.monotonic()
         self._waiting[self._number] = future
         if self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(SILENCE, self._check)
-        self._outbox.append(_as_file(message) if len(message) > LARGE else (message, None))
+            self._alarm = asyncio.get_running_loop().call_later(SILENCE_SECONDS, self._check)
+        self._outbox.append(_as_file(message) if len(message) > LARGE_BYTES else (message, None))
         self._send()
         answer: dict[str, Any] = await future
         if "error" not in answer:
@@ -165,9 +167,11 @@ class KeeperLink:
         self._alarm = None
         if not self._waiting:
             return
-        left = self._heard + SILENCE - time.monotonic()
+        left = self._heard + SILENCE_SECONDS - time.monotonic()
         if left <= 0 and self._pidfd >= 0:
-            log.error("the keeper has not answered for %g s: it is stuck in a launch and is replaced", SILENCE)
+            log.error(
+                "the keeper has not answered for %g s: it is stuck in a launch and is replaced", SILENCE_SECONDS
+            )
             self.stuck = True
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         self._alarm = asyncio.get_running_loop().call_later(max(left, 0.1), self._check)
@@ -245,7 +249,7 @@ class KeeperLink:
     def _readable(self) -> None:
         while self._sock is not None:
             try:
-                data = self._sock.recv(MESSAGE)
+                data = self._sock.recv(MAX_ANSWER_BYTES)
             except BlockingIOError:
                 return
             except OSError:

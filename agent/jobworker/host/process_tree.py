@@ -25,14 +25,14 @@ from jobworker.linux.proc import (
     stat_of,
 )
 
-REREAD = 0.5  # seconds
-AGAIN = 0.02  # seconds between two sweeps for a tree that goes on under other pids
+REREAD_SECONDS = 0.5  # between two readings of `cgroup.events`, if no notification comes
+SWEEP_AGAIN_SECONDS = 0.02  # between two sweeps for a tree whose processes keep changing
 PROOFS = {
     "namespace": "complete",
     "cgroup": "complete",
     "sweep": "best_effort",
 }  # what an empty tree proves, by the means of looking
-SHOWN = 200  # characters of the command line of a survivor
+COMMAND_CHARACTERS = 200  # of the command line of a survivor
 
 
 class Process(NamedTuple):
@@ -104,7 +104,7 @@ class CgroupTree:
             while state in _reread(fd):
                 # A group that is removed within 10 ms of other news takes its last news with it.
                 try:
-                    await asyncio.wait_for(readable(inner.fileno()), REREAD)
+                    await asyncio.wait_for(readable(inner.fileno()), REREAD_SECONDS)
                 except TimeoutError:
                     pass
                 inner.poll(0)
@@ -144,7 +144,7 @@ class NamespaceTree:
         while (found := await self.members()) or self._has_children():
             await asyncio.gather(*(_wait_exit(process.pid, process.start) for process in found))
             await asyncio.sleep(pause)
-            pause = AGAIN
+            pause = SWEEP_AGAIN_SECONDS
 
     def _has_children(self) -> bool:
         """Whether the init has any: it tells even of one that was born and orphaned while we looked."""
@@ -182,7 +182,7 @@ class SweepTree:
         while found := await self.members():
             await asyncio.gather(*(_wait_exit(process.pid, process.start) for process in found))
             await asyncio.sleep(pause)
-            pause = AGAIN
+            pause = SWEEP_AGAIN_SECONDS
 
 
 def init_process(members: Iterable[Process]) -> Process | None:
@@ -279,7 +279,7 @@ def _command(process: Process, reader: ProcReader) -> str | None:
         words = reader.read(process.pid, process.start, "cmdline").rstrip(b"\0").replace(b"\0", b" ")
     except OSError:
         return None
-    return words.decode(errors="replace")[:SHOWN] or None
+    return words.decode(errors="replace")[:COMMAND_CHARACTERS] or None
 
 
 def process_of(pid: int) -> Process | None:

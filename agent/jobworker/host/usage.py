@@ -14,8 +14,8 @@ from jobworker.linux.usage import Sources, Values, group_usage, memory_floor
 __all__ = ["MEASURED", "counted", "disk_of", "disk_under", "looked_at", "measured", "memory_floor", "missing"]
 
 MEASURED = {"cpu": "cpu_seconds", "memory": "memory", "pids": "pids", "io": "io_read_bytes"}  # by a look, by kind
-PAGE = os.sysconf("SC_PAGE_SIZE")
-SHOWN = 1000  # processes of a job that are listed, those with the most CPU time first
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+MAX_LISTED = 1000  # processes of a job that are listed, those with the most CPU time first
 
 
 def counted(job: str, group: str, v1: Mapping[str, str]) -> tuple[Values, Sources]:
@@ -58,7 +58,7 @@ def looked_at(processes: Iterable[Process], described: Iterable[dict[str, Any]])
         if row := _row(process):
             cpu = round(row["user"] + row["system"], 2)
             found.append({**words, "cpu_seconds": cpu, "memory": row["memory"], "threads": row["threads"]})
-    return sorted(found, key=lambda one: (-one["cpu_seconds"], one["pid"]))[:SHOWN]
+    return sorted(found, key=lambda one: (-one["cpu_seconds"], one["pid"]))[:MAX_LISTED]
 
 
 def _row(process: Process) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def _row(process: Process) -> dict[str, Any]:
     if int(fields[19]) != process.start:
         return {}
     user, system = (sum(int(fields[at]) for at in pair) / TICKS_PER_SECOND for pair in ((11, 13), (12, 14)))
-    return {"user": user, "system": system, "memory": int(fields[21]) * PAGE, "threads": int(fields[17])}
+    return {"user": user, "system": system, "memory": int(fields[21]) * PAGE_BYTES, "threads": int(fields[17])}
 
 
 def _transferred(processes: Iterable[Process], reader: ProcReader) -> Values:

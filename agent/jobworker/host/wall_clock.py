@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 TFD_TIMER_ABSTIME = 1
 TFD_TIMER_CANCEL_ON_SET = 2
-FAR = 10 * 365 * 86400  # seconds
+TIMER_SECONDS = 10 * 365 * 86400  # far enough: the timer is there to be cancelled
 
 
 class _Timespec(ctypes.Structure):
@@ -37,7 +37,7 @@ class WallClock:
         asyncio.get_running_loop().add_reader(self._fd, self._readable)
 
     def _arm(self) -> None:
-        then = _Itimerspec(value=_Timespec(seconds=int(time.time()) + FAR))
+        then = _Itimerspec(value=_Timespec(seconds=int(time.time()) + TIMER_SECONDS))
         LIBC.timerfd_settime(self._fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, ctypes.byref(then), None)
 
     def _readable(self) -> None:

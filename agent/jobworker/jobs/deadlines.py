@@ -20,10 +20,10 @@ from jobworker.plugin.host import PluginFault, PluginHost
 
 log = logging.getLogger(__name__)
 
-LONGEST_WAIT = 3600.0  # the loop's clock stands still while the host sleeps, CLOCK_BOOTTIME does not
-BLOCKED = 60.0  # seconds for which a limit waits for a plugin that blocks its thread
-AGAIN = 1.0  # seconds until a look that failed is tried again
-SAME = 0.1  # seconds by which a moment may move, for it is computed from two clocks, and still be the same
+MAX_WAIT_SECONDS = 3600.0  # the loop's clock stands still while the host sleeps, CLOCK_BOOTTIME does not
+BLOCKED_PLUGIN_SECONDS = 60.0  # for which a limit waits for a plugin that blocks its thread
+RETRY_SECONDS = 1.0  # until a reading that failed is tried again
+SAME_MOMENT_SECONDS = 0.1  # two moments this close count as one: each is computed from two clocks
 CPUS = len(os.sched_getaffinity(0))
 
 
@@ -115,13 +115,13 @@ async def watch(
             left = due - now
             if left <= 0:
                 break
-            if abs(due - known) > SAME:
+            if abs(due - known) > SAME_MOMENT_SECONDS:
                 known, warn_at = due, (now + max(left / 2, left - lead) if lead else math.inf)
             elif now >= warn_at:
                 near(deadline)
                 warn_at = math.inf
             try:
-                await asyncio.wait_for(wakeup.wait(), min(left, max(warn_at - now, 0), LONGEST_WAIT))
+                await asyncio.wait_for(wakeup.wait(), min(left, max(warn_at - now, 0), MAX_WAIT_SECONDS))
             except TimeoutError:
                 pass
     finally:
@@ -135,14 +135,16 @@ async def _facts(usage: Usage, *, cpu: bool) -> RunFacts:
         try:
             return await usage.facts(cpu=cpu)
         except OSError as error:
-            log.warning("a limit cannot be looked at now, trying again in %g s: %s", AGAIN, error)
-        await asyncio.sleep(AGAIN)
+            log.warning("a limit cannot be looked at now, trying again in %g s: %s", RETRY_SECONDS, error)
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _ask(limit: Limit, usage: Usage, host: PluginHost) -> float | None:
     """Return what the policy says, None where there is no such moment; raise PluginFault."""
     policy, spec = limit
-    await host.free_soon(policy, BLOCKED)  # where another part of the plugin blocks that is no fault of this limit
+    await host.free_soon(
+        policy, BLOCKED_PLUGIN_SECONDS
+    )  # where another part of the plugin blocks that is no fault of this limit
     facts = await _facts(usage, cpu=bool(getattr(policy, "wants_cpu", True)))
     try:
         due = await host.run(policy, lambda: policy.due(deepcopy(spec.options), facts))

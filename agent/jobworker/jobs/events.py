@@ -16,8 +16,8 @@ import msgspec
 from jobworker.model import Job, JobEvent, State
 from jobworker.units import rfc3339
 
-PAGE = 100  # events read at once
-MAX_PENDING = 10_000  # events that may wait for a disk that takes nothing; older ones are then no longer told
+PAGE_EVENTS = 100  # events that are read at once
+MAX_PENDING = 10_000  # events that wait for a disk that cannot be written; older ones are dropped
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (revision INTEGER PRIMARY KEY, job TEXT NOT NULL, event TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS events_of ON events (job, revision);
@@ -118,13 +118,13 @@ class EventLog:
         if row is not None and row[0] > revision:
             return EventPage([], row[0])
         query = "SELECT revision, event FROM events WHERE revision > ? ORDER BY revision LIMIT ?"
-        return EventPage(db.execute(query, (revision, PAGE)).fetchall())
+        return EventPage(db.execute(query, (revision, PAGE_EVENTS)).fetchall())
 
     @staticmethod
     def of_job(db: sqlite3.Connection, job: str) -> list[JobEvent]:
         """Return the last events of one job, in order."""
         query = "SELECT event FROM events WHERE job = ? ORDER BY revision DESC LIMIT ?"
-        return [decode(text) for (text,) in db.execute(query, (job, PAGE))][::-1]
+        return [decode(text) for (text,) in db.execute(query, (job, PAGE_EVENTS))][::-1]
 
 
 def _mark_dropped(db: sqlite3.Connection, revision: int) -> None:

@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from jobworker.model import ChainLink, Explanation, Job, JobEvent, Reason, Receipt, State
 
-LINES = 5  # the last ones of stderr that are shown
+STDERR_LINES = 5  # the last lines of stderr that are shown
 EVENT_TEXT = {  # for the events that leave nothing in the record
     "updated": "changed",
     "paused": "paused",
@@ -15,7 +15,7 @@ EVENT_TEXT = {  # for the events that leave nothing in the record
     "deadline_near": "told that its time is nearly up",
     "limit_failed": "a time limit failed and does not hold",
 }
-SHOWN = 100  # characters of the command in the summary
+COMMAND_CHARACTERS = 100  # of the command in the summary
 
 
 def explain(
@@ -40,7 +40,7 @@ def explain(
     chain.sort(key=lambda link: link.time)
     if job.log.truncated:
         chain.append(ChainLink("", "output lost", None, "the log does not hold all that the job wrote"))
-    if lines := stderr.decode(errors="replace").splitlines()[-LINES:]:
+    if lines := stderr.decode(errors="replace").splitlines()[-STDERR_LINES:]:
         chain.append(ChainLink("", "last lines of stderr", None, "\n".join(lines)))
     said = summary(job, stopping_by) + (_proof(receipt) if receipt else "")
     return Explanation(job.id, said, chain)
@@ -65,7 +65,7 @@ def _stop(receipt: Receipt | None, by: str | None) -> list[ChainLink]:
 def summary(job: Job, stopping_by: str | None) -> str:
     """Return where the job is and why, in a sentence or two."""
     words = command(job)
-    what = f"`{words}`" if len(words) <= SHOWN else f"`{words[:SHOWN]}…`"
+    what = f"`{words}`" if len(words) <= COMMAND_CHARACTERS else f"`{words[:COMMAND_CHARACTERS]}…`"
     if job.exit is None:
         if job.state == State.STOPPING:
             return f"{what} is being stopped, asked by {stopping_by or 'nobody we know'}."

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from jobworker.jobs.active import ActiveJob
-from jobworker.logs.reader import BOTH, CHUNK, Chunk, Gap, LogReader
+from jobworker.logs.reader import BOTH, CHUNK_BYTES, Chunk, Gap, LogReader
 from jobworker.model import Job
 
-MAX_CACHED_CHUNKS = 16  # of a log that are kept for those who read it together: one for each reader, at most so many
+MAX_CACHED_CHUNKS = 16  # of one log, for cursors that read it together; at most one for each cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class SharedLog:
             del self._cached[next(iter(self._cached))]
 
     def fresh(self, offset: int, span: LogRange) -> Chunk | Gap | None:
-        return self.reader.read(offset, CHUNK, span.streams, arrivals=span.arrivals)
+        return self.reader.read(offset, CHUNK_BYTES, span.streams, arrivals=span.arrivals)
 
 
 class Cursor:

@@ -10,8 +10,8 @@ from jobworker.jobs.active import ActiveJob
 
 log = logging.getLogger(__name__)
 
-POLL = 0.1  # seconds between two looks where the kernel gives no watch
-NO_WATCH = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSYS)
+POLL_SECONDS = 0.1  # between two notifications of a log that the kernel does not watch
+WATCH_REFUSED = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSYS)
 
 
 class LogWatch:
@@ -38,9 +38,9 @@ class LogWatch:
         return "poll" if self._inotify is None or self._polled else "inotify"
 
     def _give_up(self, error: OSError) -> None:
-        if error.errno not in NO_WATCH:
+        if error.errno not in WATCH_REFUSED:
             raise error
-        log.error("inotify is refused (%s): new output is looked for every %g s", error.strerror, POLL)
+        log.error("inotify is refused (%s): new output is looked for every %g s", error.strerror, POLL_SECONDS)
         if self._inotify is not None:
             self._inotify.close()
             self._inotify = None
@@ -65,12 +65,12 @@ class LogWatch:
             except FileNotFoundError:
                 return False
             except OSError as error:
-                if error.errno not in NO_WATCH:
+                if error.errno not in WATCH_REFUSED:
                     raise
                 log.warning("job %s: its log cannot be watched (%s) and is polled", active.id, error.strerror)
         self._polled.add(active.id)
         if self._poll is None:
-            self._poll = asyncio.get_running_loop().call_later(POLL, self._look)
+            self._poll = asyncio.get_running_loop().call_later(POLL_SECONDS, self._look)
         return True
 
     def _look(self) -> None:
@@ -78,7 +78,7 @@ class LogWatch:
         for job in self._polled:
             self._followers[job][0].notify()
         if self._polled:
-            self._poll = asyncio.get_running_loop().call_later(POLL, self._look)
+            self._poll = asyncio.get_running_loop().call_later(POLL_SECONDS, self._look)
 
     def unfollow(self, active: ActiveJob) -> None:
         _, count = self._followers.pop(active.id)

@@ -13,7 +13,7 @@ from jobworker.logs.reader import Chunk, Gap, LogReader
 from jobworker.logs.tail import last_lines
 from jobworker.model import Job
 
-LAST_BYTES = 1.0  # seconds that the last output of an ended job may be under way from its pipes to its log
+LAST_OUTPUT_SECONDS = 1.0  # that the last output of an ended job may take from its pipes to its log
 
 
 class LogPage(NamedTuple):
@@ -116,7 +116,7 @@ class Logs:
         """Wait a moment for what a job wrote before it ended; not for a process it left, which may write for ever."""
         if active.record.job.state.final:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_BYTES):
+                async with asyncio.timeout(LAST_OUTPUT_SECONDS):
                     while not active.record.closed:
                         await active.wait_changed()
 

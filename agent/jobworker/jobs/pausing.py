@@ -14,8 +14,8 @@ from jobworker.jobs.stop import send_signal
 from jobworker.jobs.table import JobTable
 from jobworker.model import State
 
-ROUNDS = 5  # looks at a tree that grows while it is being stopped
-STILL = 5.0  # seconds until a cgroup counts as one that cannot be frozen: something in it hangs in the kernel
+MAX_STOP_ROUNDS = 5  # a tree that grows while it is being stopped is signalled again
+FREEZE_TIMEOUT_SECONDS = 5.0  # then the cgroup counts as one that cannot be frozen: a process hangs in the kernel
 
 
 class Pausing:
@@ -34,7 +34,8 @@ class Pausing:
             await self._freeze(active)
         except TimeoutError:
             await self.resume(active)
-            text = f"job {active.id} cannot be paused: a process of it does not stand still within {STILL:g} s"
+            limit = f"{FREEZE_TIMEOUT_SECONDS:g} s"
+            text = f"job {active.id} cannot be paused: one of its processes was not frozen within {limit}"
             raise NotSupported(text, method="job.pause") from None
         if (
             active.record.job.state != State.RUNNING
@@ -60,11 +61,11 @@ class Pausing:
         group = active.group()
         if group is not None:
             await self._link.insist("freeze", id=active.id, group=active.record.group, frozen=True)
-            async with asyncio.timeout(STILL):
+            async with asyncio.timeout(FREEZE_TIMEOUT_SECONDS):
                 await group.wait_frozen()
             return
         seen = 0
-        for _ in range(ROUNDS):  # what was born meanwhile is found in the next round
+        for _ in range(MAX_STOP_ROUNDS):  # what was born meanwhile is found in the next round
             alive, _ = await send_signal(active, self._link, signal.SIGSTOP, "all", signalled=False)
             if alive == seen:
                 return

@@ -35,9 +35,9 @@ from jobworker.tasks import Background
 
 log = logging.getLogger(__name__)
 
-IN_VAIN = 3  # keepers in a row that died before they held all: what is wrong will not pass at once
-LEAVING = 5.0  # seconds for the last output to be written; a process that escaped may hold its pipe for ever
-RETRY = 1.0  # seconds between two attempts to start a keeper
+MAX_FAILED_KEEPERS = 3  # in a row that died before they held all jobs: the cause will not pass at once
+QUIT_SECONDS = 5.0  # for the last output to be written; a process that escaped may hold its pipe for ever
+RETRY_SECONDS = 1.0  # between two attempts to start a keeper
 
 
 class Reconciler:
@@ -170,9 +170,9 @@ class Reconciler:
             self._in_vain += 1
         log.error("the keeper is gone; starting another")
         pause = 0.0
-        if self._in_vain >= IN_VAIN:
+        if self._in_vain >= MAX_FAILED_KEEPERS:
             self._link.set_ready(DiskFull("no keeper can be started", hint=f"see {self._home.keeper_log}"))
-            pause = RETRY
+            pause = RETRY_SECONDS
         self._feed.read(None)
         self._tasks.spawn(self._reconnect(pause))
 
@@ -188,7 +188,7 @@ class Reconciler:
                 return  # this one as well: _lost() has been told
             except (OSError, JobworkerError) as error:
                 log.error("no keeper could be started, trying again: %s", error)
-                await asyncio.sleep(RETRY)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _take_over(self) -> None:
         """Have the keeper hold every job that may still run or speak; what it cannot find is lost."""
@@ -292,7 +292,7 @@ class Reconciler:
             with contextlib.suppress(JobworkerError):
                 await self._link.ask("quit")
                 if finish:
-                    await self._link.left(LEAVING)
+                    await self._link.left(QUIT_SECONDS)
         self._link.close()
         self._feed.close()
         self._journal.close()

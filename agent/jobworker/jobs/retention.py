@@ -17,10 +17,10 @@ from jobworker.units import seconds, size
 
 log = logging.getLogger(__name__)
 
-BATCH = 20  # jobs that are forgotten at once
-PAUSE = 0.1  # seconds between two batches
-HOUR = 3600.0  # how often ages are looked at
-BY = "retention"  # who deletes
+BATCH_JOBS = 20  # jobs that are deleted at once
+PAUSE_SECONDS = 0.1  # between two batches
+AGE_CHECK_SECONDS = 3600.0  # between two checks for jobs that are too old
+DELETED_BY = "retention"  # as the `deleted` event has it
 
 
 class Retention:
@@ -57,18 +57,18 @@ class Retention:
                 log.warning("no ended job can be forgotten now: %s", error.message)
             self._wakeup.clear()
             try:
-                async with asyncio.timeout(HOUR):
+                async with asyncio.timeout(AGE_CHECK_SECONDS):
                     await self._wakeup.wait()
             except TimeoutError:
                 pass
 
     async def _forget(self) -> None:
-        while records := await self._table.oldest_ended(BATCH):
+        while records := await self._table.oldest_ended(BATCH_JOBS):
             for record in records:
                 if not self._too_much() and not (self._age and _age(record) > self._age):
                     return
                 await self._delete(record)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _delete(self, record: JobRecord) -> None:
         """Delete the log first: that makes room on a full disk for the rest."""
@@ -77,7 +77,7 @@ class Retention:
             return
         try:
             await self._table.remove_log(active.id)
-            await self._table.remove(record.job, BY)
+            await self._table.remove(record.job, DELETED_BY)
             self.removed(record)
         except DiskFull:
             self._table.unclaim(active)

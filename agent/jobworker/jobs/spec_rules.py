@@ -20,10 +20,10 @@ from jobworker.plugin.loader import Registry
 from jobworker.units import Duration, seconds, size
 
 # What the protocol names and this version does not do: refused, never accepted and ignored.
-NOT_YET = ("stdin", "tty")
+UNSUPPORTED = ("stdin", "tty")
 
 TOTAL = "total"  # the policy of `timeout`
-LABELS = 64
+MAX_LABELS = 64
 LABEL_NAME, LABEL_VALUE = 128, 1024  # characters
 
 
@@ -42,7 +42,7 @@ class Specs:
 
     async def check(self, spec: JobSpec) -> None:
         """Raise InvalidSpec, NotSupported or PolicyRejected."""
-        for field in NOT_YET:
+        for field in UNSUPPORTED:
             value = getattr(spec, field)
             if value is not None and value is not False:
                 raise NotSupported(f"spec.{field}: this version does not support it", field=field)
@@ -166,8 +166,8 @@ def check_environment(env: Mapping[str, str]) -> None:
 
 def check_labels(labels: Mapping[str, str]) -> None:
     """Keep them small: each event of the job carries them."""
-    if len(labels) > LABELS:
-        raise InvalidSpec(f"labels: {len(labels)} are given; expected at most {LABELS}", field="labels")
+    if len(labels) > MAX_LABELS:
+        raise InvalidSpec(f"labels: {len(labels)} are given; expected at most {MAX_LABELS}", field="labels")
     for name, value in labels.items():
         if not 0 < len(name) <= LABEL_NAME or len(value) > LABEL_VALUE:
             what = f"labels: {name[:80]!r}: {len(name)} and {len(value)} characters"

@@ -24,9 +24,9 @@ from jobworker.units import rfc3339, seconds
 
 log = logging.getLogger(__name__)
 
-KILL = "kill"  # what a receipt calls it where there was no strategy that could be used
-LAST_WAIT = 5.0  # seconds after our own SIGKILL until what is left counts as a survivor
-KILL_AGAIN = 0.1  # seconds between two of these
+KILL = "kill"  # the strategy in a receipt if no strategy could be used
+SURVIVOR_SECONDS = 5.0  # after our own SIGKILL until a process counts as a survivor
+KILL_AGAIN_SECONDS = 0.1  # between two SIGKILLs for the tree
 T = TypeVar("T")
 Environment = tuple[Mapping[str, str], str]  # variables and folder that the job was started with
 
@@ -104,8 +104,10 @@ class Stop:
 
     async def _kill_again(self) -> None:
         """Kill until all are gone or the last wait is over: a sweep misses who has forked since it looked."""
-        end = time.monotonic() + LAST_WAIT
-        while (not await self.wait(KILL_AGAIN) or await self._active.tree().members()) and time.monotonic() < end:
+        end = time.monotonic() + SURVIVOR_SECONDS
+        while (
+            not await self.wait(KILL_AGAIN_SECONDS) or await self._active.tree().members()
+        ) and time.monotonic() < end:
             await send_signal(self._active, self._link, signal.SIGKILL, "all")
 
     def note(self, action: str, signal: str | None = None, at: int = 0, **what: Any) -> None:

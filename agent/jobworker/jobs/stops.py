@@ -19,7 +19,7 @@ from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.pausing import Pausing
 from jobworker.jobs.record import Sent, StopRequest
 from jobworker.jobs.spec_rules import Specs
-from jobworker.jobs.stop import KILL, LAST_WAIT, Stop, send_signal
+from jobworker.jobs.stop import KILL, SURVIVOR_SECONDS, Stop, send_signal
 from jobworker.jobs.table import JobTable
 from jobworker.model import JobSpec, Reason, Receipt, StopSpec
 from jobworker.plugin.host import PluginHost
@@ -29,8 +29,8 @@ from jobworker.units import seconds
 log = logging.getLogger(__name__)
 
 
-INIT = "the init of its namespace"
-LEFTOVERS = "agent"  # who stops what a main process leaves behind
+INIT_NAME = "the init of its namespace"  # of a survivor, in a receipt
+LEFTOVERS_BY = "agent"  # the caller of a stop for what a main process left behind
 
 
 class StopManager:
@@ -83,7 +83,7 @@ class StopManager:
         try:
             strategy, options = await self._specs.stop_options(active.record.job.spec, call)
         except RpcError as error:
-            if reason is Reason.STOPPED and by != LEFTOVERS:
+            if reason is Reason.STOPPED and by != LEFTOVERS_BY:
                 raise
             # Nobody is there to hear it: a plugin that was there when the job was created.
             log.error("job %s: %s; it is stopped as the configuration says", active.id, error.message)
@@ -115,7 +115,7 @@ class StopManager:
             receipt = await stop
             if not receipt.survivors and not await self._release(active):
                 receipt = replace(
-                    receipt, proof="none", survivors=[{"pid": active.record.init, "name": INIT, "command": None}]
+                    receipt, proof="none", survivors=[{"pid": active.record.init, "name": INIT_NAME, "command": None}]
                 )
         finally:
             active.stop = None
@@ -138,7 +138,7 @@ class StopManager:
         try:
             await self._link.insist("release", id=active.id, init=active.init(), group=active.record.group)
             if isinstance(tree, NamespaceTree):
-                async with asyncio.timeout(LAST_WAIT):
+                async with asyncio.timeout(SURVIVOR_SECONDS):
                     await tree.wait_init()
                 # The cgroup, which the init was in.
                 await self._link.insist("release", id=active.id, group=active.record.group)
@@ -172,7 +172,7 @@ class StopManager:
 
     async def _leftovers(self, active: ActiveJob) -> None:
         if active.record.job.spec.leftovers == "stop" and await active.tree().members():
-            await self.begin(active, None, LEFTOVERS, Reason.STOPPED)
+            await self.begin(active, None, LEFTOVERS_BY, Reason.STOPPED)
             return
         await self._until_empty(active)
 

@@ -26,9 +26,9 @@ from jobworker.model import JobEvent
 log = logging.getLogger(__name__)
 
 VERSION = 1
-LAZY = 0.05  # seconds for which news that the journal holds may wait for others to be committed with them
-RETRY = 1.0  # seconds until changes that could not be written are tried again
-PAGE_BYTES = 1 << 20  # of records, after which a page ends: a spec alone may have as many
+LAZY_COMMIT_SECONDS = 0.05  # that changes which the journal also holds may wait for others to be committed with them
+RETRY_SECONDS = 1.0  # until changes that could not be written are tried again
+PAGE_BYTES = 1 << 20  # of records, after which a page ends: a single spec may be as large
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS jobs (
@@ -172,7 +172,7 @@ class Store:
             return
         if lazy:
             if self._later is None:
-                self._later = asyncio.get_running_loop().call_later(LAZY, self._schedule)
+                self._later = asyncio.get_running_loop().call_later(LAZY_COMMIT_SECONDS, self._schedule)
             return
         self._flushing = asyncio.ensure_future(self._flush())
 
@@ -209,13 +209,13 @@ class Store:
                 waiter.set_exception(DiskFull(reason, hint="make room on the state folder"))
         self._flushing = None
         if error is not None:
-            asyncio.get_running_loop().call_later(RETRY, self._schedule)
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._schedule)
         elif self._pending or self._meta or self._waiters:
             self._schedule(lazy=not self._eager)
 
     def _report(self, error: Exception | None) -> None:
         if error is not None and self.writable:
-            log.error("the job table cannot be written, trying again every %g s: %s", RETRY, error)
+            log.error("the job table cannot be written, trying again every %g s: %s", RETRY_SECONDS, error)
         if error is None and not self.writable:
             log.warning("the job table can be written again")
         self.writable = error is None

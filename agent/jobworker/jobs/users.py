@@ -15,12 +15,12 @@ from jobworker.errors import InvalidSpec, NotSupported, PermissionDenied
 from jobworker.jobs.record import Identity
 from jobworker.model import JobSpec, Principal
 
-REMEMBERED = 5.0  # seconds for which an answer of the host's directory of users holds
+CACHE_SECONDS = 5.0  # for which an answer of the host's user directory is used again
 RLIMITS = {name[7:].lower(): getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
 MAX_RLIMIT = (1 << 63) - 1
 NICEST, MEANEST = 19, -20
 MAX_UMASK = 0o777
-CHANGES = ("user", "umask", "nice", "rlimits")  # of a message to the keeper: what an older one does not know
+CHECKED_FIELDS = ("user", "umask", "nice", "rlimits")  # of a launch message, which an older keeper may not know
 
 
 class Users:
@@ -52,7 +52,7 @@ class Users:
     def require_means(self, message: Mapping[str, Any]) -> None:
         """Raise NotSupported where the keeper cannot do what it is to be asked."""
         can = self._means().get("users")
-        for field in CHANGES:
+        for field in CHECKED_FIELDS:
             if field in message and (can is None or (field == "user" and can != "any")):
                 lacks = "its keeper is not root with SETUID, SETGID and SETPCAP"
                 why = lacks if can else "its keeper is of another version"
@@ -79,7 +79,7 @@ class Users:
         self._known = {key: known for key, known in self._known.items() if known[0] > now}
         if (user, group) not in self._known:
             found = await asyncio.to_thread(look_up, user, group, asked)
-            self._known[user, group] = (time.monotonic() + REMEMBERED, found)
+            self._known[user, group] = (time.monotonic() + CACHE_SECONDS, found)
         return self._known[user, group][1]
 
 

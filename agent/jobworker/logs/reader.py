@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 from jobworker.formats.log_index import FIRST, NO_ROOM, POWER_CUT, RECORD, REFUSED, STREAMS
 
-STREAM = 28  # where the stream of a record stands in it
-GAP = 29
-BOTH = (0, 1)
+STREAM_AT = 28  # bytes into a record
+GAP_AT = 29
+BOTH = (0, 1)  # both streams
 STDERR = 1
-CHUNK = 65536
+CHUNK_BYTES = 65536
 NOWHERE = (-1, -1)
-BATCH = 128  # index records read at once
-TRIES = 10  # at what a log drops faster than it is looked at
+BATCH_RECORDS = 128  # index records that are read at once
+MAX_TRIES = 10  # to read records that a bounded log drops meanwhile
 REASONS = {NO_ROOM: "disk_full", REFUSED: "refused", POWER_CUT: "power_cut"}
 
 
@@ -124,7 +124,7 @@ class LogReader:
 
     def last_record(self) -> Record | None:
         """Return the last record, which is never dropped, but may be no longer the last when it is read."""
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             if not self.open() or not (count := self.count()):
                 break
             if (last := self.record(count - 1)).length:
@@ -168,7 +168,7 @@ class LogReader:
         return Record._make(RECORD.unpack(os.pread(self._index, RECORD.size, number * RECORD.size)))
 
     def _batch(self, number: int) -> bytes:
-        block = os.pread(self._index, RECORD.size * BATCH, number * RECORD.size)
+        block = os.pread(self._index, RECORD.size * BATCH_RECORDS, number * RECORD.size)
         return block[: len(block) - len(block) % RECORD.size]
 
     def find(self, offset: int) -> int:
@@ -191,7 +191,7 @@ class LogReader:
     # Forward
 
     def read(
-        self, offset: int, limit: int = CHUNK, streams: Sequence[int] = BOTH, *, arrivals: bool = False
+        self, offset: int, limit: int = CHUNK_BYTES, streams: Sequence[int] = BOTH, *, arrivals: bool = False
     ) -> Chunk | Gap | None:
         """Return the next bytes of the streams from `offset` on, of one stream and at most `limit`; None at the end.
 
@@ -248,7 +248,7 @@ class LogReader:
         here = Record._make(RECORD.unpack_from(block))
         if here.offset > offset or not here.length or stream == here.stream or here.gap == REFUSED:
             return offset
-        marks = (block[STREAM :: RECORD.size].find(stream), block[GAP :: RECORD.size].find(REFUSED))
+        marks = (block[STREAM_AT :: RECORD.size].find(stream), block[GAP_AT :: RECORD.size].find(REFUSED))
         near = [mark for mark in marks if mark > 0]
         if near:
             found = Record._make(RECORD.unpack_from(block, min(near) * RECORD.size)).offset

@@ -12,9 +12,9 @@ from pathlib import Path
 from jobworker.formats.log_index import POWER_CUT, RECORD, STREAMS
 from jobworker.logs.reader import LogReader, Record
 
-BLOCK = 4096  # bytes: where a file ends within a block, zeros may stand in place of what was to be written there
-CHECKED = 256  # records at the end of the index that are compared with each other: two blocks of them
-LONGEST = 0xFFFFFFFF  # bytes that one record can cover
+BLOCK_BYTES = 4096  # if a file ends within a block, zeros may stand in place of bytes that were not written
+CHECKED_RECORDS = 256  # at the end of the index that are compared with each other: two blocks of them
+MAX_RECORD_BYTES = 0xFFFFFFFF  # that one record can cover
 Ranges = list[tuple[int, int]]
 
 
@@ -74,7 +74,7 @@ class _Repair:
             count = min(count, os.lseek(self._index, start, os.SEEK_HOLE) // RECORD.size)
         while count > self._first and not self._record(count - 1).length:
             count -= 1
-        for number in range(max(self._first + 1, count - CHECKED), count):
+        for number in range(max(self._first + 1, count - CHECKED_RECORDS), count):
             before, record = self._record(number - 1), self._record(number)
             if record.offset != before.end or not record.length or record.stream >= len(STREAMS):
                 return number
@@ -102,7 +102,7 @@ class _Repair:
         for stream, fd in enumerate(self._files):
             left = _end_of_data(fd, positions[stream]) - positions[stream]
             while left > 0:
-                length = min(left, LONGEST)
+                length = min(left, MAX_RECORD_BYTES)
                 time = time or os.fstat(fd).st_mtime_ns
                 yield Record(time, sum(positions), positions[stream], length, stream, 0)
                 positions[stream] += length
@@ -156,5 +156,5 @@ def _end_of_data(fd: int, start: int) -> int:
     if start >= size:
         return start
     end = min(size, os.lseek(fd, start, os.SEEK_HOLE))
-    begin = max(start, end - BLOCK)
+    begin = max(start, end - BLOCK_BYTES)
     return begin + len(os.pread(fd, end - begin, begin).rstrip(b"\0"))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from jobworker.formats.log_index import STREAMS
-from jobworker.logs.reader import BOTH, CHUNK, TRIES, LogReader, Record
+from jobworker.logs.reader import BOTH, CHUNK_BYTES, MAX_TRIES, LogReader, Record
 
 SEARCH_LIMIT_BYTES = 16 << 20  # how far back newlines are searched for
 
@@ -24,7 +24,7 @@ def last_lines(reader: LogReader, count: int, streams: Sequence[int] = BOTH, lim
     last = reader.last_record()
     if count <= 0 or last is None:
         return reader.size()
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         with suppress(_DroppedError):
             return max(_Backward(reader, streams, last).lines(count, limit), reader.first())
         last = reader.last_record() or last
@@ -62,7 +62,7 @@ class _Backward:
             if record.gap:
                 stop = self._start(record)
                 continue
-            start = max(self._low, stop - min(CHUNK, limit - looked))
+            start = max(self._low, stop - min(CHUNK_BYTES, limit - looked))
             blocks = self._read(start, stop)
             if not met:  # a newline at the very end begins no line
                 met = True
@@ -128,4 +128,4 @@ class _Backward:
         """Return the offset at which the search ended: the start of its arrival, so that no character is cut."""
         record = self._covering(place)
         inside = place - self._start(record)
-        return record.offset if inside < CHUNK else record.offset + inside
+        return record.offset if inside < CHUNK_BYTES else record.offset + inside

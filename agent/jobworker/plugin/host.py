@@ -17,8 +17,8 @@ from jobworker.errors import JobworkerError, StartError
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-LONGEST = 500  # characters of what a plugin says of its fault
-PATIENCE = 0.5  # seconds for the thread of a call that took too long to say that it still runs
+MAX_TEXT = 500  # characters of a plugin's text in an error
+ANSWER_SECONDS = 0.5  # for the thread of a call that took too long to prove that it still runs
 
 
 class PluginFault(Exception):
@@ -72,7 +72,7 @@ class _Worker:
 
         self.loop.call_soon_threadsafe(answer)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 await answered.wait()
         except TimeoutError:
             if not alive.is_set() and not self.blocked:
@@ -89,7 +89,7 @@ class _Worker:
         """Have the thread end; one that blocks is left behind, and ends with the process."""
         self._closing = True
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(PATIENCE)
+        self._thread.join(ANSWER_SECONDS)
 
 
 class PluginHost:
@@ -226,4 +226,4 @@ def said(error: BaseException) -> str:
 
 def clean(text: str) -> str:
     """Return a text of a plugin without what no JSON holds, as halves of characters from file names."""
-    return text[:LONGEST].encode(errors="replace").decode()
+    return text[:MAX_TEXT].encode(errors="replace").decode()

@@ -22,8 +22,8 @@ from jobworker.tokens import TokenFile
 from jobworker.validation import describe_error
 
 GROUP = "jobworker"
-LIMIT = 10.0  # seconds for a plugin to be imported and to register
-MOST = 1000  # objects that one hook may register
+LOAD_SECONDS = 10.0  # for a plugin to be imported and to register
+MAX_OBJECTS = 1000  # that one hook may register
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 
 
@@ -129,7 +129,7 @@ class Loader:
         if any(each.name == plugin.name for each in self.registry.plugins):
             raise StartError(f"plugins.enabled: {plugin.name!r} is there twice; expected each plugin once")
         try:
-            loaded = self._host.first(plugin.name, partial(self._register, point, plugin), LIMIT)
+            loaded = self._host.first(plugin.name, partial(self._register, point, plugin), LOAD_SECONDS)
         except StartError as error:
             raise StartError(f"{plugin}: {error.message}", hint=error.hint) from error
         except PluginFault as error:
@@ -233,9 +233,9 @@ def _observe(implementation: pluggy.HookImpl, context: PluginContext[Any], event
 def _returned(hook: str, found: Any) -> list[Any]:
     if isinstance(found, str | bytes | Mapping) or not isinstance(found, Iterable):
         raise StartError(f"{hook}: it returned {type(found).__name__}; expected a list of objects")
-    objects = list(islice(found, MOST + 1))
-    if len(objects) > MOST:
-        raise StartError(f"{hook}: it returned more than {MOST} objects; expected some")
+    objects = list(islice(found, MAX_OBJECTS + 1))
+    if len(objects) > MAX_OBJECTS:
+        raise StartError(f"{hook}: it returned more than {MAX_OBJECTS} objects; expected some")
     return objects
 
 
@@ -259,7 +259,7 @@ def _require(config: Config, registry: Registry, host: PluginHost) -> None:
 def _try(key: str, checker: StopStrategy | TimeoutPolicy, options: Mapping[str, Any], host: PluginHost) -> None:
     """Raise StartError where what the configuration names refuses the options that it would get."""
     try:
-        host.first(host.owner(checker), partial(checker.check, options), LIMIT)
+        host.first(host.owner(checker), partial(checker.check, options), LOAD_SECONDS)
     except PluginFault as error:
         raise StartError(f"{key}: {checker.name} refuses its options: {error}") from error
 

@@ -12,7 +12,7 @@ from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidSpec
 from jobworker.jobs.log_cursor import LogRange
 from jobworker.jobs.record import is_id
-from jobworker.jobs.spec_rules import LABELS, signal_number
+from jobworker.jobs.spec_rules import MAX_LABELS, signal_number
 from jobworker.model import Explanation, Job, JobSpec, State, StopSpec, TimeoutSpec
 from jobworker.server.dispatch import Call, method
 from jobworker.server.log_subscription import BINARY, LogSubscription
@@ -198,8 +198,10 @@ async def explain(call: Call, params: OfJob) -> Explanation:
 async def list_(call: Call, params: List) -> dict[str, Any]:
     if not 1 <= params.limit <= MAX_PAGE_JOBS:
         raise InvalidParams(f"limit: {params.limit}; expected 1 to {MAX_PAGE_JOBS}", field="limit")
-    if len(params.labels) > LABELS:
-        raise InvalidParams(f"labels: {len(params.labels)}; expected at most {LABELS}, as a job has", field="labels")
+    if len(params.labels) > MAX_LABELS:
+        raise InvalidParams(
+            f"labels: {len(params.labels)}; expected at most {MAX_LABELS}, as a job has", field="labels"
+        )
     states = None if params.states is None else sorted(set(params.states))
     if params.cursor is not None and not is_id(params.cursor):
         raise InvalidParams("cursor: expected `next` of an earlier page", field="cursor")
