@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from jobworker.host.journal import Closed, Ended, Journal, Launching, Started, StartFailed
-from jobworker.jobs.store import Query, Store
+from jobworker.jobs.query import Query
+from jobworker.jobs.store import Store
 from jobworker.logs.reader import Chunk, LogReader
 from jobworker.model import Reason, State
 

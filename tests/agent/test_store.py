@@ -9,8 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from jobworker.errors import DiskFull
+from jobworker.jobs.query import Query
 from jobworker.jobs.record import JobRecord, StopRequest, new_id
-from jobworker.jobs.store import Query, Store
+from jobworker.jobs.store import Store
 from jobworker.model import Exit, Job, JobSpec, Reason, Receipt, State, Step
 
 

@@ -8,70 +8,29 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from jobworker.errors import DiskFull, StartError
-from jobworker.jobs import events
+from jobworker.jobs import database
 from jobworker.jobs.events import EventLog, EventPage
+from jobworker.jobs.query import Query
 from jobworker.jobs.record import JobRecord
-from jobworker.jobs.scope import EVERYTHING, Scope
 from jobworker.model import JobEvent
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
 LAZY_COMMIT_SECONDS = 0.05  # that changes which the journal also holds may wait for others to be committed with them
 RETRY_SECONDS = 1.0  # until changes that could not be written are tried again
 PAGE_BYTES = 1 << 20  # of records, after which a page ends: a single spec may be as large
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, state TEXT NOT NULL, live INTEGER NOT NULL, owner TEXT NOT NULL,
-    name TEXT, key TEXT, record TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS live ON jobs (id) WHERE live;
-CREATE INDEX IF NOT EXISTS name ON jobs (name, id) WHERE name IS NOT NULL;
-CREATE UNIQUE INDEX IF NOT EXISTS key ON jobs (owner, key) WHERE key IS NOT NULL;
-CREATE INDEX IF NOT EXISTS ended ON jobs (json_extract(record, '$.job.exited_at'))
-    WHERE NOT live AND state IN ('exited', 'lost');
-"""
 ENDED = "FROM jobs WHERE NOT live AND state IN ('exited', 'lost')"
 T = TypeVar("T")
 _decode = msgspec.json.Decoder(JobRecord).decode
 _encode = msgspec.json.Encoder().encode
-
-
-class Query(NamedTuple):
-    """Which jobs somebody wants to see a page of: those created before the job `before`, within one of the scopes."""
-
-    states: Sequence[str] | None = None
-    labels: Mapping[str, str] = {}
-    owner: str | None = None
-    before: str | None = None
-    scopes: Sequence[Scope] = EVERYTHING
-
-    def condition(self) -> tuple[str, list[Any]]:
-        """Return it as SQL, and its values."""
-        scopes = [scope.condition() for scope in self.scopes]
-        where = ["(" + " OR ".join(text for text, _ in scopes) + ")"] if scopes else ["0"]
-        values: list[Any] = [value for _, found in scopes for value in found]
-        if self.states is not None:
-            where.append(f"state IN ({','.join('?' * len(self.states))})")
-            values += self.states
-        for label, value in self.labels.items():
-            where.append("EXISTS (SELECT 1 FROM json_each(record, '$.job.labels') WHERE key = ? AND value = ?)")
-            values += [label, value]
-        for column, value_ in (("owner = ?", self.owner), ("id < ?", self.before)):
-            if value_ is not None:
-                where.append(column)
-                values.append(value_)
-        return " AND ".join(where), values
 
 
 class Store:
@@ -95,18 +54,18 @@ class Store:
             False  # opened for reading only, so that it must be opened anew once the disk can be written
         )
         try:
-            self._db = _open(path, durable)
+            self._db = database.open_for_writing(path, durable)
         except sqlite3.OperationalError as error:
             try:
-                self._db = _open_read_only(path)
+                self._db = database.open_read_only(path)
             except sqlite3.OperationalError:
                 raise StartError(f"{path}: the job table cannot be opened: {error}") from error
             log.error("%s can only be read (%s): no job can be created", path, error)
             self._read_only = True
         except sqlite3.DatabaseError as error:
-            aside = set_aside(path)
+            aside = database.set_aside(path)
             log.error("%s is no job table (%s): it was set aside as %s, and a new one begun", path, error, aside)
-            self._db = _open(path, durable)
+            self._db = database.open_for_writing(path, durable)
         self.events = EventLog(keep_events)
         self.events.last = self.meta("revision", 0)
 
@@ -243,9 +202,9 @@ class Store:
         """Open the table for writing; leave it as it is where that fails."""
         self._db.close()  # first: it holds locks
         try:
-            self._db = _open(self._path, self._durable)
+            self._db = database.open_for_writing(self._path, self._durable)
         except sqlite3.Error:
-            self._db = _open_read_only(self._path)
+            self._db = database.open_read_only(self._path)
             raise
         self._read_only = False
 
@@ -261,7 +220,7 @@ class Store:
         rows = await self._all(query, values)
         return rows[0] if rows else None
 
-    async def page(self, query: "Query", limit: int) -> tuple[list[JobRecord], bool]:
+    async def page(self, query: Query, limit: int) -> tuple[list[JobRecord], bool]:
         """Return up to `limit` records, newest first, and whether there are more; fewer where they are large."""
         if self._pending:  # the table lags behind: what was answered before must be in the page
             with contextlib.suppress(DiskFull):
@@ -327,47 +286,6 @@ class Store:
             log.error("the job table was not written to its end; the journal will fill in what is missing")
         await self._do(self._db.close)
         self._thread.shutdown()
-
-
-def _open(path: Path, durable: bool) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")  # FULL: each commit is synced
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise StartError(f"{path} was written by a later version (format {version}); expected at most {VERSION}")
-        db.executescript(SCHEMA + events.SCHEMA)
-        if version != VERSION:
-            db.execute(f"PRAGMA user_version={VERSION}")
-        db.execute("SELECT count(*) FROM jobs WHERE live").fetchone()
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _open_read_only(path: Path) -> sqlite3.Connection:
-    """Open the table on a disk that takes nothing: no file for a log or shared memory can be made there."""
-    wal = path.with_name(f"{path.name}-wal")
-    how = "mode=ro" if wal.exists() and wal.stat().st_size else "immutable=1"
-    db = sqlite3.connect(f"{path.as_uri()}?{how}", uri=True, isolation_level=None, check_same_thread=False)
-    try:
-        db.execute("SELECT count(*) FROM jobs WHERE live").fetchone()
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a database that cannot be read, with what belongs to it; return its new name."""
-    aside = path.with_name(f"{path.name}.broken-{time.time_ns()}")
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside
 
 
 def _row(record: JobRecord) -> tuple[Any, ...]:

@@ -17,9 +17,10 @@ from jobworker.errors import DiskFull, JobNotFound, OffsetOutOfRange
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.event_cursor import EventCursor
 from jobworker.jobs.events import event, happened
+from jobworker.jobs.query import Query
 from jobworker.jobs.record import JobRecord, is_id
 from jobworker.jobs.scope import Scope, sees
-from jobworker.jobs.store import Query, Store
+from jobworker.jobs.store import Store
 from jobworker.logs.reader import LogReader
 from jobworker.model import Job, JobEvent, State
 from jobworker.paths import Home, sync_folder
