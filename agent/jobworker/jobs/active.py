@@ -1,4 +1,4 @@
-"""A job that is not over yet, in memory: its record, who waits for news of it, and its tree."""
+"""A job that the agent keeps in memory: its record, the tasks that work on it, and its process tree."""
 
 import asyncio
 from pathlib import Path
@@ -9,20 +9,20 @@ from jobworker.model import Reason, Receipt, State
 
 
 class ActiveJob:
-    """`record` is replaced as a whole; whoever waits is told by `ring`."""
+    """`record` is replaced as a whole by `JobTable.save`, which then wakes the waiters."""
 
     def __init__(self, record: JobRecord) -> None:
         self.record = record
-        self.holders = 0  # how many hold on to it
-        self.starting = False
-        self.deleted = False  # from then on nobody may begin anything with it
-        self.pausing = asyncio.Lock()
+        self.holders = 0  # calls that need it in memory, see `JobTable.acquire`
+        self.starting = False  # a start is under way
+        self.deleted = False  # it is being deleted: nothing may begin with it any more
+        self.pausing = asyncio.Lock()  # held while the tree is paused or resumed
         self.updating = asyncio.Lock()  # held from the check of a change until it is recorded
-        self.stop: asyncio.Task[Receipt] | None = None
-        self.limits: list[asyncio.Task[None]] = []  # one watches each
-        self.fallback = False  # whether the default is watched in place of a limit that failed
-        self.watch: int | None = None  # in inotify
-        self.waiters: set[asyncio.Event] = set()
+        self.stop: asyncio.Task[Receipt] | None = None  # the stop that is under way
+        self.limits: list[asyncio.Task[None]] = []  # one task for each time limit
+        self.fallback = False  # the default time limit is watched in place of one that failed
+        self.watch: int | None = None  # the number of the inotify watch on its log folder
+        self.waiters: set[asyncio.Event] = set()  # set when the record or a followed log changes
 
     @property
     def id(self) -> str:
@@ -38,18 +38,19 @@ class ActiveJob:
         return self.record.job.state == State.CREATED
 
     def has_final_exit(self) -> bool:
-        """Whether it has ended and, where a stop ended it, that has written its receipt."""
+        """Whether it has ended and, if a stop ended it, the stop has written its receipt."""
         exit_ = self.record.job.exit
         if exit_ is None:
             return False
         return self.stop is None or exit_.reason not in (Reason.STOPPED, Reason.TIMEOUT, Reason.SHUTDOWN)
 
     def notify(self) -> None:
+        """Wake everything that waits for a change of the job."""
         for wakeup in self.waiters:
             wakeup.set()
 
     async def wait_changed(self) -> None:
-        """Wait for the next news: of the job, or of its log where that is followed."""
+        """Wait for the next change of the record or, if the log is followed, of the log."""
         wakeup = asyncio.Event()
         self.waiters.add(wakeup)
         try:
@@ -58,13 +59,14 @@ class ActiveJob:
             self.waiters.discard(wakeup)
 
     def tree(self) -> Tree:
+        """Return the process tree, by the strongest way of finding it that the job has."""
         main = self.record.job.pid or 0
         if self.record.init:
             return NamespaceTree(self.record.init, self.record.init_start, main, self.record.start, self.group())
         return self.group() or SweepTree(self.id, main, self.record.start)
 
     def init(self) -> list[int] | None:
-        """Return pid and start of the init of the job's namespace, as the keeper wants them."""
+        """Return pid and start of the init of the job's namespace, for the keeper; None without a namespace."""
         return [self.record.init, self.record.init_start] if self.record.init else None
 
     def group(self) -> CgroupTree | None:

@@ -1,8 +1,7 @@
-"""The events of all jobs: what a change means to those who watch, kept in order of revision.
+"""The events of all jobs: derive them from changes of a record, and keep them in order of revision.
 
-They are committed in one transaction with the changes they tell of, and told only then: a subscription
-is a cursor over the table, so a subscriber who comes back after a crash of the agent has seen nothing
-that is not there.
+An event is committed in one transaction with the change that it describes, and delivered only then. A subscription
+is a cursor over the table, so a subscriber never gets an event that is gone after a crash of the agent.
 """
 
 import asyncio
@@ -30,7 +29,7 @@ decode = msgspec.json.Decoder(JobEvent).decode
 
 
 def happened(before: Job, after: Job) -> str | None:
-    """Return the name of what makes the difference between two states of a job; None where nothing is told."""
+    """Return the name of the event for the change from one job to the next; None if that is no event."""
     if after.state != before.state:
         if after.state == State.RUNNING:
             return "resumed" if before.state == State.PAUSED else "started"
@@ -42,7 +41,7 @@ def happened(before: Job, after: Job) -> str | None:
 
 
 def event(name: str, job: Job, by: str | None = None, detail: str = "") -> JobEvent:
-    """Return an event of the job as it is; the time is that of the record where there is one."""
+    """Return an event of the job as it is now; the time is that in the record, if there is one."""
     at = {"created": job.created_at, "started": job.started_at, "exited": job.exited_at}.get(name)
     if name == "exited" and job.exit is not None:
         by, detail = job.exit.by, job.exit.message
@@ -57,17 +56,18 @@ class EventPage(NamedTuple):
 
 
 class EventLog:
-    """`pending` and `bells` belong to the loop; what takes a connection runs in the store's thread."""
+    """Events, waiting and committed. What takes a connection runs in the store's thread."""
 
     def __init__(self, keep: int) -> None:
-        self.waiters: set[asyncio.Event] = set()
-        self.last = 0  # the revision up to which all is committed
-        self._keep = keep
+        self.waiters: set[asyncio.Event] = set()  # set when events were committed
+        self.last = 0  # the revision up to which all events are committed
+        self._keep = keep  # events in the table
         self._pending: deque[JobEvent] = deque()
-        self._lost = 0
-        self._added = keep  # since the last that were dropped; at the start it is not known how many there are
+        self._lost = 0  # the last revision that was dropped before it could be committed
+        self._added = keep  # events since old ones were last dropped; unknown at the start, so that it is checked
 
     def append(self, event: JobEvent) -> None:
+        """Add an event to those that wait to be committed."""
         self._pending.append(event)
         self._bound()
 
@@ -76,27 +76,27 @@ class EventLog:
             self._lost = self._pending.popleft().revision
 
     def take_pending(self) -> list[JobEvent]:
-        """Return what is to be committed."""
+        """Return the events to be committed; none is left waiting."""
         taken, self._pending = list(self._pending), deque()
         return taken
 
     def put_back(self, taken: list[JobEvent]) -> None:
-        """Keep what could not be committed for the next time."""
+        """Put events that could not be committed before those that came meanwhile."""
         self._pending.extendleft(reversed(taken))
         self._bound()
 
     def discard(self, job: str) -> None:
-        """Forget the events of a job that was not created in the end."""
+        """Drop the events of a job that was refused after all."""
         self._pending = deque(event for event in self._pending if event.job.id != job)
 
     def committed(self, events: list[JobEvent], revision: int) -> None:
-        """Tell those who follow that there are more."""
+        """Wake the cursors if there are new events."""
         self.last = revision
         for wakeup in self.waiters if events else ():
             wakeup.set()
 
     def write(self, db: sqlite3.Connection, events: list[JobEvent]) -> None:
-        """Add events within a transaction, and drop the oldest of too many, a twentieth of all at a time."""
+        """Add events within a transaction; drop the oldest if there are too many, a twentieth of all at a time."""
         rows = [(event.revision, event.job.id, _encode(event).decode()) for event in events]
         db.executemany("REPLACE INTO events VALUES (?, ?, ?)", rows)
         if self._lost:
@@ -113,7 +113,7 @@ class EventLog:
 
     @staticmethod
     def after(db: sqlite3.Connection, revision: int) -> EventPage:
-        """Return a page of what stands after a revision."""
+        """Return a page of the events after a revision."""
         row = db.execute("SELECT value FROM meta WHERE name = ?", (DROPPED,)).fetchone()
         if row is not None and row[0] > revision:
             return EventPage([], row[0])

@@ -1,4 +1,4 @@
-"""Tell why a job is in its state: what happened to it in order, and one sentence that sums it up."""
+"""Explain why a job is in its state: what happened to it in order, and one sentence that sums it up."""
 
 import shlex
 from datetime import datetime
@@ -21,10 +21,10 @@ COMMAND_CHARACTERS = 100  # of the command in the summary
 def explain(
     job: Job, stopping_by: str | None, receipt: Receipt | None, events: list[JobEvent], stderr: bytes
 ) -> Explanation:
-    """Return the story of a job.
+    """Return what happened to a job.
 
-    `stopping_by` asked for the stop that is under way, `receipt` is of one that the main process outlived, `stderr`
-    the end of what it wrote there.
+    `stopping_by`: the caller of the stop that is under way; `receipt`: of a stop that the main process outlived;
+    `stderr`: the last bytes that the job wrote to it.
     """
     chain = [ChainLink(job.created_at, "created", job.owner, command(job))]
     if job.started_at is not None:

@@ -1,4 +1,4 @@
-"""The life of a job as a pure function: a record and what happened to it in, the next record out."""
+"""The life of a job as pure functions: each takes a record and what happened, and returns the next record."""
 
 import os
 import signal
@@ -18,11 +18,11 @@ REASON_TEXT = {
     Reason.SHUTDOWN: "ended because the agent was shut down",
 }
 
-FROM_OUTSIDE = {"SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGQUIT"}  # what somebody sends, as a rule
+FROM_OUTSIDE = {"SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGQUIT"}  # signals that usually come from another process
 
 
 def advance(record: JobRecord, event: JournalEntry, boot: str) -> JobRecord:
-    """Return the record after an event of the journal; an event that was applied before changes nothing."""
+    """Return the record after an entry of the journal; an entry that was applied before changes nothing."""
     match event:
         case Launching(group=group, namespace=namespace):
             if record.job.state != State.CREATED:
@@ -62,7 +62,7 @@ def start_failed(record: JobRecord, event: StartFailed) -> JobRecord:
 
 
 def explain_start_failure(record: JobRecord, step: str, errno: int, detail: str = "") -> str:
-    """Say which step failed on what."""
+    """Return a sentence that names the step that failed, and the reason."""
     who = f" as {record.identity.name}" if record.identity is not None else ""
     folder = record.job.spec.cwd or (record.identity.folder if record.identity is not None else None)
     what = {
@@ -104,7 +104,7 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
 
 
 def _peak(usage: Usage | None) -> str:
-    """Return the peak of the whole job's memory, as a remark; "" if it was not counted."""
+    """Return the peak of the whole job's memory, in parentheses; "" if it was not counted."""
     if usage is None or usage.memory_peak is None or usage.source.get("memory") == "rusage":
         return ""
     return f" (peak {bytes_text(usage.memory_peak)})"
@@ -115,7 +115,7 @@ def paused(record: JobRecord) -> JobRecord:
 
 
 def resumed(record: JobRecord, boottime: int) -> JobRecord:
-    """Return the record of a job that goes on, be it that it is being stopped."""
+    """Return the record of a job that is no longer frozen; a job that is being stopped stays so."""
     state = State.RUNNING if record.job.state == State.PAUSED else record.job.state
     return replace(record, frozen=False, resumed=boottime, job=replace(record.job, state=state))
 
@@ -127,7 +127,7 @@ def stopping(record: JobRecord, request: StopRequest) -> JobRecord:
 
 
 def stopped(record: JobRecord, receipt: Receipt) -> JobRecord:
-    """Return the record after a stop, with its receipt: nobody is left, or the receipt says who."""
+    """Return the record after a stop, with its receipt, which names the survivors."""
     exit_ = record.job.exit
     if exit_ is None:
         record = replace(record, receipt=receipt)
@@ -137,7 +137,7 @@ def stopped(record: JobRecord, receipt: Receipt) -> JobRecord:
 
 
 def tree_gone(record: JobRecord, at: int) -> JobRecord:
-    """Return the record of an ended job of whose tree nobody is left, be it that they had outlived a stop."""
+    """Return the record of an ended job whose tree is gone; a receipt with survivors is completed."""
     exit_ = record.job.exit
     if exit_ is not None and exit_.receipt is not None and exit_.receipt.survivors:
         steps = [*exit_.receipt.steps, Step(rfc3339(at), "gone")]
@@ -147,15 +147,15 @@ def tree_gone(record: JobRecord, at: int) -> JobRecord:
 
 
 def found(record: JobRecord, pid: int, start: int, now: int, boottime: int) -> JobRecord:
-    """Return the record of a launch whose keeper died before it could say that it had succeeded."""
+    """Return the record of a launch that succeeded, but whose keeper died before it could write that."""
     job = replace(record.job, state=State.RUNNING, pid=pid, started_at=rfc3339(now))
     return replace(record, job=job, launching=False, start=start, started=boottime)
 
 
 def lost(record: JobRecord, why: str, now: int, *, closed: bool = False) -> JobRecord:
-    """Return the record of a job whose status nobody can know any more; a namespace may be left of it.
+    """Return the record of a job whose exit status cannot be known any more; its namespace may still exist.
 
-    `closed`: nothing is left of it, no process and no output to come.
+    `closed`: no process of it is left, and no output will come.
     """
     if record.job.state.final:
         return replace(record, closed=closed or record.closed, left=record.left and not closed)

@@ -1,4 +1,4 @@
-"""What a whole job may use: from the spec to the keeper's message, and whether this host can hold it."""
+"""Resource limits of a whole job: check those in a spec, and build the message to the keeper."""
 
 import re
 from collections.abc import Collection
@@ -14,7 +14,7 @@ KINDS = {"memory": "memory", "pids": "pids", "cpus": "cpus", "io_read": "io", "i
 MAX_PIDS = 1 << 22
 MIN_CPUS, MAX_CPUS = 0.01, 1024
 MAX_DEVICES = 64
-UNDER_CWD = ""  # in place of a device: the one under the job's folder
+UNDER_CWD = ""  # in place of a device: the disk under the job's folder
 
 _DEVICE = re.compile(r"\d{1,7}:\d{1,7}")
 
@@ -33,7 +33,7 @@ def check_limits(limits: LimitSpec, can: Collection[str]) -> None:
 
 
 def limits_message(limits: LimitSpec) -> dict[str, Any]:
-    """Return the limits as the keeper wants them: bytes, tasks, CPUs, bytes a second by device; raise InvalidSpec."""
+    """Return the limits for the keeper: bytes, tasks, CPUs, bytes a second by device; raise InvalidSpec."""
     found: dict[str, Any] = {}
     if limits.memory is not None:
         found["memory"] = _positive(limits.memory, "limits.memory")
@@ -54,7 +54,7 @@ def limits_message(limits: LimitSpec) -> dict[str, Any]:
 
 
 def live_message(limits: LimitSpec, folder: str) -> dict[str, Any]:
-    """Return the same with the disk under `folder` by its number; looks at the disk. Raises OSError."""
+    """Return the same with the number of the disk under `folder`. Blocking; raises OSError."""
     message = limits_message(limits)
     if "io" in message:
         message["io"] = {way: _numbered(rates, folder) for way, rates in message["io"].items()}

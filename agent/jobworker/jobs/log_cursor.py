@@ -1,4 +1,4 @@
-"""A position in a job's log that moves on: the files say what is there, the kernel says when there is more."""
+"""Follow a job's log by a position that moves on: read the files, and wait for the notification that they grew."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,10 +15,10 @@ MAX_CACHED_CHUNKS = 16  # of one log, for cursors that read it together; at most
 
 @dataclass(frozen=True, slots=True)
 class LogRange:
-    """Where a cursor begins and what of the log it reads.
+    """What of a log a cursor reads.
 
-    `offset` is a byte; in its place may stand `tail`, so many lines from the end, or `since`, a wall-clock
-    time (ns); `until` is a time at which it ends. With `arrivals` each chunk is a single one, with its time.
+    It begins at `offset`, a byte, or `tail` lines before the end, or at the wall-clock time `since` (ns); it ends at
+    the time `until` (ns). With `arrivals` each chunk is a single arrival, with its time.
     """
 
     offset: int = 0
@@ -31,22 +31,22 @@ class LogRange:
 
 @dataclass(frozen=True, slots=True)
 class CachedChunk:
-    """A chunk, and what it has been made into for one subscriber and may serve the next."""
+    """A chunk, and its encoded forms, by encoding: each is made once for all subscribers."""
 
     chunk: Chunk
     encoded: dict[str, Any] = field(default_factory=dict)
 
 
 class SharedLog:
-    """The open files of one log and the pieces read last, for all cursors on it."""
+    """The open files of one log, and the chunks that were read last, for all cursors on it."""
 
     def __init__(self, folder: Path) -> None:
         self.reader = LogReader(folder)
-        self.cursors = 0
+        self.cursors = 0  # that are open
         self._cached: dict[tuple[int, Sequence[int], bool], CachedChunk] = {}
 
     def read(self, offset: int, span: LogRange) -> CachedChunk | Gap | None:
-        """Return what stands at an offset: what another cursor has just read, if it is that."""
+        """Return what is at an offset, from the cache if another cursor has just read it."""
         key = (offset, span.streams, span.arrivals)
         if (cached := self._cached.get(key)) is not None:
             return cached
@@ -60,7 +60,7 @@ class SharedLog:
         return found
 
     def leave(self) -> None:
-        """Keep nothing for a cursor that is gone."""
+        """Count a cursor as closed, and trim the cache."""
         self.cursors -= 1
         self._trim()
 
@@ -73,9 +73,9 @@ class SharedLog:
 
 
 class Cursor:
-    """Reads one log; `active` is None for a log to which nothing is added any more.
+    """Reads one log from an offset on, to `end` (None: the end of the log).
 
-    `end` is where it stops, None at the end of the log.
+    `active` is None if nothing will be added to the log, `done` is called when the cursor is closed.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class Cursor:
         done: Callable[[], None],
         end: int | None,
     ) -> None:
-        self.offset = offset
-        self.job_at_end = job_at_end  # the job when it is over, or as it was for a cursor that does not follow
+        self.offset = offset  # of the next byte to read; whoever reads sets it
+        self.job_at_end = job_at_end  # returns the job at its end, or for a cursor that does not follow as it was
         self._where = span
         self._shared = shared
         self._active = active
@@ -100,13 +100,13 @@ class Cursor:
             active.waiters.add(self._wakeup)
 
     def peek(self) -> CachedChunk | Gap | None:
-        """Return what stands at the offset, of one stream and at most 64 KiB; None where nothing does yet."""
+        """Return the bytes of one stream at the offset, at most 64 KiB, or a gap; None if nothing is there yet."""
         if self._end is not None and self.offset >= self._end:
             return None
         return self._within(self._shared.read(self.offset, self._where))
 
     def _within(self, found: CachedChunk | Gap | None) -> CachedChunk | Gap | None:
-        """Leave out what stands beyond the end."""
+        """Cut off what is beyond the end."""
         if found is None or self._end is None:
             return found
         if isinstance(found, Gap):
@@ -119,11 +119,11 @@ class Cursor:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will be added: asked before a peek that finds nothing, that was the end."""
+        """Whether nothing will be added. If it is true before a peek that returns None, that was the end."""
         return self._active is None or self._active.record.closed
 
     def more_follows(self, chunk: Chunk) -> bool:
-        """Whether other bytes stand behind the chunk already."""
+        """Whether there are more bytes after the chunk already."""
         return chunk.end < self._shared.reader.size()
 
     async def next(self) -> CachedChunk | Gap | None:
@@ -131,7 +131,7 @@ class Cursor:
         while True:
             self._wakeup.clear()
             ended = self.ended
-            started = self._active is None or not self._active.is_created()  # no byte before the news of the start
+            started = self._active is None or not self._active.is_created()  # no byte before `started` is sent
             if started and (found := self.peek()) is not None:
                 return found
             if ended:
@@ -141,7 +141,7 @@ class Cursor:
             await self._wakeup.wait()
 
     async def grown(self, limit: float) -> Chunk | Gap | None:
-        """Wait for news, at most `limit` seconds, and read again what stands at the offset."""
+        """Wait for the log to grow, at most `limit` seconds, and read again what is at the offset."""
         self._wakeup.clear()
         try:
             async with asyncio.timeout(limit):

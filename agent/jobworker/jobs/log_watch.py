@@ -1,4 +1,4 @@
-"""Ring a job whenever its log grows, while anyone follows it."""
+"""Notify a job's waiters whenever its log grows, while cursors follow it."""
 
 import asyncio
 import errno
@@ -15,17 +15,17 @@ WATCH_REFUSED = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.E
 
 
 class LogWatch:
-    """The kernel tells; where it has no watch left to give, the followed logs are looked at ten times a second.
+    """Uses inotify; if the kernel refuses a watch, that log is polled ten times a second.
 
-    A silent job has no folder: until its first byte it is the folder of all logs that is watched.
+    A silent job has no log folder: until its first byte the folder of all logs is watched for it.
     """
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
-        self._inotify: Inotify | None = None
-        self._followers: dict[str, tuple[ActiveJob, int]] = {}
-        self._poll: asyncio.TimerHandle | None = None
-        self._polled: set[str] = set()  # jobs
+        self._inotify: Inotify | None = None  # None: refused, all logs are polled
+        self._followers: dict[str, tuple[ActiveJob, int]] = {}  # by job: the job, and how many cursors follow it
+        self._poll: asyncio.TimerHandle | None = None  # of the next round
+        self._polled: set[str] = set()  # ids of the jobs whose logs are polled
         try:
             self._inotify = Inotify()
             self._inotify.watch(logs, self._appeared, IN_CREATE)
@@ -34,28 +34,31 @@ class LogWatch:
 
     @property
     def means(self) -> str:
-        """How new output is noticed: `inotify`, or `poll` where that was refused for some log."""
+        """How new output is noticed: `inotify`, or `poll` if a watch was refused for some log."""
         return "poll" if self._inotify is None or self._polled else "inotify"
 
     def _give_up(self, error: OSError) -> None:
         if error.errno not in WATCH_REFUSED:
             raise error
-        log.error("inotify is refused (%s): new output is looked for every %g s", error.strerror, POLL_SECONDS)
+        log.error("inotify is refused (%s): logs are polled every %g s", error.strerror, POLL_SECONDS)
         if self._inotify is not None:
             self._inotify.close()
             self._inotify = None
 
     def follow(self, active: ActiveJob) -> None:
+        """Notify the job of new output, until `unfollow` was called as often."""
         _, count = self._followers.get(active.id, (active, 0))
         self._followers[active.id] = active, count + 1
         if not count:
-            self._watch(active)  # after it is in the table: a folder made in between is seen here or there
+            self._watch(
+                active
+            )  # after it is in the table: a folder that is created in between is noticed here or in `_appeared`
 
     def _appeared(self, job: str) -> None:
         found = [self._followers.get(job)] if job else list(self._followers.values())
         for active, _ in filter(None, found):
             if active.watch is None and self._watch(active):
-                active.notify()  # for what it held already
+                active.notify()  # for the output that is already in it
 
     def _watch(self, active: ActiveJob) -> bool:
         if self._inotify is not None:

@@ -1,4 +1,4 @@
-"""The logs of all jobs, as their readers ask for them: cursors that follow, and single pages."""
+"""Read the logs of all jobs: by cursors that follow, and by single pages."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ LAST_OUTPUT_SECONDS = 1.0  # that the last output of an ended job may take from 
 
 
 class LogPage(NamedTuple):
-    """What stands at an offset: `following` is where the next page begins, `end` the end of the log by now."""
+    """What a log has at an offset: `following` is where the next page begins, `end` the end of the log by now."""
 
     found: list[Chunk | Gap]
     following: int
@@ -25,12 +25,12 @@ class LogPage(NamedTuple):
 
 
 class Logs:
-    """Opens each log once, however many read it."""
+    """Opens each log once for all cursors on it."""
 
     def __init__(self, table: JobTable, watch: LogWatch) -> None:
         self._table = table
         self._watch = watch
-        self._shared: dict[str, SharedLog] = {}
+        self._shared: dict[str, SharedLog] = {}  # by job: the logs on which cursors are open
 
     @property
     def means(self) -> str:
@@ -83,7 +83,7 @@ class Logs:
             self._table.release(active)
 
     async def _range(self, active: ActiveJob, span: LogRange, follow: bool) -> tuple[int, int | None]:
-        """Return the offsets from which and, where that is asked for, up to which to read."""
+        """Return the offset at which to begin and the one at which to end, None: at the end of the log."""
         folder = self._table.log_folder(active.id)
         reader = LogReader(folder)
         try:
@@ -113,7 +113,7 @@ class Logs:
             del self._shared[job]
 
     async def _last_bytes(self, active: ActiveJob) -> None:
-        """Wait a moment for what a job wrote before it ended; not for a process it left, which may write for ever."""
+        """Wait a moment for the last output of an ended job; but not for a process that it left behind."""
         if active.record.job.state.final:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_OUTPUT_SECONDS):
@@ -122,7 +122,7 @@ class Logs:
 
 
 def find_range(reader: LogReader, span: LogRange) -> tuple[int, int | None]:
-    """Return the offsets that lines and times stand for; blocking."""
+    """Return the offsets for numbers of lines and for times. Blocking."""
     offset = span.offset
     if span.tail is not None:
         offset = last_lines(reader, span.tail, span.streams)

@@ -1,4 +1,4 @@
-"""The verbs on jobs: create, start, stop, wait, delete, look, follow."""
+"""The operations on jobs that callers have: create, start, stop, signal, pause, wait, read, delete."""
 
 import asyncio
 import signal
@@ -50,7 +50,7 @@ STDERR_TAIL_BYTES = 4096  # that an explanation reads
 
 
 class JobManager:
-    """All jobs of one agent, as its callers see them."""
+    """All jobs of one agent: connects the parts of this folder and offers their operations."""
 
     def __init__(self, config: Config, home: Home, run: Path, registry: Registry, host: PluginHost) -> None:
         self._config = config
@@ -74,15 +74,15 @@ class JobManager:
         self.logs = Logs(self._table, self._watch)
         self._retention = Retention(config.retention, self._table)
         self.observers = Observers(registry.observers, host, self._table, self._tasks)
-        self._creating = asyncio.Lock()
-        self.refusing = ""  # why no job may be created or started, where that is so
+        self._creating = asyncio.Lock()  # held while a key is looked up and its job created
+        self.refusing = ""  # why no job may be created or started; "": they may
 
     async def open(self) -> None:
-        """Connect to the keeper and take over what runs."""
+        """Connect to the keeper and take over the running jobs."""
         if self._log_sync is not None:
-            await asyncio.to_thread(sync_folder, self._home.path)  # which has the names of table and journal
+            await asyncio.to_thread(sync_folder, self._home.path)  # the folder has the names of table and journal
         await self._reconciler.open()
-        await asyncio.to_thread(own)  # a directory service may take its time
+        await asyncio.to_thread(own)  # a directory service may be slow
         self._tasks.spawn(self._retention.run())
         if self._log_sync is not None:
             self._tasks.spawn(self._log_sync.run())
@@ -93,7 +93,7 @@ class JobManager:
     async def create(self, spec: JobSpec, key: str | None, owner: Principal, *, admin: bool) -> tuple[Job, bool]:
         """Return the job and whether it is new: the same key with the same spec is the same job.
 
-        `admin`: whether the owner may have it run as anybody.
+        `admin`: whether the owner may run it as any user.
         """
         self._refuse_if_closing()
         await self._specs.check(spec)
@@ -127,8 +127,8 @@ class JobManager:
     async def start(self, job: str, by: Principal, *, admin: bool, join: bool = False) -> Job:
         """Start a created job; return when execve has succeeded. Raises ExecFailed, InvalidState, DiskFull.
 
-        Raises PermissionDenied where `by` may not, or no longer, have jobs run as the job's user. With `join`, a
-        start that is under way or over is as good as one of our own.
+        Raises PermissionDenied if `by` may not, or no longer, run jobs as the job's user. With `join`, a start by
+        another call, under way or done, counts as this one.
         """
         self._refuse_if_closing()
         async with self._table.held(job) as active:
@@ -155,23 +155,25 @@ class JobManager:
             active.notify()
 
     def check_room(self, owner: str) -> None:
-        """Raise RateLimited where the owner has as many jobs running as anybody may have."""
+        """Raise RateLimited if the owner has as many running jobs as one principal may have."""
         limit = self._config.limits.jobs_per_principal
-        theirs = (each for each in self._table if each.record.job.owner == owner)
-        if limit and sum(each.starting or each.record.running for each in theirs) >= limit:
+        theirs = (active for active in self._table if active.record.job.owner == owner)
+        if limit and sum(active.starting or active.record.running for active in theirs) >= limit:
             raise RateLimited(f"{limit} jobs of {owner} run; expected at most that at once", retry_after=1)
 
     async def _launch(self, active: ActiveJob) -> None:
-        """Have the job launched and wait for what the journal says of it."""
+        """Have the keeper launch the job, and wait until the journal has the outcome."""
         message = launch_message(active.id, active.record.job.spec, self._config.jobs, active.record.identity)
-        self._users.require_means(message)
+        self._users.require_capabilities(message)
         try:
             await self._table.announce(active)
             while active.is_created() and not active.record.launching:
                 try:
-                    self._users.require_means(message)
+                    self._users.require_capabilities(message)
                     await self.link.ask("launch", **message)
-                except KeeperGone:  # it never began where the journal does not say so
+                except (
+                    KeeperGone
+                ):  # the launch has not begun, unless the journal has it: try again with the next keeper
                     await self.link.ready()
         except RpcError:
             self._table.retract(active)
@@ -180,7 +182,7 @@ class JobManager:
             await active.wait_changed()
 
     def _started(self, active: ActiveJob) -> Job:
-        """Return the job, or raise ExecFailed where it could not be started."""
+        """Return the job, or raise ExecFailed if it could not be started."""
         exit_ = active.record.job.exit
         if exit_ is not None and exit_.reason == Reason.START_FAILED:
             raise ExecFailed(exit_.message, job=active.id, errno=exit_.errno, step=exit_.step)
@@ -191,9 +193,9 @@ class JobManager:
             raise ShuttingDown(f"{self.refusing}: no job is created or started")
 
     async def stop(self, job: str, call: StopSpec | None, by: Principal, *, admin: bool) -> Job:
-        """End the whole tree and return the job; raise StopIncomplete with the survivors.
+        """Stop the whole tree and return the job; raise StopIncomplete with the survivors.
 
-        Raises PermissionDenied for options by one who may not have jobs run as the job's user: they may be a command.
+        Raises PermissionDenied for options if the caller may not run jobs as the job's user: they may be a command.
         """
         active = await self._begun(job)
         if call is not None and call.options:
@@ -212,7 +214,7 @@ class JobManager:
         return delivered
 
     async def pause(self, job: str, by: Principal) -> Job:
-        """Hold the whole tree still; a limit on silence waits meanwhile, the others run on. Raises InvalidState."""
+        """Freeze the whole tree. Only an idle time limit is suspended meanwhile. Raises InvalidState."""
         active = await self._in_state(job, State.RUNNING)
         async with active.pausing:
             await self._stops.pausing.pause(active, by.name)
@@ -220,7 +222,7 @@ class JobManager:
         return self._table.public(active.record)
 
     async def resume(self, job: str, by: Principal) -> Job:
-        """Let a paused job go on. Raises InvalidState."""
+        """Resume a paused job. Raises InvalidState."""
         active = await self._in_state(job, State.PAUSED)
         async with active.pausing:
             await self._stops.pausing.resume(active, by.name)
@@ -229,7 +231,7 @@ class JobManager:
         return self._table.public(active.record)
 
     async def _begun(self, job: str) -> ActiveJob:
-        """Return a job that may run, after a start that is under way; raise InvalidState."""
+        """Return a job that was started, when a start that is under way is over; raise InvalidState."""
         active = self._table.active(job)
         if active is None:
             state = (await self._table.load(job)).job.state
@@ -250,17 +252,17 @@ class JobManager:
         await self._stops.stop_all(self._table, by)
 
     async def kill_all(self) -> None:
-        """Do not wait for any grace."""
+        """Kill every job, whatever grace its stop has left."""
         await self._stops.kill(self._table)
 
-    # Looking
+    # Reading
 
     async def seen(self, job: str, scopes: Sequence[Scope]) -> Job:
-        """Return a job that is within the scopes; raise JobNotFound for another as for one that is not there."""
+        """Return a job that is within the scopes; raise JobNotFound for one that is not, or does not exist."""
         return await self._table.seen(job, scopes)
 
     async def explain(self, job: str) -> Explanation:
-        """Say why the job is in its state."""
+        """Explain why the job is in its state."""
         active = self._table.active(job)
         record = active.record if active else await self._table.load(job)
         reader = LogReader(self._table.log_folder(job))
@@ -271,7 +273,7 @@ class JobManager:
         return explain.explain(self._table.public(record), by, record.receipt, events, stderr)
 
     def events(self, revision: int | None) -> EventCursor:
-        """Return a cursor over what happens to all jobs after a revision; raise OffsetOutOfRange."""
+        """Return a cursor over the events of all jobs after a revision; raise OffsetOutOfRange."""
         return self._table.events(revision)
 
     async def list(
@@ -283,7 +285,7 @@ class JobManager:
         before: str | None,
         scopes: Sequence[Scope],
     ) -> tuple[list[Job], str | None]:
-        """Return a page of the jobs within the scopes, newest first, and where the next begins (None: nowhere)."""
+        """Return a page of jobs within the scopes, newest first, and `before` of the next page (None: no next)."""
         return await self._table.page(states, labels, owner, limit, before, scopes)
 
     async def wait(self, job: str, limit: float | None) -> Job:
@@ -298,13 +300,13 @@ class JobManager:
                 ) from None
 
     def running(self, scopes: Sequence[Scope]) -> int:
-        """Return how many of the jobs within the scopes run."""
+        """Return how many of the jobs within the scopes are running."""
         return sum(active.record.running and sees(scopes, active.record.job) for active in self._table)
 
-    # Deleting and leaving
+    # Deleting and closing
 
     async def delete(self, job: str, force: bool, by: Principal) -> None:
-        """Remove the record and the log of a job that is over; with `force`, kill it first."""
+        """Delete the record and the log of an ended job; with `force`, kill a running one first."""
         async with self._table.held(job) as active:
             if active.starting or active.record.running:
                 if not force:
@@ -319,7 +321,7 @@ class JobManager:
             await self._delete(active, by)
 
     async def _delete(self, active: ActiveJob, by: Principal) -> None:
-        """Remove log and record; the log first: that makes room on a full disk for the rest."""
+        """Delete log and record; the log first: on a full disk that makes room for the change of the table."""
         active.deleted, record = True, active.record
         await self._table.remove_log(active.id)
         try:
@@ -329,13 +331,13 @@ class JobManager:
             raise
         if record.job.state.final and not record.active:
             self._retention.removed(record)
-        # Whoever follows it or waits for it has nothing to wait for any more.
+        # Ends the calls that follow the job or wait for it.
         self._table.save(active, lifecycle.lost(record, "the job was deleted", time.time_ns(), closed=True))
 
     async def close(self, *, restart: bool = False, finish: bool = False) -> None:
-        """Let go of everything; jobs that run go on under the keeper, which stays for a restart.
+        """Close everything. Running jobs go on under the keeper, which ends after the last, or stays for a `restart`.
 
-        `finish`: return when the keeper has left, which it does when the logs of all jobs are complete.
+        `finish`: return when the keeper has ended, which it does when the logs of all jobs are complete.
         """
         for active in self._table:
             if active.stop is not None:

@@ -1,4 +1,4 @@
-"""Tell plugins what happened to jobs: each has a cursor of its own over the events, and its own pace."""
+"""Deliver the events of jobs to plugins: each plugin has a cursor of its own, and gets them at its own pace."""
 
 import inspect
 import logging
@@ -24,7 +24,7 @@ Observe = Callable[[JobEvent], Any]
 
 
 class Observers:
-    """Those of all plugins. How far each has heard is kept: the next agent goes on there."""
+    """The observers of all plugins. The last event that each got is stored: the next agent goes on from there."""
 
     def __init__(
         self, observers: Mapping[str, Observe], host: PluginHost, table: JobTable, tasks: Background
@@ -33,10 +33,10 @@ class Observers:
         self._host = host
         self._table = table
         self._tasks = tasks
-        self.dropped: set[str] = set()  # plugins that hear no more
+        self.dropped: set[str] = set()  # plugins that get no more events, because they failed too often
 
     def open(self) -> None:
-        """Tell each what has happened since it heard the last time; one that is new, from now on."""
+        """Deliver to each the events since its last one; to a new observer those from now on."""
         for plugin, observe in self._observers.items():
             self._tasks.spawn(self._follow(plugin, observe))
 
@@ -45,7 +45,7 @@ class Observers:
         try:
             await self._deliver(plugin, observe, cursor)
         except Exception:
-            log.exception("plugin %s hears no more", plugin)
+            log.exception("plugin %s gets no more events", plugin)
         finally:
             cursor.close()
         self.dropped.add(plugin)
@@ -53,11 +53,11 @@ class Observers:
     def _cursor(self, plugin: str) -> EventCursor:
         try:
             return self._table.events(self._table.noted(f"{LAST_REVISION}{plugin}", None))
-        except OffsetOutOfRange:  # of another job table
+        except OffsetOutOfRange:  # the stored revision is of another job table
             return self._table.events(None)
 
     async def _deliver(self, plugin: str, observe: Observe, cursor: EventCursor) -> None:
-        """Return when it has failed too often."""
+        """Call the observer for each event; return when it has failed too often."""
         faults = 0
         self._table.note(f"{LAST_REVISION}{plugin}", cursor.revision)
         while True:
@@ -68,12 +68,12 @@ class Observers:
                 faults = 0 if await self._call_observer(plugin, observe, text) else faults + 1
                 self._table.note(f"{LAST_REVISION}{plugin}", revision)
                 if faults == MAX_FAULTS:
-                    log.error("plugin %s has failed at %d events in a row: it hears no more", plugin, faults)
+                    log.error("plugin %s has failed at %d events in a row: it gets no more", plugin, faults)
                     return
 
     async def _call_observer(self, plugin: str, observe: Observe, text: str) -> bool:
-        """Return whether it went well."""
-        await self._host.free(plugin)  # it may be another part of the plugin that blocks
+        """Return whether the observer returned without an error."""
+        await self._host.free(plugin)  # another part of the plugin may block its thread
         try:
             await self._host.call_of(plugin, OBSERVER, partial(_call, observe, text))
         except (PluginFault, JobworkerError) as error:
@@ -83,7 +83,7 @@ class Observers:
 
 
 async def _call(observe: Observe, text: str) -> None:
-    """Call a hook with an event of its own, in the plugin's thread."""
+    """Call a hook with a copy of the event, in the plugin's thread."""
     answer = observe(decode(text))
     if inspect.isawaitable(answer):
         await answer

@@ -1,4 +1,4 @@
-"""Jobs that the journal tells of and the table does not, for it was garbled or set back to an older state."""
+"""Rebuild the records of jobs that are in the journal but not in the table, as after a restored backup."""
 
 import os
 
@@ -10,11 +10,11 @@ from jobworker.linux.proc import MARKER
 from jobworker.model import Job, JobSpec, State
 from jobworker.units import rfc3339
 
-OWNER = "unknown"  # nobody's: an admin can stop it
+OWNER = "unknown"  # so that only an admin can stop it
 
 
 def rebuild_record(launching: Launching, started: Started) -> JobRecord | None:
-    """Return a record, not yet started, for a job whose process still runs: with what that says of itself."""
+    """Return a record, not yet started, of a job whose process still runs, from what /proc shows of it; else None."""
     process = process_of(started.pid)
     if process is None or process.start != started.start:
         return None

@@ -1,4 +1,4 @@
-"""Hold a job's tree still and let it go on: by the freezer of its cgroup, else by signals to all it has."""
+"""Pause and resume a job's tree: by the freezer of its cgroup, else by signals to all its processes."""
 
 import asyncio
 import signal
@@ -19,14 +19,14 @@ FREEZE_TIMEOUT_SECONDS = 5.0  # then the cgroup counts as one that cannot be fro
 
 
 class Pausing:
-    """Pauses and resumes, and writes both down: first that it begins, so that no job is left still by mistake."""
+    """Records a pause before it begins, so that a crash leaves no job frozen without a record of it."""
 
     def __init__(self, table: JobTable, link: KeeperLink) -> None:
         self._table = table
         self._link = link
 
     async def pause(self, active: ActiveJob, by: str) -> None:
-        """Return when the whole tree stands still; raise InvalidState, or NotSupported where it does not."""
+        """Return when the whole tree is frozen; raise InvalidState, or NotSupported if it cannot be."""
         _require(active, State.RUNNING)
         self._table.save(active, replace(active.record, frozen=True))
         await self._table.written()
@@ -39,14 +39,14 @@ class Pausing:
             raise NotSupported(text, method="job.pause") from None
         if (
             active.record.job.state != State.RUNNING
-        ):  # a stop came between, and may have let it go on before we froze it
+        ):  # a stop began meanwhile, and may have resumed the tree before it was frozen
             await self.resume(active)
             _require(active, State.RUNNING)
         self._table.save(active, lifecycle.paused(active.record), by=by)
         await self._table.written()
 
     async def resume(self, active: ActiveJob, by: str | None = None) -> None:
-        """Let the tree go on, whatever state the job is in."""
+        """Resume the tree, whatever state the job is in."""
         if active.group() is not None:
             await self._link.insist("freeze", id=active.id, group=active.record.group, frozen=False)
         else:
@@ -65,7 +65,7 @@ class Pausing:
                 await group.wait_frozen()
             return
         seen = 0
-        for _ in range(MAX_STOP_ROUNDS):  # what was born meanwhile is found in the next round
+        for _ in range(MAX_STOP_ROUNDS):  # a process that was forked meanwhile is found in the next round
             alive, _ = await send_signal(active, self._link, signal.SIGSTOP, "all", signalled=False)
             if alive == seen:
                 return

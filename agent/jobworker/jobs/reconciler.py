@@ -1,7 +1,6 @@
-"""The agent's side of the keeper: a connection to one, the news of its journal, what it inherits when one dies.
+"""Reconcile the job table with the host: keep a keeper running, apply its journal, and adopt jobs when it dies.
 
-News is read from the journal in one way only, whether the keeper wrote it a moment ago or while no
-agent was there.
+The journal is read in one way only, whether the keeper wrote an entry a moment ago or while no agent was running.
 """
 
 import asyncio
@@ -41,7 +40,7 @@ RETRY_SECONDS = 1.0  # between two attempts to start a keeper
 
 
 class Reconciler:
-    """Keeps a keeper, and the records true to what it says."""
+    """Keeps a keeper running, and the records in agreement with its journal."""
 
     def __init__(
         self,
@@ -59,41 +58,43 @@ class Reconciler:
         self._home = home
         self._run = run
         self._table = table
-        # Records that no agent has read before a reboot are of the boot before: their pids are others' by now.
+        # Entries that no agent read before a reboot are of the boot before: their pids belong to other processes now.
         noted = table.noted("journal", 0)
         self._journal = Journal(home.journal, noted, table.noted("journal_boot", ""))
-        if self._journal.position != noted:  # or the next agent would begin there, in the middle of what is new
+        if (
+            self._journal.position != noted
+        ):  # else the next agent would begin at the old position, in the middle of new entries
             table.note("journal", self._journal.position)
         self._feed = JournalFeed(self._journal, home.logs, self._apply_all, durable=durable)
         self._link = link
         self._stops = stops
         self._time_limits = time_limits
         self._tasks = tasks
-        self._bound = log_max_bytes  # of a log whose spec names none
+        self._log_max_bytes = log_max_bytes  # of a log whose spec names no size
         self._boot = table.boot
         self._reaper: Reaper | None = None
-        self._closing = False
-        self._unrecorded: dict[str, Launching] = {}
-        self._in_vain = 0
-        self._stuck = False  # whether the keeper before this one hung in a launch
+        self._closing = False  # the end of the keeper is expected
+        self._unrecorded: dict[str, Launching] = {}  # launches of jobs without a record, by id
+        self._failed_keepers = 0  # in a row, see MAX_FAILED_KEEPERS
+        self._stuck = False  # the keeper before this one hung in a launch
         link.on_news(self._feed.read, self._lost)
 
     async def open(self) -> None:
-        """Connect to the keeper, take over its jobs, and take up their stops and deadlines again."""
+        """Connect to the keeper, adopt the running jobs, and resume their stops and time limits."""
         self._reaper = Reaper(self._child_ended)
         try:
             await self._begin()
         except JobworkerError as error:
             if not self._home.read_only():
                 raise
-            log.error("%s can only be read: what is there is served, nothing is started: %s", self._home.path, error)
+            log.error("%s can only be read: jobs and logs are served, nothing is started: %s", self._home.path, error)
         for active in self._table:
             if active.record.job.state.final and active.record.left:
                 self._stops.end_leftovers(active)
             elif active.record.ending is not None and not active.record.job.state.final:
                 self._stops.continue_stop(active, active.record.ending)
             elif active.record.job.state in (State.RUNNING, State.PAUSED):
-                if active.record.frozen and active.record.job.state == State.RUNNING:  # a pause that was not finished
+                if active.record.frozen and active.record.job.state == State.RUNNING:  # an agent died during a pause
                     self._tasks.spawn(self._stops.pausing.resume(active))
                 self._time_limits.watch(active)
 
@@ -101,7 +102,7 @@ class Reconciler:
         try:
             await self._connect()
         except KeeperGone:
-            await self._link.ready()  # the one after it
+            await self._link.ready()  # of the next keeper
 
     async def _connect(self) -> None:
         self._stuck = self._link.stuck
@@ -118,7 +119,7 @@ class Reconciler:
         self._link.set_ready(True)
 
     def _apply_all(self, events: list[JournalEntry], boot: str, position: int) -> None:
-        """Apply what the keeper has added up to a position; `boot`: under which boot of the host, "" for this one."""
+        """Apply entries of the journal, which end at `position`; `boot`: their boot id, "" for this boot."""
         boot = boot or self._boot
         for event in events:
             active = self._table.reload(event.id)
@@ -132,11 +133,11 @@ class Reconciler:
     def _apply(self, active: ActiveJob, event: JournalEntry, boot: str) -> None:
         was = active.record.job.state
         self._table.save(active, lifecycle.advance(active.record, event, boot), lazy=True)
-        if boot == self._boot:  # else its processes are gone, and their pids are others'
+        if boot == self._boot:  # else its processes are gone, and their pids belong to others
             self._after(active, was)
 
     def _without_record(self, event: JournalEntry) -> None:
-        """The job was deleted; or it runs, and the table was lost: then nobody could stop it."""
+        """Handle an entry of a job without a record: it was deleted, or it runs and the table was lost."""
         if isinstance(event, Launching):
             self._unrecorded[event.id] = event
             return
@@ -144,7 +145,7 @@ class Reconciler:
         if launching is None or not isinstance(event, Started):
             return
         if (record := rebuild_record(launching, event)) is not None:
-            log.error("job %s runs and was in no table: it is recorded anew, as nobody's", event.id)
+            log.error("job %s runs and has no record: it gets a new one, with the owner `unknown`", event.id)
             active = self._table.insert(record)
             self._apply(active, launching, self._boot)
             self._apply(active, event, self._boot)
@@ -165,12 +166,12 @@ class Reconciler:
             return
         if self._link.holding:
             self._link.set_ready(False)
-            self._in_vain = 0
+            self._failed_keepers = 0
         else:
-            self._in_vain += 1
-        log.error("the keeper is gone; starting another")
+            self._failed_keepers += 1
+        log.error("the keeper has ended; starting another")
         pause = 0.0
-        if self._in_vain >= MAX_FAILED_KEEPERS:
+        if self._failed_keepers >= MAX_FAILED_KEEPERS:
             self._link.set_ready(DiskFull("no keeper can be started", hint=f"see {self._home.keeper_log}"))
             pause = RETRY_SECONDS
         self._feed.read(None)
@@ -185,17 +186,17 @@ class Reconciler:
                 await self._connect()
                 return
             except KeeperGone:
-                return  # this one as well: _lost() has been told
+                return  # of this one as well: _lost() was called
             except (OSError, JobworkerError) as error:
                 log.error("no keeper could be started, trying again: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _take_over(self) -> None:
-        """Have the keeper hold every job that may still run or speak; what it cannot find is lost."""
+        """Have the keeper adopt every job that may still run or write; a job that it cannot find is lost."""
         for active in self._table:
             record = active.record
             over = record.job.state.final and record.closed
-            announced = bool(record.boot)  # of a created job: an agent was about to have it launched
+            announced = bool(record.boot)  # in state `created`: an agent was about to launch it
             if (active.is_created() and not record.launching and not announced) or (over and not record.left):
                 continue
             if record.boot != self._boot:
@@ -203,16 +204,16 @@ class Reconciler:
                 self._table.save(active, lifecycle.lost(record, "the host was restarted", now, closed=True))
                 continue
             if active.is_created() and not record.launching:
-                if not active.starting:  # an agent died before it had asked the keeper
+                if not active.starting:  # an agent died before its request to the keeper
                     self._table.save(active, replace(record, boot=""))
                 continue
             if over:
                 continue
             if record.launching:
-                await self._look_for(active)
+                await self._find_launched(active)
                 record = active.record
             pid, ended = record.job.pid or 0, record.job.state.final
-            signalled = record.ending is not None  # what the keeper before had begun to signal
+            signalled = record.ending is not None  # the keeper before may have signalled it
             answer = await self._link.ask(
                 "adopt",
                 id=active.id,
@@ -222,7 +223,7 @@ class Reconciler:
                 struck=signalled,
                 init=active.init(),
                 group=record.group,
-                **log_message(record.job.spec.log, self._bound),
+                **log_message(record.job.spec.log, self._log_max_bytes),
             )
             if answer.get("gone") and record.launching and self._stuck:
                 event = StartFailed(time.time_ns(), active.id, "exec", errno.ETIMEDOUT)
@@ -236,26 +237,26 @@ class Reconciler:
                 self._table.save(active, replace(active.record, closed=True, job=self._table.public(active.record)))
 
     async def _check_logs(self, ended: str) -> None:
-        """After a restart of the host, look at the logs of what ran and of what had ended shortly before.
+        """After a restart of the host, check the logs of jobs that were running or had ended shortly before.
 
-        `ended`: when the last job had ended that did so before the restart.
+        `ended`: when the last job ended before the restart.
         """
         for record in await self._table.ended_since(checked_since(ended)):
             if record.boot != self._boot:
                 await self._check_log(record)
 
     async def _check_log(self, record: JobRecord) -> None:
-        """Have the log say what it lost, and the record where it ends now."""
+        """Repair a log after a power cut, and record where it ends now."""
         before = record.job.log
         now = await asyncio.to_thread(repair_log, self._table.log_folder(record.job.id), before)
         if now == before:
             return
-        log.warning("job %s: the log lost bytes in the power cut: %d were known of", record.job.id, before.bytes)
+        log.warning("job %s: the log lost bytes in the power cut: it had at least %d", record.job.id, before.bytes)
         async with self._table.held(record.job.id) as active:
             self._table.save(active, replace(active.record, job=replace(active.record.job, log=now)))
 
-    async def _look_for(self, active: ActiveJob) -> None:
-        """Look for the process of a launch of which nobody could say how it went, alive or not yet reaped."""
+    async def _find_launched(self, active: ActiveJob) -> None:
+        """Look for the process of a launch whose outcome is not in the journal, alive or not yet reaped."""
         group = active.record.group
         members = await active.tree().members()
         if active.record.namespace and (init := init_process(members)) is not None:
@@ -269,22 +270,22 @@ class Reconciler:
 
     async def _child_ended(self, pid: int, code: int | None, number: int | None) -> bool:
         """Hand the status of an inherited job to the keeper; return whether the process may be reaped."""
-        theirs = [active for active in self._table if active.record.job.pid == pid]
-        # A pid is used again, soon in a container: one that ended may still be here because its log is held open.
-        active = next((active for active in theirs if not active.record.job.state.final), None)
-        if not theirs and not self._link.holding:
-            return False  # perhaps of a launch whose keeper died before it could tell the pid
+        candidates = [active for active in self._table if active.record.job.pid == pid]
+        # Pids are reused, soon in a container: an ended job with this pid may be in memory while its log is open.
+        active = next((active for active in candidates if not active.record.job.state.final), None)
+        if not candidates and not self._link.holding:
+            return False  # perhaps of a launch whose keeper died before it wrote the pid
         if active is None:
             return True  # an orphan, or a keeper
         try:
             return bool((await self._link.ask("exited", id=active.id, code=code, signal=number))["taken"])
         except JobworkerError:
-            return False  # the next keeper will be told
+            return False  # the next keeper will get it
 
     async def close(self, *, restart: bool, finish: bool) -> None:
-        """Let the keeper go: at once where it has no job, else with the last one; for a restart it stays.
+        """Ask the keeper to end, at once if it has no job, else after the last one; not for a restart.
 
-        `finish`: wait for that, at most LEAVING seconds; a container ends with its agent, output in pipes and all.
+        `finish`: wait for its end, at most LEAVING seconds; a container ends with its agent, output in pipes and all.
         """
         self._closing = True
         self._link.set_ready(ShuttingDown("the agent is ending"))

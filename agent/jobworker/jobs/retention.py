@@ -1,7 +1,6 @@
-"""Forget jobs that have ended, with their logs: by age, by number and by bytes, the oldest first.
+"""Delete jobs that have ended, with their logs: by age, by number and by bytes, the oldest first.
 
-Deletion is paced, in small batches: creating and deleting files by the thousand at once slows all that
-use the file system.
+Deletion is paced, in small batches: deleting files by the thousand at once slows everything on the file system.
 """
 
 import asyncio
@@ -24,14 +23,15 @@ DELETED_BY = "retention"  # as the `deleted` event has it
 
 
 class Retention:
-    """Keeps count of what has ended, and forgets what is too old or too much."""
+    """Counts the ended jobs and the bytes of their logs, and deletes those that are too old or too many."""
 
     def __init__(self, limits: Limits, table: JobTable) -> None:
+        # The limits; 0 is none.
         self._age = seconds(limits.age, "retention.age")
         self._jobs = limits.jobs
         self._bytes = size(limits.bytes, "retention.bytes")
         self._table = table
-        self._wakeup = asyncio.Event()
+        self._wakeup = asyncio.Event()  # set when a limit may be exceeded
         table.on_inactive = self._inactive
         table.on_release = self._look
         self._count, self._kept = table.ended_totals()
@@ -49,12 +49,12 @@ class Retention:
         return bool((self._jobs and self._count > self._jobs) or (self._bytes and self._kept > self._bytes))
 
     async def run(self) -> None:
-        """Forget what is to be forgotten, now and whenever there is more."""
+        """Delete what exceeds the limits, now and whenever more does; until cancelled."""
         while True:
             try:
                 await self._forget()
             except DiskFull as error:
-                log.warning("no ended job can be forgotten now: %s", error.message)
+                log.warning("no ended job can be deleted now: %s", error.message)
             self._wakeup.clear()
             try:
                 async with asyncio.timeout(AGE_CHECK_SECONDS):
@@ -71,9 +71,9 @@ class Retention:
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _delete(self, record: JobRecord) -> None:
-        """Delete the log first: that makes room on a full disk for the rest."""
+        """Delete a job, its log first: on a full disk that makes room for the change of the table."""
         active = self._table.claim(record)
-        if active is None:  # somebody has begun to read it meanwhile
+        if active is None:  # a call has begun to read it meanwhile
             return
         try:
             await self._table.remove_log(active.id)
@@ -84,7 +84,7 @@ class Retention:
             raise
 
     def removed(self, record: JobRecord) -> None:
-        """Somebody has deleted a job that was counted."""
+        """Count a job as deleted."""
         self._count -= 1
         self._kept -= record.job.log.kept
 

@@ -1,4 +1,4 @@
-"""Decide whether a spec can be accepted, and turn it into what the keeper launches."""
+"""Check a spec, and build the message from which the keeper launches it."""
 
 import signal
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from jobworker.plugin.host import PluginFault, PluginHost, said
 from jobworker.plugin.loader import Registry
 from jobworker.units import Duration, seconds, size
 
-# What the protocol names and this version does not do: refused, never accepted and ignored.
+# Fields of the protocol that this version does not implement: a spec with them is refused.
 UNSUPPORTED = ("stdin", "tty")
 
 TOTAL = "total"  # the policy of `timeout`
@@ -31,14 +31,14 @@ class Specs:
     """The rules for specs under one configuration and its plugins."""
 
     def __init__(
-        self, config: Jobs, registry: Registry, host: PluginHost, means: Callable[[], Mapping[str, Any]]
+        self, config: Jobs, registry: Registry, host: PluginHost, capabilities: Callable[[], Mapping[str, Any]]
     ) -> None:
         self._config = config
-        self._means = means  # what the keeper says of this host
+        self._capabilities = capabilities  # returns the capabilities of this host, from the keeper
         self._strategies = registry.stop_strategies
         self._policies = registry.timeout_policies
         self._host = host
-        self._without_options: set[str] = set()  # those that were found to need none: most specs give none
+        self._without_options: set[str] = set()  # strategies and policies that accepted no options: not asked again
 
     async def check(self, spec: JobSpec) -> None:
         """Raise InvalidSpec, NotSupported or PolicyRejected."""
@@ -48,7 +48,7 @@ class Specs:
                 raise NotSupported(f"spec.{field}: this version does not support it", field=field)
         process_message(spec, None)
         check_log(spec.log)
-        check_limits(spec.limits, self._means().get("limits", ()))
+        check_limits(spec.limits, self._capabilities().get("limits", ()))
         self._check_namespace(spec)
         check_command(spec)
         check_environment(spec.env)
@@ -64,15 +64,15 @@ class Specs:
             await self._check_options("timeout_policies", self.policy(limit.policy), limit.options)
 
     def _check_namespace(self, spec: JobSpec) -> None:
-        if not namespaced(spec, self._config) or self._means().get("namespace"):
+        if not namespaced(spec, self._config) or self._capabilities().get("namespace"):
             return
         asked = "jobs.pid_namespace of the configuration" if spec.pid_namespace is UNSET else "spec.pid_namespace"
-        why = self._means().get("no_namespace") or "its keeper does not know how"
+        why = self._capabilities().get("no_namespace") or "its keeper does not know how"
         text = f"{asked}: a job can have no pid namespace of its own on this host: {why}"
         raise NotSupported(text, field="pid_namespace")
 
     def limits(self, spec: JobSpec) -> list[TimeoutSpec]:
-        """Return all that limits the job: `timeout` (absent: the default), `idle_timeout`, and policies."""
+        """Return all time limits of the job: `timeout` (absent: the default), `idle_timeout`, and policies."""
         limits = [*spec.timeout_policies, *self._config.timeout_policies]
         timeout = self._config.timeout if spec.timeout is UNSET else spec.timeout
         if timeout is not None and (spec.timeout is not UNSET or seconds(timeout, "jobs.timeout")):
@@ -83,7 +83,7 @@ class Specs:
         return limits
 
     def fallback(self, spec: JobSpec) -> TimeoutSpec | None:
-        """Return what limits a job in place of a policy that fails: the default, unless it has a total limit."""
+        """Return the default limit that replaces a policy that fails; None if the job has a total limit."""
         limit = seconds(self._config.timeout, "jobs.timeout")
         if not limit or TOTAL not in self._policies or any(each.policy == TOTAL for each in self.limits(spec)):
             return None
@@ -95,7 +95,7 @@ class Specs:
         return self._policies[name]
 
     async def stop_options(self, spec: JobSpec, call: StopSpec | None) -> tuple[StopStrategy, StopOptions]:
-        """Return how to stop a job: what the call says, else its spec, else the configuration."""
+        """Return how to stop a job: as the call says, else as its spec says, else as the configuration says."""
         call = call or StopSpec()
         name = _first(call.strategy, spec.stop.strategy, self._config.stop_strategy)
         if name not in self._strategies:
@@ -165,7 +165,7 @@ def check_environment(env: Mapping[str, str]) -> None:
 
 
 def check_labels(labels: Mapping[str, str]) -> None:
-    """Keep them small: each event of the job carries them."""
+    """Raise InvalidSpec for labels that are too many or too long: each event of the job carries them."""
     if len(labels) > MAX_LABELS:
         raise InvalidSpec(f"labels: {len(labels)} are given; expected at most {MAX_LABELS}", field="labels")
     for name, value in labels.items():
@@ -185,7 +185,7 @@ def signal_number(name: str, field: str) -> signal.Signals:
 
 
 def launch_message(job: str, spec: JobSpec, config: Jobs, identity: Identity | None) -> dict[str, Any]:
-    """Return what the keeper is asked: argv, the whole environment, the folder. The agent's own stays out."""
+    """Return the message that launches a job: argv, environment (nothing of the agent's own), folder."""
     env, cwd = environment(spec, config, identity)
     message: dict[str, Any] = {"id": job, "argv": spec.command(), "env": env | {MARKER: job}, "cwd": cwd}
     message |= {"namespace": namespaced(spec, config), "limits": limits_message(spec.limits)}
@@ -194,25 +194,25 @@ def launch_message(job: str, spec: JobSpec, config: Jobs, identity: Identity | N
 
 
 def log_message(log: LogSpec, bound: int | str) -> dict[str, Any]:
-    """Return what the keeper is to know of a job's log; `bound` is for one that names none."""
+    """Return the part of a message about the job's log; `bound` is its size if the spec names none."""
     limit = size(bound if log.max_bytes is None else log.max_bytes, "log.max_bytes")
     return {"drop": log.drops, "max": limit, "keep": log.keep, "merge": log.merge}
 
 
 def namespaced(spec: JobSpec, config: Jobs) -> bool:
-    """Whether the job is to have a pid namespace of its own."""
+    """Whether the job gets a pid namespace of its own."""
     return config.pid_namespace if spec.pid_namespace is UNSET else bool(spec.pid_namespace)
 
 
 def environment(spec: JobSpec, config: Jobs, identity: Identity | None) -> tuple[dict[str, str], str]:
-    """Return the variables of a job, but for the one that marks it, and its folder."""
+    """Return the variables of a job, without the marker, and its folder."""
     user = identity or own()
     env = {"PATH": config.path, "HOME": user.home, "USER": user.name, "LANG": config.lang}
     return env | spec.env, spec.cwd or user.folder
 
 
 def _first(*values: str | None) -> str:
-    """Return the first that is given."""
+    """Return the first value that is not None."""
     return next(value for value in values if value is not None)
 
 

@@ -1,4 +1,4 @@
-"""What jobs use, now or in the end."""
+"""Report what jobs use now, or had used at their end."""
 
 import asyncio
 import time
@@ -16,14 +16,14 @@ from jobworker.units import rfc3339
 
 
 class JobStats:
-    """Reads what the kernel counts for jobs; the keeper is not asked."""
+    """Reads the kernel's counters for jobs, without the keeper."""
 
     def __init__(self, table: JobTable, link: KeeperLink) -> None:
         self._table = table
         self._link = link
 
     async def of(self, job: str, *, processes: bool) -> Stats:
-        """Return what a job uses, and if asked for its processes; of one that is over what it had used."""
+        """Return what a job uses, and its processes if `processes`; of an ended job what it had used."""
         active = self._table.active(job)
         if active is not None and active.record.running:
             return await self._now(active, processes)

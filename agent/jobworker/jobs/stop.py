@@ -1,4 +1,4 @@
-"""End a job's tree by a stop strategy, and, whatever that does or fails to do, within a limit of our own."""
+"""Stop one job by its stop strategy, and kill what the strategy leaves after a time limit."""
 
 import asyncio
 import logging
@@ -47,7 +47,7 @@ async def send_signal(
 
 
 class Stop:
-    """One stop of one job."""
+    """One stop of one job: its steps become the receipt."""
 
     def __init__(
         self,
@@ -65,9 +65,9 @@ class Stop:
         self._steps: list[Step] = []
 
     async def run(self, strategy: StopStrategy | None, options: StopOptions, limit: float) -> Receipt:
-        """Run the strategy for at most what it means to take and `limit` seconds; kill what is left; tell all.
+        """Run the strategy, kill what it leaves, and return the receipt.
 
-        Without one, only kill.
+        The strategy may take as long as it announces, plus `limit` seconds. Without a strategy, only kill.
         """
         if strategy is not None:
             await self._try(strategy, options, limit)
@@ -76,7 +76,7 @@ class Stop:
         return Receipt(name, means, "none" if survivors else PROOFS[means], self._steps, survivors)
 
     async def _try(self, strategy: StopStrategy, options: StopOptions, limit: float) -> None:
-        """Run the strategy; whatever goes wrong with it is written down, and no more."""
+        """Run the strategy; an error of it becomes a step of the receipt, and the stop goes on."""
         loop = asyncio.get_running_loop()
         handle = _Handle(self, loop, deepcopy(self._active.record.job), deepcopy(self._environment), self._identity)
         try:
@@ -103,7 +103,7 @@ class Stop:
         return await described(await tree.members())
 
     async def _kill_again(self) -> None:
-        """Kill until all are gone or the last wait is over: a sweep misses who has forked since it looked."""
+        """Kill until the tree is gone or time is up: a sweep misses processes that were forked since it began."""
         end = time.monotonic() + SURVIVOR_SECONDS
         while (
             not await self.wait(KILL_AGAIN_SECONDS) or await self._active.tree().members()
@@ -121,7 +121,7 @@ class Stop:
         return delivered
 
     async def asked(self, how: str) -> None:
-        await send_signal(self._active, self._link, 0, "main")  # which only looks whether it is alive
+        await send_signal(self._active, self._link, 0, "main")  # signal 0 only checks that it is alive
         self.note("asked", detail=how)
 
     async def wait(self, limit: float | None) -> bool:
@@ -134,7 +134,7 @@ class Stop:
 
 
 async def _stop(strategy: StopStrategy, handle: "_Handle", options: StopOptions) -> None:
-    """Run the strategy; what it asks of its handle and should not is a fault of its own."""
+    """Run the strategy; an invalid argument to its handle is a fault of the strategy."""
     try:
         await strategy.stop(handle, options)
     except InvalidSpec as error:
@@ -146,7 +146,7 @@ def _longest(strategy: LongStopStrategy, options: StopOptions) -> float:
 
 
 class _Handle:
-    """What the strategy holds, in the plugins' thread: each call is carried over to the agent's loop."""
+    """The strategy's handle on the job, in the plugin's thread: each call runs in the agent's loop."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class _Handle:
     ) -> None:
         self.job = job
         self.env, self.cwd = environment
-        self.over = False
+        self.over = False  # the strategy has returned or was given up: further calls raise
         self._stop = stop
         self._loop = loop
         self._identity = identity
@@ -173,7 +173,7 @@ class _Handle:
         return await self._carry(self._stop.wait(timeout))
 
     async def run(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
-        """Run it in the plugins' thread, like all that a plugin does."""
+        """Run a command, in the plugin's thread like all that a plugin does."""
         self._refuse_if_over()
         user = user_message(self._identity) if self._identity is not None else None
         await commands.run(argv, env, self.cwd, user, timeout)

@@ -34,7 +34,7 @@ LEFTOVERS_BY = "agent"  # the caller of a stop for what a main process left behi
 
 
 class StopManager:
-    """Begins stops, one at a time for a job, and writes down how they went."""
+    """Begins stops, one at a time for a job, and records their receipts."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class StopManager:
         table: JobTable,
         tasks: Background,
     ) -> None:
-        self._limit = seconds(config.stop_limit, "stop_limit")
+        self._limit = seconds(config.stop_limit, "stop_limit")  # for a strategy beyond the time that it announces
         self._specs = specs
         self._link = link
         self._host = host
@@ -54,7 +54,7 @@ class StopManager:
         self.pausing = Pausing(table, link)
 
     async def stop(self, active: ActiveJob, call: StopSpec | None, by: str) -> None:
-        """Return when the whole tree is gone; raise InvalidState, or StopIncomplete with the survivors.
+        """Stop a job and return when its tree is gone; raise InvalidState, or StopIncomplete with the survivors.
 
         A second stop joins the first; with the strategy `kill` it escalates.
         """
@@ -64,8 +64,8 @@ class StopManager:
         before = active.stop
         task = before or await self.begin(active, call, by, Reason.STOPPED)
         if task is None:
-            return  # it ended while we looked
-        request = active.record.ending  # the stop under way may be another's that began while we looked
+            return  # it ended meanwhile
+        request = active.record.ending  # another stop may have begun meanwhile
         if call is not None and call.strategy == "kill" and (before or (request and request.strategy != "kill")):
             await self.kill([active])
         receipt = await asyncio.shield(task)
@@ -78,14 +78,14 @@ class StopManager:
     async def begin(
         self, active: ActiveJob, call: StopSpec | None, by: str, reason: Reason, message: str = ""
     ) -> asyncio.Task[Receipt] | None:
-        """Start a stop in the background, unless one runs or the job is over; return the one that runs."""
+        """Begin a stop in the background and return its task; return a task that runs already, None if it is over."""
         strategy: StopStrategy | None
         try:
             strategy, options = await self._specs.stop_options(active.record.job.spec, call)
         except RpcError as error:
             if reason is Reason.STOPPED and by != LEFTOVERS_BY:
                 raise
-            # Nobody is there to hear it: a plugin that was there when the job was created.
+            # No caller waits for this stop. The plugin was installed when the job was created.
             log.error("job %s: %s; it is stopped as the configuration says", active.id, error.message)
             strategy, options = await self._usual_stop(active)
         if active.stop is not None or active.record.process_tree_gone:
@@ -100,7 +100,7 @@ class StopManager:
         return active.stop
 
     async def _usual_stop(self, active: ActiveJob) -> tuple[StopStrategy | None, StopOptions]:
-        """Return how jobs are stopped by the configuration; no strategy where its plugin fails: then only kill."""
+        """Return the configured strategy and its options; no strategy if its plugin fails: then only kill."""
         try:
             return await self._specs.stop_options(JobSpec(), None)
         except RpcError as error:
@@ -109,8 +109,8 @@ class StopManager:
 
     async def _carry_out(self, active: ActiveJob, stop: Coroutine[Any, Any, Receipt]) -> Receipt:
         try:
-            await self._table.written()  # first: an agent that dies now goes on with the stop when it is back
-            if active.record.frozen:  # who stands still hears no signal but SIGKILL
+            await self._table.written()  # first: if this agent dies now, the next one goes on with the stop
+            if active.record.frozen:  # a frozen process receives no signal but SIGKILL
                 await self.pausing.resume(active)
             receipt = await stop
             if not receipt.survivors and not await self._release(active):
@@ -126,21 +126,21 @@ class StopManager:
         return receipt
 
     async def _until_empty(self, active: ActiveJob) -> None:
-        """Wait for the last of a tree, and write down that it is gone, unless another stop does."""
+        """Wait until the tree is gone and record that, unless a stop does."""
         await active.gone()
         if active.stop is None and active.record.left:
             await self._release(active)
             self._table.save(active, lifecycle.tree_gone(active.record, time.time_ns()))
 
     async def _release(self, active: ActiveJob) -> bool:
-        """Let go of cgroup and namespace of a job that left nobody; return whether the namespace's init is gone."""
+        """Remove cgroup and namespace of a job without processes; return whether the namespace's init is gone."""
         tree = active.tree()
         try:
             await self._link.insist("release", id=active.id, init=active.init(), group=active.record.group)
             if isinstance(tree, NamespaceTree):
                 async with asyncio.timeout(SURVIVOR_SECONDS):
                     await tree.wait_init()
-                # The cgroup, which the init was in.
+                # Again for the cgroup, which the init was in until now.
                 await self._link.insist("release", id=active.id, group=active.record.group)
         except TimeoutError:
             log.warning("job %s: the init of its namespace, process %d, does not end", active.id, active.record.init)
@@ -150,7 +150,7 @@ class StopManager:
         return True
 
     async def signal(self, active: ActiveJob, number: signal.Signals, target: str, by: str) -> int:
-        """Send a signal that is no stop; return how many processes got it. A job that dies of it says who sent it."""
+        """Send a signal that is no stop; return how many processes got it. An exit by it names the caller."""
         if active.record.job.state.final or active.record.job.pid is None:
             state = active.record.job.state
             raise InvalidState(f"job {active.id} is {state}; expected running", state=state)
@@ -167,7 +167,7 @@ class StopManager:
         await self.begin(active, call, request.by, request.reason, request.message)
 
     def end_leftovers(self, active: ActiveJob) -> None:
-        """The main process is gone and others are not, or may not be: stop or leave them, as the spec says."""
+        """Stop or leave the processes that the main process left behind, as the spec says."""
         self._tasks.spawn(self._leftovers(active))
 
     async def _leftovers(self, active: ActiveJob) -> None:
@@ -177,7 +177,7 @@ class StopManager:
         await self._until_empty(active)
 
     async def stop_all(self, jobs: Iterable[ActiveJob], by: str) -> None:
-        """Stop these because the agent is shut down; return when their stops are over."""
+        """Stop these jobs because the agent is shut down; return when their stops are over."""
         begun = (self.begin(active, None, by, Reason.SHUTDOWN) for active in jobs if active.record.job.pid)
         stops = await asyncio.gather(*begun, return_exceptions=True)
         await asyncio.gather(*(stop for stop in stops if isinstance(stop, asyncio.Task)), return_exceptions=True)

@@ -1,7 +1,6 @@
-"""The job table in SQLite: one thread does all of it, and changes made together are committed together.
+"""The job table in SQLite: all queries run in one thread, and changes of one turn are committed together.
 
-The schema is described in ``docs/reference/on-disk-formats.md``. A slow disk makes callers of `saved` wait,
-never the loop.
+The schema is described in ``docs/reference/on-disk-formats.md``. A slow disk delays callers of `saved`, never the loop.
 """
 
 import asyncio
@@ -34,25 +33,23 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Store:
-    """All methods are called from the loop; `put` and `drop` are written soon, in order."""
+    """Called from the loop. `put` and `drop` return at once and are committed soon, in order."""
 
     def __init__(self, path: Path, keep_events: int, *, durable: bool = False) -> None:
         """`durable`: what is committed survives a power cut."""
         self._durable = durable
         self._thread = ThreadPoolExecutor(1, "store")
-        self._pending: dict[str, JobRecord | None] = {}
-        self._writing: dict[str, JobRecord | None] = {}  # under way to the disk: the table still has the old ones
-        self._meta: dict[str, Any] = {}
-        self._waiters: list[asyncio.Future[None]] = []
-        self._turn = asyncio.Lock()  # for pages: however many are asked for, all else waits for one of them
-        self._flushing: asyncio.Future[None] | None = None
-        self._eager = False  # what is pending is to be written at once
-        self._later: asyncio.TimerHandle | None = None
-        self.writable = True
+        self._pending: dict[str, JobRecord | None] = {}  # to be committed next; None: to be deleted
+        self._writing: dict[str, JobRecord | None] = {}  # being committed: the table still has the old ones
+        self._meta: dict[str, Any] = {}  # values of `meta` to be committed next
+        self._waiters: list[asyncio.Future[None]] = []  # of `saved`, for the next commit
+        self._turn = asyncio.Lock()  # one page at a time: however many are requested, a commit waits for one at most
+        self._flushing: asyncio.Future[None] | None = None  # the commit that is under way
+        self._eager = False  # something pending may not wait for `_later`
+        self._later: asyncio.TimerHandle | None = None  # begins the commit of lazy changes
+        self.writable = True  # whether the last commit succeeded
         self._path = path
-        self._read_only = (
-            False  # opened for reading only, so that it must be opened anew once the disk can be written
-        )
+        self._read_only = False  # opened for reading: opened again when the disk can be written
         try:
             self._db = database.open_for_writing(path, durable)
         except sqlite3.OperationalError as error:
@@ -64,7 +61,9 @@ class Store:
             self._read_only = True
         except sqlite3.DatabaseError as error:
             aside = database.set_aside(path)
-            log.error("%s is no job table (%s): it was set aside as %s, and a new one begun", path, error, aside)
+            log.error(
+                "%s is no job table (%s): it was renamed to %s, and a new table was created", path, error, aside
+            )
             self._db = database.open_for_writing(path, durable)
         self.events = EventLog(keep_events)
         self.events.last = self.meta("revision", 0)
@@ -75,8 +74,8 @@ class Store:
         for job, text in self._db.execute("SELECT id, record FROM jobs WHERE live ORDER BY id").fetchall():
             try:
                 found.append(_decode(text))
-            except msgspec.MsgspecError as error:  # one broken record costs the others nothing
-                log.error("job %s: its record cannot be read and is left alone: %s", job, error)
+            except msgspec.MsgspecError as error:  # the others are loaded all the same
+                log.error("job %s: its record cannot be read and is ignored: %s", job, error)
         return found
 
     def meta(self, name: str, default: Any) -> Any:
@@ -84,7 +83,7 @@ class Store:
         return row[0] if row else default
 
     def look(self, job: str) -> JobRecord | None:
-        """Return a record at once, blocking: for the rare event of a job that is not in memory."""
+        """Return a record, blocking the loop: for the rare journal entry about a job that is not in memory."""
         for changed in (self._pending, self._writing):
             if job in changed:
                 return changed[job]
@@ -92,25 +91,26 @@ class Store:
         return _decode(row[0]) if row else None
 
     def put(self, record: JobRecord, *, lazy: bool = False) -> None:
-        """`lazy` is for what the journal would tell again."""
+        """Store a record soon. `lazy`: it may wait, because the journal has the change as well."""
         self._pending[record.job.id] = record
         self._schedule(lazy)
 
     def drop(self, job: str) -> None:
+        """Delete a record soon."""
         self._pending[job] = None
         self._schedule()
 
     def set_meta(self, name: str, value: Any, *, lazy: bool = False) -> None:
-        """Committed together with the records that were put in the same turn."""
+        """Store a value in `meta`, in one commit with the records that are put in the same turn."""
         self._meta[name] = value
         self._schedule(lazy)
 
     def append_event(self, event: JobEvent) -> None:
-        """Commit an event together with the change that it tells of, which is put in the same turn."""
+        """Store an event, in one commit with the change that it describes, which is put in the same turn."""
         self.events.append(event)
 
     def discard(self, job: str) -> None:
-        """Forget a job that could not be saved and was refused for it."""
+        """Drop the pending record and events of a job that was refused because it could not be saved."""
         self._pending.pop(job, None)
         self.events.discard(job)
 
@@ -136,7 +136,7 @@ class Store:
         self._flushing = asyncio.ensure_future(self._flush())
 
     async def _flush(self) -> None:
-        """Commit what this turn of the loop, and the last commit, left to be written."""
+        """Commit the changes of this turn of the loop, and those that came during the last commit."""
         await asyncio.sleep(0)
         if self._later is not None:
             self._later.cancel()
@@ -151,7 +151,7 @@ class Store:
         try:
             await self._do(lambda: self._write(pending, meta, events))
             self.events.committed(events, meta.get("revision", self.events.last))
-        except Exception as failure:  # whatever it is, it must not end the writing for good
+        except Exception as failure:  # whatever it is: the next commit must be tried
             error = failure
             self._pending = pending | self._pending
             self._meta = meta | self._meta
@@ -194,12 +194,12 @@ class Store:
         except Exception as error:
             if isinstance(error, sqlite3.Error):
                 self._read_only = error.sqlite_errorname.startswith("SQLITE_READONLY")
-            if self._db.in_transaction:  # a full disk ends some by itself
+            if self._db.in_transaction:  # SQLite itself rolls back some that fail on a full disk
                 self._db.execute("ROLLBACK")
             raise
 
     def _reopen(self) -> None:
-        """Open the table for writing; leave it as it is where that fails."""
+        """Open the table for writing; if that fails, open it for reading again and raise."""
         self._db.close()  # first: it holds locks
         try:
             self._db = database.open_for_writing(self._path, self._durable)
@@ -221,8 +221,8 @@ class Store:
         return rows[0] if rows else None
 
     async def page(self, query: Query, limit: int) -> tuple[list[JobRecord], bool]:
-        """Return up to `limit` records, newest first, and whether there are more; fewer where they are large."""
-        if self._pending:  # the table lags behind: what was answered before must be in the page
+        """Return up to `limit` records, newest first (fewer if they are large), and whether there are more."""
+        if self._pending:  # changes that were answered before must be in the page
             with contextlib.suppress(DiskFull):
                 await self.saved()
         where, values = query.condition()
@@ -242,18 +242,18 @@ class Store:
         return found, False
 
     async def oldest_ended(self, limit: int) -> list[JobRecord]:
-        """Return records of jobs that are over, in the order in which they ended."""
+        """Return records of ended jobs, in the order in which they ended."""
         query = f"SELECT record {ENDED} ORDER BY json_extract(record, '$.job.exited_at') LIMIT ?"
         return await self._all(query, [limit])
 
     def ended_totals(self) -> tuple[int, int]:
-        """Return how many jobs are over, and how many bytes of log they have; called once, at the start."""
+        """Return the number of ended jobs and the bytes of their logs; called once, at the start."""
         kept = "json_extract(record, '$.job.log.bytes') - json_extract(record, '$.job.log.first_offset')"
         count, total = self._db.execute(f"SELECT count(*), sum({kept}) {ENDED}").fetchone()
         return count, total or 0
 
     def newest_end(self) -> str:
-        """Return when the job that ended last did so (RFC 3339), "" where none has."""
+        """Return when the last job ended (RFC 3339), "" if none has."""
         return self._db.execute(f"SELECT max(json_extract(record, '$.job.exited_at')) {ENDED}").fetchone()[0] or ""
 
     async def ended_since(self, time: str) -> list[JobRecord]:
@@ -261,12 +261,12 @@ class Store:
         return await self._all(f"SELECT record {ENDED} AND json_extract(record, '$.job.exited_at') >= ?", [time])
 
     async def events_after(self, revision: int) -> EventPage:
-        """Return a page of the events after a revision, of those that are committed."""
+        """Return a page of the committed events after a revision."""
         async with self._turn:
             return await self._do(lambda: EventLog.after(self._db, revision))
 
     async def events_of(self, job: str) -> list[JobEvent]:
-        """Return the last events of one job, those that are not yet committed included."""
+        """Return the last events of one job, also those that are not committed yet."""
         if self._pending:
             with contextlib.suppress(DiskFull):
                 await self.saved()
@@ -283,7 +283,9 @@ class Store:
         try:
             await self.saved()
         except DiskFull:
-            log.error("the job table was not written to its end; the journal will fill in what is missing")
+            log.error(
+                "the last changes of the job table were not written; the next agent takes them from the journal"
+            )
         await self._do(self._db.close)
         self._thread.shutdown()
 

@@ -35,12 +35,12 @@ class TimeLimits:
         self._clock = WallClock()  # wakes the tasks when the host's clock is set: policies may name a time of day
 
     def watch(self, active: ActiveJob) -> None:
-        """Watch the job's limits as they are now."""
+        """Watch the job's limits as they are in its spec now."""
         active.drop_limits()
         for spec in self._specs.limits(active.record.job.spec):
             try:
                 self._watch_one(active, spec)
-            except InvalidSpec as error:  # a plugin that was there when the job was created
+            except InvalidSpec as error:  # the plugin was installed when the job was created
                 self._failed(active, spec, error.message)
 
     def _watch_one(self, active: ActiveJob, spec: TimeoutSpec) -> None:
@@ -52,7 +52,7 @@ class TimeLimits:
         active.limits.append(self._tasks.spawn(watching))
 
     def _failed(self, active: ActiveJob, spec: TimeoutSpec, why: str) -> None:
-        """Say that a limit does not hold; where the job has no total limit, the configured one takes its place."""
+        """Report that a limit does not hold; if the job has no total limit, the configured one takes its place."""
         instead = self._specs.fallback(active.record.job.spec)
         then = f"; {seconds(instead.options['limit'], 'limit'):g} s in all instead" if instead else ""
         log.error("job %s: timeout policy %s; this limit does not hold%s", active.id, why, then)

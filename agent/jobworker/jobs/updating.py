@@ -1,4 +1,4 @@
-"""Change a job: its time limits, its labels, and what it may use, of a job that runs at once."""
+"""Change a job: time limits, labels and resource limits; those of a running job take effect at once."""
 
 import asyncio
 import errno
@@ -17,7 +17,7 @@ from jobworker.jobs.time_limits import TimeLimits
 from jobworker.model import Job, JobSpec, LimitSpec, Principal, State, to_builtins
 from jobworker.units import bytes_text
 
-NONE = JobSpec().limits  # the object that is left out on the wire
+NONE = JobSpec().limits  # the default, which is left out on the wire
 MAX_DETAIL = 4096  # characters of the detail of an `updated` event
 
 
@@ -40,7 +40,7 @@ class Updating:
         """
         async with self._table.held(job) as active, active.updating:
             await self._specs.check(_changed(active.record.job.spec, changes, limits))
-            while active.starting:  # the keeper has been sent its limits
+            while active.starting:  # the launch message with the old limits is under way
                 await active.wait_changed()
             _require_open(active)
             if limits and active.record.job.state != State.CREATED:
@@ -57,7 +57,7 @@ class Updating:
             return self._table.public(active.record)
 
     async def _hold(self, active: ActiveJob, limits: LimitSpec, names: list[str], force: bool) -> None:
-        """Have the kernel hold the limits of these names."""
+        """Set the resource limits of these names in the kernel."""
         if "v1" not in self._link.hello:
             raise NotSupported("limits: its keeper is of another version and cannot change them", field="limits")
         state, folder = (
@@ -111,7 +111,7 @@ def _changed(spec: JobSpec, changes: dict[str, Any], limits: dict[str, Any]) -> 
 
 
 def _detail(spec: JobSpec, changes: dict[str, Any], limits: dict[str, Any]) -> str:
-    """Return what is changed, for the event: of limits also what they were."""
+    """Return the detail of the event: what changed, and of limits also the old values."""
     parts = [f"{name}: {to_builtins(value)}" for name, value in changes.items()]
     for name, value in limits.items():
         new, old = ("none" if each is None else each for each in (value, getattr(spec.limits, name)))
