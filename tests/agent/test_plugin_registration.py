@@ -16,7 +16,7 @@ FAULTS = {
     "exits": ("raise SystemExit(3)", "SystemExit: 3"),
     "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     "cancels": ("raise asyncio.CancelledError", "CancelledError"),
-    "speechless": ("raise Speechless", "Speechless: it cannot say why"),
+    "speechless": ("raise Speechless", "Speechless: its text cannot be read"),
     "none": ("return None", "it returned NoneType; expected a list of objects"),
     "number": ("return 5", "it returned int; expected a list of objects"),
     "text": ("return 'mine'", "it returned str; expected a list of objects"),

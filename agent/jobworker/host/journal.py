@@ -1,7 +1,7 @@
 """Read the journal that the keeper writes: what was launched, and how each launch ended.
 
-The format is described in ``docs/reference/on-disk-formats.md``. Unknown fields are ignored,
-unknown events and garbled lines are logged and passed over.
+The format is described in ``docs/reference/on-disk-formats.md``. Unknown fields are ignored; unknown events and
+garbled lines are logged and skipped.
 """
 
 import logging
@@ -19,13 +19,13 @@ BLOCK_BYTES = 1 << 20  # read at once
 
 
 class Entry(msgspec.Struct, tag_field="event", frozen=True):
-    """What every record has: `at`, the wall clock in ns."""
+    """What every entry has: `at`, the wall clock in ns."""
 
     at: int
 
 
 class Opened(Entry, tag="opened", frozen=True):
-    """A keeper began to write: `v` is the version of what follows."""
+    """A keeper began to write: `v` is the version of the entries that follow."""
 
     v: int
     pid: int
@@ -33,7 +33,7 @@ class Opened(Entry, tag="opened", frozen=True):
 
 
 class Launching(Entry, tag="launching", frozen=True):
-    """The keeper is about to launch; without a sequel it is not known whether it did."""
+    """The keeper is about to launch; without another entry it is not known whether it did."""
 
     id: str
     group: str = ""
@@ -49,11 +49,11 @@ class Started(Entry, tag="started", frozen=True):
     boottime: int
     init: int = 0
     init_start: int = 0
-    group: str | None = None  # the job's cgroup, "" if it got none in spite of `launching`; None: as it stands there
+    group: str | None = None  # the job's cgroup, "" if it got none after all; None: as in `launching`
 
 
 class StartFailed(Entry, tag="start_failed", frozen=True):
-    """Nothing was started; `step` is `cwd`, `user`, `exec` or `setup`, of which `detail` says more."""
+    """The launch failed at `step`: `cwd`, `user`, `exec` or `setup`, for which `detail` has more."""
 
     id: str
     step: str
@@ -83,7 +83,7 @@ class Ended(Entry, tag="ended", frozen=True):
 
 
 class Truncated(Entry, tag="truncated", frozen=True):
-    """Output was thrown away: the disk was full and the job was not to wait, or its log was full."""
+    """Output was discarded: the disk was full and the job was not to wait, or its log was full."""
 
     id: str
 
@@ -98,7 +98,7 @@ class Closed(Entry, tag="closed", frozen=True):
 
 
 class Lost(Entry, tag="lost", frozen=True):
-    """The main process is gone and nobody can know how."""
+    """The main process is gone, and its exit status cannot be known."""
 
     id: str
     why: str
@@ -109,16 +109,18 @@ _decoder = msgspec.json.Decoder(Opened | JournalEntry)
 
 
 class Journal:
-    """A cursor over the journal; `position` and `boot` are what the agent stores.
+    """A cursor over the journal; the agent stores `position` and `boot`.
 
-    `boot` is the boot id under which what was read last was written, "" where that is not known.
+    `boot` is the boot id under which the last entries that were read were written, "" if it is not known.
     """
 
     def __init__(self, path: Path, position: int = 0, boot: str = "") -> None:
         self.position = position
         self.boot = boot
         self._fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if position and os.pread(self._fd, 1, position - 1) != b"\n":  # shorter, or zeros: the keeper will cut it
+        if (
+            position and os.pread(self._fd, 1, position - 1) != b"\n"
+        ):  # it is shorter, or has zeros there: the keeper will cut them off
             log.error("journal: %s has lost records that were read already; reading it again", path)
             self.position, self.boot = 0, ""
 
@@ -126,18 +128,16 @@ class Journal:
         return self._fd
 
     def read(self, end: int | None = None) -> list[JournalEntry]:
-        """Return the whole records that were added, up to some 1 MiB of them, all of one boot; [] at the end.
+        """Return the complete entries that were added, about 1 MiB at most, all of one boot; [] at the end.
 
-        `end`: nothing from that byte on.
+        `end`: read no further than this byte.
         """
         while True:
             block = os.pread(
                 self._fd, BLOCK_BYTES if end is None else min(BLOCK_BYTES, max(0, end - self.position)), self.position
             )
-            if len(block) == BLOCK_BYTES and b"\n" not in block:  # a power cut can leave zeros in place of records
-                log.warning(
-                    "journal: %d bytes at byte %d are no records and are passed over", BLOCK_BYTES, self.position
-                )
+            if len(block) == BLOCK_BYTES and b"\n" not in block:  # a power cut can leave zeros in place of entries
+                log.warning("journal: %d bytes at byte %d are no entries and are skipped", BLOCK_BYTES, self.position)
                 self.position += BLOCK_BYTES
                 continue
             records, used = self._decode(block[: block.rfind(b"\n") + 1])
@@ -146,14 +146,14 @@ class Journal:
                 return records
 
     def _decode(self, block: bytes) -> tuple[list[JournalEntry], int]:
-        """Return the records of one boot at the start of some lines, and how many bytes they took."""
+        """Return the entries of one boot at the start of a block, and how many bytes they took."""
         records: list[JournalEntry] = []
         used = 0
         for line in block.splitlines(keepends=True):
             try:
                 record = _decoder.decode(line)
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                log.warning("journal: the line at byte %d is passed over: %s", self.position + used, error)
+                log.warning("journal: the line at byte %d is skipped: %s", self.position + used, error)
             else:
                 if not isinstance(record, Opened):
                     records.append(record)

@@ -23,12 +23,12 @@ def program_checksum() -> int:
 
 
 def keeper_command(home: Home, run: Path) -> list[str]:
-    """Return the command of a keeper; its last two words tell it from the keeper of another state folder."""
+    """Return the command of a keeper; its last two words identify the state folder."""
     return [sys.executable, "-I", "-S", str(KEEPER), str(home.path), str(run)]
 
 
 def start_keeper(home: Home, run: Path, path: str) -> int:
-    """Start a keeper on a socket that listens already, so that nobody has to wait for it; return its pid."""
+    """Start a keeper on a socket that listens already, so that a client need not wait; return its pid."""
     Path(path).unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(path)
@@ -51,9 +51,9 @@ def start_keeper(home: Home, run: Path, path: str) -> int:
 
 
 def end_remains(home: Home, run: Path) -> None:
-    """Kill what a dead keeper left of itself: children that hang before their execve, and hold its lock.
+    """Kill what is left of a dead keeper: children that hang before their execve, and hold its lock. Blocking.
 
-    They are told by the command line, which is the keeper's until the execve succeeds.
+    They are known by their command line, which is the keeper's until the execve succeeds.
     """
     run_with_stuck_guard(partial(_end_remains, home, run))
 

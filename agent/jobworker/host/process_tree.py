@@ -1,7 +1,7 @@
 """Find the processes of a job and wait until all are gone: by its namespace or cgroup, else by a sweep of /proc.
 
-Namespace and cgroup are complete: no process leaves them. A sweep finds by session, by descent and by the marker
-``JOBWORKER_JOB_ID`` that children inherit; what has shed all three cannot be attributed.
+Namespace and cgroup are complete: no process leaves them. A sweep finds processes by session, by descent and by the
+marker ``JOBWORKER_JOB_ID`` that children inherit; a process that has shed all three cannot be attributed.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ PROOFS = {
     "namespace": "complete",
     "cgroup": "complete",
     "sweep": "best_effort",
-}  # what an empty tree proves, by the means of looking
+}  # what an empty tree proves, by the way of finding it
 COMMAND_CHARACTERS = 200  # of the command line of a survivor
 
 
@@ -52,14 +52,14 @@ class Tree(Protocol):
         """Return the living processes."""
 
     async def wait_empty(self) -> None:
-        """Return when there is none."""
+        """Return when there is no living process."""
 
     async def cpu_seconds(self) -> float:
-        """Return the CPU time used so far; of a sweep, by those who are still there and their reaped children."""
+        """Return the seconds of CPU used so far; of a sweep, by living processes and their reaped children only."""
 
 
 class CgroupTree:
-    """The tree is what the job's cgroup holds."""
+    """The tree is the processes in the job's cgroup."""
 
     means = "cgroup"
 
@@ -87,22 +87,22 @@ class CgroupTree:
         await self._while(b"populated 1")
 
     async def wait_frozen(self) -> None:
-        """Return when all of it stands still."""
+        """Return when the whole cgroup is frozen."""
         await self._while(b"frozen 0")
 
     async def _while(self, state: bytes) -> None:
-        """Return when `cgroup.events` says something else, or the group is gone."""
+        """Return when `cgroup.events` no longer has this line, or the group is gone."""
         try:
             fd = os.open(self._group / "cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return
-        # An event loop waits for readability, and this file is always readable: its news is EPOLLPRI,
-        # which an epoll of its own turns into readability.
+        # An event loop waits for readability, and this file is always readable: a change is EPOLLPRI, which an epoll
+        # of its own turns into readability.
         inner = select.epoll()
         try:
             inner.register(fd, select.EPOLLPRI)
             while state in _reread(fd):
-                # A group that is removed within 10 ms of other news takes its last news with it.
+                # The kernel drops the notification of a group that is removed within 10 ms of another one.
                 try:
                     await asyncio.wait_for(readable(inner.fileno()), REREAD_SECONDS)
                 except TimeoutError:
@@ -114,7 +114,7 @@ class CgroupTree:
 
 
 class NamespaceTree:
-    """The tree is all that descends from the main process, or from the init that inherits its orphans."""
+    """The tree is all descendants of the main process, and of the init that inherits its orphans."""
 
     means = "namespace"
 
@@ -126,7 +126,7 @@ class NamespaceTree:
         self._group = group
 
     async def members(self) -> list[Process]:
-        """Return the living processes, the init apart."""
+        """Return the living processes, without the init."""
         return await asyncio.to_thread(self._look)
 
     def _look(self) -> list[Process]:
@@ -147,7 +147,7 @@ class NamespaceTree:
             pause = SWEEP_AGAIN_SECONDS
 
     def _has_children(self) -> bool:
-        """Whether the init has any: it tells even of one that was born and orphaned while we looked."""
+        """Whether the init has children: even one that was forked and orphaned during the walk through /proc."""
         init = process_of(self._init)
         if init is None or init.start != self._init_start:
             return False
@@ -162,7 +162,7 @@ class NamespaceTree:
 
 
 class SweepTree:
-    """The tree is what a look through /proc attributes to the job."""
+    """The tree is the processes that a walk through /proc attributes to the job."""
 
     means = "sweep"
 
@@ -186,12 +186,12 @@ class SweepTree:
 
 
 def init_process(members: Iterable[Process]) -> Process | None:
-    """Return the one that is pid 1 of a namespace just below ours."""
+    """Return the process that is pid 1 of a namespace just below ours."""
     return next((process for process in members if namespace_pids(process.pid)[1:] == [1]), None)
 
 
 def main_process(members: Iterable[Process]) -> Process | None:
-    """Return the one that leads a session, the oldest of them: what the keeper launched."""
+    """Return the oldest process that leads a session: the one that the keeper launched."""
     leaders = []
     for process in members:
         try:
@@ -203,10 +203,10 @@ def main_process(members: Iterable[Process]) -> Process | None:
 
 
 def sweep(job: str, main: int, start: int = 0) -> list[Process]:
-    """Look through /proc once; blocking, also where a process hangs in the kernel, but not for ever.
+    """Walk through /proc once. Blocking; a process that hangs in the kernel delays it, but not for ever.
 
-    `start` (0: unknown) tells whether `main` is still the job's: a pid is used again only when neither a
-    process nor a session of that number is left.
+    `start` (0: unknown) shows whether `main` is still the job's: a pid is used again only when neither a process nor
+    a session of that number is left.
     """
     return run_with_stuck_guard(partial(_sweep, job, main, start))
 
@@ -230,7 +230,7 @@ def _sweep(job: str, main: int, start: int, reader: ProcReader) -> list[Process]
 
 
 def _processes() -> Iterator[tuple[Process, list[str]]]:
-    """Look at every living process once, with the fields of its stat file."""
+    """Yield every living process once, with its `stat_of`."""
     for pid in pids():
         try:
             name, fields = named_stat_of(pid)
@@ -266,7 +266,7 @@ def _has_marker(process: Process, marker: bytes, reader: ProcReader) -> bool:
 
 
 async def described(processes: list[Process]) -> list[dict[str, Any]]:
-    """Return `pid`, `name` and `command` (None where it cannot be read) of each, for people."""
+    """Return `pid`, `name` and `command` (None if it cannot be read) of each process."""
     return await asyncio.to_thread(run_with_stuck_guard, partial(_describe, processes)) if processes else []
 
 
@@ -283,7 +283,7 @@ def _command(process: Process, reader: ProcReader) -> str | None:
 
 
 def process_of(pid: int) -> Process | None:
-    """Return a living process."""
+    """Return a process if it is alive."""
     try:
         name, fields = named_stat_of(pid)
     except OSError:

@@ -1,7 +1,7 @@
-"""What the agent inherits when a keeper dies: the jobs, whose exit status it hands to the next keeper.
+"""Inherit the jobs of a keeper that died, and pass their exit status to the next keeper.
 
-The agent started the keeper and is a subreaper, so the orphans become its children. Their status is
-looked at without reaping; they are reaped when the keeper has written it down.
+The agent started the keeper and is a subreaper, so the orphans become its children. Their status is read without
+reaping them; they are reaped when the next keeper has recorded it.
 """
 
 import asyncio
@@ -18,18 +18,18 @@ ChildEnded = Callable[[int, int | None, int | None], Awaitable[bool]]
 
 
 class Reaper:
-    """Calls `child_ended(pid, code, signal)` for a child that has ended, which answers whether it may be reaped."""
+    """Calls `child_ended(pid, code, signal)` for each ended child; it returns whether to reap the child."""
 
     def __init__(self, child_ended: ChildEnded) -> None:
         self._child_ended = child_ended
         self._loop = asyncio.get_running_loop()
         self._running: asyncio.Task[None] | None = None
-        self._again = False
+        self._again = False  # a child may have ended since the running task listed them
         become_subreaper()
         signal.signal(signal.SIGCHLD, lambda *_: self._loop.call_soon(self.look))
 
     def look(self) -> None:
-        """Look for children that have ended, one look at a time."""
+        """Handle the children that have ended, in one task at a time."""
         self._again = True
         if self._running is None or self._running.done():
             self._running = asyncio.ensure_future(self._look())
@@ -48,7 +48,7 @@ class Reaper:
 
 
 def zombies() -> list[int]:
-    """Return our children that wait to be reaped, but for those of our own session: plugins wait for theirs."""
+    """Return our children that wait to be reaped, without those of our own session, which plugins started."""
     session = os.getsid(0)
     found = []
     for task in Path("/proc/self/task").iterdir():
@@ -67,9 +67,9 @@ def zombies() -> list[int]:
 
 
 def ended_in(group: str, keeper: int) -> Process | None:
-    """Return the main process of the job with this cgroup, where it has ended and we inherited it.
+    """Return the main process of the job with this cgroup, if it has ended and we inherited it.
 
-    `keeper` is the pid of the one that died: it steps into the cgroup of a job that it launches.
+    `keeper` is the pid of the keeper that died: it enters the cgroup of a job while it launches it.
     """
     for pid in zombies():
         try:

@@ -1,4 +1,4 @@
-"""Hear when the wall clock is set: a timer far away on that clock, which the kernel cancels then."""
+"""Notice when the wall clock is set: by a timer on that clock, which the kernel cancels then."""
 
 import asyncio
 import ctypes
@@ -25,13 +25,13 @@ class _Itimerspec(ctypes.Structure):
 
 
 class WallClock:
-    """Sets every event in `bells` when somebody sets the clock of the host."""
+    """Sets every event in `waiters` when the clock of the host is set."""
 
     def __init__(self) -> None:
         self.waiters: set[asyncio.Event] = set()
         self._fd = LIBC.timerfd_create(time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
-            log.warning("nobody tells when the clock is set: %s", os.strerror(ctypes.get_errno()))
+            log.warning("a change of the clock cannot be noticed: %s", os.strerror(ctypes.get_errno()))
             return
         self._arm()
         asyncio.get_running_loop().add_reader(self._fd, self._readable)

@@ -1,6 +1,7 @@
 """The job table in SQLite: all queries run in one thread, and changes of one turn are committed together.
 
-The schema is described in ``docs/reference/on-disk-formats.md``. A slow disk delays callers of `saved`, never the loop.
+The schema is described in ``docs/reference/on-disk-formats.md``.
+A slow disk delays callers of `saved`, never the loop.
 """
 
 import asyncio

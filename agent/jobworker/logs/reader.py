@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from jobworker.formats.log_index import FIRST, NO_ROOM, POWER_CUT, RECORD, REFUSED, STREAMS
 
-STREAM_AT = 28  # bytes into a record
+STREAM_AT = 28  # where a record has its stream, in bytes
 GAP_AT = 29
 BOTH = (0, 1)  # both streams
 STDERR = 1
@@ -26,7 +26,7 @@ REASONS = {NO_ROOM: "disk_full", REFUSED: "refused", POWER_CUT: "power_cut"}
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Bytes of one stream that stand together in the log; `time` (ns) is when the first arrived."""
+    """Contiguous bytes of one stream; `time` (ns) is when the first of them arrived."""
 
     offset: int
     stream: int
@@ -40,9 +40,9 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Bytes that the job has written and the log does not hold.
+    """Bytes that the job has written and that are not in the log.
 
-    `reason`: "dropped", the oldest had to make room; "refused", the log was full of older ones; "disk_full";
+    `reason`: "dropped", as the oldest, to make room; "refused", the log was full; "disk_full";
     "power_cut", they had not reached the disk.
     """
 
@@ -62,7 +62,7 @@ class Record(NamedTuple):
     gap: int
 
     def at(self, stream: int) -> int:
-        """Return how much of a stream had arrived before."""
+        """Return how many bytes of a stream had arrived before this record."""
         return self.position if stream == self.stream else self.offset - self.position
 
     @property
@@ -73,21 +73,24 @@ class Record(NamedTuple):
 class LogReader:
     """The open files of one log. Any number of cursors may read through it.
 
-    Where the last chunk ended it goes on without a search: who reads all of a log does nothing else.
+    A read that begins where the last one ended needs no search in the index: reading a whole log is nothing else.
 
-    What a bounded log drops becomes zeros, in the index as in the streams; `first` says so before it is done.
-    So nobody has to look at `first` but who has met a zero: not the readers of logs that drop nothing.
+    What a bounded log drops becomes zeros, in the index as in the streams. The file `first` is updated before that,
+    so it has to be read only when a zero is found: never for a log that drops nothing.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = os.fspath(folder)  # opened often, and in vain while the job is silent: text is quicker
+        self._folder = os.fspath(
+            folder
+        )  # text: faster than a Path to open, which is tried often while the job is silent
+        # Descriptors; -1 and [] while they are not open.
         self._index = -1
         self._files: list[int] = []
         self._first = -1
-        self._ended = NOWHERE  # the offset where the last chunk ended, the record with which it goes on
+        self._ended = NOWHERE  # the offset at which the last chunk ended, and the number of the next record
 
     def open(self) -> bool:
-        """Return False while the job has said nothing: there are no files before the first byte."""
+        """Open the files; return False while the job is silent: there are no files before its first byte."""
         if self._index >= 0:
             return True
         try:
@@ -98,7 +101,7 @@ class LogReader:
         try:
             for name in STREAMS:
                 files.append(os.open(f"{self._folder}/{name}", os.O_RDONLY | os.O_CLOEXEC))
-        except FileNotFoundError:  # the pump is about to create them
+        except FileNotFoundError:  # the pump creates them right after the index
             for fd in (index, *files):
                 os.close(fd)
             return False
@@ -114,16 +117,16 @@ class LogReader:
     # First and last
 
     def size(self) -> int:
-        """Return the end of what is covered: the offset that the next byte will have."""
+        """Return the end of the log: the offset that the next byte will have."""
         return self.last_arrival()[0]
 
     def last_arrival(self) -> tuple[int, int]:
-        """Return the end of what is covered and when the last of it arrived (ns); zeros where there is nothing."""
+        """Return the end of the log and when its last bytes arrived (ns); zeros for an empty log."""
         last = self.last_record()
         return (last.end, last.time) if last is not None else (0, 0)
 
     def last_record(self) -> Record | None:
-        """Return the last record, which is never dropped, but may be no longer the last when it is read."""
+        """Return the last record; None for an empty log. It is never dropped, until it is no longer the last."""
         for _ in range(MAX_TRIES):
             if not self.open() or not (count := self.count()):
                 break
@@ -140,7 +143,7 @@ class LogReader:
         return self._kept()[0]
 
     def _kept(self) -> tuple[int, int]:
-        """Return the number and the offset of the oldest record that is kept: of two copies the newer whole one."""
+        """Return the number and the offset of the oldest record that is kept: the newer intact one of two copies."""
         if self._first < 0:
             try:
                 self._first = os.open(f"{self._folder}/first", os.O_RDONLY | os.O_CLOEXEC)
@@ -172,9 +175,9 @@ class LogReader:
         return block[: len(block) - len(block) % RECORD.size]
 
     def find(self, offset: int) -> int:
-        """Return the number of the first record that ends beyond the offset, or the count where none does yet.
+        """Return the number of the first record that ends beyond the offset, or the count if none does yet.
 
-        Where the last chunk ended it may be one that was dropped since.
+        At the end of the last chunk it may be a record that was dropped since.
         """
         if offset == self._ended[0]:
             return self._ended[1]
@@ -182,7 +185,7 @@ class LogReader:
         while low < high:
             middle = (low + high) // 2
             _, start, _, length, _, _ = RECORD.unpack(os.pread(self._index, RECORD.size, middle * RECORD.size))
-            if start + length <= offset:  # as those that were dropped do: they are zeros
+            if start + length <= offset:  # also true for dropped records, which are zeros
                 low = middle + 1
             else:
                 high = middle
@@ -195,8 +198,8 @@ class LogReader:
     ) -> Chunk | Gap | None:
         """Return the next bytes of the streams from `offset` on, of one stream and at most `limit`; None at the end.
 
-        A chunk begins beyond the offset where the bytes there are of a stream not asked for; where there is
-        none, `passed` says how far that goes. With `arrivals` it is of one arrival, of which it has the time.
+        The chunk begins beyond the offset if the bytes there are of another stream; if None is returned, `passed`
+        returns how far that goes. With `arrivals` the chunk is of a single arrival, and has its time.
         """
         if not self.open():
             return None
@@ -208,13 +211,13 @@ class LogReader:
             if first is None:
                 return None
             time, start, position, length, stream, gap = first
-            if not length and number == self._ended[1]:  # dropped since the last chunk: to be searched for
+            if not length and number == self._ended[1]:  # it was dropped since the last chunk: search
                 self._ended = NOWHERE
                 continue
             if not start <= offset < start + length:
                 return self._dropped(offset, start)
             if stream in streams or gap == REFUSED:
-                break  # else it has arrived since `passed` found nothing
+                break  # else the record has arrived since `passed` found none
         if gap:
             return Gap(offset, start + length, REASONS[gap])
         position += offset - start
@@ -226,7 +229,7 @@ class LogReader:
                 length += more
                 number += 1
         data = os.pread(self._files[stream], min(length, limit), position)
-        if b"\0" in data and offset < self.first():  # dropped since the index was looked at
+        if b"\0" in data and offset < self.first():  # it was dropped since the index was read
             return self._dropped(offset, 0)
         if len(data) == min(length, limit):
             self._ended = offset + len(data), number + (len(data) == length)
@@ -237,7 +240,7 @@ class LogReader:
         return Gap(offset, end, "dropped") if end > offset else None
 
     def passed(self, offset: int, streams: Sequence[int]) -> int:
-        """Return where the next bytes, or a gap, of the streams stand; the end where nothing does yet."""
+        """Return the offset of the next bytes of the streams, or of a gap; the end of the log if there are none."""
         if len(streams) == len(STREAMS) or not self.open():
             return offset
         (stream,) = streams
@@ -254,10 +257,10 @@ class LogReader:
             found = Record._make(RECORD.unpack_from(block, min(near) * RECORD.size)).offset
         else:
             found = self._far(stream, number, here.at(stream))
-        return max(found, offset)  # it is zero where it was dropped meanwhile
+        return max(found, offset)  # it is zero if it was dropped meanwhile
 
     def _far(self, stream: int, number: int, arrived: int) -> int:
-        """Return the offset of a stream's next record after `number`, before which so much of it had arrived."""
+        """Return the offset of a stream's next record after `number`; `arrived` bytes of the stream precede it."""
         count = self.count()
         after = bisect_right(range(number + 1, count), arrived, key=lambda n: self.record(n).at(stream))
         found = self.record(number + after)
@@ -270,7 +273,7 @@ class LogReader:
         return found.offset
 
     def since(self, time_ns: int) -> int:
-        """Return the offset of the first byte that arrived at a wall-clock time or later; the end where none has."""
+        """Return the offset of the first byte that arrived at a wall-clock time or later; the end if none has."""
         if not self.open():
             return 0
         count = self.count()

@@ -1,7 +1,7 @@
-"""Mend a log after a power cut: the index then covers the bytes that are there, and says which are not.
+"""Repair a log after a power cut: the index then covers the bytes that are there, and marks those that are not.
 
-A file system may keep the index and lose the bytes that it covers, or the reverse; what was not written is a hole in
-a file, which reads as zeros, or lies beyond its end. Nobody writes the log meanwhile: its pump died with the host.
+A file system may keep the index and lose the bytes that it covers, or the reverse. Bytes that were not written are a
+hole in a file, which reads as zeros, or are beyond its end. Nothing writes the log meanwhile: its pump is dead.
 """
 
 import errno
@@ -19,7 +19,7 @@ Ranges = list[tuple[int, int]]
 
 
 def repair(folder: Path) -> bool:
-    """Mend the log in a folder; return whether bytes of it were lost that the index knew of. Raises OSError."""
+    """Repair the log in a folder; return whether bytes were lost that the index covered. Raises OSError."""
     try:
         index = os.open(folder / "index", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -38,7 +38,7 @@ def repair(folder: Path) -> bool:
 
 
 class _Repair:
-    """`first` is the number of the oldest record that is kept; what stands before it was dropped."""
+    """`first` is the number of the oldest record that is kept; the records before it were dropped."""
 
     def __init__(self, index: int, files: Sequence[int], first: int) -> None:
         self._index = index
@@ -57,7 +57,7 @@ class _Repair:
         after = [piece for record in before for piece in _pieces(record, missing[record.stream])]
         lost = after != before
         after += self._unindexed(last, ends)
-        while after and after[-1].gap == POWER_CUT:  # the log ends at a byte that is there
+        while after and after[-1].gap == POWER_CUT:  # the log must end at a byte that is there
             after.pop()
         if after != before or os.fstat(self._index).st_size != self._count * RECORD.size:
             self._write(changed, after)
@@ -67,7 +67,7 @@ class _Repair:
         return Record._make(RECORD.unpack(os.pread(self._index, RECORD.size, number * RECORD.size)))
 
     def _whole_records(self) -> int:
-        """Return how many records the index has up to the first one that was not written."""
+        """Return the number of records in the index before the first that was not written."""
         count = os.fstat(self._index).st_size // RECORD.size
         start = self._first * RECORD.size
         if count > self._first:
@@ -81,7 +81,7 @@ class _Repair:
         return count
 
     def _first_touched(self, missing: Sequence[Ranges]) -> int:
-        """Return the number of the first record of whose bytes some are missing, the count where none are."""
+        """Return the number of the first record with missing bytes; the count if there is none."""
         touched = self._count
         for stream, ranges in enumerate(missing):
             for start, _ in ranges:
@@ -115,7 +115,7 @@ class _Repair:
 
 
 def _pieces(record: Record, missing: Ranges) -> Iterator[Record]:
-    """Divide a record into what is there and gaps for what is not; one that is a gap already stays."""
+    """Divide a record into the bytes that are there and gaps for the others; a gap stays as it is."""
     position, end = record.position, record.position + record.length
     if record.gap:
         yield record

@@ -1,4 +1,4 @@
-"""Load the plugins that the configuration names: by entry point, from an allow-list, or not at all."""
+"""Load the plugins that the configuration enables, by their entry points."""
 
 import importlib.metadata
 import logging
@@ -44,7 +44,7 @@ OBSERVER = "job_changed"
 
 
 class Plugin(msgspec.Struct, frozen=True):
-    """A plugin that is installed; of one that is loaded, `registers` are `KIND:NAME`, `settings` the keys it has."""
+    """An installed plugin; of a loaded one `registers` has `KIND:NAME`, and `settings` the keys of its table."""
 
     name: str
     package: str
@@ -66,12 +66,12 @@ class Registry:
         self.stop_strategies: dict[str, StopStrategy] = {}
         self.timeout_policies: dict[str, TimeoutPolicy] = {}
         self.observers: dict[str, Callable[[JobEvent], Any]] = {}  # by plugin
-        self.roles: dict[str, set[str]] = {}  # that an authorizer knows by name
+        self.roles: dict[str, set[str]] = {}  # by authorizer: the roles that it knows
         self.plugins: list[Plugin] = []
 
 
 def installed() -> dict[str, list[tuple[importlib.metadata.EntryPoint, Plugin]]]:
-    """Return the plugins that are installed, by name; more than one of a name can not be told apart."""
+    """Return the installed plugins by name; if several have one name, all of them."""
     found: dict[str, list[tuple[importlib.metadata.EntryPoint, Plugin]]] = {}
     for point in importlib.metadata.entry_points(group=GROUP):
         package, version = (point.dist.name, point.dist.version) if point.dist else ("?", "?")
@@ -80,7 +80,7 @@ def installed() -> dict[str, list[tuple[importlib.metadata.EntryPoint, Plugin]]]
 
 
 def load(config: Config, state: Path, host: PluginHost) -> Registry:
-    """Load what the allow-list names; raise StartError, naming the plugin and the reason, for any fault."""
+    """Load the enabled plugins; raise StartError with the plugin and the reason for any fault."""
     available = installed()
     loader = Loader(config.plugins, state, host)
     for name in config.enabled_plugins:
@@ -88,7 +88,7 @@ def load(config: Config, state: Path, host: PluginHost) -> Registry:
         if not candidates:
             raise StartError(
                 f"plugins.enabled: {name!r} is not installed; there are: {', '.join(sorted(available))}",
-                hint="pip install the package that provides it, or take it off the list",
+                hint="pip install the package that provides it, or remove it from the list",
             )
         if len(candidates) > 1:
             packages = " and ".join(f"{plugin.package} {plugin.version}" for _, plugin in candidates)
@@ -104,7 +104,7 @@ def load(config: Config, state: Path, host: PluginHost) -> Registry:
 
 
 def try_out(config: Config, state: Path) -> list[Plugin]:
-    """Return what would be loaded; raise StartError for what would keep the agent from starting."""
+    """Return the plugins that would be loaded; raise StartError if the agent would not start with them."""
     host = PluginHost()
     try:
         return load(config, state, host).plugins
@@ -125,7 +125,7 @@ class Loader:
         self._owners: dict[tuple[str, str], Plugin] = {}  # of an object, by its kind and name
 
     def load(self, point: importlib.metadata.EntryPoint, plugin: Plugin) -> Plugin:
-        """Import a plugin and have it register; return it with what that is. Raises StartError."""
+        """Import a plugin and call its hooks; return it with what it registered. Raises StartError."""
         if any(each.name == plugin.name for each in self.registry.plugins):
             raise StartError(f"plugins.enabled: {plugin.name!r} is there twice; expected each plugin once")
         try:
@@ -138,7 +138,7 @@ class Loader:
         return loaded
 
     def _register(self, point: importlib.metadata.EntryPoint, plugin: Plugin) -> Plugin:
-        """Import it and ask each of its hooks; in the plugin's thread."""
+        """Import a plugin and call each of its hooks. In the plugin's thread."""
         if not point.pattern.match(point.value):
             raise StartError(f"its entry point is {point.value!r}; expected MODULE, or MODULE:OBJECT")
         found = point.load()
@@ -161,7 +161,7 @@ class Loader:
         return replace(plugin, enabled=True, registers=registers, settings=_keys(getattr(found, "Settings", None)))
 
     def _settings(self, found: Any, name: str) -> Any:
-        """Return the plugin's table as the type that it gives; raise StartError with the field."""
+        """Return the plugin's table of the configuration as its `Settings`; raise StartError with the field."""
         table, kind = self._tables.get(name, {}), getattr(found, "Settings", None)
         if kind is None:
             if table:
@@ -198,7 +198,7 @@ class Loader:
 
 
 def _hooks(manager: pluggy.PluginManager, found: Any) -> dict[str, pluggy.HookImpl]:
-    """Return how a plugin implements which hooks, in the order in which those are specified."""
+    """Return the implementations of hooks in a plugin, in the order of the specifications."""
     hooks = {}
     for caller in manager.get_hookcallers(found) or []:
         for implementation in caller.get_hookimpls():
@@ -212,7 +212,7 @@ def _hooks(manager: pluggy.PluginManager, found: Any) -> dict[str, pluggy.HookIm
 
 
 def _keys(kind: Any) -> list[str]:
-    """Return the keys of the table that a type stands for, those that must be given as `KEY (required)`."""
+    """Return the keys of a `Settings` type; those that must be given as `KEY (required)`."""
     if kind is None:
         return []
     fields = getattr(msgspec.inspect.type_info(kind), "fields", None)
@@ -222,7 +222,7 @@ def _keys(kind: Any) -> list[str]:
 
 
 def _call(implementation: pluggy.HookImpl, **given: Any) -> Any:
-    """Call a hook with the arguments that it wants."""
+    """Call a hook with the arguments that it names."""
     return implementation.function(*(given[name] for name in implementation.argnames))
 
 
@@ -240,7 +240,7 @@ def _returned(hook: str, found: Any) -> list[Any]:
 
 
 def _require(config: Config, registry: Registry, host: PluginHost) -> None:
-    """Raise StartError where the configuration names an object that no plugin has registered."""
+    """Raise StartError if the configuration names an object that no plugin registers."""
     wanted: list[tuple[str, dict[str, Any], list[str]]] = [
         ("auth.providers", registry.auth_providers, config.auth.providers),
         ("auth.authorizers", registry.authorizers, config.auth.authorizers),
@@ -257,7 +257,7 @@ def _require(config: Config, registry: Registry, host: PluginHost) -> None:
 
 
 def _try(key: str, checker: StopStrategy | TimeoutPolicy, options: Mapping[str, Any], host: PluginHost) -> None:
-    """Raise StartError where what the configuration names refuses the options that it would get."""
+    """Raise StartError if a strategy or policy of the configuration refuses its options."""
     try:
         host.first(host.owner(checker), partial(checker.check, options), LOAD_SECONDS)
     except PluginFault as error:
