@@ -88,7 +88,7 @@ class Agent:
         self._report_start(instance.url, ready)
         await self._ending.wait()
         if self._jobs_at_end == "leave" and os.getpid() == 1:
-            log.warning("the container ends with its first process: jobs cannot be left running, and are stopped")
+            log.warning("the container ends with its first process: jobs cannot be left running and are stopped")
             self._jobs_at_end = "stop"
         log.info("ending; running jobs: %s", self._jobs_at_end)
         self._report_end()
@@ -136,9 +136,11 @@ class Agent:
         """Report to the log, to the service manager and to the process that started this one that it listens."""
         log.info("listening on %s, state in %s, pid %d", address, self._home.path, os.getpid())
         if os.geteuid() != 0:
-            log.warning("all jobs run as the agent's own user: whoever may create jobs is as powerful as the agent")
+            log.warning(
+                "all jobs run as the agent's own user: a caller who may create jobs can do all that the agent can"
+            )
         elif not self._config.jobs.user:
-            log.warning("jobs that name no user run as root, which only an admin may have: jobs.user is not set")
+            log.warning("jobs without a user run as root, which only admins may do: jobs.user is not set")
         self._status = f"listening on {address}"
         self._service.ready(self._status)
         if ready is not None:

@@ -106,7 +106,9 @@ class Instance:
             write_private(self._home.address, json.dumps(described).encode())
         except OSError as error:
             if self._ports()[0] != self._port:
-                raise StartError(f"{self._home.address}: {error.strerror}: nobody would find the agent") from error
+                raise StartError(
+                    f"{self._home.address}: {error.strerror}: clients could not find the agent"
+                ) from error
             log.error("%s has the agent's address, but not its pid: %s", self._home.address, error.strerror)
 
     def hand_over(self) -> list[int]:

@@ -27,7 +27,7 @@ FAULTS = {
     "renamed": ("Mine.name = 'x' * 1_000_000; return [Mine()]", "an object whose name is 'xxx"),
     "methodless": ("return [Bare()]", "'mine' has no method "),
     "fields": ("return [Fields()]", "'mine' has no method "),
-    "twice": ("return [Mine(), Mine()]", "the name 'mine' is taken by it itself"),
+    "twice": ("return [Mine(), Mine()]", "the name 'mine' is taken by the same plugin"),
     "endless": ("return iter(Mine, None)", f"it returned more than {MAX_OBJECTS} objects"),
     "half-way": ("return (Mine() if n < 3 else 1 / 0 for n in range(9))", "ZeroDivisionError"),
     "changes its context": ("context.name = 'token'", "FrozenInstanceError"),

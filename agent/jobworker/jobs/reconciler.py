@@ -230,7 +230,7 @@ class Reconciler:
                 self._table.save(active, lifecycle.start_failed(active.record, event))
                 self._after(active, State.CREATED)
             elif answer.get("gone") and not active.record.job.state.final:
-                why = "its keeper died, and nobody knows how it ended or whether it began"
+                why = "its keeper died, and it is not known how the job ended or whether it began"
                 self._table.save(active, lifecycle.lost(active.record, why, time.time_ns()))
                 self._after(active, State.CREATED)
             if answer.get("closed") and not active.record.closed:

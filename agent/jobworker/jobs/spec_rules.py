@@ -67,8 +67,8 @@ class Specs:
         if not namespaced(spec, self._config) or self._capabilities().get("namespace"):
             return
         asked = "jobs.pid_namespace of the configuration" if spec.pid_namespace is UNSET else "spec.pid_namespace"
-        why = self._capabilities().get("no_namespace") or "its keeper does not know how"
-        text = f"{asked}: a job can have no pid namespace of its own on this host: {why}"
+        why = self._capabilities().get("no_namespace") or "the keeper is of an older version"
+        text = f"{asked}: this host cannot give a job a pid namespace of its own: {why}"
         raise NotSupported(text, field="pid_namespace")
 
     def limits(self, spec: JobSpec) -> list[TimeoutSpec]:
@@ -121,7 +121,7 @@ class Specs:
             try:
                 checker.check(deepcopy(options))
             except ValueError as error:
-                return said(error).removeprefix(": ") or "it gave no reason"
+                return said(error).removeprefix(": ") or "no reason given"
             return ""
 
         try:
@@ -167,7 +167,7 @@ def check_environment(env: Mapping[str, str]) -> None:
 def check_labels(labels: Mapping[str, str]) -> None:
     """Raise InvalidSpec for labels that are too many or too long: each event of the job carries them."""
     if len(labels) > MAX_LABELS:
-        raise InvalidSpec(f"labels: {len(labels)} are given; expected at most {MAX_LABELS}", field="labels")
+        raise InvalidSpec(f"labels: {len(labels)} labels; expected at most {MAX_LABELS}", field="labels")
     for name, value in labels.items():
         if not 0 < len(name) <= LABEL_NAME or len(value) > LABEL_VALUE:
             what = f"labels: {name[:80]!r}: {len(name)} and {len(value)} characters"

@@ -72,7 +72,7 @@ class StopManager:
         if receipt.survivors:
             pids_text = ", ".join(f"{process['pid']} ({process['name']})" for process in receipt.survivors)
             raise StopIncomplete(
-                f"job {active.id}: these outlived the stop: {pids_text}", survivors=receipt.survivors
+                f"job {active.id}: these processes outlived the stop: {pids_text}", survivors=receipt.survivors
             )
 
     async def begin(

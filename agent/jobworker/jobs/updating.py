@@ -59,7 +59,7 @@ class Updating:
     async def _hold(self, active: ActiveJob, limits: LimitSpec, names: list[str], force: bool) -> None:
         """Set the resource limits of these names in the kernel."""
         if "v1" not in self._link.hello:
-            raise NotSupported("limits: its keeper is of another version and cannot change them", field="limits")
+            raise NotSupported("limits: the keeper is of another version and cannot change them", field="limits")
         state, folder = (
             active.record.job.state,
             self._specs.environment(active.record.job.spec, active.record.identity)[1],
@@ -80,15 +80,15 @@ class Updating:
             raise InvalidState(f"job {active.id} has just ended; expected one that runs", state=state)
         if (kind := answer.get("missing")) is not None:
             name = next(name for name in names if KINDS[name] == kind)
-            why = "it is in no group for this; by cgroup v1, which this host has, it needs the limit from the start"
-            text = f"limits.{name}: job {active.id} cannot get one: {why}"
-            raise NotSupported(text, hint="create the job anew with this limit", field=f"limits.{name}")
+            why = "this host limits it by cgroup v1, which needs the limit when the job starts"
+            text = f"limits.{name}: job {active.id} started without this limit and cannot get one: {why}"
+            raise NotSupported(text, hint="create a new job with this limit", field=f"limits.{name}")
         if refusal := answer.get("refused"):
             if answer["errno"] == errno.EBUSY:  # of v1, which does not kill for it
                 raise InvalidState(
-                    f"job {active.id} uses more than that: {refusal}", state=state, field="limits.memory"
+                    f"job {active.id} uses more than this limit: {refusal}", state=state, field="limits.memory"
                 )
-            raise NotSupported(f"limits: the kernel refuses it: {refusal}", field="limits")
+            raise NotSupported(f"limits: the kernel refuses the limit: {refusal}", field="limits")
 
     async def _require_room(self, active: ActiveJob, limit: int) -> None:
         """Raise InvalidState if the kernel would have to kill processes of the job at once."""

@@ -56,7 +56,7 @@ class Users:
             if field in message and (can is None or (field == "user" and can != "any")):
                 lacks = "its keeper is not root with SETUID, SETGID and SETPCAP"
                 why = lacks if can else "its keeper is of another version"
-                raise NotSupported(f"spec.{field}: this agent cannot do that: {why}", field=field)
+                raise NotSupported(f"spec.{field}: this agent cannot set it: {why}", field=field)
 
     async def _wanted(self, spec: JobSpec) -> Identity | None:
         user = self._default or None if spec.user is None else spec.user
@@ -93,8 +93,10 @@ def permit(principal: Principal, identity: Identity, default: str, allowed: Mapp
     names = [name for key in keys for name in allowed.get(key, ())] + ([default] if default else [])
     if identity.uid == 0 or not {identity.name, str(identity.uid)} & set(names):
         may = ", ".join(dict.fromkeys(names)) or "no user at all"
-        text = f"{principal.name} may not run jobs as {identity.name}: the agent lets it name {may}"
-        raise PermissionDenied(text, hint="name a user (`user` of the spec, jw run -u), or ask for one in [users]")
+        text = f"{principal.name} may not run jobs as {identity.name}: it may use {may}"
+        raise PermissionDenied(
+            text, hint="name a user (`user` of the spec, jw run -u), or ask an admin to allow one in [users]"
+        )
     if identity.gid not in identity.groups:
         text = f"{principal.name} may not run jobs in the group {identity.gid}: {identity.name} is not in it"
         raise PermissionDenied(text)

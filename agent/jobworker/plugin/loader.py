@@ -188,7 +188,9 @@ class Loader:
             if not callable(getattr(found, method, None)):
                 raise StartError(f"{hook}: {name!r} has no method {method}(); expected {' and '.join(kind.methods)}")
         if other := self._owners.get((hook, name)):
-            raise StartError(f"{hook}: the name {name!r} is taken by {'it itself' if other is plugin else other}")
+            raise StartError(
+                f"{hook}: the name {name!r} is taken by {'the same plugin' if other is plugin else other}"
+            )
         self._owners[hook, name] = plugin
         if kind.objects == "authorizers":
             self.registry.roles[name] = {str(role) for role in getattr(found, "roles", ())}
