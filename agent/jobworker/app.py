@@ -92,7 +92,7 @@ class Agent:
             self._jobs_at_end = "stop"
         log.info("ending; running jobs: %s", self._jobs_at_end)
         self._report_end()
-        jobs.refusing = "the agent is ending"
+        jobs.refuse("the agent is ending")
         if self._jobs_at_end == "stop":
             await self._stop_jobs(jobs)
         restart = self._jobs_at_end == "restart"
