@@ -67,14 +67,14 @@ class CgroupTree:
         self._group = group
 
     async def members(self) -> list[Process]:
-        found = []
+        processes = []
         for folder, _, _ in os.walk(self._group):
             try:
                 pids = Path(folder, "cgroup.procs").read_text().split()
             except OSError:
                 continue
-            found += [process for pid in pids if (process := process_of(int(pid)))]
-        return found
+            processes += [process for pid in pids if (process := process_of(int(pid)))]
+        return processes
 
     async def cpu_seconds(self) -> float:
         try:
@@ -131,18 +131,20 @@ class NamespaceTree:
 
     def _look(self) -> list[Process]:
         roots = {self._init: self._init_start, self._main: self._start}
-        found = {process.pid: (process, int(fields[1])) for process, fields in _processes()}
-        parents = {pid: parent for pid, (_, parent) in found.items()}
-        mine = _below(parents, {pid for pid, start in roots.items() if pid in found and found[pid][0].start == start})
-        return [found[pid][0] for pid in sorted(mine - {self._init})]
+        processes = {process.pid: (process, int(fields[1])) for process, fields in _processes()}
+        parents = {pid: parent for pid, (_, parent) in processes.items()}
+        mine = _below(
+            parents, {pid for pid, start in roots.items() if pid in processes and processes[pid][0].start == start}
+        )
+        return [processes[pid][0] for pid in sorted(mine - {self._init})]
 
     async def cpu_seconds(self) -> float:
         return await self._group.cpu_seconds() if self._group else _cpu_seconds(await self.members())
 
     async def wait_empty(self) -> None:
         pause = 0.0
-        while (found := await self.members()) or self._has_children():
-            await asyncio.gather(*(_wait_exit(process.pid, process.start) for process in found))
+        while (processes := await self.members()) or self._has_children():
+            await asyncio.gather(*(_wait_exit(process.pid, process.start) for process in processes))
             await asyncio.sleep(pause)
             pause = SWEEP_AGAIN_SECONDS
 
@@ -179,8 +181,8 @@ class SweepTree:
 
     async def wait_empty(self) -> None:
         pause = 0.0
-        while found := await self.members():
-            await asyncio.gather(*(_wait_exit(process.pid, process.start) for process in found))
+        while processes := await self.members():
+            await asyncio.gather(*(_wait_exit(process.pid, process.start) for process in processes))
             await asyncio.sleep(pause)
             pause = SWEEP_AGAIN_SECONDS
 
@@ -212,21 +214,21 @@ def sweep(job: str, main: int, start: int = 0) -> list[Process]:
 
 
 def _sweep(job: str, main: int, start: int, reader: ProcReader) -> list[Process]:
-    if start and (there := process_of(main)) and there.start != start:
+    if start and (process := process_of(main)) and process.start != start:
         main = 0
     marker = f"{MARKER}={job}".encode()
     parents: dict[int, int] = {}
     mine: set[int] = set()
-    found: dict[int, Process] = {}
+    processes: dict[int, Process] = {}
     for process, fields in _processes():
         pid = process.pid
-        found[pid] = process
+        processes[pid] = process
         parents[pid] = int(fields[1])
-        if (main > 0 and main in (pid, int(fields[3]))) or _has_marker(found[pid], marker, reader):
+        if (main > 0 and main in (pid, int(fields[3]))) or _has_marker(processes[pid], marker, reader):
             mine.add(pid)
     mine = _below(parents, mine)
     mine.discard(os.getpid())
-    return [found[pid] for pid in sorted(mine)]
+    return [processes[pid] for pid in sorted(mine)]
 
 
 def _processes() -> Iterator[tuple[Process, list[str]]]:
@@ -271,7 +273,7 @@ async def described(processes: list[Process]) -> list[dict[str, Any]]:
 
 
 def _describe(processes: list[Process], reader: ProcReader) -> list[dict[str, Any]]:
-    return [{"pid": one.pid, "name": one.name, "command": _command(one, reader)} for one in processes]
+    return [{"pid": process.pid, "name": process.name, "command": _command(process, reader)} for process in processes]
 
 
 def _command(process: Process, reader: ProcReader) -> str | None:
@@ -297,7 +299,7 @@ async def _wait_exit(pid: int, start: int) -> None:
     except OSError:
         return
     try:
-        if (there := process_of(pid)) and there.start == start:
+        if (process := process_of(pid)) and process.start == start:
             await readable(pidfd)
     finally:
         os.close(pidfd)

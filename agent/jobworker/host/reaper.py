@@ -50,7 +50,7 @@ class Reaper:
 def zombies() -> list[int]:
     """Return our children that wait to be reaped, without those of our own session, which plugins started."""
     session = os.getsid(0)
-    found = []
+    ended = []
     for task in Path("/proc/self/task").iterdir():
         try:
             children = (task / "children").read_text().split()
@@ -62,8 +62,8 @@ def zombies() -> list[int]:
             except OSError:
                 continue
             if fields[0] == "Z" and int(fields[3]) != session:
-                found.append(int(pid))
-    return found
+                ended.append(int(pid))
+    return ended
 
 
 def ended_in(group: str, keeper: int) -> Process | None:

@@ -58,12 +58,12 @@ def _measure(processes: Sequence[Process], kinds: set[str], reader: ProcReader) 
 
 def looked_at(processes: Iterable[Process], described: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return what `described` has of each process, with its CPU time, resident memory and threads."""
-    found = []
+    rows = []
     for process, words in zip(processes, described, strict=True):
         if row := _row(process):
             cpu = round(row["user"] + row["system"], 2)
-            found.append({**words, "cpu_seconds": cpu, "memory": row["memory"], "threads": row["threads"]})
-    return sorted(found, key=lambda one: (-one["cpu_seconds"], one["pid"]))[:MAX_LISTED]
+            rows.append({**words, "cpu_seconds": cpu, "memory": row["memory"], "threads": row["threads"]})
+    return sorted(rows, key=lambda row: (-row["cpu_seconds"], row["pid"]))[:MAX_LISTED]
 
 
 def _row(process: Process) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def tree_gone(record: JobRecord, at: int) -> JobRecord:
     return replace(record, left=False)
 
 
-def found(record: JobRecord, pid: int, start: int, now: int, boottime: int) -> JobRecord:
+def found_running(record: JobRecord, pid: int, start: int, now: int, boottime: int) -> JobRecord:
     """Return the record of a launch that succeeded, but whose keeper died before it could write that."""
     job = replace(record.job, state=State.RUNNING, pid=pid, started_at=rfc3339(now))
     return replace(record, job=job, launching=False, start=start, started=boottime)

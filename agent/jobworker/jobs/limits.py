@@ -34,23 +34,23 @@ def check_limits(limits: LimitSpec, can: Collection[str]) -> None:
 
 def limits_message(limits: LimitSpec) -> dict[str, Any]:
     """Return the limits for the keeper: bytes, tasks, CPUs, bytes a second by device; raise InvalidSpec."""
-    found: dict[str, Any] = {}
+    message: dict[str, Any] = {}
     if limits.memory is not None:
-        found["memory"] = _positive(limits.memory, "limits.memory")
+        message["memory"] = _positive(limits.memory, "limits.memory")
     if limits.pids is not None:
         if not 1 <= limits.pids <= MAX_PIDS:
             text = f"limits.pids: {limits.pids}; expected 1 to {MAX_PIDS} processes"
             raise InvalidSpec(text, field="limits.pids")
-        found["pids"] = limits.pids
+        message["pids"] = limits.pids
     if limits.cpus is not None:
         if not MIN_CPUS <= limits.cpus <= MAX_CPUS:
             text = f"limits.cpus: {limits.cpus}; expected {MIN_CPUS} to {MAX_CPUS} CPUs"
             raise InvalidSpec(text, field="limits.cpus")
-        found["cpus"] = limits.cpus
+        message["cpus"] = limits.cpus
     for name, way in (("io_read", "read"), ("io_write", "write")):
         if (rate := getattr(limits, name)) is not None:
-            found.setdefault("io", {})[way] = _rates(rate, f"limits.{name}")
-    return found
+            message.setdefault("io", {})[way] = _rates(rate, f"limits.{name}")
+    return message
 
 
 def live_message(limits: LimitSpec, folder: str) -> dict[str, Any]:

@@ -50,14 +50,14 @@ class SharedLog:
         key = (offset, span.streams, span.arrivals)
         if (cached := self._cached.get(key)) is not None:
             return cached
-        found = self.fresh(offset, span)
-        if isinstance(found, Chunk):
-            cached = CachedChunk(found)
+        result = self.fresh(offset, span)
+        if isinstance(result, Chunk):
+            cached = CachedChunk(result)
             if self.cursors > 1:
                 self._cached[key] = cached
                 self._trim()
             return cached
-        return found
+        return result
 
     def leave(self) -> None:
         """Count a cursor as closed, and trim the cache."""
@@ -105,15 +105,15 @@ class Cursor:
             return None
         return self._within(self._shared.read(self.offset, self._where))
 
-    def _within(self, found: CachedChunk | Gap | None) -> CachedChunk | Gap | None:
+    def _within(self, next_part: CachedChunk | Gap | None) -> CachedChunk | Gap | None:
         """Cut off what is beyond the end."""
-        if found is None or self._end is None:
-            return found
-        if isinstance(found, Gap):
-            return Gap(found.offset, min(found.end, self._end), found.reason)
-        chunk = found.chunk
+        if next_part is None or self._end is None:
+            return next_part
+        if isinstance(next_part, Gap):
+            return Gap(next_part.offset, min(next_part.end, self._end), next_part.reason)
+        chunk = next_part.chunk
         if chunk.end <= self._end:
-            return found
+            return next_part
         left = chunk.data[: max(0, self._end - chunk.offset)]
         return CachedChunk(Chunk(chunk.offset, chunk.stream, chunk.time, left)) if left else None
 
@@ -132,8 +132,8 @@ class Cursor:
             self._wakeup.clear()
             ended = self.ended
             started = self._active is None or not self._active.is_created()  # no byte before `started` is sent
-            if started and (found := self.peek()) is not None:
-                return found
+            if started and (next_part := self.peek()) is not None:
+                return next_part
             if ended:
                 self.offset = self._shared.reader.size() if self._end is None else self._end
                 return None

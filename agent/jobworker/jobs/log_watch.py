@@ -55,8 +55,8 @@ class LogWatch:
             )  # after it is in the table: a folder that is created in between is noticed here or in `_appeared`
 
     def _appeared(self, job: str) -> None:
-        found = [self._followers.get(job)] if job else list(self._followers.values())
-        for active, _ in filter(None, found):
+        followers = [self._followers.get(job)] if job else list(self._followers.values())
+        for active, _ in filter(None, followers):
             if active.watch is None and self._watch(active):
                 active.notify()  # for the output that is already in it
 

@@ -19,7 +19,7 @@ LAST_OUTPUT_SECONDS = 1.0  # that the last output of an ended job may take from 
 class LogPage(NamedTuple):
     """What a log has at an offset: `following` is where the next page begins, `end` the end of the log by now."""
 
-    found: list[Chunk | Gap]
+    parts: list[Chunk | Gap]
     following: int
     end: int
 
@@ -71,13 +71,13 @@ class Logs:
         reader = LogReader(self._table.log_folder(job))
         try:
             offset, _ = await self._range(active, span, follow=True)
-            found: list[Chunk | Gap] = []
-            while limit > 0 and (one := reader.read(offset, limit, span.streams)) is not None:
-                found.append(one)
-                offset = one.end
-                limit -= len(one.data) if isinstance(one, Chunk) else 0
+            parts: list[Chunk | Gap] = []
+            while limit > 0 and (part := reader.read(offset, limit, span.streams)) is not None:
+                parts.append(part)
+                offset = part.end
+                limit -= len(part.data) if isinstance(part, Chunk) else 0
             offset = max(offset, reader.passed(offset, span.streams)) if limit > 0 else offset
-            return LogPage(found, offset, reader.size())
+            return LogPage(parts, offset, reader.size())
         finally:
             reader.close()
             self._table.release(active)

@@ -135,9 +135,9 @@ class JobManager:
 
     async def _in_state(self, job: str, state: State) -> ActiveJob:
         active = self._table.active(job)
-        there = active.record.job.state if active is not None else (await self._table.load(job)).job.state
-        if active is None or there != state:
-            raise InvalidState(f"job {job} is {there}; expected {state}", state=there)
+        actual = active.record.job.state if active is not None else (await self._table.load(job)).job.state
+        if active is None or actual != state:
+            raise InvalidState(f"job {job} is {actual}; expected {state}", state=actual)
         return active
 
     async def stop_all(self, by: str) -> None:

@@ -73,6 +73,6 @@ class Pausing:
 
 
 def _require(active: ActiveJob, state: State) -> None:
-    there = active.record.job.state
-    if there != state:
-        raise InvalidState(f"job {active.id} is {there}; expected {state}", state=there)
+    actual = active.record.job.state
+    if actual != state:
+        raise InvalidState(f"job {active.id} is {actual}; expected {state}", state=actual)

@@ -19,7 +19,7 @@ class Query(NamedTuple):
         """Return the condition as SQL, and its values."""
         scopes = [scope.condition() for scope in self.scopes]
         where = ["(" + " OR ".join(text for text, _ in scopes) + ")"] if scopes else ["0"]
-        values: list[Any] = [value for _, given in scopes for value in given]
+        values: list[Any] = [value for _, scope_values in scopes for value in scope_values]
         if self.states is not None:
             where.append(f"state IN ({','.join('?' * len(self.states))})")
             values += self.states

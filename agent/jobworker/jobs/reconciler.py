@@ -265,7 +265,9 @@ class Reconciler:
         main = (group and ended_in(group, self._link.former)) or main_process(members)
         if main is not None:
             boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-            self._table.save(active, lifecycle.found(active.record, main.pid, main.start, time.time_ns(), boottime))
+            self._table.save(
+                active, lifecycle.found_running(active.record, main.pid, main.start, time.time_ns(), boottime)
+            )
             self._after(active, State.CREATED)
 
     async def _child_ended(self, pid: int, code: int | None, number: int | None) -> bool:

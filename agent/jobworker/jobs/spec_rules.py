@@ -66,9 +66,9 @@ class Specs:
     def _check_namespace(self, spec: JobSpec) -> None:
         if not namespaced(spec, self._config) or self._capabilities().get("namespace"):
             return
-        asked = "jobs.pid_namespace of the configuration" if spec.pid_namespace is UNSET else "spec.pid_namespace"
+        setting = "jobs.pid_namespace of the configuration" if spec.pid_namespace is UNSET else "spec.pid_namespace"
         why = self._capabilities().get("no_namespace") or "the keeper is of an older version"
-        text = f"{asked}: this host cannot give a job a pid namespace of its own: {why}"
+        text = f"{setting}: this host cannot give a job a pid namespace of its own: {why}"
         raise NotSupported(text, field="pid_namespace")
 
     def limits(self, spec: JobSpec) -> list[TimeoutSpec]:
@@ -85,7 +85,11 @@ class Specs:
     def fallback(self, spec: JobSpec) -> TimeoutSpec | None:
         """Return the default limit that replaces a policy that fails; None if the job has a total limit."""
         limit = seconds(self._config.timeout, "jobs.timeout")
-        if not limit or TOTAL not in self._policies or any(each.policy == TOTAL for each in self.limits(spec)):
+        if (
+            not limit
+            or TOTAL not in self._policies
+            or any(limit_spec.policy == TOTAL for limit_spec in self.limits(spec))
+        ):
             return None
         return TimeoutSpec(TOTAL, {"limit": limit})
 
@@ -135,11 +139,13 @@ class Specs:
 
 
 def check_command(spec: JobSpec) -> None:
-    given = [name for name in ("argv", "shell") if getattr(spec, name) is not UNSET]
-    if len(given) != 1:
-        field = "shell" if given else "argv"
-        raise InvalidSpec(f"argv, shell: {'both' if given else 'neither'} given; expected exactly one", field=field)
-    field = given[0]
+    commands = [name for name in ("argv", "shell") if getattr(spec, name) is not UNSET]
+    if len(commands) != 1:
+        field = "shell" if commands else "argv"
+        raise InvalidSpec(
+            f"argv, shell: {'both' if commands else 'neither'} given; expected exactly one", field=field
+        )
+    field = commands[0]
     words = spec.command()
     if not words or not words[0] or spec.shell == "":
         raise InvalidSpec(f"{field}: it is empty; expected a program to run", field=field)

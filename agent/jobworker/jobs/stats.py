@@ -39,9 +39,9 @@ class JobStats:
         listed = None
         if kinds or processes:
             members = await active.tree().members()
-            found = await asyncio.to_thread(usage.measured, members, kinds)
-            values |= found
-            sources |= {kind: "proc" for kind in kinds if usage.MEASURED[kind] in found}
+            usage_values = await asyncio.to_thread(usage.measured, members, kinds)
+            values |= usage_values
+            sources |= {kind: "proc" for kind in kinds if usage.MEASURED[kind] in usage_values}
             if processes:
                 listed = await asyncio.to_thread(usage.looked_at, members, await described(members))
         if active.record.init and "pids" in values and sources["pids"] != "proc":

@@ -71,13 +71,13 @@ class Store:
 
     def active_records(self) -> list[JobRecord]:
         """Return the records that the agent keeps in memory; called once, at the start."""
-        found = []
+        records = []
         for job, text in self._db.execute("SELECT id, record FROM jobs WHERE live ORDER BY id").fetchall():
             try:
-                found.append(_decode(text))
+                records.append(_decode(text))
             except msgspec.MsgspecError as error:  # the others are loaded all the same
                 log.error("job %s: its record cannot be read and is ignored: %s", job, error)
-        return found
+        return records
 
     def meta(self, name: str, default: Any) -> Any:
         row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
@@ -232,15 +232,15 @@ class Store:
             return await self._do(lambda: self._page(text, [*values, limit + 1], limit))
 
     def _page(self, query: str, values: Sequence[Any], limit: int) -> tuple[list[JobRecord], bool]:
-        found: list[JobRecord] = []
+        records: list[JobRecord] = []
         size = 0
         with contextlib.closing(self._db.execute(query, values)) as rows:
             for (text,) in rows:
                 size += len(text)
-                if len(found) == limit or (found and size > PAGE_BYTES):
-                    return found, True
-                found.append(_decode(text))
-        return found, False
+                if len(records) == limit or (records and size > PAGE_BYTES):
+                    return records, True
+                records.append(_decode(text))
+        return records, False
 
     async def oldest_ended(self, limit: int) -> list[JobRecord]:
         """Return records of ended jobs, in the order in which they ended."""

@@ -228,8 +228,8 @@ class JobTable:
         """Return records of ended jobs that no call uses, in the order in which they ended."""
         await self.written()
         held = sum(not active.record.active for active in self._active.values())
-        found = await self._store.oldest_ended(limit + held)
-        return [record for record in found if record.job.id not in self._active][:limit]
+        records = await self._store.oldest_ended(limit + held)
+        return [record for record in records if record.job.id not in self._active][:limit]
 
     def newest_end(self) -> str:
         """Return when the last job ended (RFC 3339), of those in the store; "" if none has."""

@@ -62,24 +62,24 @@ class Users:
         user = self._default or None if spec.user is None else spec.user
         if user is None and spec.group is None:
             return None
-        asked = "user" if spec.user is not None else "jobs.user of the configuration"
+        setting = "user" if spec.user is not None else "jobs.user of the configuration"
         group = None if spec.group is None else str(spec.group)
-        found = await self._find(own().name if user is None else str(user), group, asked)
-        if found == own():
+        identity = await self._find(own().name if user is None else str(user), group, setting)
+        if identity == own():
             return None
         if os.geteuid() != 0:
-            field, what = ("user", asked) if found.uid != os.geteuid() else ("group", "group")
+            field, what = ("user", setting) if identity.uid != os.geteuid() else ("group", "group")
             why = f"the agent does not run as root: all its jobs run as {own().name}, in its own group"
             raise NotSupported(f"{what}: {why}", field=field)
-        return found
+        return identity
 
-    async def _find(self, user: str, group: str | None, asked: str) -> Identity:
+    async def _find(self, user: str, group: str | None, setting: str) -> Identity:
         """Look up a user in a thread: a directory service may be slow."""
         now = time.monotonic()
         self._known = {key: known for key, known in self._known.items() if known[0] > now}
         if (user, group) not in self._known:
-            found = await asyncio.to_thread(look_up, user, group, asked)
-            self._known[user, group] = (time.monotonic() + CACHE_SECONDS, found)
+            identity = await asyncio.to_thread(look_up, user, group, setting)
+            self._known[user, group] = (time.monotonic() + CACHE_SECONDS, identity)
         return self._known[user, group][1]
 
 
@@ -113,12 +113,12 @@ def own() -> Identity:
     return _identity(entry, entry.pw_gid)
 
 
-def look_up(user: str, group: str | None, asked: str = "user") -> Identity:
+def look_up(user: str, group: str | None, setting: str = "user") -> Identity:
     """Return a user by name or number, in its own group or in another; raise InvalidSpec. It may block."""
     try:
         entry = _entry(user)
     except (KeyError, ValueError, OverflowError):
-        text = f"{asked}: {user[:80]!r}; expected a user of this host, by name or number"
+        text = f"{setting}: {user[:80]!r}; expected a user of this host, by name or number"
         raise InvalidSpec(text, field="user") from None
     try:
         return _identity(entry, entry.pw_gid if group is None else _gid(group))
@@ -157,18 +157,18 @@ def _is_number(text: str) -> bool:
 
 def process_message(spec: JobSpec, identity: Identity | None) -> dict[str, Any]:
     """Return the part of the launch message about user, umask, nice and rlimits; raise InvalidSpec."""
-    found: dict[str, Any] = {}
+    message: dict[str, Any] = {}
     if identity is not None:
-        found["user"] = user_message(identity)
+        message["user"] = user_message(identity)
     if spec.umask is not None:
-        found["umask"] = umask(spec.umask)
+        message["umask"] = umask(spec.umask)
     if spec.nice is not None:
         if not MIN_NICE <= spec.nice <= MAX_NICE:
             raise InvalidSpec(f"nice: {spec.nice}; expected {MIN_NICE} to {MAX_NICE}", field="nice")
-        found["nice"] = spec.nice
+        message["nice"] = spec.nice
     if spec.rlimits:
-        found["rlimits"] = {name: rlimit(name, value) for name, value in spec.rlimits.items()}
-    return found
+        message["rlimits"] = {name: rlimit(name, value) for name, value in spec.rlimits.items()}
+    return message
 
 
 def user_message(identity: Identity) -> dict[str, Any]:
@@ -193,9 +193,9 @@ def rlimit(name: str, value: object) -> tuple[int, int]:
     field = f"rlimits.{name[:40]}"
     if name not in RLIMITS:
         raise InvalidSpec(f"{field}: unknown; expected one of: {', '.join(RLIMITS)}", field=field)
-    given = value if isinstance(value, dict) else {"soft": value, "hard": value}
-    soft, hard = (_amount(given.get(which)) for which in ("soft", "hard"))
-    if soft is None or hard is None or given.keys() != {"soft", "hard"}:
+    pair = value if isinstance(value, dict) else {"soft": value, "hard": value}
+    soft, hard = (_amount(pair.get(which)) for which in ("soft", "hard"))
+    if soft is None or hard is None or pair.keys() != {"soft", "hard"}:
         expected = f'a number from 0 to {MAX_RLIMIT}, "unlimited", or both as {{"soft", "hard"}}'
         raise InvalidSpec(f"{field}: {repr(value)[:80]}; expected {expected}", field=field)
     if hard != resource.RLIM_INFINITY and not 0 <= soft <= hard:

@@ -254,23 +254,23 @@ class LogReader:
         marks = (block[STREAM_AT :: RECORD.size].find(stream), block[GAP_AT :: RECORD.size].find(REFUSED))
         near = [mark for mark in marks if mark > 0]
         if near:
-            found = Record._make(RECORD.unpack_from(block, min(near) * RECORD.size)).offset
+            next_offset = Record._make(RECORD.unpack_from(block, min(near) * RECORD.size)).offset
         else:
-            found = self._far(stream, number, here.at(stream))
-        return max(found, offset)  # it is zero if it was dropped meanwhile
+            next_offset = self._far(stream, number, here.at(stream))
+        return max(next_offset, offset)  # it is zero if it was dropped meanwhile
 
     def _far(self, stream: int, number: int, arrived: int) -> int:
         """Return the offset of a stream's next record after `number`; `arrived` bytes of the stream precede it."""
         count = self.count()
         after = bisect_right(range(number + 1, count), arrived, key=lambda n: self.record(n).at(stream))
-        found = self.record(number + after)
-        if number + after < count - 1 or found.stream == stream:
-            return found.offset
-        if found.gap != REFUSED:
-            return found.end
+        record = self.record(number + after)
+        if number + after < count - 1 or record.stream == stream:
+            return record.offset
+        if record.gap != REFUSED:
+            return record.end
         while (before := self.record(count - 2)).gap == REFUSED:  # one for each 4 GiB
-            count, found = count - 1, before
-        return found.offset
+            count, record = count - 1, before
+        return record.offset
 
     def since(self, time_ns: int) -> int:
         """Return the offset of the first byte that arrived at a wall-clock time or later; the end if none has."""

@@ -67,11 +67,11 @@ class _Backward:
             if not met:  # a newline at the very end begins no line
                 met = True
                 count += blocks[self._streams.index(record.stream)].endswith(b"\n")
-            found = sum(block.count(b"\n") for block in blocks)
-            if found >= count:
+            newlines = sum(block.count(b"\n") for block in blocks)
+            if newlines >= count:
                 return self._offset(self._newline(count, start, stop, blocks)) + 1
             looked += stop - start
-            count -= found
+            count -= newlines
             stop = start
         return self._border(stop)
 

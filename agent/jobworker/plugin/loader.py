@@ -72,11 +72,11 @@ class Registry:
 
 def installed() -> dict[str, list[tuple[importlib.metadata.EntryPoint, Plugin]]]:
     """Return the installed plugins by name; if several have one name, all of them."""
-    found: dict[str, list[tuple[importlib.metadata.EntryPoint, Plugin]]] = {}
+    by_name: dict[str, list[tuple[importlib.metadata.EntryPoint, Plugin]]] = {}
     for point in importlib.metadata.entry_points(group=GROUP):
         package, version = (point.dist.name, point.dist.version) if point.dist else ("?", "?")
-        found.setdefault(point.name, []).append((point, Plugin(point.name, package, version)))
-    return found
+        by_name.setdefault(point.name, []).append((point, Plugin(point.name, package, version)))
+    return by_name
 
 
 def load(config: Config, state: Path, host: PluginHost) -> Registry:
@@ -126,7 +126,7 @@ class Loader:
 
     def load(self, point: importlib.metadata.EntryPoint, plugin: Plugin) -> Plugin:
         """Import a plugin and call its hooks; return it with what it registered. Raises StartError."""
-        if any(each.name == plugin.name for each in self.registry.plugins):
+        if any(loaded.name == plugin.name for loaded in self.registry.plugins):
             raise StartError(f"plugins.enabled: {plugin.name!r} is there twice; expected each plugin once")
         try:
             loaded = self._host.first(plugin.name, partial(self._register, point, plugin), LOAD_SECONDS)
@@ -141,28 +141,30 @@ class Loader:
         """Import a plugin and call each of its hooks. In the plugin's thread."""
         if not point.pattern.match(point.value):
             raise StartError(f"its entry point is {point.value!r}; expected MODULE, or MODULE:OBJECT")
-        found = point.load()
-        self._manager.register(found, plugin.name)
+        plugin_object = point.load()
+        self._manager.register(plugin_object, plugin.name)
         self._manager.check_pending()
-        hooks = _hooks(self._manager, found)
+        hooks = _hooks(self._manager, plugin_object)
         if not hooks:
             raise StartError(f"it implements no hook; expected one of {', '.join([*KINDS, OBSERVER])}")
         log = logging.getLogger(f"plugin.{plugin.name}")
         tokens = TokenFile(self._state / "tokens.json")
-        context = PluginContext(plugin.name, self._settings(found, plugin.name), self._state, log, tokens)
+        context = PluginContext(plugin.name, self._settings(plugin_object, plugin.name), self._state, log, tokens)
         registers = []
         for hook, implementation in hooks.items():
             if hook == OBSERVER:
                 self.registry.observers[plugin.name] = partial(_observe, implementation, context)
                 registers.append(OBSERVER)
                 continue
-            for each in _returned(hook, _call(implementation, context=context)):
-                registers.append(self._add(hook, each, plugin))
-        return replace(plugin, enabled=True, registers=registers, settings=_keys(getattr(found, "Settings", None)))
+            for registered in _returned(hook, _call(implementation, context=context)):
+                registers.append(self._add(hook, registered, plugin))
+        return replace(
+            plugin, enabled=True, registers=registers, settings=_keys(getattr(plugin_object, "Settings", None))
+        )
 
-    def _settings(self, found: Any, name: str) -> Any:
+    def _settings(self, plugin_object: Any, name: str) -> Any:
         """Return the plugin's table of the configuration as its `Settings`; raise StartError with the field."""
-        table, kind = self._tables.get(name, {}), getattr(found, "Settings", None)
+        table, kind = self._tables.get(name, {}), getattr(plugin_object, "Settings", None)
         if kind is None:
             if table:
                 raise StartError(f"[plugins.{name}] {next(iter(table))}: unknown; the plugin takes no settings")
@@ -173,19 +175,19 @@ class Loader:
             cause = error.__cause__
             if isinstance(cause, TypeError):  # of its __post_init__: a fault of the plugin, not of the table
                 raise cause from error
-            said = str(cause) if cause else describe_error(str(error), table)[1]
-            if said.endswith(": unknown"):
-                said += f"; expected some of {', '.join(_keys(kind))}"
-            raise StartError(f"[plugins.{name}] {said}") from error
+            text = str(cause) if cause else describe_error(str(error), table)[1]
+            if text.endswith(": unknown"):
+                text += f"; expected some of {', '.join(_keys(kind))}"
+            raise StartError(f"[plugins.{name}] {text}") from error
 
-    def _add(self, hook: str, found: Any, plugin: Plugin) -> str:
+    def _add(self, hook: str, registered: Any, plugin: Plugin) -> str:
         kind = KINDS[hook]
-        name = getattr(found, "name", None)
+        name = getattr(registered, "name", None)
         if not isinstance(name, str) or not NAME.fullmatch(name):
             expected = "expected letters, digits, '_', '.', ':' or '-', at most 64"
             raise StartError(f"{hook}: an object whose name is {str(name)[:80]!r}; {expected}")
         for method in kind.methods:
-            if not callable(getattr(found, method, None)):
+            if not callable(getattr(registered, method, None)):
                 raise StartError(f"{hook}: {name!r} has no method {method}(); expected {' and '.join(kind.methods)}")
         if other := self._owners.get((hook, name)):
             raise StartError(
@@ -193,18 +195,18 @@ class Loader:
             )
         self._owners[hook, name] = plugin
         if kind.objects == "authorizers":
-            self.registry.roles[name] = {str(role) for role in getattr(found, "roles", ())}
-        getattr(self.registry, kind.objects)[name] = found
-        self._host.own(found, plugin.name)
+            self.registry.roles[name] = {str(role) for role in getattr(registered, "roles", ())}
+        getattr(self.registry, kind.objects)[name] = registered
+        self._host.own(registered, plugin.name)
         return f"{kind.objects}:{name}"
 
 
-def _hooks(manager: pluggy.PluginManager, found: Any) -> dict[str, pluggy.HookImpl]:
+def _hooks(manager: pluggy.PluginManager, plugin_object: Any) -> dict[str, pluggy.HookImpl]:
     """Return the implementations of hooks in a plugin, in the order of the specifications."""
     hooks = {}
-    for caller in manager.get_hookcallers(found) or []:
+    for caller in manager.get_hookcallers(plugin_object) or []:
         for implementation in caller.get_hookimpls():
-            if implementation.plugin is found:
+            if implementation.plugin is plugin_object:
                 if implementation.hookwrapper or implementation.wrapper:
                     raise StartError(
                         f"{caller.name}: it is a wrapper; expected a plain hook, for each is called alone"
@@ -220,22 +222,22 @@ def _keys(kind: Any) -> list[str]:
     fields = getattr(msgspec.inspect.type_info(kind), "fields", None)
     if fields is None:
         return ["any"]
-    return [f"{each.encode_name} (required)" if each.required else each.encode_name for each in fields]
+    return [f"{field.encode_name} (required)" if field.required else field.encode_name for field in fields]
 
 
-def _call(implementation: pluggy.HookImpl, **given: Any) -> Any:
+def _call(implementation: pluggy.HookImpl, **arguments: Any) -> Any:
     """Call a hook with the arguments that it names."""
-    return implementation.function(*(given[name] for name in implementation.argnames))
+    return implementation.function(*(arguments[name] for name in implementation.argnames))
 
 
 def _observe(implementation: pluggy.HookImpl, context: PluginContext[Any], event: JobEvent) -> Any:
     return _call(implementation, context=context, event=event)
 
 
-def _returned(hook: str, found: Any) -> list[Any]:
-    if isinstance(found, str | bytes | Mapping) or not isinstance(found, Iterable):
-        raise StartError(f"{hook}: it returned {type(found).__name__}; expected a list of objects")
-    objects = list(islice(found, MAX_OBJECTS + 1))
+def _returned(hook: str, returned: Any) -> list[Any]:
+    if isinstance(returned, str | bytes | Mapping) or not isinstance(returned, Iterable):
+        raise StartError(f"{hook}: it returned {type(returned).__name__}; expected a list of objects")
+    objects = list(islice(returned, MAX_OBJECTS + 1))
     if len(objects) > MAX_OBJECTS:
         raise StartError(f"{hook}: it returned more than {MAX_OBJECTS} objects; expected some")
     return objects
@@ -247,7 +249,11 @@ def _require(config: Config, registry: Registry, host: PluginHost) -> None:
         ("auth.providers", registry.auth_providers, config.auth.providers),
         ("auth.authorizers", registry.authorizers, config.auth.authorizers),
         ("jobs.stop_strategy", registry.stop_strategies, [config.jobs.stop_strategy]),
-        ("jobs.timeout_policies", registry.timeout_policies, [one.policy for one in config.jobs.timeout_policies]),
+        (
+            "jobs.timeout_policies",
+            registry.timeout_policies,
+            [limit.policy for limit in config.jobs.timeout_policies],
+        ),
     ]
     for key, objects, names in wanted:
         for name in names:
