@@ -11,11 +11,11 @@ from msgspec import UNSET, Struct, UnsetType
 
 from jobworker.units import Duration, Rate, Size
 
-MIN_LOG = 64 << 10  # bytes: a log that is bounded to less would do little but drop
+MIN_LOG = 64 << 10  # bytes: a smaller log would drop almost all of its output
 
 
 class State(StrEnum):
-    """Where a job is; how it ended is in its exit."""
+    """The state of a job; how it ended is in its exit."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -42,7 +42,7 @@ class Reason(StrEnum):
 
 
 class StopSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How to stop a job; what is absent is taken from the job's spec, then from the configuration."""
+    """How to stop a job; absent fields are taken from the job's spec, then from the configuration."""
 
     strategy: str | None = None
     signal: str | None = None
@@ -60,8 +60,8 @@ class TimeoutSpec(Struct, frozen=True, forbid_unknown_fields=True):
 class LogSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How a job's output is kept.
 
-    `max_bytes`: so much of it, absent the configured default; `keep`: the newest, or the oldest and no more.
-    `merge`: both streams as one. `on_full`: on a full disk the job waits, or output is dropped.
+    `max_bytes`: its size, by default as configured; `keep`: the `newest` output or the `oldest`.
+    `merge`: both streams as one. `on_full`: on a full disk the job waits (`wait`), or output is dropped (`drop`).
     """
 
     max_bytes: Size | None = None
@@ -75,9 +75,9 @@ class LogSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
 
 class LimitSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What the whole job may use at most; `memory` counts swap as well.
+    """What the whole job may use at most; `memory` includes swap.
 
-    `io_read`, `io_write`: bytes a second, of the device under the job's cwd, or of each of some devices.
+    `io_read`, `io_write`: bytes a second, of the device under the job's cwd, or by device.
     """
 
     cpus: int | float | None = None
@@ -118,10 +118,10 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
 
 class Step(Struct, frozen=True, omit_defaults=True):
-    """One step of a stop. `alive` is how many processes there were before it, null where nobody looked.
+    """One step of a stop. `alive` is how many processes there were before it, null if they were not counted.
 
     `action` is `signal` (with `signal`, `target`, `alive`, `delivered`), `asked` (otherwise than by a signal),
-    `strategy_failed`, `kill` (by the agent, of what the strategy left), `kill_failed` or `gone`; `detail` says more.
+    `strategy_failed`, `kill` (by the agent, of what the strategy left), `kill_failed` or `gone`; `detail` has more.
     """
 
     time: str
@@ -164,7 +164,7 @@ class Usage(Struct, frozen=True, kw_only=True):
 class Exit(Struct, frozen=True):
     """How a job ended: of `code` and `signal` (a name) at most one is not null.
 
-    For `start_failed`, `step` and `errno` say on what. `usage` is as of that moment, None of what never ran.
+    For `start_failed`, `step` and `errno` have the cause. `usage` is as of that moment, None if it never ran.
     """
 
     code: int | None
@@ -191,7 +191,7 @@ class LogInfo(Struct, frozen=True):
 
 
 class JobSummary(Struct, frozen=True, kw_only=True):
-    """A job as everyone sees it, without its spec."""
+    """A job as callers see it, without its spec."""
 
     id: str
     name: str | None
@@ -208,7 +208,7 @@ class JobSummary(Struct, frozen=True, kw_only=True):
 
 
 class Job(JobSummary, frozen=True, kw_only=True):
-    """A job as everyone sees it."""
+    """A job as callers see it."""
 
     spec: JobSpec
 
@@ -234,7 +234,7 @@ class Stats(Usage, frozen=True, kw_only=True):
 
 
 class JobEvent(Struct, frozen=True):
-    """What happened to a job, and the job as it was then; `by` is whoever did it.
+    """What happened to a job, and the job as it was then; `by` is the caller or part that caused it.
 
     `event` is `created`, `started`, `updated`, `paused`, `resumed`, `deadline_near`, `limit_failed` (a time limit
     that does not hold), `stopping`, `exited` (and with it what was lost, or not started at all), `stopped` (the
@@ -251,7 +251,7 @@ class JobEvent(Struct, frozen=True):
 
 
 class ChainLink(Struct, frozen=True):
-    """Something that happened to a job; `by` is whoever did it, `time` empty where it has no moment."""
+    """Something that happened to a job; `by` is the caller or part that caused it, `time` is empty if unknown."""
 
     time: str
     what: str
@@ -260,7 +260,7 @@ class ChainLink(Struct, frozen=True):
 
 
 class Explanation(Struct, frozen=True):
-    """Why a job is in its state, told in order."""
+    """Why a job is in its state: what happened to it, in order."""
 
     id: str
     summary: str
@@ -268,9 +268,9 @@ class Explanation(Struct, frozen=True):
 
 
 class Principal(Struct, frozen=True):
-    """Who is calling, as a provider vouches for it.
+    """An authenticated caller.
 
-    `issuer` is who vouches behind the provider, where there are several, as of JWTs; `expires_at` (seconds since
+    `issuer` is the authority behind the provider, if there are several, as for JWTs; `expires_at` (seconds since
     1970) is when the credentials end, and with them every connection that was opened with them.
     """
 

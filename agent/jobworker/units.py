@@ -13,7 +13,7 @@ Rate: TypeAlias = int | str | dict[str, int | str]  # bytes a second: under the 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-MAX_DURATION = 10 * 365 * 86400  # ten years: more is a mistake
+MAX_DURATION = 10 * 365 * 86400  # seconds, ten years: a longer one is a mistake
 
 _SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)\s*([kKMGT]?)(i(?=B))?B?")
 MAX_SIZE = 1 << 50
@@ -21,14 +21,14 @@ MAX_SIZE = 1 << 50
 
 def seconds(value: Duration, field: str) -> float:
     """Return a duration (seconds as a number, or "90s", "10m", "2h") in seconds; raise InvalidSpec."""
-    given = f"{field}: {repr(value)[:80]}"
+    shown = f"{field}: {repr(value)[:80]}"
     if isinstance(value, str):
         match = _DURATION.fullmatch(value.strip())
         if match is None:
-            raise InvalidSpec(f'{given}; expected seconds or a text like "90s", "10m", "2h"', field=field)
+            raise InvalidSpec(f'{shown}; expected seconds or a text like "90s", "10m", "2h"', field=field)
         value = float(match[1]) * _UNITS[match[2]]
     if not 0 <= value <= MAX_DURATION:
-        raise InvalidSpec(f"{given}; expected 0 to {MAX_DURATION} seconds", field=field)
+        raise InvalidSpec(f"{shown}; expected 0 to {MAX_DURATION} seconds", field=field)
     return float(value)
 
 
@@ -45,7 +45,7 @@ def size(value: Size, field: str) -> int:
 
 
 def bytes_text(count: float) -> str:
-    """Return bytes as a person reads them: 512B, 1.5MiB, 64MiB."""
+    """Return bytes as text: 512B, 1.5MiB, 64MiB."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if count < 1024 or unit == "TiB":
             break
@@ -54,11 +54,11 @@ def bytes_text(count: float) -> str:
 
 
 def rfc3339(ns: int) -> str:
-    """Return a wall-clock time (ns since 1970) as the wire has it, with microseconds."""
+    """Return a wall-clock time (ns since 1970) as it is on the wire, with microseconds."""
     return f"{_second(ns // 1_000_000_000)}.{ns % 1_000_000_000 // 1000:06d}Z"
 
 
-@lru_cache(maxsize=64)  # the chunks of a log are of the same few seconds
+@lru_cache(maxsize=64)  # the chunks of a log share a few seconds
 def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 

@@ -16,7 +16,7 @@ LONGEST_FIELD = 200  # characters: it may be a key that the caller chose
 
 
 class _Short(reprlib.Repr):
-    """Looks at the beginning of a value only, however large it is."""
+    """Reads the beginning of a value only, however large it is."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _Short(reprlib.Repr):
 
 
 def shown(value: Any) -> str:
-    """Return how a value begins."""
+    """Return the beginning of a value, for a message."""
     return _Short().repr(value)[:SHOWN]
 
 
@@ -67,7 +67,7 @@ def signal_name(value: Any, field: str) -> str:
 def too_deep(value: Any) -> bool:
     """Whether a decoded text (JSON, TOML) nests lists and objects deeper than 32 levels.
 
-    Decoders have a bound too, which raises RecursionError; but it is another one in each version of Python.
+    Decoders have a limit too, and raise RecursionError; but it differs between versions of Python.
     """
     level = [value]
     for _ in range(MAX_DEPTH):
@@ -78,13 +78,13 @@ def too_deep(value: Any) -> bool:
 
 
 def _inner(node: Any) -> Iterator[Any]:
-    """Return the lists and objects in one, without a step of Python for each of its members."""
+    """Return the lists and objects inside a list or object, without a Python step for each member."""
     members = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     return compress(members, map({dict, list}.__contains__, map(type, members)))
 
 
 def usable_name(name: Any, where: str) -> str:
-    """Return what credentials call their owner; raise Unauthenticated for what no log should hold."""
+    """Return the name in credentials; raise Unauthenticated for a name that must not be in a log."""
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         shown = repr(name[:80]) if isinstance(name, str) else type(name).__name__
         raise Unauthenticated(f"{where}: {shown}; expected a text of 1 to {LONGEST_NAME} printable characters")
