@@ -21,9 +21,8 @@ from jobworker.paths import Home
 
 log = logging.getLogger(__name__)
 
-LARGE_BYTES = (
-    100_000  # larger messages are passed as a file: a seqpacket message is limited by the socket's buffer (212 kB)
-)
+# Larger messages are passed as a file: a seqpacket message is limited by the socket's buffer (212 kB).
+LARGE_BYTES = 100_000
 MAX_ANSWER_BYTES = 262_144
 SILENCE_SECONDS = 5.0  # without an answer, after which a keeper is stuck: in an execve or chdir that hangs
 DISK_ERRNOS = {errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
@@ -57,9 +56,7 @@ class KeeperLink:
         self._read_journal: ReadJournal = at_once
         self._lost = lost
         self._sock: socket.socket | None = None
-        self._outbox: deque[tuple[bytes, int | None]] = (
-            deque()
-        )  # messages to send, with a file in place of a large one
+        self._outbox: deque[tuple[bytes, int | None]] = deque()  # to send: a message, or a file with a large one
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}  # answers to come, by number of the request
         self._number = 0  # of the last request
         self._pidfd = -1  # of the keeper, -1: none

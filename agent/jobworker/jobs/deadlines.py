@@ -145,9 +145,8 @@ async def _facts(usage: Usage, *, cpu: bool) -> RunFacts:
 async def _ask(limit: Limit, usage: Usage, host: PluginHost) -> float | None:
     """Return the moment that the policy returns, None if there is none; raise PluginFault."""
     policy, spec = limit
-    await host.free_soon(
-        policy, BLOCKED_PLUGIN_SECONDS
-    )  # another part of the plugin may block: that is no fault of this limit
+    # Another part of the plugin may block: that is no fault of this limit.
+    await host.free_soon(policy, BLOCKED_PLUGIN_SECONDS)
     facts = await _facts(usage, cpu=bool(getattr(policy, "wants_cpu", True)))
     try:
         due = await host.run(policy, lambda: policy.due(deepcopy(spec.options), facts))

@@ -50,9 +50,8 @@ class LogWatch:
         _, count = self._followers.get(active.id, (active, 0))
         self._followers[active.id] = active, count + 1
         if not count:
-            self._watch(
-                active
-            )  # after it is in the table: a folder that is created in between is noticed here or in `_appeared`
+            # After it is in the table: a folder that is created in between is noticed here or in `_appeared`.
+            self._watch(active)
 
     def _appeared(self, job: str) -> None:
         followers = [self._followers.get(job)] if job else list(self._followers.values())

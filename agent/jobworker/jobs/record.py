@@ -50,9 +50,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     job: Job
     key: str | None = None
-    asked: JobSpec | None = (
-        None  # the spec at creation, if it was changed since: a repeated create with the key compares with it
-    )
+    asked: JobSpec | None = None  # the spec at creation, if it was changed since: the key stands for that spec
     identity: Identity | None = None  # the user it runs as; None: the agent's own
     launching: bool = False  # the keeper has written `launching`, and not yet how the launch went
     boot: str = ""  # the boot id under which it was launched; in state `created`: under which a launch was announced

@@ -80,9 +80,7 @@ class LogReader:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = os.fspath(
-            folder
-        )  # text: faster than a Path to open, which is tried often while the job is silent
+        self._folder = os.fspath(folder)  # as text, which opens faster: often in vain, while the job is silent
         # Descriptors; -1 and [] while they are not open.
         self._index = -1
         self._files: list[int] = []
