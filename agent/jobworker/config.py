@@ -11,11 +11,11 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 
-from jobworker.checks import too_deep
 from jobworker.errors import InvalidSpec, StartError
-from jobworker.model import MIN_LOG, Duration, Size, TimeoutSpec, seconds, size
+from jobworker.model import MIN_LOG, TimeoutSpec
 from jobworker.protocol import MAX_DEPTH
-from jobworker.validation import describe_error
+from jobworker.units import Duration, Size, seconds, size
+from jobworker.validation import describe_error, too_deep
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):

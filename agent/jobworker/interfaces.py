@@ -12,25 +12,12 @@ from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from jobworker._hookimpl import hookimpl
-from jobworker.checks import duration, positive, signal_name, too_deep, usable_name
 from jobworker.errors import JobworkerError, StartError, TokenExpired, Unauthenticated
-from jobworker.model import (
-    Duration,
-    Exit,
-    Job,
-    JobEvent,
-    JobSpec,
-    JobSummary,
-    LogInfo,
-    Principal,
-    Reason,
-    Receipt,
-    State,
-    Step,
-    rfc3339,
-)
+from jobworker.model import Exit, Job, JobEvent, JobSpec, JobSummary, LogInfo, Principal, Reason, Receipt, State, Step
 from jobworker.tokens import TokenFile, TokenRecord
+from jobworker.units import Duration, duration, positive, rfc3339
 from jobworker.untrusted import explain_refusal
+from jobworker.validation import signal_name, too_deep, usable_name
 
 __all__ = [
     "AuthProvider",

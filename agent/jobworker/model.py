@@ -1,78 +1,21 @@
-"""The things of the protocol as types: specs, jobs, exits, principals, and how times are written.
+"""The things of the protocol as types: specs, jobs, exits, principals.
 
 Shared by agent, client and plugins. Field by field these are the objects of the wire.
 """
 
-import re
-from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from jobworker.errors import InvalidSpec
+from jobworker.units import Duration, Rate, Size
 
-Duration: TypeAlias = int | float | str
-Size: TypeAlias = int | str
-Rate: TypeAlias = int | str | dict[str, int | str]  # bytes a second: under the job's cwd, or by device, MAJ:MIN
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-MAX_DURATION = 10 * 365 * 86400  # ten years: more is a mistake
-
-_SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)\s*([kKMGT]?)(i(?=B))?B?")
-MAX_SIZE = 1 << 50
-MIN_LOG = 64 << 10  # bytes: a log that is bounded to less would do little but drop
-
-
-def seconds(value: Duration, field: str) -> float:
-    """Return a duration (seconds as a number, or "90s", "10m", "2h") in seconds; raise InvalidSpec."""
-    given = f"{field}: {repr(value)[:80]}"
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value.strip())
-        if match is None:
-            raise InvalidSpec(f'{given}; expected seconds or a text like "90s", "10m", "2h"', field=field)
-        value = float(match[1]) * _UNITS[match[2]]
-    if not 0 <= value <= MAX_DURATION:
-        raise InvalidSpec(f"{given}; expected 0 to {MAX_DURATION} seconds", field=field)
-    return float(value)
-
-
-def size(value: Size, field: str) -> int:
-    """Return a size (bytes as a number, or "512", "64MiB", "2GB", "2G") in bytes; raise InvalidSpec."""
-    if isinstance(value, str):
-        match = _SIZE.fullmatch(value.strip())
-        if match is None:
-            raise InvalidSpec(f'{field}: {value[:40]!r}; expected bytes or a text like "64MiB", "2GB"', field=field)
-        value = int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " "))
-    if not 0 <= value <= MAX_SIZE:
-        raise InvalidSpec(f"{field}: {value!r}; expected 0 to {MAX_SIZE} bytes", field=field)
-    return value
-
-
-def bytes_text(count: float) -> str:
-    """Return bytes as a person reads them: 512B, 1.5MiB, 64MiB."""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if count < 1024 or unit == "TiB":
-            break
-        count /= 1024
-    return f"{count:.1f}".removesuffix(".0") + unit
-
-
-def rfc3339(ns: int) -> str:
-    """Return a wall-clock time (ns since 1970) as the wire has it, with microseconds."""
-    return f"{_second(ns // 1_000_000_000)}.{ns % 1_000_000_000 // 1000:06d}Z"
-
-
-@lru_cache(maxsize=64)  # the chunks of a log are of the same few seconds
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
+MIN_LOG = 64 << 10  # bytes: a smaller log would drop almost all of its output
 
 
 class State(StrEnum):
-    """Where a job is; how it ended is in its exit."""
+    """The state of a job; how it ended is in its exit."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -99,7 +42,7 @@ class Reason(StrEnum):
 
 
 class StopSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How to stop a job; what is absent is taken from the job's spec, then from the configuration."""
+    """How to stop a job; absent fields are taken from the job's spec, then from the configuration."""
 
     strategy: str | None = None
     signal: str | None = None
@@ -117,8 +60,8 @@ class TimeoutSpec(Struct, frozen=True, forbid_unknown_fields=True):
 class LogSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How a job's output is kept.
 
-    `max_bytes`: so much of it, absent the configured default; `keep`: the newest, or the oldest and no more.
-    `merge`: both streams as one. `on_full`: on a full disk the job waits, or output is dropped.
+    `max_bytes`: its size, by default as configured; `keep`: the `newest` output or the `oldest`.
+    `merge`: both streams as one. `on_full`: on a full disk the job waits (`wait`), or output is dropped (`drop`).
     """
 
     max_bytes: Size | None = None
@@ -132,9 +75,9 @@ class LogSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
 
 class LimitSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What the whole job may use at most; `memory` counts swap as well.
+    """What the whole job may use at most; `memory` includes swap.
 
-    `io_read`, `io_write`: bytes a second, of the device under the job's cwd, or of each of some devices.
+    `io_read`, `io_write`: bytes a second, of the device under the job's cwd, or by device.
     """
 
     cpus: int | float | None = None
@@ -175,10 +118,10 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
 
 class Step(Struct, frozen=True, omit_defaults=True):
-    """One step of a stop. `alive` is how many processes there were before it, null where nobody looked.
+    """One step of a stop. `alive` is how many processes there were before it, null if they were not counted.
 
     `action` is `signal` (with `signal`, `target`, `alive`, `delivered`), `asked` (otherwise than by a signal),
-    `strategy_failed`, `kill` (by the agent, of what the strategy left), `kill_failed` or `gone`; `detail` says more.
+    `strategy_failed`, `kill` (by the agent, of what the strategy left), `kill_failed` or `gone`; `detail` has more.
     """
 
     time: str
@@ -221,7 +164,7 @@ class Usage(Struct, frozen=True, kw_only=True):
 class Exit(Struct, frozen=True):
     """How a job ended: of `code` and `signal` (a name) at most one is not null.
 
-    For `start_failed`, `step` and `errno` say on what. `usage` is as of that moment, None of what never ran.
+    For `start_failed`, `step` and `errno` have the cause. `usage` is as of that moment, None if it never ran.
     """
 
     code: int | None
@@ -248,7 +191,7 @@ class LogInfo(Struct, frozen=True):
 
 
 class JobSummary(Struct, frozen=True, kw_only=True):
-    """A job as everyone sees it, without its spec."""
+    """A job as callers see it, without its spec."""
 
     id: str
     name: str | None
@@ -265,7 +208,7 @@ class JobSummary(Struct, frozen=True, kw_only=True):
 
 
 class Job(JobSummary, frozen=True, kw_only=True):
-    """A job as everyone sees it."""
+    """A job as callers see it."""
 
     spec: JobSpec
 
@@ -291,7 +234,7 @@ class Stats(Usage, frozen=True, kw_only=True):
 
 
 class JobEvent(Struct, frozen=True):
-    """What happened to a job, and the job as it was then; `by` is whoever did it.
+    """What happened to a job, and the job as it was then; `by` is the caller or part that caused it.
 
     `event` is `created`, `started`, `updated`, `paused`, `resumed`, `deadline_near`, `limit_failed` (a time limit
     that does not hold), `stopping`, `exited` (and with it what was lost, or not started at all), `stopped` (the
@@ -308,7 +251,7 @@ class JobEvent(Struct, frozen=True):
 
 
 class ChainLink(Struct, frozen=True):
-    """Something that happened to a job; `by` is whoever did it, `time` empty where it has no moment."""
+    """Something that happened to a job; `by` is the caller or part that caused it, `time` is empty if unknown."""
 
     time: str
     what: str
@@ -317,7 +260,7 @@ class ChainLink(Struct, frozen=True):
 
 
 class Explanation(Struct, frozen=True):
-    """Why a job is in its state, told in order."""
+    """Why a job is in its state: what happened to it, in order."""
 
     id: str
     summary: str
@@ -325,9 +268,9 @@ class Explanation(Struct, frozen=True):
 
 
 class Principal(Struct, frozen=True):
-    """Who is calling, as a provider vouches for it.
+    """An authenticated caller.
 
-    `issuer` is who vouches behind the provider, where there are several, as of JWTs; `expires_at` (seconds since
+    `issuer` is the authority behind the provider, if there are several, as for JWTs; `expires_at` (seconds since
     1970) is when the credentials end, and with them every connection that was opened with them.
     """
 

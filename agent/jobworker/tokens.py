@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from jobworker.errors import InvalidSpec, StartError, TokenExpired
-from jobworker.model import rfc3339
 from jobworker.paths import require_private, write_private
+from jobworker.units import rfc3339
 
 PREFIX = "jw1_"  # so that scanners for leaked secrets can tell ours
 

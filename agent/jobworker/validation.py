@@ -1,16 +1,22 @@
-"""Describe the errors of a typed decoder: which field, which value, what was expected."""
+"""Check what comes from outside, and describe what is wrong: which field, which value, what was expected."""
 
 import re
 import reprlib
-from itertools import islice
+import signal
+from collections.abc import Iterator
+from itertools import compress, islice
 from typing import Any
 
+from jobworker.errors import Unauthenticated
+from jobworker.protocol import MAX_DEPTH
+
 SHOWN = 80  # characters of a value in a message
+LONGEST_NAME = 255  # characters of a principal
 LONGEST_FIELD = 200  # characters: it may be a key that the caller chose
 
 
 class _Short(reprlib.Repr):
-    """Looks at the beginning of a value only, however large it is."""
+    """Reads the beginning of a value only, however large it is."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +31,7 @@ class _Short(reprlib.Repr):
 
 
 def shown(value: Any) -> str:
-    """Return how a value begins."""
+    """Return the beginning of a value, for a message."""
     return _Short().repr(value)[:SHOWN]
 
 
@@ -48,3 +54,38 @@ def describe_error(message: str, raw: Any) -> tuple[str, str]:
         .replace("Invalid enum value ", "not one of its values: ")
     )
     return field, f"{field}: {shown(value)}; {expected.split(', got')[0]}"
+
+
+def signal_name(value: Any, field: str) -> str:
+    """Return the name of a signal as `SIGTERM`, also of `TERM`; raise ValueError, with the field, for others."""
+    name = value if isinstance(value, str) and value.startswith("SIG") else f"SIG{value}"
+    if name not in signal.Signals.__members__:
+        raise ValueError(f"{field}: {repr(value)[:80]}; expected the name of a signal, as SIGTERM")
+    return name
+
+
+def too_deep(value: Any) -> bool:
+    """Whether a decoded text (JSON, TOML) nests lists and objects deeper than 32 levels.
+
+    Decoders have a limit too, and raise RecursionError; but it differs between versions of Python.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [item for node in level for item in _inner(node)]
+        if not level:
+            return False
+    return True
+
+
+def _inner(node: Any) -> Iterator[Any]:
+    """Return the lists and objects inside a list or object, without a Python step for each member."""
+    members = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return compress(members, map({dict, list}.__contains__, map(type, members)))
+
+
+def usable_name(name: Any, where: str) -> str:
+    """Return the name in credentials; raise Unauthenticated for a name that must not be in a log."""
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        shown = repr(name[:80]) if isinstance(name, str) else type(name).__name__
+        raise Unauthenticated(f"{where}: {shown}; expected a text of 1 to {LONGEST_NAME} printable characters")
+    return name

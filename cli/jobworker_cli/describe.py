@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import UNSET
 
-from jobworker.model import Exit, Explanation, Job, LimitSpec, Reason, State, Usage, bytes_text
+from jobworker.model import Exit, Explanation, Job, LimitSpec, Reason, State, Usage
+from jobworker.units import bytes_text
 from jobworker_cli.failures import RUN_FAILED
 
 TIMED_OUT = 124

@@ -9,7 +9,8 @@ import click
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from jobworker.model import Duration, JobSpec, LimitSpec, LogSpec, Rate, StopSpec, TimeoutSpec
+from jobworker.model import JobSpec, LimitSpec, LogSpec, StopSpec, TimeoutSpec
+from jobworker.units import Duration, Rate
 
 
 def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:

@@ -22,7 +22,7 @@ def refused(home: Home) -> Callable[..., str]:
     """Start an agent that must not start; return what it says, its exit code being 1."""
 
     def start(config: str | Path | None = None, folder: Path | None = None) -> str:
-        arguments = [sys.executable, "-m", "jobworker.app", "--home", str(folder or home.path)]
+        arguments = [sys.executable, "-m", "jobworker", "--home", str(folder or home.path)]
         if isinstance(config, str):
             path = home.path.parent / "agent.toml"
             path.write_text("[server]\nport = 0\n" + config if "[server]" not in config else config)

@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from jobworker.host.journal import Closed, Ended, Journal, Launching, Started, StartFailed
-from jobworker.jobs.store import Query, Store
+from jobworker.jobs.query import Query
+from jobworker.jobs.store import Store
 from jobworker.logs.reader import Chunk, LogReader
 from jobworker.model import Reason, State
 
@@ -28,11 +29,11 @@ def test_the_journal(tmp_path: Path) -> None:
     assert isinstance(started, Started)
     assert (started.pid, started.start, started.boottime) == (8351, 817221, 8172215070667)
     assert isinstance(ended, Ended)
-    assert (ended.code, ended.signal, ended.left, ended.struck) == (3, None, False, False)
+    assert (ended.code, ended.signal, ended.left, ended.signalled) == (3, None, False, False)
     assert isinstance(closed, Closed)
     assert (closed.size, closed.truncated) == (13, False)
     assert isinstance(killed, Ended)
-    assert (killed.code, killed.signal, killed.struck) == (None, 15, True)
+    assert (killed.code, killed.signal, killed.signalled) == (None, 15, True)
     assert isinstance(failed, StartFailed)
     assert (failed.step, failed.errno) == ("exec", 2)
 
@@ -74,6 +75,6 @@ async def test_the_job_table(tmp_path: Path) -> None:
             (State.EXITED, Reason.TIMEOUT),
             (State.EXITED, Reason.FINISHED),
         ]
-        assert store.live() == []
+        assert store.active_records() == []
     finally:
         await store.close()

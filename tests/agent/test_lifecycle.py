@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from jobworker.host.journal import Closed, Ended, Launching, Started, StartFailed
 from jobworker.jobs import lifecycle
 from jobworker.jobs.lifecycle import advance
-from jobworker.jobs.record import Ending, JobRecord, is_id, new_id
+from jobworker.jobs.record import JobRecord, StopRequest, is_id, new_id
 from jobworker.model import Exit, Job, JobSpec, LimitSpec, Reason, Receipt, State
 
 NEW = JobRecord(
@@ -24,7 +24,7 @@ NEW = JobRecord(
 LAUNCHING = Launching(at=1, id="a" * 12, group="/g")
 STARTED = Started(at=2, id="a" * 12, pid=77, start=5, boottime=6)
 CLOSED = Closed(at=4, id="a" * 12, size=10)
-STOPPED = Ending(reason=Reason.STOPPED, by="ann", strategy="graceful")
+STOPPED = StopRequest(reason=Reason.STOPPED, by="ann", strategy="graceful")
 
 
 def ended(**what: Any) -> Ended:
@@ -43,9 +43,9 @@ RUNNING = after(LAUNCHING, STARTED)
 
 def test_from_created_to_exited() -> None:
     """Created, running, exited; live until its output is closed."""
-    assert (NEW.live, NEW.settled) == (False, False)
+    assert (NEW.active, NEW.process_tree_gone) == (False, False)
     launching = after(LAUNCHING)
-    assert (launching.job.state, launching.launching, launching.group, launching.live) == (
+    assert (launching.job.state, launching.launching, launching.group, launching.active) == (
         State.CREATED,
         True,
         "/g",
@@ -59,9 +59,14 @@ def test_from_created_to_exited() -> None:
     )
     exited = after(ended(code=3), record=RUNNING)
     assert exited.job.exit == Exit(3, None, Reason.FINISHED, None, "exited with code 3")
-    assert (exited.job.state, exited.settled, exited.closed, exited.live) == (State.EXITED, True, False, True)
+    assert (exited.job.state, exited.process_tree_gone, exited.closed, exited.active) == (
+        State.EXITED,
+        True,
+        False,
+        True,
+    )
     over = after(CLOSED, record=exited)
-    assert (over.job.log.bytes, over.live) == (10, False)
+    assert (over.job.log.bytes, over.active) == (10, False)
 
 
 def test_output_may_close_first() -> None:
@@ -83,7 +88,7 @@ def test_everything_told_twice() -> None:
     events = (LAUNCHING, STARTED, ended(code=3), CLOSED)
     once = after(*events)
     again = after(*events, record=once)
-    assert (again.job, again.settled, again.live) == (once.job, once.settled, once.live)
+    assert (again.job, again.process_tree_gone, again.active) == (once.job, once.process_tree_gone, once.active)
 
 
 @pytest.mark.parametrize(
@@ -104,10 +109,10 @@ def test_an_end_that_was_asked_for(reason: Reason) -> None:
     """It is the reason only where a signal of ours reached the job alive."""
     stopping = lifecycle.stopping(RUNNING, replace(STOPPED, reason=reason))
     assert stopping.job.state == State.STOPPING
-    struck = after(ended(code=None, signal=15, struck=True), record=stopping).job.exit
-    assert struck is not None
-    assert (struck.reason, struck.by, struck.signal) == (reason, "ann", "SIGTERM")
-    missed = after(ended(code=3, struck=False), record=stopping).job.exit
+    signalled = after(ended(code=None, signal=15, signalled=True), record=stopping).job.exit
+    assert signalled is not None
+    assert (signalled.reason, signalled.by, signalled.signal) == (reason, "ann", "SIGTERM")
+    missed = after(ended(code=3, signalled=False), record=stopping).job.exit
     assert missed is not None
     assert (missed.reason, missed.by, missed.code) == (Reason.FINISHED, None, 3)
 
@@ -120,14 +125,14 @@ def test_out_of_memory() -> None:
     assert (exit_.code, exit_.signal, exit_.reason, exit_.by) == (None, "SIGKILL", Reason.OOM, "kernel")
     assert "64MiB" in exit_.message
     stopping = lifecycle.stopping(limited, STOPPED)
-    exit_ = after(ended(code=None, signal=9, oom=True, struck=True), record=stopping).job.exit
+    exit_ = after(ended(code=None, signal=9, oom=True, signalled=True), record=stopping).job.exit
     assert exit_ is not None
     assert exit_.reason == Reason.STOPPED
 
 
 def test_struck_without_an_ending() -> None:
     """A signal that was no stop leaves the reason alone."""
-    exit_ = after(ended(code=None, signal=1, struck=True), record=RUNNING).job.exit
+    exit_ = after(ended(code=None, signal=1, signalled=True), record=RUNNING).job.exit
     assert exit_ is not None
     assert exit_.reason == Reason.FINISHED
 
@@ -144,7 +149,7 @@ def test_a_stop_during_the_start_is_not_undone() -> None:
 def test_a_start_that_failed(step: str, words: str) -> None:
     """Exited, reason start_failed, without code or signal; the message names step and cause."""
     record = after(LAUNCHING, StartFailed(at=2, id="a" * 12, step=step, errno=2))
-    assert (record.job.state, record.launching, record.live) == (State.EXITED, False, False)
+    assert (record.job.state, record.launching, record.active) == (State.EXITED, False, False)
     assert record.job.exit is not None
     assert (record.job.exit.code, record.job.exit.signal) == (None, None)
     assert record.job.exit.reason == Reason.START_FAILED
@@ -153,13 +158,13 @@ def test_a_start_that_failed(step: str, words: str) -> None:
 
 
 def test_leftovers() -> None:
-    """A job with processes left behind is exited and not settled, until a receipt says that nobody is left."""
+    """A job with processes left behind is exited; its tree is gone when a receipt says that no process is left."""
     left = after(ended(left=True), CLOSED, record=RUNNING)
-    assert (left.job.state, left.settled, left.live) == (State.EXITED, False, True)
+    assert (left.job.state, left.process_tree_gone, left.active) == (State.EXITED, False, True)
     survived = lifecycle.stopped(left, Receipt("kill", "sweep", "none", [], [{"pid": 1, "name": "x"}]))
     assert survived.left
     gone = lifecycle.stopped(survived, Receipt("kill", "cgroup", "complete"))
-    assert (gone.left, gone.settled) == (False, True)
+    assert (gone.left, gone.process_tree_gone) == (False, True)
     assert gone.job.exit is not None
     assert gone.job.exit.receipt == Receipt("kill", "cgroup", "complete")
     assert lifecycle.stopping(left, STOPPED).job.state == State.EXITED
@@ -169,7 +174,7 @@ def test_lost() -> None:
     """What nobody can know is lost: never a code, never a signal; what is known is not taken back."""
     record = lifecycle.lost(RUNNING, "why", 5)
     assert record.job.exit == Exit(None, None, Reason.LOST, None, "why")
-    assert (record.job.state, record.settled) == (State.LOST, True)
+    assert (record.job.state, record.process_tree_gone) == (State.LOST, True)
     assert after(ended(code=0), record=record).job.exit == record.job.exit
 
 

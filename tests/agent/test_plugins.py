@@ -402,7 +402,7 @@ async def test_what_nobody_can_write_down(odd: "RunningAgent", signal: str) -> N
         assert stopped.exit.receipt is not None
         assert [step.action for step in stopped.exit.receipt.steps] == ["strategy_failed", "kill", "signal"]
         told = (await client.call("job.explain", id=job.id))["chain"]
-        assert [link["by"] for link in told if link["what"] == "a time limit failed and does not hold"] == ["odd"]
+        assert [link["by"] for link in told if link["what"] == "a time limit failed and is not enforced"] == ["odd"]
         assert (await client.create(JobSpec(shell=":"))).state == State.CREATED
 
 

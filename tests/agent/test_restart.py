@@ -7,20 +7,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.conftest import RunningAgent
 
 from jobworker.client import connect
 from jobworker.errors import InvalidState
 from jobworker.model import JobSpec, Reason
+from jobworker.paths import Home
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningAgent
-
     from jobworker.client import Client
 
+# The last step of an agent of the version before, when it restarts into the program that is on disk now.
+PREDECESSOR = """
+import os, sys, pathlib
+from jobworker.config import Server
+from jobworker.instance import Instance
+from jobworker.paths import Home
+home = Home(pathlib.Path(sys.argv[sys.argv.index("--home") + 1]))
+kept = Instance(home, Server(), local=True).hand_over()
+for fd in kept:
+    os.set_inheritable(fd, True)
+command = [sys.executable, "-m", "jobworker.app", *sys.argv[1:], "--inherited", *map(str, kept)]
+os.execv(command[0], command)
+"""
 COUNT = JobSpec(shell="i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i; sleep 0.02; done; exit 9")
 
 
-async def restart(agent: "RunningAgent") -> None:
+async def restart(agent: RunningAgent) -> None:
     async with agent.client() as client:
         await client.call("agent.restart")
         await client.closed()
@@ -30,7 +43,7 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-async def test_pid_keeper_and_port_stay(agent: "RunningAgent") -> None:
+async def test_pid_keeper_and_port_stay(agent: RunningAgent) -> None:
     """The process is the same, so it stays the ancestor of its keeper; its configuration is read anew."""
     async with agent.client() as client:
         before = await client.call("agent.info")
@@ -43,7 +56,19 @@ async def test_pid_keeper_and_port_stay(agent: "RunningAgent") -> None:
     assert parent_of(after["keeper"]["pid"]) == after["pid"]
 
 
-async def test_followers_ride_through_and_callers_wait(agent: "RunningAgent") -> None:
+async def test_the_command_line_of_the_version_before(home: Home) -> None:
+    """An agent that was started as `python -m jobworker.app` restarts into this version, and that one again."""
+    agent = RunningAgent(home, program=["-c", PREDECESSOR])
+    agent.start()
+    try:
+        await restart(agent)
+        async with agent.client() as client:
+            assert (await client.call("agent.info"))["pid"] == agent.pid
+    finally:
+        await agent.clean()
+
+
+async def test_followers_ride_through_and_callers_wait(agent: RunningAgent) -> None:
     """Who follows a job goes on at its byte; who connects while the agent is away is served when it is back."""
     told: list[str] = []
     async with connect(agent.address, token=agent.token, ca=agent.ca, lost=told.append) as client:
@@ -63,7 +88,7 @@ async def test_followers_ride_through_and_callers_wait(agent: "RunningAgent") ->
     assert (run.end.exit.code, run.end.exit.reason) == (9, Reason.FINISHED)
 
 
-async def test_it_inherits_when_the_keeper_dies_later(agent: "RunningAgent", client: "Client") -> None:
+async def test_it_inherits_when_the_keeper_dies_later(agent: RunningAgent, client: "Client") -> None:
     """The exit status of a job outlives its keeper after a restart as it did before."""
     spec = JobSpec(shell="trap 'exit 77' USR1; while :; do sleep 0.01; done")
     job = await client.start((await client.create(spec)).id)
@@ -78,7 +103,7 @@ async def test_it_inherits_when_the_keeper_dies_later(agent: "RunningAgent", cli
 
 
 @pytest.mark.parametrize("broken", ["nonsense", "[plugins]\nload = ['nobody']\n", "[auth]\nproviders = ['nobody']\n"])
-async def test_a_restart_that_would_fail_is_refused(agent: "RunningAgent", client: "Client", broken: str) -> None:
+async def test_a_restart_that_would_fail_is_refused(agent: RunningAgent, client: "Client", broken: str) -> None:
     """With a configuration that would not start the agent goes on as it is, and says what is wrong."""
     agent.home.config.write_text(broken)
     with pytest.raises(InvalidState, match="would not start again"):

@@ -101,12 +101,12 @@ async def test_a_job_that_ends_while_no_agent_runs(
     agent = start()
     async with agent.client() as client:
         coded = await start_job(client, JobSpec(shell=f"read _ < {tmp_path}/gate; seq 20000; exit 42"))
-        struck = await start_job(client)
+        signalled = await start_job(client)
     await end(agent, signal.SIGKILL if killed else signal.SIGTERM)
     (tmp_path / "gate").write_text("\n")
-    os.kill(struck.pid, signal.SIGUSR2)
+    os.kill(signalled.pid, signal.SIGUSR2)
     assert await gone(coded.pid)
-    assert await gone(struck.pid)
+    assert await gone(signalled.pid)
     agent.start()
     async with agent.client() as client:
         ended = await client.wait(coded.id, 10)
@@ -114,7 +114,7 @@ async def test_a_job_that_ends_while_no_agent_runs(
         assert (ended.exit.code, ended.exit.signal, ended.exit.reason) == (42, None, Reason.FINISHED)
         log = await client.subscribe(coded.id)
         assert b"".join([chunk.data async for chunk in log]) == "".join(f"{n}\n" for n in range(1, 20001)).encode()
-        ended = await client.wait(struck.id, 10)
+        ended = await client.wait(signalled.id, 10)
         assert ended.exit is not None
         assert (ended.exit.code, ended.exit.signal, ended.exit.reason) == (None, "SIGUSR2", Reason.FINISHED)
 

@@ -9,8 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from jobworker.errors import DiskFull
-from jobworker.jobs.record import Ending, JobRecord, new_id
-from jobworker.jobs.store import Query, Store
+from jobworker.jobs.query import Query
+from jobworker.jobs.record import JobRecord, StopRequest, new_id
+from jobworker.jobs.store import Store
 from jobworker.model import Exit, Job, JobSpec, Reason, Receipt, State, Step
 
 
@@ -52,7 +53,7 @@ async def test_records_survive(reopen: Callable[[], "asyncio.Future[Store]"]) ->
         job=replace(full.job, exit=exit_, pid=5, revision=9),
         group="/g",
         start=3,
-        ending=Ending(Reason.STOPPED, "ann", "kill", "m"),
+        ending=StopRequest(Reason.STOPPED, "ann", "kill", "m"),
         left=True,
     )
     store.put(full)
@@ -63,7 +64,7 @@ async def test_records_survive(reopen: Callable[[], "asyncio.Future[Store]"]) ->
     assert await store.get(full.job.id) == full
     assert await store.by_key("token:a", "k") == full
     assert await store.by_key("token:b", "k") is None
-    assert store.live() == [full]
+    assert store.active_records() == [full]
     assert (store.meta("journal", 0), store.meta("other", "absent")) == (12345, "absent")
 
 
@@ -123,7 +124,7 @@ async def test_only_what_may_change_is_live(reopen: Callable[[], "asyncio.Future
     for each in (over, record(), *living):
         store.put(each)
     store = await reopen()
-    assert store.live() == living
+    assert store.active_records() == living
 
 
 async def test_a_full_disk(mounted: Callable[[str], Path]) -> None:

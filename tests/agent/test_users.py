@@ -71,7 +71,7 @@ def test_a_refusal_says_whom_one_may_name() -> None:
     """Its message has the principal, the user, and those that would do."""
     with pytest.raises(PermissionDenied, match=r"deploy may not run jobs as root: .* deploy, 33, nobody, guest$"):
         permit(writer("deploy"), ROOT, "", USERS)
-    with pytest.raises(PermissionDenied, match="name no user at all"):
+    with pytest.raises(PermissionDenied, match="it may use no user at all"):
         permit(writer("ann"), ROOT, "", {})
 
 

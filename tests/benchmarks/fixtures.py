@@ -83,7 +83,7 @@ async def running_agent() -> AsyncIterator[Agent]:
 
 def _start(home: Home) -> "subprocess.Popen[bytes]":
     reader, writer = os.pipe()
-    command = [sys.executable, "-m", "jobworker.app", "--home", str(home.path), "--local", "--ready", str(writer)]
+    command = [sys.executable, "-m", "jobworker", "--home", str(home.path), "--local", "--ready", str(writer)]
     with open(home.agent_log, "ab") as log:
         process = subprocess.Popen(
             command,

@@ -14,10 +14,10 @@ from tests.benchmarks import plain, receiver
 from tests.benchmarks.figures import cpu_seconds
 from tests.benchmarks.fixtures import DEADLINE, Agent, require
 
-from jobworker.logs.reader import CHUNK, Chunk
-from jobworker.model import rfc3339
+from jobworker.logs.reader import CHUNK_BYTES, Chunk
 from jobworker.protocol import BINARY_SUBPROTOCOL, PATH, SUBPROTOCOL
 from jobworker.server import log_frames
+from jobworker.units import rfc3339
 
 SUBPROTOCOLS = {"text": SUBPROTOCOL, "binary": BINARY_SUBPROTOCOL}
 FOR_EVER = 1 << 60
@@ -77,8 +77,8 @@ _Readers = contextlib.AbstractAsyncContextManager[Readers]
 @contextlib.asynccontextmanager
 async def plain_server(agent: Agent, kind: str, size: int) -> AsyncIterator[tuple[str, int]]:
     """Serve `size` bytes of a log from memory, with the agent's certificate; give the address and the pid."""
-    frames = -(-size // CHUNK)
-    chunk = Chunk(size, 0, time.time_ns(), (LINE * (CHUNK // len(LINE) + 1))[:CHUNK])
+    frames = -(-size // CHUNK_BYTES)
+    chunk = Chunk(size, 0, time.time_ns(), (LINE * (CHUNK_BYTES // len(LINE) + 1))[:CHUNK_BYTES])
     arguments = [str(agent.home.tls / "server.pem"), str(agent.home.tls / "server.key"), str(frames), kind]
     async with _child(plain.__file__, *arguments) as process:
         assert process.stdin is not None

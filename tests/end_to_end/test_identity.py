@@ -17,7 +17,7 @@ from jobworker.paths import Home
 
 @pytest.mark.parametrize(
     ("field", "value", "words"),
-    [("boot", '"another"', "the host was restarted"), ("start", "1", "nobody knows how it ended")],
+    [("boot", '"another"', "the host was restarted"), ("start", "1", "it is not known how the job ended")],
     ids=["reboot", "reused"],
 )
 async def test_lost_and_left_alone(home: Home, field: str, value: str, words: str) -> None:

@@ -22,14 +22,14 @@ DAEMON = "(env -i setsid sh -c 'sleep 1000 &'); "
 # A keeper that dies in its first launch, when the job runs and the journal does not say so.
 DYING = """
 import sys, pathlib
-from jobworker import app
-from jobworker.host import keeper_client as link
+from jobworker.__main__ import main
+from jobworker.host import keeper_process
 folder = pathlib.Path(sys.argv[sys.argv.index("--home") + 1])
 from tests.support.keeper_copy import copy_keeper
 mark = "        state.pids[job.pid] = job\\n        if job.init"
 once = f"os.path.exists('{folder}/once') or os.mkdir('{folder}/once') or os.kill(os.getpid(), 9)"
-link.KEEPER = copy_keeper(folder / "dying", {"keeper/launch.py": (mark, f"        {once}\\n{mark}")})
-app.main(sys.argv[1:])
+keeper_process.KEEPER = copy_keeper(folder / "dying", {"keeper/launch.py": (mark, f"        {once}\\n{mark}")})
+main(sys.argv[1:])
 """
 
 

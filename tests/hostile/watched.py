@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from jobworker import app
+from jobworker.__main__ import main
 
 OFTEN = 0.002  # seconds between two looks
 SETTLED = 1.0  # seconds after the start, when all is imported
@@ -42,4 +43,4 @@ class Watched(app.Agent):
 
 if __name__ == "__main__":
     app.Agent = Watched  # type: ignore[misc]
-    app.main()
+    main()

@@ -12,7 +12,7 @@ from tests.support.keeper_copy import copy_keeper
 ROOT = Path(__file__).parents[2]
 AGENT = ROOT / "agent" / "jobworker"
 # The common ground: any room of the agent may import it.
-COMMON = {"model", "errors", "protocol", "paths", "validation", "checks", "tasks", "rate_limit", "untrusted"}
+COMMON = {"model", "errors", "protocol", "paths", "validation", "units", "tasks", "rate_limit", "untrusted"}
 GROUND = {"config", "interfaces", "tokens"}
 
 # What a room may import of ours, besides itself and the common ground.
@@ -41,7 +41,7 @@ LIBRARIES = {
     "sqlite3": {"jobs"},
     "typer": set[str](),
     "cryptography": {"tls", "untrusted"},
-    "uvloop": {"app"},
+    "uvloop": {"__main__"},
 }
 
 
@@ -102,7 +102,7 @@ def test_nothing_shadows_the_standard_library_for_the_keeper(tmp_path: Path) -> 
 
 
 def test_the_command_line_knows_nothing_of_the_inside() -> None:
-    allowed = COMMON | {"client", "app", "tls", "config", "plugin", "__version__"}
+    allowed = COMMON | {"client", "__main__", "tls", "config", "plugin", "__version__"}
     for path in (ROOT / "cli").rglob("*.py"):
         for name in imports(path):
             package, _, rest = name.partition(".")

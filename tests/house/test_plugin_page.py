@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobworker import checks, interfaces, model
+from jobworker import interfaces, model, units, validation
 from jobworker.config import BUILT_IN
 from jobworker.plugin import hookspecs
 from jobworker.plugin.loader import KINDS, OBSERVER
@@ -61,7 +61,7 @@ def shown() -> Iterator[tuple[str, object]]:
 
 def real() -> dict[str, object]:
     found: dict[str, object] = {}
-    for module in (model, checks, interfaces, hookspecs):
+    for module in (model, units, validation, interfaces, hookspecs):
         for node in ast.parse(Path(str(module.__file__)).read_text()).body:
             if isinstance(node, ast.ClassDef):
                 found[node.name] = members(node)

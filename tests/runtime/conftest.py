@@ -17,13 +17,15 @@ import pytest
 
 from jobworker.host import process_tree as tree
 from jobworker.host.inotify import Inotify
-from jobworker.host.journal import Closed, Ended, JobRecord, Journal, Started
-from jobworker.host.keeper_client import KEEPER, KeeperLink
+from jobworker.host.journal import Closed, Ended, Journal, JournalEntry, Started
+from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.keeper_process import KEEPER
+from jobworker.linux.proc import MARKER
 from jobworker.logs.reader import Chunk, Gap, LogReader
 from jobworker.paths import Home
 
 DEADLINE = 10.0
-R = TypeVar("R", bound=JobRecord)
+R = TypeVar("R", bound=JournalEntry)
 T = TypeVar("T")
 
 
@@ -37,7 +39,7 @@ class Host:
         self.home.create()
         self.run = self.home.create_run_folder()
         self.mark = f"JOBWORKER_TEST={uuid.uuid4().hex}"
-        self.records: list[JobRecord] = []
+        self.records: list[JournalEntry] = []
         self.links: list[KeeperLink] = []
         self.lost = 0
         self.group = ""
@@ -85,7 +87,7 @@ class Host:
 
     def env(self, job: str, **more: str) -> dict[str, str]:
         name, _, value = self.mark.partition("=")
-        return {"PATH": "/usr/bin:/bin", name: value, tree.MARKER: job, **more}
+        return {"PATH": "/usr/bin:/bin", name: value, MARKER: job, **more}
 
     async def launch(
         self, job: str, *argv: str, cwd: str = "/", env: dict[str, str] | None = None, **log: Any

@@ -9,9 +9,10 @@ import signal
 import sys
 from pathlib import Path
 
-from jobworker.host.journal import Closed, Ended, JobRecord, Journal, Started, StartFailed
+from jobworker.host.journal import Closed, Ended, Journal, JournalEntry, Started, StartFailed
 from jobworker.host.keeper_client import KeeperLink
-from jobworker.host.process_tree import MARKER, CgroupTree, NamespaceTree, SweepTree, Tree
+from jobworker.host.process_tree import CgroupTree, NamespaceTree, SweepTree, Tree
+from jobworker.linux.proc import MARKER
 from jobworker.logs.reader import Chunk, LogReader
 from jobworker.paths import Home
 
@@ -31,7 +32,7 @@ def wait_for_end(pidfd: int) -> None:
 async def drive(home: Home) -> dict[str, object]:
     home.create()
     run = home.create_run_folder()
-    records: list[JobRecord] = []
+    records: list[JournalEntry] = []
     news, lost = asyncio.Event(), asyncio.Event()
     journal: Journal | None = None
 
@@ -42,7 +43,7 @@ async def drive(home: Home) -> dict[str, object]:
             records.extend(more)
         news.set()
 
-    async def until(kind: type[JobRecord], job: str) -> JobRecord:
+    async def until(kind: type[JournalEntry], job: str) -> JournalEntry:
         while True:
             for record in records:
                 if isinstance(record, kind) and record.id == job:

@@ -18,6 +18,7 @@ import pytest
 from jobworker.formats.log_index import FIRST, RECORD
 from jobworker.host.journal import Closed, Truncated
 from jobworker.logs.reader import Chunk, Gap, LogReader
+from jobworker.logs.tail import last_lines
 from jobworker.pump import log as pump_module
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ async def test_every_look_at_a_log_that_drops(host: "Host") -> None:
             offsets[stream] = offset
         for streams in ([0, 1], [0], [1]):
             for count in (1, 100):
-                assert reader.last_lines(count, streams) <= reader.size()
+                assert last_lines(reader, count, streams) <= reader.size()
         assert reader.since(time.time_ns() - 1_000_000) <= reader.size()
     assert reader.size() == host.of(Closed, "a1")[0].size
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 from tests.support.keeper_copy import copy_keeper
 
-from jobworker.host import keeper_client as link
+from jobworker.host import keeper_process
 from jobworker.host import process_tree as tree
 from jobworker.host.journal import Ended, Started, StartFailed
 from jobworker.keeper.delegation import LEAF, OURS
@@ -130,7 +130,7 @@ async def test_what_a_predecessor_left_is_removed(
 async def test_a_trial_that_fails(cold_host: "Host", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not end its process is not claimed: cgroups that lie are done without, and the reason is known."""
     lie = ('    if features.has("cgroup.kill")', '    return\n    if features.has("cgroup.kill")')
-    monkeypatch.setattr(link, "KEEPER", copy_keeper(tmp_path / "lying", {"linux/cgroupfs.py": lie}))
+    monkeypatch.setattr(keeper_process, "KEEPER", copy_keeper(tmp_path / "lying", {"linux/cgroupfs.py": lie}))
     await cold_host.connect()
     if cold_host.link.hello["no_cgroup"].startswith("no cgroup"):
         pytest.skip("there are no cgroups here")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobworker.host.journal import BLOCK, Closed, Ended, Journal, Launching, Started, StartFailed
+from jobworker.host.journal import BLOCK_BYTES, Closed, Ended, Journal, Launching, Started, StartFailed
 
 OPENED = b'{"event":"opened","v":1,"pid":1,"boot":"x","at":1}\n'
 
@@ -143,7 +143,7 @@ def test_shorter_journal_is_read_again(path: Path, caplog: pytest.LogCaptureFixt
 
 def test_journal_longer_than_a_block_is_read_in_parts(path: Path, journal: Journal) -> None:
     """Read a long journal in several calls without losing the record at the seam."""
-    count = 3 * BLOCK // len(launching("0"))
+    count = 3 * BLOCK_BYTES // len(launching("0"))
     append(path, b"".join(launching(str(number)) for number in range(count)))
     records, calls = [], 0
     while more := journal.read():
@@ -159,7 +159,7 @@ def test_journal_that_is_not_there_yet_is_empty(path: Path, journal: Journal) ->
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("zeros", [1, 5000, 3 * BLOCK])
+@pytest.mark.parametrize("zeros", [1, 5000, 3 * BLOCK_BYTES])
 def test_zeros_in_place_of_records_are_passed_over(path: Path, journal: Journal, zeros: int) -> None:
     """A power cut can leave zeros where records were, in the middle as well; what follows is read."""
     append(path, launching("a") + b"\0" * zeros + b'ne"}\n' + launching("b"))

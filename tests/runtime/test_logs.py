@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jobworker.logs.reader import BATCH, CHUNK, Chunk, Gap, LogReader
+from jobworker.logs.reader import BATCH_RECORDS, CHUNK_BYTES, Chunk, Gap, LogReader
+from jobworker.logs.tail import last_lines
 
 RECORD = struct.Struct("<QQQIBB2x")
 FIRST = struct.Struct("<QQI12x")
@@ -75,7 +76,7 @@ def reader(tmp_path: Path) -> Iterator[LogReader]:
     reader.close()
 
 
-def read_from(reader: LogReader, offset: int, limit: int = CHUNK) -> list[tuple[int, int]]:
+def read_from(reader: LogReader, offset: int, limit: int = CHUNK_BYTES) -> list[tuple[int, int]]:
     """Read to the end, checking that chunks stand side by side."""
     found: list[tuple[int, int]] = []
     while chunk := reader.read(offset, limit):
@@ -103,7 +104,7 @@ def mixed(writer: Writer) -> Writer:
     return writer
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 5, CHUNK])
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, CHUNK_BYTES])
 def test_every_offset_gives_the_same_bytes(mixed: Writer, reader: LogReader, limit: int) -> None:
     """Give from any offset, in the middle of a record too, the same bytes and streams."""
     assert reader.size() == len(mixed.merged)
@@ -167,20 +168,20 @@ def test_only_what_the_index_covers_is_served(mixed: Writer, reader: LogReader) 
 
 def test_more_records_than_are_read_at_once(writer: Writer, reader: LogReader) -> None:
     """Read across the edge of a batch of records."""
-    for number in range(3 * BATCH + 5):
+    for number in range(3 * BATCH_RECORDS + 5):
         writer.arrive(0, bytes([number % 256]))
-    for number in range(BATCH):
+    for number in range(BATCH_RECORDS):
         writer.arrive(number % 2, bytes([number]))
-    for offset in (0, 1, BATCH - 1, BATCH, BATCH + 1, 3 * BATCH):
+    for offset in (0, 1, BATCH_RECORDS - 1, BATCH_RECORDS, BATCH_RECORDS + 1, 3 * BATCH_RECORDS):
         assert read_from(reader, offset) == writer.merged[offset:]
 
 
 def test_long_record_is_cut_at_the_limit(writer: Writer, reader: LogReader) -> None:
     """Cut a long arrival into chunks of the limit, and a chunk is never longer than asked for."""
-    data = os.urandom(3 * CHUNK + 17)
+    data = os.urandom(3 * CHUNK_BYTES + 17)
     writer.arrive(0, b"x")
     writer.arrive(0, data)
-    assert [len(chunk.data) for chunk in iter_chunks(reader)] == [CHUNK, CHUNK, CHUNK, 18]
+    assert [len(chunk.data) for chunk in iter_chunks(reader)] == [CHUNK_BYTES, CHUNK_BYTES, CHUNK_BYTES, 18]
     assert b"".join(chunk.data for chunk in iter_chunks(reader)) == b"x" + data
 
 
@@ -224,7 +225,7 @@ def test_streams_that_were_not_asked_for_are_passed_over(
         assert found == expected
 
 
-@pytest.mark.parametrize("records", [1, BATCH - 1, BATCH, BATCH + 1, 5000])
+@pytest.mark.parametrize("records", [1, BATCH_RECORDS - 1, BATCH_RECORDS, BATCH_RECORDS + 1, 5000])
 def test_a_flood_of_the_other_stream(writer: Writer, reader: LogReader, records: int) -> None:
     """Pass over it at once, say how far that goes, and find what stands behind it."""
     for _ in range(records):
@@ -268,7 +269,7 @@ def test_a_refusal_concerns_both_streams(mixed: Writer, reader: LogReader) -> No
         at = reader.passed(end - 1, streams)
         assert reader.read(max(at, end), streams=streams) == Gap(end, end + 10, "refused")
         assert reader.read(end + 15, streams=streams) == Gap(end + 15, end + 20, "refused")
-    assert reader.last_lines(1, [1]) < end
+    assert last_lines(reader, 1, [1]) < end
 
 
 @pytest.mark.parametrize("names", [(), ("out",), ("out", "err"), ALL])
@@ -294,7 +295,7 @@ def test_what_was_dropped_is_a_gap(mixed: Writer, names: tuple[str, ...], opened
         assert read_from(reader, offset) == mixed.merged[offset:]
     assert reader.since(0) == reader.since(100) == first
     assert reader.since(500) == 11
-    assert reader.last_lines(100) == first
+    assert last_lines(reader, 100) == first
     reader.close()
 
 
@@ -353,9 +354,9 @@ def test_last_lines(writer: Writer, reader: LogReader, text: str, streams: tuple
     whole = bytes(byte for stream, byte in writer.merged if stream in streams and byte >= 0)
     lines = whole.split(b"\n")
     lines = [line + b"\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
-    assert reader.last_lines(0, streams) == reader.size()
+    assert last_lines(reader, 0, streams) == reader.size()
     for count in (1, 2, 3, 4, 5, 100_000):
-        start = reader.last_lines(count, streams)
+        start = last_lines(reader, count, streams)
         left = bytes(byte for stream, byte in writer.merged[start:] if stream in streams and byte >= 0)
         assert left == b"".join(lines[-count:]), count
         assert (
@@ -365,10 +366,10 @@ def test_last_lines(writer: Writer, reader: LogReader, text: str, streams: tuple
 
 def test_last_lines_of_nothing(writer: Writer, reader: LogReader, tmp_path: Path) -> None:
     """Are where the log ends: at 0, or behind what only the other stream wrote."""
-    assert LogReader(tmp_path / "none").last_lines(3) == 0
-    assert reader.last_lines(3) == 0
+    assert last_lines(LogReader(tmp_path / "none"), 3) == 0
+    assert last_lines(reader, 3) == 0
     writer.arrive(0, b"x\ny\n")
-    assert reader.last_lines(3, [1]) == 4
+    assert last_lines(reader, 3, [1]) == 4
 
 
 def test_last_lines_after_a_drop(writer: Writer, reader: LogReader) -> None:
@@ -377,11 +378,11 @@ def test_last_lines_after_a_drop(writer: Writer, reader: LogReader) -> None:
         writer.arrive(number % 2, b"%04d\n" % number)
     first = writer.drop(150, *ALL)
     for streams in ((0, 1), (0,), (1,)):
-        start = reader.last_lines(1000, streams)
+        start = last_lines(reader, 1000, streams)
         assert start in (first, first + 5)
         rest = [number for number in range(150, 200) if number % 2 in streams]
         for count in (1, 7, len(rest)):
-            at = reader.last_lines(count, streams)
+            at = last_lines(reader, count, streams)
             left = bytes(byte for stream, byte in writer.merged[at:] if stream in streams)
             assert left == b"".join(b"%04d\n" % number for number in rest[-count:])
 
@@ -408,8 +409,8 @@ def test_last_lines_of_a_gigabyte_without_any(
 
     monkeypatch.setattr(os, "pread", counting)
     limit = 1 << 20
-    start = reader.last_lines(3, streams, limit)
-    assert limit <= read[0] <= limit + CHUNK
+    start = last_lines(reader, 3, streams, limit)
+    assert limit <= read[0] <= limit + CHUNK_BYTES
     assert start % length == 0
     assert 0 <= records * length - limit - start < length
 
@@ -435,7 +436,7 @@ def test_reading_on_in_steps(mixed: Writer, reader: LogReader) -> None:
     """Give every byte once where each read begins where the last ended, within a record and at its end."""
     for limit in range(1, 8):
         assert read_from(reader, 0, limit) == mixed.merged
-    for limit in (2, CHUNK):
+    for limit in (2, CHUNK_BYTES):
         end = len(mixed.merged)
         mixed.arrive(1, b"later")
         assert read_from(reader, end, limit) == mixed.merged[end:]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.keeper_copy import copy_keeper
 
-from jobworker.host import keeper_client as link
+from jobworker.host import keeper_process
 from jobworker.host.journal import Closed, Ended
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ async def test_adopted_and_handed_on(host: "Host", tmp_path: Path, monkeypatch: 
     adopt = {"id": "a1", "pid": started.pid, "start": started.start, "ended": False, "merge": True}
     assert (await host.ask("adopt", **adopt))["held"]
     await host.kill_pump(0)
-    monkeypatch.setattr(link, "KEEPER", copy_keeper(tmp_path / "newer"))
+    monkeypatch.setattr(keeper_process, "KEEPER", copy_keeper(tmp_path / "newer"))
     host.link.close()
     await host.connect()
     host.say(go, "\n")

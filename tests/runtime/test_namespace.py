@@ -129,7 +129,7 @@ async def test_the_end_of_the_init_is_the_end_of_all(each_host: "Host", over: Ca
         await tree(started).wait_empty()
         await tree(started).wait_init()
     ended = await host.until(Ended, JOB)
-    assert (ended.signal, ended.struck) == (KILL, True)
+    assert (ended.signal, ended.signalled) == (KILL, True)
     over(started)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobworker.host import keeper_client
+from jobworker.host import keeper_process
 from jobworker.host.journal import Closed, Ended, Started
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ async def old_host(cold_host: "Host", tmp_path: Path, monkeypatch: pytest.Monkey
     for name in ("keeper.py", "pump.py"):
         (folder / name).write_text(show(name))
     with monkeypatch.context() as old:
-        old.setattr(keeper_client, "KEEPER", folder / "keeper.py")
-        old.setattr(keeper_client, "checksum", lambda _: cold_host.link.hello.get("code"))
+        old.setattr(keeper_process, "KEEPER", folder / "keeper.py")
+        old.setattr(keeper_process, "checksum", lambda _: cold_host.link.hello.get("code"))
         await cold_host.connect()
     return cold_host
 
@@ -53,7 +53,7 @@ async def test_children_outlive_it(old_host: "Host") -> None:
     await old_host.connect()
     assert old_host.pid == pid
     command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    assert str(keeper_client.KEEPER) in command
+    assert str(keeper_process.KEEPER) in command
     for _ in range(1 + namespaced):
         old_host.say(go, "\n")
     assert (await old_host.until(Ended, "a1")).code == 42

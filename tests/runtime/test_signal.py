@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobworker.host.journal import Closed, Ended, Started
-from jobworker.host.process_tree import MARKER, CgroupTree, Process, SweepTree, sweep
+from jobworker.host.process_tree import CgroupTree, Process, SweepTree, sweep
+from jobworker.linux.proc import MARKER
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import Host
@@ -144,8 +145,8 @@ async def test_struck_tells_our_signal_from_another(each_host: "Host", target: s
     else:
         await host.ask("signal", id="a1", target="main", signal=int(signal.SIGTERM))
     os.kill(theirs.pid, signal.SIGTERM)
-    assert (await host.until(Ended, "a1")).struck
-    assert not (await host.until(Ended, "a2")).struck
+    assert (await host.until(Ended, "a1")).signalled
+    assert not (await host.until(Ended, "a2")).signalled
 
 
 async def test_stop_and_continue_of_all(each_host: "Host") -> None:
@@ -379,7 +380,7 @@ async def test_job_whose_first_thread_has_ended_is_signalled(
     else:
         answer = await host.ask("signal", id="a1", target="main", signal=int(signal.SIGKILL))
         assert answer["delivered"] == 1
-    assert (await host.until(Ended, "a1")).struck
+    assert (await host.until(Ended, "a1")).signalled
 
 
 def test_sweep_does_not_take_a_reused_pid_for_the_job() -> None:

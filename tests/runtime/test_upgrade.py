@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.keeper_copy import copy_keeper
 
-from jobworker.host import keeper_client as link
+from jobworker.host import keeper_client, keeper_process
 from jobworker.host.journal import Closed, Ended, Started
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The keeper and the pump of another version, as an agent of that version would have them."""
     keeper = copy_keeper(tmp_path / "newer")
-    monkeypatch.setattr(link, "KEEPER", keeper)
+    monkeypatch.setattr(keeper_process, "KEEPER", keeper)
     return keeper.parents[1]
 
 
@@ -31,7 +31,7 @@ async def test_children_outlive_an_upgrade(host: "Host", newer: Path) -> None:
     """Codes and signals are exact, also of a job that ends while there is no keeper; output goes on."""
     go = host.control("go")
     coded = await host.shell("a1", f"echo before; read _ < {go}; echo after; exit 42")
-    struck = await host.shell("a2", "exec sleep 1000")
+    signalled = await host.shell("a2", "exec sleep 1000")
     pid, pump = host.pid, host.link.hello["pump"]
     host.link.close()
     await host.connect()
@@ -46,7 +46,7 @@ async def test_children_outlive_an_upgrade(host: "Host", newer: Path) -> None:
     answer = await host.ask("signal", id="a2", target="main", signal=signal.SIGUSR1, pids=[])
     assert answer["delivered"] == 1
     assert (await host.until(Ended, "a2")).signal == signal.SIGUSR1
-    assert (coded.pid, struck.pid) == (host.of(Started, "a1")[0].pid, host.of(Started, "a2")[0].pid)
+    assert (coded.pid, signalled.pid) == (host.of(Started, "a1")[0].pid, host.of(Started, "a2")[0].pid)
     assert (await host.finish("a3", "exit 3")).code == 3
 
 
@@ -74,7 +74,7 @@ async def test_adopted_jobs_outlive_an_upgrade(host: "Host", newer: Path) -> Non
 async def test_an_upgrade_that_fails(host: "Host", newer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the next version cannot be executed the keeper stays as it is."""
     pid = host.pid
-    monkeypatch.setattr(link, "_command", lambda *_: ["/nowhere/python"])
+    monkeypatch.setattr(keeper_client, "keeper_command", lambda *_: ["/nowhere/python"])
     host.link.close()
     await host.connect()
     assert host.pid == pid

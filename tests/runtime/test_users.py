@@ -95,7 +95,7 @@ async def test_the_keeper_may_kill_it(each_host: "Host", namespace: bool) -> Non
     await each_host.shell("us1", STOPPED, user=USER, namespace=namespace)
     await each_host.ask("signal", id="us1", target="main", signal=int(signal.SIGKILL), pids=[])
     ended = await each_host.until(Ended, "us1")
-    assert (ended.signal, ended.struck) == (signal.SIGKILL, True)
+    assert (ended.signal, ended.signalled) == (signal.SIGKILL, True)
 
 
 @root

@@ -6,33 +6,35 @@ from pathlib import Path
 import pytest
 
 from jobworker.formats.log_index import RECORD
-from jobworker.jobs.log_cursor import PIECES, Piece, SharedLog, Where
-from jobworker.logs.reader import CHUNK
+from jobworker.jobs.log_cursor import MAX_CACHED_CHUNKS, CachedChunk, LogRange, SharedLog
+from jobworker.logs.reader import CHUNK_BYTES
 
-CHUNKS = 3 * PIECES
+CHUNKS = 3 * MAX_CACHED_CHUNKS
 
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[SharedLog]:
-    (tmp_path / "out").write_bytes(bytes(CHUNKS * CHUNK))
+    (tmp_path / "out").write_bytes(bytes(CHUNKS * CHUNK_BYTES))
     (tmp_path / "err").touch()
-    records = (RECORD.pack(1, number * CHUNK, number * CHUNK, CHUNK, 0, 0) for number in range(CHUNKS))
+    records = (
+        RECORD.pack(1, number * CHUNK_BYTES, number * CHUNK_BYTES, CHUNK_BYTES, 0, 0) for number in range(CHUNKS)
+    )
     (tmp_path / "index").write_bytes(b"".join(records))
     log = SharedLog(tmp_path)
     yield log
     log.reader.close()
 
 
-def read(shared: SharedLog, number: int) -> Piece:
-    piece = shared.read(number * CHUNK, Where())
-    assert isinstance(piece, Piece)
+def read(shared: SharedLog, number: int) -> CachedChunk:
+    piece = shared.read(number * CHUNK_BYTES, LogRange())
+    assert isinstance(piece, CachedChunk)
     return piece
 
 
-@pytest.mark.parametrize("cursors", [1, 2, 5, PIECES, 2 * PIECES])
+@pytest.mark.parametrize("cursors", [1, 2, 5, MAX_CACHED_CHUNKS, 2 * MAX_CACHED_CHUNKS])
 def test_one_piece_for_each_reader(shared: SharedLog, cursors: int) -> None:
     """Those who follow close behind the first are given the very pieces that it read; then they are forgotten."""
-    kept = min(cursors, PIECES) if cursors > 1 else 0
+    kept = min(cursors, MAX_CACHED_CHUNKS) if cursors > 1 else 0
     shared.cursors = cursors
     pieces = [read(shared, number) for number in range(CHUNKS)]
     assert [read(shared, number) is pieces[number] for number in range(CHUNKS - kept, CHUNKS)] == [True] * kept
@@ -41,8 +43,8 @@ def test_one_piece_for_each_reader(shared: SharedLog, cursors: int) -> None:
 
 def test_who_leaves_takes_its_piece_along(shared: SharedLog) -> None:
     """A log that one is left to read is not kept in memory for others."""
-    shared.cursors = PIECES
+    shared.cursors = MAX_CACHED_CHUNKS
     pieces = [read(shared, number) for number in range(CHUNKS)]
-    for _ in range(PIECES - 1):
+    for _ in range(MAX_CACHED_CHUNKS - 1):
         shared.leave()
     assert [read(shared, number) is pieces[number] for number in range(CHUNKS)].count(True) == 1

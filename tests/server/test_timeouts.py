@@ -72,8 +72,8 @@ async def test_a_moment_of_the_wall_clock(wire: "Wire") -> None:
 
 async def test_the_clock_is_set(tmp_path: Path) -> None:
     """Whoever waits is told at once; here it is set to what it is."""
-    clock, bell = WallClock(), asyncio.Event()
-    clock.bells.add(bell)
+    clock, wakeup = WallClock(), asyncio.Event()
+    clock.waiters.add(wakeup)
     try:
         for _ in range(2):
             try:
@@ -81,8 +81,8 @@ async def test_the_clock_is_set(tmp_path: Path) -> None:
             except PermissionError:
                 pytest.skip("the clock may not be set here")
             async with asyncio.timeout(10):
-                await bell.wait()
-            bell.clear()
+                await wakeup.wait()
+            wakeup.clear()
     finally:
         clock.close()
 

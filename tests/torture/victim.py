@@ -28,8 +28,8 @@ LIMIT = 60.0  # seconds until something that should happen counts as not happeni
 UNASKING = f"""
 import os, sys
 os.environ["{features.WITHOUT}"] = "pidfd_info"
-from jobworker import app
-app.main(sys.argv[1:])
+from jobworker.__main__ import main
+main(sys.argv[1:])
 """
 
 

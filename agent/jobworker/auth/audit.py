@@ -15,8 +15,9 @@ import msgspec
 
 from jobworker.errors import DiskFull
 from jobworker.linux import syscalls
-from jobworker.model import Principal, rfc3339
+from jobworker.model import Principal
 from jobworker.rate_limit import MAX_KEYS, RateLimiter
+from jobworker.units import rfc3339
 
 log = logging.getLogger(__name__)
 

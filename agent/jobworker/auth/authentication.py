@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import msgspec
 from websockets.datastructures import Headers
 
-from jobworker.checks import usable_name
 from jobworker.errors import InvalidRequest, Unauthenticated
 from jobworker.interfaces import AuthProvider, Credentials
 from jobworker.model import Principal
 from jobworker.plugin.host import PluginFault, PluginHost
 from jobworker.protocol import BEARER_SUBPROTOCOL, decode_bearer
+from jobworker.validation import usable_name
 
 log = logging.getLogger(__name__)
 

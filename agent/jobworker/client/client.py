@@ -12,8 +12,9 @@ from jobworker.client.endpoint import Endpoint
 from jobworker.client.events import Events
 from jobworker.client.local import ensure_local_agent
 from jobworker.client.subscription import LogPage, Subscription
-from jobworker.model import Duration, Explanation, Job, JobSpec, Principal, Stats, StopSpec
+from jobworker.model import Explanation, Job, JobSpec, Principal, Stats, StopSpec
 from jobworker.paths import Home, default_home
+from jobworker.units import Duration
 
 
 def connect(

@@ -114,7 +114,7 @@ def start_agent(home: Home) -> None:
     try:
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-m", "jobworker.app", "--home", str(home.path), "--local", "--ready", "3"],
+            [sys.executable, "-m", "jobworker", "--home", str(home.path), "--local", "--ready", "3"],
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, writer, 3),

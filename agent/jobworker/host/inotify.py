@@ -1,4 +1,4 @@
-"""Learn from the kernel that a folder's files have grown: inotify, for which Python has no module."""
+"""Get notifications from the kernel when files in a folder change: inotify, for which Python has no module."""
 
 import asyncio
 import ctypes
@@ -7,33 +7,36 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+from jobworker.linux.syscalls import LIBC
+
 IN_MODIFY = 0x2
 IN_CREATE = 0x100
 IN_ONLYDIR = 0x1000000
 EVENT = struct.Struct("iIII")
 BUFFER = 65536
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 class Inotify:
-    """One inotify instance; `watch` a folder and be called once per batch of changes in it."""
+    """One inotify instance: calls a callback once for each batch of changes in a watched folder."""
 
     def __init__(self) -> None:
-        self._fd = _check(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
-        self._callbacks: dict[int, Callable[[str], None]] = {}
+        self._fd = _check(LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        self._callbacks: dict[int, Callable[[str], None]] = {}  # by the number of the watch
         asyncio.get_running_loop().add_reader(self._fd, self._readable)
 
     def watch(self, folder: Path, callback: Callable[[str], None], mask: int = IN_MODIFY | IN_CREATE) -> int:
-        """Return a number for `unwatch`; a folder can be watched once. The callback is given a name in it,
-        or "" where any may have changed."""
-        number = _check(_libc.inotify_add_watch(self._fd, os.fsencode(folder), mask | IN_ONLYDIR))
+        """Return a number for `unwatch`; a folder can be watched once.
+
+        The callback gets the name of the file that changed, or "" if any may have changed.
+        """
+        number = _check(LIBC.inotify_add_watch(self._fd, os.fsencode(folder), mask | IN_ONLYDIR))
         self._callbacks[number] = callback
         return number
 
     def unwatch(self, number: int) -> None:
+        """End a watch."""
         if self._callbacks.pop(number, None):
-            _libc.inotify_rm_watch(self._fd, number)  # fails where the folder is gone: so is the watch
+            LIBC.inotify_rm_watch(self._fd, number)  # fails if the folder is gone, and the watch with it
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._fd)
@@ -49,7 +52,7 @@ class Inotify:
         while at < len(data):
             number, _, _, length = EVENT.unpack_from(data, at)
             at += EVENT.size + length
-            if number < 0:  # the queue overflowed: any of them may have changed
+            if number < 0:  # the queue overflowed: any watched folder may have changed
                 changed.update((other, "") for other in self._callbacks)
             changed.add((number, os.fsdecode(data[at - length : at].rstrip(b"\0"))))
         for number, name in changed:

@@ -1,7 +1,7 @@
 """Read the journal that the keeper writes: what was launched, and how each launch ended.
 
-The format is described in ``docs/reference/on-disk-formats.md``. Unknown fields are ignored,
-unknown events and garbled lines are logged and passed over.
+The format is described in ``docs/reference/on-disk-formats.md``. Unknown fields are ignored; unknown events and
+garbled lines are logged and skipped.
 """
 
 import logging
@@ -15,32 +15,32 @@ from jobworker.model import Usage
 
 log = logging.getLogger(__name__)
 
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20  # read at once
 
 
-class Record(msgspec.Struct, tag_field="event", frozen=True):
-    """What every record has: `at`, the wall clock in ns."""
+class Entry(msgspec.Struct, tag_field="event", frozen=True):
+    """What every entry has: `at`, the wall clock in ns."""
 
     at: int
 
 
-class Opened(Record, tag="opened", frozen=True):
-    """A keeper began to write: `v` is the version of what follows."""
+class Opened(Entry, tag="opened", frozen=True):
+    """A keeper began to write: `v` is the version of the entries that follow."""
 
     v: int
     pid: int
     boot: str
 
 
-class Launching(Record, tag="launching", frozen=True):
-    """The keeper is about to launch; without a sequel it is not known whether it did."""
+class Launching(Entry, tag="launching", frozen=True):
+    """The keeper is about to launch; without another entry it is not known whether it did."""
 
     id: str
     group: str = ""
     namespace: bool = False
 
 
-class Started(Record, tag="started", frozen=True):
+class Started(Entry, tag="started", frozen=True):
     """execve has succeeded. `start` is in ticks after boot, `boottime` in ns; `init` is pid 1 of its namespace."""
 
     id: str
@@ -49,11 +49,11 @@ class Started(Record, tag="started", frozen=True):
     boottime: int
     init: int = 0
     init_start: int = 0
-    group: str | None = None  # the job's cgroup, "" if it got none in spite of `launching`; None: as it stands there
+    group: str | None = None  # the job's cgroup, "" if it got none after all; None: as in `launching`
 
 
-class StartFailed(Record, tag="start_failed", frozen=True):
-    """Nothing was started; `step` is `cwd`, `user`, `exec` or `setup`, of which `detail` says more."""
+class StartFailed(Entry, tag="start_failed", frozen=True):
+    """The launch failed at `step`: `cwd`, `user`, `exec` or `setup`, for which `detail` has more."""
 
     id: str
     step: str
@@ -61,10 +61,11 @@ class StartFailed(Record, tag="start_failed", frozen=True):
     detail: str = ""
 
 
-class Ended(Record, tag="ended", frozen=True):
+class Ended(Entry, tag="ended", frozen=True):
     """The main process is gone, with a code or by a signal; `left`: others of its tree may live.
 
-    `struck`: the keeper had sent it a signal while it was alive. `oom`: the kernel killed it at its limit of memory.
+    `signalled`: the keeper had sent it a signal while it was alive.
+    `oom`: the kernel killed it at its limit of memory.
     `usage`: what the job had used by then; None in the record of an older keeper.
     """
 
@@ -76,18 +77,18 @@ class Ended(Record, tag="ended", frozen=True):
     user: float = 0.0
     system: float = 0.0
     left: bool = False
-    struck: bool = False
+    signalled: bool = msgspec.field(default=False, name="struck")
     oom: bool = False
     usage: Usage | None = None
 
 
-class Truncated(Record, tag="truncated", frozen=True):
-    """Output was thrown away: the disk was full and the job was not to wait, or its log was full."""
+class Truncated(Entry, tag="truncated", frozen=True):
+    """Output was discarded: the disk was full and the job was not to wait, or its log was full."""
 
     id: str
 
 
-class Closed(Record, tag="closed", frozen=True):
+class Closed(Entry, tag="closed", frozen=True):
     """The last write end of the job's output is closed; `size` is its length, `first` the oldest byte kept."""
 
     id: str
@@ -96,61 +97,63 @@ class Closed(Record, tag="closed", frozen=True):
     first: int = 0
 
 
-class Lost(Record, tag="lost", frozen=True):
-    """The main process is gone and nobody can know how."""
+class Lost(Entry, tag="lost", frozen=True):
+    """The main process is gone, and its exit status cannot be known."""
 
     id: str
     why: str
 
 
-JobRecord: TypeAlias = Launching | Started | StartFailed | Ended | Truncated | Closed | Lost
-_decoder = msgspec.json.Decoder(Opened | JobRecord)
+JournalEntry: TypeAlias = Launching | Started | StartFailed | Ended | Truncated | Closed | Lost
+_decoder = msgspec.json.Decoder(Opened | JournalEntry)
 
 
 class Journal:
-    """A cursor over the journal; `position` and `boot` are what the agent stores.
+    """A cursor over the journal; the agent stores `position` and `boot`.
 
-    `boot` is the boot id under which what was read last was written, "" where that is not known.
+    `boot` is the boot id under which the last entries that were read were written, "" if it is not known.
     """
 
     def __init__(self, path: Path, position: int = 0, boot: str = "") -> None:
         self.position = position
         self.boot = boot
         self._fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if position and os.pread(self._fd, 1, position - 1) != b"\n":  # shorter, or zeros: the keeper will cut it
+        if (
+            position and os.pread(self._fd, 1, position - 1) != b"\n"
+        ):  # it is shorter, or has zeros there: the keeper will cut them off
             log.error("journal: %s has lost records that were read already; reading it again", path)
             self.position, self.boot = 0, ""
 
     def fileno(self) -> int:
         return self._fd
 
-    def read(self, end: int | None = None) -> list[JobRecord]:
-        """Return the whole records that were added, up to some 1 MiB of them, all of one boot; [] at the end.
+    def read(self, end: int | None = None) -> list[JournalEntry]:
+        """Return the complete entries that were added, about 1 MiB at most, all of one boot; [] at the end.
 
-        `end`: nothing from that byte on.
+        `end`: read no further than this byte.
         """
         while True:
             block = os.pread(
-                self._fd, BLOCK if end is None else min(BLOCK, max(0, end - self.position)), self.position
+                self._fd, BLOCK_BYTES if end is None else min(BLOCK_BYTES, max(0, end - self.position)), self.position
             )
-            if len(block) == BLOCK and b"\n" not in block:  # a power cut can leave zeros in place of records
-                log.warning("journal: %d bytes at byte %d are no records and are passed over", BLOCK, self.position)
-                self.position += BLOCK
+            if len(block) == BLOCK_BYTES and b"\n" not in block:  # a power cut can leave zeros in place of entries
+                log.warning("journal: %d bytes at byte %d are no entries and are skipped", BLOCK_BYTES, self.position)
+                self.position += BLOCK_BYTES
                 continue
             records, used = self._decode(block[: block.rfind(b"\n") + 1])
             self.position += used
             if records or not used:
                 return records
 
-    def _decode(self, block: bytes) -> tuple[list[JobRecord], int]:
-        """Return the records of one boot at the start of some lines, and how many bytes they took."""
-        records: list[JobRecord] = []
+    def _decode(self, block: bytes) -> tuple[list[JournalEntry], int]:
+        """Return the entries of one boot at the start of a block, and how many bytes they took."""
+        records: list[JournalEntry] = []
         used = 0
         for line in block.splitlines(keepends=True):
             try:
                 record = _decoder.decode(line)
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                log.warning("journal: the line at byte %d is passed over: %s", self.position + used, error)
+                log.warning("journal: the line at byte %d is skipped: %s", self.position + used, error)
             else:
                 if not isinstance(record, Opened):
                     records.append(record)

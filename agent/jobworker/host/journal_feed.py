@@ -1,6 +1,6 @@
-"""Hand the agent what the keeper adds to the journal; if asked to, only what a power cut cannot take back.
+"""Pass new entries of the journal on to the agent; if asked to, only those that survive a power cut.
 
-The agent syncs the journal, not the keeper: a slow disk then delays the news, and no launch, signal or status.
+The agent syncs the journal, not the keeper: a slow disk then delays the entries, but no launch, signal or status.
 """
 
 import asyncio
@@ -12,21 +12,21 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from jobworker.host.journal import Closed, JobRecord, Journal
+from jobworker.host.journal import Closed, Journal, JournalEntry
 from jobworker.host.sync import sync_log
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0  # until a sync that failed is tried again
 CANNOT_SYNC = (errno.EROFS, errno.EINVAL)  # nothing is written here, or nothing can be synced
-Apply = Callable[[list[JobRecord], str, int], None]
+Apply = Callable[[list[JournalEntry], str, int], None]
 
 
 class JournalFeed:
-    """`apply` gets records, the boot id under which they were written and the position behind them.
+    """`apply` gets entries, the boot id under which they were written and the position behind them.
 
     With `durable` the journal is synced before it is read, and the log of a job before its `closed` is applied: in a
-    thread, once for all that asked meanwhile. Else all is done at once.
+    thread, once for all calls of `read` that came meanwhile. Otherwise `read` does everything at once.
     """
 
     def __init__(self, journal: Journal, logs: Path, apply: Apply, *, durable: bool) -> None:
@@ -36,8 +36,8 @@ class JournalFeed:
         self._durable = durable
         self._thread = ThreadPoolExecutor(1, "journal")
         self._closing = threading.Event()
-        self._waiting: list[Callable[[], None]] = []
-        self._task: asyncio.Task[None] | None = None
+        self._waiting: list[Callable[[], None]] = []  # the `then` of calls of `read`, for the next round
+        self._task: asyncio.Task[None] | None = None  # runs rounds while there are any
 
     def read(self, size: int | None, then: Callable[[], None] = lambda: None) -> None:
         """Apply the journal up to byte `size` at least (None: all of it), then call `then`, in the order of calls."""
@@ -53,7 +53,7 @@ class JournalFeed:
                 self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def read_all(self) -> None:
-        """Return when all that is in the journal now is applied."""
+        """Return when all entries that are in the journal now are applied."""
         done = asyncio.Event()
         self.read(None, done.set)
         await done.wait()
@@ -69,14 +69,14 @@ class JournalFeed:
         self._task = None
 
     def _guarded(self, call: Callable[[], None]) -> None:
-        """Call, and log what goes wrong: one fault must not hold back all news for good."""
+        """Call, and log an exception: one fault must not hold back all later entries."""
         try:
             call()
         except Exception:
-            log.exception("news of the journal could not be applied")
+            log.exception("an entry of the journal could not be applied")
 
-    def _read_synced(self) -> list[tuple[list[JobRecord], str, int]]:
-        """Sync the journal and read what was in it before. In the thread, alone with the cursor meanwhile."""
+    def _read_synced(self) -> list[tuple[list[JournalEntry], str, int]]:
+        """Sync the journal and read the entries before that point. In the thread, alone with the cursor."""
         end = self._sync_journal()
         batches = []
         while records := self._journal.read(end):
@@ -89,7 +89,7 @@ class JournalFeed:
         return batches
 
     def _sync_journal(self) -> int:
-        """Return up to which byte the journal is on the disk. While it cannot be, there is no news."""
+        """Sync the journal and return its size before that. While the sync fails, no entries are passed on."""
         failed = False
         while True:
             end = os.fstat(self._journal.fileno()).st_size
@@ -103,7 +103,7 @@ class JournalFeed:
                     log.error("the journal cannot be synced, trying every %g s: %s", RETRY_SECONDS, error)
                 failed = True
                 if self._closing.wait(RETRY_SECONDS):
-                    return self._journal.position  # no news any more: the next agent reads it
+                    return self._journal.position  # the next agent reads the rest
 
     def close(self) -> None:
         self._closing.set()

@@ -1,4 +1,4 @@
-"""The agent's end of the connection to the keeper: start one where there is none, ask, and listen."""
+"""The agent's end of the connection to the keeper: connect or start one, send requests, read answers."""
 
 import asyncio
 import errno
@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,31 +15,29 @@ from pathlib import Path
 from typing import Any
 
 from jobworker.errors import DiskFull, InternalError, JobworkerError, RateLimited
-from jobworker.formats.code import checksum
-from jobworker.host.process_tree import process_of, readable
-from jobworker.host.procfs import Look, patiently
-from jobworker.linux.features import WITHOUT
-from jobworker.paths import Home, appendable
+from jobworker.host.keeper_process import keeper_command, program_checksum, start_keeper
+from jobworker.host.process_tree import readable
+from jobworker.paths import Home
 
 log = logging.getLogger(__name__)
 
-KEEPER = Path(__file__).parents[1] / "keeper" / "__main__.py"
-LARGE = 100_000  # a seqpacket message is limited by the socket's buffer (212 kB)
-MESSAGE = 262_144
-SILENCE = 5.0  # seconds without an answer after which a keeper is stuck: in an execve or chdir that hangs
+# Larger messages are passed as a file: a seqpacket message is limited by the socket's buffer (212 kB).
+LARGE_BYTES = 100_000
+MAX_ANSWER_BYTES = 262_144
+SILENCE_SECONDS = 5.0  # without an answer, after which a keeper is stuck: in an execve or chdir that hangs
 DISK_ERRNOS = {errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 ReadJournal = Callable[[int, Callable[[], None]], None]
 
 
 class KeeperGone(JobworkerError):
-    """The keeper died before it answered; the journal will tell what it did."""
+    """The keeper died before it answered; the journal has what it did."""
 
     def __init__(self) -> None:
         super().__init__("the keeper died before it answered", hint="keeper.log in the state folder may say why")
 
 
 class KeeperLink:
-    """One connection. `journal_grew` is called before the answers that came with the news are set."""
+    """One connection at a time. `journal_grew` is called before the answers in the same message are set."""
 
     def __init__(
         self,
@@ -59,38 +56,38 @@ class KeeperLink:
         self._read_journal: ReadJournal = at_once
         self._lost = lost
         self._sock: socket.socket | None = None
-        self._outbox: deque[tuple[bytes, int | None]] = deque()
-        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._number = 0
-        self._pidfd = -1
-        self._heard = 0.0
-        self._alarm: asyncio.TimerHandle | None = None
-        self.stuck = False  # whether the last keeper was ended because it had fallen silent
+        self._outbox: deque[tuple[bytes, int | None]] = deque()  # to send: a message, or a file with a large one
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}  # answers to come, by number of the request
+        self._number = 0  # of the last request
+        self._pidfd = -1  # of the keeper, -1: none
+        self._last_answer = 0.0  # when the keeper last sent something, seconds on CLOCK_MONOTONIC
+        self._alarm: asyncio.TimerHandle | None = None  # checks whether the keeper is silent
+        self.stuck = False  # the last keeper was killed because it was silent
         self.former = 0  # the pid of the last keeper
-        self.hello: dict[str, Any] = {}
+        self.hello: dict[str, Any] = {}  # the keeper's answer to `hello`: its pid, version and capabilities
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def holding(self) -> bool:
-        """Whether the keeper holds all that runs."""
+        """Whether the keeper has adopted all running jobs."""
         return self._ready.done() and self._ready.exception() is None
 
     def set_ready(self, state: bool | JobworkerError) -> None:
-        """Say that the keeper holds all that runs, that it does not yet, or why there is none."""
+        """Set that the keeper has adopted all running jobs, that it has not yet, or why there is none."""
         if self._ready.done():
             self._ready = asyncio.get_running_loop().create_future()
         if isinstance(state, JobworkerError):
             self._ready.set_exception(state)
-            self._ready.exception()  # nobody need have waited for it
+            self._ready.exception()  # marks it as retrieved: perhaps nothing waits for it
         elif state:
             self._ready.set_result(None)
 
     async def ready(self) -> None:
-        """Wait until a keeper holds all that runs; raise the reason where none can."""
+        """Wait until a keeper has adopted all running jobs; raise the reason if none can."""
         await asyncio.shield(self._ready)
 
     async def insist(self, op: str, **params: Any) -> dict[str, Any]:
-        """Ask, and where the keeper dies before it answers, ask the one that takes its place."""
+        """Send a request, and send it again to the next keeper if this one dies before it answers."""
         while True:
             try:
                 return await self.ask(op, **params)
@@ -98,40 +95,40 @@ class KeeperLink:
                 await self.ready()
 
     def on_news(self, read_journal: ReadJournal, lost: Callable[[], None]) -> None:
-        """Set what is called when there is news, and when the keeper is gone.
+        """Set what is called when the journal has grown, and when the keeper is gone.
 
-        `read_journal` gets the size of the journal, and what to call once the journal has been read so far.
+        `read_journal` gets the size of the journal, and a function to call when it has been read up to there.
         """
         self._read_journal = read_journal
         self._lost = lost
 
     async def open(self) -> None:
-        """Connect to the keeper that is there, else start one; then ask who it is."""
+        """Connect to the running keeper, or start one; read its `hello`, and upgrade it if its program changed."""
         path = str(self._run / "keeper.sock")
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             sock.connect(path)
         except (FileNotFoundError, ConnectionRefusedError):
             start_keeper(self._home, self._run, path)
-            sock.connect(path)  # it is listening already: the socket was made here
+            sock.connect(path)  # it is listening already: the socket was created here
         sock.setblocking(False)
         self._sock = sock
         self.former = self.hello.get("pid", 0)
         asyncio.get_running_loop().add_reader(sock.fileno(), self._readable)
         self.hello = await self.ask("hello", agent=os.getpid())
-        if self.hello.get("code") != checksum(str(KEEPER.parents[1])):
+        if self.hello.get("code") != program_checksum():
             await self._upgrade()
         if why := self.hello.get("no_cgroup"):
             log.warning("jobs get no cgroup of their own; a stop finds their processes by a sweep of /proc: %s", why)
         self._pidfd = os.pidfd_open(self.hello["pid"])
-        # A child that hangs before its execve has a copy of the socket: the end of the process is the sure sign.
+        # A child that hangs before its execve has a copy of the socket: only the pidfd shows that the keeper ended.
         asyncio.get_running_loop().add_reader(self._pidfd, self._end)
         self.stuck = False
 
     async def _upgrade(self) -> None:
-        """Have a keeper of another version execute ours in its place: it keeps its pid and its children."""
+        """Have a keeper of another version execute ours in place: the pid and the children stay."""
         try:
-            await self.ask("upgrade", command=_command(self._home, self._run))
+            await self.ask("upgrade", command=keeper_command(self._home, self._run))
             self.hello = await self.ask("hello", agent=os.getpid())
             log.info("the keeper (pid %d) was upgraded", self.hello["pid"])
         except InternalError as error:
@@ -140,8 +137,8 @@ class KeeperLink:
     async def ask(self, op: str, **params: Any) -> dict[str, Any]:
         """Send a request and return its answer.
 
-        Raises DiskFull where the journal cannot be written, InternalError for another refusal and
-        KeeperGone where the keeper died first.
+        Raises DiskFull if the journal cannot be written, InternalError for another refusal and KeeperGone if the
+        keeper died first.
         """
         if self._sock is None:
             raise KeeperGone
@@ -149,11 +146,11 @@ class KeeperLink:
         message = json.dumps({"op": op, "re": self._number, **params}).encode()
         future = asyncio.get_running_loop().create_future()
         if not self._waiting:
-            self._heard = time.monotonic()
+            self._last_answer = time.monotonic()
         self._waiting[self._number] = future
         if self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(SILENCE, self._check)
-        self._outbox.append(_as_file(message) if len(message) > LARGE else (message, None))
+            self._alarm = asyncio.get_running_loop().call_later(SILENCE_SECONDS, self._check)
+        self._outbox.append(_as_file(message) if len(message) > LARGE_BYTES else (message, None))
         self._send()
         answer: dict[str, Any] = await future
         if "error" not in answer:
@@ -165,27 +162,29 @@ class KeeperLink:
         raise InternalError(f"the keeper refused {op}: {answer['error']}")
 
     def _check(self) -> None:
-        """End a keeper that has fallen silent: it only waits, so it is stuck, and everyone with it."""
+        """Kill a keeper that is silent: it is stuck, and so is every request to it."""
         self._alarm = None
         if not self._waiting:
             return
-        left = self._heard + SILENCE - time.monotonic()
+        left = self._last_answer + SILENCE_SECONDS - time.monotonic()
         if left <= 0 and self._pidfd >= 0:
-            log.error("the keeper has not answered for %g s: it is stuck in a launch and is replaced", SILENCE)
+            log.error(
+                "the keeper has not answered for %g s: it is stuck in a launch and is replaced", SILENCE_SECONDS
+            )
             self.stuck = True
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         self._alarm = asyncio.get_running_loop().call_later(max(left, 0.1), self._check)
 
     async def left(self, limit: float) -> None:
-        """Return when the keeper that was asked to quit has left, or after `limit` seconds."""
+        """Return when the keeper that was asked to quit has ended, or after `limit` seconds."""
         if self._pidfd < 0:
             return
-        pidfd = os.dup(self._pidfd)  # the other is no longer watched when the connection has ended
+        pidfd = os.dup(self._pidfd)  # the original is no longer watched when the connection has ended
         try:
             async with asyncio.timeout(limit):
                 await readable(pidfd)
         except TimeoutError:
-            log.warning("the keeper has not left after %g s: something holds the output of an ended job open", limit)
+            log.warning("the keeper has not ended after %g s: a process holds the output of an ended job open", limit)
         finally:
             os.close(pidfd)
 
@@ -195,13 +194,13 @@ class KeeperLink:
             await readable(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = -1
-            (self._run / "keeper.sock").unlink(missing_ok=True)  # a child that hangs may go on holding it
+            (self._run / "keeper.sock").unlink(missing_ok=True)  # a child that hangs may hold it open
 
     def _end(self) -> None:
         if self._pidfd >= 0:
             asyncio.get_running_loop().remove_reader(self._pidfd)
         if self._sock is not None:
-            self._lost()  # first: who waited for an answer finds the journal read to its end
+            self._lost()  # first: the journal is then read to its end before the requests fail
             self.close()
 
     def close(self) -> None:
@@ -240,7 +239,7 @@ class KeeperLink:
                 loop.add_writer(self._sock.fileno(), self._send)
                 return
             except OSError:
-                return  # _readable() will see that it is gone
+                return  # _readable() will notice that the connection is gone
             self._outbox.popleft()
             if fd is not None:
                 os.close(fd)
@@ -249,7 +248,7 @@ class KeeperLink:
     def _readable(self) -> None:
         while self._sock is not None:
             try:
-                data = self._sock.recv(MESSAGE)
+                data = self._sock.recv(MAX_ANSWER_BYTES)
             except BlockingIOError:
                 return
             except OSError:
@@ -257,7 +256,7 @@ class KeeperLink:
             if not data:
                 self._end()
                 return
-            self._heard = time.monotonic()
+            self._last_answer = time.monotonic()
             message = json.loads(data)
             self.hello["pump"] = message["pump"]
             pairs = [(self._waiting.pop(answer["re"], None), answer) for answer in message["answers"]]
@@ -271,71 +270,9 @@ def _resolve(pairs: list[tuple[asyncio.Future[dict[str, Any]] | None, dict[str, 
 
 
 def _as_file(message: bytes) -> tuple[bytes, int]:
-    """Put a large message into a file in memory, which is passed instead."""
+    """Put a large message into a file in memory, which is passed in its place."""
     fd = os.memfd_create("jobworker", os.MFD_CLOEXEC)
     with open(os.dup(fd), "wb") as file:
         file.write(message)
     os.lseek(fd, 0, os.SEEK_SET)
     return b"{}", fd
-
-
-def end_remains(home: Home, run: Path) -> None:
-    """Kill what a dead keeper left of itself: children that hang before their execve, and hold its lock.
-
-    They are told by the command line, which is the keeper's until the execve succeeds.
-    """
-    patiently(partial(_end_remains, home, run))
-
-
-def _end_remains(home: Home, run: Path, look: Look) -> None:
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        try:
-            if not _is_keeper(int(entry), home, run, look):
-                continue
-            pidfd = os.pidfd_open(int(entry))
-        except OSError:
-            continue
-        try:
-            if _is_keeper(int(entry), home, run, look):
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        except OSError:
-            pass
-        finally:
-            os.close(pidfd)
-
-
-def _is_keeper(pid: int, home: Home, run: Path, look: Look) -> bool:
-    """Whether a process has the command line of a keeper of this state folder, of whatever version."""
-    if (process := process_of(pid)) is None:
-        return False
-    words = look.read(pid, process.start, "cmdline").split(b"\0")[:-1]
-    return words[-2:] == [os.fsencode(home.path), os.fsencode(run)] and words[1:3] == [b"-I", b"-S"]
-
-
-def _command(home: Home, run: Path) -> list[str]:
-    return [sys.executable, "-I", "-S", str(KEEPER), str(home.path), str(run)]
-
-
-def start_keeper(home: Home, run: Path, path: str) -> int:
-    """Start a keeper on a socket that listens already, so that nobody has to wait for it; return its pid."""
-    Path(path).unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(path)
-        os.chmod(path, 0o600)
-        listener.listen(8)
-        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        return os.posix_spawn(
-            sys.executable,
-            _command(home, run),
-            {"PATH": os.defpath} | {name: os.environ[name] for name in (WITHOUT,) if name in os.environ},
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, listener.fileno(), 3),
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, appendable(home.keeper_log), append, 0o600),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ],
-            setsid=True,
-            setsigmask=[],
-        )

@@ -1,8 +1,8 @@
 """Find the processes of a job and wait until all are gone: by its namespace or cgroup, else by a sweep of /proc.
 
-Namespace and cgroup are complete: no process of a plain user leaves them by itself, and `strays` finds who was moved
-out of a cgroup. A sweep finds by session, by descent and by the marker
-``JOBWORKER_JOB_ID`` that children inherit; what has shed all three cannot be attributed.
+Namespace and cgroup are complete: no process of a plain user leaves them by itself, and `strays` finds processes
+that were moved out of a cgroup. A sweep finds processes by session, by descent and by the marker
+``JOBWORKER_JOB_ID`` that children inherit; a process that has shed all three cannot be attributed.
 """
 
 import asyncio
@@ -14,19 +14,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from jobworker.host.procfs import Look, patiently
+from jobworker.host.procfs import ProcReader, run_with_stuck_guard
+from jobworker.linux.proc import (
+    MARKER,
+    TICKS_PER_SECOND,
+    children_of,
+    has_ended,
+    named_stat_of,
+    namespace_pids,
+    pids,
+    stat_of,
+)
 
-MARKER = "JOBWORKER_JOB_ID"
-REREAD = 0.5  # seconds
-PF_FORKNOEXEC = 0x40  # in the flags in /proc/PID/stat: a child that did not get as far as its execve
-AGAIN = 0.02  # seconds between two sweeps for a tree that goes on under other pids
-ROUNDS = 10  # looks at what is new in /proc, in a sweep
+REREAD_SECONDS = 0.5  # between two readings of `cgroup.events`, if no notification comes
+SWEEP_AGAIN_SECONDS = 0.02  # between two sweeps for a tree whose processes keep changing
 PROOFS = {
     "namespace": "complete",
     "cgroup": "complete",
     "sweep": "best_effort",
-}  # what an empty tree proves, by the means of looking
-SHOWN = 200  # characters of the command line of a survivor
+}  # what an empty tree proves, by the way of finding it
+COMMAND_CHARACTERS = 200  # of the command line of a survivor
 
 
 class Process(NamedTuple):
@@ -46,14 +53,14 @@ class Tree(Protocol):
         """Return the living processes."""
 
     async def wait_empty(self) -> None:
-        """Return when there is none."""
+        """Return when there is no living process."""
 
     async def cpu_seconds(self) -> float:
-        """Return the CPU time used so far; of a sweep, by those who are still there and their reaped children."""
+        """Return the seconds of CPU used so far; of a sweep, by living processes and their reaped children only."""
 
 
 class CgroupTree:
-    """The tree is what the job's cgroup holds."""
+    """The tree is the processes in the job's cgroup."""
 
     means = "cgroup"
 
@@ -61,14 +68,14 @@ class CgroupTree:
         self._group = group
 
     async def members(self) -> list[Process]:
-        found = []
+        processes = []
         for folder, _, _ in os.walk(self._group):
             try:
                 pids = Path(folder, "cgroup.procs").read_text().split()
             except OSError:
                 continue
-            found += [process for pid in pids if (process := process_of(int(pid)))]
-        return found
+            processes += [process for pid in pids if (process := process_of(int(pid)))]
+        return processes
 
     async def cpu_seconds(self) -> float:
         try:
@@ -81,24 +88,24 @@ class CgroupTree:
         await self._while(b"populated 1")
 
     async def wait_frozen(self) -> None:
-        """Return when all of it stands still."""
+        """Return when the whole cgroup is frozen."""
         await self._while(b"frozen 0")
 
     async def _while(self, state: bytes) -> None:
-        """Return when `cgroup.events` says something else, or the group is gone."""
+        """Return when `cgroup.events` no longer has this line, or the group is gone."""
         try:
             fd = os.open(self._group / "cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return
-        # An event loop waits for readability, and this file is always readable: its news is EPOLLPRI,
-        # which an epoll of its own turns into readability.
+        # An event loop waits for readability, and this file is always readable: a change is EPOLLPRI, which an epoll
+        # of its own turns into readability.
         inner = select.epoll()
         try:
             inner.register(fd, select.EPOLLPRI)
             while state in _reread(fd):
-                # A group that is removed within 10 ms of other news takes its last news with it.
+                # The kernel drops the notification of a group that is removed within 10 ms of another one.
                 try:
-                    await asyncio.wait_for(readable(inner.fileno()), REREAD)
+                    await asyncio.wait_for(readable(inner.fileno()), REREAD_SECONDS)
                 except TimeoutError:
                     pass
                 inner.poll(0)
@@ -108,7 +115,7 @@ class CgroupTree:
 
 
 class NamespaceTree:
-    """The tree is all that descends from the main process, or from the init that inherits its orphans."""
+    """The tree is all descendants of the main process, and of the init that inherits its orphans."""
 
     means = "namespace"
 
@@ -120,36 +127,37 @@ class NamespaceTree:
         self._group = group
 
     async def members(self) -> list[Process]:
-        """Return the living processes, the init apart."""
+        """Return the living processes, without the init."""
         return await asyncio.to_thread(self._look)
 
     def _look(self) -> list[Process]:
         roots = {self._init: self._init_start, self._main: self._start}
-        found = {process.pid: (process, int(fields[1])) for process, fields in _processes()}
-        parents = {pid: parent for pid, (_, parent) in found.items()}
-        mine = _below(parents, {pid for pid, start in roots.items() if pid in found and found[pid][0].start == start})
-        return [found[pid][0] for pid in sorted(mine - {self._init})]
+        processes = {process.pid: (process, int(fields[1])) for process, fields in _processes()}
+        parents = {pid: parent for pid, (_, parent) in processes.items()}
+        mine = _below(
+            parents, {pid for pid, start in roots.items() if pid in processes and processes[pid][0].start == start}
+        )
+        return [processes[pid][0] for pid in sorted(mine - {self._init})]
 
     async def cpu_seconds(self) -> float:
         return await self._group.cpu_seconds() if self._group else _cpu_seconds(await self.members())
 
     async def wait_empty(self) -> None:
         pause = 0.0
-        while (found := await self.members()) or self._has_children():
-            await asyncio.gather(*(wait_exit(process.pid, process.start) for process in found))
+        while (processes := await self.members()) or self._has_children():
+            await asyncio.gather(*(wait_exit(process.pid, process.start) for process in processes))
             await asyncio.sleep(pause)
-            pause = AGAIN
+            pause = SWEEP_AGAIN_SECONDS
 
     def _has_children(self) -> bool:
-        """Whether the init has any: it tells even of one that was born and orphaned while we looked."""
+        """Whether the init has children: even one that was forked and orphaned during the walk through /proc."""
         init = process_of(self._init)
         if init is None or init.start != self._init_start:
             return False
         try:
-            children = Path(f"/proc/{self._init}/task/{self._init}/children").read_text().split()
+            return any(map(process_of, children_of(self._init)))
         except OSError:
             return False
-        return any(process_of(int(pid)) for pid in children)
 
     async def wait_init(self) -> None:
         """Return when the init has ended, which it does after all others."""
@@ -157,7 +165,7 @@ class NamespaceTree:
 
 
 class SweepTree:
-    """The tree is what a look through /proc attributes to the job."""
+    """The tree is the processes that a walk through /proc attributes to the job."""
 
     means = "sweep"
 
@@ -174,27 +182,19 @@ class SweepTree:
 
     async def wait_empty(self) -> None:
         pause = 0.0
-        while found := await self.members():
-            await asyncio.gather(*(wait_exit(process.pid, process.start) for process in found))
+        while processes := await self.members():
+            await asyncio.gather(*(wait_exit(process.pid, process.start) for process in processes))
             await asyncio.sleep(pause)
-            pause = AGAIN
+            pause = SWEEP_AGAIN_SECONDS
 
 
 def init_process(members: Iterable[Process]) -> Process | None:
-    """Return the one that is pid 1 of a namespace just below ours."""
-    for process in members:
-        try:
-            status = Path(f"/proc/{process.pid}/status").read_text()
-        except OSError:
-            continue
-        pids = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
-        if len(pids) == 2 and pids[1] == "1":
-            return process
-    return None
+    """Return the process that is pid 1 of a namespace just below ours."""
+    return next((process for process in members if namespace_pids(process.pid)[1:] == [1]), None)
 
 
 def main_process(members: Iterable[Process]) -> Process | None:
-    """Return the one that leads a session, the oldest of them: what the keeper launched."""
+    """Return the oldest process that leads a session: the one that the keeper launched."""
     leaders = []
     for process in members:
         try:
@@ -206,51 +206,40 @@ def main_process(members: Iterable[Process]) -> Process | None:
 
 
 def sweep(job: str, main: int, start: int = 0) -> list[Process]:
-    """Look through /proc once; blocking, also where a process hangs in the kernel, but not for ever.
+    """Walk through /proc once. Blocking; a process that hangs in the kernel delays it, but not for ever.
 
-    `start` (0: unknown) tells whether `main` is still the job's: a pid is used again only when neither a
-    process nor a session of that number is left.
+    `start` (0: unknown) shows whether `main` is still the job's: a pid is used again only when neither a process nor
+    a session of that number is left.
     """
-    return patiently(partial(_sweep, job, main, start))
+    return run_with_stuck_guard(partial(_sweep, job, main, start))
 
 
-def _sweep(job: str, main: int, start: int, look: Look) -> list[Process]:
-    if start and (there := process_of(main)) and there.start != start:
+def _sweep(job: str, main: int, start: int, reader: ProcReader) -> list[Process]:
+    if start and (process := process_of(main)) and process.start != start:
         main = 0
     marker = f"{MARKER}={job}".encode()
     parents: dict[int, int] = {}
     mine: set[int] = set()
-    found: dict[int, Process] = {}
+    processes: dict[int, Process] = {}
     for process, fields in _processes():
         pid = process.pid
-        found[pid] = process
+        processes[pid] = process
         parents[pid] = int(fields[1])
-        if (main > 0 and main in (pid, int(fields[3]))) or _has_marker(found[pid], marker, look):
+        if (main > 0 and main in (pid, int(fields[3]))) or _has_marker(processes[pid], marker, reader):
             mine.add(pid)
     mine = _below(parents, mine)
     mine.discard(os.getpid())
-    return [found[pid] for pid in sorted(mine)]
-
-
-def _pids() -> Iterator[int]:
-    """Yield all pids, then those that are new: one that forks and ends all the time is always another."""
-    seen: set[str] = set()
-    for _ in range(ROUNDS):
-        fresh = [entry for entry in os.listdir("/proc") if entry.isdigit() and entry not in seen]
-        if not fresh:
-            return
-        seen.update(fresh)
-        yield from map(int, fresh)
+    return [processes[pid] for pid in sorted(mine)]
 
 
 def _processes() -> Iterator[tuple[Process, list[str]]]:
-    """Look at every living process once, with the fields of its stat file."""
-    for pid in _pids():
+    """Yield every living process once, with its `stat_of`."""
+    for pid in pids():
         try:
-            fields, name = _stat(pid)
+            name, fields = named_stat_of(pid)
         except (OSError, IndexError):
             continue
-        if not _dead(fields):
+        if not has_ended(fields):
             yield Process(pid, int(fields[19]), name), fields
 
 
@@ -266,53 +255,43 @@ def _cpu_seconds(members: Iterable[Process]) -> float:
     ticks = 0
     for process in members:
         try:
-            ticks += sum(int(field) for field in _stat(process.pid)[0][11:15])
+            ticks += sum(int(field) for field in stat_of(process.pid)[11:15])
         except OSError:  # it has just ended
             continue
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return ticks / TICKS_PER_SECOND
 
 
-def _has_marker(process: Process, marker: bytes, look: Look) -> bool:
+def _has_marker(process: Process, marker: bytes, reader: ProcReader) -> bool:
     try:
-        return marker in look.read(process.pid, process.start, "environ").split(b"\0")
+        return marker in reader.read(process.pid, process.start, "environ").split(b"\0")
     except OSError:
         return False
 
 
 async def described(processes: list[Process]) -> list[dict[str, Any]]:
-    """Return `pid`, `name` and `command` (None where it cannot be read) of each, for people."""
-    return await asyncio.to_thread(patiently, partial(_describe, processes)) if processes else []
+    """Return `pid`, `name` and `command` (None if it cannot be read) of each process."""
+    return await asyncio.to_thread(run_with_stuck_guard, partial(_describe, processes)) if processes else []
 
 
-def _describe(processes: list[Process], look: Look) -> list[dict[str, Any]]:
-    return [{"pid": one.pid, "name": one.name, "command": _command(one, look)} for one in processes]
+def _describe(processes: list[Process], reader: ProcReader) -> list[dict[str, Any]]:
+    return [{"pid": process.pid, "name": process.name, "command": _command(process, reader)} for process in processes]
 
 
-def _command(process: Process, look: Look) -> str | None:
+def _command(process: Process, reader: ProcReader) -> str | None:
     try:
-        words = look.read(process.pid, process.start, "cmdline").rstrip(b"\0").replace(b"\0", b" ")
+        words = reader.read(process.pid, process.start, "cmdline").rstrip(b"\0").replace(b"\0", b" ")
     except OSError:
         return None
-    return words.decode(errors="replace")[:SHOWN] or None
-
-
-def _stat(pid: int) -> tuple[list[str], str]:
-    head, _, tail = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")
-    return tail.decode().split(), head.partition(b"(")[2].decode(errors="replace")
-
-
-def _dead(fields: list[str]) -> bool:
-    """A zombie with other threads is a living process whose first thread has ended."""
-    return fields[0] == "X" or (fields[0] == "Z" and int(fields[17]) <= 1)
+    return words.decode(errors="replace")[:COMMAND_CHARACTERS] or None
 
 
 def process_of(pid: int) -> Process | None:
-    """Return a living process."""
+    """Return a process if it is alive."""
     try:
-        fields, name = _stat(pid)
+        name, fields = named_stat_of(pid)
     except OSError:
         return None
-    return Process(pid, int(fields[19]), name) if not _dead(fields) else None
+    return Process(pid, int(fields[19]), name) if not has_ended(fields) else None
 
 
 async def wait_exit(pid: int, start: int) -> None:
@@ -321,7 +300,7 @@ async def wait_exit(pid: int, start: int) -> None:
     except OSError:
         return
     try:
-        if (there := process_of(pid)) and there.start == start:
+        if (process := process_of(pid)) and process.start == start:
             await readable(pidfd)
     finally:
         os.close(pidfd)

@@ -1,8 +1,8 @@
-"""Look through /proc without being held up by a process that hangs in the kernel.
+"""Read the memory of processes through /proc without waiting for one that hangs in the kernel.
 
-Who reads ``/proc/PID/environ`` or ``cmdline`` waits for the memory map of that process. Where one of its threads
-hangs in the kernel and holds the map, the wait has no end. So whoever looks does so in a thread of its own,
-which is left to the process that holds it up; the next look passes that one over.
+Reading ``/proc/PID/environ`` or ``cmdline`` waits for the memory map of that process. If one of its threads hangs in
+the kernel and holds the map, the read never returns. So each pass over processes runs in a thread of its own. A
+thread that hangs is abandoned, and the next pass skips the process that it waits for.
 """
 
 import os
@@ -13,32 +13,32 @@ from typing import TypeVar
 
 from jobworker.linux.syscalls import LIBC
 
-LONGEST = 1.0  # seconds that a process may take to show its memory
+STUCK_AFTER_SECONDS = 1.0  # for which one read may wait for a process
 T = TypeVar("T")
 
 
-Who = tuple[int, int]  # a pid and the start, in ticks after boot, that tells it from a later one
+ProcessKey = tuple[int, int]  # a pid and the start, in ticks after boot, that tells it from a later process
 
-_held_up_by: set[Who] = set()
+_stuck: set[ProcessKey] = set()  # processes for which a read waits
 
 
-class Look:
-    """Reads what waits for a process, and knows at which one it is."""
+class ProcReader:
+    """Reads files of /proc that may wait for a process, and knows for which process it waits."""
 
     def __init__(self) -> None:
-        self.at: Who | None = None
+        self.at: ProcessKey | None = None  # the process whose file is being read
 
     def read(self, pid: int, start: int, what: str) -> bytes:
-        """Return `environ` or `cmdline` of a process; raise OSError, also where it holds another look up."""
-        who = (pid, start)
-        if who in _held_up_by:
+        """Return the file `what` of a process, as `environ`; raise OSError, TimeoutError if another read hangs."""
+        key = (pid, start)
+        if key in _stuck:
             raise TimeoutError(f"the memory of process {pid} cannot be read: it hangs in the kernel")
-        self.at = who
+        self.at = key
         try:
             return _read(pid, what)
         finally:
             self.at = None
-            _held_up_by.discard(who)
+            _stuck.discard(key)
 
 
 def _read(pid: int, what: str) -> bytes:
@@ -48,8 +48,8 @@ def _read(pid: int, what: str) -> bytes:
     except PermissionError:
         if os.geteuid() != 0:
             raise
-    # Root in a container has no CAP_SYS_PTRACE: only a process's own user may look at it then. The file system's
-    # idea of the user is one for each thread, and gives nobody a hold on this one.
+    # Root in a container has no CAP_SYS_PTRACE: then only the process's own user may read its memory. The user for
+    # access to files is set for this thread alone, and does not allow that user to signal us.
     info = os.stat(f"/proc/{pid}")
     try:
         LIBC.setfsgid(info.st_gid)
@@ -61,23 +61,23 @@ def _read(pid: int, what: str) -> bytes:
         LIBC.setfsgid(os.getegid())
 
 
-def patiently(function: Callable[[Look], T]) -> T:
-    """Return what a function finds; it is called again where a process holds it up, a second or two later."""
+def run_with_stuck_guard(function: Callable[[ProcReader], T]) -> T:
+    """Return what `function` returns; if one of its reads hangs, call it again without that process. Blocking."""
     while True:
-        look, found = Look(), Future[T]()
-        threading.Thread(target=_run, args=(function, look, found), name="look", daemon=True).start()
-        at = look.at
-        while not wait([found], LONGEST).done:
-            if at is not None and look.at is at:
-                _held_up_by.add(at)
+        reader, result = ProcReader(), Future[T]()
+        threading.Thread(target=_run, args=(function, reader, result), name="proc", daemon=True).start()
+        at = reader.at
+        while not wait([result], STUCK_AFTER_SECONDS).done:
+            if at is not None and reader.at is at:  # the very same read as a second ago
+                _stuck.add(at)
                 break
-            at = look.at
+            at = reader.at
         else:
-            return found.result()
+            return result.result()
 
 
-def _run(function: Callable[[Look], T], look: Look, found: Future[T]) -> None:
+def _run(function: Callable[[ProcReader], T], reader: ProcReader, result: Future[T]) -> None:
     try:
-        found.set_result(function(look))
+        result.set_result(function(reader))
     except BaseException as error:
-        found.set_exception(error)
+        result.set_exception(error)

@@ -1,37 +1,35 @@
-"""What the agent inherits when a keeper dies: the jobs, whose exit status it hands to the next keeper.
+"""Inherit the jobs of a keeper that died, and pass their exit status to the next keeper.
 
-The agent started the keeper and is a subreaper, so the orphans become its children. Their status is
-looked at without reaping; they are reaped when the keeper has written it down.
+The agent started the keeper and is a subreaper, so the orphans become its children. Their status is read without
+reaping them; they are reaped when the next keeper has recorded it.
 """
 
 import asyncio
-import ctypes
 import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from jobworker.host.process_tree import PF_FORKNOEXEC, Process
+from jobworker.host.process_tree import Process
+from jobworker.linux.proc import PF_FORKNOEXEC, group_of, stat_of
+from jobworker.linux.syscalls import become_subreaper
 
-PR_SET_CHILD_SUBREAPER = 36
-
-Tell = Callable[[int, int | None, int | None], Awaitable[bool]]
+ChildEnded = Callable[[int, int | None, int | None], Awaitable[bool]]
 
 
 class Reaper:
-    """Calls `tell(pid, code, signal)` for a child that has ended, which answers whether it may be reaped."""
+    """Calls `child_ended(pid, code, signal)` for each ended child; it returns whether to reap the child."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, child_ended: ChildEnded) -> None:
+        self._child_ended = child_ended
         self._loop = asyncio.get_running_loop()
         self._running: asyncio.Task[None] | None = None
-        self._again = False
-        if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+        self._again = False  # a child may have ended since the running task listed them
+        become_subreaper()
         signal.signal(signal.SIGCHLD, lambda *_: self._loop.call_soon(self.look))
 
     def look(self) -> None:
-        """Look for children that have ended, one look at a time."""
+        """Handle the children that have ended, in one task at a time."""
         self._again = True
         if self._running is None or self._running.done():
             self._running = asyncio.ensure_future(self._look())
@@ -45,14 +43,14 @@ class Reaper:
                     continue
                 exited = info.si_code == os.CLD_EXITED
                 status = info.si_status
-                if await self._tell(pid, status if exited else None, None if exited else status):
+                if await self._child_ended(pid, status if exited else None, None if exited else status):
                     os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222
 
 
 def zombies() -> list[int]:
-    """Return our children that wait to be reaped, but for those of our own session: plugins wait for theirs."""
+    """Return our children that wait to be reaped, without those of our own session, which plugins started."""
     session = os.getsid(0)
-    found = []
+    ended = []
     for task in Path("/proc/self/task").iterdir():
         try:
             children = (task / "children").read_text().split()
@@ -60,26 +58,25 @@ def zombies() -> list[int]:
             continue
         for pid in children:
             try:
-                fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+                fields = stat_of(int(pid))
             except OSError:
                 continue
-            if fields[0] == b"Z" and int(fields[3]) != session:
-                found.append(int(pid))
-    return found
+            if fields[0] == "Z" and int(fields[3]) != session:
+                ended.append(int(pid))
+    return ended
 
 
 def ended_in(group: str, keeper: int) -> Process | None:
-    """Return the main process of the job with this cgroup, where it has ended and we inherited it.
+    """Return the main process of the job with this cgroup, if it has ended and we inherited it.
 
-    `keeper` is the pid of the one that died: it steps into the cgroup of a job that it launches.
+    `keeper` is the pid of the keeper that died: it enters the cgroup of a job while it launches it.
     """
     for pid in zombies():
         try:
-            lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+            own = group_of(pid).removesuffix(" (deleted)")
+            fields = stat_of(pid)
         except OSError:
             continue
-        own = next((line[3:] for line in lines if line.startswith("0::")), "").removesuffix(" (deleted)")
         executed = not int(fields[6]) & PF_FORKNOEXEC
         if executed and int(fields[3]) == pid != keeper and own and group.endswith(own):  # it leads a session
             return Process(pid, int(fields[19]), "")

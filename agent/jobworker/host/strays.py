@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from jobworker.host.process_tree import AGAIN, CgroupTree, Process, process_of, wait_exit
+from jobworker.host.process_tree import SWEEP_AGAIN_SECONDS, CgroupTree, Process, process_of, wait_exit
 
 
 class StrayTree:
@@ -40,7 +40,7 @@ class StrayTree:
     async def wait_empty(self) -> None:
         while strays := await self.strays():
             await asyncio.gather(*(wait_exit(process.pid, process.start) for process in strays))
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(SWEEP_AGAIN_SECONDS)
         await self._group.wait_empty()
 
 

@@ -1,4 +1,4 @@
-"""Have files survive a power cut: the log of a job, and the names in folders."""
+"""Make the log of a job survive a power cut."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from jobworker.paths import sync_folder
 
 
 def sync_log(folder: Path) -> None:
-    """Write a log through to the disk, its bytes before the index that covers them. Blocking; raises OSError.
+    """Sync a log to the disk, its bytes before the index that covers them. Blocking; raises OSError.
 
     A job that was silent has no log.
     """

@@ -1,4 +1,4 @@
-"""What a job uses now: by the counters of its groups, and for what they do not count by a look at its processes."""
+"""Measure what a job uses now: by the counters of its cgroups, and by its processes for what those do not count."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,37 +6,42 @@ from functools import partial
 from typing import Any
 
 from jobworker.host.process_tree import Process
-from jobworker.host.procfs import Look, patiently
+from jobworker.host.procfs import ProcReader, run_with_stuck_guard
 from jobworker.linux.devices import disk_of, disk_under
 from jobworker.linux.proc import TICKS_PER_SECOND, stat_of
 from jobworker.linux.usage import Sources, Values, group_usage, memory_floor
 
 __all__ = ["MEASURED", "counted", "disk_of", "disk_under", "looked_at", "measured", "memory_floor", "missing"]
 
-MEASURED = {"cpu": "cpu_seconds", "memory": "memory", "pids": "pids", "io": "io_read_bytes"}  # by a look, by kind
-PAGE = os.sysconf("SC_PAGE_SIZE")
-SHOWN = 1000  # processes of a job that are listed, those with the most CPU time first
+MEASURED = {
+    "cpu": "cpu_seconds",
+    "memory": "memory",
+    "pids": "pids",
+    "io": "io_read_bytes",
+}  # of its processes, by kind
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+MAX_LISTED = 1000  # processes of a job that are listed, those with the most CPU time first
 
 
 def counted(job: str, group: str, v1: Mapping[str, str]) -> tuple[Values, Sources]:
-    """Return what the groups of a job count, and by which means of each kind; see `group_usage`."""
+    """Return the counters of a job's cgroups, and the source of each kind; see `group_usage`."""
     return group_usage(job, group, v1, live=True)
 
 
 def missing(sources: Sources) -> set[str]:
-    """Return the kinds that only a look at the processes can tell."""
+    """Return the kinds that have to be measured by the processes."""
     return MEASURED.keys() - sources.keys()
 
 
 def measured(processes: Sequence[Process], kinds: set[str]) -> Values:
-    """Return what these processes use now, of these kinds; blocking. What ended ones have used is not in it.
+    """Return what these processes use now, of these kinds, without what ended ones have used. Blocking.
 
-    Memory is the sum of what is resident: pages that processes share count for each.
+    Memory is the sum of resident memory: pages that processes share count for each.
     """
-    return patiently(partial(_measure, processes, kinds))
+    return run_with_stuck_guard(partial(_measure, processes, kinds))
 
 
-def _measure(processes: Sequence[Process], kinds: set[str], look: Look) -> Values:
+def _measure(processes: Sequence[Process], kinds: set[str], reader: ProcReader) -> Values:
     rows = [row for process in processes if (row := _row(process))]
     values: Values = {}
     if "cpu" in kinds:
@@ -47,18 +52,18 @@ def _measure(processes: Sequence[Process], kinds: set[str], look: Look) -> Value
     if "pids" in kinds:
         values["pids"] = sum(row["threads"] for row in rows)
     if "io" in kinds:
-        values |= _transferred(processes, look)
+        values |= _transferred(processes, reader)
     return values
 
 
 def looked_at(processes: Iterable[Process], described: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return for each process what `described` has of it, and its CPU time, resident memory and threads."""
-    found = []
+    """Return what `described` has of each process, with its CPU time, resident memory and threads."""
+    rows = []
     for process, words in zip(processes, described, strict=True):
         if row := _row(process):
             cpu = round(row["user"] + row["system"], 2)
-            found.append({**words, "cpu_seconds": cpu, "memory": row["memory"], "threads": row["threads"]})
-    return sorted(found, key=lambda one: (-one["cpu_seconds"], one["pid"]))[:SHOWN]
+            rows.append({**words, "cpu_seconds": cpu, "memory": row["memory"], "threads": row["threads"]})
+    return sorted(rows, key=lambda row: (-row["cpu_seconds"], row["pid"]))[:MAX_LISTED]
 
 
 def _row(process: Process) -> dict[str, Any]:
@@ -70,15 +75,15 @@ def _row(process: Process) -> dict[str, Any]:
     if int(fields[19]) != process.start:
         return {}
     user, system = (sum(int(fields[at]) for at in pair) / TICKS_PER_SECOND for pair in ((11, 13), (12, 14)))
-    return {"user": user, "system": system, "memory": int(fields[21]) * PAGE, "threads": int(fields[17])}
+    return {"user": user, "system": system, "memory": int(fields[21]) * PAGE_BYTES, "threads": int(fields[17])}
 
 
-def _transferred(processes: Iterable[Process], look: Look) -> Values:
-    """Return the bytes from and to disks; nothing if that may not be known of one of them."""
+def _transferred(processes: Iterable[Process], reader: ProcReader) -> Values:
+    """Return the bytes read from and written to disks; nothing if one of the processes may not be read."""
     read = written = 0
     for process in processes:
         try:
-            text = look.read(process.pid, process.start, "io").decode()
+            text = reader.read(process.pid, process.start, "io").decode()
         except (FileNotFoundError, ProcessLookupError):
             continue
         except OSError:

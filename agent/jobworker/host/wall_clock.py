@@ -1,4 +1,4 @@
-"""Hear when the wall clock is set: a timer far away on that clock, which the kernel cancels then."""
+"""Notice when the wall clock is set: by a timer on that clock, which the kernel cancels then."""
 
 import asyncio
 import ctypes
@@ -7,12 +7,13 @@ import logging
 import os
 import time
 
+from jobworker.linux.syscalls import LIBC
+
 log = logging.getLogger(__name__)
 
-LIBC = ctypes.CDLL(None, use_errno=True)
 TFD_TIMER_ABSTIME = 1
 TFD_TIMER_CANCEL_ON_SET = 2
-FAR = 10 * 365 * 86400  # seconds
+TIMER_SECONDS = 10 * 365 * 86400  # far enough: the timer is there to be cancelled
 
 
 class _Timespec(ctypes.Structure):
@@ -24,19 +25,19 @@ class _Itimerspec(ctypes.Structure):
 
 
 class WallClock:
-    """Sets every event in `bells` when somebody sets the clock of the host."""
+    """Sets every event in `waiters` when the clock of the host is set."""
 
     def __init__(self) -> None:
-        self.bells: set[asyncio.Event] = set()
+        self.waiters: set[asyncio.Event] = set()
         self._fd = LIBC.timerfd_create(time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
-            log.warning("nobody tells when the clock is set: %s", os.strerror(ctypes.get_errno()))
+            log.warning("a change of the clock cannot be noticed: %s", os.strerror(ctypes.get_errno()))
             return
         self._arm()
         asyncio.get_running_loop().add_reader(self._fd, self._readable)
 
     def _arm(self) -> None:
-        then = _Itimerspec(value=_Timespec(seconds=int(time.time()) + FAR))
+        then = _Itimerspec(value=_Timespec(seconds=int(time.time()) + TIMER_SECONDS))
         LIBC.timerfd_settime(self._fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, ctypes.byref(then), None)
 
     def _readable(self) -> None:
@@ -46,8 +47,8 @@ class WallClock:
             if error.errno != errno.ECANCELED:
                 return
         self._arm()
-        for bell in self.bells:
-            bell.set()
+        for wakeup in self.waiters:
+            wakeup.set()
 
     def close(self) -> None:
         if self._fd >= 0:

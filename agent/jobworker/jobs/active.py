@@ -1,4 +1,4 @@
-"""A job that is not over yet, in memory: its record, who waits for news of it, and its tree."""
+"""A job that the agent keeps in memory: its record, the tasks that work on it, and its process tree."""
 
 import asyncio
 from pathlib import Path
@@ -9,22 +9,22 @@ from jobworker.jobs.record import JobRecord
 from jobworker.model import Reason, Receipt, State
 
 
-class LiveJob:
-    """`record` is replaced as a whole; whoever waits is told by `ring`."""
+class ActiveJob:
+    """`record` is replaced as a whole by `JobTable.save`, which then wakes the waiters."""
 
     def __init__(self, record: JobRecord) -> None:
         self.record = record
-        self.attended = 0  # how many hold on to it
-        self.starting = False
-        self.deleted = False  # from then on nobody may begin anything with it
-        self.pausing = asyncio.Lock()
+        self.holders = 0  # calls that need it in memory, see `JobTable.acquire`
+        self.starting = False  # a start is under way
+        self.deleted = False  # it is being deleted: nothing may begin with it any more
+        self.pausing = asyncio.Lock()  # held while the tree is paused or resumed
         self.updating = asyncio.Lock()  # held from the check of a change until it is recorded
-        self.stop: asyncio.Task[Receipt] | None = None
-        self.limits: list[asyncio.Task[None]] = []  # one watches each
-        self.fallback = False  # whether the default is watched in place of a limit that failed
-        self.watch: int | None = None  # in inotify
+        self.stop: asyncio.Task[Receipt] | None = None  # the stop that is under way
+        self.limits: list[asyncio.Task[None]] = []  # one task for each time limit
+        self.fallback = False  # the default time limit is watched in place of one that failed
+        self.watch: int | None = None  # the number of the inotify watch on its log folder
+        self.waiters: set[asyncio.Event] = set()  # set when the record or a followed log changes
         self._strays: StrayTree | None = None  # once a process was seen outside the job's cgroup
-        self.bells: set[asyncio.Event] = set()
 
     @property
     def id(self) -> str:
@@ -39,27 +39,29 @@ class LiveJob:
     def is_created(self) -> bool:
         return self.record.job.state == State.CREATED
 
-    def is_over(self) -> bool:
-        """Whether it has ended and, where a stop ended it, that has written its receipt."""
+    def has_final_exit(self) -> bool:
+        """Whether it has ended and, if a stop ended it, the stop has written its receipt."""
         exit_ = self.record.job.exit
         if exit_ is None:
             return False
         return self.stop is None or exit_.reason not in (Reason.STOPPED, Reason.TIMEOUT, Reason.SHUTDOWN)
 
-    def ring(self) -> None:
-        for bell in self.bells:
-            bell.set()
+    def notify(self) -> None:
+        """Wake everything that waits for a change of the job."""
+        for wakeup in self.waiters:
+            wakeup.set()
 
-    async def changed(self) -> None:
-        """Wait for the next news: of the job, or of its log where that is followed."""
-        bell = asyncio.Event()
-        self.bells.add(bell)
+    async def wait_changed(self) -> None:
+        """Wait for the next change of the record or, if the log is followed, of the log."""
+        wakeup = asyncio.Event()
+        self.waiters.add(wakeup)
         try:
-            await bell.wait()
+            await wakeup.wait()
         finally:
-            self.bells.discard(bell)
+            self.waiters.discard(wakeup)
 
     def tree(self) -> Tree:
+        """Return the process tree, by the strongest way of finding it that the job has."""
         main = self.record.job.pid or 0
         if self.record.init:
             return NamespaceTree(self.record.init, self.record.init_start, main, self.record.start, self.group())
@@ -77,7 +79,7 @@ class LiveJob:
         return bool(strays)
 
     def init(self) -> list[int] | None:
-        """Return pid and start of the init of the job's namespace, as the keeper wants them."""
+        """Return pid and start of the init of the job's namespace, for the keeper; None without a namespace."""
         return [self.record.init, self.record.init_start] if self.record.init else None
 
     def group(self) -> CgroupTree | None:
@@ -86,5 +88,5 @@ class LiveJob:
     async def gone(self) -> None:
         """Wait until the main process and all others of the tree are gone."""
         while not self.record.job.state.final:
-            await self.changed()
+            await self.wait_changed()
         await self.tree().wait_empty()

@@ -1,4 +1,4 @@
-"""Run a command beside a job, as the same user, for a stop that asks by one."""
+"""Run a command as the job's user, for a stop strategy that stops the job by a command."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobworker.host.keeper_client import KEEPER
+from jobworker.host.keeper_process import KEEPER
 
 
 async def run(
@@ -17,7 +17,8 @@ async def run(
 ) -> None:
     """Run a command for at most `timeout` seconds, then kill it and all of its group.
 
-    `user` is as the keeper is told of one; None: as the agent. Raises OSError where the command cannot be executed.
+    `user` is a user as in the message to the keeper; None: the agent's own. Raises OSError if the command cannot be
+    executed.
     """
     end = asyncio.get_running_loop().time() + timeout
     if user is None:
@@ -27,7 +28,7 @@ async def run(
     else:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", str(KEEPER), "--as"),
-            env={},  # its own come by stdin: this is still root, and everyone sees the arguments of a process
+            env={},  # its own are sent to stdin: this process is still root, and every user can read its arguments
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,
@@ -36,7 +37,7 @@ async def run(
     try:
         async with asyncio.timeout_at(end):
             if user is not None:
-                await _tell(process, {"argv": list(argv), "env": dict(env), "cwd": cwd, "user": user})
+                await _send(process, {"argv": list(argv), "env": dict(env), "cwd": cwd, "user": user})
             await process.wait()
     except TimeoutError:
         pass
@@ -47,11 +48,11 @@ async def run(
             pass
 
 
-async def _tell(process: Process, asked: dict[str, Any]) -> None:
-    """Have the process become the command; raise OSError where it says that it cannot."""
+async def _send(process: Process, request: dict[str, Any]) -> None:
+    """Send the command to the process that executes it; raise OSError if it cannot."""
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(json.dumps(asked).encode())
+    process.stdin.write(json.dumps(request).encode())
     process.stdin.close()
-    if refused := await process.stdout.read():
-        raise OSError(int(refused), os.strerror(int(refused)), asked["argv"][0])
+    if code := await process.stdout.read():  # an errno; nothing if execve succeeded
+        raise OSError(int(code), os.strerror(int(code)), request["argv"][0])

@@ -1,4 +1,4 @@
-"""Watch the limits of a running job, each by itself: ask its policy when it is due, wait, ask again, fire."""
+"""Watch one time limit of a running job: ask its policy when it is due, wait, ask again, and fire."""
 
 import asyncio
 import logging
@@ -13,72 +13,75 @@ from typing import NamedTuple
 from jobworker.errors import JobworkerError
 from jobworker.host.wall_clock import WallClock
 from jobworker.interfaces import RunFacts, TimeoutPolicy
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 from jobworker.logs.reader import LogReader
 from jobworker.model import State, TimeoutSpec
 from jobworker.plugin.host import PluginFault, PluginHost
 
 log = logging.getLogger(__name__)
 
-LONGEST_WAIT = 3600.0  # the loop's clock stands still while the host sleeps, CLOCK_BOOTTIME does not
-BLOCKED = 60.0  # seconds for which a limit waits for a plugin that blocks its thread
-AGAIN = 1.0  # seconds until a look that failed is tried again
-SAME = 0.1  # seconds by which a moment may move, for it is computed from two clocks, and still be the same
+MAX_WAIT_SECONDS = 3600.0  # the loop's clock stands still while the host sleeps, CLOCK_BOOTTIME does not
+BLOCKED_PLUGIN_SECONDS = 60.0  # for which a limit waits for a plugin that blocks its thread
+RETRY_SECONDS = 1.0  # until a reading that failed is tried again
+SAME_MOMENT_SECONDS = 0.1  # two moments this close count as one: each is computed from two clocks
 CPUS = len(os.sched_getaffinity(0))
 
 
 class Limit(NamedTuple):
-    """What limits a job: a policy, and its options in the spec."""
+    """A time limit of a job: a policy, and its options in the spec."""
 
     policy: TimeoutPolicy
     spec: TimeoutSpec
 
 
 def boottime() -> float:
-    """Return seconds on the clock that deadlines run on: it counts sleep and is never set."""
+    """Return seconds on the clock of deadlines, which counts the host's sleep and is never set."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Usage:
-    """Sees what a job has written and used, and when that last changed, on a clock that is never set."""
+    """Reads what a job has written and used, and notes when that last changed, on a clock that is never set."""
 
-    def __init__(self, live: LiveJob, log: Path) -> None:
-        self._live = live
+    def __init__(self, active: ActiveJob, log: Path) -> None:
+        self._active = active
         self._log = log
-        self._bytes = 0
-        self._cpu = 0.0
-        self._looked = self._last_output = self._last_cpu = live.record.started / 1e9
+        self._bytes = 0  # as of the last reading
+        self._cpu = 0.0  # seconds, as of the last reading
+        # Moments on CLOCK_BOOTTIME, in seconds.
+        self._read = self._last_output = self._last_cpu = active.record.started / 1e9
 
     async def facts(self, *, cpu: bool) -> RunFacts:
-        """Look; for CPU time only where that is wanted, for without a cgroup it is a walk through /proc."""
+        """Read what the policy is given. `cpu`: also the CPU time, which may take a walk through /proc."""
         now, wall = boottime(), time.time()
         reader = LogReader(self._log)
         size, arrived = reader.last_arrival()
         reader.close()
-        if size != self._bytes:  # since the last look: the wall clock says when, and may have been set
-            self._last_output = min(max(now - (wall - arrived / 1e9), self._looked), now)
-        used = await self._live.tree().cpu_seconds() if cpu else self._cpu
+        if (
+            size != self._bytes
+        ):  # since the last reading: the time of arrival is on the wall clock, which may have been set
+            self._last_output = min(max(now - (wall - arrived / 1e9), self._read), now)
+        used = await self._active.tree().cpu_seconds() if cpu else self._cpu
         if used != self._cpu:
             self._last_cpu = now
-        self._last_output = max(self._last_output, self._live.record.resumed / 1e9)
-        self._bytes, self._cpu, self._looked = size, used, now
+        self._last_output = max(self._last_output, self._active.record.resumed / 1e9)
+        self._bytes, self._cpu, self._read = size, used, now
         return RunFacts(
             now=now,
-            started=self._live.record.started / 1e9,
+            started=self._active.record.started / 1e9,
             wall=wall,
             output_bytes=size,
             last_output=self._last_output,
             cpu_seconds=used,
             last_cpu=self._last_cpu,
             cpus=CPUS,
-            paused=self._live.record.job.state == State.PAUSED,
+            paused=self._active.record.job.state == State.PAUSED,
         )
 
 
 class Deadline(NamedTuple):
-    """The moment at which a limit ends the job, by what is known now."""
+    """The moment at which a limit ends the job, as far as is known now."""
 
-    due: float
+    due: float  # seconds on CLOCK_BOOTTIME
     limit: TimeoutSpec
 
 
@@ -92,17 +95,17 @@ async def watch(
     failed: Callable[[str], None],
     lead: float,
 ) -> None:
-    """Wait for one limit to be due and fire once; some time before, say that it is near. Or say that it failed.
+    """Wait until one limit is due and call `fire`; before that call `near`. If the policy fails, call `failed`.
 
-    That is `lead` seconds before, or half of what is left when the moment becomes known. A moment that
-    has moved by then is no news: a policy may name one only to be asked again.
+    `near` is called `lead` seconds before the moment, or after half of the time that is left when the moment becomes
+    known; not if the moment has changed by then: a policy may return one only to be asked again at that time.
     """
-    bell = asyncio.Event()
-    clock.bells.add(bell)
+    wakeup = asyncio.Event()
+    clock.waiters.add(wakeup)
     known, warn_at = -math.inf, math.inf
     try:
         while True:
-            bell.clear()
+            wakeup.clear()
             try:
                 due = await _ask(limit, usage, host)
             except PluginFault as error:
@@ -115,34 +118,35 @@ async def watch(
             left = due - now
             if left <= 0:
                 break
-            if abs(due - known) > SAME:
+            if abs(due - known) > SAME_MOMENT_SECONDS:
                 known, warn_at = due, (now + max(left / 2, left - lead) if lead else math.inf)
             elif now >= warn_at:
                 near(deadline)
                 warn_at = math.inf
             try:
-                await asyncio.wait_for(bell.wait(), min(left, max(warn_at - now, 0), LONGEST_WAIT))
+                await asyncio.wait_for(wakeup.wait(), min(left, max(warn_at - now, 0), MAX_WAIT_SECONDS))
             except TimeoutError:
                 pass
     finally:
-        clock.bells.discard(bell)
+        clock.waiters.discard(wakeup)
     await fire(deadline)
 
 
 async def _facts(usage: Usage, *, cpu: bool) -> RunFacts:
-    """Look, again and again where that fails, as for want of a descriptor: no limit is dropped for it."""
+    """Read the facts, again and again if that fails, as for lack of a descriptor: no limit is dropped for it."""
     while True:
         try:
             return await usage.facts(cpu=cpu)
         except OSError as error:
-            log.warning("a limit cannot be looked at now, trying again in %g s: %s", AGAIN, error)
-        await asyncio.sleep(AGAIN)
+            log.warning("a time limit cannot be checked now, trying again in %g s: %s", RETRY_SECONDS, error)
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _ask(limit: Limit, usage: Usage, host: PluginHost) -> float | None:
-    """Return what the policy says, None where there is no such moment; raise PluginFault."""
+    """Return the moment that the policy returns, None if there is none; raise PluginFault."""
     policy, spec = limit
-    await host.free_soon(policy, BLOCKED)  # where another part of the plugin blocks that is no fault of this limit
+    # Another part of the plugin may block: that is no fault of this limit.
+    await host.free_soon(policy, BLOCKED_PLUGIN_SECONDS)
     facts = await _facts(usage, cpu=bool(getattr(policy, "wants_cpu", True)))
     try:
         due = await host.run(policy, lambda: policy.due(deepcopy(spec.options), facts))

@@ -1,25 +1,22 @@
-"""The events of all jobs: what a change means to those who watch, kept in order of revision.
+"""The events of all jobs: derive them from changes of a record, and keep them in order of revision.
 
-They are committed in one transaction with the changes they tell of, and told only then: a subscription
-is a cursor over the table, so a subscriber who comes back after a crash of the agent has seen nothing
-that is not there.
+An event is committed in one transaction with the change that it describes, and delivered only then. A subscription
+is a cursor over the table, so a subscriber never gets an event that is gone after a crash of the agent.
 """
 
 import asyncio
 import sqlite3
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from jobworker.model import Job, JobEvent, State, rfc3339
+from jobworker.model import Job, JobEvent, State
+from jobworker.units import rfc3339
 
-if TYPE_CHECKING:
-    from jobworker.jobs.store import Store
-
-PAGE = 100  # events read at once
-PENDING = 10_000  # events that may wait for a disk that takes nothing; older ones are then no longer told
+PAGE_EVENTS = 100  # events that are read at once
+MAX_PENDING = 10_000  # events that wait for a disk that cannot be written; older ones are dropped
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (revision INTEGER PRIMARY KEY, job TEXT NOT NULL, event TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS events_of ON events (job, revision);
@@ -32,7 +29,7 @@ decode = msgspec.json.Decoder(JobEvent).decode
 
 
 def happened(before: Job, after: Job) -> str | None:
-    """Return the name of what makes the difference between two states of a job; None where nothing is told."""
+    """Return the name of the event for the change from one job to the next; None if that is no event."""
     if after.state != before.state:
         if after.state == State.RUNNING:
             return "resumed" if before.state == State.PAUSED else "started"
@@ -44,87 +41,62 @@ def happened(before: Job, after: Job) -> str | None:
 
 
 def event(name: str, job: Job, by: str | None = None, detail: str = "") -> JobEvent:
-    """Return an event of the job as it is; the time is that of the record where there is one."""
+    """Return an event of the job as it is now; the time is that in the record, if there is one."""
     at = {"created": job.created_at, "started": job.started_at, "exited": job.exited_at}.get(name)
     if name == "exited" and job.exit is not None:
         by, detail = job.exit.by, job.exit.message
     return JobEvent(job.revision, at or rfc3339(time.time_ns()), name, by, detail, job.summary())
 
 
-class EventCursor:
-    """Reads the events after a revision, as they are committed."""
-
-    def __init__(self, store: "Store", revision: int) -> None:
-        self.revision = revision
-        self._store = store
-        self._bell = asyncio.Event()
-        store.events.bells.add(self._bell)
-
-    async def next(self) -> "Page":
-        """Return the next page, with at least one event or a gap, and move on."""
-        while True:
-            self._bell.clear()
-            page = await self._store.events_after(self.revision)
-            if page.gap is not None:
-                self.revision = page.gap
-                return page
-            if page.events:
-                self.revision = page.events[-1][0]
-                return page
-            await self._bell.wait()
-
-    def close(self) -> None:
-        self._store.events.bells.discard(self._bell)
-
-
-class Page(NamedTuple):
-    """What stands after a revision: events as JSON, or that those up to `gap` are gone."""
+class EventPage(NamedTuple):
+    """Events after some revision, as (revision, JSON), or the gap in place of those that are no longer kept."""
 
     events: list[tuple[int, str]]
-    gap: int | None = None
+    gap: int | None = None  # the last revision that is gone
 
 
 class EventLog:
-    """`pending` and `bells` belong to the loop; what takes a connection runs in the store's thread."""
+    """Events, waiting and committed. What takes a connection runs in the store's thread."""
 
     def __init__(self, keep: int) -> None:
-        self.bells: set[asyncio.Event] = set()
-        self.last = 0  # the revision up to which all is committed
-        self._keep = keep
+        self.waiters: set[asyncio.Event] = set()  # set when events were committed
+        self.last = 0  # the revision up to which all events are committed
+        self._keep = keep  # events in the table
         self._pending: deque[JobEvent] = deque()
-        self._lost = 0
-        self._added = keep  # since the last that were dropped; at the start it is not known how many there are
+        self._lost = 0  # the last revision that was dropped before it could be committed
+        self._added = keep  # events since old ones were last dropped; unknown at the start, so that it is checked
 
-    def tell(self, event: JobEvent) -> None:
+    def append(self, event: JobEvent) -> None:
+        """Add an event to those that wait to be committed."""
         self._pending.append(event)
         self._bound()
 
     def _bound(self) -> None:
-        while len(self._pending) > PENDING:
+        while len(self._pending) > MAX_PENDING:
             self._lost = self._pending.popleft().revision
 
-    def take(self) -> list[JobEvent]:
-        """Return what is to be committed."""
+    def take_pending(self) -> list[JobEvent]:
+        """Return the events to be committed; none is left waiting."""
         taken, self._pending = list(self._pending), deque()
         return taken
 
     def put_back(self, taken: list[JobEvent]) -> None:
-        """Keep what could not be committed for the next time."""
+        """Put events that could not be committed before those that came meanwhile."""
         self._pending.extendleft(reversed(taken))
         self._bound()
 
-    def take_back(self, job: str) -> None:
-        """Forget the events of a job that was not created in the end."""
+    def discard(self, job: str) -> None:
+        """Drop the events of a job that was refused after all."""
         self._pending = deque(event for event in self._pending if event.job.id != job)
 
-    def committed(self, told: list[JobEvent], revision: int) -> None:
-        """Tell those who follow that there are more."""
+    def committed(self, events: list[JobEvent], revision: int) -> None:
+        """Wake the cursors if there are new events."""
         self.last = revision
-        for bell in self.bells if told else ():
-            bell.set()
+        for wakeup in self.waiters if events else ():
+            wakeup.set()
 
     def write(self, db: sqlite3.Connection, events: list[JobEvent]) -> None:
-        """Add events within a transaction, and drop the oldest of too many, a twentieth of all at a time."""
+        """Add events within a transaction; drop the oldest if there are too many, a twentieth of all at a time."""
         rows = [(event.revision, event.job.id, _encode(event).decode()) for event in events]
         db.executemany("REPLACE INTO events VALUES (?, ?, ?)", rows)
         if self._lost:
@@ -140,19 +112,19 @@ class EventLog:
             _mark_dropped(db, row[0])
 
     @staticmethod
-    def after(db: sqlite3.Connection, revision: int) -> Page:
-        """Return a page of what stands after a revision."""
+    def after(db: sqlite3.Connection, revision: int) -> EventPage:
+        """Return a page of the events after a revision."""
         row = db.execute("SELECT value FROM meta WHERE name = ?", (DROPPED,)).fetchone()
         if row is not None and row[0] > revision:
-            return Page([], row[0])
+            return EventPage([], row[0])
         query = "SELECT revision, event FROM events WHERE revision > ? ORDER BY revision LIMIT ?"
-        return Page(db.execute(query, (revision, PAGE)).fetchall())
+        return EventPage(db.execute(query, (revision, PAGE_EVENTS)).fetchall())
 
     @staticmethod
     def of_job(db: sqlite3.Connection, job: str) -> list[JobEvent]:
         """Return the last events of one job, in order."""
         query = "SELECT event FROM events WHERE job = ? ORDER BY revision DESC LIMIT ?"
-        return [decode(text) for (text,) in db.execute(query, (job, PAGE))][::-1]
+        return [decode(text) for (text,) in db.execute(query, (job, PAGE_EVENTS))][::-1]
 
 
 def _mark_dropped(db: sqlite3.Connection, revision: int) -> None:

@@ -1,4 +1,4 @@
-"""Tell why a job is in its state: what happened to it in order, and one sentence that sums it up."""
+"""Explain why a job is in its state: what happened to it in order, and one sentence that sums it up."""
 
 import shlex
 from datetime import datetime
@@ -7,29 +7,33 @@ from msgspec import UNSET
 
 from jobworker.model import ChainLink, Explanation, Job, JobEvent, Reason, Receipt, State
 
-LINES = 5  # the last ones of stderr that are shown
-TOLD = {  # events of which the record keeps nothing, as words
+STDERR_LINES = 5  # the last lines of stderr that are shown
+EVENT_TEXT = {  # for the events that leave nothing in the record
     "updated": "changed",
     "paused": "paused",
-    "resumed": "let go on",
-    "deadline_near": "told that its time is nearly up",
-    "limit_failed": "a time limit failed and does not hold",
+    "resumed": "resumed",
+    "deadline_near": "near its time limit",
+    "limit_failed": "a time limit failed and is not enforced",
 }
-SHOWN = 100  # characters of the command in the summary
+COMMAND_CHARACTERS = 100  # of the command in the summary
 
 
-def tell(
+def explain(
     job: Job, stopping_by: str | None, receipt: Receipt | None, events: list[JobEvent], stderr: bytes
 ) -> Explanation:
-    """Return the story of a job.
+    """Return what happened to a job.
 
-    `stopping_by` asked for the stop that is under way, `receipt` is of one that the main process outlived, `stderr`
-    the end of what it wrote there.
+    `stopping_by`: the caller of the stop that is under way; `receipt`: of a stop that the main process outlived;
+    `stderr`: the last bytes that the job wrote to it.
     """
     chain = [ChainLink(job.created_at, "created", job.owner, command(job))]
     if job.started_at is not None:
         chain.append(ChainLink(job.started_at, "started", "agent", f"pid {job.pid}"))
-    chain += [ChainLink(one.time, TOLD[one.event], one.by, one.detail) for one in events if one.event in TOLD]
+    chain += [
+        ChainLink(event.time, EVENT_TEXT[event.event], event.by, event.detail)
+        for event in events
+        if event.event in EVENT_TEXT
+    ]
     if receipt is not None:
         chain += _stop(receipt, stopping_by)
     if job.exit is not None:
@@ -38,10 +42,10 @@ def tell(
     chain.sort(key=lambda link: link.time)
     if job.log.truncated:
         chain.append(ChainLink("", "output lost", None, "the log does not hold all that the job wrote"))
-    if lines := stderr.decode(errors="replace").splitlines()[-LINES:]:
+    if lines := stderr.decode(errors="replace").splitlines()[-STDERR_LINES:]:
         chain.append(ChainLink("", "last lines of stderr", None, "\n".join(lines)))
-    said = summary(job, stopping_by) + (_proof(receipt) if receipt else "")
-    return Explanation(job.id, said, chain)
+    text = summary(job, stopping_by) + (_proof(receipt) if receipt else "")
+    return Explanation(job.id, text, chain)
 
 
 def _stop(receipt: Receipt | None, by: str | None) -> list[ChainLink]:
@@ -63,23 +67,23 @@ def _stop(receipt: Receipt | None, by: str | None) -> list[ChainLink]:
 def summary(job: Job, stopping_by: str | None) -> str:
     """Return where the job is and why, in a sentence or two."""
     words = command(job)
-    what = f"`{words}`" if len(words) <= SHOWN else f"`{words[:SHOWN]}…`"
+    what = f"`{words}`" if len(words) <= COMMAND_CHARACTERS else f"`{words[:COMMAND_CHARACTERS]}…`"
     if job.exit is None:
         if job.state == State.STOPPING:
-            return f"{what} is being stopped, asked by {stopping_by or 'nobody we know'}."
+            return f"{what} is being stopped by {stopping_by or 'an unknown caller'}."
         return f"{what} " + {State.CREATED: "was created and not started."}.get(job.state, f"is {job.state}.")
     if job.exit.reason == Reason.START_FAILED:
         return f"{what} was not started: {job.exit.message}."
     ran = f" after {seconds_between(job.started_at, job.exited_at):.1f} s" if job.started_at and job.exited_at else ""
-    said = f"{what} {'was lost' if job.state == State.LOST else 'ended'}{ran}: {job.exit.message}."
-    return said + (_proof(job.exit.receipt) if job.exit.receipt else "")
+    text = f"{what} {'was lost' if job.state == State.LOST else 'ended'}{ran}: {job.exit.message}."
+    return text + (_proof(job.exit.receipt) if job.exit.receipt else "")
 
 
 def _proof(receipt: Receipt) -> str:
     if receipt.survivors:
-        pids = ", ".join(str(one.get("pid")) for one in receipt.survivors)
-        return f" Of its tree these live on: {pids}."
-    sure = "that is certain" if receipt.proof == "complete" else "as far as a search can tell"
+        pids = ", ".join(str(process.get("pid")) for process in receipt.survivors)
+        return f" These processes of its tree live on: {pids}."
+    sure = "for certain" if receipt.proof == "complete" else "as far as a search can find"
     return f" Nothing of its tree is left, {sure} ({receipt.means})."
 
 

@@ -1,4 +1,4 @@
-"""The life of a job as a pure function: a record and what happened to it in, the next record out."""
+"""The life of a job as pure functions: each takes a record and what happened, and returns the next record."""
 
 import os
 import signal
@@ -6,23 +6,23 @@ from errno import ETIMEDOUT
 
 from msgspec.structs import replace
 
-from jobworker.host.journal import Closed, Ended, Launching, Lost, Started, StartFailed, Truncated
-from jobworker.host.journal import JobRecord as Event
+from jobworker.host.journal import Closed, Ended, JournalEntry, Launching, Lost, Started, StartFailed, Truncated
 from jobworker.host.process_tree import PROOFS
-from jobworker.jobs.record import Ending, JobRecord
-from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, Usage, bytes_text, rfc3339
+from jobworker.jobs.record import JobRecord, StopRequest
+from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, Usage
+from jobworker.units import bytes_text, rfc3339
 
-ENDINGS = {
+REASON_TEXT = {
     Reason.STOPPED: "stopped by {by}",
     Reason.TIMEOUT: "its time was up ({by})",
     Reason.SHUTDOWN: "ended because the agent was shut down",
 }
 
-FROM_OUTSIDE = {"SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGQUIT"}  # what somebody sends, as a rule
+FROM_OUTSIDE = {"SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGQUIT"}  # signals that usually come from another process
 
 
-def advance(record: JobRecord, event: Event, boot: str) -> JobRecord:
-    """Return the record after an event of the journal; an event that was applied before changes nothing."""
+def advance(record: JobRecord, event: JournalEntry, boot: str) -> JobRecord:
+    """Return the record after an entry of the journal; an entry that was applied before changes nothing."""
     match event:
         case Launching(group=group, namespace=namespace):
             if record.job.state != State.CREATED:
@@ -62,7 +62,7 @@ def start_failed(record: JobRecord, event: StartFailed) -> JobRecord:
 
 
 def explain_start_failure(record: JobRecord, step: str, errno: int, detail: str = "") -> str:
-    """Say which step failed on what."""
+    """Return a sentence that names the step that failed, and the reason."""
     who = f" as {record.identity.name}" if record.identity is not None else ""
     folder = record.job.spec.cwd or (record.identity.folder if record.identity is not None else None)
     what = {
@@ -80,31 +80,31 @@ def explain_start_failure(record: JobRecord, step: str, errno: int, detail: str 
 def ended(record: JobRecord, event: Ended) -> JobRecord:
     if record.job.state.final:
         return record
-    ending = record.ending if event.struck else None
+    request = record.ending if event.signalled else None
     name = None if event.signal is None else signal_name(event.signal)
     how = f"exited with code {event.code}" if name is None else f"killed by {name}"
     if event.core:
         how += " (core dumped)"
-    if event.oom and ending is None:
+    if event.oom and request is None:
         message = f"{how}: its memory was at the limit of {record.job.spec.limits.memory}{_peak(event.usage)}"
         exit_ = Exit(None, name, Reason.OOM, "kernel", message)
-    elif ending is None:
+    elif request is None:
         by = record.sent.by if record.sent is not None and record.sent.signal == name else None
         if by:
             how += f", sent by {by}"
-        elif name in FROM_OUTSIDE and not event.struck:
+        elif name in FROM_OUTSIDE and not event.signalled:
             how += ", which jobworker did not send"
         exit_ = Exit(event.code, name, Reason.FINISHED, by, how)
     else:
-        why = ending.message or ENDINGS[ending.reason].format(by=ending.by)
-        exit_ = Exit(event.code, name, ending.reason, ending.by, f"{why}: {how}", record.receipt)
+        why = request.message or REASON_TEXT[request.reason].format(by=request.by)
+        exit_ = Exit(event.code, name, request.reason, request.by, f"{why}: {how}", record.receipt)
     job = replace(record.job, state=State.EXITED, exited_at=rfc3339(event.at), exit=replace(exit_, usage=event.usage))
     record = replace(record, job=job, launching=False, left=event.left, receipt=None)
-    return record if event.left else emptied(record, event.at)
+    return record if event.left else tree_gone(record, event.at)
 
 
 def _peak(usage: Usage | None) -> str:
-    """Return the peak of the whole job's memory, as a remark; "" if it was not counted."""
+    """Return the peak of the whole job's memory, in parentheses; "" if it was not counted."""
     if usage is None or usage.memory_peak is None or usage.source.get("memory") == "rusage":
         return ""
     return f" (peak {bytes_text(usage.memory_peak)})"
@@ -115,19 +115,19 @@ def paused(record: JobRecord) -> JobRecord:
 
 
 def resumed(record: JobRecord, boottime: int) -> JobRecord:
-    """Return the record of a job that goes on, be it that it is being stopped."""
+    """Return the record of a job that is no longer frozen; a job that is being stopped stays so."""
     state = State.RUNNING if record.job.state == State.PAUSED else record.job.state
     return replace(record, frozen=False, resumed=boottime, job=replace(record.job, state=state))
 
 
-def stopping(record: JobRecord, ending: Ending) -> JobRecord:
+def stopping(record: JobRecord, request: StopRequest) -> JobRecord:
     """Return the record of a job whose stop begins."""
     state = record.job.state if record.job.state.final else State.STOPPING
-    return replace(record, ending=ending, job=replace(record.job, state=state))
+    return replace(record, ending=request, job=replace(record.job, state=state))
 
 
 def stopped(record: JobRecord, receipt: Receipt) -> JobRecord:
-    """Return the record after a stop, with its receipt: nobody is left, or the receipt says who."""
+    """Return the record after a stop, with its receipt, which names the survivors."""
     exit_ = record.job.exit
     if exit_ is None:
         record = replace(record, receipt=receipt)
@@ -136,8 +136,8 @@ def stopped(record: JobRecord, receipt: Receipt) -> JobRecord:
     return replace(record, left=bool(receipt.survivors))
 
 
-def emptied(record: JobRecord, at: int) -> JobRecord:
-    """Return the record of an ended job of whose tree nobody is left, be it that they had outlived a stop."""
+def tree_gone(record: JobRecord, at: int) -> JobRecord:
+    """Return the record of an ended job whose tree is gone; a receipt with survivors is completed."""
     exit_ = record.job.exit
     if exit_ is not None and exit_.receipt is not None and exit_.receipt.survivors:
         steps = [*exit_.receipt.steps, Step(rfc3339(at), "gone")]
@@ -146,16 +146,16 @@ def emptied(record: JobRecord, at: int) -> JobRecord:
     return replace(record, left=False)
 
 
-def found(record: JobRecord, pid: int, start: int, now: int, boottime: int) -> JobRecord:
-    """Return the record of a launch whose keeper died before it could say that it had succeeded."""
+def found_running(record: JobRecord, pid: int, start: int, now: int, boottime: int) -> JobRecord:
+    """Return the record of a launch that succeeded, but whose keeper died before it could write that."""
     job = replace(record.job, state=State.RUNNING, pid=pid, started_at=rfc3339(now))
     return replace(record, job=job, launching=False, start=start, started=boottime)
 
 
 def lost(record: JobRecord, why: str, now: int, *, closed: bool = False) -> JobRecord:
-    """Return the record of a job whose status nobody can know any more; a namespace may be left of it.
+    """Return the record of a job whose exit status cannot be known any more; its namespace may still exist.
 
-    `closed`: nothing is left of it, no process and no output to come.
+    `closed`: no process of it is left, and no output will come.
     """
     if record.job.state.final:
         return replace(record, closed=closed or record.closed, left=record.left and not closed)

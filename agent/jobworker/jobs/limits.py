@@ -1,4 +1,4 @@
-"""What a whole job may use: from the spec to the keeper's message, and whether this host can hold it."""
+"""Resource limits of a whole job: check those in a spec, and build the message to the keeper."""
 
 import re
 from collections.abc import Collection
@@ -6,14 +6,15 @@ from typing import Any
 
 from jobworker.errors import InvalidSpec, NotSupported
 from jobworker.host import usage
-from jobworker.model import LimitSpec, Rate, size
+from jobworker.model import LimitSpec
+from jobworker.units import Rate, size
 
 # By name in the spec: the kind, as the keeper calls it.
 KINDS = {"memory": "memory", "pids": "pids", "cpus": "cpus", "io_read": "io", "io_write": "io"}
 MAX_PIDS = 1 << 22
 MIN_CPUS, MAX_CPUS = 0.01, 1024
 MAX_DEVICES = 64
-UNDER_CWD = ""  # in place of a device: the one under the job's folder
+UNDER_CWD = ""  # in place of a device: the disk under the job's folder
 
 _DEVICE = re.compile(r"\d{1,7}:\d{1,7}")
 
@@ -32,28 +33,28 @@ def check_limits(limits: LimitSpec, can: Collection[str]) -> None:
 
 
 def limits_message(limits: LimitSpec) -> dict[str, Any]:
-    """Return the limits as the keeper wants them: bytes, tasks, CPUs, bytes a second by device; raise InvalidSpec."""
-    found: dict[str, Any] = {}
+    """Return the limits for the keeper: bytes, tasks, CPUs, bytes a second by device; raise InvalidSpec."""
+    message: dict[str, Any] = {}
     if limits.memory is not None:
-        found["memory"] = _positive(limits.memory, "limits.memory")
+        message["memory"] = _positive(limits.memory, "limits.memory")
     if limits.pids is not None:
         if not 1 <= limits.pids <= MAX_PIDS:
             text = f"limits.pids: {limits.pids}; expected 1 to {MAX_PIDS} processes"
             raise InvalidSpec(text, field="limits.pids")
-        found["pids"] = limits.pids
+        message["pids"] = limits.pids
     if limits.cpus is not None:
         if not MIN_CPUS <= limits.cpus <= MAX_CPUS:
             text = f"limits.cpus: {limits.cpus}; expected {MIN_CPUS} to {MAX_CPUS} CPUs"
             raise InvalidSpec(text, field="limits.cpus")
-        found["cpus"] = limits.cpus
+        message["cpus"] = limits.cpus
     for name, way in (("io_read", "read"), ("io_write", "write")):
         if (rate := getattr(limits, name)) is not None:
-            found.setdefault("io", {})[way] = _rates(rate, f"limits.{name}")
-    return found
+            message.setdefault("io", {})[way] = _rates(rate, f"limits.{name}")
+    return message
 
 
 def live_message(limits: LimitSpec, folder: str) -> dict[str, Any]:
-    """Return the same with the disk under `folder` by its number; looks at the disk. Raises OSError."""
+    """Return the same with the number of the disk under `folder`. Blocking; raises OSError."""
     message = limits_message(limits)
     if "io" in message:
         message["io"] = {way: _numbered(rates, folder) for way, rates in message["io"].items()}

@@ -1,4 +1,4 @@
-"""A position in a job's log that moves on: the files say what is there, the kernel says when there is more."""
+"""Follow a job's log by a position that moves on: read the files, and wait for the notification that they grew."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobworker.jobs.active import LiveJob
-from jobworker.logs.reader import BOTH, CHUNK, Chunk, Gap, LogReader
+from jobworker.jobs.active import ActiveJob
+from jobworker.logs.reader import BOTH, CHUNK_BYTES, Chunk, Gap, LogReader
 from jobworker.model import Job
 
-PIECES = 16  # of a log that are kept for those who read it together: one for each reader, at most so many
+MAX_CACHED_CHUNKS = 16  # of one log, for cursors that read it together; at most one for each cursor
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
-    """Where a cursor begins and what of the log it reads.
+class LogRange:
+    """What of a log a cursor reads.
 
-    `offset` is a byte; in its place may stand `tail`, so many lines from the end, or `since`, a wall-clock
-    time (ns); `until` is a time at which it ends. With `arrivals` each chunk is a single one, with its time.
+    It begins at `offset`, a byte, or `tail` lines before the end, or at the wall-clock time `since` (ns); it ends at
+    the time `until` (ns). With `arrivals` each chunk is a single arrival, with its time.
     """
 
     offset: int = 0
@@ -30,127 +30,127 @@ class Where:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A chunk, and what it has been made into for one subscriber and may serve the next."""
+class CachedChunk:
+    """A chunk, and its encoded forms, by encoding: each is made once for all subscribers."""
 
     chunk: Chunk
-    forms: dict[str, Any] = field(default_factory=dict)
+    encoded: dict[str, Any] = field(default_factory=dict)
 
 
 class SharedLog:
-    """The open files of one log and the pieces read last, for all cursors on it."""
+    """The open files of one log, and the chunks that were read last, for all cursors on it."""
 
     def __init__(self, folder: Path) -> None:
         self.reader = LogReader(folder)
-        self.cursors = 0
-        self._pieces: dict[tuple[int, Sequence[int], bool], Piece] = {}
+        self.cursors = 0  # that are open
+        self._cached: dict[tuple[int, Sequence[int], bool], CachedChunk] = {}
 
-    def read(self, offset: int, where: Where) -> Piece | Gap | None:
-        """Return what stands at an offset: what another cursor has just read, if it is that."""
-        key = (offset, where.streams, where.arrivals)
-        if (piece := self._pieces.get(key)) is not None:
-            return piece
-        found = self.fresh(offset, where)
-        if isinstance(found, Chunk):
-            piece = Piece(found)
+    def read(self, offset: int, span: LogRange) -> CachedChunk | Gap | None:
+        """Return what is at an offset, from the cache if another cursor has just read it."""
+        key = (offset, span.streams, span.arrivals)
+        if (cached := self._cached.get(key)) is not None:
+            return cached
+        result = self.fresh(offset, span)
+        if isinstance(result, Chunk):
+            cached = CachedChunk(result)
             if self.cursors > 1:
-                self._pieces[key] = piece
+                self._cached[key] = cached
                 self._trim()
-            return piece
-        return found
+            return cached
+        return result
 
     def leave(self) -> None:
-        """Keep nothing for a cursor that is gone."""
+        """Count a cursor as closed, and trim the cache."""
         self.cursors -= 1
         self._trim()
 
     def _trim(self) -> None:
-        while len(self._pieces) > min(self.cursors, PIECES):
-            del self._pieces[next(iter(self._pieces))]
+        while len(self._cached) > min(self.cursors, MAX_CACHED_CHUNKS):
+            del self._cached[next(iter(self._cached))]
 
-    def fresh(self, offset: int, where: Where) -> Chunk | Gap | None:
-        return self.reader.read(offset, CHUNK, where.streams, arrivals=where.arrivals)
+    def fresh(self, offset: int, span: LogRange) -> Chunk | Gap | None:
+        return self.reader.read(offset, CHUNK_BYTES, span.streams, arrivals=span.arrivals)
 
 
 class Cursor:
-    """Reads one log; `live` is None for a log to which nothing is added any more.
+    """Reads one log from an offset on, to `end` (None: the end of the log).
 
-    `end` is where it stops, None at the end of the log.
+    `active` is None if nothing will be added to the log, `done` is called when the cursor is closed.
     """
 
     def __init__(
         self,
         shared: SharedLog,
         offset: int,
-        where: Where,
-        live: LiveJob | None,
+        span: LogRange,
+        active: ActiveJob | None,
         job_at_end: Callable[[], Awaitable[Job]],
         done: Callable[[], None],
         end: int | None,
     ) -> None:
-        self.offset = offset
-        self.job_at_end = job_at_end  # the job when it is over, or as it was for a cursor that does not follow
-        self._where = where
+        self.offset = offset  # of the next byte to read; whoever reads sets it
+        self.job_at_end = job_at_end  # returns the job at its end, or for a cursor that does not follow as it was
+        self._where = span
         self._shared = shared
-        self._live = live
+        self._active = active
         self._done = done
         self._end = end
-        self._bell = asyncio.Event()
-        if live is not None:
-            live.bells.add(self._bell)
+        self._wakeup = asyncio.Event()
+        if active is not None:
+            active.waiters.add(self._wakeup)
 
-    def peek(self) -> Piece | Gap | None:
-        """Return what stands at the offset, of one stream and at most 64 KiB; None where nothing does yet."""
+    def peek(self) -> CachedChunk | Gap | None:
+        """Return the bytes of one stream at the offset, at most 64 KiB, or a gap; None if nothing is there yet."""
         if self._end is not None and self.offset >= self._end:
             return None
         return self._within(self._shared.read(self.offset, self._where))
 
-    def _within(self, found: Piece | Gap | None) -> Piece | Gap | None:
-        """Leave out what stands beyond the end."""
-        if found is None or self._end is None:
-            return found
-        if isinstance(found, Gap):
-            return Gap(found.offset, min(found.end, self._end), found.reason)
-        chunk = found.chunk
+    def _within(self, next_part: CachedChunk | Gap | None) -> CachedChunk | Gap | None:
+        """Cut off what is beyond the end."""
+        if next_part is None or self._end is None:
+            return next_part
+        if isinstance(next_part, Gap):
+            return Gap(next_part.offset, min(next_part.end, self._end), next_part.reason)
+        chunk = next_part.chunk
         if chunk.end <= self._end:
-            return found
+            return next_part
         left = chunk.data[: max(0, self._end - chunk.offset)]
-        return Piece(Chunk(chunk.offset, chunk.stream, chunk.time, left)) if left else None
+        return CachedChunk(Chunk(chunk.offset, chunk.stream, chunk.time, left)) if left else None
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will be added: asked before a peek that finds nothing, that was the end."""
-        return self._live is None or self._live.record.closed
+        """Whether nothing will be added. If it is true before a peek that returns None, that was the end."""
+        return self._active is None or self._active.record.closed
 
     def more_follows(self, chunk: Chunk) -> bool:
-        """Whether other bytes stand behind the chunk already."""
+        """Whether there are more bytes after the chunk already."""
         return chunk.end < self._shared.reader.size()
 
-    async def next(self) -> Piece | Gap | None:
+    async def next(self) -> CachedChunk | Gap | None:
         """Return the next chunk without moving on; None at the end of the log."""
         while True:
-            self._bell.clear()
+            self._wakeup.clear()
             ended = self.ended
-            started = self._live is None or not self._live.is_created()  # no byte before the news of the start
-            if started and (found := self.peek()) is not None:
-                return found
+            started = self._active is None or not self._active.is_created()  # no byte before `started` is sent
+            if started and (next_part := self.peek()) is not None:
+                return next_part
             if ended:
                 self.offset = self._shared.reader.size() if self._end is None else self._end
                 return None
             self.offset = max(self.offset, self._shared.reader.passed(self.offset, self._where.streams))
-            await self._bell.wait()
+            await self._wakeup.wait()
 
     async def grown(self, limit: float) -> Chunk | Gap | None:
-        """Wait for news, at most `limit` seconds, and read again what stands at the offset."""
-        self._bell.clear()
+        """Wait for the log to grow, at most `limit` seconds, and read again what is at the offset."""
+        self._wakeup.clear()
         try:
             async with asyncio.timeout(limit):
-                await self._bell.wait()
+                await self._wakeup.wait()
         except TimeoutError:
             pass
         return self._shared.fresh(self.offset, self._where)
 
     def close(self) -> None:
-        if self._live is not None:
-            self._live.bells.discard(self._bell)
+        if self._active is not None:
+            self._active.waiters.discard(self._wakeup)
         self._done()

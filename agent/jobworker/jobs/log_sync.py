@@ -16,16 +16,17 @@ PAUSE_SECONDS = 1.0  # between two rounds
 
 
 class LogSync:
-    """Looks at the size of each index: what has not grown costs one call."""
+    """Syncs the logs whose index has grown; for the others it costs one stat."""
 
     def __init__(self, table: JobTable) -> None:
         self._table = table
         self._synced: dict[str, tuple[int, int]] = {}  # size and time of change of an index, by job
 
     async def run(self) -> None:
+        """Sync once a second, until cancelled."""
         while True:
             await asyncio.sleep(PAUSE_SECONDS)
-            jobs = [live.id for live in self._table if live.record.started and not live.record.closed]
+            jobs = [active.id for active in self._table if active.record.started and not active.record.closed]
             self._synced = {job: size for job, size in self._synced.items() if job in set(jobs)}
             await asyncio.to_thread(self._sync, jobs)
 

@@ -1,4 +1,4 @@
-"""Ring a job whenever its log grows, while anyone follows it."""
+"""Notify a job's waiters whenever its log grows, while cursors follow it."""
 
 import asyncio
 import errno
@@ -6,26 +6,26 @@ import logging
 from pathlib import Path
 
 from jobworker.host.inotify import IN_CREATE, Inotify
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 
 log = logging.getLogger(__name__)
 
-POLL = 0.1  # seconds between two looks where the kernel gives no watch
-NO_WATCH = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSYS)
+POLL_SECONDS = 0.1  # between two notifications of a log that the kernel does not watch
+WATCH_REFUSED = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSYS)
 
 
 class LogWatch:
-    """The kernel tells; where it has no watch left to give, the followed logs are looked at ten times a second.
+    """Uses inotify; if the kernel refuses a watch, that log is polled ten times a second.
 
-    A silent job has no folder: until its first byte it is the folder of all logs that is watched.
+    A silent job has no log folder: until its first byte the folder of all logs is watched for it.
     """
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
-        self._inotify: Inotify | None = None
-        self._followers: dict[str, tuple[LiveJob, int]] = {}
-        self._poll: asyncio.TimerHandle | None = None
-        self._polled: set[str] = set()  # jobs
+        self._inotify: Inotify | None = None  # None: refused, all logs are polled
+        self._followers: dict[str, tuple[ActiveJob, int]] = {}  # by job: the job, and how many cursors follow it
+        self._poll: asyncio.TimerHandle | None = None  # of the next round
+        self._polled: set[str] = set()  # ids of the jobs whose logs are polled
         try:
             self._inotify = Inotify()
             self._inotify.watch(logs, self._appeared, IN_CREATE)
@@ -34,61 +34,63 @@ class LogWatch:
 
     @property
     def means(self) -> str:
-        """How new output is noticed: `inotify`, or `poll` where that was refused for some log."""
+        """How new output is noticed: `inotify`, or `poll` if a watch was refused for some log."""
         return "poll" if self._inotify is None or self._polled else "inotify"
 
     def _give_up(self, error: OSError) -> None:
-        if error.errno not in NO_WATCH:
+        if error.errno not in WATCH_REFUSED:
             raise error
-        log.error("inotify is refused (%s): new output is looked for every %g s", error.strerror, POLL)
+        log.error("inotify is refused (%s): logs are polled every %g s", error.strerror, POLL_SECONDS)
         if self._inotify is not None:
             self._inotify.close()
             self._inotify = None
 
-    def follow(self, live: LiveJob) -> None:
-        _, count = self._followers.get(live.id, (live, 0))
-        self._followers[live.id] = live, count + 1
+    def follow(self, active: ActiveJob) -> None:
+        """Notify the job of new output, until `unfollow` was called as often."""
+        _, count = self._followers.get(active.id, (active, 0))
+        self._followers[active.id] = active, count + 1
         if not count:
-            self._watch(live)  # after it is in the table: a folder made in between is seen here or there
+            # After it is in the table: a folder that is created in between is noticed here or in `_appeared`.
+            self._watch(active)
 
     def _appeared(self, job: str) -> None:
-        found = [self._followers.get(job)] if job else list(self._followers.values())
-        for live, _ in filter(None, found):
-            if live.watch is None and self._watch(live):
-                live.ring()  # for what it held already
+        followers = [self._followers.get(job)] if job else list(self._followers.values())
+        for active, _ in filter(None, followers):
+            if active.watch is None and self._watch(active):
+                active.notify()  # for the output that is already in it
 
-    def _watch(self, live: LiveJob) -> bool:
+    def _watch(self, active: ActiveJob) -> bool:
         if self._inotify is not None:
             try:
-                live.watch = self._inotify.watch(self._logs / live.id, lambda _: live.ring())
+                active.watch = self._inotify.watch(self._logs / active.id, lambda _: active.notify())
                 return True
             except FileNotFoundError:
                 return False
             except OSError as error:
-                if error.errno not in NO_WATCH:
+                if error.errno not in WATCH_REFUSED:
                     raise
-                log.warning("job %s: its log cannot be watched (%s) and is polled", live.id, error.strerror)
-        self._polled.add(live.id)
+                log.warning("job %s: its log cannot be watched (%s) and is polled", active.id, error.strerror)
+        self._polled.add(active.id)
         if self._poll is None:
-            self._poll = asyncio.get_running_loop().call_later(POLL, self._look)
+            self._poll = asyncio.get_running_loop().call_later(POLL_SECONDS, self._look)
         return True
 
     def _look(self) -> None:
         self._poll = None
         for job in self._polled:
-            self._followers[job][0].ring()
+            self._followers[job][0].notify()
         if self._polled:
-            self._poll = asyncio.get_running_loop().call_later(POLL, self._look)
+            self._poll = asyncio.get_running_loop().call_later(POLL_SECONDS, self._look)
 
-    def unfollow(self, live: LiveJob) -> None:
-        _, count = self._followers.pop(live.id)
+    def unfollow(self, active: ActiveJob) -> None:
+        _, count = self._followers.pop(active.id)
         if count > 1:
-            self._followers[live.id] = live, count - 1
+            self._followers[active.id] = active, count - 1
             return
-        self._polled.discard(live.id)
-        if live.watch is not None and self._inotify is not None:
-            self._inotify.unwatch(live.watch)
-            live.watch = None
+        self._polled.discard(active.id)
+        if active.watch is not None and self._inotify is not None:
+            self._inotify.unwatch(active.watch)
+            active.watch = None
 
     def close(self) -> None:
         if self._poll is not None:

@@ -1,101 +1,102 @@
-"""The logs of all jobs, as their readers ask for them: cursors that follow, and single pages."""
+"""Read the logs of all jobs: by cursors that follow, and by single pages."""
 
 import asyncio
 import contextlib
 from typing import NamedTuple
 
 from jobworker.errors import OffsetOutOfRange
-from jobworker.jobs.active import LiveJob
-from jobworker.jobs.log_cursor import Cursor, SharedLog, Where
+from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.log_cursor import Cursor, LogRange, SharedLog
 from jobworker.jobs.log_watch import LogWatch
 from jobworker.jobs.table import JobTable
 from jobworker.logs.reader import Chunk, Gap, LogReader
+from jobworker.logs.tail import last_lines
 from jobworker.model import Job
 
-LAST_BYTES = 1.0  # seconds that the last output of an ended job may be under way from its pipes to its log
+LAST_OUTPUT_SECONDS = 1.0  # that the last output of an ended job may take from its pipes to its log
 
 
-class Page(NamedTuple):
-    """What stands at an offset: `following` is where the next page begins, `end` the end of the log by now."""
+class LogPage(NamedTuple):
+    """What a log has at an offset: `following` is where the next page begins, `end` the end of the log by now."""
 
-    found: list[Chunk | Gap]
+    parts: list[Chunk | Gap]
     following: int
     end: int
 
 
 class Logs:
-    """Opens each log once, however many read it."""
+    """Opens each log once for all cursors on it."""
 
     def __init__(self, table: JobTable, watch: LogWatch) -> None:
         self._table = table
         self._watch = watch
-        self._shared: dict[str, SharedLog] = {}
+        self._shared: dict[str, SharedLog] = {}  # by job: the logs on which cursors are open
 
     @property
     def means(self) -> str:
         """How new output is noticed: `inotify` or `poll`."""
         return self._watch.means
 
-    async def cursor(self, job: str, where: Where, *, follow: bool) -> Cursor:
+    async def cursor(self, job: str, span: LogRange, *, follow: bool) -> Cursor:
         """Return a cursor over the job's log; raise OffsetOutOfRange."""
-        live = await self._table.attend(job)
+        active = await self._table.acquire(job)
         try:
-            offset, end = await self._range(live, where, follow)
+            offset, end = await self._range(active, span, follow)
         except BaseException:
-            self._table.let_go(live)
+            self._table.release(active)
             raise
         shared = self._share(job)
-        if not follow or live.record.closed or end is not None:
-            self._table.let_go(live)
-            now = self._table.public(live.record)
+        if not follow or active.record.closed or end is not None:
+            self._table.release(active)
+            now = self._table.public(active.record)
 
             async def as_it_was() -> Job:
                 return now
 
-            at_end = (lambda: self._table.until_over(live)) if follow and end is None else as_it_was
+            at_end = (lambda: self._table.wait_ended(active)) if follow and end is None else as_it_was
             last = end if end is not None or follow else shared.reader.size()
-            return Cursor(shared, offset, where, None, at_end, lambda: self._unshare(job), last)
-        self._watch.follow(live)
+            return Cursor(shared, offset, span, None, at_end, lambda: self._unshare(job), last)
+        self._watch.follow(active)
 
         def done() -> None:
-            self._watch.unfollow(live)
-            self._table.let_go(live)
+            self._watch.unfollow(active)
+            self._table.release(active)
             self._unshare(job)
 
-        return Cursor(shared, offset, where, live, lambda: self._table.until_over(live), done, None)
+        return Cursor(shared, offset, span, active, lambda: self._table.wait_ended(active), done, None)
 
-    async def page(self, job: str, where: Where, limit: int) -> Page:
+    async def page(self, job: str, span: LogRange, limit: int) -> LogPage:
         """Return up to `limit` bytes at an offset; raise OffsetOutOfRange."""
-        live = await self._table.attend(job)
+        active = await self._table.acquire(job)
         reader = LogReader(self._table.log_folder(job))
         try:
-            offset, _ = await self._range(live, where, follow=True)
-            found: list[Chunk | Gap] = []
-            while limit > 0 and (one := reader.read(offset, limit, where.streams)) is not None:
-                found.append(one)
-                offset = one.end
-                limit -= len(one.data) if isinstance(one, Chunk) else 0
-            offset = max(offset, reader.passed(offset, where.streams)) if limit > 0 else offset
-            return Page(found, offset, reader.size())
+            offset, _ = await self._range(active, span, follow=True)
+            parts: list[Chunk | Gap] = []
+            while limit > 0 and (part := reader.read(offset, limit, span.streams)) is not None:
+                parts.append(part)
+                offset = part.end
+                limit -= len(part.data) if isinstance(part, Chunk) else 0
+            offset = max(offset, reader.passed(offset, span.streams)) if limit > 0 else offset
+            return LogPage(parts, offset, reader.size())
         finally:
             reader.close()
-            self._table.let_go(live)
+            self._table.release(active)
 
-    async def _range(self, live: LiveJob, where: Where, follow: bool) -> tuple[int, int | None]:
-        """Return the offsets from which and, where that is asked for, up to which to read."""
-        folder = self._table.log_folder(live.id)
+    async def _range(self, active: ActiveJob, span: LogRange, follow: bool) -> tuple[int, int | None]:
+        """Return the offset at which to begin and the one at which to end, None: at the end of the log."""
+        folder = self._table.log_folder(active.id)
         reader = LogReader(folder)
         try:
             size = reader.size()
-            if not follow or where.tail is not None or not 0 <= where.offset <= size:
-                await self._last_bytes(live)
+            if not follow or span.tail is not None or not 0 <= span.offset <= size:
+                await self._last_bytes(active)
                 size = reader.size()
-            if not 0 <= where.offset <= size:
-                message = f"offset: {where.offset}; expected 0 to {size}, the end of the log"
+            if not 0 <= span.offset <= size:
+                message = f"offset: {span.offset}; expected 0 to {size}, the end of the log"
                 raise OffsetOutOfRange(message, end=size)
-            if where.tail is None and where.since is None and where.until is None:
-                return where.offset, None
-            return await asyncio.to_thread(find_range, reader, where)
+            if span.tail is None and span.since is None and span.until is None:
+                return span.offset, None
+            return await asyncio.to_thread(find_range, reader, span)
         finally:
             reader.close()
 
@@ -111,20 +112,20 @@ class Logs:
             shared.reader.close()
             del self._shared[job]
 
-    async def _last_bytes(self, live: LiveJob) -> None:
-        """Wait a moment for what a job wrote before it ended; not for a process it left, which may write for ever."""
-        if live.record.job.state.final:
+    async def _last_bytes(self, active: ActiveJob) -> None:
+        """Wait a moment for the last output of an ended job; but not for a process that it left behind."""
+        if active.record.job.state.final:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_BYTES):
-                    while not live.record.closed:
-                        await live.changed()
+                async with asyncio.timeout(LAST_OUTPUT_SECONDS):
+                    while not active.record.closed:
+                        await active.wait_changed()
 
 
-def find_range(reader: LogReader, where: Where) -> tuple[int, int | None]:
-    """Return the offsets that lines and times stand for; blocking."""
-    offset = where.offset
-    if where.tail is not None:
-        offset = reader.last_lines(where.tail, where.streams)
-    elif where.since is not None:
-        offset = reader.since(where.since)
-    return offset, None if where.until is None else max(offset, reader.since(where.until))
+def find_range(reader: LogReader, span: LogRange) -> tuple[int, int | None]:
+    """Return the offsets for numbers of lines and for times. Blocking."""
+    offset = span.offset
+    if span.tail is not None:
+        offset = last_lines(reader, span.tail, span.streams)
+    elif span.since is not None:
+        offset = reader.since(span.since)
+    return offset, None if span.until is None else max(offset, reader.since(span.until))

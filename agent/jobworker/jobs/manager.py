@@ -1,4 +1,4 @@
-"""The verbs on jobs: create, start, stop, wait, delete, look, follow."""
+"""The operations on jobs that callers have: create, start, stop, signal, pause, wait, read, delete."""
 
 import asyncio
 import signal
@@ -9,46 +9,42 @@ from pathlib import Path
 from jobworker.config import Config
 from jobworker.errors import (
     DiskFull,
-    ExecFailed,
     InvalidState,
     JobNotFound,
-    KeyConflict,
-    RateLimited,
-    RpcError,
-    ShuttingDown,
     WaitTimeout,
 )
-from jobworker.host.keeper_client import KeeperGone, KeeperLink
-from jobworker.jobs import explain as story
-from jobworker.jobs import lifecycle
-from jobworker.jobs.active import LiveJob
-from jobworker.jobs.events import EventCursor
+from jobworker.host.keeper_client import KeeperLink
+from jobworker.jobs import explain, lifecycle
+from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.event_cursor import EventCursor
 from jobworker.jobs.log_sync import LogSync
 from jobworker.jobs.log_watch import LogWatch
 from jobworker.jobs.logs import Logs
 from jobworker.jobs.observers import Observers
-from jobworker.jobs.reconciler import Keeping
-from jobworker.jobs.record import JobRecord, new_id
+from jobworker.jobs.reconciler import Reconciler
 from jobworker.jobs.retention import Retention
 from jobworker.jobs.scope import Scope, sees
-from jobworker.jobs.spec_rules import Specs, launch_message
+from jobworker.jobs.spec_rules import Specs
+from jobworker.jobs.starting import Starting
 from jobworker.jobs.stats import JobStats
-from jobworker.jobs.stops import Endings
+from jobworker.jobs.stops import StopManager
 from jobworker.jobs.table import JobTable
+from jobworker.jobs.time_limits import TimeLimits
 from jobworker.jobs.updating import Updating
 from jobworker.jobs.users import Users, own
 from jobworker.logs.reader import STDERR, LogReader
-from jobworker.model import Explanation, Job, JobSpec, Principal, Reason, State, StopSpec, rfc3339
+from jobworker.logs.tail import last_bytes
+from jobworker.model import Explanation, Job, Principal, State, StopSpec
 from jobworker.paths import Home, sync_folder
 from jobworker.plugin.host import PluginHost
 from jobworker.plugin.loader import Registry
 from jobworker.tasks import Background
 
-TOLD = 4096  # bytes of stderr that an explanation looks at
+STDERR_TAIL_BYTES = 4096  # that an explanation reads
 
 
 class JobManager:
-    """All jobs of one agent, as its callers see them."""
+    """All jobs of one agent: connects the parts of this folder and offers their operations."""
 
     def __init__(self, config: Config, home: Home, run: Path, registry: Registry, host: PluginHost) -> None:
         self._config = config
@@ -59,214 +55,118 @@ class JobManager:
         self.link = KeeperLink(home, run)
         self._specs = Specs(config.jobs, registry, host, lambda: self.link.hello)
         self._users = Users(config, lambda: self.link.hello)
-        self._endings = Endings(config.jobs, self._specs, self.link, host, self._table, self._tasks)
+        self._stops = StopManager(config.jobs, self._specs, self.link, host, self._table, self._tasks)
+        self._time_limits = TimeLimits(config.jobs, self._specs, host, self._table, self._stops, self._tasks)
         bound = config.jobs.log_max_bytes
-        self._keeping = Keeping(home, run, self._table, self.link, self._endings, self._tasks, bound, durable=durable)
+        self._reconciler = Reconciler(
+            home, run, self._table, self.link, self._stops, self._time_limits, self._tasks, bound, durable=durable
+        )
         self._log_sync = LogSync(self._table) if durable else None
-        self.update = Updating(self._specs, self._endings, self._table, self.link).update
+        self._starting = Starting(config, self._specs, self._users, self._table, self.link)
+        self.create, self.start = self._starting.create, self._starting.start
+        self.check_room, self.refuse = self._starting.check_room, self._starting.refuse
+        self.update = Updating(self._specs, self._time_limits, self._table, self.link).update
         self.stats = JobStats(self._table, self.link)
         self._watch = LogWatch(home.logs)
         self.logs = Logs(self._table, self._watch)
         self._retention = Retention(config.retention, self._table)
         self.observers = Observers(registry.observers, host, self._table, self._tasks)
-        self._creating = asyncio.Lock()
-        self.refusing = ""  # why no job may be created or started, where that is so
 
     async def open(self) -> None:
-        """Connect to the keeper and take over what runs."""
+        """Connect to the keeper and take over the running jobs."""
         if self._log_sync is not None:
-            await asyncio.to_thread(sync_folder, self._home.path)  # which has the names of table and journal
-        await self._keeping.open()
-        await asyncio.to_thread(own)  # a directory service may take its time
+            await asyncio.to_thread(sync_folder, self._home.path)  # the folder has the names of table and journal
+        await self._reconciler.open()
+        await asyncio.to_thread(own)  # a directory service may be slow
         self._tasks.spawn(self._retention.run())
         if self._log_sync is not None:
             self._tasks.spawn(self._log_sync.run())
         self.observers.open()
 
-    # Create and start
-
-    async def create(self, spec: JobSpec, key: str | None, owner: Principal, *, admin: bool) -> tuple[Job, bool]:
-        """Return the job and whether it is new: the same key with the same spec is the same job.
-
-        `admin`: whether the owner may have it run as anybody.
-        """
-        self._refuse_if_closing()
-        await self._specs.check(spec)
-        if key is None:
-            return (await self._create(spec, None, owner, admin)), True
-        async with self._creating:
-            existing = await self._table.by_key(owner.id, key)
-            if existing is None:
-                return (await self._create(spec, key, owner, admin)), True
-        if (existing.asked or existing.job.spec) != spec:
-            raise KeyConflict(
-                f"key: {key[:80]!r} belongs to the job {existing.job.id} with another spec", job=existing.job.id
-            )
-        return await self._table.get(existing.job.id), False
-
-    async def _create(self, spec: JobSpec, key: str | None, owner: Principal, admin: bool) -> Job:
-        identity = await self._users.identify(spec, owner, admin)
-        job = Job(
-            id=new_id(),
-            name=spec.name,
-            state=State.CREATED,
-            spec=spec,
-            owner=owner.id,
-            created_at=rfc3339(time.time_ns()),
-            labels=spec.labels,
-            revision=self._table.next_revision(),
-        )
-        await self._table.add(JobRecord(job=job, key=key, identity=identity))
-        return job
-
-    async def start(self, job: str, by: Principal, *, admin: bool, join: bool = False) -> Job:
-        """Start a created job; return when execve has succeeded. Raises ExecFailed, InvalidState, DiskFull.
-
-        Raises PermissionDenied where `by` may not, or no longer, have jobs run as the job's user. With `join`, a
-        start that is under way or over is as good as one of our own.
-        """
-        self._refuse_if_closing()
-        async with self._table.attending(job) as live:
-            while join and live.starting:
-                await live.changed()
-            if not (join and not live.is_created()):
-                await self._start(live, by, admin)
-            return self._started(live)
-
-    async def _start(self, live: LiveJob, by: Principal, admin: bool) -> None:
-        if live.deleted:
-            raise JobNotFound(f"job {live.id} is being deleted", job=live.id)
-        if live.starting or not live.is_created():
-            state = live.record.job.state
-            what = "is being started already" if live.starting else f"is {state}"
-            raise InvalidState(f"job {live.id} {what}; expected created", state=state)
-        self._users.require(live.record.identity, by, admin)
-        self.check_room(live.record.job.owner)
-        live.starting = True
-        try:
-            await self._launch(live)
-        finally:
-            live.starting = False
-            live.ring()
-
-    def check_room(self, owner: str) -> None:
-        """Raise RateLimited where the owner has as many jobs running as anybody may have."""
-        limit = self._config.limits.jobs_per_principal
-        theirs = (each for each in self._table if each.record.job.owner == owner)
-        if limit and sum(each.starting or each.record.running for each in theirs) >= limit:
-            raise RateLimited(f"{limit} jobs of {owner} run; expected at most that at once", retry_after=1)
-
-    async def _launch(self, live: LiveJob) -> None:
-        """Have the job launched and wait for what the journal says of it."""
-        message = launch_message(live.id, live.record.job.spec, self._config.jobs, live.record.identity)
-        self._users.require_means(message)
-        try:
-            await self._table.announce(live)
-            while live.is_created() and not live.record.launching:
-                try:
-                    self._users.require_means(message)
-                    await self.link.ask("launch", **message)
-                except KeeperGone:  # it never began where the journal does not say so
-                    await self.link.ready()
-        except RpcError:
-            self._table.retract(live)
-            raise
-        while live.is_created():
-            await live.changed()
-
-    def _started(self, live: LiveJob) -> Job:
-        """Return the job, or raise ExecFailed where it could not be started."""
-        exit_ = live.record.job.exit
-        if exit_ is not None and exit_.reason == Reason.START_FAILED:
-            raise ExecFailed(exit_.message, job=live.id, errno=exit_.errno, step=exit_.step)
-        return self._table.public(live.record)
-
-    def _refuse_if_closing(self) -> None:
-        if self.refusing:
-            raise ShuttingDown(f"{self.refusing}: no job is created or started")
+    # Stop, signal, pause
 
     async def stop(self, job: str, call: StopSpec | None, by: Principal, *, admin: bool) -> Job:
-        """End the whole tree and return the job; raise StopIncomplete with the survivors.
+        """Stop the whole tree and return the job; raise StopIncomplete with the survivors.
 
-        Raises PermissionDenied for options by one who may not have jobs run as the job's user: they may be a command.
+        Raises PermissionDenied for options if the caller may not run jobs as the job's user: they may be a command.
         """
-        live = await self._begun(job)
+        active = await self._begun(job)
         if call is not None and call.options:
-            self._users.require(live.record.identity, by, admin)
+            self._users.require(active.record.identity, by, admin)
         try:
-            await self._endings.stop(live, call, by.name)
+            await self._stops.stop(active, call, by.name)
         finally:
-            await self._table.settle(live)
-        return self._table.public(live.record)
+            await self._table.wait_durable(active)
+        return self._table.public(active.record)
 
-    async def send(self, job: str, number: signal.Signals, target: str, by: Principal) -> int:
+    async def signal(self, job: str, number: signal.Signals, target: str, by: Principal) -> int:
         """Send a signal to the tree or the main process; return how many got it. Raises InvalidState."""
-        live = await self._begun(job)
-        delivered = await self._endings.send(live, number, target, by.name)
-        await self._table.settle(live)
+        active = await self._begun(job)
+        delivered = await self._stops.signal(active, number, target, by.name)
+        await self._table.wait_durable(active)
         return delivered
 
     async def pause(self, job: str, by: Principal) -> Job:
-        """Hold the whole tree still; a limit on silence waits meanwhile, the others run on. Raises InvalidState."""
-        live = await self._in_state(job, State.RUNNING)
-        async with live.pausing:
-            await self._endings.pausing.pause(live, by.name)
-        self._endings.watch_limits(live)
-        return self._table.public(live.record)
+        """Freeze the whole tree. Only an idle time limit is suspended meanwhile. Raises InvalidState."""
+        active = await self._in_state(job, State.RUNNING)
+        async with active.pausing:
+            await self._stops.pausing.pause(active, by.name)
+        self._time_limits.watch(active)
+        return self._table.public(active.record)
 
     async def resume(self, job: str, by: Principal) -> Job:
-        """Let a paused job go on. Raises InvalidState."""
-        live = await self._in_state(job, State.PAUSED)
-        async with live.pausing:
-            await self._endings.pausing.resume(live, by.name)
-        if live.record.job.state == State.RUNNING:
-            self._endings.watch_limits(live)
-        return self._table.public(live.record)
+        """Resume a paused job. Raises InvalidState."""
+        active = await self._in_state(job, State.PAUSED)
+        async with active.pausing:
+            await self._stops.pausing.resume(active, by.name)
+        if active.record.job.state == State.RUNNING:
+            self._time_limits.watch(active)
+        return self._table.public(active.record)
 
-    async def _begun(self, job: str) -> LiveJob:
-        """Return a job that may run, after a start that is under way; raise InvalidState."""
-        live = self._table.live(job)
-        if live is None:
+    async def _begun(self, job: str) -> ActiveJob:
+        """Return a job that was started, when a start that is under way is over; raise InvalidState."""
+        active = self._table.active(job)
+        if active is None:
             state = (await self._table.load(job)).job.state
             raise InvalidState(f"job {job} is {state}; expected running", state=state)
-        while live.starting:
-            await live.changed()
-        return live
+        while active.starting:
+            await active.wait_changed()
+        return active
 
-    async def _in_state(self, job: str, state: State) -> LiveJob:
-        live = self._table.live(job)
-        there = live.record.job.state if live is not None else (await self._table.load(job)).job.state
-        if live is None or there != state:
-            raise InvalidState(f"job {job} is {there}; expected {state}", state=there)
-        return live
+    async def _in_state(self, job: str, state: State) -> ActiveJob:
+        active = self._table.active(job)
+        actual = active.record.job.state if active is not None else (await self._table.load(job)).job.state
+        if active is None or actual != state:
+            raise InvalidState(f"job {job} is {actual}; expected {state}", state=actual)
+        return active
 
     async def stop_all(self, by: str) -> None:
         """Stop every job because the agent is shut down; return when the stops are over."""
-        await self._endings.stop_all(self._table, by)
+        await self._stops.stop_all(self._table, by)
 
     async def kill_all(self) -> None:
-        """Do not wait for any grace."""
-        await self._endings.kill(self._table)
+        """Kill every job, whatever grace its stop has left."""
+        await self._stops.kill(self._table)
 
-    # Looking
+    # Reading
 
     async def seen(self, job: str, scopes: Sequence[Scope]) -> Job:
-        """Return a job that is within the scopes; raise JobNotFound for another as for one that is not there."""
+        """Return a job that is within the scopes; raise JobNotFound for one that is not, or does not exist."""
         return await self._table.seen(job, scopes)
 
     async def explain(self, job: str) -> Explanation:
-        """Say why the job is in its state."""
-        live = self._table.live(job)
-        record = live.record if live else await self._table.load(job)
+        """Explain why the job is in its state."""
+        active = self._table.active(job)
+        record = active.record if active else await self._table.load(job)
         reader = LogReader(self._table.log_folder(job))
-        stderr = reader.tail(STDERR, TOLD)
+        stderr = last_bytes(reader, STDERR, STDERR_TAIL_BYTES)
         reader.close()
         by = record.ending.by if record.ending else None
         events = await self._table.events_of(job)
-        return story.tell(self._table.public(record), by, record.receipt, events, stderr)
+        return explain.explain(self._table.public(record), by, record.receipt, events, stderr)
 
     def events(self, revision: int | None) -> EventCursor:
-        """Return a cursor over what happens to all jobs after a revision; raise OffsetOutOfRange."""
+        """Return a cursor over the events of all jobs after a revision; raise OffsetOutOfRange."""
         return self._table.events(revision)
 
     async def list(
@@ -278,63 +178,65 @@ class JobManager:
         before: str | None,
         scopes: Sequence[Scope],
     ) -> tuple[list[Job], str | None]:
-        """Return a page of the jobs within the scopes, newest first, and where the next begins (None: nowhere)."""
+        """Return a page of jobs within the scopes, newest first, and `before` of the next page (None: no next)."""
         return await self._table.page(states, labels, owner, limit, before, scopes)
 
     async def wait(self, job: str, limit: float | None) -> Job:
         """Return the job at its end; raise WaitTimeout when `limit` seconds pass first."""
-        async with self._table.attending(job) as live:
+        async with self._table.held(job) as active:
             try:
                 async with asyncio.timeout(limit):
-                    return await self._table.until_over(live)
+                    return await self._table.wait_ended(active)
             except TimeoutError:
-                raise WaitTimeout(f"job {job} is still {live.record.job.state} after {limit:g} s", job=job) from None
+                raise WaitTimeout(
+                    f"job {job} is still {active.record.job.state} after {limit:g} s", job=job
+                ) from None
 
     def running(self, scopes: Sequence[Scope]) -> int:
-        """Return how many of the jobs within the scopes run."""
-        return sum(live.record.running and sees(scopes, live.record.job) for live in self._table)
+        """Return how many of the jobs within the scopes are running."""
+        return sum(active.record.running and sees(scopes, active.record.job) for active in self._table)
 
-    # Deleting and leaving
+    # Deleting and closing
 
     async def delete(self, job: str, force: bool, by: Principal) -> None:
-        """Remove the record and the log of a job that is over; with `force`, kill it first."""
-        async with self._table.attending(job) as live:
-            if live.starting or live.record.running:
+        """Delete the record and the log of an ended job; with `force`, kill a running one first."""
+        async with self._table.held(job) as active:
+            if active.starting or active.record.running:
                 if not force:
-                    state = live.record.job.state
+                    state = active.record.job.state
                     raise InvalidState(f"job {job} is {state}; expected one that has ended, or force", state=state)
-                while live.starting:
-                    await live.changed()
-                if live.record.running:
-                    await self._endings.stop(live, StopSpec(strategy="kill"), by.name)
-            if live.deleted:
+                while active.starting:
+                    await active.wait_changed()
+                if active.record.running:
+                    await self._stops.stop(active, StopSpec(strategy="kill"), by.name)
+            if active.deleted:
                 raise JobNotFound(f"job {job} is being deleted", job=job)
-            await self._delete(live, by)
+            await self._delete(active, by)
 
-    async def _delete(self, live: LiveJob, by: Principal) -> None:
-        """Remove log and record; the log first: that makes room on a full disk for the rest."""
-        live.deleted, record = True, live.record
-        await self._table.remove_log(live.id)
+    async def _delete(self, active: ActiveJob, by: Principal) -> None:
+        """Delete log and record; the log first: on a full disk that makes room for the change of the table."""
+        active.deleted, record = True, active.record
+        await self._table.remove_log(active.id)
         try:
             await self._table.remove(record.job, by.name)
         except DiskFull:
-            live.deleted = False
+            active.deleted = False
             raise
-        if record.job.state.final and not record.live:
+        if record.job.state.final and not record.active:
             self._retention.removed(record)
-        # Whoever follows it or waits for it has nothing to wait for any more.
-        self._table.save(live, lifecycle.lost(record, "the job was deleted", time.time_ns(), closed=True))
+        # Ends the calls that follow the job or wait for it.
+        self._table.save(active, lifecycle.lost(record, "the job was deleted", time.time_ns(), closed=True))
 
     async def close(self, *, restart: bool = False, finish: bool = False) -> None:
-        """Let go of everything; jobs that run go on under the keeper, which stays for a restart.
+        """Close everything. Running jobs go on under the keeper, which ends after the last, or stays for a `restart`.
 
-        `finish`: return when the keeper has left, which it does when the logs of all jobs are complete.
+        `finish`: return when the keeper has ended, which it does when the logs of all jobs are complete.
         """
-        for live in self._table:
-            if live.stop is not None:
-                live.stop.cancel()
-        await self._keeping.close(restart=restart, finish=finish)
+        for active in self._table:
+            if active.stop is not None:
+                active.stop.cancel()
+        await self._reconciler.close(restart=restart, finish=finish)
         self._tasks.cancel()
         self._watch.close()
-        self._endings.close()
+        self._time_limits.close()
         await self._table.close()

@@ -1,4 +1,4 @@
-"""Tell plugins what happened to jobs: each has a cursor of its own over the events, and its own pace."""
+"""Deliver the events of jobs to plugins: each plugin has a cursor of its own, and gets them at its own pace."""
 
 import inspect
 import logging
@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from jobworker.errors import JobworkerError, OffsetOutOfRange
-from jobworker.jobs.events import EventCursor, decode
+from jobworker.jobs.event_cursor import EventCursor
+from jobworker.jobs.events import decode
 from jobworker.jobs.table import JobTable
 from jobworker.model import JobEvent
 from jobworker.plugin.host import PluginFault, PluginHost
@@ -16,14 +17,14 @@ from jobworker.tasks import Background
 
 log = logging.getLogger(__name__)
 
-FAULTS = 5  # one after the other, after which an observer hears no more
-HEARD = "heard:"  # in the meta table: the last revision of a plugin
+MAX_FAULTS = 5  # in a row, after which an observer gets no more events
+LAST_REVISION = "heard:"  # in the meta table, before the name of a plugin: the last event that it got
 
 Observe = Callable[[JobEvent], Any]
 
 
 class Observers:
-    """Those of all plugins. How far each has heard is kept: the next agent goes on there."""
+    """The observers of all plugins. The last event that each got is stored: the next agent goes on from there."""
 
     def __init__(
         self, observers: Mapping[str, Observe], host: PluginHost, table: JobTable, tasks: Background
@@ -32,47 +33,47 @@ class Observers:
         self._host = host
         self._table = table
         self._tasks = tasks
-        self.dropped: set[str] = set()  # plugins that hear no more
+        self.dropped: set[str] = set()  # plugins that get no more events, because they failed too often
 
     def open(self) -> None:
-        """Tell each what has happened since it heard the last time; one that is new, from now on."""
+        """Deliver to each the events since its last one; to a new observer those from now on."""
         for plugin, observe in self._observers.items():
             self._tasks.spawn(self._follow(plugin, observe))
 
     async def _follow(self, plugin: str, observe: Observe) -> None:
         cursor = self._cursor(plugin)
         try:
-            await self._tell_all(plugin, observe, cursor)
+            await self._deliver(plugin, observe, cursor)
         except Exception:
-            log.exception("plugin %s hears no more", plugin)
+            log.exception("plugin %s gets no more events", plugin)
         finally:
             cursor.close()
         self.dropped.add(plugin)
 
     def _cursor(self, plugin: str) -> EventCursor:
         try:
-            return self._table.events(self._table.noted(f"{HEARD}{plugin}", None))
-        except OffsetOutOfRange:  # of another job table
+            return self._table.events(self._table.noted(f"{LAST_REVISION}{plugin}", None))
+        except OffsetOutOfRange:  # the stored revision is of another job table
             return self._table.events(None)
 
-    async def _tell_all(self, plugin: str, observe: Observe, cursor: EventCursor) -> None:
-        """Return when it has failed too often."""
+    async def _deliver(self, plugin: str, observe: Observe, cursor: EventCursor) -> None:
+        """Call the observer for each event; return when it has failed too often."""
         faults = 0
-        self._table.note(f"{HEARD}{plugin}", cursor.revision)
+        self._table.note(f"{LAST_REVISION}{plugin}", cursor.revision)
         while True:
             page = await cursor.next()
             if page.gap is not None:
                 log.warning("plugin %s is too slow: events up to revision %d are gone", plugin, page.gap)
             for revision, text in page.events:
-                faults = 0 if await self._tell(plugin, observe, text) else faults + 1
-                self._table.note(f"{HEARD}{plugin}", revision)
-                if faults == FAULTS:
-                    log.error("plugin %s has failed at %d events in a row: it hears no more", plugin, faults)
+                faults = 0 if await self._call_observer(plugin, observe, text) else faults + 1
+                self._table.note(f"{LAST_REVISION}{plugin}", revision)
+                if faults == MAX_FAULTS:
+                    log.error("plugin %s has failed at %d events in a row: it gets no more", plugin, faults)
                     return
 
-    async def _tell(self, plugin: str, observe: Observe, text: str) -> bool:
-        """Return whether it went well."""
-        await self._host.free(plugin)  # it may be another part of the plugin that blocks
+    async def _call_observer(self, plugin: str, observe: Observe, text: str) -> bool:
+        """Return whether the observer returned without an error."""
+        await self._host.free(plugin)  # another part of the plugin may block its thread
         try:
             await self._host.call_of(plugin, OBSERVER, partial(_call, observe, text))
         except (PluginFault, JobworkerError) as error:
@@ -82,7 +83,7 @@ class Observers:
 
 
 async def _call(observe: Observe, text: str) -> None:
-    """Call a hook with an event of its own, in the plugin's thread."""
+    """Call a hook with a copy of the event, in the plugin's thread."""
     answer = observe(decode(text))
     if inspect.isawaitable(answer):
         await answer

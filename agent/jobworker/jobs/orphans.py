@@ -1,18 +1,20 @@
-"""Jobs that the journal tells of and the table does not, for it was garbled or set back to an older state."""
+"""Rebuild the records of jobs that are in the journal but not in the table, as after a restored backup."""
 
 import os
 
 from jobworker.host.journal import Launching, Started
-from jobworker.host.process_tree import MARKER, Process, process_of
-from jobworker.host.procfs import patiently
+from jobworker.host.process_tree import Process, process_of
+from jobworker.host.procfs import run_with_stuck_guard
 from jobworker.jobs.record import JobRecord
-from jobworker.model import Job, JobSpec, State, rfc3339
+from jobworker.linux.proc import MARKER
+from jobworker.model import Job, JobSpec, State
+from jobworker.units import rfc3339
 
-OWNER = "unknown"  # nobody's: an admin can stop it
+OWNER = "unknown"  # so that only an admin can stop it
 
 
-def recorded_anew(launching: Launching, started: Started) -> JobRecord | None:
-    """Return a record, not yet started, for a job whose process still runs: with what that says of itself."""
+def rebuild_record(launching: Launching, started: Started) -> JobRecord | None:
+    """Return a record, not yet started, of a job whose process still runs, from what /proc shows of it; else None."""
     process = process_of(started.pid)
     if process is None or process.start != started.start:
         return None
@@ -31,4 +33,4 @@ def recorded_anew(launching: Launching, started: Started) -> JobRecord | None:
 
 
 def _read(process: Process, what: str) -> bytes:
-    return patiently(lambda look: look.read(process.pid, process.start, what))
+    return run_with_stuck_guard(lambda reader: reader.read(process.pid, process.start, what))

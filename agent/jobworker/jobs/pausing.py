@@ -1,4 +1,4 @@
-"""Hold a job's tree still and let it go on: by the freezer of its cgroup, else by signals to all it has."""
+"""Pause and resume a job's tree: by the freezer of its cgroup, else by signals to all its processes."""
 
 import asyncio
 import signal
@@ -9,67 +9,69 @@ from msgspec.structs import replace
 from jobworker.errors import InvalidState, NotSupported
 from jobworker.host.keeper_client import KeeperLink
 from jobworker.jobs import lifecycle
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.stop import send_signal
 from jobworker.jobs.table import JobTable
 from jobworker.model import State
 
-ROUNDS = 5  # looks at a tree that grows while it is being stopped
-STILL = 5.0  # seconds until a cgroup counts as one that cannot be frozen: something in it hangs in the kernel
+MAX_STOP_ROUNDS = 5  # a tree that grows while it is being stopped is signalled again
+FREEZE_TIMEOUT_SECONDS = 5.0  # then the cgroup counts as one that cannot be frozen: a process hangs in the kernel
 
 
 class Pausing:
-    """Pauses and resumes, and writes both down: first that it begins, so that no job is left still by mistake."""
+    """Records a pause before it begins, so that a crash leaves no job frozen without a record of it."""
 
     def __init__(self, table: JobTable, link: KeeperLink) -> None:
         self._table = table
         self._link = link
 
-    async def pause(self, live: LiveJob, by: str) -> None:
-        """Return when the whole tree stands still; raise InvalidState, or NotSupported where it does not."""
-        _require(live, State.RUNNING)
-        self._table.save(live, replace(live.record, frozen=True))
+    async def pause(self, active: ActiveJob, by: str) -> None:
+        """Return when the whole tree is frozen; raise InvalidState, or NotSupported if it cannot be."""
+        _require(active, State.RUNNING)
+        self._table.save(active, replace(active.record, frozen=True))
         await self._table.written()
         try:
-            await self._freeze(live)
+            await self._freeze(active)
         except TimeoutError:
-            await self.resume(live)
-            text = f"job {live.id} cannot be paused: a process of it does not stand still within {STILL:g} s"
+            await self.resume(active)
+            limit = f"{FREEZE_TIMEOUT_SECONDS:g} s"
+            text = f"job {active.id} cannot be paused: one of its processes was not frozen within {limit}"
             raise NotSupported(text, method="job.pause") from None
         if (
-            live.record.job.state != State.RUNNING
-        ):  # a stop came between, and may have let it go on before we froze it
-            await self.resume(live)
-            _require(live, State.RUNNING)
-        self._table.save(live, lifecycle.paused(live.record), by=by)
+            active.record.job.state != State.RUNNING
+        ):  # a stop began meanwhile, and may have resumed the tree before it was frozen
+            await self.resume(active)
+            _require(active, State.RUNNING)
+        self._table.save(active, lifecycle.paused(active.record), by=by)
         await self._table.written()
 
-    async def resume(self, live: LiveJob, by: str | None = None) -> None:
-        """Let the tree go on, whatever state the job is in."""
-        if live.group() is not None:
-            await self._link.insist("freeze", id=live.id, group=live.record.group, frozen=False)
-        if live.group() is None or await live.has_strays():
-            await send_signal(live, self._link, signal.SIGCONT, "all", strike=False)
-        if live.record.frozen:
-            self._table.save(live, lifecycle.resumed(live.record, time.clock_gettime_ns(time.CLOCK_BOOTTIME)), by=by)
+    async def resume(self, active: ActiveJob, by: str | None = None) -> None:
+        """Resume the tree, whatever state the job is in."""
+        if active.group() is not None:
+            await self._link.insist("freeze", id=active.id, group=active.record.group, frozen=False)
+        if active.group() is None or await active.has_strays():
+            await send_signal(active, self._link, signal.SIGCONT, "all", signalled=False)
+        if active.record.frozen:
+            now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            self._table.save(active, lifecycle.resumed(active.record, now), by=by)
             await self._table.written()
 
-    async def _freeze(self, live: LiveJob) -> None:
-        group = live.group()
-        if group is not None and not await live.has_strays():
-            await self._link.insist("freeze", id=live.id, group=live.record.group, frozen=True)
-            async with asyncio.timeout(STILL):
+    async def _freeze(self, active: ActiveJob) -> None:
+        group = active.group()
+        if group is not None and not await active.has_strays():
+            await self._link.insist("freeze", id=active.id, group=active.record.group, frozen=True)
+            async with asyncio.timeout(FREEZE_TIMEOUT_SECONDS):
                 await group.wait_frozen()
             return
         seen = 0
-        for _ in range(ROUNDS):  # what was born meanwhile is found in the next round
-            alive, _ = await send_signal(live, self._link, signal.SIGSTOP, "all", strike=False)
+        for _ in range(MAX_STOP_ROUNDS):  # a process that was forked meanwhile is found in the next round
+            alive, _ = await send_signal(active, self._link, signal.SIGSTOP, "all", signalled=False)
             if alive == seen:
                 return
             seen = alive
 
 
-def _require(live: LiveJob, state: State) -> None:
-    there = live.record.job.state
-    if there != state:
-        raise InvalidState(f"job {live.id} is {there}; expected {state}", state=there)
+def _require(active: ActiveJob, state: State) -> None:
+    actual = active.record.job.state
+    if actual != state:
+        raise InvalidState(f"job {active.id} is {actual}; expected {state}", state=actual)

@@ -1,4 +1,4 @@
-"""After a restart of the host: which logs to look at, and what their records say then."""
+"""After a restart of the host: decide which logs to check, and repair them."""
 
 import logging
 from datetime import datetime, timedelta
@@ -8,23 +8,24 @@ from msgspec.structs import replace
 
 from jobworker.logs.reader import LogReader
 from jobworker.logs.repair import repair
-from jobworker.model import LogInfo, rfc3339
+from jobworker.model import LogInfo
+from jobworker.units import rfc3339
 
 log = logging.getLogger(__name__)
 
-# A kernel writes back what is older than 30 s: what ended so long before the last end that is known is on the disk.
+# The kernel writes data back after 30 s: logs of jobs that ended this long before the last known end are on the disk.
 UNWRITTEN = timedelta(hours=1)
 
 
 def checked_since(newest_end: str) -> str:
-    """Return from which end of a job on logs are looked at, from the newest that is known; RFC 3339, or ""."""
+    """Return the time since when logs of ended jobs are checked, RFC 3339; "" if no job has ended."""
     if not newest_end:
         return ""
     return rfc3339(int((datetime.fromisoformat(newest_end) - UNWRITTEN).timestamp() * 1e9))
 
 
 def repair_log(folder: Path, known: LogInfo) -> LogInfo:
-    """Have a log end at a byte that is there, and return what it has then. Blocking."""
+    """Repair a log, and return what the record should say of it. Blocking."""
     try:
         # Only a closed log has a size that is known; all of it is on the disk if the index reaches that.
         damaged = repair(folder, closed=_size(folder)[0] == known.bytes)

@@ -1,7 +1,6 @@
-"""The agent's side of the keeper: a connection to one, the news of its journal, what it inherits when one dies.
+"""Reconcile the job table with the host: keep a keeper running, apply its journal, and adopt jobs when it dies.
 
-News is read from the journal in one way only, whether the keeper wrote it a moment ago or while no
-agent was there.
+The journal is read in one way only, whether the keeper wrote an entry a moment ago or while no agent was running.
 """
 
 import asyncio
@@ -14,33 +13,34 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from jobworker.errors import DiskFull, JobworkerError, ShuttingDown
-from jobworker.host.journal import JobRecord as Event
-from jobworker.host.journal import Journal, Launching, Started, StartFailed
+from jobworker.host.journal import Journal, JournalEntry, Launching, Started, StartFailed
 from jobworker.host.journal_feed import JournalFeed
-from jobworker.host.keeper_client import KeeperGone, KeeperLink, end_remains
+from jobworker.host.keeper_client import KeeperGone, KeeperLink
+from jobworker.host.keeper_process import end_remains
 from jobworker.host.process_tree import init_process, main_process
 from jobworker.host.reaper import Reaper, ended_in
 from jobworker.jobs import lifecycle
-from jobworker.jobs.active import LiveJob
-from jobworker.jobs.orphans import recorded_anew
+from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.orphans import rebuild_record
 from jobworker.jobs.power_cut import checked_since, repair_log
-from jobworker.jobs.record import JobRecord as Record
+from jobworker.jobs.record import JobRecord
 from jobworker.jobs.spec_rules import log_message
-from jobworker.jobs.stops import Endings
+from jobworker.jobs.stops import StopManager
 from jobworker.jobs.table import JobTable
+from jobworker.jobs.time_limits import TimeLimits
 from jobworker.model import State
 from jobworker.paths import Home
 from jobworker.tasks import Background
 
 log = logging.getLogger(__name__)
 
-IN_VAIN = 3  # keepers in a row that died before they held all: what is wrong will not pass at once
-LEAVING = 5.0  # seconds for the last output to be written; a process that escaped may hold its pipe for ever
-RETRY = 1.0  # seconds between two attempts to start a keeper
+MAX_FAILED_KEEPERS = 3  # in a row that died before they held all jobs: the cause will not pass at once
+QUIT_SECONDS = 5.0  # for the last output to be written; a process that escaped may hold its pipe for ever
+RETRY_SECONDS = 1.0  # between two attempts to start a keeper
 
 
-class Keeping:
-    """Keeps a keeper, and the records true to what it says."""
+class Reconciler:
+    """Keeps a keeper running, and the records in agreement with its journal."""
 
     def __init__(
         self,
@@ -48,7 +48,8 @@ class Keeping:
         run: Path,
         table: JobTable,
         link: KeeperLink,
-        endings: Endings,
+        stops: StopManager,
+        time_limits: TimeLimits,
         tasks: Background,
         log_max_bytes: int | str,
         *,
@@ -57,48 +58,51 @@ class Keeping:
         self._home = home
         self._run = run
         self._table = table
-        # Records that no agent has read before a reboot are of the boot before: their pids are others' by now.
+        # Entries that no agent read before a reboot are of the boot before: their pids belong to other processes now.
         noted = table.noted("journal", 0)
         self._journal = Journal(home.journal, noted, table.noted("journal_boot", ""))
-        if self._journal.position != noted:  # or the next agent would begin there, in the middle of what is new
+        if (
+            self._journal.position != noted
+        ):  # else the next agent would begin at the old position, in the middle of new entries
             table.note("journal", self._journal.position)
         self._feed = JournalFeed(self._journal, home.logs, self._apply_all, durable=durable)
         self._link = link
-        self._endings = endings
+        self._stops = stops
+        self._time_limits = time_limits
         self._tasks = tasks
-        self._bound = log_max_bytes  # of a log whose spec names none
+        self._log_max_bytes = log_max_bytes  # of a log whose spec names no size
         self._boot = table.boot
         self._reaper: Reaper | None = None
-        self._closing = False
-        self._unrecorded: dict[str, Launching] = {}
-        self._in_vain = 0
-        self._stuck = False  # whether the keeper before this one hung in a launch
+        self._closing = False  # the end of the keeper is expected
+        self._unrecorded: dict[str, Launching] = {}  # launches of jobs without a record, by id
+        self._failed_keepers = 0  # in a row, see MAX_FAILED_KEEPERS
+        self._stuck = False  # the keeper before this one hung in a launch
         link.on_news(self._feed.read, self._lost)
 
     async def open(self) -> None:
-        """Connect to the keeper, take over its jobs, and take up their stops and deadlines again."""
+        """Connect to the keeper, adopt the running jobs, and resume their stops and time limits."""
         self._reaper = Reaper(self._child_ended)
         try:
             await self._begin()
         except JobworkerError as error:
             if not self._home.read_only():
                 raise
-            log.error("%s can only be read: what is there is served, nothing is started: %s", self._home.path, error)
-        for live in self._table:
-            if live.record.job.state.final and live.record.left:
-                self._endings.end_leftovers(live)
-            elif live.record.ending is not None and not live.record.job.state.final:
-                self._endings.resume(live, live.record.ending)
-            elif live.record.job.state in (State.RUNNING, State.PAUSED):
-                if live.record.frozen and live.record.job.state == State.RUNNING:  # a pause that was not finished
-                    self._tasks.spawn(self._endings.pausing.resume(live))
-                self._endings.watch_limits(live)
+            log.error("%s can only be read: jobs and logs are served, nothing is started: %s", self._home.path, error)
+        for active in self._table:
+            if active.record.job.state.final and active.record.left:
+                self._stops.end_leftovers(active)
+            elif active.record.ending is not None and not active.record.job.state.final:
+                self._stops.continue_stop(active, active.record.ending)
+            elif active.record.job.state in (State.RUNNING, State.PAUSED):
+                if active.record.frozen and active.record.job.state == State.RUNNING:  # an agent died during a pause
+                    self._tasks.spawn(self._stops.pausing.resume(active))
+                self._time_limits.watch(active)
 
     async def _begin(self) -> None:
         try:
             await self._connect()
         except KeeperGone:
-            await self._link.ready()  # the one after it
+            await self._link.ready()  # of the next keeper
 
     async def _connect(self) -> None:
         self._stuck = self._link.stuck
@@ -114,46 +118,46 @@ class Keeping:
             self._reaper.look()
         self._link.set_ready(True)
 
-    def _apply_all(self, events: list[Event], boot: str, position: int) -> None:
-        """Apply what the keeper has added up to a position; `boot`: under which boot of the host, "" for this one."""
+    def _apply_all(self, events: list[JournalEntry], boot: str, position: int) -> None:
+        """Apply entries of the journal, which end at `position`; `boot`: their boot id, "" for this boot."""
         boot = boot or self._boot
         for event in events:
-            live = self._table.revive(event.id)
-            if live is not None:
-                self._apply(live, event, boot)
+            active = self._table.reload(event.id)
+            if active is not None:
+                self._apply(active, event, boot)
             elif boot == self._boot:
                 self._without_record(event)
         self._table.note("journal", position)
         self._table.note("journal_boot", boot)
 
-    def _apply(self, live: LiveJob, event: Event, boot: str) -> None:
-        was = live.record.job.state
-        self._table.save(live, lifecycle.advance(live.record, event, boot), lazy=True)
-        if boot == self._boot:  # else its processes are gone, and their pids are others'
-            self._after(live, was)
+    def _apply(self, active: ActiveJob, event: JournalEntry, boot: str) -> None:
+        was = active.record.job.state
+        self._table.save(active, lifecycle.advance(active.record, event, boot), lazy=True)
+        if boot == self._boot:  # else its processes are gone, and their pids belong to others
+            self._after(active, was)
 
-    def _without_record(self, event: Event) -> None:
-        """The job was deleted; or it runs, and the table was lost: then nobody could stop it."""
+    def _without_record(self, event: JournalEntry) -> None:
+        """Handle an entry of a job without a record: it was deleted, or it runs and the table was lost."""
         if isinstance(event, Launching):
             self._unrecorded[event.id] = event
             return
         launching = self._unrecorded.pop(event.id, None)
         if launching is None or not isinstance(event, Started):
             return
-        if (record := recorded_anew(launching, event)) is not None:
-            log.error("job %s runs and was in no table: it is recorded anew, as nobody's", event.id)
-            live = self._table.restore(record)
-            self._apply(live, launching, self._boot)
-            self._apply(live, event, self._boot)
+        if (record := rebuild_record(launching, event)) is not None:
+            log.error("job %s runs and has no record: it gets a new one, with the owner `unknown`", event.id)
+            active = self._table.insert(record)
+            self._apply(active, launching, self._boot)
+            self._apply(active, event, self._boot)
 
-    def _after(self, live: LiveJob, was: State) -> None:
-        state = live.record.job.state
+    def _after(self, active: ActiveJob, was: State) -> None:
+        state = active.record.job.state
         if state == State.RUNNING and was == State.CREATED:
-            self._endings.watch_limits(live)
+            self._time_limits.watch(active)
         if state.final and not was.final:
-            live.drop_limits()
-            if live.record.left and live.stop is None:
-                self._endings.end_leftovers(live)
+            active.drop_limits()
+            if active.record.left and active.stop is None:
+                self._stops.end_leftovers(active)
 
     # When the keeper dies
 
@@ -162,14 +166,14 @@ class Keeping:
             return
         if self._link.holding:
             self._link.set_ready(False)
-            self._in_vain = 0
+            self._failed_keepers = 0
         else:
-            self._in_vain += 1
-        log.error("the keeper is gone; starting another")
+            self._failed_keepers += 1
+        log.error("the keeper has ended; starting another")
         pause = 0.0
-        if self._in_vain >= IN_VAIN:
+        if self._failed_keepers >= MAX_FAILED_KEEPERS:
             self._link.set_ready(DiskFull("no keeper can be started", hint=f"see {self._home.keeper_log}"))
-            pause = RETRY
+            pause = RETRY_SECONDS
         self._feed.read(None)
         self._tasks.spawn(self._reconnect(pause))
 
@@ -182,106 +186,108 @@ class Keeping:
                 await self._connect()
                 return
             except KeeperGone:
-                return  # this one as well: _lost() has been told
+                return  # of this one as well: _lost() was called
             except (OSError, JobworkerError) as error:
                 log.error("no keeper could be started, trying again: %s", error)
-                await asyncio.sleep(RETRY)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _take_over(self) -> None:
-        """Have the keeper hold every job that may still run or speak; what it cannot find is lost."""
-        for live in self._table:
-            record = live.record
+        """Have the keeper adopt every job that may still run or write; a job that it cannot find is lost."""
+        for active in self._table:
+            record = active.record
             over = record.job.state.final and record.closed
-            announced = bool(record.boot)  # of a created job: an agent was about to have it launched
-            if (live.is_created() and not record.launching and not announced) or (over and not record.left):
+            announced = bool(record.boot)  # in state `created`: an agent was about to launch it
+            if (active.is_created() and not record.launching and not announced) or (over and not record.left):
                 continue
             if record.boot != self._boot:
                 record, now = self._table.as_it_is(record), time.time_ns()
-                self._table.save(live, lifecycle.lost(record, "the host was restarted", now, closed=True))
+                self._table.save(active, lifecycle.lost(record, "the host was restarted", now, closed=True))
                 continue
-            if live.is_created() and not record.launching:
-                if not live.starting:  # an agent died before it had asked the keeper
-                    self._table.save(live, replace(record, boot=""))
+            if active.is_created() and not record.launching:
+                if not active.starting:  # an agent died before its request to the keeper
+                    self._table.save(active, replace(record, boot=""))
                 continue
             if over:
                 continue
             if record.launching:
-                await self._look_for(live)
-                record = live.record
+                await self._find_launched(active)
+                record = active.record
             pid, ended = record.job.pid or 0, record.job.state.final
-            struck = record.ending is not None  # what the keeper before had begun to signal
+            signalled = record.ending is not None  # the keeper before may have signalled it
             answer = await self._link.ask(
                 "adopt",
-                id=live.id,
+                id=active.id,
                 pid=pid,
                 start=record.start,
                 ended=ended,
-                struck=struck,
-                init=live.init(),
+                struck=signalled,
+                init=active.init(),
                 group=record.group,
-                **log_message(record.job.spec.log, self._bound),
+                **log_message(record.job.spec.log, self._log_max_bytes),
             )
             if answer.get("gone") and record.launching and self._stuck:
-                event = StartFailed(time.time_ns(), live.id, "exec", errno.ETIMEDOUT)
-                self._table.save(live, lifecycle.start_failed(live.record, event))
-                self._after(live, State.CREATED)
-            elif answer.get("gone") and not live.record.job.state.final:
-                why = "its keeper died, and nobody knows how it ended or whether it began"
-                self._table.save(live, lifecycle.lost(live.record, why, time.time_ns()))
-                self._after(live, State.CREATED)
-            if answer.get("closed") and not live.record.closed:
-                self._table.save(live, replace(live.record, closed=True, job=self._table.public(live.record)))
+                event = StartFailed(time.time_ns(), active.id, "exec", errno.ETIMEDOUT)
+                self._table.save(active, lifecycle.start_failed(active.record, event))
+                self._after(active, State.CREATED)
+            elif answer.get("gone") and not active.record.job.state.final:
+                why = "its keeper died, and it is not known how the job ended or whether it began"
+                self._table.save(active, lifecycle.lost(active.record, why, time.time_ns()))
+                self._after(active, State.CREATED)
+            if answer.get("closed") and not active.record.closed:
+                self._table.save(active, replace(active.record, closed=True, job=self._table.public(active.record)))
 
     async def _check_logs(self, ended: str) -> None:
-        """After a restart of the host, look at the logs of what ran and of what had ended shortly before.
+        """After a restart of the host, check the logs of jobs that were running or had ended shortly before.
 
-        `ended`: when the last job had ended that did so before the restart.
+        `ended`: when the last job ended before the restart.
         """
         for record in await self._table.ended_since(checked_since(ended)):
             if record.boot != self._boot:
                 await self._check_log(record)
 
-    async def _check_log(self, record: Record) -> None:
-        """Have the log say what it lost, and the record where it ends now."""
+    async def _check_log(self, record: JobRecord) -> None:
+        """Repair a log after a power cut, and record where it ends now."""
         before = record.job.log
         now = await asyncio.to_thread(repair_log, self._table.log_folder(record.job.id), before)
         if now == before:
             return
-        log.warning("job %s: the log lost bytes in the power cut: %d were known of", record.job.id, before.bytes)
-        async with self._table.attending(record.job.id) as live:
-            self._table.save(live, replace(live.record, job=replace(live.record.job, log=now)))
+        log.warning("job %s: the log lost bytes in the power cut: it had at least %d", record.job.id, before.bytes)
+        async with self._table.held(record.job.id) as active:
+            self._table.save(active, replace(active.record, job=replace(active.record.job, log=now)))
 
-    async def _look_for(self, live: LiveJob) -> None:
-        """Look for the process of a launch of which nobody could say how it went, alive or not yet reaped."""
-        group = live.record.group
-        members = await live.tree().members()
-        if live.record.namespace and (init := init_process(members)) is not None:
+    async def _find_launched(self, active: ActiveJob) -> None:
+        """Look for the process of a launch whose outcome is not in the journal, alive or not yet reaped."""
+        group = active.record.group
+        members = await active.tree().members()
+        if active.record.namespace and (init := init_process(members)) is not None:
             members.remove(init)
-            self._table.save(live, replace(live.record, init=init.pid, init_start=init.start))
+            self._table.save(active, replace(active.record, init=init.pid, init_start=init.start))
         main = (group and ended_in(group, self._link.former)) or main_process(members)
         if main is not None:
             boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-            self._table.save(live, lifecycle.found(live.record, main.pid, main.start, time.time_ns(), boottime))
-            self._after(live, State.CREATED)
+            self._table.save(
+                active, lifecycle.found_running(active.record, main.pid, main.start, time.time_ns(), boottime)
+            )
+            self._after(active, State.CREATED)
 
     async def _child_ended(self, pid: int, code: int | None, number: int | None) -> bool:
         """Hand the status of an inherited job to the keeper; return whether the process may be reaped."""
-        theirs = [live for live in self._table if live.record.job.pid == pid]
-        # A pid is used again, soon in a container: one that ended may still be here because its log is held open.
-        live = next((live for live in theirs if not live.record.job.state.final), None)
-        if not theirs and not self._link.holding:
-            return False  # perhaps of a launch whose keeper died before it could tell the pid
-        if live is None:
+        candidates = [active for active in self._table if active.record.job.pid == pid]
+        # Pids are reused, soon in a container: an ended job with this pid may be in memory while its log is open.
+        active = next((active for active in candidates if not active.record.job.state.final), None)
+        if not candidates and not self._link.holding:
+            return False  # perhaps of a launch whose keeper died before it wrote the pid
+        if active is None:
             return True  # an orphan, or a keeper
         try:
-            return bool((await self._link.ask("exited", id=live.id, code=code, signal=number))["taken"])
+            return bool((await self._link.ask("exited", id=active.id, code=code, signal=number))["taken"])
         except JobworkerError:
-            return False  # the next keeper will be told
+            return False  # the next keeper will get it
 
     async def close(self, *, restart: bool, finish: bool) -> None:
-        """Let the keeper go: at once where it has no job, else with the last one; for a restart it stays.
+        """Ask the keeper to end, at once if it has no job, else after the last one; not for a restart.
 
-        `finish`: wait for that, at most LEAVING seconds; a container ends with its agent, output in pipes and all.
+        `finish`: wait for its end, at most LEAVING seconds; a container ends with its agent, output in pipes and all.
         """
         self._closing = True
         self._link.set_ready(ShuttingDown("the agent is ending"))
@@ -289,7 +295,7 @@ class Keeping:
             with contextlib.suppress(JobworkerError):
                 await self._link.ask("quit")
                 if finish:
-                    await self._link.left(LEAVING)
+                    await self._link.left(QUIT_SECONDS)
         self._link.close()
         self._feed.close()
         self._journal.close()

@@ -1,4 +1,4 @@
-"""What the agent knows of one job: the public Job, and what it takes to find and end its processes."""
+"""What the agent stores of one job: the public Job, and what is needed to find and stop its processes."""
 
 import secrets
 import time
@@ -14,10 +14,10 @@ _last_id = 0
 
 @dataclass(frozen=True)
 class Identity:
-    """A user of the host, as whom a job runs.
+    """The user of the host that a job runs as.
 
-    `gid` is the group it is in, `groups` are those that the user is in anyway. `home` is what the host says, `folder`
-    that where it is one, else /.
+    `gid` is the job's group, `groups` are all groups of the user. `home` is the user's home as the host has it,
+    `folder` the same if it exists, else `/`.
     """
 
     name: str
@@ -28,18 +28,18 @@ class Identity:
     folder: str
 
 
-class Ending(msgspec.Struct, frozen=True):
-    """An end that was asked for: it becomes the exit's reason where a signal of ours struck the job alive."""
+class StopRequest(msgspec.Struct, frozen=True):
+    """Why a job is being stopped: it becomes the reason of the exit if a signal of ours reached the job alive."""
 
     reason: Reason
     by: str
     strategy: str
     message: str = ""
-    call: StopSpec | None = None  # what the call to stop said of how
+    call: StopSpec | None = None  # the options of the call
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """The last signal that somebody had sent to the job, other than to stop it."""
+    """The last signal that a caller sent to the job, other than to stop it."""
 
     signal: str
     by: str
@@ -50,39 +50,39 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     job: Job
     key: str | None = None
-    asked: JobSpec | None = None  # the spec that it was created with, where it was changed since: its key means that
-    identity: Identity | None = None  # as whom it runs; None: as the agent
-    launching: bool = False
-    boot: str = ""  # under which boot of the host it was launched; of a created job: was about to be
-    start: int = 0
+    asked: JobSpec | None = None  # the spec at creation, if it was changed since: the key stands for that spec
+    identity: Identity | None = None  # the user it runs as; None: the agent's own
+    launching: bool = False  # the keeper has written `launching`, and not yet how the launch went
+    boot: str = ""  # the boot id under which it was launched; in state `created`: under which a launch was announced
+    start: int = 0  # of the main process: tells it from a later one of the same pid
     started: int = 0
-    group: str = ""
+    group: str = ""  # path of its cgroup v2; "": it has none
     namespace: bool = False  # it was launched in a pid namespace of its own
-    init: int = 0  # pid 1 of that
+    init: int = 0  # the process that is pid 1 of that namespace
     init_start: int = 0
-    left: bool = False  # the main process is gone, others of its tree are not
-    closed: bool = False  # no more output will come
-    ending: Ending | None = None
+    left: bool = False  # the main process is gone, other processes of its tree are not
+    closed: bool = False  # the log is complete: no more output will come
+    ending: StopRequest | None = None  # of the last stop
     receipt: Receipt | None = None  # of a stop that the main process outlived
     sent: Sent | None = None
-    frozen: bool = False  # its cgroup, or its processes one by one, were stopped by job.pause
-    resumed: int = 0  # when that was over for the last time, ns on CLOCK_BOOTTIME
+    frozen: bool = False  # job.pause has frozen it, or is about to
+    resumed: int = 0  # when it was last resumed, ns on CLOCK_BOOTTIME
 
     @property
-    def live(self) -> bool:
-        """Whether anything may still happen to it, so that the agent must keep it in memory."""
+    def active(self) -> bool:
+        """Whether its state may still change, so that the agent must keep it in memory."""
         if self.job.state == State.CREATED and self.boot:
             return True
-        return self.launching or (self.job.state != State.CREATED and not (self.settled and self.closed))
+        return self.launching or (self.job.state != State.CREATED and not (self.process_tree_gone and self.closed))
 
     @property
     def running(self) -> bool:
-        """Whether it was started and has not ended, or has left somebody behind."""
-        return self.job.state != State.CREATED and not self.settled
+        """Whether it was started and processes of it may still run."""
+        return self.job.state != State.CREATED and not self.process_tree_gone
 
     @property
-    def settled(self) -> bool:
-        """Whether it has ended and left nobody behind."""
+    def process_tree_gone(self) -> bool:
+        """Whether it has ended and no process of it is left."""
         return self.job.state.final and not self.left
 
 

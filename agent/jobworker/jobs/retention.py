@@ -1,7 +1,6 @@
-"""Forget jobs that have ended, with their logs: by age, by number and by bytes, the oldest first.
+"""Delete jobs that have ended, with their logs: by age, by number and by bytes, the oldest first.
 
-Deletion is paced, in small batches: creating and deleting files by the thousand at once slows all that
-use the file system.
+Deletion is paced, in small batches: deleting files by the thousand at once slows everything on the file system.
 """
 
 import asyncio
@@ -13,78 +12,79 @@ from jobworker.config import Retention as Limits
 from jobworker.errors import DiskFull
 from jobworker.jobs.record import JobRecord
 from jobworker.jobs.table import JobTable
-from jobworker.model import seconds, size
+from jobworker.units import seconds, size
 
 log = logging.getLogger(__name__)
 
-BATCH = 20  # jobs that are forgotten at once
-PAUSE = 0.1  # seconds between two batches
-HOUR = 3600.0  # how often ages are looked at
-BY = "retention"  # who deletes
+BATCH_JOBS = 20  # jobs that are deleted at once
+PAUSE_SECONDS = 0.1  # between two batches
+AGE_CHECK_SECONDS = 3600.0  # between two checks for jobs that are too old
+DELETED_BY = "retention"  # as the `deleted` event has it
 
 
 class Retention:
-    """Keeps count of what has ended, and forgets what is too old or too much."""
+    """Counts the ended jobs and the bytes of their logs, and deletes those that are too old or too many."""
 
     def __init__(self, limits: Limits, table: JobTable) -> None:
+        # The limits; 0 is none.
         self._age = seconds(limits.age, "retention.age")
         self._jobs = limits.jobs
         self._bytes = size(limits.bytes, "retention.bytes")
         self._table = table
-        self._bell = asyncio.Event()
-        table.on_settled = self._settled
-        table.on_let_go = self._look
+        self._wakeup = asyncio.Event()  # set when a limit may be exceeded
+        table.on_inactive = self._inactive
+        table.on_release = self._look
         self._count, self._kept = table.ended_totals()
 
-    def _settled(self, record: JobRecord) -> None:
+    def _inactive(self, record: JobRecord) -> None:
         self._count += 1
         self._kept += record.job.log.kept
         self._look()
 
     def _look(self) -> None:
         if self._too_much():
-            self._bell.set()
+            self._wakeup.set()
 
     def _too_much(self) -> bool:
         return bool((self._jobs and self._count > self._jobs) or (self._bytes and self._kept > self._bytes))
 
     async def run(self) -> None:
-        """Forget what is to be forgotten, now and whenever there is more."""
+        """Delete what exceeds the limits, now and whenever more does; until cancelled."""
         while True:
             try:
                 await self._forget()
             except DiskFull as error:
-                log.warning("no ended job can be forgotten now: %s", error.message)
-            self._bell.clear()
+                log.warning("no ended job can be deleted now: %s", error.message)
+            self._wakeup.clear()
             try:
-                async with asyncio.timeout(HOUR):
-                    await self._bell.wait()
+                async with asyncio.timeout(AGE_CHECK_SECONDS):
+                    await self._wakeup.wait()
             except TimeoutError:
                 pass
 
     async def _forget(self) -> None:
-        while records := await self._table.oldest_ended(BATCH):
+        while records := await self._table.oldest_ended(BATCH_JOBS):
             for record in records:
                 if not self._too_much() and not (self._age and _age(record) > self._age):
                     return
                 await self._delete(record)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _delete(self, record: JobRecord) -> None:
-        """Delete the log first: that makes room on a full disk for the rest."""
-        live = self._table.claim(record)
-        if live is None:  # somebody has begun to read it meanwhile
+        """Delete a job, its log first: on a full disk that makes room for the change of the table."""
+        active = self._table.claim(record)
+        if active is None:  # a call has begun to read it meanwhile
             return
         try:
-            await self._table.remove_log(live.id)
-            await self._table.remove(record.job, BY)
+            await self._table.remove_log(active.id)
+            await self._table.remove(record.job, DELETED_BY)
             self.removed(record)
         except DiskFull:
-            self._table.give_up(live)
+            self._table.unclaim(active)
             raise
 
     def removed(self, record: JobRecord) -> None:
-        """Somebody has deleted a job that was counted."""
+        """Count a job as deleted."""
         self._count -= 1
         self._kept -= record.job.log.kept
 

@@ -1,4 +1,4 @@
-"""Which jobs somebody means: of an owner, with labels that match; in Python and in SQL alike."""
+"""Scopes of jobs, by owner and by patterns for labels: the same condition in Python and in SQL."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from jobworker.model import JobSummary
 
 
 class Scope(NamedTuple):
-    """All jobs of an owner (None: anybody) whose labels match patterns; in these `*` and `?` stand for any text."""
+    """All jobs of an owner (None: of all) whose labels match; in a pattern `*` is any text and `?` any character."""
 
     owner: str | None = None
     labels: Mapping[str, str] = {}
@@ -20,7 +20,7 @@ class Scope(NamedTuple):
         return all(name in labels and _matches(pattern, labels[name]) for name, pattern in self.labels.items())
 
     def condition(self) -> tuple[str, list[str]]:
-        """Return the same as SQL, and its values."""
+        """Return the same condition as SQL, and its values."""
         parts, values = ["1"], []
         if self.owner is not None:
             parts.append("owner = ?")
@@ -35,6 +35,7 @@ EVERYTHING = (Scope(),)
 
 
 def sees(scopes: Iterable[Scope], job: JobSummary) -> bool:
+    """Whether the job is within one of the scopes."""
     return any(scope.holds(job.owner, job.labels) for scope in scopes)
 
 

@@ -1,4 +1,4 @@
-"""Decide whether a spec can be accepted, and turn it into what the keeper launches."""
+"""Check a spec, and build the message from which the keeper launches it."""
 
 import signal
 from collections.abc import Callable, Mapping
@@ -9,20 +9,21 @@ from msgspec import UNSET
 
 from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, JobworkerError, NotSupported, PolicyRejected
-from jobworker.host.process_tree import MARKER
 from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
 from jobworker.jobs.limits import check_limits, limits_message
 from jobworker.jobs.record import Identity
 from jobworker.jobs.users import own, process_message
-from jobworker.model import MIN_LOG, Duration, JobSpec, LogSpec, StopSpec, TimeoutSpec, seconds, size
+from jobworker.linux.proc import MARKER
+from jobworker.model import MIN_LOG, JobSpec, LogSpec, StopSpec, TimeoutSpec
 from jobworker.plugin.host import PluginFault, PluginHost, said
 from jobworker.plugin.loader import Registry
+from jobworker.units import Duration, seconds, size
 
-# What the protocol names and this version does not do: refused, never accepted and ignored.
-NOT_YET = ("stdin", "tty")
+# Fields of the protocol that this version does not implement: a spec with them is refused.
+UNSUPPORTED = ("stdin", "tty")
 
 TOTAL = "total"  # the policy of `timeout`
-LABELS = 64
+MAX_LABELS = 64
 LABEL_NAME, LABEL_VALUE = 128, 1024  # characters
 
 
@@ -30,24 +31,24 @@ class Specs:
     """The rules for specs under one configuration and its plugins."""
 
     def __init__(
-        self, config: Jobs, registry: Registry, host: PluginHost, means: Callable[[], Mapping[str, Any]]
+        self, config: Jobs, registry: Registry, host: PluginHost, capabilities: Callable[[], Mapping[str, Any]]
     ) -> None:
         self._config = config
-        self._means = means  # what the keeper says of this host
+        self._capabilities = capabilities  # returns the capabilities of this host, from the keeper
         self._strategies = registry.stop_strategies
         self._policies = registry.timeout_policies
         self._host = host
-        self._without_options: set[str] = set()  # those that were found to need none: most specs give none
+        self._without_options: set[str] = set()  # strategies and policies that accepted no options: not asked again
 
     async def check(self, spec: JobSpec) -> None:
         """Raise InvalidSpec, NotSupported or PolicyRejected."""
-        for field in NOT_YET:
+        for field in UNSUPPORTED:
             value = getattr(spec, field)
             if value is not None and value is not False:
                 raise NotSupported(f"spec.{field}: this version does not support it", field=field)
         process_message(spec, None)
         check_log(spec.log)
-        check_limits(spec.limits, self._means().get("limits", ()))
+        check_limits(spec.limits, self._capabilities().get("limits", ()))
         self._check_namespace(spec)
         check_command(spec)
         check_environment(spec.env)
@@ -63,15 +64,15 @@ class Specs:
             await self._check_options("timeout_policies", self.policy(limit.policy), limit.options)
 
     def _check_namespace(self, spec: JobSpec) -> None:
-        if not namespaced(spec, self._config) or self._means().get("namespace"):
+        if not namespaced(spec, self._config) or self._capabilities().get("namespace"):
             return
-        asked = "jobs.pid_namespace of the configuration" if spec.pid_namespace is UNSET else "spec.pid_namespace"
-        why = self._means().get("no_namespace") or "its keeper does not know how"
-        text = f"{asked}: a job can have no pid namespace of its own on this host: {why}"
+        setting = "jobs.pid_namespace of the configuration" if spec.pid_namespace is UNSET else "spec.pid_namespace"
+        why = self._capabilities().get("no_namespace") or "the keeper is of an older version"
+        text = f"{setting}: this host cannot give a job a pid namespace of its own: {why}"
         raise NotSupported(text, field="pid_namespace")
 
     def limits(self, spec: JobSpec) -> list[TimeoutSpec]:
-        """Return all that limits the job: `timeout` (absent: the default), `idle_timeout`, and policies."""
+        """Return all time limits of the job: `timeout` (absent: the default), `idle_timeout`, and policies."""
         limits = [*spec.timeout_policies, *self._config.timeout_policies]
         timeout = self._config.timeout if spec.timeout is UNSET else spec.timeout
         if timeout is not None and (spec.timeout is not UNSET or seconds(timeout, "jobs.timeout")):
@@ -82,9 +83,13 @@ class Specs:
         return limits
 
     def fallback(self, spec: JobSpec) -> TimeoutSpec | None:
-        """Return what limits a job in place of a policy that fails: the default, unless it has a total limit."""
+        """Return the default limit that replaces a policy that fails; None if the job has a total limit."""
         limit = seconds(self._config.timeout, "jobs.timeout")
-        if not limit or TOTAL not in self._policies or any(each.policy == TOTAL for each in self.limits(spec)):
+        if (
+            not limit
+            or TOTAL not in self._policies
+            or any(limit_spec.policy == TOTAL for limit_spec in self.limits(spec))
+        ):
             return None
         return TimeoutSpec(TOTAL, {"limit": limit})
 
@@ -94,7 +99,7 @@ class Specs:
         return self._policies[name]
 
     async def stop_options(self, spec: JobSpec, call: StopSpec | None) -> tuple[StopStrategy, StopOptions]:
-        """Return how to stop a job: what the call says, else its spec, else the configuration."""
+        """Return how to stop a job: as the call says, else as its spec says, else as the configuration says."""
         call = call or StopSpec()
         name = _first(call.strategy, spec.stop.strategy, self._config.stop_strategy)
         if name not in self._strategies:
@@ -120,7 +125,7 @@ class Specs:
             try:
                 checker.check(deepcopy(options))
             except ValueError as error:
-                return said(error).removeprefix(": ") or "it gave no reason"
+                return said(error).removeprefix(": ") or "no reason given"
             return ""
 
         try:
@@ -134,11 +139,13 @@ class Specs:
 
 
 def check_command(spec: JobSpec) -> None:
-    given = [name for name in ("argv", "shell") if getattr(spec, name) is not UNSET]
-    if len(given) != 1:
-        field = "shell" if given else "argv"
-        raise InvalidSpec(f"argv, shell: {'both' if given else 'neither'} given; expected exactly one", field=field)
-    field = given[0]
+    commands = [name for name in ("argv", "shell") if getattr(spec, name) is not UNSET]
+    if len(commands) != 1:
+        field = "shell" if commands else "argv"
+        raise InvalidSpec(
+            f"argv, shell: {'both' if commands else 'neither'} given; expected exactly one", field=field
+        )
+    field = commands[0]
     words = spec.command()
     if not words or not words[0] or spec.shell == "":
         raise InvalidSpec(f"{field}: it is empty; expected a program to run", field=field)
@@ -164,9 +171,9 @@ def check_environment(env: Mapping[str, str]) -> None:
 
 
 def check_labels(labels: Mapping[str, str]) -> None:
-    """Keep them small: each event of the job carries them."""
-    if len(labels) > LABELS:
-        raise InvalidSpec(f"labels: {len(labels)} are given; expected at most {LABELS}", field="labels")
+    """Raise InvalidSpec for labels that are too many or too long: each event of the job carries them."""
+    if len(labels) > MAX_LABELS:
+        raise InvalidSpec(f"labels: {len(labels)} labels; expected at most {MAX_LABELS}", field="labels")
     for name, value in labels.items():
         if not 0 < len(name) <= LABEL_NAME or len(value) > LABEL_VALUE:
             what = f"labels: {name[:80]!r}: {len(name)} and {len(value)} characters"
@@ -184,7 +191,7 @@ def signal_number(name: str, field: str) -> signal.Signals:
 
 
 def launch_message(job: str, spec: JobSpec, config: Jobs, identity: Identity | None) -> dict[str, Any]:
-    """Return what the keeper is asked: argv, the whole environment, the folder. The agent's own stays out."""
+    """Return the message that launches a job: argv, environment (nothing of the agent's own), folder."""
     env, cwd = environment(spec, config, identity)
     message: dict[str, Any] = {"id": job, "argv": spec.command(), "env": env | {MARKER: job}, "cwd": cwd}
     message |= {"namespace": namespaced(spec, config), "limits": limits_message(spec.limits)}
@@ -193,25 +200,25 @@ def launch_message(job: str, spec: JobSpec, config: Jobs, identity: Identity | N
 
 
 def log_message(log: LogSpec, bound: int | str) -> dict[str, Any]:
-    """Return what the keeper is to know of a job's log; `bound` is for one that names none."""
+    """Return the part of a message about the job's log; `bound` is its size if the spec names none."""
     limit = size(bound if log.max_bytes is None else log.max_bytes, "log.max_bytes")
     return {"drop": log.drops, "max": limit, "keep": log.keep, "merge": log.merge}
 
 
 def namespaced(spec: JobSpec, config: Jobs) -> bool:
-    """Whether the job is to have a pid namespace of its own."""
+    """Whether the job gets a pid namespace of its own."""
     return config.pid_namespace if spec.pid_namespace is UNSET else bool(spec.pid_namespace)
 
 
 def environment(spec: JobSpec, config: Jobs, identity: Identity | None) -> tuple[dict[str, str], str]:
-    """Return the variables of a job, but for the one that marks it, and its folder."""
+    """Return the variables of a job, without the marker, and its folder."""
     user = identity or own()
     env = {"PATH": config.path, "HOME": user.home, "USER": user.name, "LANG": config.lang}
     return env | spec.env, spec.cwd or user.folder
 
 
 def _first(*values: str | None) -> str:
-    """Return the first that is given."""
+    """Return the first value that is not None."""
     return next(value for value in values if value is not None)
 
 

@@ -1,4 +1,4 @@
-"""What jobs use, now or in the end."""
+"""Report what jobs use now, or had used at their end."""
 
 import asyncio
 import time
@@ -8,44 +8,45 @@ from msgspec import UNSET, to_builtins
 from jobworker.host import usage
 from jobworker.host.keeper_client import KeeperLink
 from jobworker.host.process_tree import described
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.record import JobRecord
 from jobworker.jobs.table import JobTable
-from jobworker.model import Stats, rfc3339
+from jobworker.model import Stats
+from jobworker.units import rfc3339
 
 
 class JobStats:
-    """Reads what the kernel counts for jobs; the keeper is not asked."""
+    """Reads the kernel's counters for jobs, without the keeper."""
 
     def __init__(self, table: JobTable, link: KeeperLink) -> None:
         self._table = table
         self._link = link
 
     async def of(self, job: str, *, processes: bool) -> Stats:
-        """Return what a job uses, and if asked for its processes; of one that is over what it had used."""
-        live = self._table.live(job)
-        if live is not None and live.record.running:
-            return await self._now(live, processes)
-        record = live.record if live is not None else await self._table.load(job)
+        """Return what a job uses, and its processes if `processes`; of an ended job what it had used."""
+        active = self._table.active(job)
+        if active is not None and active.record.running:
+            return await self._now(active, processes)
+        record = active.record if active is not None else await self._table.load(job)
         exit_ = record.job.exit
         values = to_builtins(exit_.usage) if exit_ is not None and exit_.usage is not None else {}
         return _stats(record, values, [] if processes else None)
 
-    async def _now(self, live: LiveJob, processes: bool) -> Stats:
-        group, v1 = live.record.group, self._link.hello.get("v1", {})
-        values, sources = await asyncio.to_thread(usage.counted, live.id, group, v1)
+    async def _now(self, active: ActiveJob, processes: bool) -> Stats:
+        group, v1 = active.record.group, self._link.hello.get("v1", {})
+        values, sources = await asyncio.to_thread(usage.counted, active.id, group, v1)
         kinds = usage.missing(sources)
         listed = None
         if kinds or processes:
-            members = await live.tree().members()
-            found = await asyncio.to_thread(usage.measured, members, kinds)
-            values |= found
-            sources |= {kind: "proc" for kind in kinds if usage.MEASURED[kind] in found}
+            members = await active.tree().members()
+            usage_values = await asyncio.to_thread(usage.measured, members, kinds)
+            values |= usage_values
+            sources |= {kind: "proc" for kind in kinds if usage.MEASURED[kind] in usage_values}
             if processes:
                 listed = await asyncio.to_thread(usage.looked_at, members, await described(members))
-        if live.record.init and "pids" in values and sources["pids"] != "proc":
+        if active.record.init and "pids" in values and sources["pids"] != "proc":
             values["pids"] -= 1  # the init of its namespace, which is ours
-        return _stats(live.record, {**values, "source": sources}, listed)
+        return _stats(active.record, {**values, "source": sources}, listed)
 
 
 def _stats(record: JobRecord, values: dict[str, object], processes: list[dict[str, object]] | None) -> Stats:

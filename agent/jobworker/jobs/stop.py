@@ -1,4 +1,4 @@
-"""End a job's tree by a stop strategy, and, whatever that does or fails to do, within a limit of our own."""
+"""Stop one job by its stop strategy, and kill what the strategy leaves after a time limit."""
 
 import asyncio
 import logging
@@ -15,52 +15,53 @@ from jobworker.host.process_tree import PROOFS, described
 from jobworker.host.strays import StrayTree
 from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy
 from jobworker.jobs import commands
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.record import Identity
 from jobworker.jobs.spec_rules import signal_number
 from jobworker.jobs.users import user_message
-from jobworker.model import Job, Receipt, Step, rfc3339, seconds
+from jobworker.model import Job, Receipt, Step
 from jobworker.plugin.host import PluginFault, PluginHost, clean
+from jobworker.units import rfc3339, seconds
 
 log = logging.getLogger(__name__)
 
-KILL = "kill"  # what a receipt calls it where there was no strategy that could be used
-LAST_WAIT = 5.0  # seconds after our own SIGKILL until what is left counts as a survivor
-KILL_AGAIN = 0.1  # seconds between two of these
+KILL = "kill"  # the strategy in a receipt if no strategy could be used
+SURVIVOR_SECONDS = 5.0  # after our own SIGKILL until a process counts as a survivor
+KILL_AGAIN_SECONDS = 0.1  # between two SIGKILLs for the tree
 T = TypeVar("T")
 Environment = tuple[Mapping[str, str], str]  # variables and folder that the job was started with
 
 
 async def send_signal(
-    live: LiveJob, link: KeeperLink, number: int, target: str, *, strike: bool = True
+    active: ActiveJob, link: KeeperLink, number: int, target: str, *, signalled: bool = True
 ) -> tuple[int, int]:
     """Signal the tree or the main process; return how many were alive before and how many got it.
 
-    `strike`: an end that follows is by this signal.
+    `signalled`: an exit that follows counts as caused by this signal.
     """
-    tree = live.tree()
+    tree = active.tree()
     members = await tree.members()
-    how: dict[str, Any] = {"signal": number, "target": target, "pids": [], "strike": strike}
+    how: dict[str, Any] = {"signal": number, "target": target, "pids": [], "strike": signalled}
     if tree.means != "cgroup":
         how["pids"] = [[process.pid, process.start] for process in members]
     if isinstance(tree, StrayTree):
         how["strays"] = [[process.pid, process.start] for process in members if process.pid not in tree.inside]
-    answer = await link.insist("signal", id=live.id, init=live.init(), group=live.record.group, **how)
+    answer = await link.insist("signal", id=active.id, init=active.init(), group=active.record.group, **how)
     return len(members), int(answer["delivered"])
 
 
 class Stop:
-    """One stop of one job."""
+    """One stop of one job: its steps become the receipt."""
 
     def __init__(
         self,
-        live: LiveJob,
+        active: ActiveJob,
         link: KeeperLink,
         host: PluginHost,
         environment: Environment,
         identity: Identity | None,
     ) -> None:
-        self._live = live
+        self._active = active
         self._link = link
         self._host = host
         self._environment = environment
@@ -68,21 +69,21 @@ class Stop:
         self._steps: list[Step] = []
 
     async def run(self, strategy: StopStrategy | None, options: StopOptions, limit: float) -> Receipt:
-        """Run the strategy for at most what it means to take and `limit` seconds; kill what is left; tell all.
+        """Run the strategy, kill what it leaves, and return the receipt.
 
-        Without one, only kill.
+        The strategy may take as long as it announces, plus `limit` seconds. Without a strategy, only kill.
         """
-        await self._live.has_strays()
+        await self._active.has_strays()
         if strategy is not None:
             await self._try(strategy, options, limit)
         survivors = await self._make_sure()
-        means, name = self._live.tree().means, strategy.name if strategy is not None else KILL
+        means, name = self._active.tree().means, strategy.name if strategy is not None else KILL
         return Receipt(name, means, "none" if survivors else PROOFS[means], self._steps, survivors)
 
     async def _try(self, strategy: StopStrategy, options: StopOptions, limit: float) -> None:
-        """Run the strategy; whatever goes wrong with it is written down, and no more."""
+        """Run the strategy; an error of it becomes a step of the receipt, and the stop goes on."""
         loop = asyncio.get_running_loop()
-        handle = _Handle(self, loop, deepcopy(self._live.record.job), deepcopy(self._environment), self._identity)
+        handle = _Handle(self, loop, deepcopy(self._active.record.job), deepcopy(self._environment), self._identity)
         try:
             longest = options.grace
             if isinstance(strategy, LongStopStrategy):
@@ -91,13 +92,13 @@ class Stop:
             await self._host.call(strategy, partial(_stop, strategy, handle, shown), longest + limit)
         except (PluginFault, JobworkerError) as error:
             self.note("strategy_failed", detail=str(error))
-            log.warning("job %s: stop strategy %s: %s", self._live.id, strategy.name, error)
+            log.warning("job %s: stop strategy %s: %s", self._active.id, strategy.name, error)
         finally:
             handle.over = True
 
     async def _make_sure(self) -> list[dict[str, Any]]:
-        tree = self._live.tree()
-        if not self._live.record.job.state.final or await tree.members():
+        tree = self._active.tree()
+        if not self._active.record.job.state.final or await tree.members():
             self.note("kill", detail="processes are left")
             try:
                 await self.signal("SIGKILL", "all")
@@ -107,10 +108,12 @@ class Stop:
         return await described(await tree.members())
 
     async def _kill_again(self) -> None:
-        """Kill until all are gone or the last wait is over: a sweep misses who has forked since it looked."""
-        end = time.monotonic() + LAST_WAIT
-        while (not await self.wait(KILL_AGAIN) or await self._live.tree().members()) and time.monotonic() < end:
-            await send_signal(self._live, self._link, signal.SIGKILL, "all")
+        """Kill until the tree is gone or time is up: a sweep misses processes that were forked since it began."""
+        end = time.monotonic() + SURVIVOR_SECONDS
+        while (
+            not await self.wait(KILL_AGAIN_SECONDS) or await self._active.tree().members()
+        ) and time.monotonic() < end:
+            await send_signal(self._active, self._link, signal.SIGKILL, "all")
 
     def note(self, action: str, signal: str | None = None, at: int = 0, **what: Any) -> None:
         self._steps.append(Step(rfc3339(at or time.time_ns()), action, signal, **what))
@@ -118,25 +121,25 @@ class Stop:
     async def signal(self, name: str, target: str) -> int:
         number = signal_number(name, "signal")
         at = time.time_ns()
-        alive, delivered = await send_signal(self._live, self._link, number, target)
+        alive, delivered = await send_signal(self._active, self._link, number, target)
         self.note("signal", number.name, at, target=target, alive=alive, delivered=delivered)
         return delivered
 
     async def asked(self, how: str) -> None:
-        await send_signal(self._live, self._link, 0, "main")  # which only looks whether it is alive
+        await send_signal(self._active, self._link, 0, "main")  # signal 0 only checks that it is alive
         self.note("asked", detail=how)
 
     async def wait(self, limit: float | None) -> bool:
         try:
             async with asyncio.timeout(limit):
-                await self._live.gone()
+                await self._active.gone()
         except TimeoutError:
             return False
         return True
 
 
 async def _stop(strategy: StopStrategy, handle: "_Handle", options: StopOptions) -> None:
-    """Run the strategy; what it asks of its handle and should not is a fault of its own."""
+    """Run the strategy; an invalid argument to its handle is a fault of the strategy."""
     try:
         await strategy.stop(handle, options)
     except InvalidSpec as error:
@@ -148,7 +151,7 @@ def _longest(strategy: LongStopStrategy, options: StopOptions) -> float:
 
 
 class _Handle:
-    """What the strategy holds, in the plugins' thread: each call is carried over to the agent's loop."""
+    """The strategy's handle on the job, in the plugin's thread: each call runs in the agent's loop."""
 
     def __init__(
         self,
@@ -160,7 +163,7 @@ class _Handle:
     ) -> None:
         self.job = job
         self.env, self.cwd = environment
-        self.over = False
+        self.over = False  # the strategy has returned or was given up: further calls raise
         self._stop = stop
         self._loop = loop
         self._identity = identity
@@ -175,7 +178,7 @@ class _Handle:
         return await self._carry(self._stop.wait(timeout))
 
     async def run(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
-        """Run it in the plugins' thread, like all that a plugin does."""
+        """Run a command, in the plugin's thread like all that a plugin does."""
         self._refuse_if_over()
         user = user_message(self._identity) if self._identity is not None else None
         await commands.run(argv, env, self.cwd, user, timeout)

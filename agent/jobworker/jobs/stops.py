@@ -1,42 +1,40 @@
-"""Everything that ends jobs: calls to stop, deadlines, leftovers, the shutdown of the agent."""
+"""Begin, join and resume the stops of jobs: for calls, time limits, leftovers and the shutdown of the agent."""
 
 import asyncio
 import logging
 import signal
 import time
 from collections.abc import Coroutine, Iterable
-from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
 from jobworker.config import Jobs
-from jobworker.errors import InvalidSpec, InvalidState, JobworkerError, RpcError, StopIncomplete
+from jobworker.errors import InvalidState, JobworkerError, RpcError, StopIncomplete
 from jobworker.host.keeper_client import KeeperLink
 from jobworker.host.process_tree import NamespaceTree
-from jobworker.host.wall_clock import WallClock
 from jobworker.interfaces import StopOptions, StopStrategy
-from jobworker.jobs import deadlines, lifecycle
-from jobworker.jobs.active import LiveJob
-from jobworker.jobs.deadlines import Deadline, Limit
+from jobworker.jobs import lifecycle
+from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.pausing import Pausing
-from jobworker.jobs.record import Ending, Sent
+from jobworker.jobs.record import Sent, StopRequest
 from jobworker.jobs.spec_rules import Specs
-from jobworker.jobs.stop import KILL, LAST_WAIT, Stop, send_signal
+from jobworker.jobs.stop import KILL, SURVIVOR_SECONDS, Stop, send_signal
 from jobworker.jobs.table import JobTable
-from jobworker.model import JobSpec, Reason, Receipt, StopSpec, TimeoutSpec, seconds
+from jobworker.model import JobSpec, Reason, Receipt, StopSpec
 from jobworker.plugin.host import PluginHost
 from jobworker.tasks import Background
+from jobworker.units import seconds
 
 log = logging.getLogger(__name__)
 
 
-INIT = "the init of its namespace"
-LEFTOVERS = "agent"  # who stops what a main process leaves behind
+INIT_NAME = "the init of its namespace"  # of a survivor, in a receipt
+LEFTOVERS_BY = "agent"  # the caller of a stop for what a main process left behind
 
 
-class Endings:
-    """Begins stops, one at a time for a job, and writes down how they went."""
+class StopManager:
+    """Begins stops, one at a time for a job, and records their receipts."""
 
     def __init__(
         self,
@@ -47,188 +45,144 @@ class Endings:
         table: JobTable,
         tasks: Background,
     ) -> None:
-        self._limit = seconds(config.stop_limit, "stop_limit")
-        self._lead = seconds(config.deadline_near, "deadline_near")
+        self._limit = seconds(config.stop_limit, "stop_limit")  # for a strategy beyond the time that it announces
         self._specs = specs
         self._link = link
         self._host = host
         self._table = table
         self._tasks = tasks
-        self._clock = WallClock()
         self.pausing = Pausing(table, link)
 
-    async def stop(self, live: LiveJob, call: StopSpec | None, by: str) -> None:
-        """Return when the whole tree is gone; raise InvalidState, or StopIncomplete with the survivors.
+    async def stop(self, active: ActiveJob, call: StopSpec | None, by: str) -> None:
+        """Stop a job and return when its tree is gone; raise InvalidState, or StopIncomplete with the survivors.
 
         A second stop joins the first; with the strategy `kill` it escalates.
         """
-        if live.record.settled or live.record.job.pid is None:
-            state = live.record.job.state
-            raise InvalidState(f"job {live.id} is {state}; expected running", state=state)
-        before = live.stop
-        task = before or await self.begin(live, call, by, Reason.STOPPED)
+        if active.record.process_tree_gone or active.record.job.pid is None:
+            state = active.record.job.state
+            raise InvalidState(f"job {active.id} is {state}; expected running", state=state)
+        before = active.stop
+        task = before or await self.begin(active, call, by, Reason.STOPPED)
         if task is None:
-            return  # it ended while we looked
-        ending = live.record.ending  # the stop under way may be another's that began while we looked
-        if call is not None and call.strategy == "kill" and (before or (ending and ending.strategy != "kill")):
-            await self.kill([live])
+            return  # it ended meanwhile
+        request = active.record.ending  # another stop may have begun meanwhile
+        if call is not None and call.strategy == "kill" and (before or (request and request.strategy != "kill")):
+            await self.kill([active])
         receipt = await asyncio.shield(task)
         if receipt.survivors:
             pids_text = ", ".join(f"{process['pid']} ({process['name']})" for process in receipt.survivors)
-            raise StopIncomplete(f"job {live.id}: these outlived the stop: {pids_text}", survivors=receipt.survivors)
+            raise StopIncomplete(
+                f"job {active.id}: these processes outlived the stop: {pids_text}", survivors=receipt.survivors
+            )
 
     async def begin(
-        self, live: LiveJob, call: StopSpec | None, by: str, reason: Reason, message: str = ""
+        self, active: ActiveJob, call: StopSpec | None, by: str, reason: Reason, message: str = ""
     ) -> asyncio.Task[Receipt] | None:
-        """Start a stop in the background, unless one runs or the job is over; return the one that runs."""
+        """Begin a stop in the background and return its task; return a task that runs already, None if it is over."""
         strategy: StopStrategy | None
         try:
-            strategy, options = await self._specs.stop_options(live.record.job.spec, call)
+            strategy, options = await self._specs.stop_options(active.record.job.spec, call)
         except RpcError as error:
-            if reason is Reason.STOPPED and by != LEFTOVERS:
+            if reason is Reason.STOPPED and by != LEFTOVERS_BY:
                 raise
-            # Nobody is there to hear it: a plugin that was there when the job was created.
-            log.error("job %s: %s; it is stopped as the configuration says", live.id, error.message)
-            strategy, options = await self._usual_stop(live)
-        if live.stop is not None or live.record.settled:
-            return live.stop
-        environment = self._specs.environment(live.record.job.spec, live.record.identity)
-        stop = Stop(live, self._link, self._host, environment, live.record.identity)
-        if not live.record.job.state.final:
+            # No caller waits for this stop. The plugin was installed when the job was created.
+            log.error("job %s: %s; it is stopped as the configuration says", active.id, error.message)
+            strategy, options = await self._usual_stop(active)
+        if active.stop is not None or active.record.process_tree_gone:
+            return active.stop
+        environment = self._specs.environment(active.record.job.spec, active.record.identity)
+        stop = Stop(active, self._link, self._host, environment, active.record.identity)
+        if not active.record.job.state.final:
             name = strategy.name if strategy is not None else KILL
-            ending = Ending(reason=reason, by=by, strategy=name, message=message, call=call)
-            self._table.save(live, lifecycle.stopping(live.record, ending), by=by)
-        live.stop = asyncio.create_task(self._carry_out(live, stop.run(strategy, options, self._limit)))
-        return live.stop
+            request = StopRequest(reason=reason, by=by, strategy=name, message=message, call=call)
+            self._table.save(active, lifecycle.stopping(active.record, request), by=by)
+        active.stop = asyncio.create_task(self._carry_out(active, stop.run(strategy, options, self._limit)))
+        return active.stop
 
-    async def _usual_stop(self, live: LiveJob) -> tuple[StopStrategy | None, StopOptions]:
-        """Return how jobs are stopped by the configuration; no strategy where its plugin fails: then only kill."""
+    async def _usual_stop(self, active: ActiveJob) -> tuple[StopStrategy | None, StopOptions]:
+        """Return the configured strategy and its options; no strategy if its plugin fails: then only kill."""
         try:
             return await self._specs.stop_options(JobSpec(), None)
         except RpcError as error:
-            log.error("job %s: %s; it is killed", live.id, error.message)
+            log.error("job %s: %s; it is killed", active.id, error.message)
             return None, StopOptions("SIGKILL", 0.0, {})
 
-    async def _carry_out(self, live: LiveJob, stop: Coroutine[Any, Any, Receipt]) -> Receipt:
+    async def _carry_out(self, active: ActiveJob, stop: Coroutine[Any, Any, Receipt]) -> Receipt:
         try:
-            await self._table.written()  # first: an agent that dies now goes on with the stop when it is back
-            if live.record.frozen:  # who stands still hears no signal but SIGKILL
-                await self.pausing.resume(live)
+            await self._table.written()  # first: if this agent dies now, the next one goes on with the stop
+            if active.record.frozen:  # a frozen process receives no signal but SIGKILL
+                await self.pausing.resume(active)
             receipt = await stop
-            if not receipt.survivors and not await self._release(live):
+            if not receipt.survivors and not await self._release(active):
                 receipt = replace(
-                    receipt, proof="none", survivors=[{"pid": live.record.init, "name": INIT, "command": None}]
+                    receipt, proof="none", survivors=[{"pid": active.record.init, "name": INIT_NAME, "command": None}]
                 )
         finally:
-            live.stop = None
-        by = live.record.ending.by if live.record.ending is not None else None
-        self._table.save(live, lifecycle.stopped(live.record, receipt), by=by)
-        if receipt.survivors and live.record.job.state.final:
-            self._tasks.spawn(self._until_empty(live))
+            active.stop = None
+        by = active.record.ending.by if active.record.ending is not None else None
+        self._table.save(active, lifecycle.stopped(active.record, receipt), by=by)
+        if receipt.survivors and active.record.job.state.final:
+            self._tasks.spawn(self._until_empty(active))
         return receipt
 
-    async def _until_empty(self, live: LiveJob) -> None:
-        """Wait for the last of a tree, and write down that it is gone, unless another stop does."""
-        await live.gone()
-        if live.stop is None and live.record.left:
-            await self._release(live)
-            self._table.save(live, lifecycle.emptied(live.record, time.time_ns()))
+    async def _until_empty(self, active: ActiveJob) -> None:
+        """Wait until the tree is gone and record that, unless a stop does."""
+        await active.gone()
+        if active.stop is None and active.record.left:
+            await self._release(active)
+            self._table.save(active, lifecycle.tree_gone(active.record, time.time_ns()))
 
-    async def _release(self, live: LiveJob) -> bool:
-        """Let go of cgroup and namespace of a job that left nobody; return whether the namespace's init is gone."""
-        tree = live.tree()
+    async def _release(self, active: ActiveJob) -> bool:
+        """Remove cgroup and namespace of a job without processes; return whether the namespace's init is gone."""
+        tree = active.tree()
         try:
-            await self._link.insist("release", id=live.id, init=live.init(), group=live.record.group)
+            await self._link.insist("release", id=active.id, init=active.init(), group=active.record.group)
             if isinstance(tree, NamespaceTree):
-                async with asyncio.timeout(LAST_WAIT):
+                async with asyncio.timeout(SURVIVOR_SECONDS):
                     await tree.wait_init()
-                # The cgroup, which the init was in.
-                await self._link.insist("release", id=live.id, group=live.record.group)
+                # Again for the cgroup, which the init was in until now.
+                await self._link.insist("release", id=active.id, group=active.record.group)
         except TimeoutError:
-            log.warning("job %s: the init of its namespace, process %d, does not end", live.id, live.record.init)
+            log.warning("job %s: the init of its namespace, process %d, does not end", active.id, active.record.init)
             return False
         except JobworkerError as error:
-            log.warning("job %s: its cgroup was not removed: %s", live.id, error)
+            log.warning("job %s: its cgroup was not removed: %s", active.id, error)
         return True
 
-    async def send(self, live: LiveJob, number: signal.Signals, target: str, by: str) -> int:
-        """Send a signal that is no stop; return how many processes got it. A job that dies of it says who sent it."""
-        if live.record.job.state.final or live.record.job.pid is None:
-            state = live.record.job.state
-            raise InvalidState(f"job {live.id} is {state}; expected running", state=state)
-        self._table.save(live, replace(live.record, sent=Sent(number.name, by)))
-        _, delivered = await send_signal(live, self._link, number, target, strike=False)
+    async def signal(self, active: ActiveJob, number: signal.Signals, target: str, by: str) -> int:
+        """Send a signal that is no stop; return how many processes got it. An exit by it names the caller."""
+        if active.record.job.state.final or active.record.job.pid is None:
+            state = active.record.job.state
+            raise InvalidState(f"job {active.id} is {state}; expected running", state=state)
+        self._table.save(active, replace(active.record, sent=Sent(number.name, by)))
+        _, delivered = await send_signal(active, self._link, number, target, signalled=False)
         return delivered
 
-    def resume(self, live: LiveJob, ending: Ending) -> None:
-        """Take up a stop that was under way when the agent ended."""
-        call = replace(ending.call or StopSpec(), strategy=ending.strategy)
-        self._tasks.spawn(self._begin_only(live, call, ending.by, ending.reason, ending.message))
+    def continue_stop(self, active: ActiveJob, request: StopRequest) -> None:
+        """Begin again a stop that was under way when the agent before this one ended."""
+        self._tasks.spawn(self._begin_again(active, request))
 
-    async def _begin_only(self, live: LiveJob, call: StopSpec | None, by: str, reason: Reason, message: str) -> None:
-        await self.begin(live, call, by, reason, message)
+    async def _begin_again(self, active: ActiveJob, request: StopRequest) -> None:
+        call = replace(request.call or StopSpec(), strategy=request.strategy)
+        await self.begin(active, call, request.by, request.reason, request.message)
 
-    def end_leftovers(self, live: LiveJob) -> None:
-        """The main process is gone and others are not, or may not be: stop or leave them, as the spec says."""
-        self._tasks.spawn(self._leftovers(live))
+    def end_leftovers(self, active: ActiveJob) -> None:
+        """Stop or leave the processes that the main process left behind, as the spec says."""
+        self._tasks.spawn(self._leftovers(active))
 
-    async def _leftovers(self, live: LiveJob) -> None:
-        if live.record.job.spec.leftovers == "stop" and await live.tree().members():
-            await self.begin(live, None, LEFTOVERS, Reason.STOPPED)
+    async def _leftovers(self, active: ActiveJob) -> None:
+        if active.record.job.spec.leftovers == "stop" and await active.tree().members():
+            await self.begin(active, None, LEFTOVERS_BY, Reason.STOPPED)
             return
-        await self._until_empty(live)
+        await self._until_empty(active)
 
-    def watch_limits(self, live: LiveJob) -> None:
-        """Watch the job's limits as they are now."""
-        live.drop_limits()
-        for spec in self._specs.limits(live.record.job.spec):
-            try:
-                self._watch(live, spec)
-            except InvalidSpec as error:  # a plugin that was there when the job was created
-                self._limit_failed(live, spec, error.message)
-
-    def _watch(self, live: LiveJob, spec: TimeoutSpec) -> None:
-        limit = Limit(self._specs.policy(spec.policy), spec)
-        usage = deadlines.Usage(live, self._table.log_folder(live.id))
-        near, fire = partial(self._time_is_near, live), partial(self._time_is_up, live)
-        failed = partial(self._limit_failed, live, spec)
-        watching = deadlines.watch(usage, limit, self._host, self._clock, near, fire, failed, self._lead)
-        live.limits.append(self._tasks.spawn(watching))
-
-    def _limit_failed(self, live: LiveJob, spec: TimeoutSpec, why: str) -> None:
-        """Say that a limit does not hold; where the job has no total limit, the configured one takes its place."""
-        instead = self._specs.fallback(live.record.job.spec)
-        then = f"; {seconds(instead.options['limit'], 'limit'):g} s in all instead" if instead else ""
-        log.error("job %s: timeout policy %s; this limit does not hold%s", live.id, why, then)
-        self._table.tell(live, "limit_failed", f"{why}{then}", spec.policy)
-        if instead is not None and not live.fallback:
-            live.fallback = True
-            self._watch(live, instead)
-
-    def _time_is_near(self, live: LiveJob, deadline: Deadline) -> None:
-        left = deadline.due - deadlines.boottime()
-        self._table.tell(live, "deadline_near", f"{left:.1f} s left", deadline.limit.policy)
-
-    async def _time_is_up(self, live: LiveJob, deadline: Deadline) -> None:
-        limit, late = deadline.limit, deadlines.boottime() - deadline.due
-        if limit.policy == "total":
-            message = f"timed out after {seconds(limit.options['limit'], 'limit'):g} s"
-        else:
-            options = ", ".join(f"{name} {value}" for name, value in limit.options.items())
-            message = f"timed out by {limit.policy} ({options})"
-        message += f", noticed {late:.1f} s late" if late > 1 else ""
-        await self.begin(live, None, limit.policy, Reason.TIMEOUT, message)
-
-    def close(self) -> None:
-        self._clock.close()
-
-    async def stop_all(self, jobs: Iterable[LiveJob], by: str) -> None:
-        """Stop these because the agent is shut down; return when their stops are over."""
-        begun = (self.begin(live, None, by, Reason.SHUTDOWN) for live in jobs if live.record.job.pid)
+    async def stop_all(self, jobs: Iterable[ActiveJob], by: str) -> None:
+        """Stop these jobs because the agent is shut down; return when their stops are over."""
+        begun = (self.begin(active, None, by, Reason.SHUTDOWN) for active in jobs if active.record.job.pid)
         stops = await asyncio.gather(*begun, return_exceptions=True)
         await asyncio.gather(*(stop for stop in stops if isinstance(stop, asyncio.Task)), return_exceptions=True)
 
-    async def kill(self, jobs: Iterable[LiveJob]) -> None:
+    async def kill(self, jobs: Iterable[ActiveJob]) -> None:
         """Send SIGKILL to whole trees, whatever stop is under way."""
-        for live in jobs:
-            await send_signal(live, self._link, signal.SIGKILL, "all")
+        for active in jobs:
+            await send_signal(active, self._link, signal.SIGKILL, "all")

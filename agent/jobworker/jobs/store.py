@@ -1,131 +1,90 @@
-"""The job table in SQLite: one thread does all of it, and changes made together are committed together.
+"""The job table in SQLite: all queries run in one thread, and changes of one turn are committed together.
 
-The schema is described in ``docs/reference/on-disk-formats.md``. A slow disk makes callers of `saved` wait,
-never the loop.
+The schema is described in ``docs/reference/on-disk-formats.md``.
+A slow disk delays callers of `saved`, never the loop.
 """
 
 import asyncio
 import contextlib
 import logging
 import sqlite3
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from jobworker.errors import DiskFull, StartError
-from jobworker.jobs import events
-from jobworker.jobs.events import EventLog, Page
+from jobworker.jobs import database
+from jobworker.jobs.events import EventLog, EventPage
+from jobworker.jobs.query import Query
 from jobworker.jobs.record import JobRecord
-from jobworker.jobs.scope import EVERYTHING, Scope
 from jobworker.model import JobEvent
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
-LAZY = 0.05  # seconds for which news that the journal holds may wait for others to be committed with them
-RETRY = 1.0  # seconds until changes that could not be written are tried again
-PAGE_BYTES = 1 << 20  # of records, after which a page ends: a spec alone may have as many
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, state TEXT NOT NULL, live INTEGER NOT NULL, owner TEXT NOT NULL,
-    name TEXT, key TEXT, record TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS live ON jobs (id) WHERE live;
-CREATE INDEX IF NOT EXISTS name ON jobs (name, id) WHERE name IS NOT NULL;
-CREATE UNIQUE INDEX IF NOT EXISTS key ON jobs (owner, key) WHERE key IS NOT NULL;
-CREATE INDEX IF NOT EXISTS ended ON jobs (json_extract(record, '$.job.exited_at'))
-    WHERE NOT live AND state IN ('exited', 'lost');
-"""
+LAZY_COMMIT_SECONDS = 0.05  # that changes which the journal also holds may wait for others to be committed with them
+RETRY_SECONDS = 1.0  # until changes that could not be written are tried again
+PAGE_BYTES = 1 << 20  # of records, after which a page ends: a single spec may be as large
 ENDED = "FROM jobs WHERE NOT live AND state IN ('exited', 'lost')"
 T = TypeVar("T")
 _decode = msgspec.json.Decoder(JobRecord).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Query(NamedTuple):
-    """Which jobs somebody wants to see a page of: those created before the job `before`, within one of the scopes."""
-
-    states: Sequence[str] | None = None
-    labels: Mapping[str, str] = {}
-    owner: str | None = None
-    before: str | None = None
-    scopes: Sequence[Scope] = EVERYTHING
-
-    def condition(self) -> tuple[str, list[Any]]:
-        """Return it as SQL, and its values."""
-        scopes = [scope.condition() for scope in self.scopes]
-        where = ["(" + " OR ".join(text for text, _ in scopes) + ")"] if scopes else ["0"]
-        values: list[Any] = [value for _, found in scopes for value in found]
-        if self.states is not None:
-            where.append(f"state IN ({','.join('?' * len(self.states))})")
-            values += self.states
-        for label, value in self.labels.items():
-            where.append("EXISTS (SELECT 1 FROM json_each(record, '$.job.labels') WHERE key = ? AND value = ?)")
-            values += [label, value]
-        for column, value_ in (("owner = ?", self.owner), ("id < ?", self.before)):
-            if value_ is not None:
-                where.append(column)
-                values.append(value_)
-        return " AND ".join(where), values
-
-
 class Store:
-    """All methods are called from the loop; `put` and `drop` are written soon, in order."""
+    """Called from the loop. `put` and `drop` return at once and are committed soon, in order."""
 
     def __init__(self, path: Path, keep_events: int, *, durable: bool = False) -> None:
         """`durable`: what is committed survives a power cut."""
         self._durable = durable
         self._thread = ThreadPoolExecutor(1, "store")
-        self._pending: dict[str, JobRecord | None] = {}
-        self._writing: dict[str, JobRecord | None] = {}  # under way to the disk: the table still has the old ones
-        self._meta: dict[str, Any] = {}
-        self._waiters: list[asyncio.Future[None]] = []
-        self._turn = asyncio.Lock()  # for pages: however many are asked for, all else waits for one of them
-        self._flushing: asyncio.Future[None] | None = None
-        self._eager = False  # what is pending is to be written at once
-        self._later: asyncio.TimerHandle | None = None
-        self.writable = True
+        self._pending: dict[str, JobRecord | None] = {}  # to be committed next; None: to be deleted
+        self._writing: dict[str, JobRecord | None] = {}  # being committed: the table still has the old ones
+        self._meta: dict[str, Any] = {}  # values of `meta` to be committed next
+        self._waiters: list[asyncio.Future[None]] = []  # of `saved`, for the next commit
+        self._turn = asyncio.Lock()  # one page at a time: however many are requested, a commit waits for one at most
+        self._flushing: asyncio.Future[None] | None = None  # the commit that is under way
+        self._eager = False  # something pending may not wait for `_later`
+        self._later: asyncio.TimerHandle | None = None  # begins the commit of lazy changes
+        self.writable = True  # whether the last commit succeeded
         self._path = path
-        self._read_only = (
-            False  # opened for reading only, so that it must be opened anew once the disk can be written
-        )
+        self._read_only = False  # opened for reading: opened again when the disk can be written
         try:
-            self._db = _open(path, durable)
+            self._db = database.open_for_writing(path, durable)
         except sqlite3.OperationalError as error:
             try:
-                self._db = _open_read_only(path)
+                self._db = database.open_read_only(path)
             except sqlite3.OperationalError:
                 raise StartError(f"{path}: the job table cannot be opened: {error}") from error
             log.error("%s can only be read (%s): no job can be created", path, error)
             self._read_only = True
         except sqlite3.DatabaseError as error:
-            aside = set_aside(path)
-            log.error("%s is no job table (%s): it was set aside as %s, and a new one begun", path, error, aside)
-            self._db = _open(path, durable)
+            aside = database.set_aside(path)
+            log.error(
+                "%s is no job table (%s): it was renamed to %s, and a new table was created", path, error, aside
+            )
+            self._db = database.open_for_writing(path, durable)
         self.events = EventLog(keep_events)
         self.events.last = self.meta("revision", 0)
 
-    def live(self) -> list[JobRecord]:
+    def active_records(self) -> list[JobRecord]:
         """Return the records that the agent keeps in memory; called once, at the start."""
-        found = []
+        records = []
         for job, text in self._db.execute("SELECT id, record FROM jobs WHERE live ORDER BY id").fetchall():
             try:
-                found.append(_decode(text))
-            except msgspec.MsgspecError as error:  # one broken record costs the others nothing
-                log.error("job %s: its record cannot be read and is left alone: %s", job, error)
-        return found
+                records.append(_decode(text))
+            except msgspec.MsgspecError as error:  # the others are loaded all the same
+                log.error("job %s: its record cannot be read and is ignored: %s", job, error)
+        return records
 
     def meta(self, name: str, default: Any) -> Any:
         row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return row[0] if row else default
 
     def look(self, job: str) -> JobRecord | None:
-        """Return a record at once, blocking: for the rare event of a job that is not in memory."""
+        """Return a record, blocking the loop: for the rare journal entry about a job that is not in memory."""
         for changed in (self._pending, self._writing):
             if job in changed:
                 return changed[job]
@@ -133,27 +92,28 @@ class Store:
         return _decode(row[0]) if row else None
 
     def put(self, record: JobRecord, *, lazy: bool = False) -> None:
-        """`lazy` is for what the journal would tell again."""
+        """Store a record soon. `lazy`: it may wait, because the journal has the change as well."""
         self._pending[record.job.id] = record
         self._schedule(lazy)
 
     def drop(self, job: str) -> None:
+        """Delete a record soon."""
         self._pending[job] = None
         self._schedule()
 
     def set_meta(self, name: str, value: Any, *, lazy: bool = False) -> None:
-        """Committed together with the records that were put in the same turn."""
+        """Store a value in `meta`, in one commit with the records that are put in the same turn."""
         self._meta[name] = value
         self._schedule(lazy)
 
-    def tell(self, event: JobEvent) -> None:
-        """Commit an event together with the change that it tells of, which is put in the same turn."""
-        self.events.tell(event)
+    def append_event(self, event: JobEvent) -> None:
+        """Store an event, in one commit with the change that it describes, which is put in the same turn."""
+        self.events.append(event)
 
-    def take_back(self, job: str) -> None:
-        """Forget a job that could not be saved and was refused for it."""
+    def discard(self, job: str) -> None:
+        """Drop the pending record and events of a job that was refused because it could not be saved."""
         self._pending.pop(job, None)
-        self.events.take_back(job)
+        self.events.discard(job)
 
     def unsaved(self, job: str) -> bool:
         """Whether a change of the job is not committed yet."""
@@ -172,12 +132,12 @@ class Store:
             return
         if lazy:
             if self._later is None:
-                self._later = asyncio.get_running_loop().call_later(LAZY, self._schedule)
+                self._later = asyncio.get_running_loop().call_later(LAZY_COMMIT_SECONDS, self._schedule)
             return
         self._flushing = asyncio.ensure_future(self._flush())
 
     async def _flush(self) -> None:
-        """Commit what this turn of the loop, and the last commit, left to be written."""
+        """Commit the changes of this turn of the loop, and those that came during the last commit."""
         await asyncio.sleep(0)
         if self._later is not None:
             self._later.cancel()
@@ -186,17 +146,17 @@ class Store:
         pending = self._writing = self._pending
         self._pending = {}
         meta, self._meta = self._meta, {}
-        told = self.events.take()
+        events = self.events.take_pending()
         waiters, self._waiters = self._waiters, []
         error: Exception | None = None
         try:
-            await self._do(lambda: self._write(pending, meta, told))
-            self.events.committed(told, meta.get("revision", self.events.last))
-        except Exception as failure:  # whatever it is, it must not end the writing for good
+            await self._do(lambda: self._write(pending, meta, events))
+            self.events.committed(events, meta.get("revision", self.events.last))
+        except Exception as failure:  # whatever it is: the next commit must be tried
             error = failure
             self._pending = pending | self._pending
             self._meta = meta | self._meta
-            self.events.put_back(told)
+            self.events.put_back(events)
         self._writing = {}
         self._report(error)
         for waiter in waiters:
@@ -209,18 +169,18 @@ class Store:
                 waiter.set_exception(DiskFull(reason, hint="make room on the state folder"))
         self._flushing = None
         if error is not None:
-            asyncio.get_running_loop().call_later(RETRY, self._schedule)
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._schedule)
         elif self._pending or self._meta or self._waiters:
             self._schedule(lazy=not self._eager)
 
     def _report(self, error: Exception | None) -> None:
         if error is not None and self.writable:
-            log.error("the job table cannot be written, trying again every %g s: %s", RETRY, error)
+            log.error("the job table cannot be written, trying again every %g s: %s", RETRY_SECONDS, error)
         if error is None and not self.writable:
             log.warning("the job table can be written again")
         self.writable = error is None
 
-    def _write(self, pending: dict[str, JobRecord | None], meta: dict[str, Any], told: list[JobEvent]) -> None:
+    def _write(self, pending: dict[str, JobRecord | None], meta: dict[str, Any], events: list[JobEvent]) -> None:
         rows = [_row(record) for record in pending.values() if record is not None]
         gone = [(job,) for job, record in pending.items() if record is None]
         if self._read_only:
@@ -230,22 +190,22 @@ class Store:
             self._db.executemany("REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             self._db.executemany("DELETE FROM jobs WHERE id = ?", gone)
             self._db.executemany("REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
-            self.events.write(self._db, told)
+            self.events.write(self._db, events)
             self._db.execute("COMMIT")
         except Exception as error:
             if isinstance(error, sqlite3.Error):
                 self._read_only = error.sqlite_errorname.startswith("SQLITE_READONLY")
-            if self._db.in_transaction:  # a full disk ends some by itself
+            if self._db.in_transaction:  # SQLite itself rolls back some that fail on a full disk
                 self._db.execute("ROLLBACK")
             raise
 
     def _reopen(self) -> None:
-        """Open the table for writing; leave it as it is where that fails."""
+        """Open the table for writing; if that fails, open it for reading again and raise."""
         self._db.close()  # first: it holds locks
         try:
-            self._db = _open(self._path, self._durable)
+            self._db = database.open_for_writing(self._path, self._durable)
         except sqlite3.Error:
-            self._db = _open_read_only(self._path)
+            self._db = database.open_read_only(self._path)
             raise
         self._read_only = False
 
@@ -261,9 +221,9 @@ class Store:
         rows = await self._all(query, values)
         return rows[0] if rows else None
 
-    async def page(self, query: "Query", limit: int) -> tuple[list[JobRecord], bool]:
-        """Return up to `limit` records, newest first, and whether there are more; fewer where they are large."""
-        if self._pending:  # the table lags behind: what was answered before must be in the page
+    async def page(self, query: Query, limit: int) -> tuple[list[JobRecord], bool]:
+        """Return up to `limit` records, newest first (fewer if they are large), and whether there are more."""
+        if self._pending:  # changes that were answered before must be in the page
             with contextlib.suppress(DiskFull):
                 await self.saved()
         where, values = query.condition()
@@ -272,42 +232,42 @@ class Store:
             return await self._do(lambda: self._page(text, [*values, limit + 1], limit))
 
     def _page(self, query: str, values: Sequence[Any], limit: int) -> tuple[list[JobRecord], bool]:
-        found: list[JobRecord] = []
+        records: list[JobRecord] = []
         size = 0
         with contextlib.closing(self._db.execute(query, values)) as rows:
             for (text,) in rows:
                 size += len(text)
-                if len(found) == limit or (found and size > PAGE_BYTES):
-                    return found, True
-                found.append(_decode(text))
-        return found, False
+                if len(records) == limit or (records and size > PAGE_BYTES):
+                    return records, True
+                records.append(_decode(text))
+        return records, False
 
     async def oldest_ended(self, limit: int) -> list[JobRecord]:
-        """Return records of jobs that are over, in the order in which they ended."""
+        """Return records of ended jobs, in the order in which they ended."""
         query = f"SELECT record {ENDED} ORDER BY json_extract(record, '$.job.exited_at') LIMIT ?"
         return await self._all(query, [limit])
 
     def ended_totals(self) -> tuple[int, int]:
-        """Return how many jobs are over, and how many bytes of log they have; called once, at the start."""
+        """Return the number of ended jobs and the bytes of their logs; called once, at the start."""
         kept = "json_extract(record, '$.job.log.bytes') - json_extract(record, '$.job.log.first_offset')"
         count, total = self._db.execute(f"SELECT count(*), sum({kept}) {ENDED}").fetchone()
         return count, total or 0
 
     def newest_end(self) -> str:
-        """Return when the job that ended last did so (RFC 3339), "" where none has."""
+        """Return when the last job ended (RFC 3339), "" if none has."""
         return self._db.execute(f"SELECT max(json_extract(record, '$.job.exited_at')) {ENDED}").fetchone()[0] or ""
 
     async def ended_since(self, time: str) -> list[JobRecord]:
         """Return records of jobs that ended at that time (RFC 3339) or later."""
         return await self._all(f"SELECT record {ENDED} AND json_extract(record, '$.job.exited_at') >= ?", [time])
 
-    async def events_after(self, revision: int) -> Page:
-        """Return a page of the events after a revision, of those that are committed."""
+    async def events_after(self, revision: int) -> EventPage:
+        """Return a page of the committed events after a revision."""
         async with self._turn:
             return await self._do(lambda: EventLog.after(self._db, revision))
 
     async def events_of(self, job: str) -> list[JobEvent]:
-        """Return the last events of one job, those that are not yet committed included."""
+        """Return the last events of one job, also those that are not committed yet."""
         if self._pending:
             with contextlib.suppress(DiskFull):
                 await self.saved()
@@ -324,52 +284,13 @@ class Store:
         try:
             await self.saved()
         except DiskFull:
-            log.error("the job table was not written to its end; the journal will fill in what is missing")
+            log.error(
+                "the last changes of the job table were not written; the next agent takes them from the journal"
+            )
         await self._do(self._db.close)
         self._thread.shutdown()
 
 
-def _open(path: Path, durable: bool) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")  # FULL: each commit is synced
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise StartError(f"{path} was written by a later version (format {version}); expected at most {VERSION}")
-        db.executescript(SCHEMA + events.SCHEMA)
-        if version != VERSION:
-            db.execute(f"PRAGMA user_version={VERSION}")
-        db.execute("SELECT count(*) FROM jobs WHERE live").fetchone()
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _open_read_only(path: Path) -> sqlite3.Connection:
-    """Open the table on a disk that takes nothing: no file for a log or shared memory can be made there."""
-    wal = path.with_name(f"{path.name}-wal")
-    how = "mode=ro" if wal.exists() and wal.stat().st_size else "immutable=1"
-    db = sqlite3.connect(f"{path.as_uri()}?{how}", uri=True, isolation_level=None, check_same_thread=False)
-    try:
-        db.execute("SELECT count(*) FROM jobs WHERE live").fetchone()
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a database that cannot be read, with what belongs to it; return its new name."""
-    aside = path.with_name(f"{path.name}.broken-{time.time_ns()}")
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside
-
-
 def _row(record: JobRecord) -> tuple[Any, ...]:
     job = record.job
-    return job.id, job.state, record.live, job.owner, job.name, record.key, _encode(record).decode()
+    return job.id, job.state, record.active, job.owner, job.name, record.key, _encode(record).decode()

@@ -1,7 +1,7 @@
-"""The job table: jobs that are not over in memory, all of them in the store, one record for each.
+"""The job table: one record for each job, all of them in the store, those that may still change also in memory.
 
-A record is changed by `save` alone: it gets the next revision, is stored with the event that the change
-is, and whoever waits is told.
+Only `save` changes a record: it gives the record the next revision, stores it with the event for the change, and
+wakes what waits for the job.
 """
 
 import asyncio
@@ -14,11 +14,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from jobworker.errors import DiskFull, JobNotFound, OffsetOutOfRange
-from jobworker.jobs.active import LiveJob
-from jobworker.jobs.events import EventCursor, event, happened
+from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.event_cursor import EventCursor
+from jobworker.jobs.events import event, happened
+from jobworker.jobs.query import Query
 from jobworker.jobs.record import JobRecord, is_id
 from jobworker.jobs.scope import Scope, sees
-from jobworker.jobs.store import Query, Store
+from jobworker.jobs.store import Store
+from jobworker.linux.proc import boot_id
 from jobworker.logs.reader import LogReader
 from jobworker.model import Job, JobEvent, State
 from jobworker.paths import Home, sync_folder
@@ -32,163 +35,166 @@ class JobTable:
         self._logs = home.logs
         self._durable = durable
         self._store = Store(home.database, keep_events, durable=durable)
-        self.boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        self._revision: int = self._store.meta("revision", 0)
-        self.on_settled: Callable[[JobRecord], None] = lambda record: None  # told when nothing more can happen
-        self.on_let_go: Callable[[], None] = lambda: None  # told when nobody waits for a job any more
-        self._live = {record.job.id: LiveJob(record) for record in self._store.live()}
+        self.boot = boot_id()  # of the host, now
+        self._revision: int = self._store.meta("revision", 0)  # the last one that was given
+        self.on_inactive: Callable[[JobRecord], None] = lambda record: None  # called when a job can no longer change
+        self.on_release: Callable[[], None] = lambda: None  # called when a job leaves the memory
+        self._active = {record.job.id: ActiveJob(record) for record in self._store.active_records()}
 
-    def __iter__(self) -> Iterator[LiveJob]:
+    def __iter__(self) -> Iterator[ActiveJob]:
         """Iterate over the jobs in memory, as they are now."""
-        return iter(list(self._live.values()))
+        return iter(list(self._active.values()))
 
     # In memory
 
-    def live(self, job: str) -> LiveJob | None:
-        return self._live.get(job)
+    def active(self, job: str) -> ActiveJob | None:
+        """Return a job if it is in memory."""
+        return self._active.get(job)
 
-    async def attend(self, job: str) -> LiveJob:
-        """Keep the job in memory until `let_go`; raise JobNotFound, also for one that is being deleted."""
-        if (live := self._live.get(job)) is None:
+    async def acquire(self, job: str) -> ActiveJob:
+        """Keep the job in memory until `release`; raise JobNotFound, also for one that is being deleted."""
+        if (active := self._active.get(job)) is None:
             record = await self.load(job)
-            live = self._live.setdefault(job, LiveJob(record))
-        if live.deleted:
+            active = self._active.setdefault(job, ActiveJob(record))
+        if active.deleted:
             raise _not_found(job)
-        live.attended += 1
-        return live
+        active.holders += 1
+        return active
 
-    def let_go(self, live: LiveJob) -> None:
-        """Hold on to it no longer."""
-        live.attended -= 1
-        self._forget(live)
+    def release(self, active: ActiveJob) -> None:
+        """Let the job leave the memory, if nothing else needs it there."""
+        active.holders -= 1
+        self._forget(active)
 
     @contextlib.asynccontextmanager
-    async def attending(self, job: str) -> AsyncIterator[LiveJob]:
-        """Keep the job in memory meanwhile; raise JobNotFound."""
-        live = await self.attend(job)
+    async def held(self, job: str) -> AsyncIterator[ActiveJob]:
+        """Keep the job in memory inside the block; raise JobNotFound."""
+        active = await self.acquire(job)
         try:
-            yield live
+            yield active
         finally:
-            self.let_go(live)
+            self.release(active)
 
-    def claim(self, record: JobRecord) -> LiveJob | None:
-        """Take a job that is over for oneself, to delete it; None where somebody holds on to it."""
-        if record.job.id in self._live:
+    def claim(self, record: JobRecord) -> ActiveJob | None:
+        """Mark an ended job as deleted and return it; None if it is in memory, because a call uses it."""
+        if record.job.id in self._active:
             return None
-        live = self._live[record.job.id] = LiveJob(record)
-        live.deleted = True
-        return live
+        active = self._active[record.job.id] = ActiveJob(record)
+        active.deleted = True
+        return active
 
-    def give_up(self, live: LiveJob) -> None:
-        """Let others have a job again that was claimed and could not be deleted."""
-        live.deleted = False
-        self._forget(live)
+    def unclaim(self, active: ActiveJob) -> None:
+        """Undo `claim` for a job that could not be deleted."""
+        active.deleted = False
+        self._forget(active)
 
-    def _forget(self, live: LiveJob) -> None:
-        """Drop a job, in memory, that is over and for which nothing waits."""
-        busy = live.record.live or live.attended or live.starting or live.stop is not None or live.bells
-        if not busy and self._live.get(live.id) is live:
-            del self._live[live.id]
-            self.on_let_go()
+    def _forget(self, active: ActiveJob) -> None:
+        """Drop a job from memory if it can no longer change and nothing uses it."""
+        busy = active.record.active or active.holders or active.starting or active.stop is not None or active.waiters
+        if not busy and self._active.get(active.id) is active:
+            del self._active[active.id]
+            self.on_release()
 
-    def revive(self, job: str) -> LiveJob | None:
-        """Take a job back into memory of which there is news: the agent ended before it was stored."""
-        if (live := self._live.get(job)) is not None:
-            return live
+    def reload(self, job: str) -> ActiveJob | None:
+        """Return the job of a journal entry, loaded if needed; None if the entry can change nothing of it."""
+        if (active := self._active.get(job)) is not None:
+            return active
         record = self._store.look(job)
-        if record is None or (record.settled and record.closed):
+        if record is None or (record.process_tree_gone and record.closed):
             return None
-        return self._live.setdefault(job, LiveJob(record))
+        return self._active.setdefault(job, ActiveJob(record))
 
-    def restore(self, record: JobRecord) -> LiveJob:
-        """Take up a job that had no record."""
-        return self._live.setdefault(record.job.id, LiveJob(record))
+    def insert(self, record: JobRecord) -> ActiveJob:
+        """Add a job that had no record to the memory; `save` stores it."""
+        return self._active.setdefault(record.job.id, ActiveJob(record))
 
     # Changing
 
     async def add(self, record: JobRecord) -> None:
-        """Store a new job; return when it is on disk. Raises DiskFull: then there is none."""
+        """Store a new job; return when it is on disk. Raises DiskFull: then the job does not exist."""
         self._store.put(record)
-        self._store.tell(event("created", record.job, record.job.owner))
+        self._store.append_event(event("created", record.job, record.job.owner))
         self._store.set_meta("revision", self._revision)
         try:
             await self._store.saved()
         except DiskFull:
-            self._store.take_back(record.job.id)
+            self._store.discard(record.job.id)
             raise
 
     def save(
-        self, live: LiveJob, record: JobRecord, *, by: str | None = None, detail: str = "", lazy: bool = False
+        self, active: ActiveJob, record: JobRecord, *, by: str | None = None, detail: str = "", lazy: bool = False
     ) -> None:
-        """Make the record the current one; `by` did it. `lazy`: the journal would tell it again."""
-        if record is live.record:
+        """Replace the record; `by` made the change. `lazy`: it may be stored later, the journal has it as well."""
+        if record is active.record:
             return
-        before, was_live = live.record.job, live.record.live
-        live.record = replace(record, job=replace(record.job, revision=self.next_revision()))
-        if not live.deleted:
-            if what := happened(before, live.record.job):
-                self._store.tell(event(what, live.record.job, by, detail))
-            self._store.put(live.record, lazy=lazy)
-            if was_live and not live.record.live:
-                self.on_settled(live.record)
+        before, was_active = active.record.job, active.record.active
+        active.record = replace(record, job=replace(record.job, revision=self.next_revision()))
+        if not active.deleted:
+            if what := happened(before, active.record.job):
+                self._store.append_event(event(what, active.record.job, by, detail))
+            self._store.put(active.record, lazy=lazy)
+            if was_active and not active.record.active:
+                self.on_inactive(active.record)
         self._store.set_meta("revision", self._revision, lazy=lazy)
-        live.ring()
-        self._forget(live)
+        active.notify()
+        self._forget(active)
 
-    def tell(self, live: LiveJob, what: str, detail: str, by: str) -> None:
-        """Tell an event that changes nothing but the revision."""
-        live.record = replace(live.record, job=replace(live.record.job, revision=self.next_revision()))
-        self._store.tell(event(what, live.record.job, by, detail))
-        self._store.put(live.record)
+    def append_event(self, active: ActiveJob, what: str, detail: str, by: str) -> None:
+        """Store an event for which only the revision of the record changes."""
+        active.record = replace(active.record, job=replace(active.record.job, revision=self.next_revision()))
+        self._store.append_event(event(what, active.record.job, by, detail))
+        self._store.put(active.record)
         self._store.set_meta("revision", self._revision)
 
     async def written(self) -> None:
-        """Return when all that was saved is on disk, or cannot be written now."""
+        """Return when all that was saved is on disk, or if the disk cannot be written now."""
         with contextlib.suppress(DiskFull):
             await self._store.saved()
 
-    async def settle(self, live: LiveJob) -> None:
-        """Return when what is known of the job may be answered: with durability "power", when it is on the disk."""
-        if self._durable and self._store.unsaved(live.id):
+    async def wait_durable(self, active: ActiveJob) -> None:
+        """Return when the job's record may be sent to callers: with durability "power", when it is on the disk."""
+        if self._durable and self._store.unsaved(active.id):
             await self.written()
 
-    async def announce(self, live: LiveJob) -> None:
-        """Write down that a launch is about to begin: after a power cut the journal alone might not know of it.
+    async def announce(self, active: ActiveJob) -> None:
+        """Record that a launch is about to begin: after a power cut the journal alone might not have it.
 
-        Only with durability "power": else the death of a process cannot take the journal's word back.
+        Only with durability "power": otherwise the journal survives whatever the agent survives.
         """
-        if self._durable and not live.record.boot:
-            self.save(live, replace(live.record, boot=self.boot))
+        if self._durable and not active.record.boot:
+            self.save(active, replace(active.record, boot=self.boot))
             await self._store.saved()
 
-    def retract(self, live: LiveJob) -> None:
-        """The launch was refused: the job is as it was before."""
-        if live.record.job.state == State.CREATED and not live.record.launching and live.record.boot:
-            self.save(live, replace(live.record, boot=""))
+    def retract(self, active: ActiveJob) -> None:
+        """Undo `announce` for a launch that was refused."""
+        if active.record.job.state == State.CREATED and not active.record.launching and active.record.boot:
+            self.save(active, replace(active.record, boot=""))
 
     def next_revision(self) -> int:
+        """Return a new revision: they order all changes of all jobs."""
         self._revision += 1
         return self._revision
 
     async def remove(self, job: Job, by: str) -> None:
-        """Forget a job whose LiveJob is marked as deleted; raise DiskFull.
+        """Delete the record of a job whose ActiveJob is marked as deleted; raise DiskFull.
 
-        That stays until the table has forgotten it as well: whoever was looking it up there meanwhile meets the mark.
+        The ActiveJob stays until the record is deleted: a call that loads the record meanwhile finds the mark.
         """
         self._store.drop(job.id)
-        self._store.tell(event("deleted", replace(job, revision=self.next_revision()), by))
+        self._store.append_event(event("deleted", replace(job, revision=self.next_revision()), by))
         self._store.set_meta("revision", self._revision)
         await self._store.saved()
-        self._live.pop(job.id, None)
+        self._active.pop(job.id, None)
 
     def note(self, name: str, value: Any) -> None:
-        """Remember a value beside the jobs, committed with what was saved before it."""
+        """Store a value beside the jobs, in one commit with what was saved before it."""
         self._store.set_meta(name, value, lazy=True)
 
     def noted(self, name: str, default: Any) -> Any:
+        """Return a value that `note` stored."""
         return self._store.meta(name, default)
 
-    # Looking
+    # Reading
 
     async def load(self, job: str) -> JobRecord:
         """Return a job's record; raise JobNotFound."""
@@ -198,35 +204,35 @@ class JobTable:
         return record
 
     async def seen(self, job: str, scopes: Sequence[Scope]) -> Job:
-        """Return a job that is within the scopes; raise JobNotFound for another as for one that is not there.
+        """Return a job that is within the scopes; raise JobNotFound for one that is not, or does not exist.
 
-        Both take the same way, so that how long it takes tells nobody which it was.
+        Both cases take the same steps, so that the time of the answer does not reveal which it was.
         """
-        live = self._live.get(job)
-        if live is not None and sees(scopes, live.record.job):
-            if live.record.job.state.final:
-                await self.settle(live)
-            return self.public(live.record)
+        active = self._active.get(job)
+        if active is not None and sees(scopes, active.record.job):
+            if active.record.job.state.final:
+                await self.wait_durable(active)
+            return self.public(active.record)
         record = await self.load(job)
         if not sees(scopes, record.job):
             raise _not_found(job)
         return self.public(record)
 
     async def get(self, job: str) -> Job:
-        live = self._live.get(job)
-        if live is not None and live.record.job.state.final:
-            await self.settle(live)
-        return self.public(live.record if live else await self.load(job))
+        active = self._active.get(job)
+        if active is not None and active.record.job.state.final:
+            await self.wait_durable(active)
+        return self.public(active.record if active else await self.load(job))
 
     async def oldest_ended(self, limit: int) -> list[JobRecord]:
-        """Return records of jobs that are over and that nobody reads, in the order in which they ended."""
+        """Return records of ended jobs that no call uses, in the order in which they ended."""
         await self.written()
-        held = sum(not live.record.live for live in self._live.values())
-        found = await self._store.oldest_ended(limit + held)
-        return [record for record in found if record.job.id not in self._live][:limit]
+        held = sum(not active.record.active for active in self._active.values())
+        records = await self._store.oldest_ended(limit + held)
+        return [record for record in records if record.job.id not in self._active][:limit]
 
     def newest_end(self) -> str:
-        """Return when the job that ended last did so (RFC 3339), of those in the store; "" where none has."""
+        """Return when the last job ended (RFC 3339), of those in the store; "" if none has."""
         return self._store.newest_end()
 
     async def ended_since(self, time: str) -> list[JobRecord]:
@@ -235,11 +241,11 @@ class JobTable:
         return await self._store.ended_since(time)
 
     def ended_totals(self) -> tuple[int, int]:
-        """Return how many jobs are over, and how many bytes of log they have."""
+        """Return the number of ended jobs and the bytes of their logs."""
         return self._store.ended_totals()
 
     def events(self, revision: int | None) -> EventCursor:
-        """Return a cursor over what happens after a revision, None: from now on; raise OffsetOutOfRange."""
+        """Return a cursor over the events after a revision, None: from now on; raise OffsetOutOfRange."""
         if revision is not None and not 0 <= revision <= self._revision:
             last = self._revision
             raise OffsetOutOfRange(f"from: {revision}; expected 0 to {last}, the last revision", end=last)
@@ -260,17 +266,17 @@ class JobTable:
         before: str | None,
         scopes: Sequence[Scope],
     ) -> tuple[list[Job], str | None]:
-        """Return a page of jobs, newest first, and where the next page begins (None: there is none)."""
+        """Return a page of jobs, newest first, and `before` of the next page (None: there is none)."""
         query = Query(states=states, labels=labels, owner=owner, before=before, scopes=scopes)
         records, more = await self._store.page(query, limit)
-        now = {} if self._durable else self._live  # what is not committed yet is not answered
-        jobs = [self.public(live.record if (live := now.get(r.job.id)) else r) for r in records]
-        if states is not None:  # the store may be a turn of the loop behind
+        now = {} if self._durable else self._active  # with durability "power" only what is committed is answered
+        jobs = [self.public(active.record if (active := now.get(r.job.id)) else r) for r in records]
+        if states is not None:  # the record in memory may be newer than the one in the store
             jobs = [job for job in jobs if job.state in states]
         return jobs, records[-1].job.id if more else None
 
     def public(self, record: JobRecord) -> Job:
-        """Return the job as others see it, with the size its log has now."""
+        """Return the job as callers see it, with the size that its log has now."""
         return self.as_it_is(record).job
 
     def as_it_is(self, record: JobRecord) -> JobRecord:
@@ -291,12 +297,12 @@ class JobTable:
     def log_folder(self, job: str) -> Path:
         return self._logs / job
 
-    async def until_over(self, live: LiveJob) -> Job:
-        """Return the job when it has ended and, where a stop ended it, that has written its receipt."""
-        while not live.is_over():
-            await live.changed()
-        await self.settle(live)
-        return self.public(live.record)
+    async def wait_ended(self, active: ActiveJob) -> Job:
+        """Return the job when it has ended and, if a stop ended it, the stop has written its receipt."""
+        while not active.has_final_exit():
+            await active.wait_changed()
+        await self.wait_durable(active)
+        return self.public(active.record)
 
     async def close(self) -> None:
         await self._store.close()

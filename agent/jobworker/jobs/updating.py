@@ -1,4 +1,4 @@
-"""Change a job: its time limits, its labels, and what it may use, of a job that runs at once."""
+"""Change a job: time limits, labels and resource limits; those of a running job take effect at once."""
 
 import asyncio
 import errno
@@ -9,23 +9,24 @@ from msgspec.structs import replace
 from jobworker.errors import InvalidState, JobNotFound, NotSupported
 from jobworker.host.keeper_client import KeeperLink
 from jobworker.host.usage import memory_floor
-from jobworker.jobs.active import LiveJob
+from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.limits import KINDS, live_message
 from jobworker.jobs.spec_rules import Specs
-from jobworker.jobs.stops import Endings
 from jobworker.jobs.table import JobTable
-from jobworker.model import Job, JobSpec, LimitSpec, Principal, State, bytes_text, to_builtins
+from jobworker.jobs.time_limits import TimeLimits
+from jobworker.model import Job, JobSpec, LimitSpec, Principal, State, to_builtins
+from jobworker.units import bytes_text
 
-NONE = JobSpec().limits  # the object that is left out on the wire
-TOLD = 4096  # bytes of a change that an event tells
+NONE = JobSpec().limits  # the default, which is left out on the wire
+MAX_DETAIL = 4096  # characters of the detail of an `updated` event
 
 
 class Updating:
     """The verb `update`."""
 
-    def __init__(self, specs: Specs, endings: Endings, table: JobTable, link: KeeperLink) -> None:
+    def __init__(self, specs: Specs, time_limits: TimeLimits, table: JobTable, link: KeeperLink) -> None:
         self._specs = specs
-        self._endings = endings
+        self._time_limits = time_limits
         self._table = table
         self._link = link
 
@@ -37,65 +38,68 @@ class Updating:
         A running job's deadline moves, and its limits hold when this returns. Raises InvalidState (also for a limit
         of memory below what the job uses, without `force`), NotSupported, and the errors of a spec that is refused.
         """
-        async with self._table.attending(job) as live, live.updating:
-            await self._specs.check(_changed(live.record.job.spec, changes, limits))
-            while live.starting:  # the keeper has been sent its limits
-                await live.changed()
-            _require_open(live)
-            if limits and live.record.job.state != State.CREATED:
-                await self._hold(live, _changed(live.record.job.spec, {}, limits).limits, list(limits), force)
-                _require_open(live)
-            before = live.record.job.spec
+        async with self._table.held(job) as active, active.updating:
+            await self._specs.check(_changed(active.record.job.spec, changes, limits))
+            while active.starting:  # the launch message with the old limits is under way
+                await active.wait_changed()
+            _require_open(active)
+            if limits and active.record.job.state != State.CREATED:
+                await self._hold(active, _changed(active.record.job.spec, {}, limits).limits, list(limits), force)
+                _require_open(active)
+            before = active.record.job.spec
             spec = _changed(before, changes, limits)
-            record = replace(live.record, asked=live.record.asked or before)
+            record = replace(active.record, asked=active.record.asked or before)
             record = replace(record, job=replace(record.job, spec=spec, labels=spec.labels))
-            self._table.save(live, record, by=by.name, detail=_detail(before, changes, limits))
+            self._table.save(active, record, by=by.name, detail=_detail(before, changes, limits))
             if record.job.state in (State.RUNNING, State.PAUSED):
-                self._endings.watch_limits(live)
+                self._time_limits.watch(active)
             await self._table.written()
-            return self._table.public(live.record)
+            return self._table.public(active.record)
 
-    async def _hold(self, live: LiveJob, limits: LimitSpec, names: list[str], force: bool) -> None:
-        """Have the kernel hold the limits of these names."""
+    async def _hold(self, active: ActiveJob, limits: LimitSpec, names: list[str], force: bool) -> None:
+        """Set the resource limits of these names in the kernel."""
         if "v1" not in self._link.hello:
-            raise NotSupported("limits: its keeper is of another version and cannot change them", field="limits")
-        state, folder = live.record.job.state, self._specs.environment(live.record.job.spec, live.record.identity)[1]
+            raise NotSupported("limits: the keeper is of another version and cannot change them", field="limits")
+        state, folder = (
+            active.record.job.state,
+            self._specs.environment(active.record.job.spec, active.record.identity)[1],
+        )
         try:
             message = await asyncio.to_thread(live_message, limits, folder)
-            before = await asyncio.to_thread(live_message, live.record.job.spec.limits, folder)
+            before = await asyncio.to_thread(live_message, active.record.job.spec.limits, folder)
         except OSError as error:
             raise NotSupported(error.strerror or str(error), field="limits") from error
         if not force and "memory" in names and "memory" in message:
-            await self._require_room(live, message["memory"])
+            await self._require_room(active, message["memory"])
         kinds = dict.fromkeys(KINDS[name] for name in names)
         wanted = {kind: message.get(kind) for kind in kinds if kind in message or kind in before}
         if not wanted:
             return
-        answer = await self._link.insist("limit", id=live.id, limits=wanted, before=before)
+        answer = await self._link.insist("limit", id=active.id, limits=wanted, before=before)
         if answer.get("gone"):
-            raise InvalidState(f"job {live.id} has just ended; expected one that runs", state=state)
+            raise InvalidState(f"job {active.id} has just ended; expected one that runs", state=state)
         if (kind := answer.get("missing")) is not None:
             name = next(name for name in names if KINDS[name] == kind)
-            why = "it is in no group for this; by cgroup v1, which this host has, it needs the limit from the start"
-            text = f"limits.{name}: job {live.id} cannot get one: {why}"
-            raise NotSupported(text, hint="create the job anew with this limit", field=f"limits.{name}")
+            why = "this host limits it by cgroup v1, which needs the limit when the job starts"
+            text = f"limits.{name}: job {active.id} started without this limit and cannot get one: {why}"
+            raise NotSupported(text, hint="create a new job with this limit", field=f"limits.{name}")
         if refusal := answer.get("refused"):
             if answer["errno"] == errno.EBUSY:  # of v1, which does not kill for it
                 raise InvalidState(
-                    f"job {live.id} uses more than that: {refusal}", state=state, field="limits.memory"
+                    f"job {active.id} uses more than this limit: {refusal}", state=state, field="limits.memory"
                 )
-            raise NotSupported(f"limits: the kernel refuses it: {refusal}", field="limits")
+            raise NotSupported(f"limits: the kernel refuses the limit: {refusal}", field="limits")
 
-    async def _require_room(self, live: LiveJob, limit: int) -> None:
+    async def _require_room(self, active: ActiveJob, limit: int) -> None:
         """Raise InvalidState if the kernel would have to kill processes of the job at once."""
-        floor = await asyncio.to_thread(memory_floor, live.id, live.record.group, self._link.hello["v1"])
+        floor = await asyncio.to_thread(memory_floor, active.id, active.record.group, self._link.hello["v1"])
         if floor is not None and floor > limit:
             text = (
-                f"limits.memory: {limit} bytes ({bytes_text(limit)}), and job {live.id} uses {floor}"
+                f"limits.memory: {limit} bytes ({bytes_text(limit)}), and job {active.id} uses {floor}"
                 f" ({bytes_text(floor)}) that the kernel cannot take back: it would kill processes of the job"
             )
             hint = "give at least that much, or force to have it killed"
-            raise InvalidState(text, hint=hint, state=live.record.job.state, field="limits.memory", used=floor)
+            raise InvalidState(text, hint=hint, state=active.record.job.state, field="limits.memory", used=floor)
 
 
 def _changed(spec: JobSpec, changes: dict[str, Any], limits: dict[str, Any]) -> JobSpec:
@@ -107,17 +111,17 @@ def _changed(spec: JobSpec, changes: dict[str, Any], limits: dict[str, Any]) -> 
 
 
 def _detail(spec: JobSpec, changes: dict[str, Any], limits: dict[str, Any]) -> str:
-    """Return what is changed, for the event: of limits also what they were."""
+    """Return the detail of the event: what changed, and of limits also the old values."""
     parts = [f"{name}: {to_builtins(value)}" for name, value in changes.items()]
     for name, value in limits.items():
         new, old = ("none" if each is None else each for each in (value, getattr(spec.limits, name)))
         parts.append(f"limits.{name}: {new} (was {old})")
-    return ", ".join(parts)[:TOLD]
+    return ", ".join(parts)[:MAX_DETAIL]
 
 
-def _require_open(live: LiveJob) -> None:
-    state = live.record.job.state
-    if live.deleted:
-        raise JobNotFound(f"job {live.id} is being deleted", job=live.id)
+def _require_open(active: ActiveJob) -> None:
+    state = active.record.job.state
+    if active.deleted:
+        raise JobNotFound(f"job {active.id} is being deleted", job=active.id)
     if state.final:
-        raise InvalidState(f"job {live.id} is {state}; expected one that has not ended", state=state)
+        raise InvalidState(f"job {active.id} is {state}; expected one that has not ended", state=state)

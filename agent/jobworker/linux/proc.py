@@ -1,9 +1,12 @@
-"""What /proc shows of a process and of the host."""
+"""Read what /proc shows of a process and of the host."""
 
 import os
+from collections.abc import Iterator
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 MARKER = "JOBWORKER_JOB_ID"  # in the environment of a job: its id
+PF_FORKNOEXEC = 0x40  # in field [6] of `stat_of`: a child that has not reached its execve
+LISTINGS = 10  # times that /proc is listed for pids that are new, in one look at all processes
 
 
 def boot_id() -> str:
@@ -13,12 +16,22 @@ def boot_id() -> str:
 
 
 def stat_of(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat after the name: [0] is the state, [19] the start in ticks."""
+    """Return the fields of /proc/PID/stat after the name.
+
+    [0] is the state, [1] the parent, [3] the session, [6] the flags, [11] to [14] CPU ticks (user, system, and both
+    of reaped children), [17] the number of threads, [19] the start in ticks after boot, [21] the resident pages.
+    """
+    return named_stat_of(pid)[1]
+
+
+def named_stat_of(pid: int) -> tuple[str, list[str]]:
+    """Return the name of a process, and `stat_of` it."""
     fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)  # twice a job: open() takes three times as long
     try:
-        return os.read(fd, 4096).rpartition(b")")[2].decode().split()
+        head, _, tail = os.read(fd, 4096).rpartition(b")")  # the name may contain parentheses
     finally:
         os.close(fd)
+    return head.partition(b"(")[2].decode(errors="replace"), tail.decode().split()
 
 
 def start_of(pid: int) -> int:
@@ -29,10 +42,34 @@ def start_of(pid: int) -> int:
 def is_alive(pid: int) -> bool:
     """Whether the process runs; a zombie whose other threads run does."""
     try:
-        fields = stat_of(pid)
+        return not has_ended(stat_of(pid))
     except OSError:
         return False
-    return fields[0] not in "ZX" or (fields[0] == "Z" and int(fields[17]) > 1)  # only its first thread has ended
+
+
+def has_ended(stat: list[str]) -> bool:
+    """Whether the process with this `stat_of` has ended; in a zombie with threads only the first thread has."""
+    return stat[0] == "X" or (stat[0] == "Z" and int(stat[17]) <= 1)
+
+
+def pids() -> Iterator[int]:
+    """Yield all pids, then the new ones, a few times: a process that forks and ends all the time has another pid."""
+    seen: set[str] = set()
+    for _ in range(LISTINGS):
+        fresh = [entry for entry in os.listdir("/proc") if entry.isdigit() and entry not in seen]
+        if not fresh:
+            return
+        seen.update(fresh)
+        yield from map(int, fresh)
+
+
+def namespace_pids(pid: int) -> list[int]:
+    """Return the pids of a process in the pid namespaces it is in, ours first; [] if it is gone."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            return next((list(map(int, line.split()[1:])) for line in file if line.startswith("NSpid:")), [])
+    except OSError:
+        return []
 
 
 def group_of(pid: int | str) -> str:

@@ -7,28 +7,26 @@ import os
 from binascii import crc32
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from jobworker.formats.log_index import FIRST, NO_ROOM, POWER_CUT, RECORD, REFUSED, STREAMS
 
-STREAM = 28  # where the stream of a record stands in it
-GAP = 29
-BOTH = (0, 1)
+STREAM_AT = 28  # where a record has its stream, in bytes
+GAP_AT = 29
+BOTH = (0, 1)  # both streams
 STDERR = 1
-CHUNK = 65536
+CHUNK_BYTES = 65536
 NOWHERE = (-1, -1)
-BATCH = 128  # index records read at once
-LOOK_BACK = 16 << 20
-TRIES = 10  # at what a log drops faster than it is looked at
+BATCH_RECORDS = 128  # index records that are read at once
+MAX_TRIES = 10  # to read records that a bounded log drops meanwhile
 REASONS = {NO_ROOM: "disk_full", REFUSED: "refused", POWER_CUT: "power_cut"}
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Bytes of one stream that stand together in the log; `time` (ns) is when the first arrived."""
+    """Contiguous bytes of one stream; `time` (ns) is when the first of them arrived."""
 
     offset: int
     stream: int
@@ -42,9 +40,9 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Bytes that the job has written and the log does not hold.
+    """Bytes that the job has written and that are not in the log.
 
-    `reason`: "dropped", the oldest had to make room; "refused", the log was full of older ones; "disk_full";
+    `reason`: "dropped", as the oldest, to make room; "refused", the log was full; "disk_full";
     "power_cut", they had not reached the disk.
     """
 
@@ -64,7 +62,7 @@ class Record(NamedTuple):
     gap: int
 
     def at(self, stream: int) -> int:
-        """Return how much of a stream had arrived before."""
+        """Return how many bytes of a stream had arrived before this record."""
         return self.position if stream == self.stream else self.offset - self.position
 
     @property
@@ -75,21 +73,22 @@ class Record(NamedTuple):
 class LogReader:
     """The open files of one log. Any number of cursors may read through it.
 
-    Where the last chunk ended it goes on without a search: who reads all of a log does nothing else.
+    A read that begins where the last one ended needs no search in the index: reading a whole log is nothing else.
 
-    What a bounded log drops becomes zeros, in the index as in the streams; `first` says so before it is done.
-    So nobody has to look at `first` but who has met a zero: not the readers of logs that drop nothing.
+    What a bounded log drops becomes zeros, in the index as in the streams. The file `first` is updated before that,
+    so it has to be read only when a zero is found: never for a log that drops nothing.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = os.fspath(folder)  # opened often, and in vain while the job is silent: text is quicker
+        self._folder = os.fspath(folder)  # as text, which opens faster: often in vain, while the job is silent
+        # Descriptors; -1 and [] while they are not open.
         self._index = -1
         self._files: list[int] = []
         self._first = -1
-        self._ended = NOWHERE  # the offset where the last chunk ended, the record with which it goes on
+        self._ended = NOWHERE  # the offset at which the last chunk ended, and the number of the next record
 
-    def _open(self) -> bool:
-        """Return False while the job has said nothing: there are no files before the first byte."""
+    def open(self) -> bool:
+        """Open the files; return False while the job is silent: there are no files before its first byte."""
         if self._index >= 0:
             return True
         try:
@@ -100,7 +99,7 @@ class LogReader:
         try:
             for name in STREAMS:
                 files.append(os.open(f"{self._folder}/{name}", os.O_RDONLY | os.O_CLOEXEC))
-        except FileNotFoundError:  # the pump is about to create them
+        except FileNotFoundError:  # the pump creates them right after the index
             for fd in (index, *files):
                 os.close(fd)
             return False
@@ -113,23 +112,23 @@ class LogReader:
                 os.close(fd)
         self._index, self._first, self._files = -1, -1, []
 
-    # The ends
+    # First and last
 
     def size(self) -> int:
-        """Return the end of what is covered: the offset that the next byte will have."""
+        """Return the end of the log: the offset that the next byte will have."""
         return self.last_arrival()[0]
 
     def last_arrival(self) -> tuple[int, int]:
-        """Return the end of what is covered and when the last of it arrived (ns); zeros where there is nothing."""
-        last = self._last()
+        """Return the end of the log and when its last bytes arrived (ns); zeros for an empty log."""
+        last = self.last_record()
         return (last.end, last.time) if last is not None else (0, 0)
 
-    def _last(self) -> Record | None:
-        """Return the last record, which is never dropped, but may be no longer the last when it is read."""
-        for _ in range(TRIES):
-            if not self._open() or not (count := self._count()):
+    def last_record(self) -> Record | None:
+        """Return the last record; None for an empty log. It is never dropped, until it is no longer the last."""
+        for _ in range(MAX_TRIES):
+            if not self.open() or not (count := self.count()):
                 break
-            if (last := self._record(count - 1)).length:
+            if (last := self.record(count - 1)).length:
                 return last
         return None
 
@@ -142,7 +141,7 @@ class LogReader:
         return self._kept()[0]
 
     def _kept(self) -> tuple[int, int]:
-        """Return the number and the offset of the oldest record that is kept: of two copies the newer whole one."""
+        """Return the number and the offset of the oldest record that is kept: the newer intact one of two copies."""
         if self._first < 0:
             try:
                 self._first = os.open(f"{self._folder}/first", os.O_RDONLY | os.O_CLOEXEC)
@@ -153,37 +152,38 @@ class LogReader:
         unpacked = [(crc32(copy[:16]), *FIRST.unpack(copy)) for copy in copies]
         return max([(number, offset) for right, number, offset, check in unpacked if check == right], default=(0, 0))
 
-    def tail(self, stream: int, limit: int) -> bytes:
-        """Return the last bytes of a stream, at most `limit`, without what a gap left out."""
-        if not self._open():
-            return b""
-        size = os.fstat(self._files[stream]).st_size
-        return os.pread(self._files[stream], limit, max(0, size - limit)).replace(b"\0", b"")
+    def read_at(self, stream: int, start: int, end: int) -> bytes:
+        """Return the bytes of a stream between two positions in its file; fewer if the file ends before."""
+        return os.pread(self._files[stream], end - start, start) if self.open() else b""
+
+    def stream_size(self, stream: int) -> int:
+        """Return the bytes in the file of a stream."""
+        return os.fstat(self._files[stream]).st_size if self.open() else 0
 
     # The index
 
-    def _count(self) -> int:
+    def count(self) -> int:
         return os.fstat(self._index).st_size // RECORD.size
 
-    def _record(self, number: int) -> Record:
+    def record(self, number: int) -> Record:
         return Record._make(RECORD.unpack(os.pread(self._index, RECORD.size, number * RECORD.size)))
 
     def _batch(self, number: int) -> bytes:
-        block = os.pread(self._index, RECORD.size * BATCH, number * RECORD.size)
+        block = os.pread(self._index, RECORD.size * BATCH_RECORDS, number * RECORD.size)
         return block[: len(block) - len(block) % RECORD.size]
 
-    def _find(self, offset: int) -> int:
-        """Return the number of the first record that ends beyond the offset, or the count where none does yet.
+    def find(self, offset: int) -> int:
+        """Return the number of the first record that ends beyond the offset, or the count if none does yet.
 
-        Where the last chunk ended it may be one that was dropped since.
+        At the end of the last chunk it may be a record that was dropped since.
         """
         if offset == self._ended[0]:
             return self._ended[1]
-        low, high = 0, self._count()
+        low, high = 0, self.count()
         while low < high:
             middle = (low + high) // 2
             _, start, _, length, _, _ = RECORD.unpack(os.pread(self._index, RECORD.size, middle * RECORD.size))
-            if start + length <= offset:  # as those that were dropped do: they are zeros
+            if start + length <= offset:  # also true for dropped records, which are zeros
                 low = middle + 1
             else:
                 high = middle
@@ -192,30 +192,30 @@ class LogReader:
     # Forward
 
     def read(
-        self, offset: int, limit: int = CHUNK, streams: Sequence[int] = BOTH, *, arrivals: bool = False
+        self, offset: int, limit: int = CHUNK_BYTES, streams: Sequence[int] = BOTH, *, arrivals: bool = False
     ) -> Chunk | Gap | None:
         """Return the next bytes of the streams from `offset` on, of one stream and at most `limit`; None at the end.
 
-        A chunk begins beyond the offset where the bytes there are of a stream not asked for; where there is
-        none, `passed` says how far that goes. With `arrivals` it is of one arrival, of which it has the time.
+        The chunk begins beyond the offset if the bytes there are of another stream; if None is returned, `passed`
+        returns how far that goes. With `arrivals` the chunk is of a single arrival, and has its time.
         """
-        if not self._open():
+        if not self.open():
             return None
         while True:
             offset = self.passed(offset, streams)
-            number = self._find(offset)
+            number = self.find(offset)
             records = RECORD.iter_unpack(self._batch(number))
             first = next(records, None)
             if first is None:
                 return None
             time, start, position, length, stream, gap = first
-            if not length and number == self._ended[1]:  # dropped since the last chunk: to be searched for
+            if not length and number == self._ended[1]:  # it was dropped since the last chunk: search
                 self._ended = NOWHERE
                 continue
             if not start <= offset < start + length:
                 return self._dropped(offset, start)
             if stream in streams or gap == REFUSED:
-                break  # else it has arrived since `passed` found nothing
+                break  # else the record has arrived since `passed` found none
         if gap:
             return Gap(offset, start + length, REASONS[gap])
         position += offset - start
@@ -227,7 +227,7 @@ class LogReader:
                 length += more
                 number += 1
         data = os.pread(self._files[stream], min(length, limit), position)
-        if b"\0" in data and offset < self.first():  # dropped since the index was looked at
+        if b"\0" in data and offset < self.first():  # it was dropped since the index was read
             return self._dropped(offset, 0)
         if len(data) == min(length, limit):
             self._ended = offset + len(data), number + (len(data) == length)
@@ -238,158 +238,42 @@ class LogReader:
         return Gap(offset, end, "dropped") if end > offset else None
 
     def passed(self, offset: int, streams: Sequence[int]) -> int:
-        """Return where the next bytes, or a gap, of the streams stand; the end where nothing does yet."""
-        if len(streams) == len(STREAMS) or not self._open():
+        """Return the offset of the next bytes of the streams, or of a gap; the end of the log if there are none."""
+        if len(streams) == len(STREAMS) or not self.open():
             return offset
         (stream,) = streams
-        number = self._find(offset)
+        number = self.find(offset)
         block = self._batch(number)
         if not block:
             return offset
         here = Record._make(RECORD.unpack_from(block))
         if here.offset > offset or not here.length or stream == here.stream or here.gap == REFUSED:
             return offset
-        marks = (block[STREAM :: RECORD.size].find(stream), block[GAP :: RECORD.size].find(REFUSED))
+        marks = (block[STREAM_AT :: RECORD.size].find(stream), block[GAP_AT :: RECORD.size].find(REFUSED))
         near = [mark for mark in marks if mark > 0]
         if near:
-            found = Record._make(RECORD.unpack_from(block, min(near) * RECORD.size)).offset
+            next_offset = Record._make(RECORD.unpack_from(block, min(near) * RECORD.size)).offset
         else:
-            found = self._far(stream, number, here.at(stream))
-        return max(found, offset)  # it is zero where it was dropped meanwhile
+            next_offset = self._far(stream, number, here.at(stream))
+        return max(next_offset, offset)  # it is zero if it was dropped meanwhile
 
     def _far(self, stream: int, number: int, arrived: int) -> int:
-        """Return the offset of a stream's next record after `number`, before which so much of it had arrived."""
-        count = self._count()
-        after = bisect_right(range(number + 1, count), arrived, key=lambda n: self._record(n).at(stream))
-        found = self._record(number + after)
-        if number + after < count - 1 or found.stream == stream:
-            return found.offset
-        if found.gap != REFUSED:
-            return found.end
-        while (before := self._record(count - 2)).gap == REFUSED:  # one for each 4 GiB
-            count, found = count - 1, before
-        return found.offset
+        """Return the offset of a stream's next record after `number`; `arrived` bytes of the stream precede it."""
+        count = self.count()
+        after = bisect_right(range(number + 1, count), arrived, key=lambda n: self.record(n).at(stream))
+        record = self.record(number + after)
+        if number + after < count - 1 or record.stream == stream:
+            return record.offset
+        if record.gap != REFUSED:
+            return record.end
+        while (before := self.record(count - 2)).gap == REFUSED:  # one for each 4 GiB
+            count, record = count - 1, before
+        return record.offset
 
     def since(self, time_ns: int) -> int:
-        """Return the offset of the first byte that arrived at a wall-clock time or later; the end where none has."""
-        if not self._open():
+        """Return the offset of the first byte that arrived at a wall-clock time or later; the end if none has."""
+        if not self.open():
             return 0
-        count = self._count()
-        number = bisect_left(range(count), time_ns, key=lambda n: self._record(n).time)
-        return max(self._record(number).offset, self.first()) if number < count else self.size()
-
-    # Backward
-
-    def last_lines(self, count: int, streams: Sequence[int] = BOTH, limit: int = LOOK_BACK) -> int:
-        """Return the offset at which the last lines begin, of which the very last may lack its newline.
-
-        At most `limit` bytes are looked at; where that was not enough, return where it stopped looking.
-        """
-        last = self._last()
-        if count <= 0 or last is None:
-            return self.size()
-        for _ in range(TRIES):
-            with suppress(_DroppedError):
-                return max(_Backward(self, streams, last).lines(count, limit), self.first())
-            last = self._last() or last
-        return self.first()
-
-
-class _DroppedError(Exception):
-    """What was being looked at has been dropped."""
-
-
-class _Backward:
-    """Counts newlines from the end of a log towards its start, in blocks.
-
-    A place is an offset; where only one stream is looked at, a position in that stream: its bytes stand
-    side by side in its file, whatever the other has written in between.
-    """
-
-    def __init__(self, reader: LogReader, streams: Sequence[int], last: Record) -> None:
-        self._reader = reader
-        self._streams = streams
-        self._stream = None if len(streams) == len(STREAMS) else streams[0]
-        self._last = last
-        first = reader._record(reader._kept()[0])
-        if not first.length:
-            raise _DroppedError
-        self._low = first.offset if self._stream is None else first.at(self._stream)
-
-    def lines(self, count: int, limit: int) -> int:
-        stop = self._end()
-        if stop == self._low:
-            return self._last.end
-        looked, met = 0, False
-        while stop > self._low and looked < limit:
-            record = self._covering(stop - 1)
-            if record.gap:
-                stop = self._start(record)
-                continue
-            start = max(self._low, stop - min(CHUNK, limit - looked))
-            blocks = self._read(start, stop)
-            if not met:  # a newline at the very end begins no line
-                met = True
-                count += blocks[self._streams.index(record.stream)].endswith(b"\n")
-            found = sum(block.count(b"\n") for block in blocks)
-            if found >= count:
-                return self._offset(self._newline(count, start, stop, blocks)) + 1
-            looked += stop - start
-            count -= found
-            stop = start
-        return self._border(stop)
-
-    def _end(self) -> int:
-        if self._stream is None:
-            return self._last.end
-        return self._last.at(self._stream) + (self._last.length if self._last.stream == self._stream else 0)
-
-    def _covering(self, place: int) -> Record:
-        """Return the record that holds a place."""
-        reader, stream = self._reader, self._stream
-        if stream is None:
-            number = reader._find(place)
-        else:
-            number = bisect_right(range(reader._count()), place, key=lambda n: reader._record(n).at(stream)) - 1
-        record = reader._record(number)
-        if not self._start(record) <= place < self._start(record) + record.length:
-            raise _DroppedError
-        return record
-
-    def _start(self, record: Record) -> int:
-        return record.offset if self._stream is None else record.position
-
-    def _positions(self, place: int) -> list[int]:
-        """Return how much of each stream stands before a place."""
-        if self._stream is not None:
-            return [place]
-        record = self._last if place == self._last.end else self._covering(place)
-        beyond = place - record.offset
-        return [record.at(stream) + (beyond if stream == record.stream else 0) for stream in self._streams]
-
-    def _read(self, start: int, stop: int) -> list[bytes]:
-        """Return what each stream has between two places."""
-        ranges = zip(self._streams, self._positions(start), self._positions(stop), strict=True)
-        return [os.pread(self._reader._files[stream], end - begin, begin) for stream, begin, end in ranges]
-
-    def _newline(self, count: int, start: int, stop: int, blocks: list[bytes]) -> int:
-        """Return the place of the newline that is the `count`th from `stop` backwards."""
-        begins = self._positions(start)
-
-        def follow(place: int) -> int:
-            cuts = zip(blocks, self._positions(place), begins, strict=True)
-            return sum(block.count(b"\n", position - begin) for block, position, begin in cuts)
-
-        return start + bisect_right(range(start, stop), -count, key=lambda place: -follow(place)) - 1
-
-    def _offset(self, place: int) -> int:
-        if self._stream is None:
-            return place
-        record = self._covering(place)
-        return record.offset + place - record.position
-
-    def _border(self, place: int) -> int:
-        """Return the offset of a place where the look ended: of the whole arrival, so that no character is cut."""
-        record = self._covering(place)
-        inside = place - self._start(record)
-        return record.offset if inside < CHUNK else record.offset + inside
+        count = self.count()
+        number = bisect_left(range(count), time_ns, key=lambda n: self.record(n).time)
+        return max(self.record(number).offset, self.first()) if number < count else self.size()

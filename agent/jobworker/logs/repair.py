@@ -1,7 +1,7 @@
-"""Mend a log after a power cut: the index then covers the bytes that are there, and says which are not.
+"""Repair a log after a power cut: the index then covers the bytes that are there, and marks those that are not.
 
-A file system may keep the index and lose the bytes that it covers, or the reverse; what was not written is a hole in
-a file, which reads as zeros, or lies beyond its end. Nobody writes the log meanwhile: its pump died with the host.
+A file system may keep the index and lose the bytes that it covers, or the reverse. Bytes that were not written are a
+hole in a file, which reads as zeros, or are beyond its end. Nothing writes the log meanwhile: its pump is dead.
 """
 
 import errno
@@ -13,17 +13,18 @@ from jobworker.formats.log_index import POWER_CUT, RECORD, STREAMS
 from jobworker.logs.reader import LogReader, Record
 from jobworker.logs.unwritten import RECENT_NS, merged, zero_tails
 
-BLOCK = 4096  # bytes: where a file ends within a block, zeros may stand in place of what was to be written there
-CHECKED = 256  # records at the end of the index that are compared with each other: two blocks of them
+BLOCK_BYTES = 4096  # if a file ends within a block, zeros may stand in place of bytes that were not written
+CHECKED_RECORDS = 256  # at the end of the index that are compared with each other: two blocks of them
 RECENT_RECORDS = 4096  # at the end of the index, in which zeros are suspected at most
-LONGEST = 0xFFFFFFFF  # bytes that one record can cover
+MAX_RECORD_BYTES = 0xFFFFFFFF  # that one record can cover
 Ranges = list[tuple[int, int]]
 
 
 def repair(folder: Path, *, closed: bool = True) -> bool:
-    """Mend the log in a folder; return whether bytes of it were lost that the index knew of. Raises OSError.
+    """Repair the log in a folder; return whether bytes were lost that the index covered. Raises OSError.
 
-    If it was not `closed`, its last bytes were perhaps under way to the disk: zeros in their place count as missing.
+    If the log was not `closed`, its last bytes were perhaps on their way to the disk: zeros in their place count as
+    missing.
     """
     try:
         index = os.open(folder / "index", os.O_RDWR | os.O_CLOEXEC)
@@ -43,7 +44,7 @@ def repair(folder: Path, *, closed: bool = True) -> bool:
 
 
 class _Repair:
-    """`first` is the number of the oldest record that is kept; what stands before it was dropped."""
+    """`first` is the number of the oldest record that is kept; the records before it were dropped."""
 
     def __init__(self, index: int, files: Sequence[int], first: int, *, suspicious: bool) -> None:
         self._index = index
@@ -68,7 +69,7 @@ class _Repair:
         after = [piece for record in before for piece in _pieces(record, missing[record.stream])]
         lost = after != before
         after += self._unindexed(last, ends)
-        while after and after[-1].gap == POWER_CUT:  # the log ends at a byte that is there
+        while after and after[-1].gap == POWER_CUT:  # the log must end at a byte that is there
             after.pop()
         if after != before or os.fstat(self._index).st_size != self._count * RECORD.size:
             self._write(changed, after)
@@ -88,21 +89,21 @@ class _Repair:
         return self._record(number)
 
     def _whole_records(self) -> int:
-        """Return how many records the index has up to the first one that was not written."""
+        """Return the number of records in the index before the first that was not written."""
         count = os.fstat(self._index).st_size // RECORD.size
         start = self._first * RECORD.size
         if count > self._first:
             count = min(count, os.lseek(self._index, start, os.SEEK_HOLE) // RECORD.size)
         while count > self._first and not self._record(count - 1).length:
             count -= 1
-        for number in range(max(self._first + 1, count - CHECKED), count):
+        for number in range(max(self._first + 1, count - CHECKED_RECORDS), count):
             before, record = self._record(number - 1), self._record(number)
             if record.offset != before.end or not record.length or record.stream >= len(STREAMS):
                 return number
         return count
 
     def _first_touched(self, missing: Sequence[Ranges]) -> int:
-        """Return the number of the first record of whose bytes some are missing, the count where none are."""
+        """Return the number of the first record with missing bytes; the count if there is none."""
         touched = self._count
         for stream, ranges in enumerate(missing):
             for start, _ in ranges:
@@ -123,7 +124,7 @@ class _Repair:
         for stream, fd in enumerate(self._files):
             left = _end_of_data(fd, positions[stream]) - positions[stream]
             while left > 0:
-                length = min(left, LONGEST)
+                length = min(left, MAX_RECORD_BYTES)
                 time = time or os.fstat(fd).st_mtime_ns
                 yield Record(time, sum(positions), positions[stream], length, stream, 0)
                 positions[stream] += length
@@ -136,7 +137,7 @@ class _Repair:
 
 
 def _pieces(record: Record, missing: Ranges) -> Iterator[Record]:
-    """Divide a record into what is there and gaps for what is not; one that is a gap already stays."""
+    """Divide a record into the bytes that are there and gaps for the others; a gap stays as it is."""
     position, end = record.position, record.position + record.length
     if record.gap:
         yield record
@@ -177,5 +178,5 @@ def _end_of_data(fd: int, start: int) -> int:
     if start >= size:
         return start
     end = min(size, os.lseek(fd, start, os.SEEK_HOLE))
-    begin = max(start, end - BLOCK)
+    begin = max(start, end - BLOCK_BYTES)
     return begin + len(os.pread(fd, end - begin, begin).rstrip(b"\0"))

@@ -1,1 +1,1 @@
-"""Load plugins and call them: each in a thread of its own, with a deadline."""
+"""Load plugins and call them: each in a thread of its own, with a time limit."""

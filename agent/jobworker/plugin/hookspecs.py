@@ -1,6 +1,6 @@
 """The hooks: plain functions in which a plugin registers its named objects. Arguments are append-only.
 
-A plugin may have a module-level `Settings` besides: the type of its table in the configuration.
+A plugin may also have a module-level `Settings`: the type of its table in the configuration.
 """
 
 from collections.abc import Iterable
@@ -10,33 +10,33 @@ import pluggy
 
 from jobworker.interfaces import Authorizer, AuthProvider, JobEvent, PluginContext, StopStrategy, TimeoutPolicy
 
-# Nobody runs the bodies: pluggy reads the names of the arguments, hence `empty-body` below.
+# pluggy reads the names of the arguments and never runs the bodies, hence `empty-body` below.
 hookspec = pluggy.HookspecMarker("jobworker")
 
 
 @hookspec
 def register_auth_providers(context: PluginContext[Any]) -> Iterable[AuthProvider]:  # type: ignore[empty-body]
-    """Return the objects that say who is calling; `auth.providers` in the configuration orders them."""
+    """Return the objects that authenticate callers; `auth.providers` in the configuration orders them."""
 
 
 @hookspec
 def register_authorizers(context: PluginContext[Any]) -> Iterable[Authorizer]:  # type: ignore[empty-body]
-    """Return the objects that say what a principal may do; `auth.authorizers` in the configuration orders them."""
+    """Return the objects that decide what a principal may do; `auth.authorizers` in the configuration orders them."""
 
 
 @hookspec
 def register_stop_strategies(context: PluginContext[Any]) -> Iterable[StopStrategy]:  # type: ignore[empty-body]
-    """Return the objects that end jobs, each by the name that specs and calls use."""
+    """Return the objects that stop jobs, each with the name that specs and calls use."""
 
 
 @hookspec
 def register_timeout_policies(context: PluginContext[Any]) -> Iterable[TimeoutPolicy]:  # type: ignore[empty-body]
-    """Return the objects that say when a job's time is up, each by the name that specs use."""
+    """Return the objects that decide when a job's time is up, each with the name that specs use."""
 
 
 @hookspec
 def job_changed(context: PluginContext[Any], event: JobEvent) -> None:
-    """Hear of what happened to a job, once that is on disk: one event after the other, in order.
+    """Handle an event of a job, when it is on disk: one after the other, in order.
 
-    It is called in the plugin's thread and may take its time: others do not wait for it. It may be an async function.
+    It is called in the plugin's thread and may take its time: other plugins do not wait for it. It may be async.
     """

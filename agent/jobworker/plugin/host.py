@@ -17,12 +17,12 @@ from jobworker.errors import JobworkerError, StartError
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-LONGEST = 500  # characters of what a plugin says of its fault
-PATIENCE = 0.5  # seconds for the thread of a call that took too long to say that it still runs
+MAX_TEXT = 500  # characters of a plugin's text in an error
+ANSWER_SECONDS = 0.5  # for the thread of a call that took too long to prove that it still runs
 
 
 class PluginFault(Exception):
-    """Plugin code raised, took too long or returned something else than it should."""
+    """Plugin code raised, took too long or returned a wrong value."""
 
 
 class Named(Protocol):
@@ -36,10 +36,10 @@ class _Worker:
 
     def __init__(self, plugin: str) -> None:
         self.plugin = plugin
-        self.faults = 0
-        self.free = asyncio.Event()  # while the thread answers
+        self.faults = 0  # calls that failed
+        self.free = asyncio.Event()  # set while the thread is not blocked
         self.free.set()
-        self.loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()  # runs in the thread
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=f"plugin {plugin}", daemon=True)
         self._thread.start()
@@ -54,14 +54,14 @@ class _Worker:
             try:
                 self.loop.run_forever()
             except (SystemExit, KeyboardInterrupt):  # of a task that a plugin started by itself
-                log.exception("plugin %s asked to end the process, which goes on", self.plugin)
+                log.exception("plugin %s tried to end the process, which goes on", self.plugin)
         for task in (left := asyncio.all_tasks(self.loop)):
             task.cancel()
         self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         self.loop.close()
 
     async def look(self) -> None:
-        """After a call that took too long: see whether the thread still answers."""
+        """Check whether the thread still answers, after a call that took too long."""
         alive = threading.Event()
         answered = asyncio.Event()
         agent = asyncio.get_running_loop()
@@ -72,7 +72,7 @@ class _Worker:
 
         self.loop.call_soon_threadsafe(answer)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 await answered.wait()
         except TimeoutError:
             if not alive.is_set() and not self.blocked:
@@ -86,31 +86,31 @@ class _Worker:
             log.warning("plugin %s answers again", self.plugin)
 
     def close(self) -> None:
-        """Have the thread end; one that blocks is left behind, and ends with the process."""
+        """End the thread; one that blocks is abandoned, and ends with the process."""
         self._closing = True
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(PATIENCE)
+        self._thread.join(ANSWER_SECONDS)
 
 
 class PluginHost:
-    """All plugins, and which of them has registered what."""
+    """The threads of all plugins, and which plugin registered which object."""
 
     def __init__(self, limit: float = 5.0) -> None:
-        """Let a call take `limit` seconds that is not given another limit."""
+        """`limit`: seconds for a call that has no limit of its own."""
         self._limit = limit
-        self._workers: dict[str, _Worker] = {}
-        self._owned: dict[int, tuple[Named, str]] = {}
+        self._workers: dict[str, _Worker] = {}  # by plugin
+        self._owned: dict[int, tuple[Named, str]] = {}  # by id of the object: the object and its plugin
 
     def own(self, registered: Named, plugin: str) -> None:
-        """Say which plugin an object is of: its thread is where calls of it run."""
+        """Record the plugin of an object: calls of the object run in the plugin's thread."""
         self._owned[id(registered)] = (registered, plugin)
 
     def owner(self, registered: Named) -> str:
-        """Return the plugin that an object is of."""
+        """Return the plugin that registered an object."""
         return self._owned[id(registered)][1]
 
     def first(self, plugin: str, function: Callable[[], T], limit: float) -> T:
-        """Run the first code of a plugin, and wait for it; raise StartError, or PluginFault for anything else."""
+        """Run code of a plugin while the agent starts, blocking; raise StartError, else PluginFault."""
         done: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def run() -> None:
@@ -144,7 +144,7 @@ class PluginHost:
     async def call_of(
         self, plugin: str, name: str, function: Callable[[], Awaitable[T]], limit: float | None = None
     ) -> T:
-        """The same for what is called `name` and has no object."""
+        """Run a function of a plugin that has no object; `name` is for messages."""
         limit = self._limit if limit is None else limit
         worker = self._worker(plugin)
         if worker.blocked:
@@ -170,7 +170,7 @@ class PluginHost:
         raise PluginFault(f"{name} took more than {limit:g} s")
 
     async def run(self, registered: Named, function: Callable[[], T]) -> T:
-        """The same for a plain function."""
+        """Run a plain function of a registered object, like `call`."""
 
         async def call() -> T:
             return function()
@@ -178,17 +178,17 @@ class PluginHost:
         return await self.call(registered, call)
 
     async def free(self, plugin: str) -> None:
-        """Return when a plugin does not block its thread."""
+        """Wait until a plugin does not block its thread."""
         await self._worker(plugin).free.wait()
 
     async def free_soon(self, registered: Named, limit: float) -> None:
-        """Return when the plugin of an object does not block its thread, or `limit` seconds later."""
+        """Wait until the plugin of an object does not block its thread, or for `limit` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 await self.free(self.owner(registered))
 
     def state(self, plugin: str) -> dict[str, Any]:
-        """Return how a plugin is doing: whether it blocks, how many calls have failed, and tasks of its own."""
+        """Return whether a plugin blocks, how many of its calls have failed, and how many tasks it runs."""
         worker = self._worker(plugin)
         return {"blocked": worker.blocked, "faults": worker.faults, "tasks": len(asyncio.all_tasks(worker.loop))}
 
@@ -198,7 +198,7 @@ class PluginHost:
 
 
 async def _carry(name: str, function: Callable[[], Awaitable[T]], given_up: threading.Event) -> T:
-    """Await the function in the plugin's thread; nothing but an Exception may leave it, and that only to be heard."""
+    """Await the function in the plugin's thread; raise nothing but JobworkerError, PluginFault or CancelledError."""
     try:
         return await function()
     except asyncio.CancelledError:
@@ -211,19 +211,19 @@ async def _carry(name: str, function: Callable[[], Awaitable[T]], given_up: thre
             raise
         log.exception("%s of %s failed", name, threading.current_thread().name)
         if given_up.is_set():
-            raise asyncio.CancelledError from error  # nobody waits for it any more
+            raise asyncio.CancelledError from error  # nothing waits for it any more
         raise PluginFault(f"{name} raised {type(error).__name__}{said(error)}") from error
 
 
 def said(error: BaseException) -> str:
-    """Return what an exception of a plugin says, as `: TEXT`: short, and such that it can be written anywhere."""
+    """Return the text of a plugin's exception as `: TEXT`, short and safe to write anywhere."""
     try:
         text = clean(str(error))
     except Exception:
-        return ": it cannot say why"
+        return ": its text cannot be read"
     return f": {text}" if text else ""
 
 
 def clean(text: str) -> str:
-    """Return a text of a plugin without what no JSON holds, as halves of characters from file names."""
-    return text[:LONGEST].encode(errors="replace").decode()
+    """Return a plugin's text without what JSON cannot hold, as lone surrogates from file names; shortened."""
+    return text[:MAX_TEXT].encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""Load the plugins that the configuration names: by entry point, from an allow-list, or not at all."""
+"""Load the plugins that the configuration enables, by their entry points."""
 
 import importlib.metadata
 import logging
@@ -22,8 +22,8 @@ from jobworker.tokens import TokenFile
 from jobworker.validation import describe_error
 
 GROUP = "jobworker"
-LIMIT = 10.0  # seconds for a plugin to be imported and to register
-MOST = 1000  # objects that one hook may register
+LOAD_SECONDS = 10.0  # for a plugin to be imported and to register
+MAX_OBJECTS = 1000  # that one hook may register
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 
 
@@ -44,7 +44,7 @@ OBSERVER = "job_changed"
 
 
 class Plugin(msgspec.Struct, frozen=True):
-    """A plugin that is installed; of one that is loaded, `registers` are `KIND:NAME`, `settings` the keys it has."""
+    """An installed plugin; of a loaded one `registers` has `KIND:NAME`, and `settings` the keys of its table."""
 
     name: str
     package: str
@@ -66,21 +66,21 @@ class Registry:
         self.stop_strategies: dict[str, StopStrategy] = {}
         self.timeout_policies: dict[str, TimeoutPolicy] = {}
         self.observers: dict[str, Callable[[JobEvent], Any]] = {}  # by plugin
-        self.roles: dict[str, set[str]] = {}  # that an authorizer knows by name
+        self.roles: dict[str, set[str]] = {}  # by authorizer: the roles that it knows
         self.plugins: list[Plugin] = []
 
 
 def installed() -> dict[str, list[tuple[importlib.metadata.EntryPoint, Plugin]]]:
-    """Return the plugins that are installed, by name; more than one of a name can not be told apart."""
-    found: dict[str, list[tuple[importlib.metadata.EntryPoint, Plugin]]] = {}
+    """Return the installed plugins by name; if several have one name, all of them."""
+    by_name: dict[str, list[tuple[importlib.metadata.EntryPoint, Plugin]]] = {}
     for point in importlib.metadata.entry_points(group=GROUP):
         package, version = (point.dist.name, point.dist.version) if point.dist else ("?", "?")
-        found.setdefault(point.name, []).append((point, Plugin(point.name, package, version)))
-    return found
+        by_name.setdefault(point.name, []).append((point, Plugin(point.name, package, version)))
+    return by_name
 
 
 def load(config: Config, state: Path, host: PluginHost) -> Registry:
-    """Load what the allow-list names; raise StartError, naming the plugin and the reason, for any fault."""
+    """Load the enabled plugins; raise StartError with the plugin and the reason for any fault."""
     available = installed()
     loader = Loader(config.plugins, state, host)
     for name in config.enabled_plugins:
@@ -88,7 +88,7 @@ def load(config: Config, state: Path, host: PluginHost) -> Registry:
         if not candidates:
             raise StartError(
                 f"plugins.enabled: {name!r} is not installed; there are: {', '.join(sorted(available))}",
-                hint="pip install the package that provides it, or take it off the list",
+                hint="pip install the package that provides it, or remove it from the list",
             )
         if len(candidates) > 1:
             packages = " and ".join(f"{plugin.package} {plugin.version}" for _, plugin in candidates)
@@ -104,7 +104,7 @@ def load(config: Config, state: Path, host: PluginHost) -> Registry:
 
 
 def try_out(config: Config, state: Path) -> list[Plugin]:
-    """Return what would be loaded; raise StartError for what would keep the agent from starting."""
+    """Return the plugins that would be loaded; raise StartError if the agent would not start with them."""
     host = PluginHost()
     try:
         return load(config, state, host).plugins
@@ -125,11 +125,11 @@ class Loader:
         self._owners: dict[tuple[str, str], Plugin] = {}  # of an object, by its kind and name
 
     def load(self, point: importlib.metadata.EntryPoint, plugin: Plugin) -> Plugin:
-        """Import a plugin and have it register; return it with what that is. Raises StartError."""
-        if any(each.name == plugin.name for each in self.registry.plugins):
+        """Import a plugin and call its hooks; return it with what it registered. Raises StartError."""
+        if any(loaded.name == plugin.name for loaded in self.registry.plugins):
             raise StartError(f"plugins.enabled: {plugin.name!r} is there twice; expected each plugin once")
         try:
-            loaded = self._host.first(plugin.name, partial(self._register, point, plugin), LIMIT)
+            loaded = self._host.first(plugin.name, partial(self._register, point, plugin), LOAD_SECONDS)
         except StartError as error:
             raise StartError(f"{plugin}: {error.message}", hint=error.hint) from error
         except PluginFault as error:
@@ -138,31 +138,33 @@ class Loader:
         return loaded
 
     def _register(self, point: importlib.metadata.EntryPoint, plugin: Plugin) -> Plugin:
-        """Import it and ask each of its hooks; in the plugin's thread."""
+        """Import a plugin and call each of its hooks. In the plugin's thread."""
         if not point.pattern.match(point.value):
             raise StartError(f"its entry point is {point.value!r}; expected MODULE, or MODULE:OBJECT")
-        found = point.load()
-        self._manager.register(found, plugin.name)
+        plugin_object = point.load()
+        self._manager.register(plugin_object, plugin.name)
         self._manager.check_pending()
-        hooks = _hooks(self._manager, found)
+        hooks = _hooks(self._manager, plugin_object)
         if not hooks:
             raise StartError(f"it implements no hook; expected one of {', '.join([*KINDS, OBSERVER])}")
         log = logging.getLogger(f"plugin.{plugin.name}")
         tokens = TokenFile(self._state / "tokens.json")
-        context = PluginContext(plugin.name, self._settings(found, plugin.name), self._state, log, tokens)
+        context = PluginContext(plugin.name, self._settings(plugin_object, plugin.name), self._state, log, tokens)
         registers = []
         for hook, implementation in hooks.items():
             if hook == OBSERVER:
                 self.registry.observers[plugin.name] = partial(_observe, implementation, context)
                 registers.append(OBSERVER)
                 continue
-            for each in _returned(hook, _call(implementation, context=context)):
-                registers.append(self._add(hook, each, plugin))
-        return replace(plugin, enabled=True, registers=registers, settings=_keys(getattr(found, "Settings", None)))
+            for registered in _returned(hook, _call(implementation, context=context)):
+                registers.append(self._add(hook, registered, plugin))
+        return replace(
+            plugin, enabled=True, registers=registers, settings=_keys(getattr(plugin_object, "Settings", None))
+        )
 
-    def _settings(self, found: Any, name: str) -> Any:
-        """Return the plugin's table as the type that it gives; raise StartError with the field."""
-        table, kind = self._tables.get(name, {}), getattr(found, "Settings", None)
+    def _settings(self, plugin_object: Any, name: str) -> Any:
+        """Return the plugin's table of the configuration as its `Settings`; raise StartError with the field."""
+        table, kind = self._tables.get(name, {}), getattr(plugin_object, "Settings", None)
         if kind is None:
             if table:
                 raise StartError(f"[plugins.{name}] {next(iter(table))}: unknown; the plugin takes no settings")
@@ -173,36 +175,38 @@ class Loader:
             cause = error.__cause__
             if isinstance(cause, TypeError):  # of its __post_init__: a fault of the plugin, not of the table
                 raise cause from error
-            said = str(cause) if cause else describe_error(str(error), table)[1]
-            if said.endswith(": unknown"):
-                said += f"; expected some of {', '.join(_keys(kind))}"
-            raise StartError(f"[plugins.{name}] {said}") from error
+            text = str(cause) if cause else describe_error(str(error), table)[1]
+            if text.endswith(": unknown"):
+                text += f"; expected some of {', '.join(_keys(kind))}"
+            raise StartError(f"[plugins.{name}] {text}") from error
 
-    def _add(self, hook: str, found: Any, plugin: Plugin) -> str:
+    def _add(self, hook: str, registered: Any, plugin: Plugin) -> str:
         kind = KINDS[hook]
-        name = getattr(found, "name", None)
+        name = getattr(registered, "name", None)
         if not isinstance(name, str) or not NAME.fullmatch(name):
             expected = "expected letters, digits, '_', '.', ':' or '-', at most 64"
             raise StartError(f"{hook}: an object whose name is {str(name)[:80]!r}; {expected}")
         for method in kind.methods:
-            if not callable(getattr(found, method, None)):
+            if not callable(getattr(registered, method, None)):
                 raise StartError(f"{hook}: {name!r} has no method {method}(); expected {' and '.join(kind.methods)}")
         if other := self._owners.get((hook, name)):
-            raise StartError(f"{hook}: the name {name!r} is taken by {'it itself' if other is plugin else other}")
+            raise StartError(
+                f"{hook}: the name {name!r} is taken by {'the same plugin' if other is plugin else other}"
+            )
         self._owners[hook, name] = plugin
         if kind.objects == "authorizers":
-            self.registry.roles[name] = {str(role) for role in getattr(found, "roles", ())}
-        getattr(self.registry, kind.objects)[name] = found
-        self._host.own(found, plugin.name)
+            self.registry.roles[name] = {str(role) for role in getattr(registered, "roles", ())}
+        getattr(self.registry, kind.objects)[name] = registered
+        self._host.own(registered, plugin.name)
         return f"{kind.objects}:{name}"
 
 
-def _hooks(manager: pluggy.PluginManager, found: Any) -> dict[str, pluggy.HookImpl]:
-    """Return how a plugin implements which hooks, in the order in which those are specified."""
+def _hooks(manager: pluggy.PluginManager, plugin_object: Any) -> dict[str, pluggy.HookImpl]:
+    """Return the implementations of hooks in a plugin, in the order of the specifications."""
     hooks = {}
-    for caller in manager.get_hookcallers(found) or []:
+    for caller in manager.get_hookcallers(plugin_object) or []:
         for implementation in caller.get_hookimpls():
-            if implementation.plugin is found:
+            if implementation.plugin is plugin_object:
                 if implementation.hookwrapper or implementation.wrapper:
                     raise StartError(
                         f"{caller.name}: it is a wrapper; expected a plain hook, for each is called alone"
@@ -212,40 +216,44 @@ def _hooks(manager: pluggy.PluginManager, found: Any) -> dict[str, pluggy.HookIm
 
 
 def _keys(kind: Any) -> list[str]:
-    """Return the keys of the table that a type stands for, those that must be given as `KEY (required)`."""
+    """Return the keys of a `Settings` type; those that must be given as `KEY (required)`."""
     if kind is None:
         return []
     fields = getattr(msgspec.inspect.type_info(kind), "fields", None)
     if fields is None:
         return ["any"]
-    return [f"{each.encode_name} (required)" if each.required else each.encode_name for each in fields]
+    return [f"{field.encode_name} (required)" if field.required else field.encode_name for field in fields]
 
 
-def _call(implementation: pluggy.HookImpl, **given: Any) -> Any:
-    """Call a hook with the arguments that it wants."""
-    return implementation.function(*(given[name] for name in implementation.argnames))
+def _call(implementation: pluggy.HookImpl, **arguments: Any) -> Any:
+    """Call a hook with the arguments that it names."""
+    return implementation.function(*(arguments[name] for name in implementation.argnames))
 
 
 def _observe(implementation: pluggy.HookImpl, context: PluginContext[Any], event: JobEvent) -> Any:
     return _call(implementation, context=context, event=event)
 
 
-def _returned(hook: str, found: Any) -> list[Any]:
-    if isinstance(found, str | bytes | Mapping) or not isinstance(found, Iterable):
-        raise StartError(f"{hook}: it returned {type(found).__name__}; expected a list of objects")
-    objects = list(islice(found, MOST + 1))
-    if len(objects) > MOST:
-        raise StartError(f"{hook}: it returned more than {MOST} objects; expected some")
+def _returned(hook: str, returned: Any) -> list[Any]:
+    if isinstance(returned, str | bytes | Mapping) or not isinstance(returned, Iterable):
+        raise StartError(f"{hook}: it returned {type(returned).__name__}; expected a list of objects")
+    objects = list(islice(returned, MAX_OBJECTS + 1))
+    if len(objects) > MAX_OBJECTS:
+        raise StartError(f"{hook}: it returned more than {MAX_OBJECTS} objects; expected some")
     return objects
 
 
 def _require(config: Config, registry: Registry, host: PluginHost) -> None:
-    """Raise StartError where the configuration names an object that no plugin has registered."""
+    """Raise StartError if the configuration names an object that no plugin registers."""
     wanted: list[tuple[str, dict[str, Any], list[str]]] = [
         ("auth.providers", registry.auth_providers, config.auth.providers),
         ("auth.authorizers", registry.authorizers, config.auth.authorizers),
         ("jobs.stop_strategy", registry.stop_strategies, [config.jobs.stop_strategy]),
-        ("jobs.timeout_policies", registry.timeout_policies, [one.policy for one in config.jobs.timeout_policies]),
+        (
+            "jobs.timeout_policies",
+            registry.timeout_policies,
+            [limit.policy for limit in config.jobs.timeout_policies],
+        ),
     ]
     for key, objects, names in wanted:
         for name in names:
@@ -257,9 +265,9 @@ def _require(config: Config, registry: Registry, host: PluginHost) -> None:
 
 
 def _try(key: str, checker: StopStrategy | TimeoutPolicy, options: Mapping[str, Any], host: PluginHost) -> None:
-    """Raise StartError where what the configuration names refuses the options that it would get."""
+    """Raise StartError if a strategy or policy of the configuration refuses its options."""
     try:
-        host.first(host.owner(checker), partial(checker.check, options), LIMIT)
+        host.first(host.owner(checker), partial(checker.check, options), LOAD_SECONDS)
     except PluginFault as error:
         raise StartError(f"{key}: {checker.name} refuses its options: {error}") from error
 

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from jobworker.jobs.events import EventCursor, decode
+from jobworker.jobs.event_cursor import EventCursor
+from jobworker.jobs.events import decode
 from jobworker.jobs.scope import Scope, sees
 from jobworker.model import EventGap
 from jobworker.server.log_frames import notification

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from jobworker import errors
-from jobworker.checks import too_deep
 from jobworker.protocol import MAX_BATCH, MAX_CONTAINERS, MAX_DEPTH, MAX_ID
+from jobworker.validation import too_deep
 
 
 class Message(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from jobworker.logs.reader import Chunk
-from jobworker.model import rfc3339
 from jobworker.protocol import STREAMS, encode_data
+from jobworker.units import rfc3339
 
 encode = msgspec.json.Encoder().encode
 

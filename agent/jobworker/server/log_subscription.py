@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from jobworker.jobs.log_cursor import Cursor, Piece
+from jobworker.jobs.log_cursor import CachedChunk, Cursor
 from jobworker.logs.reader import Chunk, Gap
 from jobworker.model import LogEnd, LogGap
 from jobworker.protocol import split_text
@@ -48,15 +48,15 @@ class LogSubscription(Subscription):
         end = LogEnd(self.name, self._job, self._cursor.offset, job.state, job.exit)
         await self._send(log_frames.notification("log.end", end), True)
 
-    async def _send_data(self, piece: Piece) -> None:
+    async def _send_data(self, piece: CachedChunk) -> None:
         # Subscriptions that read the same part of a log share its encoded form.
-        encoded: Encoded | None = piece.forms.get(self._encoding)
+        encoded: Encoded | None = piece.encoded.get(self._encoding)
         if encoded is None:
             encoded = self._encoded(piece.chunk)
             if encoded is None:
                 encoded = await self._complete_character(piece.chunk)
             else:
-                piece.forms[self._encoding] = encoded
+                piece.encoded[self._encoding] = encoded
         used, rest = encoded
         self._cursor.offset = piece.chunk.offset + used
         await self._send(b"".join((self._prefix, *rest)), self._encoding != BINARY)

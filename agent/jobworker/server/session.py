@@ -10,13 +10,14 @@ from websockets.exceptions import ConnectionClosed
 
 from jobworker import errors
 from jobworker.auth.access import Permissions
-from jobworker.model import Principal, seconds
+from jobworker.model import Principal
 from jobworker.protocol import BINARY_SUBPROTOCOL
 from jobworker.server.connection import Connection
 from jobworker.server.jsonrpc import Message, not_logged_in, read, refused
 from jobworker.server.services import Services
 from jobworker.server.subscription import Send, Subscription
 from jobworker.tasks import Background
+from jobworker.units import seconds
 
 log = logging.getLogger(__name__)
 

@@ -33,7 +33,7 @@ class RunningAgent:
     config: str = ""
     local: bool = True
     under: list[str] = field(default_factory=list)
-    program: list[str] = field(default_factory=lambda: ["-m", "jobworker.app"])
+    program: list[str] = field(default_factory=lambda: ["-m", "jobworker"])
     process: "subprocess.Popen[bytes] | None" = field(default=None)
 
     def start(self) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 from jobworker.errors import StartError
 from jobworker.linux import descriptors
-from jobworker.model import rfc3339
 from jobworker.paths import require_private
 from jobworker.rate_limit import RateLimiter
+from jobworker.units import rfc3339
 
 log = logging.getLogger(__name__)
 

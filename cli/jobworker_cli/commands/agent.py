@@ -35,9 +35,9 @@ def run(
     from jobworker import preflight
 
     preflight.prepare()  # before the rest is imported, which takes long
-    from jobworker import app
+    from jobworker.__main__ import main
 
-    app.main(["--home", str(home().path), *(["--config", str(config)] if config else [])])
+    main(["--home", str(home().path), *(["--config", str(config)] if config else [])])
     return 0
 
 

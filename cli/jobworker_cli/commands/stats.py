@@ -11,7 +11,8 @@ import typer
 
 from jobworker.client import Client
 from jobworker.errors import JobNotFound
-from jobworker.model import State, Stats, bytes_text
+from jobworker.model import State, Stats
+from jobworker.units import bytes_text
 from jobworker_cli import options, output
 from jobworker_cli.command import command
 from jobworker_cli.output import table

@@ -9,9 +9,9 @@ import msgspec
 
 from jobworker import __version__
 from jobworker.auth.access import Requires
-from jobworker.model import rfc3339
 from jobworker.protocol import MAX_BATCH, MAX_MESSAGE, SUBPROTOCOL
 from jobworker.server.dispatch import Call, method
+from jobworker.units import rfc3339
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):

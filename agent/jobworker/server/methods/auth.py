@@ -9,8 +9,9 @@ import msgspec
 from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidRequest, InvalidSpec
 from jobworker.interfaces import Credentials
-from jobworker.model import Duration, Principal, rfc3339, seconds
+from jobworker.model import Principal
 from jobworker.server.dispatch import Call, method
+from jobworker.units import Duration, rfc3339, seconds
 
 
 class Login(msgspec.Struct, forbid_unknown_fields=True):

@@ -10,12 +10,13 @@ from msgspec.structs import replace
 from jobworker import model
 from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidSpec
-from jobworker.jobs.log_cursor import Where
+from jobworker.jobs.log_cursor import LogRange
 from jobworker.jobs.record import is_id
-from jobworker.jobs.spec_rules import LABELS, signal_number
-from jobworker.model import Duration, Explanation, Job, JobSpec, Rate, Size, State, StopSpec, TimeoutSpec, seconds
+from jobworker.jobs.spec_rules import MAX_LABELS, signal_number
+from jobworker.model import Explanation, Job, JobSpec, State, StopSpec, TimeoutSpec
 from jobworker.server.dispatch import Call, method
 from jobworker.server.log_subscription import BINARY, LogSubscription
+from jobworker.units import Duration, Rate, Size, seconds
 
 DEFAULT_PAGE_JOBS = 100
 MAX_PAGE_JOBS = 1000
@@ -110,7 +111,7 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
     call.permissions.require_create(call.method, params.spec.labels)
     admin = call.permissions.is_admin(call.method)
     job, _ = await jobs.create(params.spec, params.key, call.session.caller, admin=admin)
-    cursor = await jobs.logs.cursor(job.id, Where(), follow=True)
+    cursor = await jobs.logs.cursor(job.id, LogRange(), follow=True)
     encoding = BINARY if call.session.binary else params.encoding
     make = partial(LogSubscription, job=job.id, cursor=cursor, encoding=encoding)
     subscription = call.session.subscribe(make, cursor)
@@ -139,7 +140,7 @@ async def signal(call: Call, params: Signal) -> dict[str, int]:
         number = signal_number(params.signal, "signal")
     except InvalidSpec as error:
         raise InvalidParams(error.message, **error.data) from error
-    delivered = await call.session.services.jobs.send(params.id, number, params.target, call.session.caller)
+    delivered = await call.session.services.jobs.signal(params.id, number, params.target, call.session.caller)
     return {"delivered": delivered}
 
 
@@ -197,8 +198,10 @@ async def explain(call: Call, params: OfJob) -> Explanation:
 async def list_(call: Call, params: List) -> dict[str, Any]:
     if not 1 <= params.limit <= MAX_PAGE_JOBS:
         raise InvalidParams(f"limit: {params.limit}; expected 1 to {MAX_PAGE_JOBS}", field="limit")
-    if len(params.labels) > LABELS:
-        raise InvalidParams(f"labels: {len(params.labels)}; expected at most {LABELS}, as a job has", field="labels")
+    if len(params.labels) > MAX_LABELS:
+        raise InvalidParams(
+            f"labels: {len(params.labels)}; expected at most {MAX_LABELS}, as a job has", field="labels"
+        )
     states = None if params.states is None else sorted(set(params.states))
     if params.cursor is not None and not is_id(params.cursor):
         raise InvalidParams("cursor: expected `next` of an earlier page", field="cursor")

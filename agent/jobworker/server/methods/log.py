@@ -10,13 +10,13 @@ import msgspec
 
 from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidSpec, RateLimited
-from jobworker.jobs.log_cursor import Where
+from jobworker.jobs.log_cursor import LogRange
 from jobworker.logs.reader import BOTH, Chunk, Gap
-from jobworker.model import seconds
 from jobworker.protocol import STREAMS, encode_data, split_text
 from jobworker.server.dispatch import Call, method
 from jobworker.server.log_frames import chunk_fields
 from jobworker.server.log_subscription import BASE64, BINARY, LogSubscription
+from jobworker.units import seconds
 
 DEFAULT_PAGE_BYTES = 65536
 MAX_PAGE_BYTES = 1 << 20
@@ -74,7 +74,7 @@ async def read(call: Call, params: Read) -> dict[str, Any]:
         raise InvalidParams(message, field="max_bytes")
     _reserve(call, params.max_bytes)
     await call.seen(params.id)
-    where = Where(offset=params.offset, streams=_streams(params))
+    where = LogRange(offset=params.offset, streams=_streams(params))
     pieces, following, end = await call.session.services.jobs.logs.page(params.id, where, params.max_bytes)
     if pieces and params.encoding != BASE64 and isinstance(last := pieces[-1], Chunk):
         _, used = split_text(last.data)
@@ -109,7 +109,7 @@ def _record(job: str, piece: Chunk | Gap, encoding: str) -> dict[str, Any]:
     return chunk_fields(job, piece) | {"data": data, "encoding": used_encoding}
 
 
-def _where(params: Subscribe) -> Where:
+def _where(params: Subscribe) -> LogRange:
     """Return the part of the log to read; raise InvalidParams."""
     starts = [name for name in ("offset", "tail", "since") if getattr(params, name) is not None]
     if len(starts) > 1:
@@ -120,7 +120,7 @@ def _where(params: Subscribe) -> Where:
         raise InvalidParams(
             "until: it does not go with follow: true, which ends with the job; expected follow: false", field="until"
         )
-    return Where(
+    return LogRange(
         offset=params.offset or 0,
         tail=params.tail,
         since=_moment(params.since, "since"),

@@ -1,0 +1,142 @@
+"""Start the agent: read its arguments and configuration, run it, and execute it again for a restart in place.
+
+``python -m jobworker`` is how the local agent is started; ``jw agent run`` calls `main` as well.
+"""
+
+import argparse
+import asyncio
+import errno
+import functools
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import uvloop
+
+from jobworker import app, config, preflight
+from jobworker.errors import InvalidState, JobworkerError, StartError
+from jobworker.paths import Home, default_home
+from jobworker.plugin import loader
+from jobworker.service import Service
+from jobworker.tls import setup
+
+# How long a thread keeps the interpreter when another one wants it. With Python's 5 ms, a plugin that computes and
+# releases the interpreter for a moment every millisecond or so delays the loop for seconds: each release starts the
+# wait again.
+SWITCH_INTERVAL_SECONDS = 20e-6
+CHECK_LIMIT_SECONDS = 60.0  # for an agent that only checks whether it would start
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run an agent until it ends; `arguments` are those of the command line, None: of this process."""
+    options = _parser().parse_args(arguments)
+    preflight.prepare()
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    os.umask(0o077)  # also for the files of SQLite; the keeper has its own for the jobs
+    try:
+        home = Home(options.home.absolute() if options.home else default_home())
+    except StartError as error:
+        fail(error, options.ready)
+    command = _command(home, options)
+    try:
+        preflight.require()
+        path = options.config or (home.config if home.config.exists() else None)
+        settings = config.load(path)
+        level = settings.agent.log_level.upper()
+        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+        logging.getLogger("websockets").setLevel(logging.WARNING)
+        if options.check:
+            check(home, settings)
+            return
+        service = Service(os.environ, local=options.local)
+        may_restart = functools.partial(require_start, [*command, "--check"])
+        agent = app.Agent(home, settings, service, may_restart, local=options.local, inherited=options.inherited)
+        kept = uvloop.run(agent.run(options.ready))
+    except JobworkerError as error:
+        fail(error, options.ready)
+    except OSError as error:
+        denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        hint = "set JOBWORKER_HOME to a folder of the agent's own that it can write" if denied else ""
+        fail(StartError(f"{error.filename or home.path}: {error.strerror}", hint=hint), options.ready)
+    if kept:  # in place: an agent that stays its keeper's ancestor inherits the jobs of a keeper that dies
+        for fd in kept:
+            os.set_inheritable(fd, True)
+        command = [*command, "--inherited", *map(str, kept)]
+        os.execve(command[0], command, os.environ | service.variables)
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Return the parser. An agent of the version before passes these arguments when it restarts into this one."""
+    parser = argparse.ArgumentParser(prog="python -m jobworker", description="Run the agent.")
+    parser.add_argument("--home", type=Path, help="the state folder")
+    parser.add_argument("--config", type=Path, help="the configuration")
+    parser.add_argument("--local", action="store_true", help="as the local agent: in the background, on any port")
+    parser.add_argument("--ready", type=int, help="write to this descriptor when the agent listens")
+    parser.add_argument("--check", action="store_true", help="only check whether the agent would start")
+    parser.add_argument("--inherited", type=int, nargs="+", default=(), help="locks and socket of the agent before")
+    return parser
+
+
+def _command(home: Home, options: argparse.Namespace) -> list[str]:
+    """Return the command that starts an agent in place of this one."""
+    command = [sys.executable, "-m", "jobworker", "--home", str(home.path)]
+    if options.config:
+        command += ["--config", str(options.config.absolute())]
+    if options.local:
+        command.append("--local")
+    return command
+
+
+def check(home: Home, settings: config.Config) -> None:
+    """Raise StartError for what would keep an agent from starting in the place of the one that runs."""
+    loader.try_out(settings, home.path)
+    if settings.server.cert or (home.tls / "ca.pem").exists():
+        setup.load(home, settings.server)
+
+
+async def require_start(command: Sequence[str]) -> None:
+    """Run a command that checks whether an agent would start; raise InvalidState if it would not.
+
+    The command runs the program as it is on disk now, which may be another version.
+    """
+    try:
+        checked = await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, check=False, timeout=CHECK_LIMIT_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        reason = f"it is not ready after {CHECK_LIMIT_SECONDS:g} s"
+    else:
+        if not checked.returncode:
+            return
+        reason = checked.stderr.decode(errors="replace").strip()[-1000:]
+    raise InvalidState(f"the agent would not start again and goes on as it is: {reason}", state="running")
+
+
+def fail(error: JobworkerError, ready: int | None) -> NoReturn:
+    """Write why the agent did not start, to stderr and to the descriptor `ready`; exit 1."""
+    text = f"{error.message}\n" + (f"hint: {error.hint}\n" if error.hint else "")
+    if ready is not None:
+        os.write(ready, text.encode())
+    sys.stderr.write(f"jobworker: error: {text}")
+    sys.exit(1)
+
+
+def run() -> NoReturn:
+    """Run `main` as the whole process, and leave without waiting for the threads of plugins."""
+    code: Any = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    finally:
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+
+if __name__ == "__main__":
+    run()

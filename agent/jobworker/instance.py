@@ -1,0 +1,130 @@
+"""Be the only agent on a state folder: its locks, its port, the file with its address, and the local token."""
+
+import fcntl
+import json
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from jobworker import __version__
+from jobworker.config import Server
+from jobworker.errors import JobworkerError, StartError
+from jobworker.paths import Home, write_private
+from jobworker.protocol import PATH
+from jobworker.server.listener import bind
+from jobworker.service import own_unit
+from jobworker.tokens import TokenFile
+
+log = logging.getLogger("jobworker")
+
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+ANY_ADDRESS = ("0.0.0.0", "::")  # compared with, not bound to
+LOCAL_TOKEN = "local"  # noqa: S105  # its name
+
+
+class Instance:
+    """What one agent holds for its life, and passes on when it restarts in place."""
+
+    def __init__(self, home: Home, server: Server, *, local: bool, inherited: Sequence[int] = ()) -> None:
+        """Lock the state folder and bind the port; raise StartError.
+
+        `inherited`: the descriptors that `hand_over` returned to the agent before this one.
+        """
+        self._home = home
+        self._server = server
+        self._local = local  # a local agent takes any port
+        if inherited:
+            self._locks, self.socket = _reclaim(inherited)
+        else:
+            self._locks = self._lock()
+            self.socket = bind(server.host, self._ports())
+        self._backlog = self.socket.dup()  # clients wait here during a restart in place
+        self._host, self._port = self.socket.getsockname()[:2]
+
+    @property
+    def names(self) -> list[str]:
+        """The host names for which clients accept the agent's certificate."""
+        bound = [] if self._host in ANY_ADDRESS else [self._host]
+        return [*dict.fromkeys([*self._server.names, *LOCAL_NAMES, *bound])]
+
+    @property
+    def url(self) -> str:
+        """The address at which clients on this host connect."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"wss://{'localhost' if self._host in ANY_ADDRESS else host}:{self._port}{PATH}"
+
+    def _lock(self) -> list[int]:
+        """Make sure that this is the only agent on the state folder; raise StartError."""
+        self._home.create()
+        locks = self._home.open_locks(create=True)
+        try:
+            for lock in locks:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # this kind has F_GETLK, which names the holder
+        except (BlockingIOError, PermissionError):
+            raise StartError(
+                f"{self._home.path}: another agent runs on this state folder",
+                hint="`jw agent info` shows it, `jw agent stop` ends it",
+            ) from None
+        return locks
+
+    def _ports(self) -> list[int]:
+        """Return the ports to try: the local agent keeps the one it had, and takes any other if it must."""
+        if not self._local:
+            return [self._server.port]
+        try:
+            return [int(json.loads(self._home.address.read_bytes())["port"]), 0]
+        except (OSError, ValueError, KeyError, TypeError):
+            return [0]
+
+    def create_local_token(self, tokens: TokenFile) -> None:
+        """Write an admin's token into the state folder, which only the agent's own user can read."""
+        try:
+            token = self._home.local_token.read_text().strip()
+            if tokens.find(token):
+                return
+        except (FileNotFoundError, JobworkerError):
+            pass
+        tokens.revoke(LOCAL_TOKEN)
+        write_private(self._home.local_token, tokens.create(LOCAL_TOKEN, ["admin"], ["admin"]).encode() + b"\n")
+
+    def write_address(self, *, managed: bool) -> None:
+        """Write where the agent listens, for `jw` on this host; raise StartError if `jw` could not find it.
+
+        `managed`: the agent runs as a service; `jw` then waits for the service and starts no other agent.
+        """
+        described: dict[str, Any] = {
+            "address": self.url,
+            "port": self._port,
+            "pid": os.getpid(),
+            "version": __version__,
+        }
+        if managed:
+            described["unit"] = own_unit()
+        try:
+            write_private(self._home.address, json.dumps(described).encode())
+        except OSError as error:
+            if self._ports()[0] != self._port:
+                raise StartError(
+                    f"{self._home.address}: {error.strerror}: clients could not find the agent"
+                ) from error
+            log.error("%s has the agent's address, but not its pid: %s", self._home.address, error.strerror)
+
+    def hand_over(self) -> list[int]:
+        """Return the descriptors for the agent that is executed in place of this one: locks, then the socket."""
+        return [*self._locks, self._backlog.detach()]
+
+    def release(self) -> None:
+        """Leave the state folder to another agent."""
+        for lock in self._locks:
+            os.close(lock)
+        self._backlog.close()
+
+
+def _reclaim(inherited: Sequence[int]) -> tuple[list[int], socket.socket]:
+    """Return the locks and the socket of the agent that restarted in place as this one."""
+    for fd in inherited:
+        os.set_inheritable(fd, False)
+    *locks, sock = inherited
+    return locks, socket.socket(fileno=sock)

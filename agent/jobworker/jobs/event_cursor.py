@@ -1,0 +1,32 @@
+"""Follow the events of all jobs: a cursor over the table, so that a slow reader costs nobody else memory."""
+
+import asyncio
+
+from jobworker.jobs.events import EventPage
+from jobworker.jobs.store import Store
+
+
+class EventCursor:
+    """Reads the events after a revision, in order, once they are committed."""
+
+    def __init__(self, store: Store, revision: int) -> None:
+        self.revision = revision  # of the last event that was read
+        self._store = store
+        self._wakeup = asyncio.Event()
+        store.events.waiters.add(self._wakeup)
+
+    async def next(self) -> EventPage:
+        """Return the next page, with at least one event or a gap, and move on."""
+        while True:
+            self._wakeup.clear()
+            page = await self._store.events_after(self.revision)
+            if page.gap is not None:
+                self.revision = page.gap
+                return page
+            if page.events:
+                self.revision = page.events[-1][0]
+                return page
+            await self._wakeup.wait()
+
+    def close(self) -> None:
+        self._store.events.waiters.discard(self._wakeup)

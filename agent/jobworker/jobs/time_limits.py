@@ -1,0 +1,79 @@
+"""Watch the time limits of running jobs: report when one is near, and stop the job when it is reached."""
+
+import logging
+from functools import partial
+
+from jobworker.config import Jobs
+from jobworker.errors import InvalidSpec
+from jobworker.host.wall_clock import WallClock
+from jobworker.jobs import deadlines
+from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.deadlines import Deadline, Limit
+from jobworker.jobs.spec_rules import Specs
+from jobworker.jobs.stops import StopManager
+from jobworker.jobs.table import JobTable
+from jobworker.model import Reason, TimeoutSpec
+from jobworker.plugin.host import PluginHost
+from jobworker.tasks import Background
+from jobworker.units import seconds
+
+log = logging.getLogger(__name__)
+
+
+class TimeLimits:
+    """Runs one task for each limit of each running job."""
+
+    def __init__(
+        self, config: Jobs, specs: Specs, host: PluginHost, table: JobTable, stops: StopManager, tasks: Background
+    ) -> None:
+        self._lead = seconds(config.deadline_near, "deadline_near")  # how long before the end `deadline_near` is due
+        self._specs = specs
+        self._host = host
+        self._table = table
+        self._stops = stops
+        self._tasks = tasks
+        self._clock = WallClock()  # wakes the tasks when the host's clock is set: policies may name a time of day
+
+    def watch(self, active: ActiveJob) -> None:
+        """Watch the job's limits as they are in its spec now."""
+        active.drop_limits()
+        for spec in self._specs.limits(active.record.job.spec):
+            try:
+                self._watch_one(active, spec)
+            except InvalidSpec as error:  # the plugin was installed when the job was created
+                self._failed(active, spec, error.message)
+
+    def _watch_one(self, active: ActiveJob, spec: TimeoutSpec) -> None:
+        limit = Limit(self._specs.policy(spec.policy), spec)
+        usage = deadlines.Usage(active, self._table.log_folder(active.id))
+        near, fire = partial(self._near, active), partial(self._fire, active)
+        failed = partial(self._failed, active, spec)
+        watching = deadlines.watch(usage, limit, self._host, self._clock, near, fire, failed, self._lead)
+        active.limits.append(self._tasks.spawn(watching))
+
+    def _failed(self, active: ActiveJob, spec: TimeoutSpec, why: str) -> None:
+        """Report that a limit does not hold; if the job has no total limit, the configured one takes its place."""
+        instead = self._specs.fallback(active.record.job.spec)
+        then = f"; {seconds(instead.options['limit'], 'limit'):g} s in all instead" if instead else ""
+        log.error("job %s: timeout policy %s; this limit does not hold%s", active.id, why, then)
+        self._table.append_event(active, "limit_failed", f"{why}{then}", spec.policy)
+        if instead is not None and not active.fallback:
+            active.fallback = True
+            self._watch_one(active, instead)
+
+    def _near(self, active: ActiveJob, deadline: Deadline) -> None:
+        left = deadline.due - deadlines.boottime()
+        self._table.append_event(active, "deadline_near", f"{left:.1f} s left", deadline.limit.policy)
+
+    async def _fire(self, active: ActiveJob, deadline: Deadline) -> None:
+        limit, late = deadline.limit, deadlines.boottime() - deadline.due
+        if limit.policy == "total":
+            message = f"timed out after {seconds(limit.options['limit'], 'limit'):g} s"
+        else:
+            options = ", ".join(f"{name} {value}" for name, value in limit.options.items())
+            message = f"timed out by {limit.policy} ({options})"
+        message += f", noticed {late:.1f} s late" if late > 1 else ""
+        await self._stops.begin(active, None, limit.policy, Reason.TIMEOUT, message)
+
+    def close(self) -> None:
+        self._clock.close()

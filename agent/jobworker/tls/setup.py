@@ -1,0 +1,56 @@
+"""Load the agent's certificate at its start: the configured files, or certificates of its own, created as needed."""
+
+import functools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobworker.config import Server
+from jobworker.errors import StartError
+from jobworker.paths import Home
+from jobworker.tls.context import Mismatch, Tls, plain
+from jobworker.tls.renewal import Renewal
+from jobworker.units import seconds
+
+log = logging.getLogger(__name__)
+
+
+def load(home: Home, server: Server) -> Tls:
+    """Return TLS with the files that are configured, else with those of the state folder; raise StartError."""
+    cert, key = (server.cert, server.key) if server.cert else (home.tls / "server.pem", home.tls / "server.key")
+    return Tls(Path(cert), Path(key), Path(server.client_ca) if server.client_ca else None)
+
+
+def load_or_create(home: Home, server: Server, names: Sequence[str]) -> Tls:
+    """Return TLS for these host names; if no files are configured, create or renew our own. Raises StartError."""
+    if not server.cert and not (home.tls / "ca.pem").exists():
+        from jobworker.tls import certificates  # a tenth of a second, seldom
+
+        certificates.make_all(home.tls, list(names))
+    try:
+        tls = load(home, server)
+    except Mismatch:  # of our own: the agent that renewed them was killed in between
+        if server.cert:
+            raise
+        _renew_own(home, names)
+        return load(home, server)
+    if not server.cert and not set(map(plain, names)) <= set(tls.certificate.names):
+        try:
+            _renew_own(home, names)
+            tls.renew()
+        except (StartError, OSError) as error:
+            log.warning("the certificate does not have all of %s: %s", ", ".join(names), error)
+    return tls
+
+
+def renewal(home: Home, server: Server, tls: Tls, names: Sequence[str]) -> Renewal:
+    """Return what keeps the certificate fresh while the agent runs."""
+    renew_own = None if server.cert else functools.partial(_renew_own, home, names)
+    return Renewal(tls, renew_own, seconds(server.expiry_warning, "server.expiry_warning"))
+
+
+def _renew_own(home: Home, names: Sequence[str]) -> None:
+    from jobworker.tls import certificates
+
+    certificates.renew(home.tls, list(names))
+    log.info("the agent's own certificate was made anew")

@@ -1,0 +1,81 @@
+"""Durations, sizes and times: how they are written, and what they are as numbers."""
+
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from jobworker.errors import InvalidSpec
+
+Duration: TypeAlias = int | float | str
+Size: TypeAlias = int | str
+Rate: TypeAlias = int | str | dict[str, int | str]  # bytes a second: under the job's cwd, or by device, MAJ:MIN
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_DURATION = 10 * 365 * 86400  # seconds, ten years: a longer one is a mistake
+
+_SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)\s*([kKMGT]?)(i(?=B))?B?")
+MAX_SIZE = 1 << 50
+
+
+def seconds(value: Duration, field: str) -> float:
+    """Return a duration (seconds as a number, or "90s", "10m", "2h") in seconds; raise InvalidSpec."""
+    shown = f"{field}: {repr(value)[:80]}"
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if match is None:
+            raise InvalidSpec(f'{shown}; expected seconds or a text like "90s", "10m", "2h"', field=field)
+        value = float(match[1]) * _UNITS[match[2]]
+    if not 0 <= value <= MAX_DURATION:
+        raise InvalidSpec(f"{shown}; expected 0 to {MAX_DURATION} seconds", field=field)
+    return float(value)
+
+
+def size(value: Size, field: str) -> int:
+    """Return a size (bytes as a number, or "512", "64MiB", "2GB", "2G") in bytes; raise InvalidSpec."""
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        if match is None:
+            raise InvalidSpec(f'{field}: {value[:40]!r}; expected bytes or a text like "64MiB", "2GB"', field=field)
+        value = int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " "))
+    if not 0 <= value <= MAX_SIZE:
+        raise InvalidSpec(f"{field}: {value!r}; expected 0 to {MAX_SIZE} bytes", field=field)
+    return value
+
+
+def bytes_text(count: float) -> str:
+    """Return bytes as text: 512B, 1.5MiB, 64MiB."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if count < 1024 or unit == "TiB":
+            break
+        count /= 1024
+    return f"{count:.1f}".removesuffix(".0") + unit
+
+
+def rfc3339(ns: int) -> str:
+    """Return a wall-clock time (ns since 1970) as it is on the wire, with microseconds."""
+    return f"{_second(ns // 1_000_000_000)}.{ns % 1_000_000_000 // 1000:06d}Z"
+
+
+@lru_cache(maxsize=64)  # the chunks of a log share a few seconds
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
+
+
+def duration(value: Any, field: str) -> float:
+    """Return a duration (a number, or "90s", "10m", "2h") in seconds; raise ValueError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f'{field}: {repr(value)[:80]}; expected seconds or a text like "90s", "10m", "2h"')
+    try:
+        return seconds(value, field)
+    except InvalidSpec as error:
+        raise ValueError(error.message) from error
+
+
+def positive(value: Any, field: str) -> float:
+    """Return a duration in seconds; raise ValueError for what is none, and for 0."""
+    limit = duration(value, field)
+    if not limit:
+        raise ValueError(f"{field}: 0; expected more than 0 seconds")
+    return limit
