@@ -1,7 +1,7 @@
 """Durations, sizes and times: how they are written, and what they are as numbers."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ MAX_DURATION = 10 * 365 * 86400  # seconds, ten years: a longer one is a mistake
 
 _SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)\s*([kKMGT]?)(i(?=B))?B?")
 MAX_SIZE = 1 << 50
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def seconds(value: Duration, field: str) -> float:
@@ -56,6 +57,11 @@ def bytes_text(count: float) -> str:
 def rfc3339(ns: int) -> str:
     """Return a wall-clock time (ns since 1970) as it is on the wire, with microseconds."""
     return f"{_second(ns // 1_000_000_000)}.{ns % 1_000_000_000 // 1000:06d}Z"
+
+
+def nanoseconds(moment: datetime) -> int:
+    """Return a moment in ns since 1970, exactly: a float of seconds is off by up to 240 ns."""
+    return (moment - EPOCH) // timedelta(microseconds=1) * 1000
 
 
 @lru_cache(maxsize=64)  # the chunks of a log share a few seconds

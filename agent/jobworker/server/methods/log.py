@@ -16,7 +16,7 @@ from jobworker.protocol import STREAMS, encode_data, split_text
 from jobworker.server.dispatch import Call, method
 from jobworker.server.log_frames import chunk_fields
 from jobworker.server.log_subscription import BASE64, BINARY, LogSubscription
-from jobworker.units import seconds
+from jobworker.units import nanoseconds, seconds
 
 DEFAULT_PAGE_BYTES = 65536
 MAX_PAGE_BYTES = 1 << 20
@@ -147,7 +147,7 @@ def _moment(value: Moment | None, field: str) -> int | None:
             moment = datetime.fromisoformat(value)
             if moment.tzinfo is None:
                 raise ValueError("it has no zone")
-            return max(0, int(moment.timestamp() * 1e9))
+            return max(0, nanoseconds(moment))
         return time.time_ns() - int(seconds(value, field) * 1e9)
     except (ValueError, OverflowError, InvalidSpec):
         expected = 'expected a time with its zone, as "2030-01-31T12:00:00Z", or a duration before now, as "10m"'
