@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from jobworker import model
 from jobworker.auth.access import Requires
-from jobworker.errors import InvalidParams, InvalidSpec
+from jobworker.errors import InvalidParams, InvalidSpec, SubscriptionNotFound
 from jobworker.jobs.log_cursor import LogRange
 from jobworker.jobs.record import is_id
 from jobworker.jobs.spec_rules import MAX_LABELS, signal_number
@@ -114,10 +114,16 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
     cursor = await jobs.logs.cursor(job.id, LogRange(), follow=True)
     encoding = BINARY if call.session.binary else params.encoding
     make = partial(LogSubscription, job=job.id, cursor=cursor, encoding=encoding)
-    subscription = call.session.subscribe(make, cursor)
+    start = partial(jobs.start, job.id, call.session.caller, admin=admin, join=True)
+    try:
+        subscription = call.session.subscribe(make, cursor)
+    except SubscriptionNotFound:  # the caller has left meanwhile: complete what was begun, for a job that was created
+        if job.state == State.CREATED:
+            await start()
+        raise
     if job.state == State.CREATED:
         try:
-            job = await jobs.start(job.id, call.session.caller, admin=admin, join=True)
+            job = await start()
         except BaseException:
             await subscription.stop()
             raise
