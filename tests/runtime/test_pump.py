@@ -210,6 +210,16 @@ def test_new_pump_indexes_what_its_predecessor_left(bench: Bench, torn: int, lef
     assert added == [0] * bool(left) + [1] * bool(err_left) + [0]
 
 
+async def test_bytes_of_a_job_that_is_silent_from_now_on(bench: Bench, until_grown: Until) -> None:
+    """A new pump indexes what was moved before it was there, and waits neither for more nor for the end."""
+    folder = bench.logs / "a1"
+    folder.mkdir(parents=True)
+    (folder / "out").write_bytes(b"name: ")
+    bench.watch("a1")
+    await until_grown(bench.logs, folder, lambda: reaches(folder / "index", RECORD.size))
+    assert read(folder) == [(0, b"name: ")]
+
+
 def test_files_without_an_index_are_indexed(bench: Bench) -> None:
     """Index all that is there when the predecessor died before its first record."""
     folder = bench.logs / "a1"

@@ -113,6 +113,8 @@ class Pump:
             for stream, fd in enumerate(fds):
                 self.pipes[fd] = (log, stream)
                 self.epoll.register(fd, select.EPOLLIN)
+            if os.path.exists(log.folder):
+                self.take_up(log)
         elif message["op"] == "watch":
             for fd in fds:
                 os.close(fd)
@@ -123,6 +125,14 @@ class Pump:
                     self.drop(pipe)
             self.behind.discard(log)
             log.close()
+
+    def take_up(self, log: Log) -> None:
+        """Index at once what a predecessor has moved: the job may be silent from now on, and readers wait for it."""
+        try:
+            log.open()
+        except OSError:
+            self.retry_later()
+            self.behind.add(log)
 
     def serve(self, fd: int, events: int) -> bool:
         """Move one chunk; return whether it was a short one."""
