@@ -12,7 +12,9 @@ from jobworker.errors import DiskFull
 from jobworker.jobs.query import Query
 from jobworker.jobs.record import JobRecord, StopRequest, new_id
 from jobworker.jobs.store import Store
+from jobworker.jobs.table import JobTable
 from jobworker.model import Exit, Job, JobSpec, Reason, Receipt, State, Step
+from jobworker.paths import Home
 
 
 def record(state: State = State.CREATED, owner: str = "token:a", key: str | None = None, **labels: str) -> JobRecord:
@@ -171,3 +173,34 @@ async def test_a_record_on_its_way_to_the_disk(reopen: Callable[[], "asyncio.Fut
     disk.set()
     await asyncio.gather(slow, saving)
     assert store.look(job.job.id) == newer
+
+
+async def test_a_record_that_was_read_too_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that reads a created job while another runs it to its end gets the job as it is: no second start."""
+    home = Home(tmp_path / "home")
+    home.create()
+    table = JobTable(home, 1000)
+    created = record()
+    await table.add(created)
+    read, go, load = asyncio.Event(), asyncio.Event(), table.load
+
+    async def slow(job: str) -> JobRecord:
+        found = await load(job)
+        read.set()
+        await go.wait()
+        return found
+
+    monkeypatch.setattr(table, "load", slow)
+    late = asyncio.create_task(table.acquire(created.job.id))
+    await read.wait()
+    monkeypatch.setattr(table, "load", load)
+    async with table.held(created.job.id) as active:
+        exit_ = Exit(0, None, Reason.FINISHED, None, "exited with code 0")
+        job = replace(created.job, state=State.EXITED, exit=exit_)
+        table.save(active, replace(created, job=job, closed=True))
+    go.set()
+    active = await late
+    assert active.record.job.state == State.EXITED
+    table.release(active)
+    assert table.active(created.job.id) is None, "it leaves the memory with its last call"
+    await table.close()

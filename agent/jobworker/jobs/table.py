@@ -7,6 +7,7 @@ wakes what waits for the job.
 import asyncio
 import contextlib
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class JobTable:
         self._revision: int = self._store.meta("revision", 0)  # the last one that was given
         self.on_inactive: Callable[[JobRecord], None] = lambda record: None  # called when a job can no longer change
         self.on_release: Callable[[], None] = lambda: None  # called when a job leaves the memory
+        self._loading = Counter[str]()  # by job, how many calls read its record to bring it into memory
         self._active = {record.job.id: ActiveJob(record) for record in self._store.active_records()}
 
     def __iter__(self) -> Iterator[ActiveJob]:
@@ -54,12 +56,30 @@ class JobTable:
     async def acquire(self, job: str) -> ActiveJob:
         """Keep the job in memory until `release`; raise JobNotFound, also for one that is being deleted."""
         if (active := self._active.get(job)) is None:
-            record = await self.load(job)
-            active = self._active.setdefault(job, ActiveJob(record))
+            active = await self._bring_in(job)
         if active.deleted:
             raise _not_found(job)
         active.holders += 1
         return active
+
+    async def _bring_in(self, job: str) -> ActiveJob:
+        """Load a job into memory; raise JobNotFound.
+
+        Another call may start the job, and the job may end, while the record is read: what was read is old then. So
+        a job that is being loaded does not leave the memory, and what is there counts, not what was read.
+        """
+        self._loading[job] += 1
+        try:
+            record = await self.load(job)
+            return self._active.setdefault(job, ActiveJob(record))
+        except BaseException:
+            if (idle := self._active.get(job)) is not None:
+                asyncio.get_running_loop().call_soon(self._forget, idle)  # it stayed for this call only
+            raise
+        finally:
+            self._loading[job] -= 1
+            if not self._loading[job]:
+                del self._loading[job]
 
     def release(self, active: ActiveJob) -> None:
         """Let the job leave the memory, if nothing else needs it there."""
@@ -91,7 +111,7 @@ class JobTable:
     def _forget(self, active: ActiveJob) -> None:
         """Drop a job from memory if it can no longer change and nothing uses it."""
         busy = active.record.active or active.holders or active.starting or active.stop is not None or active.waiters
-        if not busy and self._active.get(active.id) is active:
+        if not busy and active.id not in self._loading and self._active.get(active.id) is active:
             del self._active[active.id]
             self.on_release()
 
