@@ -87,14 +87,16 @@ class Cgroups:
         stale = [entry.path for entry in os.scandir(self.root) if entry.is_dir()]
         if not stale or os.fork():
             return
-        for group in stale:
-            if "oom_kill 0" not in (cgroupfs.read(f"{group}/memory.events") or "oom_kill 0"):
-                continue  # the reason of an exit that the journal does not have yet
-            try:
-                os.rmdir(group)
-            except OSError:
-                continue  # a process is in it: of a job that runs
-        os._exit(0)
+        try:
+            for group in stale:
+                if "oom_kill 0" not in (cgroupfs.read(f"{group}/memory.events") or "oom_kill 0"):
+                    continue  # the reason of an exit that the journal does not have yet
+                try:
+                    os.rmdir(group)
+                except OSError:
+                    continue  # a process of a running job is in it
+        finally:
+            os._exit(0)  # whatever happened: this process must never go on as a second keeper
 
 
 def _enable(controller: str, base: str, root: str) -> str:

@@ -8,6 +8,7 @@ import time
 from jobworker.keeper.cgroups import Cgroups
 from jobworker.keeper.limits import Limits
 from jobworker.linux import cgroupfs
+from jobworker.linux.syscalls import die_with
 
 VALUES = {"memory": 64 << 20, "pids": 64, "cpus": 0.5}  # what the process of the trial may use
 END_SECONDS = 5.0  # for a process that was killed to end
@@ -54,8 +55,10 @@ def _try_process(cgroups: Cgroups, group: str) -> None:
     """Start a process in the group and end it as the jobs will be; raise OSError if either does not work."""
     try:
         cgroups.enter(group)
+        keeper = os.getpid()
         child = os.fork()
         if child == 0:
+            die_with(keeper)  # a keeper that is killed now leaves no process behind
             while True:
                 signal.pause()
     finally:
