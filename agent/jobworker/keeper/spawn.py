@@ -60,7 +60,7 @@ def spawn(message: dict[str, Any], names: list[str], nofile: tuple[int, int]) ->
     try:
         program = find_program(argv[0], env.get("PATH", os.defpath))
         resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
-        # The job opens its FIFOs O_RDWR: it blocks while nobody reads, where O_WRONLY would die of SIGPIPE.
+        # The job opens its FIFOs O_RDWR: it blocks without a reader; with O_WRONLY it would die of SIGPIPE.
         return os.posix_spawn(
             program,
             argv,
@@ -150,7 +150,7 @@ def reset_signals() -> None:
 
 
 def open_streams(names: list[str], report: int) -> None:
-    """Have 0, 1 and 2 open, by names that nobody but us gets at, and besides them only `report`."""
+    """Have 0, 1 and 2 open, by names that only this user can reach, and besides them only `report`."""
     streams = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)]
     streams += [os.open(name, os.O_RDWR | os.O_CLOEXEC) for name in names]
     for fd, stream in enumerate([*streams, streams[-1]][:3]):
