@@ -102,7 +102,7 @@ async def test_an_exit_waits_until_the_table_is_synced(start: Callable[..., Runn
             stopped = await client.stop(job.id)
             seen = trace.read_text()
     assert stopped.exit is not None
-    names = re.findall(r"f(?:data)?sync\(\d+<[^>]*/([^/>]+)>\)", seen)
+    names = re.findall(r"f(?:data)?sync\(\d+<[^>]*/([^/>]+)>(?:\)| <unfinished)", seen)
     assert "jobs.db-wal" in names[names.index("journal") :], names
     assert names[0] == "jobs.db-wal", "a stop is written down before the first signal"
 
@@ -117,7 +117,7 @@ async def test_a_log_is_synced_before_its_end_is_sent(start: Callable[..., Runni
         async for _ in await client.subscribe(job.id):
             pass
         seen = trace.read_text()
-    names = re.findall(r"f(?:data)?sync\(\d+<[^>]*/(journal|logs(?:/[^>]*)?)>\)", seen)
+    names = re.findall(r"f(?:data)?sync\(\d+<[^>]*/(journal|logs(?:/[^>]*)?)>(?:\)| <unfinished)", seen)
     folder = f"logs/{job.id}"
     wanted = [f"{folder}/out", f"{folder}/err", f"{folder}/index", folder, "logs"]
     at = names.index(wanted[0])
@@ -145,7 +145,7 @@ async def test_a_deleted_log_stays_deleted(start: Callable[..., RunningAgent], t
             pass
         async with traced(agent, "-o", str(trace)):
             await client.delete(job.id)
-            names = re.findall(r"f(?:data)?sync\(\d+<[^>]*/([^/>]+)>\)", trace.read_text())
+            names = re.findall(r"f(?:data)?sync\(\d+<[^>]*/([^/>]+)>(?:\)| <unfinished)", trace.read_text())
     assert names[:2] == ["logs", "jobs.db-wal"]
 
 
@@ -155,6 +155,6 @@ async def test_a_token_is_on_the_disk(start: Callable[..., RunningAgent], tmp_pa
     trace = tmp_path / "trace"
     async with agent.client() as client, traced(agent, "-o", str(trace)):
         await client.call("token.create", name="ann", roles=["reader"])
-        names = re.findall(r"fsync\(\d+<([^>]*)>\)", trace.read_text())
+        names = re.findall(r"fsync\(\d+<([^>]*)>(?:\)| <unfinished)", trace.read_text())
     assert Path(names[0]).name.startswith(".tokens.json")
     assert str(agent.home.path) in names

@@ -25,11 +25,22 @@ class StrayTree:
 
     async def strays(self) -> list[Process]:
         """Return those that are not in the cgroup."""
-        inside = self.inside = {process.pid for process in await self._group.members()}
+        inside = await self._inside()
         roots = [pid for pid, start in [self._main, *self._seen.items()] if _is(pid, start)]
-        found = [one for pid in _with_descendants([*inside, *roots]) - inside if (one := process_of(pid))]
-        self._seen.update((process.pid, process.start) for process in found)
-        return found
+        outside = [process for pid in _with_descendants([*inside, *roots]) - inside if (process := process_of(pid))]
+        if outside:
+            # A process that was forked since the first reading is in the cgroup. One that is still alive after the
+            # second reading was alive during it: if it is not there, it has really left.
+            inside |= await self._inside()
+            outside = [
+                process for process in outside if process.pid not in inside and _is(process.pid, process.start)
+            ]
+        self.inside = inside
+        self._seen.update((process.pid, process.start) for process in outside)
+        return outside
+
+    async def _inside(self) -> set[int]:
+        return {process.pid for process in await self._group.members()}
 
     async def members(self) -> list[Process]:
         return [*await self._group.members(), *await self.strays()]
