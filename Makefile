@@ -20,7 +20,7 @@ SUBSET := $(addprefix tests/, house/test_imports.py \
 	$(addprefix cli/test_, $(addsuffix .py, cert client_certificate interrupts run untrusted)) \
 	$(addprefix end_to_end/test_, $(addsuffix .py, keeper_dies run)))
 
-.PHONY: help setup demo demo-crash check test test-python test-pythons test-slow test-vm test-vm-short torture hostile bench docs clean
+.PHONY: help setup demo demo-crash check test test-python test-pythons test-slow test-vm test-vm-short torture hostile bench bench-peers docs clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
@@ -33,6 +33,7 @@ help:
 	@echo "make torture    kill everything again and again under running jobs, and print what came of it"
 	@echo "make hostile    send an agent what nobody should, beside a good user, and print what came of it"
 	@echo "make bench      print the figures, each beside the limit measured in the same run"
+	@echo "make bench-peers  compare with task-spooler, supervisor and circus in one run, those that are there"
 	@echo "make docs       generate the tables of the reference, and render the pages to build/docs"
 	@echo "make clean      remove the virtual environments and the caches"
 
@@ -86,6 +87,15 @@ hostile: setup
 
 bench: setup
 	$(BIN)/python tests/benchmarks/run.py
+
+# In an environment of its own: they are here to be compared with only.
+build/peers/.installed:
+	@$(PYTHON) -m venv build/peers
+	@build/peers/bin/python -m pip install --quiet --disable-pip-version-check setuptools supervisor==4.2.5 circus==0.18.0
+	@touch $@
+
+bench-peers: setup build/peers/.installed
+	$(BIN)/python tests/benchmarks/peers/run.py
 
 # In an environment of its own: the tests need none of it.
 .venv-docs/.installed: pyproject.toml
