@@ -1,8 +1,8 @@
 """Print how fast and how small the agent is, each figure beside the limit measured in the same run.
 
-``python tests/benchmarks/run.py [SECTION...]``: everything, or the sections named. Exits 1 where what was
-measured is not what should have happened. The machine is never quiet: compare figures of one run, and the
-ratios rather than the figures.
+``python tests/benchmarks/run.py [--write] [SECTION...]``: everything, or the sections named. Exits 1 if what was
+measured is not what should have happened. With ``--write`` the ratios are kept, for later runs to be compared with.
+The machine is never quiet: compare figures of one run, and the ratios rather than the figures.
 """
 
 import argparse
@@ -15,11 +15,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import delay, fanout, idle, plugged, pumped, stalled, starts
+from tests.benchmarks import delay, fanout, idle, pauses, plugged, pumped, results, stalled, starts
 from tests.benchmarks.fixtures import BenchmarkError
 
 SECTIONS: dict[str, Callable[[], Awaitable[None]]] = {
     "starts": starts.measure,
+    "pauses": pauses.measure,
     "idle": idle.measure,
     "pumped": pumped.measure,
     "followed": pumped.measure_followed,
@@ -38,7 +39,9 @@ async def run(names: list[str]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="run.py", description="Print figures, each beside its limit.")
     parser.add_argument("section", nargs="*", help=f"one or more of: {', '.join(SECTIONS)} (default: all)")
-    names = parser.parse_args().section or list(SECTIONS)
+    parser.add_argument("--write", action="store_true", help=f"write the ratios to {results.COMMITTED.name}")
+    arguments = parser.parse_args()
+    names = arguments.section or list(SECTIONS)
     if unknown := [name for name in names if name not in SECTIONS]:
         parser.error(f"no section {unknown[0]!r}; there are: {', '.join(SECTIONS)}")
     began, (busy, *_) = time.monotonic(), os.getloadavg()
@@ -48,6 +51,10 @@ def main() -> int:
     except BenchmarkError as error:
         print(f"the figures mean nothing: {error}", file=sys.stderr)
         return 1
+    print("\nRatios that differ from the committed ones by more than a tenth:")
+    print("\n".join(f"  {line}" for line in results.compare()) or "  none")
+    if arguments.write:
+        results.write()
     print(f"\n{time.monotonic() - began:.0f} s")
     return 0
 

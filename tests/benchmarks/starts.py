@@ -6,7 +6,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.benchmarks.figures import median_and_range, ratio, table
+from tests.benchmarks import results
+from tests.benchmarks.figures import median_and_range, table
 from tests.benchmarks.fixtures import LoneKeeper, lone_keeper, require, running_agent
 
 from jobworker.client import Client
@@ -33,10 +34,10 @@ async def measure() -> None:
                 keepers.append(await in_flight(width, JOBS, lambda: through_keeper(keeper)))
                 others.append(await in_flight(width, JOBS, lambda: keeper.run([PROGRAM], **OTHER)))
                 whole.append(await in_flight(width, JOBS, lambda: through_api(client)))
-            limit = median_and_range(limits)
-            rows.append([str(width), "job.run to log.end", median_and_range(whole), limit, ratio(whole, limits)])
-            rows.append(["", "keeper and pump alone", median_and_range(keepers), limit, ratio(keepers, limits)])
-            rows.append(["", f"the same, {AS}", median_and_range(others), limit, ratio(others, limits)])
+            figures = {"job.run to log.end": whole, "keeper and pump alone": keepers, f"the same, {AS}": others}
+            for what, values in figures.items():
+                ratio = results.keep(f"starts: {width} in flight, {what}", values, limits)
+                rows.append([str(width), what, median_and_range(values), median_and_range(limits), ratio])
     title = f"Jobs per second: {PROGRAM}, {ROUNDS} rounds of {JOBS}; the limit is posix_spawn and waitpid alone"
     table(title, rows)
 
