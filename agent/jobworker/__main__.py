@@ -11,6 +11,7 @@ import logging
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,10 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     os.umask(0o077)  # also for the files of SQLite; the keeper has its own for the jobs
     try:
-        home = Home(options.home.absolute() if options.home else default_home())
+        home = Home((options.home or default_home()).absolute())
     except StartError as error:
         fail(error, options.ready)
     command = _command(home, options)
+    if options.local and not options.check:
+        preflight.leave_caller({*options.inherited, *([] if options.ready is None else [options.ready])})
     try:
         preflight.require()
         path = options.config or (home.config if home.config.exists() else None)
@@ -83,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _command(home: Home, options: argparse.Namespace) -> list[str]:
     """Return the command that starts an agent in place of this one."""
-    command = [sys.executable, "-m", "jobworker", "--home", str(home.path)]
+    command = [sys.executable, "-P", "-m", "jobworker", "--home", str(home.path)]
     if options.config:
         command += ["--config", str(options.config.absolute())]
     if options.local:
@@ -132,10 +135,12 @@ def run() -> NoReturn:
         main()
     except SystemExit as end:
         code = end.code
-    finally:
-        logging.shutdown()
-        sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else 1)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 1)
 
 
 if __name__ == "__main__":

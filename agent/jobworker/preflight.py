@@ -6,6 +6,7 @@ import resource
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 
 from jobworker.errors import StartError
 
@@ -31,6 +32,19 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def leave_caller(keep: Iterable[int]) -> None:
+    """Keep nothing of whoever happened to start this agent in the background: no folder, no descriptor but these.
+
+    The folder would keep a disk from being unmounted; a lock held by a descriptor would never be released.
+    """
+    os.chdir("/")
+    first = 3
+    for fd in sorted(keep):
+        os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 def act_as_init() -> None:

@@ -25,7 +25,7 @@ def agents_on(home: Home) -> list[int]:
             words = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if words[1:3] == [b"-m", b"jobworker"] and str(home.path).encode() in words:
+        if b"jobworker" in words[2:4] and str(home.path).encode() in words:
             found.append(int(folder.name))
     return found
 

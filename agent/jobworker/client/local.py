@@ -114,7 +114,8 @@ def start_agent(home: Home) -> None:
     try:
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-m", "jobworker", "--home", str(home.path), "--local", "--ready", "3"],
+            # -P: no module is imported from the folder that this process happens to be called in.
+            [sys.executable, "-P", "-m", "jobworker", "--home", str(home.path), "--local", "--ready", "3"],
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, writer, 3),

@@ -1,0 +1,26 @@
+"""An agent that fails in a way that nobody has foreseen ends with a traceback and 1, never as if all were well."""
+
+import subprocess
+import sys
+
+import pytest
+from tests.conftest import RunningAgent
+
+BROKEN = """
+from jobworker import __main__, config
+
+def fail(path):
+    raise RuntimeError("not foreseen")
+
+config.load = fail
+__main__.run()
+"""
+
+
+@pytest.mark.parametrize("arguments", [[], ["--check"]])
+def test_a_traceback_and_1(shared: RunningAgent, arguments: list[str]) -> None:
+    """Also of the check that a restart waits for: what would fail must not take the place of what runs."""
+    words = [sys.executable, "-c", BROKEN, "--home", str(shared.home.path), *arguments]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "RuntimeError: not foreseen" in ended.stderr
