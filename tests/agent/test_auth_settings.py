@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.authority import Authority
+from tests.support.authority import Authority
 
 from jobworker import config
 from jobworker.testing import load

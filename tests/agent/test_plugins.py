@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.agent import faulty
+from tests.support import faulty
 
 from jobworker import config
 from jobworker.errors import PolicyRejected, RpcError

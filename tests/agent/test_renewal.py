@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
-from tests.authority import CLIENT, NOW, SERVER, Authority, Pair
+from tests.support.authority import CLIENT, NOW, SERVER, Authority, Pair
 
 from jobworker.paths import Home
 from jobworker.tls import certificates

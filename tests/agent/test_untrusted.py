@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from tests.authority import SERVER, Authority, Pair
+from tests.support.authority import SERVER, Authority, Pair
 
 from jobworker.tls import certificates
 from jobworker.untrusted import CheckedObject, explain_refusal, faults

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.authority import Authority, Pair
 from tests.conftest import FOR_OTHERS, RunningAgent
+from tests.support.authority import Authority, Pair
 
 from jobworker.config import BUILT_IN
 from jobworker.paths import Home

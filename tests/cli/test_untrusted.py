@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from tests.authority import SERVER, Authority
 from tests.conftest import RunningAgent
+from tests.support.authority import SERVER, Authority
 
 from jobworker.paths import Home
 

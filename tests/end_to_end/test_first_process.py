@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.end_to_end.container import DEADLINE, Container, lacking
+from tests.support.container import DEADLINE, Container, lacking
 
 from jobworker import preflight
 from jobworker.client.local import wait_gone

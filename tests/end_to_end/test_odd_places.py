@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.end_to_end.container import JW, Container, lacking
+from tests.support.container import JW, Container, lacking
 
 pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking() or "containers can be made")
 

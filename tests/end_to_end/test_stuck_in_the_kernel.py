@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import RunningAgent
+from tests.support import silent_fuse
 from tests.torture.stops import BLIND
 
 from jobworker.client import Client
@@ -40,8 +41,7 @@ class Silent:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        program = Path(__file__).with_name("silent_fuse.py")
-        command = [sys.executable, str(program), str(folder)]
+        command = [sys.executable, silent_fuse.__file__, str(folder)]
         self.server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.said = self.hear()
 

@@ -4,7 +4,7 @@ import ssl
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.authority import Authority
+from tests.support.authority import Authority
 
 from jobworker.interfaces import Credentials, Principal
 from jobworker.testing import (

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support import plain_user
 from tests.torture import run as torture
 
 import jobworker
@@ -70,7 +71,7 @@ def test_launch_stop_and_sweep(
 ) -> None:
     """Launch, kill a tree with an escaped grandchild, and leave nothing, as a plain user."""
     script = folder / "plain_user.py"
-    script.write_bytes(Path(__file__).with_name("plain_user.py").read_bytes())
+    script.write_bytes(Path(plain_user.__file__).read_bytes())
     script.chmod(0o644)
     argv = [interpreter, str(script), str(folder / "home")]
     done = subprocess.run(argv, check=False, env=environment, text=True, **user)

@@ -21,9 +21,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from tests.authority import SERVER, Authority
 from tests.conftest import FOR_OTHERS
-from tests.issuer import AUDIENCE, MAKE, Issuer, b64, public_jwk
+from tests.support.authority import SERVER, Authority
+from tests.support.issuer import AUDIENCE, MAKE, Issuer, b64, public_jwk
 
 from jobworker.client import connect
 from jobworker.config import BUILT_IN

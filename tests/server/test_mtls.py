@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
-from tests.authority import CLIENT, NOW, SERVER, Authority, Pair
 from tests.conftest import FOR_OTHERS
+from tests.support.authority import CLIENT, NOW, SERVER, Authority, Pair
 
 from jobworker.client import connect
 from jobworker.config import BUILT_IN
