@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.agent.conftest import install_plugin
 from tests.support import faulty
 from tests.support.faulty import BLOCKING, FAULTS, MAY, QUICK, SUBTLE
+from tests.support.plugin_site import install_plugin
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 

@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from statistics import median
 
-from tests.agent.conftest import install_plugin
 from tests.benchmarks.figures import median_and_range, ratio, table
 from tests.benchmarks.fixtures import require
 from tests.benchmarks.starts import in_flight, through_api
 from tests.hostile import watched
 from tests.hostile.outcome import quantile
 from tests.support import faulty
+from tests.support.plugin_site import install_plugin
 
 from jobworker.client import Client
 from jobworker.config import BUILT_IN

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.agent.conftest import install_plugin
+from tests.support.plugin_site import install_plugin
 
 from jobworker import config
 from jobworker.paths import Home

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,6 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from jobworker.client.local import wait_gone
 from jobworker.paths import Home
 from jobworker.protocol import decode_data, split_binary
 
@@ -353,9 +352,3 @@ def gate(tmp_path: Path) -> Iterator[Callable[[], Gate]]:
     yield make
     for one in gates:
         one.close()
-
-
-@pytest.fixture
-def gone() -> Callable[[int], Awaitable[bool]]:
-    """Whether a process ends before the deadline."""
-    return lambda pid: asyncio.to_thread(wait_gone, pid, DEADLINE)

@@ -1,0 +1,14 @@
+"""A plugin as an installed distribution of its own."""
+
+import textwrap
+from pathlib import Path
+
+
+def install_plugin(site: Path, name: str, source: str, module: str = "") -> None:
+    """Put a module and the metadata of its distribution where Python finds them."""
+    module = module or f"{name}_plugin"
+    (site / f"{module}.py").write_text(textwrap.dedent(source))
+    info = site / f"jobworker_{name.replace('-', '_')}-4.5.6.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: jobworker-{name}\nVersion: 4.5.6\n")
+    (info / "entry_points.txt").write_text(f"[jobworker]\n{name} = {module}\n")
