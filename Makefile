@@ -15,7 +15,7 @@ READY := $(VENV)/.installed-$(VERSION)
 PYTHONS ?= python3.12 python3.13
 SUBSET := $(addprefix tests/, house/test_imports.py \
 	$(addprefix agent/test_, $(addsuffix .py, certificates config renewal restart shutdown start store untrusted users)) \
-	$(addprefix runtime/test_, $(addsuffix .py, journal keeper launch namespace pump upgrade users)) \
+	$(addprefix keeper/test_, $(addsuffix .py, keeper launch namespace pump upgrade users)) \
 	$(addprefix server/test_, $(addsuffix .py, auth jsonrpc jwt mtls)) \
 	$(addprefix cli/test_, $(addsuffix .py, cert client_certificate interrupts run untrusted)) \
 	$(addprefix end_to_end/test_, $(addsuffix .py, keeper_dies run)))

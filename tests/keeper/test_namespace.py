@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.runtime.test_upgrade import newer  # noqa: F401  # a fixture
+from tests.keeper.test_upgrade import newer  # noqa: F401  # a fixture
 
 from jobworker.host.journal import Closed, Ended, Launching, Started, StartFailed
 from jobworker.host.process_tree import NamespaceTree, init_process, main_process
 
 if TYPE_CHECKING:
-    from tests.runtime.conftest import Host
+    from tests.keeper.conftest import Host
 
 KILL = int(signal.SIGKILL)
 JOB = f"ns{os.getpid()}"  # nobody else's: a sweep finds by it

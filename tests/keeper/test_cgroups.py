@@ -18,7 +18,7 @@ from jobworker.linux import cgroupfs, devices, features
 from jobworker.linux.cgroupfs import Hierarchy
 
 if TYPE_CHECKING:
-    from tests.runtime.conftest import Host
+    from tests.keeper.conftest import Host
 
 T = TypeVar("T")
 Eventually = Callable[[Callable[[], T | None]], T]

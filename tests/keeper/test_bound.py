@@ -22,7 +22,7 @@ from jobworker.logs.tail import last_lines
 from jobworker.pump import log as pump_module
 
 if TYPE_CHECKING:
-    from tests.runtime.conftest import Host
+    from tests.keeper.conftest import Host
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -11,7 +11,7 @@ import pytest
 from jobworker.host.journal import Closed, Ended
 
 if TYPE_CHECKING:
-    from tests.runtime.conftest import Host
+    from tests.keeper.conftest import Host
 
 
 async def test_grandchild_with_the_pipe_delays_closed_only(host: "Host") -> None:
