@@ -20,8 +20,8 @@ def run_suite(guest: Guest, words: str, *, delegate: bool = True, timeout: float
 
 
 PARTS = {  # what depends on kernel, cgroups and systemd; the rest has nothing new to find here
-    "limits": "tests/server/test_limits.py tests/server/test_update_limits.py tests/server/test_usage.py",
-    "cgroups": "tests/keeper/test_cgroups.py tests/server/test_strays.py tests/server/test_pause.py",
+    "limits": "tests/wire/test_limits.py tests/wire/test_update_limits.py tests/wire/test_usage.py",
+    "cgroups": "tests/keeper/test_cgroups.py tests/wire/test_strays.py tests/wire/test_pause.py",
     "keeper": "tests/keeper/test_signal.py tests/keeper/test_launch.py tests/keeper/test_namespace.py",
     "escapes": "tests/end_to_end/test_escapes.py",
 }

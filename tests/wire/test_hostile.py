@@ -1,0 +1,166 @@
+"""The short form of `make hostile`: what nobody should send changes nothing for anybody else."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.conftest import RunningAgent
+from tests.hostile import corpus, descriptors, fuzz, leaks, logins, unseen
+from tests.hostile.messages import request
+from tests.hostile.outcome import Outcome, broken
+from tests.hostile.raw import PING, TEXT, Raw, frame
+
+from jobworker.errors import ParseError
+from jobworker.protocol import MAX_CONTAINERS
+from jobworker.server.jsonrpc import parse
+
+if TYPE_CHECKING:
+    from tests.wire.conftest import Dial, Upgrade
+
+
+def judge(outcome: Outcome) -> None:
+    print(outcome.row())
+    assert broken([outcome]) == []
+
+
+# The whole, in short
+
+
+@pytest.mark.slow
+async def test_corpus(tmp_path: Path) -> None:
+    """No case ends a process, raises inside the agent, lets in whom it should not, or spoils what others do."""
+    judge(await corpus.attack(tmp_path / "t", short=True))
+
+
+async def test_logins(tmp_path: Path) -> None:
+    """Bad logins are refused, all of them, and a good one from another address is not."""
+    judge(await logins.guess(tmp_path / "t", many=100))
+
+
+async def test_unseen(tmp_path: Path) -> None:
+    """The answers for a foreign and for a missing job are the same, byte for byte."""
+    judge(await unseen.compare(tmp_path / "t", many=5))
+
+
+@pytest.mark.slow
+async def test_descriptors(tmp_path: Path) -> None:
+    """With more clients than files there is room for jobs, and for others as soon as some leave."""
+    judge(await descriptors.use_up(tmp_path / "t", many=150))
+
+
+@pytest.mark.slow
+async def test_fuzz(tmp_path: Path) -> None:
+    judge(await fuzz.throw(tmp_path / "t", seconds=3, first=fuzz.AT_ONCE))
+
+
+async def test_secrets(tmp_path: Path) -> None:
+    """Credentials are written nowhere, values of an environment to the job table alone."""
+    judge(await leaks.look(tmp_path / "t"))
+
+
+# What was found and mended
+
+
+@pytest.mark.parametrize(
+    "text", ["[" + "[]," * MAX_CONTAINERS + "0]", '[{"":{}}' + ',{"":{}}' * MAX_CONTAINERS + "]"]
+)
+def test_more_lists_and_objects_than_are_read(text: str) -> None:
+    """They are counted before any is made."""
+    with pytest.raises(ParseError, match="lists and objects"):
+        parse(text)
+
+
+def test_brackets_in_strings_are_none() -> None:
+    """A text full of brackets, quotes and backslashes is a text."""
+    text = '[{"\\' * MAX_CONTAINERS
+    assert parse(json.dumps({"text": text, "n": [text]})) == {"text": text, "n": [text]}
+
+
+async def test_tiny_frames_hold_up_nobody(shared: RunningAgent, dial: "Dial") -> None:
+    """A message in thousands of fragments is read, in turns with those of others; more of them close with 1009."""
+    body = json.dumps(request("agent.ping")).encode().ljust(4000)
+    pieces = [frame(0 if n else TEXT, body[n : n + 1], fin=n == 3_999) for n in range(4_000)]
+    raw = await Raw.upgraded(shared, shared.token)
+    await raw.say(b"".join(pieces))
+    answer = await raw.answer()
+    assert not isinstance(answer, int), answer
+    assert "result" in answer
+    await raw.say(frame(TEXT, b"{", fin=False) + frame(0, b"", fin=False) * 30_000)
+    assert await raw.closed() == 1009
+    raw.drop()
+
+
+async def test_what_a_client_sends_and_leaves(shared: RunningAgent, dial: "Dial") -> None:
+    """What came before the end of a connection is done, also where it is many pieces."""
+    name = "sent and gone"
+    spec = {"argv": ["true"], "env": {"FILLER": "x" * 100_000}, "labels": {"who": name}}
+    raw = await Raw.upgraded(shared, shared.token)
+    await raw.say(frame(TEXT, json.dumps(request("job.create", {"spec": spec})).encode()))
+    await raw.writer.drain()
+    raw.writer.close()
+    async with dial(shared) as wire:
+        async with asyncio.timeout(wire.deadline):
+            while not (await wire.ask("job.list", labels={"who": name}))["jobs"]:
+                pass
+
+
+async def test_pings_of_somebody_who_does_not_read(shared: RunningAgent) -> None:
+    """The pongs are not kept for ever: the connection is dropped."""
+    raw = await Raw.upgraded(shared, shared.token)
+    raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    async with asyncio.timeout(60):
+        while not raw.writer.transport.is_closing():
+            await raw.say(frame(PING, b"x" * 125) * 1000)
+    raw.drop()
+
+
+async def test_a_stranger_who_goes_on_and_on(start_agent: "Callable[..., RunningAgent]") -> None:
+    """Before the login there is not much to be said, pings included: close 1008, and not only when time is up."""
+    raw = await Raw.upgraded(start_agent(config='[auth]\nlogin_timeout = "10m"\n'))
+    await raw.say(frame(PING, b"x" * 125) * 1000)
+    assert await raw.closed() == 1008
+
+
+async def test_values_are_not_audited(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
+    """A spec that is refused is written down by the name of its field."""
+    agent = start_agent()
+    async with dial(agent) as wire:
+        await wire.refused("job.create", spec={"argv": ["true"], "env": {"PIN": 918273}})
+        await wire.refused("job.create", spec={"argv": ["true"], "cwd": "918273"})
+    text = agent.home.audit.read_text()
+    assert "918273" not in text
+    reasons = [entry["reason"] for line in text.splitlines() if "reason" in (entry := json.loads(line))]
+    assert [reason.partition(":")[0] for reason in reasons] == ["InvalidParams", "InvalidSpec"]
+    assert reasons[1] == "InvalidSpec: cwd"
+
+
+async def test_nobody_washes_out_the_audit_log(
+    start_agent: "Callable[..., RunningAgent]", upgrade: "Upgrade"
+) -> None:
+    """A stranger with a wrong Host is written down as often as one with a wrong token, and no more."""
+    agent = start_agent(config="[limits]\nfailed_logins = 3\n")
+    for _ in range(10):
+        assert (await upgrade(agent, host="evil.example"))[0] == 403
+    lines: list[dict[str, Any]] = [json.loads(line) for line in agent.home.audit.read_text().splitlines()]
+    assert [line["decision"] for line in lines] == ["refused"] * 3
+
+
+async def test_garbage_does_not_fill_the_log(start_agent: "Callable[..., RunningAgent]") -> None:
+    """Of connections that are not TLS some are told in the agent's log, not all."""
+    agent = start_agent()
+    for _ in range(100):
+        raw = await Raw.open(agent, tls=False)
+        await raw.say(b"GET / HTTP/1.1\r\n\r\n")
+        await raw.end()
+    assert 0 < agent.home.agent_log.read_text().count("that is not TLS") < 90
+
+
+async def test_many_labels(shared: RunningAgent, dial: "Dial") -> None:
+    """What is asked of the list is bounded as labels are, so that no query is too large."""
+    async with dial(shared) as wire:
+        error = await wire.refused("job.list", labels={str(number): "x" for number in range(1200)})
+        assert (error["code"], error["data"]["field"]) == (-32602, "labels")
+        assert (await wire.ask("job.list", states=["running"] * 40_000))["jobs"] == []

@@ -1,0 +1,328 @@
+"""Client certificates: whom they let in, as whom, and who fails where."""
+
+import asyncio
+import base64
+import datetime
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from tests.conftest import FOR_OTHERS
+from tests.support.authority import CLIENT, NOW, SERVER, Authority, Pair
+
+from jobworker.client import connect
+from jobworker.config import BUILT_IN
+from jobworker.errors import ConnectionFailed, TokenExpired, Unauthenticated
+from jobworker.interfaces import Credentials
+from jobworker.model import Principal
+from jobworker.paths import Home
+from jobworker.testing import load
+from jobworker_plugins import mtls
+
+if TYPE_CHECKING:
+    from tests.conftest import RunningAgent
+    from tests.wire.conftest import Dial
+
+Start = Callable[..., "RunningAgent"]
+DEADLINE = 15.0
+WRONG = "jw1_" + "A" * 43
+ROLES = '{"alice" = ["writer"], "ops-*" = ["admin"]}'
+
+
+def configuration(client_ca: Path, providers: str = '"mtls", "token"', rules: str = f"roles = {ROLES}") -> str:
+    return (
+        f'[server]\nclient_ca = "{client_ca}"\n[auth]\nproviders = [{providers}]\n'
+        f"[plugins]\nenabled = {[*BUILT_IN, 'mtls']}\n[plugins.mtls]\n{rules}\n{FOR_OTHERS}"
+    )
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def agent(start_agent: Start, authority: Authority) -> "RunningAgent":
+    """An agent that asks the certificate first, then the token."""
+    return start_agent(config=configuration(authority.ca))
+
+
+@pytest.fixture
+async def lone(tmp_path: Path) -> "AsyncIterator[RunningAgent]":
+    """An agent whose client CA is a file of its own: that of `authority` in the same folder."""
+    from tests.conftest import RunningAgent
+
+    running = RunningAgent(Home(tmp_path / "home"), configuration(tmp_path / "client_ca.pem"))
+    (tmp_path / "client_ca.pem").write_bytes(Authority(tmp_path / "first").ca.read_bytes())
+    running.start()
+    yield running
+    await running.clean()
+
+
+async def whoami(agent: "RunningAgent", pair: Pair | None, token: str | None = None) -> Principal:
+    cert, key = (pair.cert, pair.key) if pair else (None, None)
+    async with connect(agent.address, token=token, ca=agent.ca, cert=cert, key=key) as client:
+        return await client.whoami()
+
+
+# Who gets in
+
+
+async def test_a_certificate_is_enough(agent: "RunningAgent", authority: Authority) -> None:
+    """It says who is calling, until when, and by rule with which roles."""
+    pair = authority.issue("alice")
+    assert await whoami(agent, pair) == Principal("alice", "mtls", ["writer"], expires_at=pair.end)
+    assert (await whoami(agent, authority.issue("ops-1", usage=[SERVER, CLIENT]))).roles == ["admin"]
+
+
+async def test_a_job_belongs_to_the_name_in_the_certificate(agent: "RunningAgent", authority: Authority) -> None:
+    """Whoever comes back with another certificate of the same name controls the same jobs."""
+    first, second = authority.issue("alice"), authority.issue("alice")
+    async with connect(agent.address, ca=agent.ca, cert=first.cert, key=first.key) as client:
+        job = (await client.call("job.create", spec={"shell": ":"}))["id"]
+    async with connect(agent.address, ca=agent.ca, cert=second.cert, key=second.key) as client:
+        await client.delete(job)
+
+
+async def test_who_has_none_comes_as_ever(agent: "RunningAgent", dial: "Dial") -> None:
+    """A certificate is asked for, not demanded: tokens work at the upgrade and as the first message."""
+    assert (await whoami(agent, None, agent.token)).provider == "token"
+    async with dial(agent, token=None) as wire:
+        assert (await wire.ask("auth.login", token=agent.token))["name"] == "local"
+
+
+async def test_it_is_not_asked_for_without_a_client_ca(shared: "RunningAgent", authority: Authority) -> None:
+    """An agent without server.client_ca never sees a certificate."""
+    with pytest.raises(Unauthenticated, match="not logged in"):
+        await whoami(shared, authority.issue("alice"))
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"cn": ["bob"]}, "no rule gives it a role"),
+        ({"cn": ["ALICE"]}, "no rule gives it a role"),
+        ({"cn": ["alice"], "usage": None}, "clientAuth"),
+        ({"cn": []}, "0 names of the kind 'cn'"),
+        ({"cn": ["alice", "ops-1"]}, "2 names of the kind 'cn'"),
+        ({"cn": ["ops-\n1"]}, "printable"),
+    ],
+    ids=["no-role", "case", "no-usage", "nameless", "two-names", "unprintable"],
+)
+async def test_a_certificate_that_is_refused(
+    agent: "RunningAgent", authority: Authority, how: dict[str, Any], words: str
+) -> None:
+    """401, with the reason, and with a good token beside it as well: it is a wrong credential."""
+    pair = authority.issue(*how.pop("cn"), **how)
+    for token in (None, agent.token):
+        with pytest.raises(Unauthenticated, match=words):
+            await whoami(agent, pair, token)
+
+
+async def test_a_certificate_that_fails_in_tls(agent: "RunningAgent", authority: Authority, tmp_path: Path) -> None:
+    """A foreign one, one for servers alone and one that is over do not get as far as HTTP; a token does not help."""
+    imitation = Authority(tmp_path)  # of the same name, with another key
+    for pair in (
+        imitation.issue("alice"),
+        authority.issue("alice", usage=[SERVER]),
+        authority.issue("alice", ends=NOW - datetime.timedelta(hours=1)),
+    ):
+        for token in (None, agent.token):
+            with pytest.raises(ConnectionFailed):
+                await whoami(agent, pair, token)
+    said = agent.home.agent_log.read_text()
+    for reason in ("unsuitable certificate purpose", "certificate has expired"):
+        assert f"its client certificate is not trusted: {reason}" in said
+
+
+async def test_the_server_is_no_client(tmp_path: Path) -> None:
+    """Even where the CA of the agent's own certificate is the client CA, that certificate lets nobody in."""
+    from tests.conftest import RunningAgent
+
+    home = Home(tmp_path / "home")
+    agent = RunningAgent(home, configuration(home.tls / "ca.pem", rules='roles = {"*" = ["admin"]}'))
+    agent.start()
+    own = Pair(home.tls, "server")
+    try:
+        with pytest.raises(ConnectionFailed):
+            await whoami(agent, own)
+        assert "unsuitable certificate purpose" in home.agent_log.read_text()
+    finally:
+        await agent.clean()
+
+
+async def test_the_server_ca_is_no_client_ca(agent: "RunningAgent") -> None:
+    """The CA that vouches for the agent vouches for no client by itself."""
+    own = Pair(agent.home.tls, "server")
+    with pytest.raises(ConnectionFailed):
+        await whoami(agent, own)
+    assert "self-signed certificate in certificate chain" in agent.home.agent_log.read_text()
+
+
+# Certificate and token
+
+
+async def test_certificate_and_token(start_agent: Start, agent: "RunningAgent", authority: Authority) -> None:
+    """The first provider, in configured order, that says yes; one that says no before it ends the matter."""
+    good = authority.issue("alice")
+    assert (await whoami(agent, good, agent.token)).provider == "mtls"
+    assert (await whoami(agent, good, WRONG)).provider == "mtls"
+    assert (await whoami(agent, good, "of nobody here")).provider == "mtls"
+    other = start_agent(config=configuration(authority.ca, '"token", "mtls"'))
+    assert (await whoami(other, good)).provider == "mtls"
+    assert (await whoami(other, good, other.token)).provider == "token"
+    assert (await whoami(other, good, "of nobody here")).provider == "mtls"
+    with pytest.raises(Unauthenticated, match="the token is not known"):
+        await whoami(other, good, WRONG)
+    assert (await whoami(other, authority.issue("bob"), other.token)).provider == "token"
+
+
+async def test_a_certificate_that_no_provider_knows(start_agent: Start, authority: Authority) -> None:
+    """It is a credential: 401 where nobody knows it, and a token still does."""
+    agent = start_agent(config=configuration(authority.ca, '"token"'))
+    good = authority.issue("alice")
+    with pytest.raises(Unauthenticated, match="no provider knows these certificate credentials"):
+        await whoami(agent, good)
+    with pytest.raises(Unauthenticated, match="certificate and bearer"):
+        await whoami(agent, good, "of nobody here")
+    assert (await whoami(agent, good, agent.token)).provider == "token"
+
+
+# Reading the files again
+
+
+async def reload(agent: "RunningAgent") -> str:
+    """Have the agent read its files again and return what it says of that."""
+    seen = agent.home.agent_log.stat().st_size
+    assert agent.process is not None
+    agent.process.send_signal(signal.SIGHUP)
+    async with asyncio.timeout(DEADLINE):
+        while "certificate" not in (said := agent.home.agent_log.read_bytes()[seen:].decode()):
+            await whoami(agent, None, agent.token)
+    return said
+
+
+async def test_another_client_ca(lone: "RunningAgent", tmp_path: Path) -> None:
+    """After SIGHUP the new CA's clients come in, and those of the old one do not: not in a resumed session either."""
+    first, second = Authority(tmp_path / "one"), Authority(tmp_path / "two", "another")
+    (tmp_path / "client_ca.pem").write_bytes(first.ca.read_bytes())
+    assert "read again" in await reload(lone)
+    before, after = first.issue("alice"), second.issue("alice")
+    assert (await whoami(lone, before)).name == "alice"
+    session, resumed = await asyncio.to_thread(handshake, lone, before, None)
+    assert not resumed
+    assert (await asyncio.to_thread(handshake, lone, before, session))[1], "there is something to forget"
+
+    (tmp_path / "client_ca.pem").write_bytes(second.ca.read_bytes())
+    assert "read again" in await reload(lone)
+    assert (await whoami(lone, after)).name == "alice"
+    with pytest.raises(ConnectionFailed):
+        await whoami(lone, before)
+    with pytest.raises(ssl.SSLError):
+        await asyncio.to_thread(handshake, lone, before, session)
+
+
+_contexts: dict[Path, ssl.SSLContext] = {}  # a session is resumed by the context that it is of
+
+
+def handshake(
+    agent: "RunningAgent", pair: Pair, session: ssl.SSLSession | None
+) -> tuple[ssl.SSLSession | None, bool]:
+    """Return the TLS session of a connection, and whether it was resumed."""
+    if pair.cert not in _contexts:
+        _contexts[pair.cert] = ssl.create_default_context(cafile=agent.ca)
+        _contexts[pair.cert].load_cert_chain(pair.cert, pair.key)
+        _contexts[pair.cert].maximum_version = ssl.TLSVersion.TLSv1_2
+    with (
+        socket.create_connection(("127.0.0.1", agent.port), timeout=DEADLINE) as plain,
+        _contexts[pair.cert].wrap_socket(plain, server_hostname="127.0.0.1", session=session) as sock,
+    ):
+        return sock.session, bool(sock.session_reused)
+
+
+@pytest.mark.parametrize("broken", ["", "no PEM", None], ids=["empty", "text", "missing"])
+async def test_a_broken_client_ca(lone: "RunningAgent", tmp_path: Path, broken: str | None) -> None:
+    """It is kept out with a word in the log: who came in before still does, and nobody else."""
+    good = Authority(tmp_path / "one")
+    place = tmp_path / "client_ca.pem"
+    place.write_bytes(good.ca.read_bytes())
+    await reload(lone)
+    place.unlink()
+    if broken is not None:
+        place.write_text(broken)
+    said = await reload(lone)
+    assert f"is not used: server.client_ca: {place}" in said
+    assert (await whoami(lone, good.issue("alice"))).name == "alice"
+    with pytest.raises(ConnectionFailed):
+        await whoami(lone, Authority(tmp_path / "two").issue("alice"))
+
+
+# The rules
+
+
+def provider(tmp_path: Path, **settings: Any) -> Any:
+    return load(mtls, settings, state=tmp_path).auth_providers["mtls"]
+
+
+def presented(pair: Pair) -> Credentials:
+    return Credentials("certificate", certificate=ssl.PEM_cert_to_DER_cert(pair.cert.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "expected"),
+    [
+        ("cn", [x509.DNSName("a.example")], "alice"),
+        ("dns", [x509.RFC822Name("a@example.org"), x509.DNSName("a.example")], "a.example"),
+        ("email", [x509.DNSName("a.example"), x509.RFC822Name("a@example.org")], "a@example.org"),
+        ("uri", [x509.UniformResourceIdentifier("spiffe://x/ns/a"), x509.DNSName("a")], "spiffe://x/ns/a"),
+        ("dns", [], None),
+        ("dns", [x509.DNSName("a.example"), x509.DNSName("b.example")], None),
+        ("uri", [x509.DNSName("a.example")], None),
+    ],
+    ids=str,
+)
+async def test_where_the_name_is(
+    authority: Authority, tmp_path: Path, kind: str, names: list[x509.GeneralName], expected: str | None
+) -> None:
+    """`name_from` says which part is the name; it must be there exactly once."""
+    known = provider(tmp_path, name_from=kind, roles={"*": ["reader"]})
+    pair = authority.issue("alice", names=names)
+    if expected is None:
+        with pytest.raises(Unauthenticated, match=f"of the kind '{kind}'; expected exactly one"):
+            await known.authenticate(presented(pair))
+    else:
+        assert (await known.authenticate(presented(pair))).name == expected
+
+
+async def test_where_the_roles_are(authority: Authority, tmp_path: Path) -> None:
+    """All patterns that match the name count, and with `roles_from` the organizational units."""
+    rules = {"*": ["reader"], "a*": ["writer", "reader"], "b*": ["admin"]}
+    pair = authority.issue("alice", ou=["auditor", "writer"])
+    assert (await provider(tmp_path, roles=rules).authenticate(presented(pair))).roles == ["reader", "writer"]
+    both = provider(tmp_path, roles={"alice": ["reader"]}, roles_from="ou")
+    assert (await both.authenticate(presented(pair))).roles == ["reader", "auditor", "writer"]
+    units = provider(tmp_path, roles_from="ou")
+    assert (await units.authenticate(presented(pair))).roles == ["auditor", "writer"]
+    with pytest.raises(Unauthenticated, match="no rule gives it a role"):
+        await units.authenticate(presented(authority.issue("alice")))
+
+
+async def test_one_that_ended_since_its_session_began(authority: Authority, tmp_path: Path) -> None:
+    """TLS does not verify a resumed session again: the provider does."""
+    over = authority.issue("alice", ends=NOW - datetime.timedelta(seconds=1))
+    with pytest.raises(TokenExpired, match="expired at"):
+        await provider(tmp_path, roles={"*": ["reader"]}).authenticate(presented(over))
+
+
+async def test_what_is_no_certificate(tmp_path: Path) -> None:
+    """Other credentials are another provider's; garbage is refused, without a fault."""
+    known = provider(tmp_path, roles={"*": ["reader"]})
+    assert await known.authenticate(Credentials("bearer", token="alice")) is None
+    for garbage in (b"", b"x", base64.b64decode("MIIB"), bytes(2000)):
+        with pytest.raises(Unauthenticated, match="cannot be read"):
+            await known.authenticate(Credentials("certificate", certificate=garbage))
