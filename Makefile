@@ -13,12 +13,10 @@ READY := $(VENV)/.installed-$(VERSION)
 
 # What differs from one Python to the next: processes, TLS, decoders, asyncio, sqlite3, imports.
 PYTHONS ?= python3.12 python3.13
-SUBSET := $(addprefix tests/, house/test_imports.py \
-	$(addprefix agent/test_, $(addsuffix .py, certificates config renewal restart shutdown start store untrusted users)) \
+SUBSET := $(addprefix tests/, unit house/test_imports.py promises/test_2_exits.py \
 	$(addprefix keeper/test_, $(addsuffix .py, keeper launch namespace pump upgrade users)) \
-	$(addprefix server/test_, $(addsuffix .py, auth jsonrpc jwt mtls)) \
-	$(addprefix cli/test_, $(addsuffix .py, cert client_certificate interrupts run untrusted)) \
-	$(addprefix end_to_end/test_, $(addsuffix .py, keeper_dies run)))
+	$(addprefix wire/test_, $(addsuffix .py, auth jsonrpc jwt mtls renewal restart run shutdown start)) \
+	$(addprefix cli/test_, $(addsuffix .py, cert client_certificate interrupts run untrusted)))
 
 .PHONY: help setup demo demo-crash check test test-python test-pythons test-slow test-vm test-vm-short torture hostile bench bench-peers docs clean
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.end_to_end.test_pages import matches
+from tests.house.test_examples import matches
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("htpasswd", "drain", "maintenance")

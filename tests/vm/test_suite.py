@@ -23,7 +23,7 @@ PARTS = {  # what depends on kernel, cgroups and systemd; the rest has nothing n
     "limits": "tests/wire/test_limits.py tests/wire/test_update_limits.py tests/wire/test_usage.py",
     "cgroups": "tests/keeper/test_cgroups.py tests/wire/test_strays.py tests/wire/test_pause.py",
     "keeper": "tests/keeper/test_signal.py tests/keeper/test_launch.py tests/keeper/test_namespace.py",
-    "escapes": "tests/end_to_end/test_escapes.py",
+    "escapes": "tests/promises/test_3_stops.py",
 }
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from tests.conftest import DEADLINE, RunningAgent
-from tests.end_to_end.test_hung_launch import leased  # noqa: F401  # a fixture
 from tests.torture.stops import BLIND, ESCAPES
+from tests.wire.test_hung_launch import leased  # noqa: F401  # a fixture
 
 from jobworker.client import Client
 from jobworker.errors import ExecFailed, NotSupported
