@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.authority import Authority
 from tests.support.plugin_site import install_plugin
 
 from jobworker.client import Client
@@ -41,6 +42,12 @@ async def client(agent: RunningAgent) -> AsyncIterator[Client]:
     """A client with the role admin."""
     async with agent.client() as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate authority, for tests that only have it sign."""
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
 def remote(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAgent]:
     """An agent that knows people by their certificates."""
     config = (

@@ -13,9 +13,7 @@ from tests.support.keeper_copy import copy_keeper
 from jobworker.host import keeper_process
 from jobworker.host import process_tree as tree
 from jobworker.host.journal import Ended, Started, StartFailed
-from jobworker.keeper.delegation import LEAF, OURS
-from jobworker.linux import cgroupfs, devices, features
-from jobworker.linux.cgroupfs import Hierarchy
+from jobworker.linux import cgroupfs, features
 
 if TYPE_CHECKING:
     from tests.keeper.conftest import Host
@@ -38,45 +36,6 @@ def without(monkeypatch: pytest.MonkeyPatch, feature: str) -> None:
     """Have the next keeper be one on a kernel that lacks a feature."""
     monkeypatch.setenv(features.WITHOUT, feature)
     monkeypatch.setattr(features, "_missing", frozenset([feature]))
-
-
-@pytest.mark.parametrize(
-    ("path", "base"),
-    [
-        ("/system.slice/jobworker.service", "/system.slice/jobworker.service"),
-        ("/system.slice/jobworker-main.service", "/system.slice/jobworker-main.service"),
-        (f"/system.slice/jobworker.service/{LEAF}", "/system.slice/jobworker.service"),
-        (f"/system.slice/jobworker-0123456789ab.scope/{LEAF}", "/system.slice/jobworker-0123456789ab.scope"),
-        ("/a.scope/jobworker-0123456789ab/00d25c4hengw", "/a.scope"),
-        ("/a.scope/jobworker-1000-0123456789ab/00d25c4hengw/made/by/it", "/a.scope"),
-        ("/jobworker-0-0123456789ab/00d25c4hengw", ""),
-        ("/", "/"),
-    ],
-)
-def test_the_group_below_which_ours_are_made(path: str, base: str) -> None:
-    """It is the one that was given to us, whichever of our own groups this process was started in."""
-    assert OURS.sub("", path) == base
-
-
-@pytest.mark.parametrize(
-    ("mount", "root", "path", "folder"),
-    [
-        ("/sys/fs/cgroup", "/", "/", "/sys/fs/cgroup"),
-        ("/sys/fs/cgroup", "/", "/a/b", "/sys/fs/cgroup/a/b"),
-        ("/sys/fs/cgroup", "/docker/1", "/docker/1", "/sys/fs/cgroup"),
-        ("/sys/fs/cgroup", "/docker/1", "/docker/1/a", "/sys/fs/cgroup/a"),
-    ],
-)
-def test_folders_and_paths(mount: str, root: str, path: str, folder: str) -> None:
-    """The two names of a group lead to each other, also where only a part of the hierarchy is mounted."""
-    hierarchy = Hierarchy(mount, root)
-    assert hierarchy.folder(path) == folder
-    assert hierarchy.path(folder) == path
-
-
-@pytest.mark.parametrize("path", ["/../other", "/docker/12", "/"])
-def test_a_group_that_the_mount_does_not_show(path: str) -> None:
-    assert Hierarchy("/sys/fs/cgroup", "/docker/1").folder(path) == ""
 
 
 async def test_without_a_cgroup_if_need_be(host: "Host", group: Path) -> None:
@@ -161,17 +120,6 @@ async def test_a_tree_ends_without_cgroup_kill(older: "Host") -> None:
         while members := await older.tree(job, pid).members():
             assert time.monotonic() < end, f"{members} live on"
             await older.signal_all(job, pid, signal.SIGKILL)
-
-
-def test_the_disk_under_a_folder(tmp_path: Path) -> None:
-    """It is named by its number, and by that of the whole disk for a partition; a device that is none is refused."""
-    disks = {cgroupfs.read(f"/sys/block/{name}/dev") for name in os.listdir("/sys/block")}
-    if os.major(tmp_path.stat().st_dev):
-        assert devices.disk_under(str(tmp_path)) in disks
-    with pytest.raises(OSError, match="there is no block device 4095:1"):
-        devices.resolve({"io": {"read": {"4095:1": 1}}}, "/")
-    with pytest.raises(OSError, match="expected a device as MAJ:MIN"):
-        devices.disk_under("/proc")
 
 
 async def test_started_names_the_group(host: "Host", group: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.logs import numbered
 
 from jobworker.host.journal import Closed, Ended
 
@@ -81,10 +82,6 @@ async def test_log_is_private(host: "Host") -> None:
         "index": 0o600,
     }
     assert (host.run / "fifo").stat().st_mode & 0o777 == 0o700
-
-
-def numbered(count: int) -> bytes:
-    return b"".join(b"%d\n" % number for number in range(1, count + 1))
 
 
 async def test_killed_pump_loses_no_byte_of_a_flood(host: "Host") -> None:

@@ -109,36 +109,3 @@ def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
     """What cannot be read is named."""
     with pytest.raises(StartError, match=r"cannot be read: Is a directory"):
         config.load(tmp_path)
-
-
-def test_the_agent_exits_1(refused: Callable[..., str], tmp_path: Path) -> None:
-    """An agent with a configuration that it cannot use says so on stderr and exits 1."""
-    said = refused("[server]\nport = '7443'\n")
-    assert all(word in said for word in ("agent.toml", "server.port", "'7443'", "expected int"))
-    said = refused(tmp_path / "missing.toml")
-    assert "missing.toml" in said
-    assert "no such file" in said
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("[auth]\nproviders = ['ldap']", ["auth.providers", "'ldap'", "token"]),
-        ("[jobs]\nstop_strategy = 'nicely'", ["jobs.stop_strategy", "'nicely'", "graceful, kill"]),
-        (
-            "[plugins]\nenabled = ['token', 'moon']",
-            [
-                "plugins.enabled",
-                "'moon'",
-                "command, cpu, deadline, graceful, idle, jwt, kill, ladder, mtls, roles, token, total",
-            ],
-        ),
-        ("[plugins]\nenabled = ['graceful']", ["auth.providers", "'token'", "none"]),
-    ],
-    ids=["provider", "strategy", "not-installed", "not-enabled"],
-)
-def test_what_no_plugin_provides(refused: Callable[..., str], text: str, words: list[str]) -> None:
-    """A name that no enabled plugin has: the start is refused with the names there are."""
-    said = refused(text)
-    for word in words:
-        assert word in said

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.conftest import FOR_OTHERS
 
-from jobworker.jobs.scope import Scope
-
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
     from tests.wire.conftest import Dial, Wire
@@ -195,24 +193,3 @@ async def test_a_role_that_is_not_known(people: "dict[str, Wire]") -> None:
     assert error["data"]["field"] == "roles"
     assert "operator" in error["message"]
     assert "watcher" in error["message"]
-
-
-@pytest.mark.parametrize(
-    ("pattern", "text", "matches"),
-    [("a*", "abc", True), ("a?c", "abc", True), ("a", "ab", False), ("[ab]", "a", False), ("[ab]", "[ab]", True)],
-)
-def test_patterns(pattern: str, text: str, matches: bool) -> None:
-    """`*` and `?` and nothing else, in Python as in SQL."""
-    import sqlite3
-
-    scope = Scope("o", {"k": pattern})
-    assert scope.holds("o", {"k": text}) is matches
-    condition, values = scope.condition()
-    table = sqlite3.connect(":memory:")
-    table.execute("CREATE TABLE jobs (owner, record)")
-    table.execute(
-        "INSERT INTO jobs VALUES ('o', json_object('job', json_object('labels', json_object('k', ?))))", [text]
-    )
-    count = table.execute(f"SELECT count(*) FROM jobs WHERE {condition}", values).fetchone()[0]
-    table.close()
-    assert bool(count) is matches

@@ -1,7 +1,6 @@
 """Client certificates: whom they let in, as whom, and who fails where."""
 
 import asyncio
-import base64
 import datetime
 import signal
 import socket
@@ -11,18 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography import x509
 from tests.conftest import FOR_OTHERS
 from tests.support.authority import CLIENT, NOW, SERVER, Authority, Pair
 
 from jobworker.client import connect
 from jobworker.config import BUILT_IN
-from jobworker.errors import ConnectionFailed, TokenExpired, Unauthenticated
-from jobworker.interfaces import Credentials
+from jobworker.errors import ConnectionFailed, Unauthenticated
 from jobworker.model import Principal
 from jobworker.paths import Home
-from jobworker.testing import load
-from jobworker_plugins import mtls
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
@@ -39,11 +34,6 @@ def configuration(client_ca: Path, providers: str = '"mtls", "token"', rules: st
         f'[server]\nclient_ca = "{client_ca}"\n[auth]\nproviders = [{providers}]\n'
         f"[plugins]\nenabled = {[*BUILT_IN, 'mtls']}\n[plugins.mtls]\n{rules}\n{FOR_OTHERS}"
     )
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="module")
@@ -260,69 +250,3 @@ async def test_a_broken_client_ca(lone: "RunningAgent", tmp_path: Path, broken: 
     assert (await whoami(lone, good.issue("alice"))).name == "alice"
     with pytest.raises(ConnectionFailed):
         await whoami(lone, Authority(tmp_path / "two").issue("alice"))
-
-
-# The rules
-
-
-def provider(tmp_path: Path, **settings: Any) -> Any:
-    return load(mtls, settings, state=tmp_path).auth_providers["mtls"]
-
-
-def presented(pair: Pair) -> Credentials:
-    return Credentials("certificate", certificate=ssl.PEM_cert_to_DER_cert(pair.cert.read_text()))
-
-
-@pytest.mark.parametrize(
-    ("kind", "names", "expected"),
-    [
-        ("cn", [x509.DNSName("a.example")], "alice"),
-        ("dns", [x509.RFC822Name("a@example.org"), x509.DNSName("a.example")], "a.example"),
-        ("email", [x509.DNSName("a.example"), x509.RFC822Name("a@example.org")], "a@example.org"),
-        ("uri", [x509.UniformResourceIdentifier("spiffe://x/ns/a"), x509.DNSName("a")], "spiffe://x/ns/a"),
-        ("dns", [], None),
-        ("dns", [x509.DNSName("a.example"), x509.DNSName("b.example")], None),
-        ("uri", [x509.DNSName("a.example")], None),
-    ],
-    ids=str,
-)
-async def test_where_the_name_is(
-    authority: Authority, tmp_path: Path, kind: str, names: list[x509.GeneralName], expected: str | None
-) -> None:
-    """`name_from` says which part is the name; it must be there exactly once."""
-    known = provider(tmp_path, name_from=kind, roles={"*": ["reader"]})
-    pair = authority.issue("alice", names=names)
-    if expected is None:
-        with pytest.raises(Unauthenticated, match=f"of the kind '{kind}'; expected exactly one"):
-            await known.authenticate(presented(pair))
-    else:
-        assert (await known.authenticate(presented(pair))).name == expected
-
-
-async def test_where_the_roles_are(authority: Authority, tmp_path: Path) -> None:
-    """All patterns that match the name count, and with `roles_from` the organizational units."""
-    rules = {"*": ["reader"], "a*": ["writer", "reader"], "b*": ["admin"]}
-    pair = authority.issue("alice", ou=["auditor", "writer"])
-    assert (await provider(tmp_path, roles=rules).authenticate(presented(pair))).roles == ["reader", "writer"]
-    both = provider(tmp_path, roles={"alice": ["reader"]}, roles_from="ou")
-    assert (await both.authenticate(presented(pair))).roles == ["reader", "auditor", "writer"]
-    units = provider(tmp_path, roles_from="ou")
-    assert (await units.authenticate(presented(pair))).roles == ["auditor", "writer"]
-    with pytest.raises(Unauthenticated, match="no rule gives it a role"):
-        await units.authenticate(presented(authority.issue("alice")))
-
-
-async def test_one_that_ended_since_its_session_began(authority: Authority, tmp_path: Path) -> None:
-    """TLS does not verify a resumed session again: the provider does."""
-    over = authority.issue("alice", ends=NOW - datetime.timedelta(seconds=1))
-    with pytest.raises(TokenExpired, match="expired at"):
-        await provider(tmp_path, roles={"*": ["reader"]}).authenticate(presented(over))
-
-
-async def test_what_is_no_certificate(tmp_path: Path) -> None:
-    """Other credentials are another provider's; garbage is refused, without a fault."""
-    known = provider(tmp_path, roles={"*": ["reader"]})
-    assert await known.authenticate(Credentials("bearer", token="alice")) is None
-    for garbage in (b"", b"x", base64.b64decode("MIIB"), bytes(2000)):
-        with pytest.raises(Unauthenticated, match="cannot be read"):
-            await known.authenticate(Credentials("certificate", certificate=garbage))

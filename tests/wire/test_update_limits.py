@@ -1,17 +1,12 @@
 """job.update changes what a job may use: of one that runs at once, of one to be started in its spec."""
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.wire.test_limits import HOG, groups, need, value
 from tests.wire.test_usage import MIB, can, holding, replace_keeper
 
-from jobworker.errors import InvalidSpec
-from jobworker.jobs.limits import check_limits, limits_message
 from jobworker.keeper.delegation import LEAF
-from jobworker.linux import devices
-from jobworker.model import LimitSpec
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
@@ -229,58 +224,9 @@ async def test_after_a_death(start_agent: Any, dial: Any, who: str) -> None:
         assert value(job, "pids") == "71"
 
 
-def disk() -> str:
-    """Return a device of this host that is no partition."""
-    names = os.listdir("/sys/dev/block") if os.path.isdir("/sys/dev/block") else []
-    found = next((name for name in names if devices.disk_of(name) == name), "")
-    return found or pytest.skip("this host shows no block device")
-
-
-def test_rates_as_the_keeper_has_them() -> None:
-    limits = LimitSpec(io_read="10MiB", io_write={"8:0": "1M", "8:16": 512})
-    assert limits_message(limits) == {"io": {"read": {"": 10 * MIB}, "write": {"8:0": 1000000, "8:16": 512}}}
-
-
-def test_a_device_that_is_there() -> None:
-    check_limits(LimitSpec(io_read={disk(): "1MiB"}, io_write="1MiB"), ["io"])
-
-
-@pytest.mark.parametrize(
-    ("rate", "words"),
-    [
-        ({"4095:77": "1MiB"}, "there is no block device 4095:77"),
-        ({"sda": "1MiB"}, "expected the number of a block device"),
-        ({"": "1MiB"}, "expected the number of a block device"),
-        ({}, "0 devices"),
-        ({f"1:{n}": 1 for n in range(100)}, "100 devices"),
-        (0, "expected 1 byte"),
-        ({"8:0": 0}, "expected 1 byte"),
-        ("fast", "expected bytes"),
-    ],
-    ids=lambda value: str(value)[:20],
-)
-def test_rates_that_make_no_sense(rate: Any, words: str) -> None:
-    disk()
-    with pytest.raises(InvalidSpec, match=words) as caught:
-        check_limits(LimitSpec(io_write=rate), ["io"])
-    assert caught.value.data["field"] == "limits.io_write"
-
-
 async def test_rates_where_the_host_has_no_such_controller(wire: "Wire", can: list[str]) -> None:
     if "io" in can:
         pytest.skip("this host can limit it")
     for name in ("io_read", "io_write"):
         error = await wire.refused("job.create", spec={"argv": ["true"], "limits": {name: "1MiB"}})
         assert (error["code"], error["data"]["field"]) == (50101, f"limits.{name}")
-
-
-def test_the_disk_under_a_folder(tmp_path: Any) -> None:
-    """A whole disk, or an error that names the folder."""
-    try:
-        device = devices.disk_under(str(tmp_path))
-    except OSError as error:
-        assert str(tmp_path) in str(error)  # noqa: PT017
-    else:
-        assert devices.disk_of(device) == device
-    with pytest.raises(OSError, match="/proc is not on one disk"):
-        devices.disk_under("/proc")

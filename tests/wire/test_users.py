@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tests.conftest import RunningAgent
     from tests.wire.conftest import Dial, Wire
 
+import ast
+import sys
+
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 NOBODY = pwd.getpwnam("nobody")
 DAEMON = pwd.getpwnam("daemon")
@@ -363,3 +366,13 @@ async def test_the_options_of_a_stop_are_the_users(start_agent: "Callable[..., R
             own = (await operator.run(argv=["sleep", "600"], user="nobody"))["id"]
             stop = {"strategy": "command", "options": options}
             assert (await operator.ask("job.stop", id=own, stop=stop))["exit"]["signal"] == "SIGINT"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_an_agent_that_the_host_does_not_know() -> None:
+    """An agent whose uid has no entry, as in some containers, is a user all the same."""
+    become = "os.setgroups([]); os.setgid(4242424); os.setuid(4242424)"
+    imports = "import os; from dataclasses import astuple; from jobworker.jobs.users import own"
+    command = [sys.executable, "-c", f"{imports}; {become}; print(astuple(own()))"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert ast.literal_eval(said) == ("4242424", 4_242_424, 4_242_424, [], "/", "/")

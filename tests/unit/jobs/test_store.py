@@ -1,4 +1,4 @@
-"""The job table: what was saved is there after it is opened again, and a full disk loses nothing."""
+"""The job table: what was saved is there after it is opened again."""
 
 import asyncio
 import threading
@@ -7,25 +7,13 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from tests.support.records import page, record
 
-from jobworker.errors import DiskFull
-from jobworker.jobs.query import Query
-from jobworker.jobs.record import JobRecord, StopRequest, new_id
+from jobworker.jobs.record import JobRecord, StopRequest
 from jobworker.jobs.store import Store
 from jobworker.jobs.table import JobTable
-from jobworker.model import Exit, Job, JobSpec, Reason, Receipt, State, Step
+from jobworker.model import Exit, Reason, Receipt, State, Step
 from jobworker.paths import Home
-
-
-def record(state: State = State.CREATED, owner: str = "token:a", key: str | None = None, **labels: str) -> JobRecord:
-    spec = JobSpec(shell="echo ü", labels=labels)
-    job = Job(id=new_id(), name="n", state=state, spec=spec, owner=owner, created_at="2026", labels=labels)
-    return JobRecord(job=job, key=key)
-
-
-async def page(store: Store, **how: object) -> list[str]:
-    limit = how.pop("limit", 100)
-    return [each.job.id for each in (await store.page(Query(**how), limit))[0]]  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -127,33 +115,6 @@ async def test_only_what_may_change_is_live(reopen: Callable[[], "asyncio.Future
         store.put(each)
     store = await reopen()
     assert store.active_records() == living
-
-
-async def test_a_full_disk(mounted: Callable[[str], Path]) -> None:
-    """Whoever waits is told; what was put is kept, and written once there is room."""
-    small_disk = mounted("size=512k")
-    store = Store(small_disk / "jobs.db", 1000)
-    first = record()
-    store.put(first)
-    await store.saved()
-    filler = small_disk / "filler"
-    with pytest.raises(OSError, match="No space left"):
-        filler.write_bytes(b"x" * 1_000_000)
-    late = [record(text="y" * 8000) for _ in range(8)]
-    for each in late:
-        store.put(each)
-    with pytest.raises(DiskFull):
-        await store.saved()
-    assert [store.writable] == [False]
-    assert await store.get(late[0].job.id) == late[0]
-    assert await store.get(first.job.id) == first
-    filler.unlink()
-    await store.saved()
-    assert [store.writable] == [True]
-    await store.close()
-    store = Store(small_disk / "jobs.db", 1000)
-    assert sorted(await page(store)) == sorted(each.job.id for each in (first, *late))
-    await store.close()
 
 
 async def test_a_record_on_its_way_to_the_disk(reopen: Callable[[], "asyncio.Future[Store]"]) -> None:
