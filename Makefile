@@ -18,12 +18,13 @@ SUBSET := $(addprefix tests/, unit house/test_imports.py promises/test_2_exits.p
 	$(addprefix wire/test_, $(addsuffix .py, auth jsonrpc jwt mtls renewal restart run shutdown start)) \
 	$(addprefix cli/test_, $(addsuffix .py, cert client_certificate interrupts run untrusted)))
 
-.PHONY: help setup demo demo-crash check test test-python test-pythons test-slow test-vm test-vm-short torture hostile bench bench-peers docs clean
+.PHONY: help setup demo demo-crash check test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile bench bench-peers docs clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
 	@echo "make demo-crash kill agent, pump and keeper under a job, and see that nothing is lost"
 	@echo "make test       set up, check (ruff, mypy) and run the tests"
+	@echo "make test-fast  the tests without processes and sockets, in seconds"
 	@echo "make test-pythons  some of the tests with each other Python that is there ($(PYTHONS))"
 	@echo "make test-slow  the long tests"
 	@echo "make test-vm    test on Debian with systemd, in a virtual machine (qemu, mmdebstrap, root)"
@@ -58,6 +59,9 @@ check: setup
 
 test: check
 	$(BIN)/python -m pytest -m "not slow and not vm"
+
+test-fast: setup
+	$(BIN)/python -m pytest tests/unit
 
 test-python: setup
 	$(BIN)/python -m pytest -m "not slow and not vm" $(SUBSET)
