@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 from tests.support.authority import Authority
 from tests.support.plugin_site import install_plugin
+from tests.support.wire_fixtures import dial, gate, second, shared, start_agent, unharmed, upgrade, wire
 
 from jobworker.client import Client
 from jobworker.client.local import wait_gone
 from jobworker.paths import Home
 from jobworker.testing import RunningAgent, jobworker_agent
 
-__all__ = ["DEADLINE", "FOR_OTHERS", "RunningAgent", "jobworker_agent"]
+FIXTURES = [dial, gate, jobworker_agent, second, shared, start_agent, unharmed, upgrade, wire]
+__all__ = ["DEADLINE", "FIXTURES", "FOR_OTHERS", "RunningAgent"]
 
 # As whom jobs run of those who are no admins: root would be for admins only.
 FOR_OTHERS = '[jobs]\nuser = "nobody"\n' if os.geteuid() == 0 else ""

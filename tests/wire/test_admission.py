@@ -18,7 +18,7 @@ from jobworker.auth.throttle import network_of
 from jobworker.paths import Home
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Dial, Upgrade, Wire
+    from tests.support.wire import Dial, Upgrade, Wire
 
 SLOW = "[limits]\nfailed_logins = 3\nunauthenticated = 2\n"
 

@@ -13,7 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
-    from tests.wire.conftest import Dial, Upgrade, Wire
+    from tests.support.wire import Dial, Upgrade, Wire
 
 
 def batch(*calls: tuple[str, dict[str, Any]]) -> str:

@@ -16,7 +16,7 @@ from jobworker.protocol import encode_bearer
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
-    from tests.wire.conftest import Dial, Upgrade, Wire
+    from tests.support.wire import Dial, Upgrade, Wire
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 

@@ -10,7 +10,7 @@ from tests.conftest import FOR_OTHERS
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
-    from tests.wire.conftest import Dial, Wire
+    from tests.support.wire import Dial, Wire
 
 CONFIG = """
 [plugins.roles.private]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.wire.conftest import Dial, Wire
+    from tests.support.wire import Dial, Wire
 
 
 def names(events: list[dict[str, Any]]) -> list[str]:

@@ -5,7 +5,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Wire
+    from tests.support.wire import Wire
 
 
 async def explained(wire: "Wire", job: str) -> tuple[str, list[dict[str, Any]]]:

@@ -9,7 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
-    from tests.wire.conftest import Wire
+    from tests.support.wire import Wire
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 

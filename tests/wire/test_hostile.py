@@ -18,7 +18,7 @@ from jobworker.protocol import MAX_CONTAINERS
 from jobworker.server.jsonrpc import parse
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Dial, Upgrade
+    from tests.support.wire import Dial, Upgrade
 
 
 def judge(outcome: Outcome) -> None:

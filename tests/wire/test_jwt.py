@@ -37,7 +37,7 @@ from jobworker_plugins import jwt as jwt_plugin
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
-    from tests.wire.conftest import Dial, Upgrade
+    from tests.support.wire import Dial, Upgrade
 
 Start = Callable[..., "RunningAgent"]
 ALGORITHMS = ["RS256", "ES256", "EdDSA"]

@@ -11,7 +11,7 @@ from jobworker.keeper.limits_v1 import own_folder as v1_folder
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
-    from tests.wire.conftest import Wire
+    from tests.support.wire import Wire
 
 HOG = "import time; x = bytearray(300 << 20); print(len(x)); time.sleep(60)"
 BOMB = "import os, time\nwhile True:\n try: os.fork()\n except OSError: time.sleep(0.01)"

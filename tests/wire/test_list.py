@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
-    from tests.wire.conftest import Wire
+    from tests.support.wire import Wire
 
 LARGE = ["true", *(["x" * 100_000] * 4)]
 

@@ -10,7 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
-    from tests.wire.conftest import Dial, Gate, Log, Wire
+    from tests.support.wire import Dial, Gate, Log, Wire
 
 HELLO = "hello, world\n"
 

@@ -13,7 +13,7 @@ from jobworker.protocol import decode_data
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
-    from tests.wire.conftest import Dial, Gate, Wire
+    from tests.support.wire import Dial, Gate, Wire
 
 BOTH = "for n in 1 2 3 4 5; do echo out $n; sleep 0.02; echo err $n >&2; sleep 0.02; done"
 ALL_BYTES = bytes(range(256))

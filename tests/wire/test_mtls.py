@@ -21,7 +21,7 @@ from jobworker.paths import Home
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
-    from tests.wire.conftest import Dial
+    from tests.support.wire import Dial
 
 Start = Callable[..., "RunningAgent"]
 DEADLINE = 15.0

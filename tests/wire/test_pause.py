@@ -10,7 +10,7 @@ from tests.conftest import RunningAgent
 from jobworker.model import JobSpec, Reason, State
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Wire
+    from tests.support.wire import Wire
 
     from jobworker.paths import Home
 

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import RunningAgent
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Dial, Wire
+    from tests.support.wire import Dial, Wire
 
 
 async def ended(wire: "Wire", shell: str = ":", **spec: Any) -> str:

@@ -12,7 +12,7 @@ from tests.conftest import FOR_OTHERS
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
-    from tests.wire.conftest import Dial, Upgrade, Wire
+    from tests.support.wire import Dial, Upgrade, Wire
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Gate, Wire
+    from tests.support.wire import Gate, Wire
 
 # A main process and a child, each of which says that it got SIGUSR1 and goes on.
 HEARS = "trap 'echo {0}' USR1; echo up; while :; do sleep 0.01; done"

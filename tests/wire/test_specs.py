@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Wire
+    from tests.support.wire import Wire
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 

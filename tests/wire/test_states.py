@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Gate, Wire
+    from tests.support.wire import Gate, Wire
 
 NOBODY = ["../x", "", "x" * 100_000, "a\0b", "000000000000", "\U0001f600" * 12, "0" * 11, "s1", "ZZZZZZZZZZZZ"]
 

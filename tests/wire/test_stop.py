@@ -13,15 +13,13 @@ from tests.conftest import RunningAgent
 from jobworker.model import JobSpec, Reason, StopSpec
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Dial, Gate, Wire
+    from tests.support.wire import Dial, Gate, Wire
 
     from jobworker.paths import Home
 
 Gone = Callable[[int], Awaitable[bool]]
 IGNORES = "trap '' TERM; echo up; while :; do sleep 1000; done"
 LEAVES = "setsid sleep 1000 & echo $!; "  # a grandchild in a session of its own
-
-
 RUNGS = [{"signal": "HUP", "grace": "10ms"}, {"signal": "INT", "grace": 0.01}]
 
 

@@ -13,7 +13,7 @@ from jobworker.linux.cgroupfs import find_hierarchy
 from jobworker.linux.proc import group_of
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Wire
+    from tests.support.wire import Wire
 
 # Its session, its marker and its parent would be gone with the main process: only a look before that finds it.
 STUBBORN = "env -u JOBWORKER_JOB_ID setsid sh -c 'trap \"\" TERM; while :; do sleep 1000; done' & echo $!; "

@@ -12,7 +12,7 @@ import pytest
 from jobworker.host.wall_clock import WallClock
 
 if TYPE_CHECKING:
-    from tests.wire.conftest import Gate, Wire
+    from tests.support.wire import Gate, Wire
 
 SILENT = "echo up; exec sleep 1000"
 BUSY = "while :; do :; done"

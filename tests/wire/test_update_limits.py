@@ -10,7 +10,7 @@ from jobworker.keeper.delegation import LEAF
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
-    from tests.wire.conftest import Wire
+    from tests.support.wire import Wire
 
 __all__ = ["can"]
 ALL = {"memory": "512MiB", "pids": 50, "cpus": 1}

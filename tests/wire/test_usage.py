@@ -11,7 +11,7 @@ from tests.wire.test_limits import need
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
-    from tests.wire.conftest import Wire
+    from tests.support.wire import Wire
 
 MIB = 1 << 20
 PYTHON = [sys.executable, "-I", "-S", "-c"]

@@ -13,7 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
-    from tests.wire.conftest import Dial, Wire
+    from tests.support.wire import Dial, Wire
 
 import ast
 import sys

@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
-    from tests.wire.conftest import Dial, Gate, Wire
+    from tests.support.wire import Dial, Gate, Wire
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 
