@@ -35,3 +35,9 @@ def quantile(values: Sequence[float], share: float) -> float:
     """Return a quantile in ms of values in seconds; 0 of none."""
     ordered = sorted(values)
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000 if ordered else 0.0
+
+
+def judge(outcome: Outcome) -> None:
+    """Print what came of it, and fail if a promise was broken."""
+    print(outcome.row())
+    assert broken([outcome]) == []

@@ -103,6 +103,16 @@ def test_every_param_is_explained() -> None:
         assert not msgspec.structs.fields(params) or f"params {method}" in tables, method
 
 
+def test_each_promise_has_one_file_of_tests() -> None:
+    """Each section of the page on promises links to it; there is no other file in the folder."""
+    page = ROOT / "docs" / "explanation" / "promises.md"
+    sections = re.split(r"(?m)^## (?=\d)", page.read_text())[1:]
+    files = [re.findall(r"\(\.\./\.\./tests/promises/(\w+\.py)\)", section) for section in sections]
+    assert [[name.split("_")[1] for name in names] for names in files] == [[str(n)] for n in range(1, 8)]
+    there = sorted(path.name for path in (ROOT / "tests" / "promises").glob("*.py"))
+    assert there == [name for names in files for name in names]
+
+
 def commands(group: Any, prefix: str = "") -> Iterator[str]:
     context = group.context_class(group)
     for name in group.list_commands(context):

@@ -1,15 +1,18 @@
-"""A killed pump and a killed agent cost no byte and no exit status."""
+"""Promise 1: no byte is lost, doubled or reordered, whatever of ours is killed and however slow a reader is."""
 
 import asyncio
 import os
+import random
 import signal
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import pytest
+from tests.conftest import RunningAgent
+from tests.torture import cuts, faults
+from tests.torture.outcome import SEED, judge
 
 from jobworker.client import Client, connect
 from jobworker.model import JobSpec, Reason
-
-if TYPE_CHECKING:
-    from tests.conftest import RunningAgent
 
 LINES = 4000
 COUNT = f"i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo $i; echo e$i >&2; done; exit 5"
@@ -41,7 +44,7 @@ async def test_the_pump_dies_again_and_again(client: Client) -> None:
     assert run.end.exit.code == 5
 
 
-async def test_jobs_end_while_the_agent_is_dead(agent: "RunningAgent") -> None:
+async def test_jobs_end_while_the_agent_is_dead(agent: RunningAgent) -> None:
     """Codes and signals are exact afterwards, and followers go on at the next byte."""
     fifo = agent.home.path / "go"
     os.mkfifo(fifo, 0o600)
@@ -65,7 +68,7 @@ async def test_jobs_end_while_the_agent_is_dead(agent: "RunningAgent") -> None:
                 assert said == b"before\nafter\n"
 
 
-async def test_a_follower_rides_through_the_death_of_the_agent(agent: "RunningAgent") -> None:
+async def test_a_follower_rides_through_the_death_of_the_agent(agent: RunningAgent) -> None:
     """The client reconnects and resumes: not a byte missing, none twice, the true code at the end."""
     told: list[str] = []
     async with connect(agent.address, token=agent.token, ca=agent.ca, lost=told.append) as client:
@@ -84,3 +87,44 @@ async def test_a_follower_rides_through_the_death_of_the_agent(agent: "RunningAg
     assert run.end is not None
     assert run.end.exit is not None
     assert run.end.exit.code == 9
+
+
+async def test_many_deaths_of_the_pump(tmp_path: Path) -> None:
+    """Each stream of a job arrives whole and in order over many deaths of the pump."""
+    outcome = await faults.pump_dies(tmp_path / "t", SEED, 10, 2_000_000)
+    judge(outcome)
+    assert (outcome.kills, outcome.marked, outcome.statuses) == (10, 0, {"exact": 1})
+
+
+async def test_many_deaths_of_the_agent(tmp_path: Path) -> None:
+    """Jobs do not notice the death of the agent; followers miss no byte; every exit is exact."""
+    outcome = await faults.agent_dies(tmp_path / "t", 4, 8, 200_000)
+    judge(outcome)
+    assert (outcome.kills, outcome.marked, outcome.statuses) == (4, 0, {"exact": 8})
+
+
+@pytest.mark.slow
+async def test_several_die_together(tmp_path: Path) -> None:
+    """Jobs that outlive the gap lose nothing; those that end in it may be short and then say so."""
+    orders = random.Random(SEED).sample(faults.ORDERS, 3)
+    judge(await faults.several_die(tmp_path / "t", SEED, [*orders, ("keeper", "pump")], 400_000))
+
+
+@pytest.mark.slow
+async def test_several_die_in_every_order(tmp_path: Path) -> None:
+    judge(await faults.several_die(tmp_path / "t", SEED, faults.ORDERS, 400_000))
+
+
+async def test_connections_that_are_cut(tmp_path: Path) -> None:
+    """Who resumes at the next byte has every byte once, but for those that it was told are gone."""
+    outcome = await cuts.connections_are_cut(tmp_path / "t", SEED, 60, 2)
+    judge(outcome)
+    assert outcome.kills >= 60
+    assert outcome.statuses == {"exact": 6}
+
+
+async def test_subscriptions_meet_exits(tmp_path: Path) -> None:
+    """Who subscribes in the moment of an exit hears all of it: every byte and one end, with the exit."""
+    outcome = await cuts.subscriptions_meet_exits(tmp_path / "t", SEED, 100)
+    judge(outcome)
+    assert outcome.statuses == {"exact": 100}

@@ -1,8 +1,13 @@
-"""A killed keeper costs no job its life, its bytes or its exit status."""
+"""Promise 2: no exit status is lost or invented, whatever of ours is killed."""
 
 import asyncio
 import os
 import signal
+from pathlib import Path
+
+import pytest
+from tests.torture import faults
+from tests.torture.outcome import judge
 
 from jobworker.client import Client
 from jobworker.model import JobSpec, Reason, State
@@ -49,3 +54,21 @@ async def test_an_adopted_job_can_be_stopped(client: Client) -> None:
     stopped = await client.stop(job.id)
     assert stopped.exit is not None
     assert (stopped.exit.reason, stopped.exit.signal) == (Reason.STOPPED, "SIGTERM")
+
+
+async def test_jobs_end_while_the_agent_is_down(tmp_path: Path) -> None:
+    outcome = await faults.jobs_end_while_the_agent_is_down(tmp_path / "t", 20)
+    judge(outcome)
+    assert outcome.statuses == {"exact": 20 + len(faults.SIGNALS)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["ancestor", "kernel", "nobody"])
+async def test_many_deaths_of_the_keeper(tmp_path: Path, source: str) -> None:
+    """A status comes from whoever has it; where nobody has, the job is lost, never 0 and never 137."""
+    outcome = await faults.keeper_dies(tmp_path / "t", 2, 8, source)
+    judge(outcome)
+    if source == "ancestor":
+        assert outcome.statuses == {"exact": 16}
+    if source == "nobody":
+        assert outcome.statuses == {"lost": 16}

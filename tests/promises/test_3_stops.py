@@ -1,4 +1,4 @@
-"""Jobs that multiply, run from pid to pid or hide in a namespace: a stop ends them all, or says that it did not."""
+"""Promise 3: no process escapes a stop, be it one that multiplies, runs from pid to pid or hides in a namespace."""
 
 import asyncio
 import os
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import RunningAgent
+from tests.torture import stops
+from tests.torture.outcome import judge
 from tests.torture.stops import BLIND
 
 from jobworker.client import Client
@@ -163,3 +165,8 @@ async def test_a_paused_bomb(either: RunningAgent, crowd: Crowd) -> None:
         assert (await client.pause(job.id)).state == State.PAUSED
         assert await stop(client, job) is not None
         assert crowd.pids() == set()
+
+
+async def test_trees_are_stopped(tmp_path: Path) -> None:
+    """Whoever tries to get away is gone when the stop answers, as far as the means it names can tell."""
+    judge(await stops.trees_are_stopped(tmp_path / "t", 5, blind=False))

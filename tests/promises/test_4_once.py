@@ -1,4 +1,4 @@
-"""A process that is not the one that was started is nobody's job: after a reboot, or with a pid that was reused."""
+"""Promise 4: a job is launched at most once, and no process is signalled that is not the job's."""
 
 import json
 import os
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import DEADLINE, RunningAgent
+from tests.torture import once, stops
+from tests.torture.outcome import SEED, judge
 
 from jobworker.client.local import wait_gone
 from jobworker.errors import InvalidState
@@ -103,3 +105,21 @@ def change(database: Path, job: str, field: str, value: str) -> None:
         )
     assert changed.rowcount == 1
     db.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("process", ["keeper", "pump", "agent"])
+async def test_killed_at_every_system_call(tmp_path: Path, process: str) -> None:
+    """Whichever call it dies at, a job is run at most once, ended at most once, and its exit is the true one."""
+    outcome = await once.killed_at_every_call(tmp_path / "t", process)
+    judge(outcome)
+    assert outcome.kills > 20
+    if process != "keeper":
+        assert set(outcome.statuses) == {"exact"}
+
+
+async def test_starts_and_stops_meet(tmp_path: Path) -> None:
+    """A job that is stopped in the moment of its start runs once, ends once, and says why."""
+    outcome = await stops.starts_and_stops_meet(tmp_path / "t", SEED, 100)
+    judge(outcome)
+    assert outcome.kills == 100

@@ -1,18 +1,22 @@
-"""A plugin that blocks its thread: it slows its own calls, and nobody else's."""
+"""Promise 6: the agent keeps answering while a plugin blocks its thread or a client floods it."""
 
 import asyncio
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from tests.conftest import RunningAgent
+from tests.hostile import corpus, descriptors
+from tests.hostile.messages import request
+from tests.hostile.outcome import judge
+from tests.hostile.raw import PING, TEXT, Raw, frame
+from tests.support.wire import Dial
 
 from jobworker.client import Client
 from jobworker.model import JobSpec, StopSpec
-
-if TYPE_CHECKING:
-    from tests.conftest import RunningAgent
 
 BLOCKS = """
 from jobworker import hookimpl
@@ -60,7 +64,7 @@ SLEEPS = ["sleep", "1000"]
 
 
 @pytest.fixture
-def let_go(tmp_path: Path) -> "Iterator[Callable[[], None]]":
+def let_go(tmp_path: Path) -> Iterator[Callable[[], None]]:
     """Let everything go on that is blocked, now and from now on."""
     gate = tmp_path / "gate"
     os.mkfifo(gate)
@@ -81,8 +85,8 @@ def stuck(
     tmp_path: Path,
     let_go: Callable[[], None],
     plugin: Callable[[str, str], None],
-    start: "Callable[..., RunningAgent]",
-) -> "RunningAgent":
+    start: Callable[..., RunningAgent],
+) -> RunningAgent:
     plugin("stuck", BLOCKS.format(gate=str(tmp_path / "gate")))
     return start(CONFIG)
 
@@ -92,7 +96,7 @@ async def state(client: Client) -> dict[str, Any]:
     return dict(next(each for each in plugins if each["name"] == "stuck"))
 
 
-async def test_a_stop_strategy(stuck: "RunningAgent", let_go: Callable[[], None]) -> None:
+async def test_a_plugin_that_blocks_its_thread(stuck: RunningAgent, let_go: Callable[[], None]) -> None:
     """The job is killed in time; others stop by their own strategies; the plugin is named, and forgiven later."""
     async with stuck.client() as client:
         jobs = [await client.start((await client.create(JobSpec(argv=SLEEPS))).id) for _ in range(3)]
@@ -115,3 +119,39 @@ async def test_a_stop_strategy(stuck: "RunningAgent", let_go: Callable[[], None]
         let_go()
         while (await state(client))["blocked"]:
             pass
+
+
+@pytest.mark.slow
+async def test_hostile_input(tmp_path: Path) -> None:
+    """No case ends a process, raises inside the agent, lets in whom it should not, or spoils what others do."""
+    judge(await corpus.attack(tmp_path / "t", short=True))
+
+
+@pytest.mark.slow
+async def test_more_clients_than_descriptors(tmp_path: Path) -> None:
+    """With more clients than files there is room for jobs, and for others as soon as some leave."""
+    judge(await descriptors.use_up(tmp_path / "t", many=150))
+
+
+async def test_tiny_frames_hold_up_nobody(shared: RunningAgent, dial: Dial) -> None:
+    """A message in thousands of fragments is read, in turns with those of others; more of them close with 1009."""
+    body = json.dumps(request("agent.ping")).encode().ljust(4000)
+    pieces = [frame(0 if n else TEXT, body[n : n + 1], fin=n == 3_999) for n in range(4_000)]
+    raw = await Raw.upgraded(shared, shared.token)
+    await raw.say(b"".join(pieces))
+    answer = await raw.answer()
+    assert not isinstance(answer, int), answer
+    assert "result" in answer
+    await raw.say(frame(TEXT, b"{", fin=False) + frame(0, b"", fin=False) * 30_000)
+    assert await raw.closed() == 1009
+    raw.drop()
+
+
+async def test_pings_of_somebody_who_does_not_read(shared: RunningAgent) -> None:
+    """The pongs are not kept for ever: the connection is dropped."""
+    raw = await Raw.upgraded(shared, shared.token)
+    raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    async with asyncio.timeout(60):
+        while not raw.writer.transport.is_closing():
+            await raw.say(frame(PING, b"x" * 125) * 1000)
+    raw.drop()

@@ -210,3 +210,13 @@ class Gate:
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+async def vanish(wire: Wire) -> None:
+    """Cut the connection without a word."""
+    wire.connection.transport.abort()
+    await wire.connection.wait_closed()
+
+
+def names(events: list[dict[str, Any]]) -> list[str]:
+    return [event["event"] for event in events]

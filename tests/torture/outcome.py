@@ -1,12 +1,15 @@
 """What a fault did: counted, to be printed or to be held against the promises."""
 
 import itertools
+import random
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 
 from tests.torture.writer import LINE, lines
+
+SEED = random.randrange(1_000_000)  # printed with a failure
 
 
 @dataclass
@@ -74,3 +77,9 @@ def broken(outcomes: Iterable[Outcome]) -> list[str]:
         }.items()
         if bad
     ]
+
+
+def judge(outcome: Outcome) -> None:
+    """Print what came of it, and fail if a promise was broken."""
+    print(outcome.row())
+    assert broken([outcome]) == []

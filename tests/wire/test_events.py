@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.conftest import RunningAgent
+from tests.support.wire import names
 
 from jobworker.model import JobSpec
 from jobworker.paths import Home
@@ -15,32 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.wire import Dial, Wire
-
-
-def names(events: list[dict[str, Any]]) -> list[str]:
-    return [event["event"] for event in events]
-
-
-async def test_the_life_of_a_job(wire: "Wire", second: "Wire") -> None:
-    """Each change is told once, in order, with who did it and the job as it was then."""
-    await wire.ask("event.subscribe")
-    job = (await second.run(argv=["sleep", "1000"], name="told", labels={"a": "b"}))["id"]
-    await second.ask("job.pause", id=job)
-    await second.ask("job.resume", id=job)
-    await second.ask("job.update", id=job, idle_timeout="1h")
-    await second.ask("job.stop", id=job)
-    await second.ask("job.delete", id=job)
-    events = await wire.until_event(job, "deleted")
-    expected = ["created", "started", "paused", "resumed", "updated", "stopping", "exited", "stopped", "deleted"]
-    assert names(events) == expected
-    states = ["created", "running", "paused", "running", "running", "stopping", "exited", "exited", "exited"]
-    assert [event["job"]["state"] for event in events] == states
-    assert [event["by"] for event in events] == ["token:local", None, *["local"] * 7]
-    assert events[4]["detail"] == "idle_timeout: 1h"
-    assert events[7]["job"]["exit"]["receipt"]["proof"] in ("complete", "best_effort")
-    revisions = [event["revision"] for event in events]
-    assert revisions == sorted(set(revisions))
-    assert all(event["job"]["labels"] == {"a": "b"} and "spec" not in event["job"] for event in events)
 
 
 async def test_a_start_that_fails(wire: "Wire") -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.conftest import RunningAgent
-from tests.hostile import corpus, descriptors, fuzz, leaks, logins, unseen
+from tests.hostile import fuzz, leaks, logins, unseen
 from tests.hostile.messages import request
-from tests.hostile.outcome import Outcome, broken
+from tests.hostile.outcome import judge
 from tests.hostile.raw import PING, TEXT, Raw, frame
 
 from jobworker.errors import ParseError
@@ -21,18 +21,7 @@ if TYPE_CHECKING:
     from tests.support.wire import Dial, Upgrade
 
 
-def judge(outcome: Outcome) -> None:
-    print(outcome.row())
-    assert broken([outcome]) == []
-
-
 # The whole, in short
-
-
-@pytest.mark.slow
-async def test_corpus(tmp_path: Path) -> None:
-    """No case ends a process, raises inside the agent, lets in whom it should not, or spoils what others do."""
-    judge(await corpus.attack(tmp_path / "t", short=True))
 
 
 async def test_logins(tmp_path: Path) -> None:
@@ -43,12 +32,6 @@ async def test_logins(tmp_path: Path) -> None:
 async def test_unseen(tmp_path: Path) -> None:
     """The answers for a foreign and for a missing job are the same, byte for byte."""
     judge(await unseen.compare(tmp_path / "t", many=5))
-
-
-@pytest.mark.slow
-async def test_descriptors(tmp_path: Path) -> None:
-    """With more clients than files there is room for jobs, and for others as soon as some leave."""
-    judge(await descriptors.use_up(tmp_path / "t", many=150))
 
 
 @pytest.mark.slow
@@ -79,20 +62,6 @@ def test_brackets_in_strings_are_none() -> None:
     assert parse(json.dumps({"text": text, "n": [text]})) == {"text": text, "n": [text]}
 
 
-async def test_tiny_frames_hold_up_nobody(shared: RunningAgent, dial: "Dial") -> None:
-    """A message in thousands of fragments is read, in turns with those of others; more of them close with 1009."""
-    body = json.dumps(request("agent.ping")).encode().ljust(4000)
-    pieces = [frame(0 if n else TEXT, body[n : n + 1], fin=n == 3_999) for n in range(4_000)]
-    raw = await Raw.upgraded(shared, shared.token)
-    await raw.say(b"".join(pieces))
-    answer = await raw.answer()
-    assert not isinstance(answer, int), answer
-    assert "result" in answer
-    await raw.say(frame(TEXT, b"{", fin=False) + frame(0, b"", fin=False) * 30_000)
-    assert await raw.closed() == 1009
-    raw.drop()
-
-
 async def test_what_a_client_sends_and_leaves(shared: RunningAgent, dial: "Dial") -> None:
     """What came before the end of a connection is done, also where it is many pieces."""
     name = "sent and gone"
@@ -105,16 +74,6 @@ async def test_what_a_client_sends_and_leaves(shared: RunningAgent, dial: "Dial"
         async with asyncio.timeout(wire.deadline):
             while not (await wire.ask("job.list", labels={"who": name}))["jobs"]:
                 pass
-
-
-async def test_pings_of_somebody_who_does_not_read(shared: RunningAgent) -> None:
-    """The pongs are not kept for ever: the connection is dropped."""
-    raw = await Raw.upgraded(shared, shared.token)
-    raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
-    async with asyncio.timeout(60):
-        while not raw.writer.transport.is_closing():
-            await raw.say(frame(PING, b"x" * 125) * 1000)
-    raw.drop()
 
 
 async def test_a_stranger_who_goes_on_and_on(start_agent: "Callable[..., RunningAgent]") -> None:

@@ -4,13 +4,12 @@ import base64
 import os
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import RunningAgent
-    from tests.support.wire import Dial, Gate, Log, Wire
+    from tests.support.wire import Gate, Log, Wire
 
 HELLO = "hello, world\n"
 
@@ -88,18 +87,6 @@ async def test_follow_a_created_job(wire: "Wire", second: "Wire") -> None:
     assert log.end["exit"]["code"] == 9
 
 
-async def test_data_comes_after_the_start(wire: "Wire", second: "Wire") -> None:
-    """By the time that anybody sees a byte of a job, it has been started."""
-    for _ in range(30):
-        job = await wire.create(shell="echo x; exec sleep 1000")
-        name = await second.subscribe(job)
-        starting = await wire.begin("job.start", id=job)
-        await second.until(name, b"x\n")
-        assert (await second.ask("job.status", id=job))["state"] == "running"
-        await wire.answer(starting)
-        await wire.ask("job.stop", id=job, stop={"strategy": "kill"})
-
-
 async def test_two_subscribers_see_the_same(wire: "Wire", second: "Wire") -> None:
     """Two at the same job, one of them with base64, get the same bytes of both streams, in the same order."""
     script = "i=0; while [ $i -lt 300 ]; do echo out$i; echo err$i >&2; i=$((i+1)); done; head -c 300000 /dev/urandom"
@@ -119,16 +106,6 @@ async def test_two_subscribers_see_the_same(wire: "Wire", second: "Wire") -> Non
     assert offsets_fit(two, 0)
     again = await wire.follow(await wire.subscribe(job))
     assert again.text == one.text
-
-
-async def test_the_answer_comes_first(wire: "Wire", ended: str) -> None:
-    """The answer to log.subscribe and job.run precedes their first notification, and log.end is the last."""
-    await wire.follow(await wire.subscribe(ended))
-    run = await wire.ask("job.run", spec={"shell": "echo x"})
-    await wire.follow(run["subscription"])
-    assert wire.order[-6:] == ["answer", "log.data", "log.end"] * 2
-    await wire.ask("agent.ping")
-    assert wire.order[-1] == "answer"
 
 
 async def test_unsubscribe(wire: "Wire") -> None:
@@ -319,28 +296,6 @@ async def test_a_deletion_while_output_is_on_its_way(wire: "Wire", second: "Wire
     finally:
         os.kill(pump, signal.SIGCONT)
     assert (await second.follow(name)).end is not None
-
-
-async def test_a_reader_who_never_reads(shared: "RunningAgent", dial: "Dial", wire: "Wire") -> None:
-    """One that follows a job of 50 MB and reads nothing holds up neither the job nor another subscriber."""
-    size = 50_000_000
-    async with dial(shared) as stuck:
-        job: dict[str, Any] = await wire.ask("job.create", spec={"shell": f"yes abcdefg | head -c {size}"})
-        for _ in range(3):
-            await stuck.subscribe(job["id"], encoding="base64")
-        stuck.connection.transport.pause_reading()
-        name = await wire.subscribe(job["id"])
-        await wire.ask("job.start", id=job["id"])
-        log, count = wire.logs[name], 0
-        while True:
-            count += len(log.stdout)
-            log.text["stdout"] = b""
-            log.frames.clear()
-            if log.end is not None:
-                break
-            await wire.hear()
-        assert (count, log.end["offset"], log.end["exit"]["code"]) == (size, size, 0)
-        stuck.connection.transport.abort()
 
 
 async def test_the_last_bytes_of_a_job_that_has_ended(wire: "Wire") -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.wire import vanish
 from websockets.exceptions import ConnectionClosed
 
 if TYPE_CHECKING:
@@ -13,12 +14,6 @@ if TYPE_CHECKING:
     from tests.support.wire import Dial, Gate, Wire
 
 pytestmark = pytest.mark.usefixtures("unharmed")
-
-
-async def vanish(wire: "Wire") -> None:
-    """Cut the connection without a word."""
-    wire.connection.transport.abort()
-    await wire.connection.wait_closed()
 
 
 async def test_in_the_middle_of_a_request(shared: "RunningAgent", dial: "Dial", wire: "Wire") -> None:
@@ -41,29 +36,6 @@ async def test_in_the_middle_of_a_request(shared: "RunningAgent", dial: "Dial", 
 
         with pytest.raises(ConnectionClosed):
             await client.connection.send(half())
-
-
-async def test_with_open_subscriptions(shared: "RunningAgent", dial: "Dial", wire: "Wire") -> None:
-    """Who follows the same job goes on without a missing byte when the others are gone."""
-    job = await wire.create(shell="yes abcdefg | head -c 8000000")
-    name = await wire.subscribe(job)
-    async with dial(shared) as one, dial(shared) as two:
-        for client in (one, two):
-            for _ in range(10):
-                await client.subscribe(job)
-        await vanish(one)
-        await wire.ask("job.start", id=job)
-        await wire.until(name, b"abcdefg\n")
-        await vanish(two)
-    count = 0
-    log = wire.logs[name]
-    while True:
-        count += len(log.stdout)
-        log.text["stdout"] = b""
-        if log.end is not None:
-            break
-        await wire.hear()
-    assert (count, log.end["offset"]) == (8_000_000, 8_000_000)
 
 
 async def others_are_served(agent: "RunningAgent", dial: "Dial") -> None:
