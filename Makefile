@@ -15,6 +15,7 @@ READY := $(VENV)/.installed-$(VERSION)
 PYTHONS ?= python3.12 python3.13
 SUBSET := $(addprefix tests/, unit house/test_imports.py promises/test_2_exits.py \
 	$(addprefix keeper/test_, $(addsuffix .py, keeper launch namespace pump upgrade users)) \
+	$(addprefix plugins/test_, $(addsuffix .py, jwt jwt_forged jwt_keys)) \
 	$(addprefix wire/test_, $(addsuffix .py, auth jsonrpc jwt mtls renewal restart run shutdown start)) \
 	$(addprefix cli/test_, $(addsuffix .py, cert client_certificate interrupts run untrusted)))
 

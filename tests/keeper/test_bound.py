@@ -20,7 +20,7 @@ from jobworker.logs.reader import Chunk, Gap
 from jobworker.logs.tail import last_lines
 
 if TYPE_CHECKING:
-    from tests.keeper.conftest import Host
+    from tests.support.keeper_host import Host
 
 
 async def test_the_newest_are_kept(host: "Host") -> None:

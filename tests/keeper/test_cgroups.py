@@ -16,7 +16,7 @@ from jobworker.host.journal import Ended, Started, StartFailed
 from jobworker.linux import cgroupfs, features
 
 if TYPE_CHECKING:
-    from tests.keeper.conftest import Host
+    from tests.support.keeper_host import Host
 
 T = TypeVar("T")
 Eventually = Callable[[Callable[[], T | None]], T]

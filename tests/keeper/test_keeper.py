@@ -15,7 +15,7 @@ from jobworker.errors import DiskFull, InternalError
 from jobworker.host.journal import Closed, Ended, Launching, Started
 
 if TYPE_CHECKING:
-    from tests.keeper.conftest import Host
+    from tests.support.keeper_host import Host
 
 
 async def test_quit_without_a_job(host: "Host") -> None:

@@ -18,7 +18,7 @@ from jobworker.errors import InternalError
 from jobworker.host.journal import Closed, Ended, Launching, Started, StartFailed
 
 if TYPE_CHECKING:
-    from tests.keeper.conftest import Host
+    from tests.support.keeper_host import Host
 
 STOPPED = "echo ready; kill -STOP $$"  # alive and to be looked at, without a descriptor of its own
 LIBC = 0b11 << 31  # signals 32 and 33 are private to glibc, whose posix_spawn leaves them ignored

@@ -12,7 +12,7 @@ from jobworker.host import keeper_process
 from jobworker.host.journal import Closed, Ended
 
 if TYPE_CHECKING:
-    from tests.keeper.conftest import Host
+    from tests.support.keeper_host import Host
 
 ALTERNATE = "i=1; while [ $i -le {0} ]; do echo o$i; echo e$i >&2; i=$((i+1)); done"
 

@@ -14,7 +14,7 @@ from jobworker.host.journal import Closed, Ended, Launching, Started, StartFaile
 from jobworker.host.process_tree import NamespaceTree, init_process, main_process
 
 if TYPE_CHECKING:
-    from tests.keeper.conftest import Host
+    from tests.support.keeper_host import Host
 
 KILL = int(signal.SIGKILL)
 JOB = f"ns{os.getpid()}"  # nobody else's: a sweep finds by it

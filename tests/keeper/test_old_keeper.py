@@ -11,7 +11,7 @@ from jobworker.host import keeper_process
 from jobworker.host.journal import Closed, Ended, Started
 
 if TYPE_CHECKING:
-    from tests.keeper.conftest import Host
+    from tests.support.keeper_host import Host
 
 ROOT = Path(__file__).parents[2]
 SINGLE_FILES = "94e6bbf"  # the last commit in which keeper and pump were a file each

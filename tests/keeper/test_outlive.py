@@ -15,7 +15,7 @@ from jobworker.host.journal import Closed, Ended, Journal, Launching, Started
 from jobworker.host.keeper_client import KeeperGone, KeeperLink
 
 if TYPE_CHECKING:
-    from tests.keeper.conftest import Host
+    from tests.support.keeper_host import Host
 
 ECHO = 'while read -r line && [ "$line" != end ]; do echo "$line"; done < "$1"; exit 9'
 

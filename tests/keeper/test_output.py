@@ -12,7 +12,7 @@ from tests.support.logs import numbered
 from jobworker.host.journal import Closed, Ended
 
 if TYPE_CHECKING:
-    from tests.keeper.conftest import Host
+    from tests.support.keeper_host import Host
 
 
 async def test_grandchild_with_the_pipe_delays_closed_only(host: "Host") -> None:

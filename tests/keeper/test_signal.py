@@ -17,7 +17,7 @@ from jobworker.host.process_tree import CgroupTree, Process, SweepTree, sweep
 from jobworker.linux.proc import MARKER
 
 if TYPE_CHECKING:
-    from tests.keeper.conftest import Host
+    from tests.support.keeper_host import Host
 
 NO_PID = 1 << 22 | 1  # above what the kernel gives out
 # A grandchild that has left session, group and parent, and like the main process ignores what it can.

@@ -12,7 +12,7 @@ from jobworker.host import keeper_client, keeper_process
 from jobworker.host.journal import Closed, Ended, Started
 
 if TYPE_CHECKING:
-    from tests.keeper.conftest import Host
+    from tests.support.keeper_host import Host
 
 
 @pytest.fixture

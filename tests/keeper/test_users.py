@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.keeper.conftest import start_keeper_under
+from tests.support.keeper_host import start_keeper_under
 
 from jobworker.host.journal import Closed, Ended, Started, StartFailed
 
 if TYPE_CHECKING:
-    from tests.keeper.conftest import Host
+    from tests.support.keeper_host import Host
 
 NOBODY, DAEMON = 65534, 1
 USER = {"uid": DAEMON, "gid": DAEMON, "groups": [DAEMON, 33]}

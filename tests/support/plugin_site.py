@@ -1,7 +1,11 @@
 """A plugin as an installed distribution of its own."""
 
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
+
+Install = Callable[[str, str], None]  # of the fixture `plugin`: a name and a source
+BUILT_IN = '"token", "roles", "graceful", "kill", "total"'  # for plugins.enabled
 
 
 def install_plugin(site: Path, name: str, source: str, module: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Plugins: at the start the faults of one are named, and what those that are loaded do to a job is told."""
+"""What plugins that are loaded do to jobs, and what becomes of their faults."""
 
 import asyncio
 import os
@@ -8,214 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support import faulty
+from tests.support.plugin_site import BUILT_IN, Install
 
-from jobworker import config
 from jobworker.errors import PolicyRejected, RpcError
 from jobworker.model import JobSpec, Reason, State, StopSpec, TimeoutSpec
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
-
-Install = Callable[[str, str], None]
-BUILT_IN = '"token", "roles", "graceful", "kill", "total"'
-
-# At the start
-
-
-@pytest.mark.parametrize(
-    ("source", "reason"),
-    [
-        ("import no_such_module", "no_such_module"),
-        ("def broken(:", "SyntaxError"),
-        ("raise SystemExit(3)", "SystemExit"),
-        (
-            """
-            from jobworker import hookimpl
-            class Mine:
-                name = "graceful"
-                def check(self, options): pass
-                async def stop(self, job, options): pass
-            @hookimpl
-            def register_stop_strategies(context):
-                return [Mine()]
-            """,
-            "'graceful' is taken by plugin 'graceful' (jobworker ",
-        ),
-        (
-            """
-            from jobworker import hookimpl
-            @hookimpl
-            def register_stop_strategies(context, bogus):
-                return []
-            """,
-            "bogus",
-        ),
-        (
-            """
-            from jobworker import hookimpl
-            @hookimpl
-            def register_moons(context):
-                return []
-            """,
-            "register_moons",
-        ),
-        ("x = 1", "implements no hook; expected one of register_auth_providers"),
-        (
-            """
-            from jobworker import hookimpl
-            @hookimpl(wrapper=True)
-            def register_stop_strategies(context):
-                return (yield)
-            """,
-            "it is a wrapper; expected a plain hook",
-        ),
-        (
-            """
-            from jobworker import hookimpl
-            Settings = 5
-            @hookimpl
-            def register_stop_strategies(context):
-                return []
-            """,
-            "TypeError",
-        ),
-        (
-            """
-            import msgspec
-            from jobworker import hookimpl
-            class Settings(msgspec.Struct, forbid_unknown_fields=True):
-                size: int
-                def __post_init__(self): raise ValueError("size: of no use")
-            @hookimpl
-            def register_stop_strategies(context):
-                return []
-            """,
-            "[plugins.broken] size: missing",
-        ),
-    ],
-    ids=["import", "syntax", "exit", "taken", "argument", "hook", "empty", "wrapper", "schema", "missing"],
-)
-def test_a_plugin_that_cannot_be_loaded(
-    plugin: Install, refused: Callable[..., str], source: str, reason: str
-) -> None:
-    """The start is refused with the plugin, its package, its version and the reason."""
-    plugin("broken", source)
-    said = refused(f"[plugins]\nenabled = [{BUILT_IN}, 'broken']\n")
-    assert "plugin 'broken' (jobworker-broken 4.5.6)" in said
-    assert reason in said
-
-
-async def test_what_is_not_enabled_is_not_imported(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
-    """An installed plugin that the configuration does not name is never run."""
-    plugin("broken", "raise RuntimeError")
-    async with start().client() as client:
-        names = [each["name"] for each in (await client.call("agent.info"))["plugins"]]
-    assert names == [*config.BUILT_IN]
-
-
-async def test_settings_are_for_one_plugin(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
-    """Each plugin is shown its own table and no other."""
-    source = """
-    from jobworker import hookimpl
-    Settings = dict[str, int]
-    class Shown:
-        def __init__(self, context):
-            ((key, value),) = context.settings.items()
-            self.name = f"{context.name}:{key}-{value}"
-        def check(self, options): pass
-        async def stop(self, job, options): pass
-    @hookimpl
-    def register_stop_strategies(context):
-        return [Shown(context)]
-    """
-    plugin("one", source)
-    plugin("two", source)
-    agent = start(f"[plugins]\nenabled = [{BUILT_IN}, 'one', 'two']\n[plugins.one]\na = 1\n[plugins.two]\nb = 2\n")
-    async with agent.client() as client:
-        shown = (await client.call("agent.info"))["plugins"]
-    assert [each["registers"] for each in shown[-2:]] == [
-        ["stop_strategies:one:a-1"],
-        ["stop_strategies:two:b-2"],
-    ]
-    assert (shown[-1]["package"], shown[-1]["version"]) == ("jobworker-two", "4.5.6")
-
-
-@pytest.mark.parametrize(
-    ("table", "reason"),
-    [
-        ("[plugins.sized]\nsize = 'x'", "[plugins.sized] size: 'x'; expected int"),
-        ("[plugins.sized]\nsize = 0", "[plugins.sized] size: 0; expected more"),
-        (
-            "[plugins.sized]\nsize = 1\ncolour = 2",
-            "[plugins.sized] colour: unknown; expected some of size (required)",
-        ),
-        ("[plugins.sized]\nsize = 7", "TypeError: seven"),
-        (
-            "[plugins.sized]\nsize = 1\n[plugins.kill]\na = 1",
-            "[plugins.kill] a: unknown; the plugin takes no settings",
-        ),
-        ("[plugins.sized]\nsize = 1\n[plugins.seized]", "[plugins.seized]: no such plugin is installed"),
-    ],
-)
-def test_settings_that_cannot_be_used(plugin: Install, refused: Callable[..., str], table: str, reason: str) -> None:
-    """The key, the value and what was expected, and no other plugin's table is read for it."""
-    source = """
-    import msgspec
-    from jobworker import hookimpl
-    class Settings(msgspec.Struct, forbid_unknown_fields=True):
-        size: int
-        def __post_init__(self):
-            if self.size == 7:
-                raise TypeError("seven")
-            if not self.size:
-                raise ValueError(f"size: {self.size}; expected more")
-    @hookimpl
-    def register_stop_strategies(context):
-        return []
-    """
-    plugin("sized", source)
-    assert reason in refused(f"[plugins]\nenabled = [{BUILT_IN}, 'sized']\n{table}\n")
-
-
-def test_two_packages_with_a_plugin_of_one_name(plugin: Install, refused: Callable[..., str], tmp_path: Path) -> None:
-    """Nobody can say which of them is meant."""
-    source = "from jobworker import hookimpl\n@hookimpl\ndef register_stop_strategies(context): return []\n"
-    plugin("one", source)
-    plugin("two", source)
-    (tmp_path / "site" / "jobworker_two-4.5.6.dist-info" / "entry_points.txt").write_text(
-        "[jobworker]\none = two_plugin\n"
-    )
-    said = refused(f"[plugins]\nenabled = [{BUILT_IN}, 'one']\n")
-    assert "'one' is provided by jobworker-one 4.5.6 and jobworker-two 4.5.6" in said or (
-        "'one' is provided by jobworker-two 4.5.6 and jobworker-one 4.5.6" in said
-    )
-
-
-def test_one_that_is_enabled_twice(refused: Callable[..., str]) -> None:
-    assert "'kill' is there twice" in refused(f"[plugins]\nenabled = [{BUILT_IN}, 'kill']\n")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("what", ["time.sleep(3600)", "[x for x in iter(int, 1)]"], ids=["sleeps", "spins"])
-def test_one_that_never_gets_ready(plugin: Install, refused: Callable[..., str], what: str) -> None:
-    """The start is given up in time."""
-    plugin("late", f"import time\n{what}\n")
-    said = refused(f"[plugins]\nenabled = [{BUILT_IN}, 'late']\n")
-    assert "plugin 'late' (jobworker-late 4.5.6): it is not loaded after 10 s" in said
-
-
-@pytest.mark.parametrize(
-    ("limit", "reason"),
-    [
-        ("{policy = 'never'}", "jobs.timeout_policies: no plugin registers 'never'"),
-        ("{policy = 'idle'}", "jobs.timeout_policies: idle refuses its options: "),
-    ],
-)
-def test_limits_for_every_job_that_cannot_be_used(refused: Callable[..., str], limit: str, reason: str) -> None:
-    assert reason in refused(f"[jobs]\ntimeout_policies = [{limit}]\n")
-
-
-# At work
 
 
 async def test_a_limit_for_every_job(start: "Callable[..., RunningAgent]") -> None:
@@ -248,35 +47,6 @@ async def test_what_takes_the_place_of_a_limit_that_fails(
     failed = [link["detail"] for link in told if link["by"] == "raises.due"]
     assert len(failed) == 2
     assert all("RuntimeError" in detail and "0.3 s in all instead" in detail for detail in failed)
-
-
-async def test_an_observer_hears_all_in_order(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
-    """However slow it is, and nobody waits for it."""
-    source = """
-    import asyncio
-    from jobworker.interfaces import hookimpl
-    @hookimpl
-    async def job_changed(event, context):
-        await asyncio.sleep(0.01)
-        with open(context.state / "heard", "a") as file:
-            file.write(f"{event.revision} {event.job.id} {event.event}\\n")
-    """
-    plugin("listener", source)
-    agent = start(f"[plugins]\nenabled = [{BUILT_IN}, 'listener']\n")
-    async with agent.client() as client:
-        async with asyncio.timeout(10):
-            ids = [(await client.create(JobSpec(shell="exit 3"))).id for _ in range(20)]
-            await asyncio.gather(*(client.start(job) for job in ids))
-            await asyncio.gather(*(client.wait(job, 10) for job in ids))
-        heard = agent.home.path / "heard"
-        async with asyncio.timeout(10):
-            while not heard.exists() or len(heard.read_text().splitlines()) < 60:  # noqa: ASYNC110  # a file
-                await asyncio.sleep(0.01)
-    lines = [line.split() for line in heard.read_text().splitlines()]
-    revisions = [int(revision) for revision, _, _ in lines]
-    assert revisions == sorted(set(revisions))
-    for job in ids:
-        assert [what for _, about, what in lines if about == job] == ["created", "started", "exited"]
 
 
 async def test_what_a_strategy_raises_is_told(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
@@ -461,40 +231,6 @@ async def test_a_limit_whose_plugin_is_busy(
         ended = await client.wait(job.id, 10)
     assert ended.exit is not None
     assert (ended.exit.reason, ended.exit.by) == (Reason.TIMEOUT, "busy")
-
-
-async def test_an_observer_goes_on_where_it_was(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
-    """What it had not heard yet when the agent was killed, and what happened meanwhile, it hears from the next."""
-    source = """
-    import asyncio
-    from jobworker.interfaces import hookimpl
-    @hookimpl
-    async def job_changed(event, context):
-        with open(context.state / "heard", "a") as file:
-            file.write(f"{event.job.id} {event.event}\\n")
-        await asyncio.sleep(0.1)
-    """
-    plugin("listener", source)
-    agent = start(f"[plugins]\nenabled = [{BUILT_IN}, 'listener']\n")
-    heard = agent.home.path / "heard"
-    async with agent.client() as client:
-        made = [(await client.create(JobSpec(argv=["sleep", "1000"]))).id for _ in range(5)]
-        job = await client.start(made[0])
-    await _until(heard.exists)
-    await asyncio.to_thread(agent.kill)
-    assert len(heard.read_text().splitlines()) < 5
-    assert job.pid is not None
-    os.kill(job.pid, 9)
-    agent.start()
-    await _until(lambda: f"{job.id} exited" in heard.read_text())
-    told = [f"{each} created" for each in made] + [f"{job.id} started", f"{job.id} exited"]
-    assert [*dict.fromkeys(heard.read_text().splitlines())] == told
-
-
-async def _until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110  # a file, which nobody tells of
-            await asyncio.sleep(0.01)
 
 
 async def test_a_thread_that_a_plugin_leaves(plugin: Install, start: "Callable[..., RunningAgent]") -> None:

@@ -1,0 +1,76 @@
+"""Observers: what they are sent, in which order, and after the death of the agent."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tests.support.plugin_site import BUILT_IN, Install
+
+from jobworker.model import JobSpec
+
+if TYPE_CHECKING:
+    from tests.conftest import RunningAgent
+
+
+async def test_an_observer_hears_all_in_order(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
+    """However slow it is, and nobody waits for it."""
+    source = """
+    import asyncio
+    from jobworker.interfaces import hookimpl
+    @hookimpl
+    async def job_changed(event, context):
+        await asyncio.sleep(0.01)
+        with open(context.state / "heard", "a") as file:
+            file.write(f"{event.revision} {event.job.id} {event.event}\\n")
+    """
+    plugin("listener", source)
+    agent = start(f"[plugins]\nenabled = [{BUILT_IN}, 'listener']\n")
+    async with agent.client() as client:
+        async with asyncio.timeout(10):
+            ids = [(await client.create(JobSpec(shell="exit 3"))).id for _ in range(20)]
+            await asyncio.gather(*(client.start(job) for job in ids))
+            await asyncio.gather(*(client.wait(job, 10) for job in ids))
+        heard = agent.home.path / "heard"
+        async with asyncio.timeout(10):
+            while not heard.exists() or len(heard.read_text().splitlines()) < 60:  # noqa: ASYNC110  # a file
+                await asyncio.sleep(0.01)
+    lines = [line.split() for line in heard.read_text().splitlines()]
+    revisions = [int(revision) for revision, _, _ in lines]
+    assert revisions == sorted(set(revisions))
+    for job in ids:
+        assert [what for _, about, what in lines if about == job] == ["created", "started", "exited"]
+
+
+async def test_an_observer_goes_on_where_it_was(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
+    """What it had not heard yet when the agent was killed, and what happened meanwhile, it hears from the next."""
+    source = """
+    import asyncio
+    from jobworker.interfaces import hookimpl
+    @hookimpl
+    async def job_changed(event, context):
+        with open(context.state / "heard", "a") as file:
+            file.write(f"{event.job.id} {event.event}\\n")
+        await asyncio.sleep(0.1)
+    """
+    plugin("listener", source)
+    agent = start(f"[plugins]\nenabled = [{BUILT_IN}, 'listener']\n")
+    heard = agent.home.path / "heard"
+    async with agent.client() as client:
+        made = [(await client.create(JobSpec(argv=["sleep", "1000"]))).id for _ in range(5)]
+        job = await client.start(made[0])
+    await _until(heard.exists)
+    await asyncio.to_thread(agent.kill)
+    assert len(heard.read_text().splitlines()) < 5
+    assert job.pid is not None
+    os.kill(job.pid, 9)
+    agent.start()
+    await _until(lambda: f"{job.id} exited" in heard.read_text())
+    told = [f"{each} created" for each in made] + [f"{job.id} started", f"{job.id} exited"]
+    assert [*dict.fromkeys(heard.read_text().splitlines())] == told
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110  # a file, which nobody tells of
+            await asyncio.sleep(0.01)
