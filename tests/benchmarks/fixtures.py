@@ -71,14 +71,21 @@ def state_folder() -> Iterator[Home]:
 async def running_agent() -> AsyncIterator[Agent]:
     """Start an agent; at the end shut it down with all of its jobs."""
     with state_folder() as home:
-        agent = Agent(home, await asyncio.to_thread(_start, home))
-        try:
-            async with agent.client() as client:
-                keeper = (await client.call("agent.info"))["keeper"]
-                agent.pids |= {"keeper": keeper["pid"], "pump": keeper["pump"]}
+        async with agent_on(home) as agent:
             yield agent
-        finally:
-            await _end(agent)
+
+
+@contextlib.asynccontextmanager
+async def agent_on(home: Home) -> AsyncIterator[Agent]:
+    """Start an agent on a state folder that stays; at the end shut it down with all of its jobs."""
+    agent = Agent(home, await asyncio.to_thread(_start, home))
+    try:
+        async with agent.client() as client:
+            keeper = (await client.call("agent.info"))["keeper"]
+            agent.pids |= {"keeper": keeper["pid"], "pump": keeper["pump"]}
+        yield agent
+    finally:
+        await _end(agent)
 
 
 def _start(home: Home) -> "subprocess.Popen[bytes]":
