@@ -134,10 +134,10 @@ class Step(Struct, frozen=True, omit_defaults=True):
 
 
 class Receipt(Struct, frozen=True):
-    """What a stop did. `means`: `namespace`, `cgroup` or `sweep`; `proof`: `complete`, `best_effort` or `none`."""
+    """What a stop did. `method`: `namespace`, `cgroup` or `sweep`; `proof`: `complete`, `best_effort` or `none`."""
 
     strategy: str
-    means: str
+    method: str
     proof: str
     steps: list[Step] = []
     survivors: list[dict[str, Any]] = []

@@ -155,7 +155,7 @@ def _receipt(end: Exit | None) -> list[tuple[str, str]]:
     if end is None or end.receipt is None:
         return []
     receipt = end.receipt
-    pairs = [("stop", f"{receipt.strategy} by {receipt.means}, proof {receipt.proof}")]
+    pairs = [("stop", f"{receipt.strategy} by {receipt.method}, proof {receipt.proof}")]
     for step in receipt.steps:
         words = [
             step.time,

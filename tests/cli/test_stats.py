@@ -94,7 +94,7 @@ def limits(jw: "Jw", job: str) -> object:
 
 def test_update(jw: "Jw") -> None:
     """What is given is changed, `none` takes a limit away; the rest stays."""
-    if not {"memory", "pids", "cpus"} <= set(jw.call("agent.info")["means"]["limits"]):
+    if not {"memory", "pids", "cpus"} <= set(jw.call("agent.info")["capabilities"]["limits"]):
         pytest.skip("this host cannot limit memory, pids and cpus")
     job = jw.out("run", "-d", "-l", "a=b", "-m", "1GiB", "--pids", "50", "--cpus", "1", *HOLD)
     jw.out("update", "-m", "2G", "--cpus", "0.5", job)

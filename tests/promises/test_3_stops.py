@@ -77,7 +77,7 @@ def crowd() -> Iterator[Crowd]:
 
 @pytest.fixture(params=[[], BLIND], ids=["cgroup", "sweep"])
 async def either(home: Home, request: pytest.FixtureRequest) -> AsyncIterator[RunningAgent]:
-    """An agent that finds processes by the best means there is, and one that sweeps."""
+    """An agent that finds processes by the best method that the host offers, and one that sweeps."""
     running = RunningAgent(home, config='[jobs]\ngrace = "200ms"\nstop_limit = "1s"\n', under=request.param)
     running.start()
     yield running
@@ -107,8 +107,8 @@ def is_complete(exit_: Exit | None) -> bool:
     return exit_ is not None and exit_.receipt is not None and exit_.receipt.proof == "complete"
 
 
-async def means(client: Client) -> str:
-    return str((await client.call("agent.info"))["means"]["stop"])
+async def stop_method(client: Client) -> str:
+    return str((await client.call("agent.info"))["capabilities"]["stop"])
 
 
 @pytest.mark.slow
@@ -121,7 +121,7 @@ async def test_who_forks_as_fast_as_it_can(either: RunningAgent, crowd: Crowd, p
             while program is BOMB and len(crowd.pids()) < MOST:
                 await client.call("agent.ping")
         ended = await stop(client, job)
-        assert is_complete(ended) == (await means(client) == "cgroup")
+        assert is_complete(ended) == (await stop_method(client) == "cgroup")
         assert ended is None or crowd.pids() == set()
         crowd.kill()
 
@@ -145,7 +145,7 @@ async def test_who_hides_or_stands_still(either: RunningAgent, crowd: Crowd, kin
         ended = await stop(client, job)
         assert crowd.pids() == set()
         assert ended is not None, "nobody outlives it"
-        assert is_complete(ended) == (await means(client) == "cgroup")
+        assert is_complete(ended) == (await stop_method(client) == "cgroup")
 
 
 def unshared(command: list[str]) -> str:
@@ -168,5 +168,5 @@ async def test_a_paused_bomb(either: RunningAgent, crowd: Crowd) -> None:
 
 
 async def test_trees_are_stopped(tmp_path: Path) -> None:
-    """Whoever tries to get away is gone when the stop answers, as far as the means it names can tell."""
+    """A process that tries to escape is gone when the stop answers, as surely as the receipt's method can know."""
     judge(await stops.trees_are_stopped(tmp_path / "t", 5, blind=False))

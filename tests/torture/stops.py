@@ -30,8 +30,8 @@ BLIND = ["unshare", "-m", "sh", "-c", 'umount -a -t cgroup2; exec "$@"', "sh"]
 
 async def trees_are_stopped(path: Path, stops: int, *, blind: bool, namespace: bool = False) -> Outcome:
     """Stop trees of escape artists; count who is alive when the stop has answered."""
-    means = "by a namespace" if namespace else "by a sweep" if blind else "by the best means there is"
-    outcome = Outcome(f"{stops} stops of a tree of {len(ESCAPES)} escape artists, {means}")
+    method = "by a namespace" if namespace else "by a sweep" if blind else "by the best method that the host offers"
+    outcome = Outcome(f"{stops} stops of a tree of {len(ESCAPES)} escape artists, {method}")
     survivors: Counter[str] = Counter()
     took: list[float] = []
     proofs: set[str] = set()

@@ -1,13 +1,15 @@
 """What version 1 wrote is read for ever: the files in tests/data/v1 are never changed."""
 
+import contextlib
 import shutil
+import sqlite3
 from pathlib import Path
 
 from jobworker.host.journal import Closed, Ended, Journal, Launching, Started, StartFailed
 from jobworker.jobs.query import Query
 from jobworker.jobs.store import Store
 from jobworker.logs.reader import Chunk, LogReader
-from jobworker.model import Reason, State
+from jobworker.model import Reason, Receipt, State
 
 DATA = Path(__file__).parents[1] / "data" / "v1"
 SAID, TIMED_OUT, FAILED = "00d21btnba8v", "00d21btnccsh", "00d21btne79h"
@@ -76,5 +78,37 @@ async def test_the_job_table(tmp_path: Path) -> None:
             (State.EXITED, Reason.FINISHED),
         ]
         assert store.active_records() == []
+    finally:
+        await store.close()
+
+
+async def test_a_receipt_with_means(tmp_path: Path) -> None:
+    """A receipt whose `method` was stored as `means` is read: in an exit, beside it, and in an event."""
+    shutil.copy(DATA / "jobs.db", tmp_path / "jobs.db")
+    await Store(tmp_path / "jobs.db", 1000).close()  # creates the table of events
+    receipt = '{"strategy":"graceful","means":"cgroup","proof":"complete"}'
+    with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as db:
+        db.execute(
+            "UPDATE jobs SET record = json_set(record, '$.receipt', json(?1), '$.job.exit.receipt', json(?1),"
+            " '$.job.labels', json('{\"means\":\"any\"}')) WHERE id = ?2",
+            (receipt, TIMED_OUT),
+        )
+        db.execute(
+            "INSERT INTO events SELECT 1, id, json_object('revision', 1, 'time', '', 'event', 'stopped',"
+            " 'by', 'token:local', 'detail', '', 'job', json_extract(record, '$.job')) FROM jobs WHERE id = ?",
+            (TIMED_OUT,),
+        )
+        db.commit()
+    store = Store(tmp_path / "jobs.db", 1000)
+    try:
+        record = await store.get(TIMED_OUT)
+        assert record is not None
+        assert record.job.exit is not None
+        assert record.receipt == record.job.exit.receipt == Receipt("graceful", "cgroup", "complete")
+        assert record.job.labels == {"means": "any"}
+        (event,) = await store.events_of(TIMED_OUT)
+        assert event.job.exit == record.job.exit
+        ((_, text),) = (await store.events_after(0)).events
+        assert ('"method":"cgroup"' in text, '"means":"cgroup"' in text) == (True, False)
     finally:
         await store.close()

@@ -106,7 +106,7 @@ def test_a_job_that_makes_cgroups_of_its_own(unit: Agent) -> None:
     until(unit.guest, f"[ $({ALIVE}) = 4 ]")
     group = next(path for path in map(PurePosixPath, unit.guest.run(f"find {CGROUPS} -name {job}").stdout.split()))
     receipt = check_stopped(unit, job)
-    assert (receipt["means"], receipt["proof"]) == ("cgroup", "complete")
+    assert (receipt["method"], receipt["proof"]) == ("cgroup", "complete")
     until(unit.guest, f"[ ! -e {group} ]")
 
 
@@ -134,6 +134,6 @@ def test_a_process_of_another_in_a_delegated_cgroup(guest: Guest) -> None:
         assert hello == "limited"
         assert other.endswith("/shared.scope/agent.leaf")
         assert own == other
-        assert json.loads(agent.jw("agent info --json").stdout)["means"]["stop"] == "cgroup"
+        assert json.loads(agent.jw("agent info --json").stdout)["capabilities"]["stop"] == "cgroup"
     finally:
         agent.remove()

@@ -48,7 +48,7 @@ def test_jobs_run_and_the_cgroup_is_left_alone(place: tuple[str, Agent]) -> None
     before, hello, during, info, *_, after = done.stdout.splitlines()
     assert hello == "hello"
     assert json.loads(before) == json.loads(during) == json.loads(after)
-    means = json.loads(info)["means"]
-    if means["stop"] != "cgroup":  # of a cgroup that is delegated elsewhere it may have been made
-        assert means["limits"] == []
+    capabilities = json.loads(info)["capabilities"]
+    if capabilities["stop"] != "cgroup":  # of a cgroup that is delegated elsewhere it may have been made
+        assert capabilities["limits"] == []
     assert agent.guest.run("pgrep -c -f '^sleep 99001$'", check=False).stdout.strip() == "0"

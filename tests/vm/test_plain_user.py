@@ -39,12 +39,12 @@ def system_unit(guest: Guest, no_service: None) -> Iterator[Agent]:
 
 
 def check(agent: Agent) -> None:
-    means = agent.info()["means"]
-    assert means["stop"] == "cgroup"
-    assert set(means["limits"]) >= LIMITS
+    capabilities = agent.info()["capabilities"]
+    assert capabilities["stop"] == "cgroup"
+    assert set(capabilities["limits"]) >= LIMITS
     agent.check_limits()
     receipt = agent.stop_artists()
-    assert (receipt["means"], receipt["proof"], receipt["survivors"]) == ("cgroup", "complete", [])
+    assert (receipt["method"], receipt["proof"], receipt["survivors"]) == ("cgroup", "complete", [])
 
 
 def test_scope(guest: Guest, lingering: None) -> None:
@@ -71,9 +71,9 @@ def test_unit(users_unit: Agent) -> None:
 
 def test_unit_of_the_system(system_unit: Agent) -> None:
     """It has cgroups; limits only from systemd 254 on, for alice cannot have a scope beside the unit made."""
-    means = system_unit.info()["means"]
-    assert means["stop"] == "cgroup"
-    assert means["limits"] or "DelegateSubgroup" in json.dumps(means["missing"])
+    capabilities = system_unit.info()["capabilities"]
+    assert capabilities["stop"] == "cgroup"
+    assert capabilities["limits"] or "DelegateSubgroup" in json.dumps(capabilities["missing"])
     assert system_unit.stop_artists()["proof"] == "complete"
     job = system_unit.start("exec sleep 1000")
     pid = system_unit.status(job)["pid"]

@@ -14,9 +14,9 @@ COUNTER = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"
 def test_jobs_run_in_cgroups_with_limits(unit: Agent) -> None:
     done = unit.jw("run -w / -- echo hello")
     assert (done.code, done.stdout) == (0, "hello\n")
-    means = unit.info()["means"]
-    assert means["stop"] == "cgroup"
-    assert set(means["limits"]) >= LIMITS
+    capabilities = unit.info()["capabilities"]
+    assert capabilities["stop"] == "cgroup"
+    assert set(capabilities["limits"]) >= LIMITS
     unit.check_limits()
 
 
@@ -33,7 +33,7 @@ def test_the_cgroup_of_the_unit_stays_a_domain(unit: Agent) -> None:
 
 def test_nothing_escapes_a_stop(unit: Agent) -> None:
     receipt = unit.stop_artists()
-    assert (receipt["means"], receipt["proof"], receipt["survivors"]) == ("cgroup", "complete", [])
+    assert (receipt["method"], receipt["proof"], receipt["survivors"]) == ("cgroup", "complete", [])
 
 
 @pytest.mark.parametrize("how", ["restart", pytest.param("crash", marks=pytest.mark.slow)])
@@ -73,7 +73,7 @@ def test_a_unit_written_by_hand(guest: Guest, no_service: None) -> None:
     agent = Agent(guest, "/var/lib/byhand", unit="byhand.service")
     try:
         agent.install(unit_text(agent.home))
-        assert agent.info()["means"]["stop"] == "cgroup"
+        assert agent.info()["capabilities"]["stop"] == "cgroup"
         agent.check_limits()
         job = agent.start("exec sleep 1000", "-m 64MiB")
         pid = agent.status(job)["pid"]

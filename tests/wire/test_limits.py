@@ -20,7 +20,7 @@ FILES = {"memory": "memory.limit_in_bytes memory.max", "pids": "pids.max", "cpus
 
 @pytest.fixture
 async def can(wire: "Wire") -> list[str]:
-    found: list[str] = (await wire.ask("agent.info"))["means"]["limits"]
+    found: list[str] = (await wire.ask("agent.info"))["capabilities"]["limits"]
     return found
 
 
@@ -160,7 +160,7 @@ async def test_refused_where_missing(start_agent: "Any", dial: "Any") -> None:
     hide = ["unshare", "-m", "sh", "-c", 'umount -a -t cgroup2,cgroup; exec "$@"', "sh"]
     agent: RunningAgent = start_agent(under=hide)
     async with dial(agent) as wire:
-        assert (await wire.ask("agent.info"))["means"]["limits"] == []
+        assert (await wire.ask("agent.info"))["capabilities"]["limits"] == []
         for limits in ({"memory": "64MiB"}, {"pids": 5}, {"cpus": 1}):
             error = await wire.refused("job.create", spec={"shell": ":", "limits": limits})
             assert (error["code"], error["data"]["field"]) == (50101, f"limits.{next(iter(limits))}")

@@ -86,4 +86,4 @@ async def test_sizes(wire: "Wire", bound: int | str) -> None:
 
 async def test_how_the_bound_holds_here(wire: "Wire") -> None:
     """`agent.info` says whether the oldest can be dropped."""
-    assert (await wire.ask("agent.info"))["means"]["log_bound"] in ("drop", "refuse")
+    assert (await wire.ask("agent.info"))["capabilities"]["log_bound"] in ("drop", "refuse")

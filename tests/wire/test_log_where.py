@@ -266,7 +266,7 @@ async def test_no_watches_left(start_agent: "Callable[..., RunningAgent]", dial:
         pytest.skip("no user namespace can be made here")
     agent = start_agent(under=under)
     async with dial(agent) as wire:
-        assert (await wire.ask("agent.info"))["means"]["notify"] == "poll"
+        assert (await wire.ask("agent.info"))["capabilities"]["notify"] == "poll"
         run = await wire.ask("job.run", spec={"shell": "echo one; sleep 0.3; echo two"})
         log = await wire.follow(run["subscription"])
         assert log.stdout == b"one\ntwo\n"

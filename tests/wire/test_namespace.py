@@ -110,7 +110,7 @@ async def test_escape_artists(client: Client) -> None:
     assert ended.exit is not None
     assert ended.exit.receipt is not None
     receipt = ended.exit.receipt
-    assert (receipt.means, receipt.proof, receipt.survivors) == ("namespace", "complete", [])
+    assert (receipt.method, receipt.proof, receipt.survivors) == ("namespace", "complete", [])
     assert (ended.exit.signal, ended.exit.reason) == ("SIGTERM", Reason.STOPPED)
 
 
@@ -146,7 +146,7 @@ async def test_leftovers_are_left(client: Client) -> None:
     assert stopped.exit is not None
     assert (stopped.exit.code, stopped.exit.reason) == (5, Reason.FINISHED)
     assert stopped.exit.receipt is not None
-    assert (stopped.exit.receipt.means, stopped.exit.receipt.proof) == ("namespace", "complete")
+    assert (stopped.exit.receipt.method, stopped.exit.receipt.proof) == ("namespace", "complete")
 
 
 async def test_pause_and_resume(client: Client, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ async def test_keeper_and_agent_are_killed(agent: RunningAgent) -> None:
             stopped = await client.stop(job.id, StopSpec(strategy="kill"))
             assert stopped.exit is not None
             assert stopped.exit.receipt is not None
-            assert (stopped.exit.receipt.means, stopped.exit.receipt.proof) == ("namespace", "complete")
+            assert (stopped.exit.receipt.method, stopped.exit.receipt.proof) == ("namespace", "complete")
             assert ours(job.id) == set()
         async with asyncio.timeout(DEADLINE):
             while ours(jobs[0].id):  # noqa: ASYNC110  # what it left
@@ -215,7 +215,7 @@ async def test_a_launch_without_sequel(home: Home, under: list[str]) -> None:
         assert ours(job.id) == set()
         assert stopped.exit is not None
         assert stopped.exit.receipt is not None
-        assert stopped.exit.receipt.means == "namespace"
+        assert stopped.exit.receipt.method == "namespace"
     await agent.clean()
 
 
@@ -239,7 +239,7 @@ async def test_refused_where_there_is_none(home: Home, asked: str) -> None:
     agent = RunningAgent(home, under=none, config=config)
     agent.start()
     async with agent.client() as client:
-        assert (await client.call("agent.info"))["means"]["namespace"] == ""
+        assert (await client.call("agent.info"))["capabilities"]["namespace"] == ""
         spec = JobSpec(shell=":") if config else JobSpec(shell=":", pid_namespace=True)
         with pytest.raises(NotSupported) as refused:
             await client.create(spec)
@@ -255,7 +255,7 @@ async def test_configured(home: Home) -> None:
     agent = RunningAgent(home, config="[jobs]\npid_namespace = true\n")
     agent.start()
     async with agent.client() as client:
-        assert (await client.call("agent.info"))["means"]["namespace"] in ("pid", "user+pid")
+        assert (await client.call("agent.info"))["capabilities"]["namespace"] in ("pid", "user+pid")
         for spec, pid in ((JobSpec(shell="echo $$"), b"2\n"), (JobSpec(shell="echo $$", pid_namespace=False), None)):
             run = await client.run(spec)
             said = b"".join([chunk.data async for chunk in run])

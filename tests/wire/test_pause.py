@@ -122,7 +122,7 @@ async def test_without_a_cgroup(home: "Home", tmp_path: Path) -> None:
     agent = RunningAgent(home, under=blind if os.geteuid() == 0 else [])
     agent.start()
     async with agent.client() as client:
-        assert (await client.call("agent.info"))["means"]["stop"] == "sweep"
+        assert (await client.call("agent.info"))["capabilities"]["stop"] == "sweep"
         run = await client.run(JobSpec(shell="echo up; " + COUNTS.format(tmp_path / "a", tmp_path / "b")))
         async for _ in run:
             break

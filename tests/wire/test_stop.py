@@ -47,9 +47,9 @@ async def test_the_whole_tree(wire: "Wire") -> None:
     assert (ended["state"], ended["exit"]["code"], ended["exit"]["signal"]) == ("exited", None, "SIGTERM")
     assert (ended["exit"]["reason"], ended["exit"]["by"]) == ("stopped", "local")
     receipt = ended["exit"]["receipt"]
-    means = (await wire.ask("agent.info"))["means"]["stop"]
-    proof = {"cgroup": "complete", "sweep": "best_effort"}[means]
-    assert (receipt["strategy"], receipt["means"], receipt["proof"]) == ("graceful", means, proof)
+    method = (await wire.ask("agent.info"))["capabilities"]["stop"]
+    proof = {"cgroup": "complete", "sweep": "best_effort"}[method]
+    assert (receipt["strategy"], receipt["method"], receipt["proof"]) == ("graceful", method, proof)
     assert receipt["survivors"] == []
     step = receipt["steps"][0]
     assert (step["action"], step["signal"], step["target"]) == ("signal", "SIGTERM", "all")

@@ -34,7 +34,7 @@ class Elsewhere:
 @pytest.fixture
 async def job_group(wire: "Wire") -> Path:
     """The folder of the cgroup of all jobs."""
-    if (await wire.ask("agent.info"))["means"]["stop"] != "cgroup":
+    if (await wire.ask("agent.info"))["capabilities"]["stop"] != "cgroup":
         pytest.skip("jobs get no cgroup here")
     job = await wire.run(argv=["sleep", "1000"])
     hierarchy = find_hierarchy()
@@ -63,7 +63,7 @@ async def test_a_stop_reaches_them(wire: "Wire", elsewhere: Elsewhere, main_too:
     assert not alive(job["pid"])
     assert not alive(other)
     receipt = ended["exit"]["receipt"]
-    assert (receipt["means"], receipt["proof"], receipt["survivors"]) == ("sweep", "best_effort", [])
+    assert (receipt["method"], receipt["proof"], receipt["survivors"]) == ("sweep", "best_effort", [])
 
 
 async def test_who_was_moved_ends_as_it_was_asked_to(wire: "Wire", elsewhere: Elsewhere) -> None:

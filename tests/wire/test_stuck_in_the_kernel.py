@@ -79,7 +79,7 @@ def silent(tmp_path: Path) -> Iterator[Silent]:
 
 @pytest.fixture(params=[[], BLIND], ids=["cgroup", "sweep"])
 async def agent(home: Home, silent: Silent, request: pytest.FixtureRequest) -> AsyncIterator[RunningAgent]:
-    """An agent that finds processes by the best means there is, and one that sweeps."""
+    """An agent that finds processes by the best method that the host offers, and one that sweeps."""
     running = RunningAgent(home, config=LIMITS, under=request.param)
     running.start()
     yield running

@@ -207,7 +207,7 @@ async def test_after_a_death(start_agent: Any, dial: Any, who: str) -> None:
     """Limits that were changed hold after the next agent or keeper has come, and can be changed by it."""
     agent: RunningAgent = start_agent()
     async with dial(agent) as wire:
-        need((await wire.ask("agent.info"))["means"]["limits"], *ALL)
+        need((await wire.ask("agent.info"))["capabilities"]["limits"], *ALL)
         job = await start(wire, limits=ALL, pid_namespace=True)
         await wire.ask("job.update", id=job, limits={"pids": 60, "memory": "700MiB"})
         keeper = (await wire.ask("agent.info"))["keeper"]["pid"]

@@ -21,7 +21,7 @@ FIELDS = ("cpu_seconds", "cpu_user", "cpu_system", "memory_peak", "pids_peak", "
 
 @pytest.fixture
 async def can(wire: "Wire") -> list[str]:
-    found: list[str] = (await wire.ask("agent.info"))["means"]["limits"]
+    found: list[str] = (await wire.ask("agent.info"))["capabilities"]["limits"]
     return found
 
 

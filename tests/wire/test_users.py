@@ -132,8 +132,8 @@ async def test_a_folder_that_the_user_may_not_enter(wire: "Wire", tmp_path: Path
 
 @root
 async def test_what_the_agent_says_of_itself(wire: "Wire", shared: "RunningAgent", office: "RunningAgent") -> None:
-    """`means.users`, and a warning at the start where jobs that name nobody run as root."""
-    assert (await wire.ask("agent.info"))["means"]["users"] == "any"
+    """`capabilities.users`, and a warning at the start where jobs that name nobody run as root."""
+    assert (await wire.ask("agent.info"))["capabilities"]["users"] == "any"
     warning = "jobs without a user run as root"
     assert warning in shared.home.agent_log.read_text()
     assert warning not in office.home.agent_log.read_text()

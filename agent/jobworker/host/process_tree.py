@@ -47,7 +47,7 @@ class Process(NamedTuple):
 class Tree(Protocol):
     """All processes of one job."""
 
-    means: str  # "namespace", "cgroup" or "sweep"
+    method: str  # "namespace", "cgroup" or "sweep"
 
     async def members(self) -> list[Process]:
         """Return the living processes."""
@@ -62,7 +62,7 @@ class Tree(Protocol):
 class CgroupTree:
     """The tree is the processes in the job's cgroup."""
 
-    means = "cgroup"
+    method = "cgroup"
 
     def __init__(self, group: Path) -> None:
         self._group = group
@@ -117,7 +117,7 @@ class CgroupTree:
 class NamespaceTree:
     """The tree is all descendants of the main process, and of the init that inherits its orphans."""
 
-    means = "namespace"
+    method = "namespace"
 
     def __init__(self, init: int, init_start: int, main: int, start: int, group: CgroupTree | None = None) -> None:
         self._init = init
@@ -167,7 +167,7 @@ class NamespaceTree:
 class SweepTree:
     """The tree is the processes that a walk through /proc attributes to the job."""
 
-    means = "sweep"
+    method = "sweep"
 
     def __init__(self, job: str, main: int, start: int = 0) -> None:
         self._job = job

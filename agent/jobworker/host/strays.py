@@ -15,7 +15,7 @@ from jobworker.host.process_tree import SWEEP_AGAIN_SECONDS, CgroupTree, Process
 class StrayTree:
     """What is in the job's cgroup, and what has left it."""
 
-    means = "sweep"
+    method = "sweep"
 
     def __init__(self, group: CgroupTree, main: int, start: int) -> None:
         self._group = group

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from jobworker.jobs.stored import current, decode_event
 from jobworker.model import Job, JobEvent, State
 from jobworker.units import rfc3339
 
@@ -25,7 +26,6 @@ DROPPED = "events_dropped"  # in `meta`: the last revision whose event was dropp
 BY_STATE = {State.PAUSED: "paused", State.STOPPING: "stopping", State.EXITED: "exited", State.LOST: "exited"}
 
 _encode = msgspec.json.Encoder().encode
-decode = msgspec.json.Decoder(JobEvent).decode
 
 
 def happened(before: Job, after: Job) -> str | None:
@@ -118,13 +118,14 @@ class EventLog:
         if row is not None and row[0] > revision:
             return EventPage([], row[0])
         query = "SELECT revision, event FROM events WHERE revision > ? ORDER BY revision LIMIT ?"
-        return EventPage(db.execute(query, (revision, PAGE_EVENTS)).fetchall())
+        rows = db.execute(query, (revision, PAGE_EVENTS))
+        return EventPage([(number, current(text)) for number, text in rows])
 
     @staticmethod
     def of_job(db: sqlite3.Connection, job: str) -> list[JobEvent]:
         """Return the last events of one job, in order."""
         query = "SELECT event FROM events WHERE job = ? ORDER BY revision DESC LIMIT ?"
-        return [decode(text) for (text,) in db.execute(query, (job, PAGE_EVENTS))][::-1]
+        return [decode_event(text) for (text,) in db.execute(query, (job, PAGE_EVENTS))][::-1]
 
 
 def _mark_dropped(db: sqlite3.Connection, revision: int) -> None:

@@ -84,7 +84,7 @@ def _proof(receipt: Receipt) -> str:
         pids = ", ".join(str(process.get("pid")) for process in receipt.survivors)
         return f" These processes of its tree live on: {pids}."
     sure = "for certain" if receipt.proof == "complete" else "as far as a search can find"
-    return f" Nothing of its tree is left, {sure} ({receipt.means})."
+    return f" Nothing of its tree is left, {sure} ({receipt.method})."
 
 
 def command(job: Job) -> str:

@@ -141,7 +141,7 @@ def tree_gone(record: JobRecord, at: int) -> JobRecord:
     exit_ = record.job.exit
     if exit_ is not None and exit_.receipt is not None and exit_.receipt.survivors:
         steps = [*exit_.receipt.steps, Step(rfc3339(at), "gone")]
-        receipt = replace(exit_.receipt, proof=PROOFS[exit_.receipt.means], steps=steps, survivors=[])
+        receipt = replace(exit_.receipt, proof=PROOFS[exit_.receipt.method], steps=steps, survivors=[])
         record = replace(record, job=replace(record.job, exit=replace(exit_, receipt=receipt)))
     return replace(record, left=False)
 

@@ -33,7 +33,7 @@ class LogWatch:
             self._give_up(error)
 
     @property
-    def means(self) -> str:
+    def notification(self) -> str:
         """How new output is noticed: `inotify`, or `poll` if a watch was refused for some log."""
         return "poll" if self._inotify is None or self._polled else "inotify"
 

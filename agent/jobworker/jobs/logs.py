@@ -33,9 +33,9 @@ class Logs:
         self._shared: dict[str, SharedLog] = {}  # by job: the logs on which cursors are open
 
     @property
-    def means(self) -> str:
+    def notification(self) -> str:
         """How new output is noticed: `inotify` or `poll`."""
-        return self._watch.means
+        return self._watch.notification
 
     async def cursor(self, job: str, span: LogRange, *, follow: bool) -> Cursor:
         """Return a cursor over the job's log; raise OffsetOutOfRange."""

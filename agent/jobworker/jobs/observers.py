@@ -8,7 +8,7 @@ from typing import Any
 
 from jobworker.errors import JobworkerError, OffsetOutOfRange
 from jobworker.jobs.event_cursor import EventCursor
-from jobworker.jobs.events import decode
+from jobworker.jobs.stored import decode_event
 from jobworker.jobs.table import JobTable
 from jobworker.model import JobEvent
 from jobworker.plugin.host import PluginFault, PluginHost
@@ -84,6 +84,6 @@ class Observers:
 
 async def _call(observe: Observe, text: str) -> None:
     """Call a hook with a copy of the event, in the plugin's thread."""
-    answer = observe(decode(text))
+    answer = observe(decode_event(text))
     if inspect.isawaitable(answer):
         await answer

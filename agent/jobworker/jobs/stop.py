@@ -42,7 +42,7 @@ async def send_signal(
     tree = active.tree()
     members = await tree.members()
     how: dict[str, Any] = {"signal": number, "target": target, "pids": [], "strike": signalled}
-    if tree.means != "cgroup":
+    if tree.method != "cgroup":
         how["pids"] = [[process.pid, process.start] for process in members]
     if isinstance(tree, StrayTree):
         how["strays"] = [[process.pid, process.start] for process in members if process.pid not in tree.inside]
@@ -77,8 +77,8 @@ class Stop:
         if strategy is not None:
             await self._try(strategy, options, limit)
         survivors = await self._make_sure()
-        means, name = self._active.tree().means, strategy.name if strategy is not None else KILL
-        return Receipt(name, means, "none" if survivors else PROOFS[means], self._steps, survivors)
+        method, name = self._active.tree().method, strategy.name if strategy is not None else KILL
+        return Receipt(name, method, "none" if survivors else PROOFS[method], self._steps, survivors)
 
     async def _try(self, strategy: StopStrategy, options: StopOptions, limit: float) -> None:
         """Run the strategy; an error of it becomes a step of the receipt, and the stop goes on."""

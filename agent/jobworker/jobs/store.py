@@ -20,6 +20,7 @@ from jobworker.jobs import database
 from jobworker.jobs.events import EventLog, EventPage
 from jobworker.jobs.query import Query
 from jobworker.jobs.record import JobRecord
+from jobworker.jobs.stored import decode_record
 from jobworker.model import JobEvent
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,6 @@ RETRY_SECONDS = 1.0  # until changes that could not be written are tried again
 PAGE_BYTES = 1 << 20  # of records, after which a page ends: a single spec may be as large
 ENDED = "FROM jobs WHERE NOT live AND state IN ('exited', 'lost')"
 T = TypeVar("T")
-_decode = msgspec.json.Decoder(JobRecord).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -74,7 +74,7 @@ class Store:
         records = []
         for job, text in self._db.execute("SELECT id, record FROM jobs WHERE live ORDER BY id").fetchall():
             try:
-                records.append(_decode(text))
+                records.append(decode_record(text))
             except msgspec.MsgspecError as error:  # the others are loaded all the same
                 log.error("job %s: its record cannot be read and is ignored: %s", job, error)
         return records
@@ -89,7 +89,7 @@ class Store:
             if job in changed:
                 return changed[job]
         row = self._db.execute("SELECT record FROM jobs WHERE id = ?", (job,)).fetchone()
-        return _decode(row[0]) if row else None
+        return decode_record(row[0]) if row else None
 
     def put(self, record: JobRecord, *, lazy: bool = False) -> None:
         """Store a record soon. `lazy`: it may wait, because the journal has the change as well."""
@@ -239,7 +239,7 @@ class Store:
                 size += len(text)
                 if len(records) == limit or (records and size > PAGE_BYTES):
                     return records, True
-                records.append(_decode(text))
+                records.append(decode_record(text))
         return records, False
 
     async def oldest_ended(self, limit: int) -> list[JobRecord]:
@@ -275,7 +275,7 @@ class Store:
             return await self._do(lambda: EventLog.of_job(self._db, job))
 
     async def _all(self, query: str, values: Sequence[Any]) -> list[JobRecord]:
-        return await self._do(lambda: [_decode(row[0]) for row in self._db.execute(query, values)])
+        return await self._do(lambda: [decode_record(row[0]) for row in self._db.execute(query, values)])
 
     async def _do(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)

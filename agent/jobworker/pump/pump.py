@@ -66,8 +66,8 @@ class Pump:
         self.greeted = True
         self.keeper.setblocking(False)
         self.epoll.register(self.keeper, select.EPOLLIN)
-        means = {"splice": self.splices, "punch": self.punches}
-        hello = {"hello": 1, "pid": os.getpid(), **means, "jobs": [*self.logs, *self.untold]}
+        features = {"splice": self.splices, "punch": self.punches}
+        hello = {"hello": 1, "pid": os.getpid(), **features, "jobs": [*self.logs, *self.untold]}
         try:
             self.keeper.send(json.dumps(hello).encode())
         except OSError:

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 from jobworker.jobs.event_cursor import EventCursor
-from jobworker.jobs.events import decode
 from jobworker.jobs.scope import Scope, sees
+from jobworker.jobs.stored import decode_event
 from jobworker.model import EventGap
 from jobworker.server.log_frames import notification
 from jobworker.server.subscription import Send, Subscription
@@ -30,7 +30,7 @@ class EventSubscription(Subscription):
                 gap = EventGap(self.name, before, page.gap)
                 await self._send(notification("event.gap", gap), True)
             for _, event in page.events:  # JSON as it is stored; never an empty object, so a comma fits before it
-                if Scope() not in self._scopes and not sees(self._scopes, decode(event).job):
+                if Scope() not in self._scopes and not sees(self._scopes, decode_event(event).job):
                     continue
                 await self._send(self._prefix + event.encode()[1:] + b"}", True)
             await asyncio.sleep(0)  # a send that does not block does not yield: let other tasks run

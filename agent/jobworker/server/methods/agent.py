@@ -42,13 +42,13 @@ async def info(call: Call, params: Nothing) -> dict[str, Any]:
         "limits": limits | {"message_bytes": MAX_MESSAGE, "batch": MAX_BATCH},
         "plugins": [services.plugin(plugin) for plugin in services.registry.plugins],
         "keeper": {"pid": keeper.get("pid"), "pump": keeper.get("pump") or None},
-        "means": {
+        "capabilities": {
             "stop": "cgroup" if keeper.get("cgroup") else "sweep",
             "limits": keeper.get("limits", []),
             "namespace": keeper.get("namespace", ""),
             "users": keeper.get("users", "agent"),
             "missing": _missing(keeper),
-            "notify": services.jobs.logs.means,
+            "notify": services.jobs.logs.notification,
             "log": "splice" if keeper.get("splice") else "copy",
             "log_bound": "drop" if keeper.get("punch") else "refuse",
         },
