@@ -67,7 +67,7 @@ async def sweeping_host(tmp_path: Path) -> AsyncIterator[Host]:
 
 @pytest.fixture(params=["native", "sweep"])
 def each_host(request: pytest.FixtureRequest) -> Host:
-    """A host with the strongest means available here, then one that has to sweep."""
+    """A host with the strongest method available here, then one that has to sweep."""
     name = {"native": "host", "sweep": "sweeping_host"}[request.param]
     found: Host = request.getfixturevalue(name)
     return found

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from jobworker.logs.reader import Chunk, LogReader
+from jobworker.pump import file_system
 from jobworker.pump import log as pump_module
 
 RECORD = struct.Struct("<QQQIB3x")
@@ -338,7 +339,7 @@ def test_splice_is_probed(bench: Bench) -> None:
     """Say whether splice works here, and leave nothing of the probe."""
     assert bench.hello["hello"] == 1
     assert bench.hello["pid"] == bench.pid
-    assert bench.hello["splice"] is pump_module.can_splice(str(bench.logs))
+    assert bench.hello["splice"] is file_system.can_splice(str(bench.logs))
     assert os.listdir(bench.logs) == []
 
 
@@ -347,11 +348,11 @@ def test_copy_is_what_splice_would_do(bench: Bench, tmp_path: Path) -> None:
     reader, writer = bench.pipe()
     with (tmp_path / "file").open("wb", buffering=0) as file:
         with pytest.raises(BlockingIOError):
-            pump_module.copy(reader, file.fileno(), drops=False)
+            file_system.copy(reader, file.fileno(), drops=False)
         os.write(writer, b"abc")
-        assert pump_module.copy(reader, file.fileno(), drops=False) == (3, 0)
+        assert file_system.copy(reader, file.fileno(), drops=False) == (3, 0)
         bench.close(writer)
-        assert pump_module.copy(reader, file.fileno(), drops=False) == (0, 0)
+        assert file_system.copy(reader, file.fileno(), drops=False) == (0, 0)
     assert (tmp_path / "file").read_bytes() == b"abc"
 
 
@@ -360,19 +361,19 @@ async def test_a_pipe_that_is_filled_gets_wider(bench: Bench, until_grown: Until
     out, err = bench.watch("a1")
     folder = bench.logs / "a1"
     os.write(err, b"little")
-    os.write(out, bytes(pump_module.CHUNK))
+    os.write(out, bytes(file_system.CHUNK))
     await until_grown(bench.logs, folder, lambda: reaches(folder / "index", 2 * RECORD.size))
     os.write(out, b"more")  # taken once the chunk before it was dealt with
-    await until_grown(bench.logs, folder, lambda: reaches(folder / "out", pump_module.CHUNK + 4))
+    await until_grown(bench.logs, folder, lambda: reaches(folder / "out", file_system.CHUNK + 4))
     assert fcntl.fcntl(out, fcntl.F_GETPIPE_SZ) == pump_module.WIDE
-    assert fcntl.fcntl(err, fcntl.F_GETPIPE_SZ) == pump_module.CHUNK
+    assert fcntl.fcntl(err, fcntl.F_GETPIPE_SZ) == file_system.CHUNK
 
 
 async def test_a_full_pipe_is_emptied_before_the_other(bench: Bench, until_grown: Until) -> None:
     """Put a word on one stream behind all of the flood that was on the other before, however wide its pipe is."""
     out, err = bench.watch("a1")
     folder = bench.logs / "a1"
-    os.write(out, bytes(pump_module.CHUNK))
+    os.write(out, bytes(file_system.CHUNK))
     await until_grown(bench.logs, folder, lambda: reaches(folder / "index", RECORD.size))
     os.write(out, b"more")
     await until_grown(bench.logs, folder, lambda: reaches(folder / "index", 2 * RECORD.size))

@@ -14,7 +14,7 @@ from jobworker.pump.pump import Pump
 def main() -> None:
     """Make the pump and run it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it leaves with the last log, not before
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the pump ends with the last log, not before
     listener = socket.socket(fileno=3)
     listener.setblocking(False)
     pump = Pump(listener, sys.argv[1])

@@ -1,36 +1,32 @@
 """Move the bytes of one job from its FIFOs to its log, and index them.
 
-``splice`` never takes a byte out of a pipe without putting it into the file, so the process may be killed at any
-moment: the next pump indexes what the files hold beyond the index.
+``splice`` takes no byte out of a pipe that it does not put into the file, so the process may be killed at any moment:
+the next pump indexes the bytes that the files hold beyond the index.
 """
 
 import binascii
-import ctypes
 import errno
 import fcntl
 import os
 import time
 
 from jobworker.formats.log_index import FIRST, NO_ROOM, RECORD, REFUSED, STREAMS
-from jobworker.linux.syscalls import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, LIBC
+from jobworker.pump.file_system import CHUNK, FULL, copy, punch
 
-CHUNK = 65536  # the size of a default pipe
-WIDE = 262144  # the size of the pipe of a job that fills one, and what is moved at once
-RETRY = 0.2  # seconds between two attempts at a log that cannot be written
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+WIDE = 262144  # bytes: the size that a pipe gets once a job fills it, and the most that is moved at once
 LONGEST = 0xFFFFFFFF  # bytes that one record can cover
 
 
 class Stalled(Exception):
-    """The log cannot be written now; its bytes stay in the pipe."""
+    """The log cannot be written now; the bytes stay in the pipe."""
 
 
 class Log:
-    """One job's FIFOs and, from their first byte on, its files.
+    """The FIFOs of one job and, from their first byte on, the files of its log.
 
-    Where the disk is full, the job waits; with `drops` its bytes are thrown away, and a record says how many.
-    The log holds `bound` bytes at most (0: no bound): the newest, so that the oldest are dropped, or else the
-    oldest, and what comes when it is full is refused.
+    If the disk is full, the job waits; with `drops` the pump throws the bytes away, and a record counts them.
+    The log holds at most `bound` bytes (0: no bound). If `newest`, the oldest bytes are dropped to make room; else
+    the log keeps its first bytes and refuses the rest.
     """
 
     def __init__(
@@ -40,39 +36,39 @@ class Log:
         self.folder = folder
         self.drops = drops
         self.bound = bound
-        self.chunk = min(WIDE, bound // 8) if bound else WIDE
+        self.chunk = min(WIDE, bound // 8) if bound else WIDE  # bytes that one call of `pump` moves at most
         self.newest = newest
-        self.full = False  # for good: what comes is refused
-        self.dropped = [0, 0]  # bytes that no record tells of yet
-        self.refused = 0
-        self.truncated = False
-        self.pipes: list[int | None] = [*pipes, None][: len(STREAMS)]  # one for both where they are merged
-        self.wide = [False, False]
-        self.files: list[int] = []
-        self.index = -1
-        self.records = 0
-        self.positions = [0, 0]
+        self.full = False  # the log has reached its bound for good: further bytes are refused
+        self.dropped = [0, 0]  # by stream: bytes thrown away on a full disk that no record counts yet
+        self.refused = 0  # bytes beyond the bound that no record counts yet
+        self.truncated = False  # bytes of the job were thrown away in place of being written
+        self.pipes: list[int | None] = [*pipes, None][: len(STREAMS)]  # by stream; one pipe if both are merged
+        self.widened = [False, False]  # by stream: its pipe was given the size WIDE, or the kernel refused
+        self.files: list[int] = []  # descriptors of `out` and `err`; empty until the first byte
+        self.index = -1  # descriptor of `index`, locked against another pump; -1: not open
+        self.records = 0  # records in the index, those that were punched included
+        self.positions = [0, 0]  # by stream: the length that all records cover, which is where its file goes on
         self.first = (0, 0)  # the oldest record that is kept: its number, its offset
-        self.copy = 1  # which of the two copies on disk says so
-        self.punched = 0  # the oldest record before which all is punched
-        self.owed: bytes | None = None  # a record whose bytes are in the file already
+        self.copy = 1  # which of the two copies in the file `first` is the newer one
+        self.punched = 0  # the number of the record before which the files are punched
+        self.unwritten: bytes | None = None  # a record whose bytes are in the file, but which the index lacks
 
     @property
-    def behind(self) -> bool:
-        """Whether records are to be written, though nothing more should come."""
-        return self.owed is not None or any(self.dropped) or self.refused > 0
+    def has_unwritten_records(self) -> bool:
+        """Whether records are still to be written, even if the job writes no more."""
+        return self.unwritten is not None or any(self.dropped) or self.refused > 0
 
     def pump(self, stream: int, splices: bool) -> int:
-        """Move one chunk; return its length.
+        """Move one chunk; return its length in bytes, 0 at the end of the stream.
 
-        Raises BlockingIOError where the pipe is empty and Stalled where the log cannot be written.
+        Raises BlockingIOError if the pipe is empty, and Stalled if the log cannot be written.
         """
         pipe = self.pipes[stream]
         assert pipe is not None
         try:
-            self.open()
+            self.open()  # at the first byte: a job that writes nothing has no files
             if not self.full:
-                self.settle()
+                self.write_records()  # before the next bytes: else they would stand at the wrong offset
             room = self._room()
             if not room:
                 return self._refuse(len(os.read(pipe, CHUNK)))
@@ -83,8 +79,8 @@ class Log:
                 length, lost = copy(pipe, self.files[stream], drops=self.drops, limit=min(room, CHUNK))
             if length:
                 self._record(stream, length)
-                self.settle()
-            if length >= CHUNK // 2 and splices and self.chunk == WIDE and not self.wide[stream]:
+                self.write_records()  # readers see the bytes from here on
+            if length >= CHUNK // 2 and splices and self.chunk == WIDE and not self.widened[stream]:
                 self._widen(stream, pipe)
             return length + self._drop(stream, lost)
         except BlockingIOError:
@@ -95,29 +91,30 @@ class Log:
             raise Stalled(errno.errorcode.get(error.errno or 0, "?")) from error
 
     def _widen(self, stream: int, pipe: int) -> None:
-        """Let a job that fills its pipe write on while the pump is at others: it need not wait for each chunk.
+        """Enlarge the pipe of a job that fills it, so that the job can write while the pump serves other jobs.
 
-        Only where all of it is moved at once: what is left in one pipe would come after the other stream's news.
+        Not if less than a full pipe is moved at once: the rest would come after what the other stream got later.
         """
-        self.wide[stream] = True
+        self.widened[stream] = True
         try:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, WIDE)
-        except OSError:  # the user has as many pages in pipes as the kernel grants
+        except OSError:  # the user has reached the kernel's limit of memory for pipes: the small pipe works too
             pass
 
     def _drop(self, stream: int, length: int) -> int:
+        """Count bytes that were thrown away because the disk is full; return their number."""
         self.dropped[stream] += length
         self.truncated |= length > 0
         return length
 
     def _refuse(self, length: int) -> int:
-        """Count what is thrown away; a record tells of it a moment later, and not of each chunk."""
+        """Count bytes that were thrown away because the log is full; one record will count many such chunks."""
         self.refused += length
         self.truncated |= length > 0
         return length
 
     def open(self) -> None:
-        """Open or create the files, alone (flock), and finish what a predecessor began."""
+        """Open or create the files, lock them against another pump, and finish what the pump before has begun."""
         if self.index >= 0:
             return
         os.makedirs(self.folder, 0o700, exist_ok=True)
@@ -140,6 +137,7 @@ class Log:
         self.index, self.files = index, files
 
     def _recover(self, index: int, files: list[int]) -> None:
+        """Read from the index where both streams end, and index the bytes that the files have beyond that."""
         self.records = os.fstat(index).st_size // RECORD.size
         self.positions = [0, 0]
         if self.records:
@@ -150,34 +148,38 @@ class Log:
             self.truncated |= gap == REFUSED
         for stream, fd in enumerate(files):
             left = os.lseek(fd, 0, os.SEEK_END) - self.positions[stream]
-            if left < 0:  # the log ends with a gap
+            if left < 0:  # the log ends with a gap, which has no bytes in the file
                 os.lseek(fd, self.positions[stream], os.SEEK_SET)
             while left > 0:
                 length = min(left, LONGEST)
                 self._record(stream, length)
                 left -= length
-                os.pwrite(index, self.owed or b"", self.records * RECORD.size)
-                self.records, self.owed = self.records + 1, None
+                os.pwrite(index, self.unwritten or b"", self.records * RECORD.size)
+                self.records, self.unwritten = self.records + 1, None
 
     def _record(self, stream: int, length: int, gap: int = 0) -> None:
+        """Make the record of the next bytes of a stream, to be written by `_write_unwritten`."""
         position = self.positions[stream]
-        self.owed = RECORD.pack(time.time_ns(), sum(self.positions), position, length, stream, gap)
+        self.unwritten = RECORD.pack(time.time_ns(), sum(self.positions), position, length, stream, gap)
         self.positions[stream] = position + length
 
-    def settle(self) -> None:
-        """Write the records that are owed; after a gap the stream goes on beyond a hole in its file."""
-        self._write_owed()
+    def write_records(self) -> None:
+        """Write all records that the index lacks; raise OSError.
+
+        A gap is a hole in the stream's file: the next bytes go behind it.
+        """
+        self._write_unwritten()
         for stream in (0, 1):
             while self.dropped[stream]:
                 self.dropped[stream] -= self._gap(stream, self.dropped[stream], NO_ROOM)
                 os.lseek(self.files[stream], self.positions[stream], os.SEEK_SET)
-                self._write_owed()
-        while self.refused:  # of both streams: nothing comes after it, in whose order they could matter
+                self._write_unwritten()
+        while self.refused:  # bytes of both streams count as `out`: nothing follows, so their order does not matter
             self.refused -= self._gap(0, self.refused, REFUSED)
-            self._write_owed()
+            self._write_unwritten()
 
     def _gap(self, stream: int, length: int, reason: int) -> int:
-        """Record a gap, in the last record where that is one of the same kind; return how much it took."""
+        """Record a gap, by extending the last record if that is the same kind of gap; return the bytes it covers."""
         if self.records:
             place = (self.records - 1) * RECORD.size
             _, offset, position, known, *kind = RECORD.unpack(os.pread(self.index, RECORD.size, place))
@@ -191,18 +193,18 @@ class Log:
         self._record(stream, length, reason)
         return length
 
-    def _write_owed(self) -> None:
-        """Write a record, always at its own place: a torn write is overwritten."""
-        if self.owed is None:
+    def _write_unwritten(self) -> None:
+        """Write the record, always at its own place in the index: a torn write is overwritten."""
+        if self.unwritten is None:
             return
-        if os.pwrite(self.index, self.owed, self.records * RECORD.size) != RECORD.size:
+        if os.pwrite(self.index, self.unwritten, self.records * RECORD.size) != RECORD.size:
             raise OSError(errno.ENOSPC, "index")
-        self.records, self.owed = self.records + 1, None
+        self.records, self.unwritten = self.records + 1, None
 
     # The bound
 
     def _room(self) -> int:
-        """Return how much of the next chunk the log may take, after making room where that is its way."""
+        """Return how many bytes the log can take now, after dropping the oldest if the log keeps the newest."""
         if not self.bound:
             return self.chunk
         kept = sum(self.positions) - self.first[1]
@@ -210,20 +212,25 @@ class Log:
             return self.chunk
         if self.newest:
             self._drop_oldest()
-        if self.newest:
+        if self.newest:  # still: the file system has not refused holes
             return self.chunk
         room = min(self.chunk, max(0, self.bound - kept)) if self._index_has_room() else 0
         self.full = not room
         return room
 
     def _index_has_room(self) -> bool:
+        """Whether the index stays within the bound with one more record: with tiny writes it is the larger file."""
         return (self.records - self.first[0] + 1) * RECORD.size <= self.bound
 
     def _drop_oldest(self) -> None:
-        """Keep an eighth less than the bound; `first` says so before anything is gone."""
+        """Drop the oldest records until an eighth of the bound is free, so that this is seldom necessary.
+
+        `first` is written before the bytes are dropped: a pump that is killed in between finishes the punching.
+        """
         share = self.bound // 8 * 7
         oldest = sum(self.positions) - share
-        low, high = max(self.first[0], self.records - share // RECORD.size), self.records - 1  # the last one stays
+        # The last record always stays: it has the offset at which the log goes on.
+        low, high = max(self.first[0], self.records - share // RECORD.size), self.records - 1
         while low < high:
             middle = (low + high) // 2
             if self._offset_of(middle) < oldest:
@@ -238,7 +245,7 @@ class Log:
         return int(RECORD.unpack(os.pread(self.index, RECORD.size, record * RECORD.size))[1])
 
     def _punch(self, index: int, files: list[int]) -> None:
-        """Give back to the disk what stands before the first record; nothing moves."""
+        """Free the disk space before the oldest record that is kept; offsets and positions stay as they are."""
         record = self.first[0]
         if self.punched == record:
             return
@@ -250,11 +257,11 @@ class Log:
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise
-            self.newest = False  # here the bound cannot be held in this way
+            self.newest = False  # without holes the bound can only be held by refusing further bytes
         self.punched = record
 
     def _read_first(self) -> None:
-        """Read the newer one of the two copies that are whole."""
+        """Read the file `first`: of two copies the newer one whose checksum is right."""
         try:
             file = os.open(f"{self.folder}/first", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -270,7 +277,7 @@ class Log:
                     self.first, self.copy = (record, offset), place
 
     def _write_first(self, record: int, offset: int) -> None:
-        """Overwrite the older copy: who is killed in it, or reads meanwhile, has the other."""
+        """Overwrite the older copy in `first`: a kill in the middle of it, or a reader, still finds the other."""
         data = FIRST.pack(record, offset, binascii.crc32(FIRST.pack(record, offset, 0)[:16]))
         file = os.open(f"{self.folder}/first", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -281,77 +288,18 @@ class Log:
         self.first, self.copy = (record, offset), 1 - self.copy
 
     def close(self) -> int:
-        """Return the number of bytes in the log."""
+        """Write what is left to be written, close the files, and return the number of bytes in the log."""
         try:
             if self.index < 0 and (any(self.dropped) or os.path.exists(f"{self.folder}/index")):
                 self.open()
-            self.settle()
+            self.write_records()
         except OSError as error:
             if not self.drops or error.errno not in FULL:
                 raise
-            self.truncated = True  # what no record tells of is not in the log
-        size = sum(self.positions) if self.owed is None else RECORD.unpack(self.owed)[1]
+            self.truncated = True  # the bytes that no record counts are missing in the log
+        size = sum(self.positions) if self.unwritten is None else RECORD.unpack(self.unwritten)[1]
         for fd in (self.index, *self.files):
             if fd >= 0:
                 os.close(fd)
         self.index, self.files = -1, []
         return size
-
-
-def punch(file: int, length: int) -> None:
-    """Turn the first bytes of a file into a hole."""
-    start, length_ = ctypes.c_int64(0), ctypes.c_int64(length)
-    if length and LIBC.fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start, length_):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-
-
-def copy(pipe: int, file: int, *, drops: bool, limit: int = CHUNK) -> tuple[int, int]:
-    """Read, then write, where the file system refuses splice: a kill in between loses the chunk.
-
-    Return how many bytes were written and how many dropped.
-    """
-    data = os.read(pipe, limit)
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(file, view) :]
-        except OSError as error:
-            if drops and error.errno in FULL:
-                break
-            time.sleep(RETRY)  # these bytes are nowhere else any more
-    return len(data) - len(view), len(view)
-
-
-def can_splice(folder: str) -> bool:
-    """Try splice on the file system of the logs."""
-    reader, writer = os.pipe()
-    name = f"{folder}/.splice.{os.getpid()}"
-    try:
-        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(writer, b"x")
-            return os.splice(reader, file, 1) == 1
-        finally:
-            os.close(file)
-            os.unlink(name)
-    except OSError as error:
-        return error.errno != errno.EINVAL
-    finally:
-        os.close(reader)
-        os.close(writer)
-
-
-def can_punch(folder: str) -> bool:
-    """Try a hole on the file system of the logs."""
-    name = f"{folder}/.punch.{os.getpid()}"
-    try:
-        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            punch(file, 1)
-            return True
-        finally:
-            os.close(file)
-            os.unlink(name)
-    except OSError as error:
-        return error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS)

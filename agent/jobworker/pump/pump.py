@@ -1,6 +1,7 @@
-"""Move the bytes of all jobs from their FIFOs to their log files: the loop.
+"""The loop of the pump: move the bytes of all jobs from their FIFOs to their log files.
 
-It holds no state that is not on disk or in a pipe. The formats: ``docs/reference/on-disk-formats.md``.
+All its state is also on disk, in a pipe or at the keeper, so another pump can continue at any moment.
+``docs/reference/on-disk-formats.md`` describes the files, ``docs/reference/keeper-protocol.md`` the messages.
 """
 
 import json
@@ -10,42 +11,45 @@ import socket
 import time
 from typing import Any
 
-from jobworker.pump.log import CHUNK, RETRY, Log, Stalled, can_punch, can_splice
+from jobworker.pump.file_system import CHUNK, RETRY_SECONDS, can_punch, can_splice
+from jobworker.pump.log import Log, Stalled
 
-MESSAGE = 262144
-PAUSE = 0.0005  # seconds after a short read, so that tiny writes gather into one arrival
+MESSAGE = 262144  # bytes: longer than any message of the keeper
+MESSAGES_AT_ONCE = 64  # of the keeper, before the pipes are served again
+PAUSE_SECONDS = 0.0005  # after a short read, so that tiny writes gather into one record
 
 
 class Pump:
-    """The loop: one connection to a keeper, and the pipes."""
+    """One connection to a keeper, and the pipes of all jobs, in one epoll loop."""
 
     def __init__(self, listener: socket.socket, folder: str) -> None:
         self.folder = folder
         self.listener = listener
-        self.keeper: socket.socket | None = None
-        self.greeted = False
-        self.logs: dict[str, Log] = {}
-        self.pipes: dict[int, tuple[Log, int]] = {}
-        self.stalled: set[int] = set()  # pipes whose log cannot be written
-        self.behind: set[Log] = set()
-        self.retry_at = 0.0
-        self.untold: dict[str, dict[str, object]] = {}  # what a keeper is to know of a log: the last word counts
+        self.keeper: socket.socket | None = None  # the connection; None between two keepers
+        self.greeted = False  # a keeper has connected: without one, and without a log, the pump may end
+        self.logs: dict[str, Log] = {}  # by job
+        self.pipes: dict[int, tuple[Log, int]] = {}  # by descriptor: the log and the stream
+        self.stalled: set[int] = set()  # pipes whose log cannot be written now; not in epoll
+        self.unwritten: set[Log] = set()  # logs with records that could not be written
+        self.retry_at = 0.0  # when stalled pipes and unwritten logs are tried again
+        self.reports: dict[str, dict[str, object]] = {}  # by job: what no keeper has received yet, the latest only
         self.splices = can_splice(folder)
         self.punches = can_punch(folder)
         self.epoll = select.epoll()
         self.epoll.register(listener, select.EPOLLIN)
 
     def run(self) -> None:
+        """Serve until the keeper is gone and the last log is closed."""
         while True:
-            waiting = self.stalled or self.behind
+            waiting = self.stalled or self.unwritten
             ready = self.epoll.poll(max(0.0, self.retry_at - time.monotonic()) if waiting else -1)
             short = False
             for fd, events in ready:
                 if fd in self.pipes:
                     short |= self.serve(fd, events)
-            for fd, events in ready:  # last: they open descriptors, whose numbers may be those just closed
+            for fd, events in ready:  # last: these open descriptors, whose numbers may be those just closed
                 if self.keeper and fd == self.keeper.fileno():
-                    self.hear(events)
+                    self.read_keeper(events)
                 elif fd == self.listener.fileno():
                     self.accept()
             if waiting and time.monotonic() >= self.retry_at:
@@ -53,34 +57,34 @@ class Pump:
             if self.keeper is None and self.greeted and not self.logs:
                 return
             if short:
-                time.sleep(PAUSE)
+                time.sleep(PAUSE_SECONDS)
 
     def accept(self) -> None:
-        """Take the next keeper. The one before is dead, even where a child that hangs still has its socket."""
+        """Accept the next keeper. The one before is dead, even if a child of it that hangs still has its socket."""
         keeper, _ = self.listener.accept()
-        while self.keeper is not None and self.hear(0):
+        while self.keeper is not None and self.read_keeper(0):  # what the last keeper sent still counts
             pass
         if self.keeper is not None:
-            self.let_go()
+            self.disconnect()
         self.keeper = keeper
         self.greeted = True
         self.keeper.setblocking(False)
         self.epoll.register(self.keeper, select.EPOLLIN)
         features = {"splice": self.splices, "punch": self.punches}
-        hello = {"hello": 1, "pid": os.getpid(), **features, "jobs": [*self.logs, *self.untold]}
+        hello = {"hello": 1, "pid": os.getpid(), **features, "jobs": [*self.logs, *self.reports]}
         try:
             self.keeper.send(json.dumps(hello).encode())
         except OSError:
-            return  # it is gone already: hear() will notice
-        self.tell()
+            return  # it is gone already: read_keeper() will notice
+        self.send_reports()
 
-    def hear(self, events: int) -> bool:
-        """Obey what the keeper says; return whether there may be more."""
+    def read_keeper(self, events: int) -> bool:
+        """Read and handle messages of the keeper; return whether there may be more."""
         assert self.keeper is not None
         if events & select.EPOLLOUT:
             self.epoll.modify(self.keeper, select.EPOLLIN)
-            self.tell()
-        for _ in range(64):  # a flood of starts must not starve the pipes
+            self.send_reports()
+        for _ in range(MESSAGES_AT_ONCE):  # a flood of starts must not delay the pipes
             try:
                 data, fds, _, _ = socket.recv_fds(self.keeper, MESSAGE, 2)
             except BlockingIOError:
@@ -88,18 +92,20 @@ class Pump:
             except OSError:
                 data, fds = b"", []
             if not data:
-                self.let_go()
+                self.disconnect()
                 return False
-            self.obey(json.loads(data), fds)
+            self.handle(json.loads(data), fds)
         return True
 
-    def let_go(self) -> None:
+    def disconnect(self) -> None:
+        """Close the connection to the keeper; the pipes are served as before."""
         assert self.keeper is not None
         self.epoll.unregister(self.keeper)
         self.keeper.close()
         self.keeper = None
 
-    def obey(self, message: dict[str, Any], fds: list[int]) -> None:
+    def handle(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Take the pipes of a job (`watch`), or give them up (`forget`: its launch failed)."""
         job = message["id"]
         if message["op"] == "watch" and job not in self.logs and fds:
             log = self.logs[job] = Log(
@@ -114,33 +120,33 @@ class Pump:
                 self.pipes[fd] = (log, stream)
                 self.epoll.register(fd, select.EPOLLIN)
             if os.path.exists(log.folder):
-                self.take_up(log)
-        elif message["op"] == "watch":
+                self.index_backlog(log)
+        elif message["op"] == "watch":  # the pump has this job's pipes already
             for fd in fds:
                 os.close(fd)
         elif message["op"] == "forget" and job in self.logs:
             log = self.logs.pop(job)
             for pipe in log.pipes:
                 if pipe is not None:
-                    self.drop(pipe)
-            self.behind.discard(log)
+                    self.close_pipe(pipe)
+            self.unwritten.discard(log)
             log.close()
 
-    def take_up(self, log: Log) -> None:
-        """Index at once what a predecessor has moved: the job may be silent from now on, and readers wait for it."""
+    def index_backlog(self, log: Log) -> None:
+        """Index at once what a pump before this one has moved: a silent job would leave readers waiting for it."""
         try:
             log.open()
         except OSError:
             self.retry_later()
-            self.behind.add(log)
+            self.unwritten.add(log)
 
     def serve(self, fd: int, events: int) -> bool:
-        """Move one chunk; return whether it was a short one."""
+        """Move one chunk of a pipe; return whether it was short, so that a pause gathers more."""
         log, stream = self.pipes[fd]
         whole = not log.truncated
         try:
             length = log.pump(stream, self.splices) if events & select.EPOLLIN else 0
-            if not length:  # hung up and empty: every write end is closed
+            if not length:  # the pipe is empty and every write end is closed
                 self.finish(fd, log, stream)
         except BlockingIOError:
             length = 0
@@ -149,46 +155,49 @@ class Pump:
             self.epoll.unregister(fd)
             self.stalled.add(fd)
             length = 0
-        if log.behind and log.job in self.logs:
+        if log.has_unwritten_records and log.job in self.logs:
             self.retry_later()
-            self.behind.add(log)
+            self.unwritten.add(log)
         if log.truncated and whole and log.job in self.logs:
-            self.untold[log.job] = {"id": log.job, "truncated": True}
-            self.tell()
+            self.reports[log.job] = {"id": log.job, "truncated": True}
+            self.send_reports()
         return 0 < length < min(log.chunk, CHUNK) // 4
 
     def retry_later(self) -> None:
-        if not self.stalled and not self.behind:
-            self.retry_at = time.monotonic() + RETRY
+        """Schedule a retry, unless one is scheduled."""
+        if not self.stalled and not self.unwritten:
+            self.retry_at = time.monotonic() + RETRY_SECONDS
 
     def retry(self) -> None:
-        """Try what could not be written again: of a log that has gone silent nothing else would tell."""
+        """Try again to write: a job that writes no more causes no event that would do it."""
         for fd in self.stalled:
             self.epoll.register(fd, select.EPOLLIN)
         self.stalled.clear()
-        for log in list(self.behind):
+        for log in list(self.unwritten):
             try:
                 log.open()
-                log.settle()
-                self.behind.discard(log)
+                log.write_records()
+                self.unwritten.discard(log)
             except OSError:
-                self.retry_at = time.monotonic() + RETRY
+                self.retry_at = time.monotonic() + RETRY_SECONDS
 
     def finish(self, fd: int, log: Log, stream: int) -> None:
+        """Close a pipe at its end, and with the last one of a job also its log; raise Stalled."""
         if log.pipes[1 - stream] is None:
             try:
                 size = log.close()
             except OSError as error:
                 raise Stalled from error
             del self.logs[log.job]
-            self.behind.discard(log)
+            self.unwritten.discard(log)
             end = {"id": log.job, "size": size, "out": log.positions[0], "truncated": log.truncated}
-            self.untold[log.job] = end | {"first": log.first[1]}
-            self.tell()
+            self.reports[log.job] = end | {"first": log.first[1]}
+            self.send_reports()
         log.pipes[stream] = None
-        self.drop(fd)
+        self.close_pipe(fd)
 
-    def drop(self, fd: int) -> None:
+    def close_pipe(self, fd: int) -> None:
+        """Close a pipe and forget it."""
         if fd in self.stalled:
             self.stalled.discard(fd)
         else:
@@ -196,14 +205,15 @@ class Pump:
         del self.pipes[fd]
         os.close(fd)
 
-    def tell(self) -> None:
-        while self.keeper and self.untold:
-            job = next(iter(self.untold))
+    def send_reports(self) -> None:
+        """Send the keeper what it has not received; go on when its socket has room."""
+        while self.keeper and self.reports:
+            job = next(iter(self.reports))
             try:
-                self.keeper.send(json.dumps(self.untold[job]).encode())
+                self.keeper.send(json.dumps(self.reports[job]).encode())
             except BlockingIOError:
                 self.epoll.modify(self.keeper, select.EPOLLIN | select.EPOLLOUT)
                 return
             except OSError:
-                return  # the keeper is gone: hear() will notice, the next one is told
-            del self.untold[job]
+                return  # the keeper is gone: read_keeper() will notice, and the next one gets the report
+            del self.reports[job]

@@ -11,6 +11,7 @@ from tests.support.logs import KIB, MIB, SMALL, gaps, joined, on_disk
 
 from jobworker.formats.log_index import FIRST, RECORD
 from jobworker.logs.reader import Chunk, Gap, LogReader
+from jobworker.pump import file_system
 from jobworker.pump import log as pump_module
 
 
@@ -100,11 +101,11 @@ def test_the_next_pump_finishes_what_the_last_began(hand: Hand, state: str) -> N
             first.write(FIRST.pack(place + 5, offset, 1))
     if state in ("out", "all"):
         with (hand.folder / "out").open("r+b") as out:
-            pump_module.punch(out.fileno(), position)
+            file_system.punch(out.fileno(), position)
     if state == "all":
         for name, length in (("err", offset - position), ("index", place * RECORD.size)):
             with (hand.folder / name).open("r+b") as file:
-                pump_module.punch(file.fileno(), length)
+                file_system.punch(file.fileno(), length)
     reader = LogReader(hand.folder)
     assert reader.read(0) == Gap(0, offset, "dropped")
     hand.open(bound=8 * MIB).open()
@@ -124,19 +125,19 @@ def test_a_gap_is_told_by_as_many_records_as_it_takes(hand: Hand, monkeypatch: p
     hand.open(newest=False)
     for _ in range(9):
         hand.arrive(b"x" * 8192)
-    hand.log.settle()
+    hand.log.write_records()
     last = LogReader(hand.folder)
     before = last.last_arrival()
     hand.arrive(b"y" * 60, 1)
     hand.arrive(b"y" * 40, 0)
     assert last.last_arrival() == before
-    hand.log.settle()
+    hand.log.write_records()
     assert last.last_arrival()[0] == before[0] + 100 == 9 * 8192 + 100
     assert last.last_arrival()[1] > before[1]
     monkeypatch.setattr(pump_module, "LONGEST", 8192 + 150)
     records = hand.log.records
     hand.arrive(b"z" * 120, 1)
-    hand.log.settle()
+    hand.log.write_records()
     assert hand.log.records == records + 1
     assert [gap.end - gap.offset for gap in gaps(hand.read())] == [8192 + 150, 70]
     assert last.passed(0, [1]) == SMALL
@@ -153,10 +154,11 @@ def test_where_there_are_no_holes_the_newest_are_refused(hand: Hand, monkeypatch
         raise OSError(errno.EOPNOTSUPP, "no holes here")
 
     monkeypatch.setattr(pump_module, "punch", refuse)
+    monkeypatch.setattr(file_system, "punch", refuse)
     for number in range(40):
         hand.arrive(b"%08d" % number * 512)
-    hand.log.settle()
+    hand.log.write_records()
     found = hand.read()
     assert gaps(found)[-1].reason == "refused"
     assert gaps(found)[-1].end == 40 * 4096
-    assert not pump_module.can_punch(str(hand.folder))
+    assert not file_system.can_punch(str(hand.folder))

@@ -1,0 +1,71 @@
+"""What the file system of the logs can do: `splice` and holes, how to find out, and how to do without."""
+
+import ctypes
+import errno
+import os
+import time
+
+from jobworker.linux.syscalls import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, LIBC
+
+CHUNK = 65536  # bytes: the size of a default pipe
+RETRY_SECONDS = 0.2  # between two attempts to write to a log that cannot be written
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errno values that mean no room for this log
+
+
+def punch(file: int, length: int) -> None:
+    """Turn the first bytes of a file into a hole, which takes no room on the disk; raise OSError."""
+    start, length_ = ctypes.c_int64(0), ctypes.c_int64(length)
+    if length and LIBC.fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start, length_):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def copy(pipe: int, file: int, *, drops: bool, limit: int = CHUNK) -> tuple[int, int]:
+    """Read from a pipe and write to a file, for a file system without splice; a kill in between loses the chunk.
+
+    Return how many bytes were written and how many were dropped. Without `drops`, wait until the disk takes them.
+    """
+    data = os.read(pipe, limit)
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(file, view) :]
+        except OSError as error:
+            if drops and error.errno in FULL:
+                break
+            time.sleep(RETRY_SECONDS)  # the pipe no longer has these bytes, so they must be written before any other
+    return len(data) - len(view), len(view)
+
+
+def can_splice(folder: str) -> bool:
+    """Whether splice from a pipe into a file of this folder works; tried with one byte."""
+    reader, writer = os.pipe()
+    name = f"{folder}/.splice.{os.getpid()}"
+    try:
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(writer, b"x")
+            return os.splice(reader, file, 1) == 1
+        finally:
+            os.close(file)
+            os.unlink(name)
+    except OSError as error:
+        return error.errno != errno.EINVAL  # a full disk proves nothing: assume what most file systems can do
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def can_punch(folder: str) -> bool:
+    """Whether files of this folder can have holes; tried with one byte."""
+    name = f"{folder}/.punch.{os.getpid()}"
+    try:
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            punch(file, 1)
+            return True
+        finally:
+            os.close(file)
+            os.unlink(name)
+    except OSError as error:
+        return error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS)
