@@ -1,1 +1,1 @@
-"""What keeper, pump and agent write and read on disk, with the standard library alone."""
+"""The formats that keeper, pump and agent share on disk; imports the standard library only."""

@@ -1,14 +1,14 @@
-"""Identify the code of keeper and pump by a checksum: an agent that comes with other code upgrades the keeper."""
+"""Identify the code of keeper and pump by a checksum; an agent whose checksum is another upgrades the keeper."""
 
 import binascii
 import os
 
-ROOMS = ("formats", "keeper", "linux", "pump")  # all that either of the two imports
+ROOMS = ("formats", "keeper", "linux", "pump")  # all that keeper and pump import
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def checksum(root: str = ROOT) -> int:
-    """Return the checksum of the files of these rooms below `root`, the folder of the package."""
+    """Return the checksum (CRC-32) of the files in these rooms; `root` is the folder of the package."""
     code = 0
     for room in ROOMS:
         for name in sorted(os.listdir(f"{root}/{room}")):

@@ -1,1 +1,1 @@
-"""System calls and /proc, with the standard library alone: for the keeper, the pump and the agent."""
+"""System calls, /proc and cgroups, for the keeper, the pump and the agent; imports the standard library only."""

@@ -1,6 +1,6 @@
-"""The files of cgroup v2: where the hierarchy is mounted, and what is read from and written to its groups.
+"""Read and write the files of cgroup v2, and find the mount of the hierarchy.
 
-A group is named by its folder; /proc names it by its path in the hierarchy. `Hierarchy` translates between the two.
+Here the name of a group is its folder; /proc has its path in the hierarchy. `Hierarchy` converts between the two.
 """
 
 import os
@@ -11,28 +11,28 @@ from typing import NamedTuple
 from jobworker.linux import features
 from jobworker.linux.proc import group_of
 
-KILL_ROUNDS = 20  # looks at a group whose processes are killed one by one
+KILL_ROUNDS = 20  # times that the pids of a group are read while they are killed one by one
 
 
 class Hierarchy(NamedTuple):
-    """One mount of cgroup v2: its folder, and the path in the hierarchy that this folder is."""
+    """One mount of cgroup v2: its folder, and the path in the hierarchy of the group that is mounted there."""
 
     mount: str
     root: str
 
     def folder(self, path: str) -> str:
-        """Return the folder of a group that /proc names by this path; "" if this mount does not show it."""
+        """Return the folder of the group with this path in /proc; "" if the group is outside this mount."""
         if "/.." in path or not f"{path}/".startswith(f"{self.root.rstrip('/')}/"):
             return ""
         return self.mount + path[len(self.root.rstrip("/")) :].rstrip("/")
 
     def path(self, folder: str) -> str:
-        """Return what /proc/PID/cgroup shows of a process in this group."""
+        """Return the path of the group with this folder, as /proc/PID/cgroup has it."""
         return self.root.rstrip("/") + folder[len(self.mount) :] or "/"
 
 
 def find_hierarchy() -> Hierarchy | None:
-    """Return the first mount of cgroup v2 that shows our own group."""
+    """Return the first mount of cgroup v2 that contains our own group."""
     own = group_of("self")
     with open("/proc/self/mountinfo") as file:
         for line in file:
@@ -67,12 +67,12 @@ def read(path: str) -> str:
 
 
 def is_real_root(folder: str) -> bool:
-    """Whether the group is the root of the whole hierarchy, which may hold processes beside its children."""
+    """Whether the group is the root of the whole hierarchy, which may have both processes and child groups."""
     return not os.path.exists(f"{folder}/cgroup.type")
 
 
 def pids_in(folder: str) -> list[int]:
-    """Return the pids in a group, not those in groups below it; 0 is a process of another pid namespace."""
+    """Return the pids in a group, without those in groups below it; 0: a process outside our pid namespace."""
     return [int(line) for line in read(f"{folder}/cgroup.procs").split()]
 
 
@@ -82,16 +82,16 @@ def members(folder: str) -> list[int]:
 
 
 def freeze(folder: str, *, frozen: bool) -> None:
-    """Freeze all in a group, or let it go on."""
+    """Freeze all processes of a group and of those below it, or thaw them."""
     write(f"{folder}/cgroup.freeze", "1" if frozen else "0")
 
 
 def kill(folder: str) -> None:
-    """Kill all in a group, by `cgroup.kill` or, before Linux 5.14, one by one while the group is frozen."""
+    """Kill all processes of a group, by `cgroup.kill` or, before Linux 5.14, one by one while it is frozen."""
     if features.has("cgroup.kill") and os.path.exists(f"{folder}/cgroup.kill"):
         write(f"{folder}/cgroup.kill", "1")
         return
-    freeze(folder, frozen=True)  # so that no process forks while the others are killed; SIGKILL ends frozen ones
+    freeze(folder, frozen=True)  # so that no process forks while others are killed; SIGKILL ends frozen processes
     try:
         for _ in range(KILL_ROUNDS):
             pids = members(folder)
@@ -108,9 +108,9 @@ def kill(folder: str) -> None:
 
 
 def remove(folder: str) -> bool:
-    """Remove a group and those below it; return whether it is gone, which takes the end of its last process."""
+    """Remove a group and those below it; return whether it is gone, which it cannot be before its last process."""
     try:
-        os.rmdir(folder)  # as a rule there is nothing in it
+        os.rmdir(folder)  # most jobs make no groups of their own
         return True
     except FileNotFoundError:
         return True

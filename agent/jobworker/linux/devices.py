@@ -1,4 +1,4 @@
-"""Find the disk under a folder: limits of reading and writing are by disk, not by partition or file system."""
+"""Find the disk that holds a folder: the kernel limits I/O by disk, not by partition or file system."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def resolve(limits: dict[str, Any], folder: str) -> dict[str, Any]:
-    """Return the limits with the disk under `folder` in place of the device "". Raise OSError."""
+    """Return limits in which the disk that holds `folder` replaces the device ""; raise OSError."""
     ways = limits.get("io")
     if not ways:
         return limits
@@ -21,7 +21,7 @@ def disk_under(folder: str) -> str:
     """Return `MAJ:MIN` of the disk that holds a folder; raise OSError if there is no one disk."""
     device = os.stat(folder).st_dev
     name = f"{os.major(device)}:{os.minor(device)}"
-    if os.major(device) == 0:  # a file system that makes its own numbers, as btrfs and overlay do
+    if os.major(device) == 0:  # no real device: btrfs and overlay have numbers of their own
         name = _source_of(name) or ""
     if not name:
         raise OSError(errno.ENODEV, f"limit io: the folder {folder} is not on one disk; expected a device as MAJ:MIN")
@@ -29,7 +29,7 @@ def disk_under(folder: str) -> str:
 
 
 def disk_of(device: str) -> str:
-    """Return the disk that a device is, or is a partition of; raise OSError if there is no such device."""
+    """Return `MAJ:MIN` of the disk of a device, which may be a partition; raise OSError for an unknown device."""
     folder = os.path.realpath(f"/sys/dev/block/{device}")
     if not os.path.isdir(folder):
         raise OSError(errno.ENODEV, f"limit io: there is no block device {device}; lsblk shows MAJ:MIN of those here")

@@ -1,4 +1,4 @@
-"""Read what /proc shows of a process and of the host."""
+"""Read from /proc the state of a process and of the host."""
 
 import os
 from collections.abc import Iterator
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 MARKER = "JOBWORKER_JOB_ID"  # in the environment of a job: its id
 PF_FORKNOEXEC = 0x40  # in field [6] of `stat_of`: a child that has not reached its execve
-LISTINGS = 10  # times that /proc is listed for pids that are new, in one look at all processes
+LISTINGS = 10  # times at most that /proc is listed for new pids, in one walk over all processes
 
 
 def boot_id() -> str:
-    """Return the id that the kernel draws at each boot."""
+    """Return the random id of this boot."""
     with open("/proc/sys/kernel/random/boot_id") as file:
         return file.read().strip()
 
@@ -26,7 +26,8 @@ def stat_of(pid: int) -> list[str]:
 
 def named_stat_of(pid: int) -> tuple[str, list[str]]:
     """Return the name of a process, and `stat_of` it."""
-    fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)  # twice a job: open() takes three times as long
+    # Read twice for each job: open() would take three times as long as os.open.
+    fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     try:
         head, _, tail = os.read(fd, 4096).rpartition(b")")  # the name may contain parentheses
     finally:
@@ -35,12 +36,12 @@ def named_stat_of(pid: int) -> tuple[str, list[str]]:
 
 
 def start_of(pid: int) -> int:
-    """Return when a process started, in ticks after boot: it tells the process from a later one of the same pid."""
+    """Return when a process started, in ticks after boot; pid and start together identify a process."""
     return int(stat_of(pid)[19])
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process runs; a zombie whose other threads run does."""
+    """Whether the process runs. A zombie still runs if it has other threads."""
     try:
         return not has_ended(stat_of(pid))
     except OSError:
@@ -48,12 +49,12 @@ def is_alive(pid: int) -> bool:
 
 
 def has_ended(stat: list[str]) -> bool:
-    """Whether the process with this `stat_of` has ended; in a zombie with threads only the first thread has."""
+    """Whether the process with this `stat_of` has ended; of a zombie with threads only the first thread has."""
     return stat[0] == "X" or (stat[0] == "Z" and int(stat[17]) <= 1)
 
 
 def pids() -> Iterator[int]:
-    """Yield all pids, then the new ones, a few times: a process that forks and ends all the time has another pid."""
+    """Yield all pids, then new ones, a few times: a process that keeps forking and exiting changes its pid."""
     seen: set[str] = set()
     for _ in range(LISTINGS):
         fresh = [entry for entry in os.listdir("/proc") if entry.isdigit() and entry not in seen]
@@ -64,7 +65,7 @@ def pids() -> Iterator[int]:
 
 
 def namespace_pids(pid: int) -> list[int]:
-    """Return the pids of a process in the pid namespaces it is in, ours first; [] if it is gone."""
+    """Return the pids of a process in all its pid namespaces, ours first; [] if it is gone."""
     try:
         with open(f"/proc/{pid}/status") as file:
             return next((list(map(int, line.split()[1:])) for line in file if line.startswith("NSpid:")), [])
@@ -73,18 +74,18 @@ def namespace_pids(pid: int) -> list[int]:
 
 
 def group_of(pid: int | str) -> str:
-    """Return the path of a process in the hierarchy of cgroup v2, as /proc shows it; "" if it has none."""
+    """Return the path of the cgroup v2 of a process, as /proc has it; "" if it has none. Raise OSError."""
     with open(f"/proc/{pid}/cgroup") as file:
         return next((line[3:].strip() for line in file if line.startswith("0::")), "")
 
 
 def capabilities() -> int:
-    """Return the effective capabilities of this process, a bit for each by its number."""
+    """Return the effective capabilities of this process; bit N is the capability with the number N."""
     with open("/proc/self/status") as file:
         return next((int(line.split()[1], 16) for line in file if line.startswith("CapEff:")), 0)
 
 
 def children_of(pid: int) -> set[int]:
-    """Return the children that the first thread of a process has."""
+    """Return the pids of the children that the first thread of a process has started; raise OSError."""
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         return {int(child) for child in file.read().split()}

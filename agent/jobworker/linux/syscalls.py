@@ -1,4 +1,4 @@
-"""What the standard library does not wrap: constants of the kernel, prctl, capabilities, the status of a pidfd."""
+"""Kernel interfaces that the standard library lacks: prctl, capabilities, fallocate, the exit status of a pidfd."""
 
 import ctypes
 import errno
@@ -16,39 +16,39 @@ PR_SET_PDEATHSIG = 1
 PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
-PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
-CAPABILITY_VERSION_3 = 0x20080522
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4  # ambient capabilities outlive an execve
+CAPABILITY_VERSION_3 = 0x20080522  # the layout of 64-bit capability sets
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_SLAVE = 2, 4, 8, 0x4000, 0x80000
-PIDFD_GET_INFO = 3 << 30 | 64 << 16 | 0xFF << 8 | 11  # ioctl, Linux 6.15: the status of a process not our child
+PIDFD_GET_INFO = 3 << 30 | 64 << 16 | 0xFF << 8 | 11  # ioctl of Linux 6.15: status of a process that is not our child
 PIDFD_INFO_EXIT = 1 << 3
-WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95}.get(os.uname().machine)  # the number of the system call
-RUSAGE = struct.Struct("18l")  # two times of two fields each, then 14 counts
+WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95}.get(os.uname().machine)  # its number as a system call
+RUSAGE = struct.Struct("18l")  # struct rusage: user and system time (seconds, microseconds), then 14 counters
 LIBC = ctypes.CDLL(None, use_errno=True)
 ALL_SIGNALS = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
 
 
 def check(failed: int, name: str) -> None:
-    """Raise OSError with errno if a call of the C library answered that it failed."""
+    """Raise OSError with errno if a function of the C library returned a failure."""
     if failed:
         code = ctypes.get_errno()
         raise OSError(code, f"{name}: {os.strerror(code)}")
 
 
 def become_subreaper() -> None:
-    """Inherit the orphans among our descendants; raise OSError."""
+    """Become the parent of every descendant whose own parent ends; raise OSError."""
     check(LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies; leave at once if it has died already."""
+    """Have the kernel kill this process when its parent dies; exit at once if the parent has died already."""
     LIBC.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:
+    if os.getppid() != parent:  # it died before the line above
         os._exit(1)
 
 
 def reserve(fd: int, start: int, length: int) -> None:
-    """Have the disk keep room beyond the end of a file, if the file system can; raise OSError if it has none."""
+    """Reserve disk space behind the end of a file, if the file system can; raise OSError if there is no space."""
     if LIBC.fallocate(fd, FALLOC_FL_KEEP_SIZE, ctypes.c_int64(start), ctypes.c_int64(length)):
         code = ctypes.get_errno()
         if code not in (errno.EOPNOTSUPP, errno.ENOSYS):
@@ -56,7 +56,7 @@ def reserve(fd: int, start: int, length: int) -> None:
 
 
 def exit_status(pidfd: int) -> tuple[int | None, int | None] | None:
-    """Return code or signal of a process that has been reaped and was not our child; None if the kernel cannot."""
+    """Return (code, signal) of a reaped process that was not our child; None if the kernel does not know it."""
     if not features.has("pidfd_info"):
         return None
     info = bytearray(struct.pack("Q56x", PIDFD_INFO_EXIT))
@@ -71,19 +71,19 @@ def exit_status(pidfd: int) -> tuple[int | None, int | None] | None:
 
 
 class Rusage(NamedTuple):
-    """What a process and its children that were waited for have used: seconds, bytes, blocks of 512 bytes."""
+    """Resources that a process and its reaped children have used: seconds, bytes, blocks of 512 bytes."""
 
     user: float
     system: float
-    peak: int  # of the largest of these processes
+    peak: int  # resident memory of the largest of these processes
     blocks_read: int
     blocks_written: int
 
 
 def exit_rusage(pid: int) -> Rusage | None:
-    """Return what an ended child has used, and leave it to be reaped; None if that cannot be known.
+    """Return what an ended child has used, without reaping it; None if it is not known.
 
-    os.wait4 would reap it, and os.waitid does not return what the system call does.
+    os.wait4 would reap the child, and os.waitid drops the rusage that the system call returns.
     """
     if WAITID is None:
         return None
@@ -96,17 +96,17 @@ def exit_rusage(pid: int) -> Rusage | None:
 
 
 def drop_bounding_set() -> None:
-    """Give up every capability for all programs that this process will ever execute."""
+    """Remove every capability from those that programs executed by this process can get; raise OSError."""
     capability = 0
     while not LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0):
         capability += 1
-    if ctypes.get_errno() != errno.EINVAL:  # the first that the kernel does not know
+    if ctypes.get_errno() != errno.EINVAL:  # EINVAL: the first number that the kernel does not know
         raise OSError(ctypes.get_errno(), "prctl(PR_CAPBSET_DROP)")
 
 
 def drop_capabilities() -> None:
-    """Have none, whatever the securebits left, and get none by executing a program that would give some."""
-    head = struct.pack("Ii", CAPABILITY_VERSION_3, 0)
+    """Drop all capabilities, whatever the securebits are, and get none by executing a program that grants some."""
+    head = struct.pack("Ii", CAPABILITY_VERSION_3, 0)  # 0: of this process
     check(LIBC.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl(PR_CAP_AMBIENT)")
     check(LIBC.capset(head, bytes(24)), "capset")
     check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")

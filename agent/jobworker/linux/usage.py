@@ -1,27 +1,28 @@
-"""What the kernel has counted for the groups of a job: files of cgroup v2, and of v1 beside it."""
+"""Read what the kernel has counted for the cgroups of a job, from files of v2 and of v1."""
 
 import os
 from collections.abc import Mapping
 
-NAMES = {  # by kind: the values that are counted together
+NAMES = {  # by kind: the values that one controller counts
     "cpu": ("cpu_seconds", "cpu_user", "cpu_system"),
     "memory": ("memory_peak",),
     "pids": ("pids_peak",),
     "io": ("io_read_bytes", "io_write_bytes"),
 }
 PEAKS = {"memory": ("memory.peak", "memory.max_usage_in_bytes"), "pids": ("pids.peak", "pids.peak")}  # in v2, in v1
-NOW = {"memory": ("memory.current", "memory.usage_in_bytes"), "pids": ("pids.current", "pids.current")}
+CURRENT = {"memory": ("memory.current", "memory.usage_in_bytes"), "pids": ("pids.current", "pids.current")}
+# Cached files, which the kernel can drop, in memory.stat of v2 and of v1.
 RECLAIMABLE = (("inactive_file", "active_file"), ("total_inactive_file", "total_active_file"))
-LONGEST = 65536  # bytes that are read of a file
+LONGEST = 65536  # bytes that are read of a file: a counter file is shorter
 
 Values = dict[str, int | float]
 Sources = dict[str, str]  # by kind: "cgroup", "cgroup-v1"
 
 
 def folders(job: str, group: str, v1: Mapping[str, str]) -> dict[str, tuple[str, bool]]:
-    """Return by kind the folder in which the job is counted, and whether it is one of v1.
+    """Return by kind the folder that has the job's counters, and whether it belongs to v1.
 
-    `group` is the job's cgroup v2 ("": it has none), `v1` has the folders of the jobs' groups by what is limited.
+    `group` is the job's cgroup v2 ("": it has none); `v1` has, by kind, the folder above the groups of all jobs.
     """
     found = {}
     for kind in ("memory", "pids", "io"):
@@ -33,9 +34,9 @@ def folders(job: str, group: str, v1: Mapping[str, str]) -> dict[str, tuple[str,
 
 
 def group_usage(job: str, group: str, v1: Mapping[str, str], *, live: bool = False) -> tuple[Values, Sources]:
-    """Return what is counted for the job's groups, and by which means; with `live` also what it uses now.
+    """Return what the job has used, and by kind which cgroup counted it; with `live` also what it uses now.
 
-    Seconds, bytes, tasks (processes and their threads). What is not counted is absent.
+    In seconds, bytes and tasks (processes and their threads). Values that nothing counts are absent.
     """
     values: Values = {}
     sources: Sources = {}
@@ -47,7 +48,7 @@ def group_usage(job: str, group: str, v1: Mapping[str, str], *, live: bool = Fal
         if kind == "io":
             found = {} if old else _bytes_of_devices(folder)
         else:
-            found = _read({f"{kind}_peak": PEAKS[kind][old]} | ({kind: NOW[kind][old]} if live else {}), folder)
+            found = _read({f"{kind}_peak": PEAKS[kind][old]} | ({kind: CURRENT[kind][old]} if live else {}), folder)
         if found:
             values |= found
             sources[kind] = "cgroup-v1" if old else "cgroup"
@@ -55,12 +56,12 @@ def group_usage(job: str, group: str, v1: Mapping[str, str], *, live: bool = Fal
 
 
 def memory_floor(job: str, group: str, v1: Mapping[str, str]) -> int | None:
-    """Return the bytes of memory that the kernel cannot take from the job, roughly: all but cached files.
+    """Return roughly the bytes of memory that the kernel cannot reclaim from the job: all but cached files.
 
-    None if its memory is not counted.
+    None if nothing counts its memory.
     """
     folder, old = folders(job, group, v1).get("memory", ("", False))
-    used = _number(f"{folder}/{NOW['memory'][old]}") if folder else None
+    used = _number(f"{folder}/{CURRENT['memory'][old]}") if folder else None
     if used is None:
         return None
     counts = _pairs(f"{folder}/memory.stat")
@@ -73,7 +74,7 @@ def _read(files: Mapping[str, str], folder: str) -> Values:
 
 
 def _bytes_of_devices(folder: str) -> Values:
-    """Return what `io.stat` has, over all devices; nothing if there is no such controller here."""
+    """Return the sums of `io.stat` over all devices; empty if the controller io is not available."""
     try:
         lines = _text(f"{folder}/io.stat").splitlines()
     except OSError:
@@ -87,7 +88,7 @@ def _bytes_of_devices(folder: str) -> Values:
 
 
 def _pairs(path: str) -> dict[str, int]:
-    """Return the lines `name number` of a file; nothing if it cannot be read."""
+    """Return the lines `name number` of a file as a dict; empty if it cannot be read."""
     try:
         return {name: int(value) for name, value in (line.split() for line in _text(path).splitlines())}
     except (OSError, ValueError):
@@ -102,7 +103,7 @@ def _number(path: str) -> int | None:
 
 
 def _text(path: str) -> str:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # several at each exit: open() takes three times as long
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # several files at each exit, and open() takes three times as long
     try:
         return os.read(fd, LONGEST).decode()
     finally:
