@@ -1,6 +1,6 @@
-"""What authors of plugins test with: a real agent, a job that is none, and contracts to put a plugin through.
+"""Helpers for the tests of a plugin: a real agent, a fake job, and contracts that every plugin must keep.
 
-It needs pytest. In `conftest.py`: ``pytest_plugins = ["jobworker.testing"]`` brings the fixture `jobworker_agent`.
+They need pytest. In `conftest.py`: ``pytest_plugins = ["jobworker.testing"]`` brings the fixture `jobworker_agent`.
 """
 
 from jobworker.testing.agent import RunningAgent, jobworker_agent

@@ -1,4 +1,4 @@
-"""A real agent in a process and a temporary folder of its own."""
+"""Run a real agent, in a process of its own and a temporary folder."""
 
 import asyncio
 import json
@@ -18,15 +18,15 @@ from jobworker.client.local import agent_pid, wait_gone
 from jobworker.config import BUILT_IN
 from jobworker.paths import Home, appendable
 
-DEADLINE = 20.0  # seconds that a start or an end may take
+DEADLINE = 20.0  # seconds that the start and the end of an agent may take
 
 
 @dataclass
 class RunningAgent:
-    """An agent in a process of its own, and what it takes to reach it.
+    """An agent in a process of its own, with its address and credentials.
 
-    `config` is the text of its configuration. `under` is a command that executes its arguments, `program` what
-    Python is told to run.
+    `config` is the text of its configuration, in TOML. `under` is a command that executes the rest of its arguments,
+    such as `strace`; `program` are the arguments of Python that name the program.
     """
 
     home: Home
@@ -37,7 +37,7 @@ class RunningAgent:
     process: "subprocess.Popen[bytes] | None" = field(default=None)
 
     def start(self) -> None:
-        """Start it and return when it listens; fail with what it says where it does not."""
+        """Start the agent and return when it listens; raise AssertionError with its message if it does not start."""
         self.home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         arguments = [*self.under, sys.executable, *self.program, "--home", str(self.home.path)]
         if self.local:
@@ -53,10 +53,10 @@ class RunningAgent:
             )
         os.close(writer)
         with open(reader, "rb") as pipe:
-            said = pipe.read().decode()
-        if said != "ready\n":
+            message = pipe.read().decode()
+        if message != "ready\n":
             self.process.wait(DEADLINE)
-            raise AssertionError(f"the agent did not start: {said}")
+            raise AssertionError(f"the agent did not start: {message}")
 
     @property
     def pid(self) -> int:
@@ -81,41 +81,42 @@ class RunningAgent:
         return self.home.tls / "ca.pem"
 
     def client(self, token: str | None = None) -> Client:
-        """Return a client to be entered with `async with`: of an admin, or of whoever has the token."""
+        """Return a client, to be entered with `async with`; it logs in with the token, by default an admin's."""
         return connect(self.address, token=token or self.token, ca=self.ca)
 
     def jw(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        """Run the command line against this agent; return its exit code and what it wrote."""
+        """Run `jw` against this agent; return its exit code and its output."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("JW_")}
         env["JOBWORKER_HOME"] = str(self.home.path)
         command = [sys.executable, "-m", "jobworker_cli", *words]
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=3 * DEADLINE)
 
     def kill(self) -> None:
-        """Kill the agent, and nothing else, as kill -9 does."""
+        """Kill the agent, as kill -9 does; keeper, pump and jobs run on."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Tell the agent to end and return its exit code."""
+        """Send the agent a signal to end, and return its exit code."""
         assert self.process is not None
         self.process.send_signal(number)
         return self.process.wait(DEADLINE)
 
     async def clean(self) -> None:
-        """Leave nothing behind: stop all jobs, then agent, keeper and pump."""
+        """Stop all jobs, the agent, the keeper and the pump, and remove the run folder."""
         if agent_pid(self.home) is None:
             if self.process is not None:
                 self.process.wait()
-            self.start()
+            self.start()  # only an agent can stop the jobs of one that was killed
         async with self.client() as client:
             keeper = (await client.call("agent.info"))["keeper"]
             await client.call("agent.shutdown", jobs="stop")
         assert self.process is not None
         await asyncio.to_thread(self.process.wait, DEADLINE)
         for pid in filter(None, (keeper["pid"], keeper["pump"])):
-            assert await asyncio.to_thread(wait_gone, pid, DEADLINE), "keeper and pump leave with the last job"
+            gone = await asyncio.to_thread(wait_gone, pid, DEADLINE)
+            assert gone, f"process {pid} still runs; expected keeper and pump to end with the last job"
         run = self.home.run_folder()
         for name in (*run.glob("fifo/*"), *run.glob("*.sock"), *run.glob("*.lock")):
             name.unlink()
@@ -125,14 +126,17 @@ class RunningAgent:
 
 
 class StartAgent(Protocol):
-    """What `jobworker_agent` is: `plugins` are enabled beside our own, `config` is TOML without `plugins.enabled`."""
+    """The type of `jobworker_agent`.
+
+    `plugins` are enabled besides those that come with jobworker; `config` is TOML without `plugins.enabled`.
+    """
 
     def __call__(self, config: str = "", *, plugins: Sequence[str] = ()) -> RunningAgent: ...
 
 
 @pytest.fixture
 def jobworker_agent(tmp_path: Path) -> Iterator[StartAgent]:
-    """Start an agent in a temporary folder; it and its jobs are ended after the test."""
+    """Return a function that starts an agent in a temporary folder; all agents and jobs end after the test."""
     started: list[RunningAgent] = []
 
     def start(config: str = "", *, plugins: Sequence[str] = ()) -> RunningAgent:

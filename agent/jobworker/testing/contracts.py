@@ -1,6 +1,6 @@
-"""Contracts: tests that any provider, strategy or policy must pass. Subclass one and say what yours is given.
+"""Contracts: tests that every provider, authorizer, strategy or policy must pass.
 
-::
+Subclass one, and set the plugin and the input for it::
 
     class TestPolite(StopStrategyContract):
         strategy = Polite()
@@ -39,11 +39,11 @@ from jobworker.testing.fakes import FakeJob
 
 T = TypeVar("T")
 Options = Mapping[str, Any]
-DEADLINE = 10.0  # seconds: what takes longer hangs
-UNKNOWN = {"no_such_option": 1}
-GRACE = 0.05
+DEADLINE = 10.0  # seconds for one call: a call that takes longer hangs
+UNKNOWN = {"no_such_option": 1}  # an option that every strategy and policy must refuse
+GRACE = 0.05  # seconds
 HUGE = "x" * 1_000_000
-ODD = (
+ODD = (  # credentials that no well-behaved client sends
     Credentials("bearer"),
     Credentials("bearer", token="\0"),
     Credentials("bearer", token=HUGE),
@@ -60,7 +60,7 @@ ODD = (
 
 
 def finish(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine, all of them in one loop as in the agent; fail where it hangs."""
+    """Run a coroutine, in one loop for all as in the agent; raise TimeoutError if it hangs."""
 
     async def limited() -> T:
         async with asyncio.timeout(DEADLINE):
@@ -71,13 +71,13 @@ def finish(work: Coroutine[Any, Any, T]) -> T:
 
 @functools.cache
 def _loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
+    loop = asyncio.new_event_loop()  # kept: a provider may hold tasks and locks of its loop
     atexit.register(loop.close)
     return loop
 
 
 def check_principal(principal: Any) -> None:
-    """Assert that an agent would take it for one."""
+    """Assert that an agent would accept the principal."""
     assert isinstance(principal, Principal), f"{principal!r}; expected a Principal"
     usable_name(principal.name, "name")
     assert isinstance(principal.roles, list), "roles: expected a list of texts"
@@ -86,7 +86,7 @@ def check_principal(principal: Any) -> None:
 
 
 class AuthProviderContract:
-    """`accepted` are credentials that are good, `refused` such that are its own and bad."""
+    """`accepted` are valid credentials; `refused` are invalid ones that are meant for this provider."""
 
     provider: ClassVar[AuthProvider]
     accepted: ClassVar[Sequence[Credentials]] = ()
@@ -96,7 +96,7 @@ class AuthProviderContract:
         assert NAME.fullmatch(self.provider.name)
 
     def test_what_it_accepts(self) -> None:
-        """Good credentials are somebody's, the same each time."""
+        """Valid credentials give a principal, the same each time."""
         assert self.accepted, "accepted: expected at least one"
         for credentials in self.accepted:
             principal = finish(self.provider.authenticate(credentials))
@@ -104,39 +104,39 @@ class AuthProviderContract:
             assert finish(self.provider.authenticate(credentials)) == principal
 
     def test_what_it_refuses(self) -> None:
-        """Bad credentials of its own are refused, not left to the next provider."""
+        """Invalid credentials for this provider are refused, and not left to the next provider."""
         for credentials in self.refused:
             with pytest.raises(RpcError) as refused:
                 finish(self.provider.authenticate(credentials))
             assert refused.value.code // 100 == 401
             for secret in (credentials.token, credentials.password):
-                assert not secret or secret not in refused.value.message, "what it says repeats a secret"
+                assert not secret or secret not in refused.value.message, "the message of the error repeats a secret"
 
     @pytest.mark.parametrize(
         "credentials", ODD, ids=lambda one: f"{one.scheme}-{one.token[:5]}{one.username[:5]}"[:20]
     )
-    def test_what_nobody_should_send(self, credentials: Credentials) -> None:
-        """It is refused or left to others, and nothing else is raised."""
+    def test_odd_credentials(self, credentials: Credentials) -> None:
+        """They are refused or left to other providers; no other error is raised."""
         try:
-            found = finish(self.provider.authenticate(credentials))
+            principal = finish(self.provider.authenticate(credentials))
         except RpcError as error:
             assert error.code // 100 == 401  # noqa: PT017
         else:
-            assert found is None, f"it lets in whoever sends {credentials!r}"
+            assert principal is None, f"a caller with {credentials!r} is accepted; expected None or Unauthenticated"
 
     def test_many_at_once(self) -> None:
-        """Who asks at the same time gets the same answer."""
+        """Concurrent calls get the same answers as one call at a time."""
 
         async def ask() -> list[Principal | None]:
-            calls = [self.provider.authenticate(each) for each in self.accepted for _ in range(20)]
+            calls = [self.provider.authenticate(credentials) for credentials in self.accepted for _ in range(20)]
             return await asyncio.gather(*calls)
 
-        alone = [finish(self.provider.authenticate(each)) for each in self.accepted]
+        alone = [finish(self.provider.authenticate(credentials)) for credentials in self.accepted]
         assert finish(ask()) == [principal for principal in alone for _ in range(20)]
 
 
 class AuthorizerContract:
-    """`known` are principals of which it knows something."""
+    """`known` are principals that have grants here."""
 
     authorizer: ClassVar[Authorizer]
     known: ClassVar[Sequence[Principal]] = ()
@@ -144,7 +144,7 @@ class AuthorizerContract:
     def test_its_name(self) -> None:
         assert NAME.fullmatch(self.authorizer.name)
 
-    def test_whom_it_knows(self) -> None:
+    def test_known_principals(self) -> None:
         assert self.known, "known: expected at least one"
         for principal in self.known:
             grants = finish(self.authorizer.grants(principal))
@@ -152,14 +152,14 @@ class AuthorizerContract:
             assert all(isinstance(grant, Grant) for grant in grants)
 
     @pytest.mark.parametrize("name", ["nobody-by-that-name", "*", "root", "'", "x" * 255])
-    def test_whom_it_does_not_know(self, name: str) -> None:
-        """Strangers without a role are made admin of nothing."""
+    def test_unknown_principals(self, name: str) -> None:
+        """A principal without a role gets no grant of an admin."""
         grants = finish(self.authorizer.grants(Principal(name, "elsewhere")))
         assert not any(grant.admin for grant in grants or ())
 
 
 class _TakesOptions:
-    """What strategies and policies have in common. `accepted` and `refused` are options."""
+    """The tests that strategies and policies share. `accepted` are valid options, `refused` are invalid."""
 
     accepted: ClassVar[Sequence[Options]] = ({},)
     refused: ClassVar[Sequence[Options]] = ()
@@ -177,18 +177,18 @@ class _TakesOptions:
             assert given == options, "check() changes what it is given"
 
     def test_what_it_refuses(self) -> None:
-        """ValueError, with what was expected: the caller reads it. Nor is an option any good that does not exist."""
-        for options in (*self.refused, *({**each, **UNKNOWN} for each in self.accepted)):
+        """Invalid and unknown options raise ValueError with a message, which the caller reads."""
+        for options in (*self.refused, *({**options, **UNKNOWN} for options in self.accepted)):
             try:
                 self.subject().check(options)
             except ValueError as error:
-                assert str(error), f"check({options!r}) does not say what was expected"  # noqa: PT017
+                assert str(error), f"check({options!r}): no message; expected what is valid"  # noqa: PT017
             else:
                 pytest.fail(f"check({options!r}) accepts what it should refuse; expected ValueError")
 
 
 class StopStrategyContract(_TakesOptions):
-    """`quick` are options with which a stop takes little time; without, the first that are accepted."""
+    """`quick` are options of a stop that takes little time; by default the first of `accepted`."""
 
     strategy: ClassVar[StopStrategy]
     quick: ClassVar[Options | None] = None
@@ -203,7 +203,7 @@ class StopStrategyContract(_TakesOptions):
         return self.strategy.longest(options) if isinstance(self.strategy, LongStopStrategy) else options.grace
 
     def stop(self, **job: Any) -> FakeJob:
-        """Stop a fake job, as long as the agent would let it."""
+        """Stop a fake job; raise TimeoutError if that takes longer than the agent allows."""
 
         async def work() -> FakeJob:
             fake, options = FakeJob(**job), self.options()
@@ -213,18 +213,18 @@ class StopStrategyContract(_TakesOptions):
 
         return _loop().run_until_complete(work())
 
-    def test_a_job_that_is_willing(self) -> None:
-        """It has ended when stop() returns."""
+    def test_a_job_that_ends_at_once(self) -> None:
+        """The job has ended when stop() returns."""
         assert self.stop(ends_when_run=True).over
 
     def test_a_job_that_ends_slowly(self) -> None:
         self.stop(after=GRACE / 2)
 
-    def test_a_job_that_is_stubborn(self) -> None:
-        """In the end it is killed, by the strategy or by the agent after it; stop() returns in time."""
+    def test_a_job_that_only_sigkill_ends(self) -> None:
+        """stop() returns in time; the strategy kills the job, or leaves that to the agent."""
         self.stop(ends_on=("SIGKILL",))
 
-    def test_a_job_that_is_gone(self) -> None:
+    def test_a_job_that_has_ended(self) -> None:
         async def work() -> None:
             fake = FakeJob()
             fake.end()
@@ -233,14 +233,14 @@ class StopStrategyContract(_TakesOptions):
         finish(work())
 
     def test_its_time(self) -> None:
-        """`longest`, where there is one, is a number of seconds for each of the options."""
+        """`longest`, if the strategy has it, returns a finite number of seconds for all accepted options."""
         for options in self.accepted:
             longest = self.longest(StopOptions("SIGTERM", GRACE, options))
             assert math.isfinite(longest)
             assert longest >= 0
 
     def test_it_can_be_interrupted(self) -> None:
-        """When its time is over the agent cancels it, and goes on without waiting."""
+        """A strategy that takes too long is cancelled, as the agent does it, and ends."""
 
         async def work() -> None:
             stop = asyncio.create_task(self.strategy.stop(FakeJob(ends_on=()), self.options(grace=1000)))
@@ -253,7 +253,7 @@ class StopStrategyContract(_TakesOptions):
 
 
 class TimeoutPolicyContract(_TakesOptions):
-    """A policy is a pure function: the same facts give the same answer."""
+    """A policy is a pure function: it returns the same for the same facts."""
 
     policy: ClassVar[TimeoutPolicy]
 
@@ -261,30 +261,30 @@ class TimeoutPolicyContract(_TakesOptions):
         return self.policy
 
     def test_its_answers(self) -> None:
-        """A moment or None, whatever the facts; what it is given stays as it was."""
+        """due() returns a moment or None for all facts, and does not change its arguments."""
         for options in self.accepted:
             for facts in FACTS:
                 given = deepcopy(options)
                 due = self.policy.due(given, facts)
                 assert due is None or (isinstance(due, int | float) and not math.isnan(due)), f"{due!r} for {facts}"
                 assert given == options, "due() changes what it is given"
-                assert self.policy.due(given, facts) == due, "it answers otherwise when it is asked again"
+                assert self.policy.due(given, facts) == due, "the same call returns another result"
 
-    def test_it_does_not_give_up(self) -> None:
-        """Who answers None is not asked again: a limit on what a job uses has to name the next moment to look."""
+    def test_none_is_for_good(self) -> None:
+        """After None, due() is not called again: a limit of what a job uses returns when to check next."""
         for options in self.accepted:
             if self.policy.due(options, FRESH) is None:
                 for facts in USED:
                     due = self.policy.due(options, facts)
                     assert due is None, (
-                        f"{options}: None for a fresh job, but {due} for {facts}, which is never asked"
+                        f"{options}: None for a new job, but {due} for {facts}; expected a moment for a new job as well"
                     )
 
 
-NOW = 1_000_000.0
-NOON = 1_900_000_000.0
+NOW = 1_000_000.0  # seconds on the clock of RunFacts
+NOON = 1_900_000_000.0  # seconds since 1970
 FRESH = RunFacts(now=NOW, started=NOW, wall=NOON)
-USED = (
+USED = (  # jobs that have used far more than any limit in `accepted`
     RunFacts(now=NOW + 100, started=NOW, wall=NOON + 100, output_bytes=1 << 40, last_output=NOW + 99),
     RunFacts(now=NOW + 100, started=NOW, wall=NOON + 100, cpu_seconds=1e6, last_cpu=NOW + 100),
 )

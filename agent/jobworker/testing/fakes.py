@@ -1,4 +1,4 @@
-"""What stands for a job in the tests of a plugin: no process, no agent, no waiting."""
+"""Fake jobs and events for the tests of a plugin: no process, no agent, no waiting."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -9,12 +9,12 @@ from msgspec.structs import replace
 
 from jobworker.interfaces import Exit, Job, JobEvent, JobSpec, Reason, State, rfc3339
 
-STARTED = 1_900_000_000_000_000_000  # ns since 1970: some time in 2030
-ALL = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGKILL")
+STARTED = 1_900_000_000_000_000_000  # ns since 1970: a moment in 2030
+ENDING = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGKILL")
 
 
 def make_job(**changes: Any) -> Job:
-    """Return a running job of `token:ann` as plugins are shown it, but for what is given."""
+    """Return a running job of `token:ann` as plugins get it, with some fields changed."""
     at = rfc3339(STARTED)
     spec = JobSpec(argv=["sleep", "1000"])
     job = Job(
@@ -31,7 +31,7 @@ def make_job(**changes: Any) -> Job:
 
 
 def make_event(event: str = "exited", *, by: str | None = None, detail: str = "", **changes: Any) -> JobEvent:
-    """Return what an observer hears; `changes` are of the job: for `exited`, it has ended with 0."""
+    """Return an event as observers get it; `changes` are fields of its job. For `exited` it has ended with code 0."""
     if event == "exited":
         changes = {"state": State.EXITED, "exit": Exit(0, None, Reason.FINISHED), "pid": None} | changes
     job = make_job(**changes)
@@ -40,14 +40,14 @@ def make_event(event: str = "exited", *, by: str | None = None, detail: str = ""
 
 @dataclass
 class FakeJob:
-    """A `JobHandle` of a job that is none: it ends of some signals, at once or `after` seconds.
+    """A `JobHandle` without a process: the job ends when it gets a signal of `ends_on`, `after` seconds later.
 
-    `ends_on`: of which, none for a job that nothing ends; `ends_when_run`: whether a command that is run beside it
-    does. `signals` are those that were sent, as (name, target), `asks` what `asked` was told, `commands` the argv of
-    what was run.
+    `ends_on` may be empty: no signal ends the job. `ends_when_run`: a command that the strategy runs ends it.
+    The fake records what the strategy does: `signals` as (name, target), `asks` the arguments of `asked`,
+    `commands` the argv of each command.
     """
 
-    ends_on: Collection[str] = ALL
+    ends_on: Collection[str] = ENDING
     after: float = 0.0
     ends_when_run: bool = False
     job: Job = field(default_factory=make_job)
@@ -64,11 +64,11 @@ class FakeJob:
         return self._over.is_set()
 
     def end(self) -> None:
-        """End now, by itself."""
+        """End the job now, without a signal."""
         self._over.set()
 
     async def signal(self, name: str, target: str = "all") -> int:
-        assert name in ALL or name.startswith("SIG"), f"{name!r}; expected the name of a signal, as SIGTERM"
+        assert name in ENDING or name.startswith("SIG"), f"{name!r}; expected the name of a signal, as SIGTERM"
         assert target in ("all", "main"), f"{target!r}; expected all or main"
         self.signals.append((name, target))
         if self.over:

@@ -1,4 +1,4 @@
-"""Load a plugin as the agent would, without one."""
+"""Load a plugin as the agent does, without an agent."""
 
 import tempfile
 from importlib.metadata import EntryPoint
@@ -11,11 +11,11 @@ from jobworker.plugin.loader import GROUP, Loader, Plugin, Registry, installed
 
 
 def load(module: ModuleType, settings: dict[str, Any] | None = None, *, state: Path | None = None) -> Registry:
-    """Return what a plugin registers with these settings; raise jobworker.errors.StartError as the agent would.
+    """Return what a plugin registers with these settings; raise jobworker.errors.StartError as the agent does.
 
-    `settings` is the table `[plugins.NAME]`, NAME being that of the module's entry point where it is installed, else
-    the last part of its own; `state` stands for the agent's state folder. In the result, `stop_strategies`,
-    `auth_providers` and so on are dicts by name, `observers` by NAME.
+    `settings` is the table `[plugins.NAME]`. NAME is the name of the plugin's entry point, or the last part of the
+    module's name if the plugin is not installed. `state` is the state folder, by default the folder for temporary
+    files. `stop_strategies`, `auth_providers` and so on of the result are dicts by name, `observers` by NAME.
     """
     points = (point for points in installed().values() for point, _ in points if point.value == module.__name__)
     name = next((point.name for point in points), module.__name__.rpartition(".")[2])
