@@ -176,7 +176,7 @@ async def test_the_end_is_told_before(home: Home, tmp_path: Path, authority: Aut
     """At the start; one that has expired does not keep an agent from its jobs."""
     from tests.conftest import RunningAgent
 
-    for ends, words in ((NOW + HOUR, "is good for another 0 days"), (NOW - HOUR, "expired at")):
+    for ends, words in ((NOW + HOUR, "is valid for another 0 days"), (NOW - HOUR, "expired at")):
         pair = authority.issue("agent", names=local_names(), usage=[SERVER], ends=ends)
         agent = RunningAgent(home, f'[server]\ncert = "{pair.cert}"\nkey = "{pair.key}"\nexpiry_warning = "1d"\n')
         agent.start()
@@ -228,7 +228,7 @@ async def test_it_is_looked_at_every_day(
     renewal.open()
     try:
         await until(lambda: caplog.text.count("cannot be renewed") > 2)
-        await until(lambda: caplog.text.count("is good for another 96 days") > 2)
+        await until(lambda: caplog.text.count("is valid for another 96 days") > 2)
         (folder / "ca.away").rename(folder / "ca.key")
         await until(lambda: tls.certificate.fingerprint != before)
     finally:
@@ -280,7 +280,7 @@ async def test_no_inotify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplo
     tls = Tls(tmp_path / "tls" / "server.pem", tmp_path / "tls" / "server.key", None)
     renewal = Renewal(tls, None, 0)
     renewal.open()
-    assert "new certificates are read at SIGHUP only: they cannot be watched: [Errno 24]" in caplog.text
+    assert "certificate files cannot be watched, so new ones are read at SIGHUP only: [Errno 24]" in caplog.text
     certificates.renew(tmp_path / "tls")
     with caplog.at_level(logging.INFO):
         renewal.reload()
@@ -296,10 +296,10 @@ async def test_other_files_in_the_folder(tmp_path: Path) -> None:
     before = tls.certificate
     renewal = Renewal(tls, None, 0)
     (tmp_path / "other").touch()
-    renewal._judge()
+    renewal._reload_if_changed()
     assert tls.certificate is before
     certificates.renew(tmp_path)
-    renewal._judge()
+    renewal._reload_if_changed()
     renewal.close()
     assert tls.certificate is not before
 

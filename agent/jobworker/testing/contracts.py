@@ -271,13 +271,13 @@ class TimeoutPolicyContract(_TakesOptions):
                 assert self.policy.due(given, facts) == due, "the same call returns another result"
 
     def test_none_is_for_good(self) -> None:
-        """After None, due() is not called again: a limit of what a job uses returns when to check next."""
+        """After None, due() is not called again: a limit on usage returns when to check next."""
         for options in self.accepted:
             if self.policy.due(options, FRESH) is None:
                 for facts in USED:
                     due = self.policy.due(options, facts)
                     assert due is None, (
-                        f"{options}: None for a new job, but {due} for {facts}; expected a moment for a new job as well"
+                        f"{options}: None for a new job, but {due} for {facts}; expected a moment for a new job, too"
                     )
 
 

@@ -1,1 +1,1 @@
-"""Certificates, and the TLS context of the listener."""
+"""Create, load, watch and renew certificates, and make the TLS context of the listener."""

@@ -1,4 +1,4 @@
-"""Make a certificate authority and the certificates of servers and clients, with the cryptography library."""
+"""Create a certificate authority and certificates of servers and clients, with the library cryptography."""
 
 import datetime
 import fcntl
@@ -22,13 +22,13 @@ from jobworker.errors import StartError
 from jobworker.paths import replace_private, require_private
 from jobworker.untrusted import faults
 
-CA_DAYS = 3650
+CA_DAYS = 3650  # validity in days
 SERVER_DAYS = 397
 MAX_SERVER_DAYS = 398  # browsers accept no more
 CLIENT_DAYS = 90
-BACKDATED = datetime.timedelta(minutes=5)  # for clocks that are a little behind; counts as part of a life
-LABELS = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
-USES = {
+BACKDATED = datetime.timedelta(minutes=5)  # for clocks that are a little behind; part of the validity
+HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+USES = {  # names as OpenSSL has them
     ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth",
     ExtendedKeyUsageOID.CLIENT_AUTH: "clientAuth",
 }
@@ -38,7 +38,7 @@ Key = ec.EllipticCurvePrivateKey
 
 @dataclass(frozen=True)
 class Purpose:
-    """What a certificate is for: its extended key usage, and for how long it lives where nobody says."""
+    """What a certificate is for: its extended key usage, and how many days it is valid by default and at most."""
 
     use: ObjectIdentifier
     days: int
@@ -51,13 +51,14 @@ CLIENT = Purpose(ExtendedKeyUsageOID.CLIENT_AUTH, CLIENT_DAYS, CA_DAYS)
 
 @dataclass(frozen=True)
 class Authority:
-    """A CA: what signs."""
+    """A certificate authority: its certificate, and the key that signs."""
 
     certificate: x509.Certificate
     key: PrivateKeyTypes
 
     @classmethod
     def new(cls) -> "Authority":
+        """Return a new CA with a key of its own."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"jobworker CA {os.urandom(4).hex()}")])
         builder = _builder(name, name, key, CA_DAYS)
@@ -67,7 +68,7 @@ class Authority:
 
     @classmethod
     def load(cls, folder: Path) -> "Authority":
-        """Return the CA whose files are in a folder; raise StartError."""
+        """Return the CA whose files ca.pem and ca.key are in a folder; raise StartError."""
         certificate = load(folder / "ca.pem")[0]
         key_file = folder / "ca.key"
         try:
@@ -87,7 +88,7 @@ class Authority:
     def sign(
         self, name: str, names: Iterable[str], purpose: Purpose, days: int | None = None, units: Sequence[str] = ()
     ) -> tuple[Key, x509.Certificate]:
-        """Return a new key and its certificate, which ends with the CA if not before."""
+        """Return a new key and its certificate, which ends at the latest when the CA does."""
         key = ec.generate_private_key(ec.SECP256R1())
         attributes = [x509.NameAttribute(NameOID.COMMON_NAME, name[:64])]
         attributes += [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units]
@@ -96,12 +97,13 @@ class Authority:
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose.use]), critical=False)
-        general = [_general_name(each) for each in dict.fromkeys(names)]
+        general = [_general_name(text) for text in dict.fromkeys(names)]
         builder = builder.add_extension(x509.SubjectAlternativeName(general), critical=False)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.certificate.public_key())  # type: ignore[arg-type]
         return key, builder.add_extension(issuer, critical=False).sign(self.key, hashes.SHA256())  # type: ignore[arg-type]
 
     def issued(self, certificate: x509.Certificate) -> bool:
+        """Whether this CA has signed the certificate."""
         try:
             certificate.verify_directly_issued_by(self.certificate)
         except (ValueError, TypeError, InvalidSignature):
@@ -109,37 +111,42 @@ class Authority:
         return True
 
     def server(self, names: Sequence[str]) -> dict[str, bytes]:
-        """Return the content of server.key and server.pem, a chain."""
+        """Return the contents of new files server.key and server.pem, the latter with the CA, by name."""
         key, certificate = self.sign(names[0], names, SERVER)
         return {"server.key": _pem(key), "server.pem": _chain(certificate, self.certificate)}
 
     def files(self) -> dict[str, bytes]:
+        """Return the contents of ca.key and ca.pem, by name."""
         return {"ca.key": _pem(self.key), "ca.pem": _chain(self.certificate)}
 
 
 def make_all(folder: Path, names: Iterable[str]) -> None:
-    """Write ca.pem, ca.key, server.pem and server.key into a folder, which is made 0700 where there is none."""
+    """Write ca.pem, ca.key, server.pem and server.key into a folder; create it with mode 0700 if it is missing."""
     authority = Authority.new()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(folder):
-        _write(folder, authority.server(list(names)) | authority.files())  # ca.pem last: it says that all is there
+        _write(
+            folder, authority.server(list(names)) | authority.files()
+        )  # ca.pem last: its existence shows that the others are complete
 
 
 def renew(folder: Path, names: Iterable[str] = ()) -> None:
-    """Replace server.pem and server.key, by the same CA, for the same names and those given; raise StartError.
+    """Replace server.pem and server.key by the same CA, for the names of the old one and `names`; raise StartError.
 
-    What that CA has not signed is somebody's own, and is left alone.
+    A certificate of another CA is not replaced: the operator renews it.
     """
     with _locked(folder):
         authority = Authority.load(folder)
         old = load(folder / "server.pem")[0]
         if not authority.issued(old):
-            raise StartError(f"{folder / 'server.pem'} is not from the CA beside it: renew it where it is from")
+            raise StartError(
+                f"{folder / 'server.pem'} was not signed by the CA in this folder: renew it at its own CA"
+            )
         _write(folder, authority.server([*_names(old), *names]))
 
 
 def renew_ca(folder: Path) -> None:
-    """Replace the CA as well: who trusts the old one, or has a certificate of it, is locked out."""
+    """Replace the CA as well: clients that trust the old one, or have its certificates, can no longer connect."""
     with _locked(folder):
         authority = Authority.new()
         names = _names(load(folder / "server.pem")[0]) or ["localhost"]
@@ -155,7 +162,7 @@ def issue(
     units: Sequence[str],
     out: Path,
 ) -> tuple[Path, Path]:
-    """Write NAME.pem (of a server: with its CA) and NAME.key into a folder; return where they are."""
+    """Write NAME.pem (of a server: with its CA) and NAME.key into a folder; return the two paths."""
     key, certificate = authority.sign(name, [name, *names], purpose, days, units)
     chain = _chain(certificate, authority.certificate) if purpose is SERVER else _chain(certificate)
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -174,18 +181,18 @@ def load(path: Path) -> list[x509.Certificate]:
 
 
 def describe(certificate: x509.Certificate) -> dict[str, Any]:
-    """Return what is in a certificate, as plain data."""
+    """Return the contents of a certificate as plain data, for `jw cert show`."""
     extensions = certificate.extensions
     usage: list[str] = []
     constraints: dict[str, Any] = {"ca": False, "path_length": None}
     uses: list[str] = []
-    for each in (extension.value for extension in extensions):
-        if isinstance(each, x509.KeyUsage):
-            usage = [name for name in _USAGES if getattr(each, name)]
-        elif isinstance(each, x509.BasicConstraints):
-            constraints = {"ca": each.ca, "path_length": each.path_length}
-        elif isinstance(each, x509.ExtendedKeyUsage):
-            uses = [USES.get(use, use.dotted_string) for use in each]
+    for value in (extension.value for extension in extensions):
+        if isinstance(value, x509.KeyUsage):
+            usage = [name for name in _USAGES if getattr(value, name)]
+        elif isinstance(value, x509.BasicConstraints):
+            constraints = {"ca": value.ca, "path_length": value.path_length}
+        elif isinstance(value, x509.ExtendedKeyUsage):
+            uses = [USES.get(use, use.dotted_string) for use in value]
     return {
         "subject": certificate.subject.rfc4514_string(),
         "names": _names(certificate),
@@ -197,7 +204,7 @@ def describe(certificate: x509.Certificate) -> dict[str, Any]:
         "not_before": _time(certificate.not_valid_before_utc),
         "not_after": _time(certificate.not_valid_after_utc),
         "days_left": (certificate.not_valid_after_utc - _now()).days,
-        "lacks": [fault.what for fault in faults(certificate)],  # for which Python 3.13 and later refuse it
+        "lacks": [fault.what for fault in faults(certificate)],  # reasons for which Python 3.13 and later refuse it
         "fingerprint": f"sha256:{certificate.fingerprint(hashes.SHA256()).hex()}",
     }
 
@@ -214,7 +221,7 @@ _USAGES = (
 
 
 def usable_name(name: str) -> bool:
-    """Whether it can stand in a certificate, as a host name, an address or a mail address."""
+    """Whether a certificate can have the name: a host name, an IP address or a mail address."""
     try:
         _general_name(name)
     except StartError:
@@ -254,27 +261,27 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _general_name(name: str) -> x509.GeneralName:
-    """Return an alternative name; raise StartError for what is none."""
+    """Return a subject alternative name; raise StartError for a text that cannot be one."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         pass
     local, at, host = name.rpartition("@")
-    if LABELS.fullmatch(host) and (not at or (local.isascii() and local.isprintable() and " " not in local)):
+    if HOST_NAME.fullmatch(host) and (not at or (local.isascii() and local.isprintable() and " " not in local)):
         return x509.RFC822Name(name) if at else x509.DNSName(name)
     raise StartError(f"name: {name!r}; expected a host name, an address or a mail address")
 
 
 def _names(certificate: x509.Certificate) -> list[str]:
     try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return []
-    return [str(each.value) for each in found]
+    return [str(name.value) for name in names]
 
 
 def _chain(*certificates: x509.Certificate) -> bytes:
-    return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in certificates)
+    return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates)
 
 
 def _pem(key: PrivateKeyTypes) -> bytes:
@@ -289,7 +296,7 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time replace key and certificate: those of two would not match."""
+    """Lock the folder, so that key and certificate are replaced by one process at a time and always match."""
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

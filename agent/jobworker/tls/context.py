@@ -1,4 +1,4 @@
-"""TLS of the agent: the certificate it shows, and whose client certificates it takes."""
+"""The TLS context of the listener: the certificate that it presents, and the client CA that it accepts."""
 
 import hashlib
 import ipaddress
@@ -17,18 +17,18 @@ from jobworker.units import rfc3339
 
 log = logging.getLogger(__name__)
 
-NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # of X509_V_FLAG_*, which the module ssl does not name
-DAY = 86400
-LINES = RateLimiter(1, 30)  # in the log, a second: what strangers do must not fill the disk
+NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # X509_V_FLAG_NO_CHECK_TIME, which the module ssl does not name
+DAY = 86400  # seconds
+LOG_LINES = RateLimiter(1, 30)  # a second, for failed handshakes: strangers must not fill the disk
 
 
 class Mismatch(StartError):
-    """The key is not the certificate's: they may be about to be replaced."""
+    """The key does not belong to the certificate: perhaps the files are being replaced."""
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """The one that the agent shows; times are seconds since 1970."""
+    """The certificate that the agent presents; times are seconds since 1970."""
 
     not_before: float
     not_after: float
@@ -37,19 +37,21 @@ class Certificate:
 
     @property
     def left(self) -> float:
-        """For how many seconds it is good; below 0 it has expired."""
+        """Seconds for which it is still valid; below 0 it has expired."""
         return self.not_after - time.time()
 
     @property
     def old(self) -> bool:
-        """Whether less than a third of its life is left."""
+        """Whether less than a third of its validity is left, so that it should be renewed."""
         return self.left < (self.not_after - self.not_before) / 3
 
     @property
     def end(self) -> str:
+        """When it expires, RFC 3339."""
         return rfc3339(int(self.not_after) * 10**9)
 
     def describe(self) -> dict[str, Any]:
+        """Return `tls` of `agent.info`."""
         return {
             "not_after": self.end,
             "days_left": int(self.left // DAY),
@@ -59,10 +61,10 @@ class Certificate:
 
 
 class Tls(ssl.SSLContext):
-    """What the listener holds: each connection is made with what was read from the files last.
+    """The context that the listener keeps; each new connection uses the files as they were last read.
 
-    A context that is used cannot forget a CA, nor the sessions that its clients may resume. So the files are read
-    into another one, and an old one lasts as long as its connections.
+    A context in use cannot drop a CA or the sessions that clients may resume. So renewed files are read into a new
+    context, and an old context lives as long as its connections.
     """
 
     def __new__(cls, cert: Path, key: Path, client_ca: Path | None) -> "Tls":
@@ -71,30 +73,31 @@ class Tls(ssl.SSLContext):
     def __init__(self, cert: Path, key: Path, client_ca: Path | None) -> None:
         self._files = cert, key, client_ca
         self.files = [path for path in self._files if path is not None]
+        # The context of new connections, and the certificate that it presents.
         self._current, self.certificate = self._read()
 
     def _read(self) -> tuple[ssl.SSLContext, Certificate]:
-        self.seen = self.signature()  # before: what changes while they are read has changed since
+        self.seen = self.signature()  # before reading: a change while the files are read then counts as a later one
         context = _context(*self._files)
-        return context, _shown(context, self._files[0])
+        return context, _presented(context, self._files[0])
 
     def renew(self) -> None:
-        """Read the files again; raise StartError, with all as it was, where they cannot be used."""
+        """Read the files again; raise StartError, and keep the certificate in use, if they cannot be used."""
         context, certificate = self._read()
         if certificate.left <= 0:
             raise StartError(f"{self._files[0]} expired at {certificate.end}")
         self._current, self.certificate = context, certificate
 
     def signature(self) -> list[tuple[int, ...]]:
-        """Return what is another whenever the files are."""
-        found: list[tuple[int, ...]] = []
+        """Return the inodes, sizes and times of the files: a changed file changes them."""
+        stats: list[tuple[int, ...]] = []
         for path in self.files:
             try:
                 info = path.stat()
-                found.append((info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns))
+                stats.append((info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns))
             except OSError:
-                found.append(())
-        return found
+                stats.append(())
+        return stats
 
     def wrap_bio(
         self,
@@ -112,22 +115,22 @@ def _context(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
     for path in (cert, key):
         if not path.is_file():
             raise StartError(f"{path}: there is no such file; expected a certificate and its key in PEM")
-    require_private(key.resolve())  # tools that renew certificates swap links
+    require_private(key.resolve())  # tools that renew certificates replace symbolic links
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.sslobject_class = _Handshake
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(cert, key, password="")  # and nobody is asked for one
+        context.load_cert_chain(cert, key, password="")  # else OpenSSL asks for one at the terminal
     except (ssl.SSLError, OSError) as error:
         kind = Mismatch if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH" else StartError
-        raise kind(f"{cert}, {key}: not a certificate and its key: {error}") from error
+        raise kind(f"{cert}, {key}: not a certificate and its key in PEM: {error}") from error
     if client_ca is not None:
         _trust(context, client_ca)
     return context
 
 
 def _trust(context: ssl.SSLContext, client_ca: Path) -> None:
-    """Ask clients for a certificate, and take those of this CA alone; who has none may still come."""
+    """Request a certificate of clients and accept only this CA; a client without a certificate can still connect."""
     try:
         context.load_verify_locations(client_ca)
     except (ssl.SSLError, OSError) as error:
@@ -137,10 +140,10 @@ def _trust(context: ssl.SSLContext, client_ca: Path) -> None:
     context.verify_mode = ssl.CERT_OPTIONAL
 
 
-def _shown(context: ssl.SSLContext, cert: Path) -> Certificate:
-    """Return what a client is shown, by a handshake in memory; raise StartError where none would succeed.
+def _presented(context: ssl.SSLContext, cert: Path) -> Certificate:
+    """Return the certificate as clients get it, by a handshake in memory; raise StartError if that fails.
 
-    The module ssl tells of no other certificate than a verified one.
+    The module ssl parses only the certificate of a verified peer.
     """
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
@@ -148,8 +151,8 @@ def _shown(context: ssl.SSLContext, cert: Path) -> Certificate:
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
         client.load_verify_locations(cert)
-        shown = client.wrap_bio(down, up)
-        ends = [shown, context.wrap_bio(up, down, server_side=True)]
+        peer = client.wrap_bio(down, up)
+        ends = [peer, context.wrap_bio(up, down, server_side=True)]
         while ends:
             for end in [*ends]:
                 try:
@@ -157,23 +160,23 @@ def _shown(context: ssl.SSLContext, cert: Path) -> Certificate:
                     ends.remove(end)
                 except ssl.SSLWantReadError:
                     pass
-        found = shown.getpeercert()
-        encoded = shown.getpeercert(binary_form=True)
+        fields = peer.getpeercert()
+        encoded = peer.getpeercert(binary_form=True)
     except (ssl.SSLError, OSError) as error:
         raise StartError(f"{cert}: no client could use it: {error}") from error
-    assert found
+    assert fields
     assert encoded
-    names: Any = found.get("subjectAltName", ())  # pairs of kind and name
+    names: Any = fields.get("subjectAltName", ())  # pairs of kind and name
     return Certificate(
-        ssl.cert_time_to_seconds(str(found["notBefore"])),
-        ssl.cert_time_to_seconds(str(found["notAfter"])),
+        ssl.cert_time_to_seconds(str(fields["notBefore"])),
+        ssl.cert_time_to_seconds(str(fields["notAfter"])),
         [plain(name) for _, name in names],
         f"sha256:{hashlib.sha256(encoded).hexdigest()}",
     )
 
 
 def plain(name: str) -> str:
-    """Return a name as certificates are compared by: an address in its shortest form."""
+    """Return a name in the form for comparison: an IP address in its shortest form."""
     try:
         return str(ipaddress.ip_address(name))
     except ValueError:
@@ -181,22 +184,22 @@ def plain(name: str) -> str:
 
 
 class _Handshake(ssl.SSLObject):
-    """Writes a line where a client fails in TLS, or speaks something else: the event loop drops it in silence."""
+    """A handshake whose failure is logged: the event loop closes such a connection without a line."""
 
     def do_handshake(self) -> None:
-        if descriptors.left() < descriptors.RESERVED // 2:  # whoever says nothing has one too
+        if descriptors.left() < descriptors.RESERVED // 2:  # a client that sends nothing has a descriptor too
             raise ssl.SSLError("too many files are open")
         try:
             super().do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLCertVerificationError as error:
-            if LINES.allows("certificate", time.monotonic()):
+            if LOG_LINES.allows("certificate", time.monotonic()):
                 log.warning(
                     "a connection was closed: its client certificate is not trusted: %s", error.verify_message
                 )
             raise
         except ssl.SSLError as error:
-            if LINES.allows("TLS", time.monotonic()):
-                log.warning("a connection was closed that is not TLS as we speak it: %s", error.reason or error)
+            if LOG_LINES.allows("TLS", time.monotonic()):
+                log.warning("a connection was closed: its TLS handshake failed: %s", error.reason or error)
             raise

@@ -1,4 +1,4 @@
-"""Load the agent's certificate at its start: the configured files, or certificates of its own, created as needed."""
+"""Load the agent's certificate at its start: the configured files, or its own certificate, created as needed."""
 
 import functools
 import logging
@@ -24,12 +24,12 @@ def load(home: Home, server: Server) -> Tls:
 def load_or_create(home: Home, server: Server, names: Sequence[str]) -> Tls:
     """Return TLS for these host names; if no files are configured, create or renew our own. Raises StartError."""
     if not server.cert and not (home.tls / "ca.pem").exists():
-        from jobworker.tls import certificates  # a tenth of a second, seldom
+        from jobworker.tls import certificates  # here: the import takes a tenth of a second and is seldom needed
 
         certificates.make_all(home.tls, list(names))
     try:
         tls = load(home, server)
-    except Mismatch:  # of our own: the agent that renewed them was killed in between
+    except Mismatch:  # the agent was killed between replacing its own key and certificate
         if server.cert:
             raise
         _renew_own(home, names)
@@ -44,7 +44,7 @@ def load_or_create(home: Home, server: Server, names: Sequence[str]) -> Tls:
 
 
 def renewal(home: Home, server: Server, tls: Tls, names: Sequence[str]) -> Renewal:
-    """Return what keeps the certificate fresh while the agent runs."""
+    """Return the part that keeps the certificate valid while the agent runs."""
     renew_own = None if server.cert else functools.partial(_renew_own, home, names)
     return Renewal(tls, renew_own, seconds(server.expiry_warning, "server.expiry_warning"))
 
@@ -53,4 +53,4 @@ def _renew_own(home: Home, names: Sequence[str]) -> None:
     from jobworker.tls import certificates
 
     certificates.renew(home.tls, list(names))
-    log.info("the agent's own certificate was made anew")
+    log.info("the agent's own certificate was renewed")
