@@ -1,4 +1,4 @@
-"""Stop strategy `drain`: ask the job over HTTP to finish what it is at, wait for that, then TERM and KILL."""
+"""Stop strategy `drain`: ask the job over HTTP to finish its work, wait, then send SIGTERM and SIGKILL."""
 
 import asyncio
 import logging
@@ -13,13 +13,13 @@ from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStra
 
 EXPECTED = 'expected {"url": "http://127.0.0.1:8080/drain", "method": "POST", "timeout": "5s", "wait": "30s"}'
 OPTIONS = {"url", "method", "timeout", "wait"}
-TIMEOUT, WAIT = 5.0, 30.0  # seconds
-LONGEST_LINE = 1024  # bytes of a status line
+TIMEOUT, WAIT = 5.0, 30.0  # seconds for the answer, and for the end of the job after it
+MAX_LINE_BYTES = 1024  # of a status line
 METHODS = ("POST", "PUT", "GET", "DELETE")
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The table `[plugins.drain]`: `hosts` that may be called, for the agent does so in the name of any caller."""
+    """The table `[plugins.drain]`: the `hosts` that the agent may call for any client that may create jobs."""
 
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "::1")
 
@@ -46,22 +46,23 @@ class Drain:
         _seconds(options, "wait", WAIT)
 
     def longest(self, options: StopOptions) -> float:
-        given = options.options
-        return _seconds(given, "timeout", TIMEOUT) + _seconds(given, "wait", WAIT) + options.grace
+        timeout, wait = _seconds(options.options, "timeout", TIMEOUT), _seconds(options.options, "wait", WAIT)
+        return timeout + wait + options.grace
 
     async def stop(self, job: JobHandle, options: StopOptions) -> None:
-        given = options.options
-        method, timeout = given.get("method", "POST"), _seconds(given, "timeout", TIMEOUT)
-        await job.asked(f"{method} {given['url']}")
+        """Call the endpoint; if that fails or the job does not end in time, send signals."""
+        url, method = options.options["url"], options.options.get("method", "POST")
+        timeout, wait = _seconds(options.options, "timeout", TIMEOUT), _seconds(options.options, "wait", WAIT)
+        await job.asked(f"{method} {url}")
         try:
             async with asyncio.timeout(timeout):
-                status = await call(method, given["url"])
+                status = await call(method, url)
         except (OSError, ValueError) as error:
             self._log.warning("job %s cannot be asked to drain: %s", job.job.id, str(error) or "no answer in time")
         else:
             if status >= 400:
                 self._log.warning("job %s does not drain: HTTP status %d", job.job.id, status)
-            elif await job.wait(_seconds(given, "wait", WAIT)):
+            elif await job.wait(wait):
                 return
         await job.signal(options.signal)
         if not await job.wait(options.grace):
@@ -69,11 +70,11 @@ class Drain:
 
 
 async def call(method: str, url: str) -> int:
-    """Return the status of the answer, of which no more is read; raise OSError or ValueError."""
+    """Send a request and return the HTTP status, without reading the body; raise OSError or ValueError."""
     parts = urlsplit(url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     lines = [f"{method} {target} HTTP/1.1", f"Host: {parts.netloc}", "Content-Length: 0", "Connection: close", "", ""]
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80, limit=LONGEST_LINE)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80, limit=MAX_LINE_BYTES)
     try:
         writer.write("\r\n".join(lines).encode())
         await writer.drain()
@@ -81,7 +82,7 @@ async def call(method: str, url: str) -> int:
     finally:
         writer.close()
     if status is None:
-        raise ValueError("it does not answer in HTTP")
+        raise ValueError("the answer is not HTTP")
     return int(status[1])
 
 

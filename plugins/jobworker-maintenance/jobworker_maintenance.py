@@ -1,4 +1,4 @@
-"""Timeout policy `maintenance`: nothing runs in the window, and nothing past the hour at which it begins."""
+"""Timeout policy `maintenance`: no job runs in the maintenance window; when it begins, jobs are stopped."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ EXPECTED = 'expected {"begin": "22:00", "end": "04:00", "zone": "Europe/Berlin",
 
 
 class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """From `begin` to `end` (without one, a moment) on some days, all where none is named, in the time of a zone."""
+    """A window from `begin` to `end`, in the time of a zone; without `end` it is a moment, without `days` daily."""
 
     begin: str
     end: str = ""
@@ -24,10 +24,10 @@ class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     days: list[str] = []
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what is no window."""
+        """Raise ValueError if the values are not a window."""
         for name in ("begin", "end"):
             if (value := getattr(self, name)) and not CLOCK.fullmatch(value):
-                raise ValueError(f"{name}: {value[:40]!r} is no time of day; {EXPECTED}")
+                raise ValueError(f"{name}: {value[:40]!r} is not a time of day; {EXPECTED}")
         if not self.begin:
             raise ValueError(f"begin: ''; {EXPECTED}")
         for day in self.days:
@@ -39,10 +39,10 @@ class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"zone: {self.zone[:40]!r}; expected a name as Europe/Berlin") from None
 
     def stops(self, moment: float) -> float:
-        """Return when what was started at a moment (seconds since 1970) has to end: at once, within the window."""
+        """Return when a job that was started at a moment must end: within a window, at once. Seconds since 1970."""
         zone = ZoneInfo(self.zone)
         today = datetime.fromtimestamp(moment, zone).date()
-        for number in range(-1, 9):  # from a window that began yesterday to the one in a week
+        for number in range(-1, 9):  # from a window that began yesterday to one in a week
             day = today + timedelta(days=number)
             if self.days and DAYS[day.weekday()] not in self.days:
                 continue
@@ -50,33 +50,35 @@ class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             end = _at(day + timedelta(days=self.end <= self.begin), self.end, zone) if self.end else begin
             if moment < begin or moment < end:
                 return max(begin, moment)
-        raise AssertionError("every week has its window")
+        raise AssertionError("expected a window in every week")
 
 
 def _at(day: date, clock: str, zone: ZoneInfo) -> float:
+    """Return a time of a day in seconds since 1970."""
     return datetime.combine(day, time.fromisoformat(clock), zone).timestamp()
 
 
 class Settings(Window, frozen=True, forbid_unknown_fields=True):
-    """The table `[plugins.maintenance]`: the window of jobs whose policy names no other."""
+    """The table `[plugins.maintenance]`: the window for jobs whose spec has no other."""
 
 
 class Maintenance:
     name = "maintenance"
-    wants_cpu = False
+    wants_cpu = False  # CPU times cost something to read, and `due` does not use them
 
     def __init__(self, window: Window) -> None:
         self._window = window
 
     def check(self, options: Mapping[str, Any]) -> None:
-        self._of(options)
+        self._window_of(options)
 
     def due(self, options: Mapping[str, Any], facts: RunFacts) -> float | None:
-        """The window is of the wall clock: where that is set, the moment moves with it."""
+        """Return when the job must end; the window follows the wall clock, even if that is set."""
         started = facts.wall - (facts.now - facts.started)
-        return facts.now + self._of(options).stops(started) - facts.wall
+        return facts.now + self._window_of(options).stops(started) - facts.wall
 
-    def _of(self, options: Mapping[str, Any]) -> Window:
+    def _window_of(self, options: Mapping[str, Any]) -> Window:
+        """Return the window in options, the configured one if they are empty; raise ValueError."""
         if not options:
             return self._window
         try:

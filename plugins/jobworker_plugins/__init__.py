@@ -1,1 +1,1 @@
-"""The plugins that come with jobworker; they use the same door as everyone's, one file each, fit to be copied."""
+"""The plugins that come with jobworker: one file each, with the same hooks as any other plugin, to be copied."""

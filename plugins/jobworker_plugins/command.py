@@ -1,4 +1,4 @@
-"""Stop strategy `command`: run a command that asks the job to end, wait, then the ladder."""
+"""Stop strategy `command`: run a command that asks the job to end, wait, then do as `ladder`."""
 
 import asyncio
 import logging
@@ -9,8 +9,8 @@ from typing import Any
 from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStrategy, hookimpl, positive
 from jobworker_plugins.ladder import Ladder
 
-EXPECTED = 'expected {"argv": ["./shutdown.sh"], "timeout": "10s", "steps": as of ladder}'
-TIMEOUT = 10.0  # seconds for the command and for the job to end of it
+EXPECTED = 'expected {"argv": ["./shutdown.sh"], "timeout": "10s", "steps": as for ladder}'
+TIMEOUT = 10.0  # seconds, for the command and for the end of the job after it
 
 
 class Command:
@@ -18,7 +18,7 @@ class Command:
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
-        self._ladder = Ladder()
+        self._ladder = Ladder()  # stops a job that does not end after the command
 
     def check(self, options: Mapping[str, Any]) -> None:
         if not {"argv"} <= set(options) <= {"argv", "timeout", "steps"}:
@@ -33,13 +33,14 @@ class Command:
         return self._timeout(options.options) + self._ladder.longest(self._then(options))
 
     async def stop(self, job: JobHandle, options: StopOptions) -> None:
+        """Run the command; if it fails or the job does not end in time, send the signals of the ladder."""
         end = asyncio.get_running_loop().time() + self._timeout(options.options)
         env = dict(job.env) | {"JOBWORKER_STOP_ID": job.job.id, "JOBWORKER_STOP_PID": str(job.job.pid)}
         await job.asked(shlex.join(options.options["argv"]))
         try:
             await job.run(options.options["argv"], env, self._timeout(options.options))
         except OSError as error:
-            self._log.warning("job %s: the command of its stop cannot be executed: %s", job.job.id, error)
+            self._log.warning("job %s: the command of the stop cannot be executed: %s", job.job.id, error)
         else:
             if await job.wait(max(0.0, end - asyncio.get_running_loop().time())):
                 return
@@ -51,6 +52,7 @@ class Command:
 
     @staticmethod
     def _rest(options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that are for the ladder."""
         return {name: value for name, value in options.items() if name == "steps"}
 
     def _then(self, options: StopOptions) -> StopOptions:

@@ -1,11 +1,11 @@
-"""Timeout policy `cpu`: a job's time is up when its tree has used so many seconds of CPU."""
+"""Timeout policy `cpu`: a job's time is up when its tree has used `limit` of CPU time."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jobworker.interfaces import PluginContext, RunFacts, TimeoutPolicy, hookimpl, positive
 
-SOONEST = 0.05  # seconds until it is asked again
+MIN_INTERVAL = 0.05  # seconds between two calls of `due`
 
 
 class Cpu:
@@ -20,7 +20,8 @@ class Cpu:
         left = positive(options["limit"], "limit") - facts.cpu_seconds
         if left <= 0:
             return facts.now
-        return facts.now + max(left / facts.cpus, SOONEST)  # not before, if it used all CPUs from now on
+        # The earliest moment at which the limit can be reached: the job would have to use all CPUs until then.
+        return facts.now + max(left / facts.cpus, MIN_INTERVAL)
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Timeout policy `deadline`: a job's time is up at a moment of the wall clock, also when that is set."""
+"""Timeout policy `deadline`: a job's time is up at a moment of the wall clock, even if the clock is set."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -13,17 +13,17 @@ def moment(options: Mapping[str, Any]) -> float:
     if set(options) != {"at"} or not isinstance(at, str):
         raise ValueError(f'deadline takes {{"at": "2030-01-31T12:00:00Z"}}; got {dict(options)!r}')
     try:
-        found = datetime.fromisoformat(at)
+        parsed = datetime.fromisoformat(at)
     except ValueError:
         raise ValueError(f"at: {at!r}; expected a time as 2030-01-31T12:00:00Z") from None
-    if found.tzinfo is None:
+    if parsed.tzinfo is None:
         raise ValueError(f"at: {at!r} has no zone; expected one, as in 2030-01-31T12:00:00Z")
-    return found.timestamp()
+    return parsed.timestamp()
 
 
 class Deadline:
     name = "deadline"
-    wants_cpu = False
+    wants_cpu = False  # CPU times cost something to read, and `due` does not use them
 
     def check(self, options: Mapping[str, Any]) -> None:
         moment(options)

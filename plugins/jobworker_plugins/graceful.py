@@ -1,4 +1,4 @@
-"""Stop strategy `graceful`: a signal to the whole tree, a grace, then SIGKILL."""
+"""Stop strategy `graceful`: send a signal to the whole tree, wait for the grace, then send SIGKILL."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,6 +1,6 @@
-"""Timeout policy `idle`: a job's time is up when it has written nothing for so long; with `cpu`, nor computed.
+"""Timeout policy `idle`: a job's time is up when it has written nothing for `limit`; with `cpu`, nor used CPU time.
 
-It waits while the job is paused.
+It does not count while the job is paused.
 """
 
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 from jobworker.interfaces import PluginContext, RunFacts, TimeoutPolicy, hookimpl, positive
 
-LOOKS = 4  # into each limit, where CPU time counts: nobody tells when a job computes
+CHECKS = 4  # in each `limit` if CPU time counts: no event shows that a job has used any
 
 
 class Idle:
@@ -27,7 +27,7 @@ class Idle:
         if not options.get("cpu", False) or facts.last_cpu is None:
             return due
         due = max(due, facts.last_cpu + limit)
-        return due if due <= facts.now else min(due, facts.now + limit / LOOKS)
+        return due if due <= facts.now else min(due, facts.now + limit / CHECKS)
 
 
 @hookimpl

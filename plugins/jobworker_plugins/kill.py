@@ -1,4 +1,4 @@
-"""Stop strategy `kill`: SIGKILL to the whole tree, at once."""
+"""Stop strategy `kill`: send SIGKILL to the whole tree at once."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

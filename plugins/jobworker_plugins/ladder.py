@@ -1,4 +1,4 @@
-"""Stop strategy `ladder`: one signal after the other, each with a grace of its own, SIGKILL at the end."""
+"""Stop strategy `ladder`: send one signal after the other, each with a grace of its own, the last SIGKILL."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -9,31 +9,33 @@ EXPECTED = 'expected {"steps": [{"signal": "INT", "grace": "5s"}, …, {"signal"
 
 
 class Rung(NamedTuple):
+    """One step: a signal, and how long the job may take to end of it."""
+
     signal: str
-    grace: float  # seconds to wait before the next
+    grace: float  # seconds until the next step
 
 
 DEFAULT = [Rung("SIGINT", 5.0), Rung("SIGTERM", 10.0), Rung("SIGKILL", 0.0)]
 
 
 def rungs(options: Mapping[str, Any]) -> list[Rung]:
-    """Return the steps; raise ValueError for what is none, and for a ladder that does not end with SIGKILL."""
+    """Return the steps in options; raise ValueError if they are wrong or do not end with SIGKILL."""
     if not options:
         return DEFAULT
     steps = options.get("steps")
     if set(options) != {"steps"} or not isinstance(steps, list) or not steps:
         raise ValueError(f"{dict(options)!r}; {EXPECTED}")
-    found = [_rung(f"steps[{number}]", step) for number, step in enumerate(steps)]
-    if found[-1].signal != "SIGKILL":
-        raise ValueError(f"steps: the last is {found[-1].signal}; expected SIGKILL, for a ladder needs an end")
-    return found
+    ladder = [_rung(f"steps[{number}]", step) for number, step in enumerate(steps)]
+    if ladder[-1].signal != "SIGKILL":
+        raise ValueError(f"steps: the last is {ladder[-1].signal}; expected SIGKILL, which no process survives")
+    return ladder
 
 
-def _rung(where: str, step: Any) -> Rung:
+def _rung(field: str, step: Any) -> Rung:
     if not isinstance(step, dict) or not {"signal"} <= set(step) <= {"signal", "grace"}:
-        raise ValueError(f"{where}: {step!r}; {EXPECTED}")
-    name = signal_name(step["signal"], f"{where}.signal")
-    return Rung(name, duration(step.get("grace", 0), f"{where}.grace"))
+        raise ValueError(f"{field}: {step!r}; {EXPECTED}")
+    name = signal_name(step["signal"], f"{field}.signal")
+    return Rung(name, duration(step.get("grace", 0), f"{field}.grace"))
 
 
 class Ladder:

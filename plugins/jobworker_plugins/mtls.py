@@ -1,4 +1,4 @@
-"""Auth provider `mtls`: client certificates, which TLS has verified; names and roles by rule."""
+"""Auth provider `mtls`: client certificates that TLS has verified, with rules for names and roles."""
 
 import time
 from collections.abc import Iterable
@@ -21,16 +21,21 @@ from jobworker.interfaces import (
     usable_name,
 )
 
-KINDS: dict[str, type[x509.DNSName | x509.RFC822Name | x509.UniformResourceIdentifier]] = {
+NAME_TYPES: dict[str, type[x509.DNSName | x509.RFC822Name | x509.UniformResourceIdentifier]] = {
     "dns": x509.DNSName,
     "email": x509.RFC822Name,
     "uri": x509.UniformResourceIdentifier,
 }
+# Errors of the library for certificates that OpenSSL accepts.
 UNREADABLE = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`roles`: by patterns of the name (`*` stands for any characters), all that match; `roles_from`: besides."""
+    """The table `[plugins.mtls]`.
+
+    `roles`: roles by pattern of the name (`*` stands for any characters); a name gets those of all that match.
+    `roles_from = "ou"`: the organizational units of the certificate are roles as well.
+    """
 
     name_from: Literal["cn", "dns", "email", "uri"] = "cn"
     roles: dict[str, list[str]] = {}
@@ -54,7 +59,7 @@ class Mtls:
     def _principal(self, certificate: x509.Certificate) -> Principal:
         _require_client(certificate)
         end = certificate.not_valid_after_utc.timestamp()
-        if end <= time.time():  # a resumed TLS session is not verified again
+        if end <= time.time():  # TLS does not verify the certificate of a resumed session again
             raise TokenExpired(f"the client certificate expired at {rfc3339(int(end) * 10**9)}")
         names = self._names(certificate)
         if len(names) != 1:
@@ -63,17 +68,17 @@ class Mtls:
         name = usable_name(names[0], f"the client certificate's {self._rules.name_from}")
         roles = self._roles(name, certificate)
         if not roles:
-            raise Unauthenticated(f"the client certificate of {name!r} is known, but no rule gives it a role")
+            raise Unauthenticated(f"the client certificate of {name!r} is valid, but no rule gives it a role")
         return Principal(name, self.name, roles, expires_at=end)
 
     def _names(self, certificate: x509.Certificate) -> list[str]:
         if self._rules.name_from == "cn":
             return _subject(certificate, NameOID.COMMON_NAME)
         try:
-            found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except x509.ExtensionNotFound:
             return []
-        return found.get_values_for_type(KINDS[self._rules.name_from])
+        return names.get_values_for_type(NAME_TYPES[self._rules.name_from])
 
     def _roles(self, name: str, certificate: x509.Certificate) -> list[str]:
         patterns = [roles for pattern, roles in self._rules.roles.items() if fnmatchcase(name, pattern)]
@@ -82,13 +87,13 @@ class Mtls:
 
 
 def _require_client(certificate: x509.Certificate) -> None:
-    """Raise Unauthenticated unless it was made for a client: TLS lets one pass that says nothing of its use."""
+    """Raise Unauthenticated if it is not for clients: TLS accepts a certificate without an extended key usage."""
     try:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         usage = None
     if usage is None or ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
-        raise Unauthenticated("the certificate is not one for clients; expected the extended key usage clientAuth")
+        raise Unauthenticated("the certificate is not for clients; expected the extended key usage clientAuth")
 
 
 def _subject(certificate: x509.Certificate, kind: x509.ObjectIdentifier) -> list[str]:

@@ -1,4 +1,4 @@
-"""Authorizer `roles`: what each role may do is a table in the configuration, `[plugins.roles.NAME]`."""
+"""Authorizer `roles`: a table `[plugins.roles.NAME]` of the configuration defines what the role NAME may do."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -9,7 +9,7 @@ from jobworker.interfaces import Authorizer, Grant, PluginContext, Principal, ho
 
 
 class Role(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One role. `methods` and `labels` are patterns: for which methods, and for jobs with which labels, it holds."""
+    """One role. It holds for methods that match `methods`, and for jobs whose labels match `labels`; see `Grant`."""
 
     look: Literal["all", "own", "none"] = "none"
     control: Literal["all", "own", "none"] = "none"

@@ -1,4 +1,4 @@
-"""Auth provider `token`: random bearer tokens, of which the agent keeps only the hash."""
+"""Auth provider `token`: random bearer tokens; the agent stores only their hashes."""
 
 from collections.abc import Iterable
 
@@ -24,7 +24,7 @@ class Token:
             return None
         record = self._tokens.find(credentials.token)
         if record is None:
-            raise Unauthenticated("the token is not known here")
+            raise Unauthenticated("the token is not known here; expected one of `jw token create`")
         self._tokens.note_use(record.name)
         return Principal(record.name, self.name, list(record.roles), expires_at=record.expires_at)
 

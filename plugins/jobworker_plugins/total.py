@@ -1,4 +1,4 @@
-"""Timeout policy `total`: so many seconds after its start a job's time is up."""
+"""Timeout policy `total`: a job's time is up `limit` after its start."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from jobworker.interfaces import PluginContext, RunFacts, TimeoutPolicy, hookimp
 
 class Total:
     name = "total"
-    wants_cpu = False
+    wants_cpu = False  # CPU times cost something to read, and `due` does not use them
 
     def check(self, options: Mapping[str, Any]) -> None:
         if set(options) != {"limit"}:

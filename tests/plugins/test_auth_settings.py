@@ -73,7 +73,7 @@ def test_a_client_ca_that_is_none(refused: Callable[..., str], tmp_path: Path) -
         ({"jwks": "'jwks.json'"}, ["issuers[0].jwks", "'jwks.json'", "expected https://"]),
         ({"jwks": "'http://[x'"}, ["issuers[0].jwks"]),
         ({"jwks": "'/no/such/file'"}, ["issuers[0].jwks", "/no/such/file", "No such file"]),
-        ({"jwks": "'/dev/null'"}, ["issuers[0].jwks", "/dev/null", "no JWKS"]),
+        ({"jwks": "'/dev/null'"}, ["issuers[0].jwks", "/dev/null", "not a JWKS"]),
         ({"jwks_max_age": "0"}, ["issuers[0].jwks_max_age", "0", "more than 0"]),
         ({"stale": "'1 hour'"}, ["issuers[0].stale", "'1 hour'", "expected seconds"]),
         ({"leeway": "'6m'"}, ["issuers[0].leeway", "'6m'", "at most 300"]),
@@ -94,7 +94,7 @@ def test_jwt_needs_an_issuer(refused: Callable[..., str]) -> None:
     assert "issuers: missing" in refused(JWT)
     assert "expected one or more" in refused(JWT + "[plugins.jwt]\nissuers = []")
     one = "[[plugins.jwt.issuers]]\n" + "\n".join(f"{name} = {value}" for name, value in GOOD.items()) + "\n"
-    assert "issuers[1].issuer: 'https://issuer.example' is there already" in refused(JWT + one + one)
+    assert "issuers[1].issuer: 'https://issuer.example' occurs twice" in refused(JWT + one + one)
 
 
 def test_jwt_without_its_library(

@@ -104,7 +104,7 @@ async def test_a_token_that_names_no_key(issuer: Issuer) -> None:
     provider = known(rules(issuer))
     assert await provider.ask(unnamed(issuer))
     issuer.add("two")
-    assert "which names none" in await known(rules(issuer)).refusal(unnamed(issuer))
+    assert "a token without kid" in await known(rules(issuer)).refusal(unnamed(issuer))
 
 
 def unnamed(issuer: Issuer) -> str:

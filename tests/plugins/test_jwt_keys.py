@@ -28,7 +28,7 @@ def test_the_depth_of_a_jwks_is_bounded(issuer: Issuer) -> None:
     keys = json.dumps({"keys": issuer.jwks})[:-1]
     for inner, taken in ((31, True), (32, False), (900, False)):
         body = f'{keys},"x":{"[" * inner}{"]" * inner}}}'.encode()
-        with nullcontext() if taken else pytest.raises(ValueError, match="no JWKS"):
+        with nullcontext() if taken else pytest.raises(ValueError, match="not a JWKS"):
             jwks.KeySet(body, ["ES256"])
 
 
@@ -73,7 +73,7 @@ async def test_a_thousand_unknown_keys(issuer: Issuer, clock: Clock) -> None:
         await provider.refusal(token)
     assert issuer.requests == 2
     assert await provider.ask(issuer.token())
-    clock.moment += jwks.COOLDOWN
+    clock.moment += jwks.COOLDOWN_SECONDS
     for token in tokens[:10]:
         clock.moment += 0.01
         await provider.refusal(token)
@@ -90,11 +90,11 @@ async def test_an_issuer_that_is_down(issuer: Issuer, clock: Clock) -> None:
         assert await provider.ask(issuer.token())
     assert issuer.requests == 2
     clock.moment += 3501
-    assert "cannot be had" in await provider.refusal(issuer.token())
+    assert "are not available" in await provider.refusal(issuer.token())
     assert issuer.requests == 3
     issuer.status = 200
-    assert "cannot be had" in await provider.refusal(issuer.token())
-    clock.moment += jwks.COOLDOWN
+    assert "are not available" in await provider.refusal(issuer.token())
+    clock.moment += jwks.COOLDOWN_SECONDS
     assert await provider.ask(issuer.token())
     assert issuer.requests == 4
 
@@ -104,19 +104,19 @@ async def test_an_issuer_that_was_never_up(issuer: Issuer, clock: Clock) -> None
     issuer.status = 500
     provider = known(rules(issuer))
     for _ in range(5):
-        assert "cannot be had" in await provider.refusal(issuer.token())
+        assert "are not available" in await provider.refusal(issuer.token())
     assert issuer.requests == 1
     issuer.status = 200
-    clock.moment += jwks.COOLDOWN
+    clock.moment += jwks.COOLDOWN_SECONDS
     assert await provider.ask(issuer.token())
 
 
 async def test_an_issuer_that_does_not_answer(issuer: Issuer, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for long: what there is serves, and the answer is taken when it comes."""
-    monkeypatch.setattr(jwks, "WAIT", 0.05)
+    monkeypatch.setattr(jwks, "WAIT_SECONDS", 0.05)
     provider = known(rules(issuer))
     issuer.gate.clear()
-    assert "cannot be had" in await provider.refusal(issuer.token())
+    assert "are not available" in await provider.refusal(issuer.token())
     issuer.gate.set()
     async with asyncio.timeout(DEADLINE):
         while True:
@@ -160,9 +160,9 @@ async def test_what_is_no_jwks(issuer: Issuer, clock: Clock, body: bytes) -> Non
     """It is as good as no answer: what was there before serves on."""
     issuer.body = body
     provider = known(rules(issuer))
-    assert "cannot be had" in await provider.refusal(issuer.token())
+    assert "are not available" in await provider.refusal(issuer.token())
     issuer.body = None
-    clock.moment += jwks.COOLDOWN
+    clock.moment += jwks.COOLDOWN_SECONDS
     assert await provider.ask(issuer.token())
     issuer.body = body
     clock.moment += 700
@@ -190,7 +190,7 @@ async def test_redirects(issuer: Issuer, clock: Clock) -> None:
         evil.jwks = issuer.jwks
         for elsewhere in (evil.url, f"http://localhost:{issuer.port}/jwks", "file:///etc/passwd", "ftp://x/y"):
             issuer.location = elsewhere
-            assert "cannot be had" in await known(rules(issuer)).refusal(issuer.token())
+            assert "are not available" in await known(rules(issuer)).refusal(issuer.token())
         assert evil.requests == 0
         issuer.location = "/moved"
         assert await known(rules(issuer)).ask(issuer.token())
@@ -218,9 +218,9 @@ async def test_keys_in_a_file(issuer: Issuer, tmp_path: Path) -> None:
     assert "has no key" in await provider.refusal(old)
     assert await provider.ask(issuer.token("two"))
     write("{}")
-    assert "cannot be had" in await provider.refusal(issuer.token("two"))
+    assert "are not available" in await provider.refusal(issuer.token("two"))
     path.unlink()
-    assert "cannot be had" in await provider.refusal(issuer.token("two"))
+    assert "are not available" in await provider.refusal(issuer.token("two"))
     write(json.dumps({"keys": issuer.jwks}))
     assert await provider.ask(issuer.token("two"))
     assert issuer.requests == 0
@@ -239,7 +239,7 @@ async def test_a_certificate_that_lacks_something(
     lax = Issuer(context)
     try:
         lax.add("one")
-        assert "cannot be had" in await known(rules(lax)).refusal(lax.token())
+        assert "are not available" in await known(rules(lax)).refusal(lax.token())
     finally:
         lax.close()
     assert "has no Authority Key Identifier, which Python 3.13 and later refuse" in caplog.text

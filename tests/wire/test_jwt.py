@@ -101,9 +101,9 @@ async def test_an_agent_starts_without_its_issuer(start_agent: Start, dial: "Dia
     agent = start_agent(config=configuration(gone))
     async with dial(agent) as wire:
         assert (await wire.ask("auth.whoami"))["provider"] == "token"
-    with pytest.raises(Unauthenticated, match="cannot be had"):
+    with pytest.raises(Unauthenticated, match="are not available"):
         await connect(agent.address, token=gone.token(), ca=agent.ca).__aenter__()
-    assert "the keys could not be fetched" in agent.home.agent_log.read_text()
+    assert "the keys cannot be fetched" in agent.home.agent_log.read_text()
 
 
 async def test_tls_of_the_issuer(
@@ -119,7 +119,7 @@ async def test_tls_of_the_issuer(
     try:
         issuer.add("one")
         distrustful = start_agent(config=configuration(issuer))
-        with pytest.raises(Unauthenticated, match="cannot be had"):
+        with pytest.raises(Unauthenticated, match="are not available"):
             await connect(distrustful.address, token=issuer.token(), ca=distrustful.ca).__aenter__()
         assert "CERTIFICATE_VERIFY_FAILED" in distrustful.home.agent_log.read_text()
         assert issuer.requests == 0

@@ -125,9 +125,8 @@ def make_all(folder: Path, names: Iterable[str]) -> None:
     authority = Authority.new()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(folder):
-        _write(
-            folder, authority.server(list(names)) | authority.files()
-        )  # ca.pem last: its existence shows that the others are complete
+        # ca.pem last: its existence shows that the others are complete.
+        _write(folder, authority.server(list(names)) | authority.files())
 
 
 def renew(folder: Path, names: Iterable[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""drain: what every stop strategy must do, what it asks of a server, and that the agent uses it."""
+"""Test `drain` against the contract of stop strategies, with a server, and with an agent."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ class Server(HTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.heard: list[str] = []
+        self.requests: list[str] = []
         self.called = threading.Event()
 
 
@@ -52,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_POST(self) -> None:
-        self.server.heard.append(f"{self.command} {self.path}")
+        self.server.requests.append(f"{self.command} {self.path}")
         self.send_response(self.server.status)
         self.send_header("Location", "http://127.0.0.1:1/elsewhere")
         self.end_headers()
@@ -84,21 +84,21 @@ def stop(server: Server, job: FakeJob) -> None:
     asyncio.run(work())
 
 
-def test_who_drains_gets_no_signal(server: Server) -> None:
+def test_a_job_that_drains_gets_no_signal(server: Server) -> None:
     job = FakeJob(ends_on=())
     stop(server, job)
-    assert server.heard == ["POST /drain?now=1"]
+    assert server.requests == ["POST /drain?now=1"]
     assert job.asks == [f"POST http://127.0.0.1:{server.server_port}/drain?now=1"]
     assert job.signals == []
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 500])
-def test_who_does_not_gets_one(server: Server, status: int) -> None:
+def test_a_job_that_does_not_drain_gets_a_signal(server: Server, status: int) -> None:
     server.status = status
     job = FakeJob()
     stop(server, job)
     assert job.signals == [("SIGTERM", "all")]
-    assert len(server.heard) == 1
+    assert len(server.requests) == 1
 
 
 JOB = """

@@ -1,4 +1,4 @@
-"""htpasswd: what every auth provider must do, what it makes of files, and that the agent asks it."""
+"""Test `htpasswd` against the contract of auth providers, with files that change, and with an agent."""
 
 import asyncio
 import tempfile
@@ -57,30 +57,30 @@ class TestContract(AuthProviderContract):
 
 
 def test_roles_by_name() -> None:
-    given = provider(SHARED, roles={"ann": ["admin"], "bob": []})
-    assert ask(given, "ann") == Principal("ann", "htpasswd", ["admin"])
+    htpasswd = provider(SHARED, roles={"ann": ["admin"], "bob": []})
+    assert ask(htpasswd, "ann") == Principal("ann", "htpasswd", ["admin"])
     with pytest.raises(Unauthenticated, match="no rule"):
-        ask(given, "bob", "ü" * 36)
+        ask(htpasswd, "bob", "ü" * 36)
 
 
 def test_a_file_that_changes(tmp_path: Path) -> None:
-    """Another password counts at once, also for who was let in a moment ago; without a file nobody is."""
+    """A new password counts at once, even after a login with the old one; without a file all logins are refused."""
     path = write(tmp_path / "htpasswd", line("ann"))
-    given = provider(path)
-    assert ask(given, "ann")
+    htpasswd = provider(path)
+    assert ask(htpasswd, "ann")
     write(path, line("ann", "another") + "bob:plain\n")
     with pytest.raises(Unauthenticated):
-        ask(given, "ann")
-    assert ask(given, "ann", "another")
+        ask(htpasswd, "ann")
+    assert ask(htpasswd, "ann", "another")
     path.chmod(0o644)
     write_twice = line("bob")
     path.write_text(write_twice)
-    for _ in range(2):  # nor the second time
+    for _ in range(2):  # the second time as well
         with pytest.raises(Unauthenticated, match="cannot be read"):
-            ask(given, "ann", "another")
+            ask(htpasswd, "ann", "another")
     path.unlink()
     with pytest.raises(Unauthenticated, match="cannot be read"):
-        ask(given, "ann", "another")
+        ask(htpasswd, "ann", "another")
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,12 @@ def test_with_an_agent(jobworker_agent, tmp_path: Path) -> None:
     """
     agent = jobworker_agent(config, plugins=["htpasswd"])
 
-    async def who(password: str) -> str:
+    async def caller(password: str) -> str:
         from jobworker.client import connect
 
         async with connect(agent.address, username="ann", password=password, ca=agent.ca) as client:
             return (await client.whoami()).id
 
-    assert asyncio.run(who(PASSWORD)) == "htpasswd:ann"
+    assert asyncio.run(caller(PASSWORD)) == "htpasswd:ann"
     with pytest.raises((Unauthenticated, ConnectionFailed)):
-        asyncio.run(who("wrong"))
+        asyncio.run(caller("wrong"))

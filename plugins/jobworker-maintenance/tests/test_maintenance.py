@@ -1,4 +1,4 @@
-"""maintenance: what every timeout policy must do, when windows begin, and that the agent asks it."""
+"""Test `maintenance` against the contract of timeout policies, by dates, and with an agent."""
 
 import json
 from datetime import datetime, timedelta
@@ -38,7 +38,7 @@ class TestContract(TimeoutPolicyContract):
         ({}, "2030-01-15T23:00:00+01:00", "2030-01-15T23:00:00+01:00"),
         ({}, "2030-01-16T03:59:59+01:00", "2030-01-16T03:59:59+01:00"),
         ({}, "2030-01-16T04:00:00+01:00", "2030-01-16T22:00:00+01:00"),
-        ({}, "2030-03-31T01:30:00+01:00", "2030-03-31T01:30:00+01:00"),  # the night that has no 02:30
+        ({}, "2030-03-31T01:30:00+01:00", "2030-03-31T01:30:00+01:00"),  # in this night 02:30 does not exist
         ({}, "2030-07-01T12:00:00Z", "2030-07-01T20:00:00Z"),
         ({"begin": "22:00"}, "2030-01-15T23:00:00Z", "2030-01-16T22:00:00Z"),
         ({"begin": "02:30", "zone": "Europe/Berlin"}, "2030-03-31T01:59:00+01:00", "2030-03-31T01:30:00Z"),
@@ -48,7 +48,7 @@ class TestContract(TimeoutPolicyContract):
     ],
 )
 def test_when_a_job_is_stopped(options: dict[str, object], started: str, stops: str) -> None:
-    """Whenever it is asked, the answer is the same moment."""
+    """`due` returns the same moment whenever it is called."""
     start = datetime.fromisoformat(started).timestamp()
     for later in (0.0, 1800.0):
         facts = RunFacts(now=5000.0 + later, started=5000.0, wall=start + later)
@@ -64,7 +64,7 @@ def test_settings_that_cannot_be_used(table: dict[str, str]) -> None:
 
 
 def test_with_an_agent(jobworker_agent) -> None:
-    """Every job is stopped that is started within the window, whatever its spec says."""
+    """A job that is started within the window is stopped, whatever its spec has."""
     now = datetime.now(ZoneInfo("UTC"))
     begin, end = (now - timedelta(hours=1)).strftime("%H:%M"), (now + timedelta(hours=1)).strftime("%H:%M")
     config = f"""
