@@ -1,4 +1,4 @@
-"""jobworker: run any Linux process on a host for people and programs who are not on that host.
+"""jobworker: run any Linux process on a host for people and programs that are not on that host.
 
 Names are loaded when they are first used, so that a client never imports what only the agent needs.
 """
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["__version__", "connect", "hookimpl"]
 
-_HOMES = {"hookimpl": "jobworker._hookimpl", "connect": "jobworker.client"}
+_MODULES = {"hookimpl": "jobworker._hookimpl", "connect": "jobworker.client"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'jobworker' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

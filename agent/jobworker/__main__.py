@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
         hint = "set JOBWORKER_HOME to a folder of the agent's own that it can write" if denied else ""
         fail(StartError(f"{error.filename or home.path}: {error.strerror}", hint=hint), options.ready)
-    if kept:  # in place: an agent that stays its keeper's ancestor inherits the jobs of a keeper that dies
+    if kept:  # execve keeps the pid: as an ancestor of its keeper the agent inherits the jobs of a keeper that dies
         for fd in kept:
             os.set_inheritable(fd, True)
         command = [*command, "--inherited", *map(str, kept)]
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Return the parser. An agent of the version before passes these arguments when it restarts into this one."""
+    """Return the parser. An agent of the previous version passes these arguments when it restarts into this one."""
     parser = argparse.ArgumentParser(prog="python -m jobworker", description="Run the agent.")
     parser.add_argument("--home", type=Path, help="the state folder")
     parser.add_argument("--config", type=Path, help="the configuration")
@@ -95,7 +95,7 @@ def _command(home: Home, options: argparse.Namespace) -> list[str]:
 
 
 def check(home: Home, settings: config.Config) -> None:
-    """Raise StartError for what would keep an agent from starting in the place of the one that runs."""
+    """Raise StartError if plugins, settings or certificates would keep an agent from starting in this one's place."""
     loader.try_out(settings, home.path)
     if settings.server.cert or (home.tls / "ca.pem").exists():
         setup.load(home, settings.server)
@@ -111,12 +111,12 @@ async def require_start(command: Sequence[str]) -> None:
             subprocess.run, command, capture_output=True, check=False, timeout=CHECK_LIMIT_SECONDS
         )
     except subprocess.TimeoutExpired:
-        reason = f"it is not ready after {CHECK_LIMIT_SECONDS:g} s"
+        reason = f"the check did not end within {CHECK_LIMIT_SECONDS:g} s"
     else:
         if not checked.returncode:
             return
         reason = checked.stderr.decode(errors="replace").strip()[-1000:]
-    raise InvalidState(f"the agent would not start again and goes on as it is: {reason}", state="running")
+    raise InvalidState(f"the agent would not start again and runs on unchanged: {reason}", state="running")
 
 
 def fail(error: JobworkerError, ready: int | None) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The marker by which a plugin says that a function implements a hook."""
+"""The decorator that marks a function of a plugin as the implementation of a hook."""
 
 import pluggy
 

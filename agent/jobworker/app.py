@@ -57,7 +57,7 @@ class Agent:
         self._service = service
         self._may_restart = may_restart
         self._local = local
-        self._status = ""  # as the service manager shows it
+        self._status = ""  # the last one that was sent to the service manager
         self._ending = asyncio.Event()  # set by the first signal to end, or by a call
         self._hurry = asyncio.Event()  # set by the second signal
         self._jobs_at_end: str = settings.agent.on_shutdown  # "stop", "leave" or "restart"
@@ -83,7 +83,7 @@ class Agent:
         await listener.open()
         renewal.open()
         gc.collect()
-        gc.freeze()  # later collections skip what stays for good, and so free a closed connection soon
+        gc.freeze()  # later collections skip these objects, which stay, and free a closed connection soon
         instance.write_address(managed=self._service.managed)
         self._report_start(instance.url, ready)
         await self._ending.wait()
@@ -196,7 +196,7 @@ class Agent:
         hurried = asyncio.ensure_future(self._hurry.wait())
         await asyncio.wait({stopping, hurried}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if not stopping.done():
-            log.warning("the jobs take too long to end: killing them")
+            log.warning("the jobs have not ended within agent.shutdown_limit: killing them")
             await jobs.kill_all()
             await asyncio.wait({stopping}, timeout=limit)
         hurried.cancel()

@@ -1,4 +1,4 @@
-"""Read the configuration: one TOML file, every key with a default, no key unknown.
+"""Read the configuration: one TOML file; every key has a default, and unknown keys are errors.
 
 ``config.toml`` at the root of the repository explains each key and equals these defaults.
 """
@@ -87,9 +87,10 @@ BUILT_IN = ("token", "roles", "graceful", "ladder", "command", "kill", "total", 
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
-    """All of it. `users`: as whom principals may run jobs.
+    """The whole configuration.
 
-    `plugins` holds `enabled`, the allow-list, and one table per plugin.
+    `users` has, by principal or role, the users as which it may run jobs. `plugins` has `enabled`, the names of the
+    plugins to load, and one table for each plugin.
     """
 
     server: Server = Server()
@@ -137,7 +138,7 @@ def load(path: Path | None) -> Config:
 
 
 def _check(path: Path, config: Config) -> None:
-    """Refuse what is well-typed and makes no sense."""
+    """Check values that have the right type; raise StartError for one that cannot be used."""
     durations = {
         "server.expiry_warning": config.server.expiry_warning,
         "auth.login_timeout": config.auth.login_timeout,
@@ -163,7 +164,7 @@ def _check(path: Path, config: Config) -> None:
         raise StartError(f"{path}: jobs.stop_signal: {config.jobs.stop_signal!r}; expected a name as SIGTERM")
     if not 0 <= config.server.port <= 65535:
         raise StartError(f"{path}: server.port: {config.server.port}; expected 0 (any free port) to 65535")
-    for key in set(Limits.__struct_fields__) - {"plugin_call"}:  # which is no number but a duration
+    for key in set(Limits.__struct_fields__) - {"plugin_call"}:  # a duration; checked below
         least = 1 if key in ("connections", "unauthenticated", "requests_in_flight", "subscriptions") else 0
         if (value := getattr(config.limits, key)) < least:
             raise StartError(f"{path}: limits.{key}: {value}; expected {least} or more")
@@ -180,7 +181,7 @@ def _check(path: Path, config: Config) -> None:
             expected = 'a principal as "token:NAME", "role:NAME", or "*" for everyone'
             raise StartError(f"{path}: users.{key}: unknown; expected {expected}")
         if {"", "0", "root"} & set(names):
-            raise StartError(f"{path}: users.{key}: {names}; expected users other than root, which only admins are")
+            raise StartError(f"{path}: users.{key}: {names}; expected no root: only admins run jobs as root")
     enabled = config.plugins.setdefault("enabled", Config().plugins["enabled"])
     if not isinstance(enabled, list) or not all(isinstance(name, str) for name in enabled):
         raise StartError(f"{path}: plugins.enabled: {enabled!r}; expected a list of names")

@@ -1,4 +1,4 @@
-"""Every error of jobworker, one tree; each class owns its RPC code and the exit code of ``jw``.
+"""All errors of jobworker, in one tree; each class has its RPC code and the exit code of ``jw``.
 
 ::
 
@@ -29,15 +29,15 @@
         ├── StopIncomplete         50401  data.survivors
         └── DiskFull               50701
 
-Of a code of ours, ``code // 100`` is the HTTP status, ``data.reason`` the stable word and
-``data.retryable`` says whether the same call may succeed later. The message is for a person.
+For a positive code, ``code // 100`` is the HTTP status, ``data.reason`` a word that does not change between versions,
+and ``data.retryable`` whether the same call may succeed later. The message is for a person.
 """
 
 from typing import Any, ClassVar
 
 
 class JobworkerError(Exception):
-    """Base of all; `hint` names the next thing to do."""
+    """The base class; `hint` is what the user can do next."""
 
     exit_code: ClassVar[int] = 1
 
@@ -54,13 +54,13 @@ class StartError(JobworkerError):
 
 
 class ConnectionFailed(JobworkerError):
-    """There is no agent at the address, or it could not be trusted, or it went away."""
+    """No agent answers at the address, its certificate is not trusted, or the connection was lost."""
 
     exit_code = 6
 
 
 class RpcError(JobworkerError):
-    """What the agent answers instead of a result."""
+    """An error that the agent returns in place of a result; `data` are further members of `error.data`."""
 
     code: ClassVar[int] = -32000
     reason: ClassVar[str] = ""
@@ -100,27 +100,27 @@ class MethodNotFound(RpcError):
 
 
 class InvalidParams(RpcError):
-    """A param is missing, unknown or of another type; `field` says which."""
+    """A param is missing, unknown or has the wrong type; `field` is its name."""
 
     code = -32602
 
 
 class InternalError(RpcError):
-    """A fault of ours; `ref` is the line in the agent's log and all that is told."""
+    """A fault in the agent; `ref` identifies the line in the agent's log that has the details."""
 
     code = 50001
     reason = "internal"
 
 
 class InvalidSpec(RpcError):
-    """A well-typed spec that cannot be accepted; `field` says which part."""
+    """A value has the right type and is invalid; `field` is its name."""
 
     code = 40001
     reason = "invalid_spec"
 
 
 class Unauthenticated(RpcError):
-    """Nobody vouches for the caller."""
+    """No auth provider accepts the credentials."""
 
     code = 40101
     reason = "unauthenticated"
@@ -128,7 +128,7 @@ class Unauthenticated(RpcError):
 
 
 class TokenExpired(RpcError):
-    """The credentials were good once."""
+    """The credentials have expired."""
 
     code = 40102
     reason = "token_expired"
@@ -144,7 +144,7 @@ class PermissionDenied(RpcError):
 
 
 class JobNotFound(RpcError):
-    """There is no such job, or the caller may not see it: the answer is the same."""
+    """There is no such job, or the caller may not see it; the answer does not reveal which."""
 
     code = 40401
     reason = "job_not_found"
@@ -167,7 +167,7 @@ class WaitTimeout(RpcError):
 
 
 class InvalidState(RpcError):
-    """The job is in a state in which this cannot be done; `state` says which."""
+    """The state of the job does not allow the call; `state` is that state."""
 
     code = 40901
     reason = "invalid_state"
@@ -175,7 +175,7 @@ class InvalidState(RpcError):
 
 
 class KeyConflict(RpcError):
-    """The key names a job with another spec."""
+    """A job with another spec was created with this key."""
 
     code = 40902
     reason = "key_conflict"
@@ -190,7 +190,7 @@ class OffsetOutOfRange(RpcError):
 
 
 class PolicyRejected(RpcError):
-    """A plugin refused the options it was given."""
+    """A plugin refused the options of the call."""
 
     code = 42201
     reason = "policy_rejected"
@@ -204,7 +204,7 @@ class ExecFailed(RpcError):
 
 
 class RateLimited(RpcError):
-    """Too much at once; `retry_after` is in seconds."""
+    """The caller has reached a limit; `retry_after` is in seconds."""
 
     code = 42901
     reason = "rate_limited"
@@ -212,14 +212,14 @@ class RateLimited(RpcError):
 
 
 class NotSupported(RpcError):
-    """The protocol names it and this agent does not do it."""
+    """This agent, or its host, does not support a part of the protocol."""
 
     code = 50101
     reason = "not_supported"
 
 
 class ShuttingDown(RpcError):
-    """The agent is about to end and takes no new jobs."""
+    """The agent is ending and starts no new jobs."""
 
     code = 50301
     reason = "shutting_down"
@@ -227,7 +227,7 @@ class ShuttingDown(RpcError):
 
 
 class StopIncomplete(RpcError):
-    """Processes of the job outlived the stop; `survivors` lists them."""
+    """Processes of the job are still there after the stop; `survivors` lists them."""
 
     code = 50401
     reason = "stop_incomplete"
@@ -235,22 +235,22 @@ class StopIncomplete(RpcError):
 
 
 class DiskFull(RpcError):
-    """The agent cannot record what it would have to."""
+    """The agent cannot record the change on its disk."""
 
     code = 50701
     reason = "disk_full"
     retryable = True
 
 
-def _tree(base: type[RpcError]) -> dict[int, type[RpcError]]:
+def _by_code(base: type[RpcError]) -> dict[int, type[RpcError]]:
     return {cls.code: cls for cls in base.__subclasses__()}
 
 
-BY_CODE = _tree(RpcError)
+BY_CODE = _by_code(RpcError)
 
 
 def from_payload(error: dict[str, Any]) -> RpcError:
-    """Return the exception for the `error` member of an answer, also for a code we do not know."""
+    """Return the exception for the `error` member of an answer; an unknown code gives an RpcError."""
     cls = BY_CODE.get(error.get("code", 0), RpcError)
     data = error.get("data")
     data = data if isinstance(data, dict) else {}

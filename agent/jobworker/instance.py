@@ -1,4 +1,4 @@
-"""Be the only agent on a state folder: its locks, its port, the file with its address, and the local token."""
+"""Make the agent the only one on its state folder: locks, port, address file and local token."""
 
 import fcntl
 import json
@@ -20,12 +20,12 @@ from jobworker.tokens import TokenFile
 log = logging.getLogger("jobworker")
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-ANY_ADDRESS = ("0.0.0.0", "::")  # compared with, not bound to
+ANY_ADDRESS = ("0.0.0.0", "::")  # only compared with; the bind address comes from the configuration
 LOCAL_TOKEN = "local"  # noqa: S105  # its name
 
 
 class Instance:
-    """What one agent holds for its life, and passes on when it restarts in place."""
+    """Locks and socket that an agent holds while it runs, and passes on when it restarts in place."""
 
     def __init__(self, home: Home, server: Server, *, local: bool, inherited: Sequence[int] = ()) -> None:
         """Lock the state folder and bind the port; raise StartError.
@@ -34,7 +34,7 @@ class Instance:
         """
         self._home = home
         self._server = server
-        self._local = local  # a local agent takes any port
+        self._local = local  # a local agent may listen on any port
         if inherited:
             self._locks, self.socket = _reclaim(inherited)
         else:
@@ -70,7 +70,7 @@ class Instance:
         return locks
 
     def _ports(self) -> list[int]:
-        """Return the ports to try: the local agent keeps the one it had, and takes any other if it must."""
+        """Return the ports to try: for a local agent its last one, then any (0); else the configured one."""
         if not self._local:
             return [self._server.port]
         try:
@@ -90,7 +90,7 @@ class Instance:
         write_private(self._home.local_token, tokens.create(LOCAL_TOKEN, ["admin"], ["admin"]).encode() + b"\n")
 
     def write_address(self, *, managed: bool) -> None:
-        """Write where the agent listens, for `jw` on this host; raise StartError if `jw` could not find it.
+        """Write the agent's address for `jw` on this host; raise StartError if `jw` could not find the agent.
 
         `managed`: the agent runs as a service; `jw` then waits for the service and starts no other agent.
         """

@@ -1,8 +1,8 @@
-"""All that an author of plugins imports: what a plugin implements, and what it is given.
+"""The interfaces between agent and plugins, and all types that a plugin needs.
 
-Methods named here may be extended by arguments at the end, never changed, and what is given may get fields.
-Each plugin's code runs in a thread of its own: what it does there, however slowly, does not hold up the agent
-or other plugins. What it is given is a copy.
+Later versions may add fields to the types, and arguments to the end of methods; they change nothing else.
+The code of each plugin runs in a thread of its own, so that slow code delays neither the agent nor other plugins.
+All arguments are copies.
 """
 
 import logging
@@ -64,11 +64,11 @@ S_co = TypeVar("S_co", covariant=True)
 
 @dataclass(frozen=True)
 class PluginContext(Generic[S_co]):
-    """What a hook is called with.
+    """The argument of every hook.
 
-    `settings` is the plugin's own table of the configuration, as an instance of its `Settings`; None where it has
-    none. `state` is the agent's state folder, where a plugin may keep a file that begins with its name. `log` is the
-    agent's log. `tokens` are the agent's own tokens.
+    `settings` is the plugin's own table of the configuration, as an instance of its `Settings`; None if it has no
+    such class. `state` is the agent's state folder, where a plugin may keep files whose names begin with its own.
+    `log` is the agent's log, `tokens` are the tokens that the agent has created.
     """
 
     name: str
@@ -80,10 +80,10 @@ class PluginContext(Generic[S_co]):
 
 @dataclass(frozen=True)
 class Credentials:
-    """What the caller presented, by `scheme`.
+    """The credentials of a caller; the other fields depend on `scheme`.
 
-    `bearer`: see `token`. `basic`: see `username`, `password`. `certificate`: see `certificate`, a client
-    certificate in DER that TLS has verified against `server.client_ca`. `address` is where the caller is.
+    `bearer`: `token`. `basic`: `username` and `password`. `certificate`: `certificate`, a client certificate in DER
+    that TLS has verified against `server.client_ca`. `address` is the caller's IP address.
     """
 
     scheme: str
@@ -95,12 +95,12 @@ class Credentials:
 
 
 class AuthProvider(Protocol):
-    """Says who is calling."""
+    """Identifies callers by their credentials."""
 
     name: str
 
     async def authenticate(self, credentials: Credentials) -> Principal | None:
-        """Return who it is, or None for credentials of another provider.
+        """Return the principal, or None for credentials of another provider.
 
         Raise `Unauthenticated` to refuse: then no other provider is asked.
         """
@@ -108,11 +108,11 @@ class AuthProvider(Protocol):
 
 @dataclass(frozen=True)
 class Grant:
-    """What a principal may do. It may do what any of its grants allows.
+    """One permission of a principal, which may do all that any of its grants allows.
 
-    `look` and `control` say whose jobs it sees, and stops, signals, pauses, changes and deletes: `all`, `own` or
-    `none`. `create`: jobs of its own. `admin`: tokens, and the agent itself. `methods` are patterns of the methods
-    for which the grant holds (`job.*`), `labels` patterns that the labels of a job must match for it to hold.
+    `look` is whose jobs it may see (`all`, `own` or `none`), `control` whose jobs it may stop, signal, pause, change
+    and delete. `create` allows jobs of its own, `admin` managing tokens and the agent. The grant holds for methods
+    that match one of the patterns `methods` (`job.*`), and for jobs whose labels match the patterns `labels`.
     """
 
     look: Literal["all", "own", "none"] = "none"
@@ -124,18 +124,18 @@ class Grant:
 
 
 class Authorizer(Protocol):
-    """Says what a principal may do: once for each connection, when it has logged in."""
+    """Decides what a principal may do; called once for each connection, after the login."""
 
     name: str
 
     async def grants(self, principal: Principal) -> Sequence[Grant] | None:
-        """Return what it may do, [] for nothing; None to leave the answer to the next authorizer."""
+        """Return what the principal may do, [] for nothing; None leaves the decision to the next authorizer."""
 
 
 class JobHandle(Protocol):
-    """A running job, as far as a stop strategy may touch it.
+    """A running job, for a stop strategy.
 
-    `env` and `cwd` are those that the job was started with; without what marks a process as the job's.
+    `env` and `cwd` are those that the job was started with, without the variable that marks processes of the job.
     """
 
     job: Job
@@ -146,21 +146,21 @@ class JobHandle(Protocol):
         """Send a signal (`"SIGTERM"`) to the whole tree or to the `main` process; return how many got it."""
 
     async def asked(self, how: str) -> None:
-        """Say that the job is being asked to end otherwise than by a signal: an end that follows is this stop's."""
+        """Record that the job is asked to end, without a signal: an end after it counts as caused by this stop."""
 
     async def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the whole tree is gone; return False when `timeout` seconds pass first."""
+        """Wait until the whole tree is gone; return False if that takes longer than `timeout` seconds."""
 
     async def run(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
-        """Run a command beside the job, as the same user and in the same folder; raise OSError where it cannot be.
+        """Run a command as the job's user and in its folder; raise OSError if it cannot be executed.
 
-        It is killed, with its group, after `timeout` seconds.
+        After `timeout` seconds the command and its process group are killed.
         """
 
 
 @dataclass(frozen=True)
 class StopOptions:
-    """How the caller wants the stop: `signal` is a name, `grace` in seconds."""
+    """The options of a stop: `signal` is a name, `grace` in seconds, `options` are those of the strategy."""
 
     signal: str
     grace: float
@@ -173,10 +173,10 @@ class StopStrategy(Protocol):
     name: str
 
     def check(self, options: Mapping[str, Any]) -> None:
-        """Raise ValueError, saying what was expected, for options that cannot be used."""
+        """Raise ValueError, with what was expected, for options that cannot be used."""
 
     async def stop(self, job: JobHandle, options: StopOptions) -> None:
-        """Stop the job."""
+        """End the job's tree."""
 
 
 @runtime_checkable
@@ -184,16 +184,16 @@ class LongStopStrategy(StopStrategy, Protocol):
     """A stop strategy that may take longer than the grace."""
 
     def longest(self, options: StopOptions) -> float:
-        """Return the seconds that it means to take at most."""
+        """Return the longest time that `stop` takes with these options, in seconds."""
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a timeout policy is shown. Moments are seconds on the clock of `now`, which never jumps.
+    """The facts about a job for a timeout policy. Moments are seconds on the clock of `now`, which never jumps.
 
-    `wall` is the time of day at `now`, in seconds since 1970. `last_output` and `last_cpu` are when the job
-    was last seen to write or to compute, at the latest; before that, its start. `cpus` is how many it may use.
-    A policy that answers None for a `paused` job is asked again when that goes on, from then on.
+    `wall` is the wall clock at `now`, in seconds since 1970. `last_output` and `last_cpu` are when the job was last
+    observed to write or to use CPU time; before the first time, its start. `cpus` is how many CPUs the job may use.
+    A policy that returns None for a `paused` job is called again when the job is resumed.
     """
 
     now: float
@@ -208,18 +208,18 @@ class RunFacts:
 
 
 class TimeoutPolicy(Protocol):
-    """Says when a job's time is up: a pure function of numbers, the agent does the clock and the stop.
+    """Decides when a job's time is up: a pure function of facts; the agent has the clock and stops the job.
 
-    One that has an attribute `wants_cpu`, False, is not shown CPU times, which cost something to find out.
+    A policy with the attribute `wants_cpu = False` gets no CPU times, which cost something to read.
     """
 
     name: str
 
     def check(self, options: Mapping[str, Any]) -> None:
-        """Raise ValueError, saying what was expected, for options that cannot be used."""
+        """Raise ValueError, with what was expected, for options that cannot be used."""
 
     def due(self, options: Mapping[str, Any], facts: RunFacts) -> float | None:
-        """Return the moment at which the job is to be stopped, by what is known now; None for never.
+        """Return the moment at which the job must be stopped, by these facts; None for never.
 
-        It is asked again at that moment: where it then names a later one, the job runs on.
+        The agent calls it again at that moment; if it then returns a later one, the job runs on.
         """

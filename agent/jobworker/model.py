@@ -1,6 +1,6 @@
-"""The things of the protocol as types: specs, jobs, exits, principals.
+"""The objects of the protocol as types: specs, jobs, exits, principals.
 
-Shared by agent, client and plugins. Field by field these are the objects of the wire.
+Agent, client and plugins share them. On the wire an object has the fields of its type.
 """
 
 from enum import StrEnum
@@ -11,11 +11,11 @@ from msgspec import UNSET, Struct, UnsetType
 
 from jobworker.units import Duration, Rate, Size
 
-MIN_LOG = 64 << 10  # bytes: a smaller log would drop almost all of its output
+MIN_LOG = 64 << 10  # bytes: a smaller log would hold almost no output
 
 
 class State(StrEnum):
-    """The state of a job; how it ended is in its exit."""
+    """The state of a job; `exit` has how it ended."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -26,6 +26,7 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
+        """Whether the job has ended."""
         return self in (State.EXITED, State.LOST)
 
 
@@ -51,7 +52,7 @@ class StopSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 
 
 class TimeoutSpec(Struct, frozen=True, forbid_unknown_fields=True):
-    """One limit: the name of a timeout policy, and its options."""
+    """One time limit: the name of a timeout policy, and its options."""
 
     policy: str
     options: dict[str, Any] = {}
@@ -71,13 +72,14 @@ class LogSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
     @property
     def drops(self) -> bool:
+        """Whether output is dropped on a full disk."""
         return self.on_full == "drop"
 
 
 class LimitSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What the whole job may use at most; `memory` includes swap.
+    """What all processes of a job together may use at most; `memory` includes swap.
 
-    `io_read`, `io_write`: bytes a second, of the device under the job's cwd, or by device.
+    `io_read`, `io_write`: bytes a second, of the disk that holds the job's cwd, or by device.
     """
 
     cpus: int | float | None = None
@@ -144,11 +146,11 @@ class Receipt(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """What a job has used: seconds, bytes, tasks (processes with their threads); None: not known here.
+    """What a job has used: seconds, bytes, tasks (processes with their threads); None: unknown.
 
-    `source` has `cpu`, `memory`, `pids` and `io`, as far as they are known: `cgroup` and `cgroup-v1` count the whole
-    job; `rusage` only the main process and the children that it waited for, and of memory the peak of the largest of
-    these; `proc` (of a job that runs) the processes that are there now.
+    `source` has what counted each of `cpu`, `memory`, `pids` and `io` that is known: `cgroup` and `cgroup-v1` count
+    the whole job; `rusage` only the main process and the children that it waited for, and as memory the peak of the
+    largest of these; `proc` (of a running job) the processes that run now.
     """
 
     cpu_seconds: float | None = None
@@ -164,7 +166,7 @@ class Usage(Struct, frozen=True, kw_only=True):
 class Exit(Struct, frozen=True):
     """How a job ended: of `code` and `signal` (a name) at most one is not null.
 
-    For `start_failed`, `step` and `errno` have the cause. `usage` is as of that moment, None if it never ran.
+    For `start_failed`, `step` and `errno` have the cause. `usage` is at that moment, None if the job never ran.
     """
 
     code: int | None
@@ -179,7 +181,7 @@ class Exit(Struct, frozen=True):
 
 
 class LogInfo(Struct, frozen=True):
-    """How much the job has written; `first_offset` is the oldest byte still there."""
+    """How many bytes the job has written; `first_offset` is the offset of the oldest byte that is kept."""
 
     bytes: int = 0
     first_offset: int = 0
@@ -187,6 +189,7 @@ class LogInfo(Struct, frozen=True):
 
     @property
     def kept(self) -> int:
+        """The number of bytes that the log holds."""
         return self.bytes - self.first_offset
 
 
@@ -217,7 +220,7 @@ class Job(JobSummary, frozen=True, kw_only=True):
 
 
 class Stats(Usage, frozen=True, kw_only=True):
-    """What a job uses now and has used so far; of one that has ended, what it had used in the end.
+    """What a job uses now and has used so far, or had used when it ended.
 
     `memory` in bytes, `pids` in tasks. `limits` are those in force. `processes` has for each `pid`, `name`, `command`
     (None if it cannot be read), `cpu_seconds`, `memory` (resident bytes) and `threads`.
@@ -237,9 +240,9 @@ class JobEvent(Struct, frozen=True):
     """What happened to a job, and the job as it was then; `by` is the caller or part that caused it.
 
     `event` is `created`, `started`, `updated`, `paused`, `resumed`, `deadline_near`, `limit_failed` (a time limit
-    that does not hold), `stopping`, `exited` (and with it what was lost, or not started at all), `stopped` (the
-    stop is over: `exit` has its receipt) or `deleted`. In the params of `job.event` the name of the subscription is
-    added.
+    that cannot be applied), `stopping`, `exited` (also for a job that was lost or not started), `stopped` (the
+    stop is over: `exit` has its receipt) or `deleted`. The params of `job.event` have `subscription` as
+    well.
     """
 
     revision: int
@@ -260,7 +263,7 @@ class ChainLink(Struct, frozen=True):
 
 
 class Explanation(Struct, frozen=True):
-    """Why a job is in its state: what happened to it, in order."""
+    """Why a job is in its state: `chain` has what happened to it, in order."""
 
     id: str
     summary: str
@@ -270,8 +273,8 @@ class Explanation(Struct, frozen=True):
 class Principal(Struct, frozen=True):
     """An authenticated caller.
 
-    `issuer` is the authority behind the provider, if there are several, as for JWTs; `expires_at` (seconds since
-    1970) is when the credentials end, and with them every connection that was opened with them.
+    `issuer` is the authority that issued the credentials, if the provider has several, as for JWTs. `expires_at`
+    (seconds since 1970) is when the credentials expire; connections that were opened with them are then closed.
     """
 
     name: str
@@ -282,12 +285,12 @@ class Principal(Struct, frozen=True):
 
     @property
     def id(self) -> str:
-        """The owner of what this principal creates: issuer and subject."""
+        """The owner of the jobs that this principal creates: issuer or provider, and name."""
         return f"{self.issuer or self.provider}:{self.name}"
 
 
 class LogGap(Struct, frozen=True):
-    """The params of `log.gap`: bytes that the log does not hold, and why; `to` is where it goes on."""
+    """The params of `log.gap`: bytes that the log does not have, with the reason; it continues at `to`."""
 
     subscription: str
     job: str
@@ -315,5 +318,5 @@ class LogEnd(Struct, frozen=True):
 
 
 def to_builtins(value: Any) -> Any:
-    """Return what JSON would hold: dicts, lists, strings, numbers."""
+    """Return a value as JSON has it: dicts, lists, strings, numbers."""
     return msgspec.to_builtins(value)

@@ -1,4 +1,4 @@
-"""Say where everything is: the state folder, its files, and the folder for sockets and FIFOs.
+"""The paths of the state folder, its files, and the folder for sockets and FIFOs; private files and folders.
 
 ``docs/reference/on-disk-formats.md`` describes each file.
 """
@@ -14,7 +14,7 @@ from jobworker.errors import StartError
 
 
 def default_home() -> Path:
-    """Return the state folder: ``JOBWORKER_HOME``, or the system's for root, or the user's; raise StartError."""
+    """Return the state folder: ``JOBWORKER_HOME``, else the system's if root, else the user's; raise StartError."""
     if chosen := os.environ.get("JOBWORKER_HOME"):
         return _expanded(chosen)
     if os.geteuid() == 0:
@@ -23,14 +23,14 @@ def default_home() -> Path:
 
 
 def contexts_file() -> Path:
-    """Return where `jw` keeps agents and credentials: in the state folder that was chosen, or the user's settings."""
+    """Return the file with the contexts of `jw`: in ``JOBWORKER_HOME`` if that is set, else in the user's settings."""
     if chosen := os.environ.get("JOBWORKER_HOME"):
         return _expanded(chosen) / "contexts.json"
     return _expanded(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "jobworker" / "contexts.json"
 
 
 def _expanded(path: str) -> Path:
-    """Return an absolute path, with `~` replaced; raise StartError where a home folder is not known."""
+    """Return an absolute path, with `~` replaced; raise StartError if a home folder is not known."""
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError:
@@ -42,12 +42,12 @@ def _expanded(path: str) -> Path:
 
 
 class Home:
-    """The state folder and the names in it."""
+    """The state folder and the paths in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / "config.toml"  # the local agent's, where somebody wrote one
-        self.address = path / "agent.json"  # where a listening agent can be reached, and its pid
+        self.config = path / "config.toml"  # of the local agent, if the user wrote one
+        self.address = path / "agent.json"  # address and pid of the listening agent
         self.agent_log = path / "agent.log"
         self.keeper_log = path / "keeper.log"
         self.audit = path / "audit.log"
@@ -59,7 +59,7 @@ class Home:
         self.tls = path / "tls"
 
     def create(self) -> None:
-        """Make the folder, and refuse one that is not ours alone; raise StartError."""
+        """Create the folder; raise StartError if it exists and others can reach it."""
         make_private(self.path)
         try:
             self.logs.mkdir(mode=0o700, exist_ok=True)
@@ -67,30 +67,31 @@ class Home:
             raise _unwritable(self.logs, error) from error
 
     def read_only(self) -> bool:
-        """Whether the state folder can only be read: a disk that failed is often mounted so."""
+        """Whether the state folder is read-only, as after an error of its disk."""
         return bool(os.statvfs(self.path).f_flag & os.ST_RDONLY)
 
     def open_locks(self, *, create: bool = False) -> list[int]:
         """Open the files whose locks the agent holds for its life.
 
-        The one in the state folder holds for everyone who reaches it; the other also while it can only be read.
+        The lock in the state folder holds for all agents that can reach it, the one in the run folder also if the state
+        folder is read-only.
         """
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-        found = []
+        locks = []
         for folder in (self.path, self.create_run_folder() if create else self.run_folder()):
             try:
-                found.append(os.open(folder / "agent.lock", flags, 0o600))
+                locks.append(os.open(folder / "agent.lock", flags, 0o600))
             except FileNotFoundError:
                 continue
             except OSError as error:
                 if error.errno != errno.EROFS:
                     raise
-        return found
+        return locks
 
     def run_folder(self) -> Path:
-        """Return the folder for sockets and FIFOs: short (a socket's path has 108 bytes), ours, on tmpfs if possible.
+        """Return the folder for sockets and FIFOs: private, on tmpfs if possible, short (108 bytes for a socket's path).
 
-        It is the first place that can be written, and last the state folder.
+        It is the first place that can be written, with the state folder as the last.
         """
         digest = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:12]
         uid = os.geteuid()
@@ -103,15 +104,16 @@ class Home:
         return next(filter(_usable, places), places[-1])
 
     def create_run_folder(self) -> Path:
-        """Make it, and refuse a name that somebody else took before; raise StartError."""
+        """Create the run folder; raise StartError if its name is taken by another user."""
         folder = self.run_folder()
         make_private(folder)
         return folder
 
 
 def _usable(folder: Path) -> bool:
-    """Whether a folder is there and not on a read-only file system, or can be made."""
-    if os.path.lexists(folder):  # be it not ours: that is refused, or whoever took the name would choose the place
+    """Whether a folder exists on a writable file system, or can be created."""
+    if os.path.lexists(folder):
+        # Also if it belongs to another user, which `make_private` refuses: else that user could choose the folder.
         return not os.statvfs(folder.parent).f_flag & os.ST_RDONLY
     above = next(place for place in folder.parents if place.exists())
     return os.access(above, os.W_OK | os.X_OK, effective_ids=True)
@@ -119,7 +121,7 @@ def _usable(folder: Path) -> bool:
 
 def _unwritable(folder: Path, error: OSError) -> StartError:
     hint = "set JOBWORKER_HOME to a folder that can be written; in a container, to a volume"
-    return StartError(f"{folder} cannot be made: {error.strerror}; expected a folder of our own", hint=hint)
+    return StartError(f"{folder} cannot be created: {error.strerror}; expected a folder of this user", hint=hint)
 
 
 def _tmpfs_mounts() -> set[str]:
@@ -128,10 +130,11 @@ def _tmpfs_mounts() -> set[str]:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder, and refuse one that is not ours alone; raise StartError."""
+    """Create a folder with mode 0700; raise StartError if it exists and others can reach it."""
     try:
         for above in reversed([place for place in folder.parents if not place.exists()]):
-            above.mkdir(mode=0o755, exist_ok=True)  # whatever the umask: what others can write, they can replace
+            # Not by the umask: users that can write to a folder can replace what is in it.
+            above.mkdir(mode=0o755, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise _unwritable(folder, error) from error
@@ -139,7 +142,7 @@ def make_private(folder: Path) -> None:
 
 
 def require_private(path: Path) -> None:
-    """Raise StartError unless the file or folder belongs to us and nobody else can read or write it."""
+    """Raise StartError unless a file or folder belongs to this user, and no other user can read or write it."""
     info = path.lstat()
     if stat.S_ISLNK(info.st_mode):
         raise StartError(f"{path} is a symbolic link; expected a file or folder that belongs to uid {os.geteuid()}")
@@ -157,12 +160,12 @@ def require_private(path: Path) -> None:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Replace a file at once, 0600 from its birth."""
+    """Replace a file atomically; the new one has mode 0600 from the start."""
     replace_private({path: data})
 
 
 def replace_private(files: Mapping[Path, bytes]) -> None:
-    """Replace files that belong together: all are on disk, 0600 from their birth, before the first is renamed."""
+    """Replace files that belong together: all are on disk, with mode 0600, before the first one is renamed."""
     staged: dict[Path, Path] = {}
     try:
         for path, data in files.items():
@@ -185,19 +188,19 @@ def replace_private(files: Mapping[Path, bytes]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder survive a power cut: those that were made, renamed or removed."""
+    """Write the entries of a folder to disk, so that creations, renames and removals survive a power cut."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that cannot
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that does not support it
             raise
     finally:
         os.close(fd)
 
 
 def appendable(path: Path) -> str:
-    """Return where to append what a process says: the file, or nowhere where the disk does not let us."""
+    """Return the file to which a process appends its output; /dev/null if the file cannot be opened."""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
     except OSError:

@@ -1,4 +1,4 @@
-"""Prepare the process for odd places, as containers are, and refuse a start that could not go well."""
+"""Prepare the process for unusual environments such as containers, and refuse a start that would fail later."""
 
 import contextlib
 import os
@@ -11,20 +11,20 @@ from collections.abc import Iterable
 from jobworker.errors import StartError
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
-HANDLED = (*ENDING, signal.SIGHUP)  # by the agent, once it serves
-FILES = 128  # descriptors: half for the agent's own, the rest for connections and logs
-THREADS = 16  # with keeper, pump and a first job, which count against the same limit as threads do
+HANDLED = (*ENDING, signal.SIGHUP)  # signals that the agent handles once it serves
+MIN_FILES = 128  # descriptors: half for the agent itself, the rest for connections and logs
+MIN_THREADS = 16  # keeper, pump and a first job included, which count against the same limit
 
 
 def prepare() -> None:
-    """Open what of 0, 1 and 2 is closed, and act as the first process of a container where this is it."""
+    """Open the standard streams that are closed, and act as init if this is the first process of a container."""
     open_standard_streams()
     if os.getpid() == 1:
         act_as_init()
 
 
 def open_standard_streams() -> None:
-    """Open /dev/null in place of each closed standard stream: libuv aborts when it closes one it was given."""
+    """Open /dev/null for each closed standard stream: libuv aborts when it closes a descriptor below 3."""
     for fd in range(3):
         try:
             os.fstat(fd)
@@ -48,32 +48,32 @@ def leave_caller(keep: Iterable[int]) -> None:
 
 
 def act_as_init() -> None:
-    """Keep signals for later, and tell the agent's own children from what it inherits.
+    """Hold signals, and start a session, so that the `Reaper` can tell the agent's own children from inherited ones.
 
-    The `Reaper` passes over children of the agent's session, because plugins wait for theirs. What an engine starts
-    in the container comes from another session, but session 0 is anybody's from outside.
+    The `Reaper` skips children in the agent's session, because plugins wait for theirs. Processes that an engine
+    starts in the container are in another session; but 0 is the id of all sessions from outside of the container.
     """
     hold_signals()
-    if os.getsid(0) == 0 and not os.isatty(0):  # at a terminal Ctrl-C is worth more
-        with contextlib.suppress(PermissionError):  # it leads its process group
+    if os.getsid(0) == 0 and not os.isatty(0):  # at a terminal a new session would lose Ctrl-C
+        with contextlib.suppress(PermissionError):  # it leads a process group already
             os.setsid()
 
 
 def hold_signals() -> None:
-    """Block what would end the agent, also across an execve, until it is handled.
+    """Block the signals that would end the agent, also across an execve, until it handles them.
 
-    From pid 1 the kernel keeps a signal that is neither handled nor blocked: an engine's stop would wait in vain.
+    To pid 1 the kernel delivers no signal that is neither handled nor blocked, so a stop of the engine would be lost.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
 
 
 def release_signals() -> None:
-    """Take the signals that came meanwhile: they are handled now."""
+    """Unblock the held signals: those that came since are handled now."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
 
 def require() -> None:
-    """Raise StartError if /proc, system calls, descriptors or threads would not do."""
+    """Raise StartError if /proc, a system call, or enough descriptors or threads are not available."""
     if not os.path.exists("/proc/self/stat"):
         raise StartError("/proc is not mounted; expected procfs", hint="mount -t proc proc /proc")
     try:
@@ -81,30 +81,30 @@ def require() -> None:
     except OSError as error:
         raise StartError(
             f"pidfd_open: {error.strerror}; expected Linux 5.3 or later, and a seccomp profile that allows it",
-            hint="an engine as old as Docker 19 refuses it: update it, or docker run --security-opt seccomp=FILE",
+            hint="Docker 19 and earlier refuse it: update the engine, or docker run --security-opt seccomp=FILE",
         ) from error
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files < FILES:
+    if files < MIN_FILES:
         raise StartError(
-            f"RLIMIT_NOFILE is {files}; expected {FILES} open files or more",
+            f"RLIMIT_NOFILE is {files}; expected {MIN_FILES} open files or more",
             hint="ulimit -n 1024, LimitNOFILE= of systemd, or docker run --ulimit nofile=1024",
         )
     started = _threads()
-    if started < THREADS:
+    if started < MIN_THREADS:
         processes, _ = resource.getrlimit(resource.RLIMIT_NPROC)
         limit = "unlimited" if processes == resource.RLIM_INFINITY else processes
         raise StartError(
-            f"only {started} threads can be started (RLIMIT_NPROC is {limit}); expected {THREADS} and more for jobs",
+            f"only {started} threads can be started (RLIMIT_NPROC is {limit}); expected {MIN_THREADS} or more",
             hint="raise `ulimit -u`, TasksMax= of systemd, or docker run --pids-limit",
         )
 
 
 def _threads() -> int:
-    """Return how many threads can be started, up to THREADS: neither a user's nor a cgroup's use can be read."""
+    """Return how many threads can be started, up to MIN_THREADS; what a user's or cgroup's limit leaves cannot be read."""
     enough = threading.Event()
     threads: list[threading.Thread] = []
     try:
-        for _ in range(THREADS):
+        for _ in range(MIN_THREADS):
             thread = threading.Thread(target=enough.wait, daemon=True)
             thread.start()
             threads.append(thread)

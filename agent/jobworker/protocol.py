@@ -1,16 +1,16 @@
-"""The words of the wire that agent and client share; values in, values out, no socket, clock or file."""
+"""Names, limits and encodings of the wire that agent and client share; no socket, clock or file."""
 
 import base64
 
 SUBPROTOCOL = "jobworker.v1"
 BINARY_SUBPROTOCOL = "jobworker.v1.binary"  # log data in binary frames: a line of JSON, then the raw bytes
-BEARER_SUBPROTOCOL = "base64url.bearer.jobworker."
+BEARER_SUBPROTOCOL = "base64url.bearer.jobworker."  # a prefix: the token follows, in base64url
 PATH = "/rpc"
-MAX_MESSAGE = 1 << 20
-MAX_BATCH = 50
-MAX_DEPTH = 32
+MAX_MESSAGE = 1 << 20  # bytes
+MAX_BATCH = 50  # requests
+MAX_DEPTH = 32  # levels of lists and objects
 MAX_CONTAINERS = 10_000  # lists and objects in one message
-MAX_ID = 1 << 53
+MAX_ID = 1 << 53  # a larger number loses digits in a double, as in JavaScript
 STREAMS = ("stdout", "stderr")
 
 
@@ -20,16 +20,15 @@ def encode_bearer(token: str) -> str:
 
 
 def decode_bearer(subprotocol: str) -> str:
-    """Return the token; raise ValueError."""
+    """Return the token in a subprotocol; raise ValueError."""
     text = subprotocol.removeprefix(BEARER_SUBPROTOCOL)
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
 
 
 def split_text(data: bytes) -> tuple[str | None, int]:
-    """Return the text that the bytes begin with and its length in bytes.
+    """Return the text at the start of the bytes, and its length in bytes; None if they are not UTF-8.
 
-    All of it where they are UTF-8; all but half a character at their end, which may be 0 bytes; None
-    where they are not text.
+    An incomplete character at the end is left out, so the text may be empty.
     """
     try:
         return data.decode(), len(data)
@@ -40,13 +39,14 @@ def split_text(data: bytes) -> tuple[str | None, int]:
 
 
 def encode_data(data: bytes, text: str | None) -> tuple[str, str]:
-    """Return `data` and `encoding` of a `log.data`."""
+    """Return the members `data` and `encoding` of a `log.data`; `text` is the decoded data, None if it has none."""
     if text is not None:
         return text, "utf8"
     return base64.b64encode(data).decode(), "base64"
 
 
 def decode_data(data: str, encoding: str) -> bytes:
+    """Return the bytes of a `log.data`."""
     return data.encode() if encoding == "utf8" else base64.b64decode(data)
 
 

@@ -1,6 +1,6 @@
-"""The agent as a service of systemd: report readiness, reloads, the end and a live loop, as sd_notify(3) describes.
+"""The agent as a service of systemd: report readiness, reloads, the end and signs of life, see sd_notify(3).
 
-The standard library alone. Nothing here fails the agent: a service manager that cannot be reached is logged once.
+Nothing here ends the agent: a service manager that cannot be reached is logged once.
 """
 
 import asyncio
@@ -13,15 +13,15 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-# What systemd gives to the main process of a service. It is for that process only: a keeper, a job or the command of
-# a plugin that had it could report in the agent's name.
+# Variables that systemd sets for the main process of a service. No child may inherit them: a keeper, a job or the
+# command of a plugin could report in the agent's name.
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 FIRST_LISTEN_FD = 3
-PATIENCE = 1.0  # seconds for which a report waits until the service manager has room for it
+SEND_SECONDS = 1.0  # for which a report waits until the service manager has room for it
 
 
 class Service:
-    """The service manager's view of this process; without one every method does nothing.
+    """Reports to the service manager; without one every method does nothing.
 
     `managed` is whether systemd started this very process as the main process of a service.
     """
@@ -41,7 +41,7 @@ class Service:
         _keep_from_children(taken)
 
     def open(self) -> None:
-        """Report from now on that the loop turns: twice in the time that the watchdog allows."""
+        """Report from now on that the event loop runs, twice in each interval of the watchdog."""
         if self._address and self._watchdog:
             self._send("WATCHDOG=1", patience=0)
             self._timer = asyncio.get_running_loop().call_later(self._watchdog / 2, self.open)
@@ -56,16 +56,16 @@ class Service:
         self._send("READY=1", f"MAINPID={os.getpid()}", f"STATUS={status}")
 
     def reloading(self, status: str) -> None:
-        """Report that what follows, until `ready`, is no death: SIGHUP or a restart in place."""
+        """Report a SIGHUP or a restart in place, so that the manager waits for `ready` and starts no other agent."""
         # systemd orders reloads by this time, which is one of its own clock: without it `notify-reload` ignores them.
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send("RELOADING=1", f"MONOTONIC_USEC={now}", f"STATUS={status}")
 
     def stopping(self, status: str, limit: float) -> None:
-        """Report that the agent ends, which may take `limit` seconds, whatever TimeoutStopSec= is."""
+        """Report that the agent ends, which may take `limit` seconds even if TimeoutStopSec= is shorter."""
         self._send("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(limit * 1e6)}", f"STATUS={status}")
 
-    def _send(self, *fields: str, patience: float = PATIENCE) -> None:
+    def _send(self, *fields: str, patience: float = SEND_SECONDS) -> None:
         if not self._address:
             return
         try:
@@ -74,13 +74,13 @@ class Service:
                 sock.sendto("\n".join(fields).encode(), self._address)
             self._failed = False
         except OSError as error:
-            if patience or not self._failed:  # of signs of life only the first that was lost is worth a line
+            if patience or not self._failed:  # of lost signs of life only the first is logged
                 log.warning("the service manager does not get %s: %s", fields[0], error)
             self._failed = True
 
 
 def own_unit() -> tuple[str, str]:
-    """Return the service that this process is in, and which manager has it: "system" (pid 1) or "user"."""
+    """Return the service that this process belongs to, "" for none, and its manager: "system" (pid 1) or "user"."""
     lines = Path("/proc/self/cgroup").read_text().splitlines()
     names = [name for line in lines for name in line.split("/") if name.endswith(".service")]
     return names[-1] if names else "", "system" if os.getppid() == 1 else "user"
@@ -90,13 +90,13 @@ def _started_by_systemd(environ: MutableMapping[str, str], taken: dict[str, str]
     """Whether a variable names this very process: a shell in a service, and what it starts, inherit all of them.
 
     INVOCATION_ID and NOTIFY_SOCKET therefore prove nothing. Before systemd 248 only a service with WatchdogSec=
-    can be told.
+    is recognised.
     """
     return environ.get("SYSTEMD_EXEC_PID", taken.get("WATCHDOG_PID")) == str(os.getpid())
 
 
 def _socket_name(value: str) -> str:
-    """Return the address to send to; "" when there is none that can be used. A leading @ is an abstract socket."""
+    """Return the address for `sendto`, "" if the value is empty or unusable. A leading @ is an abstract socket."""
     if value.startswith("@"):
         return "\0" + value[1:]
     if value and not value.startswith("/"):
@@ -106,7 +106,7 @@ def _socket_name(value: str) -> str:
 
 
 def _watchdog(taken: dict[str, str]) -> float:
-    """Return how many seconds the watchdog waits for a sign of life; 0: there is none for this process."""
+    """Return the seconds that the watchdog waits for a sign of life; 0: this process has no watchdog."""
     if taken.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0.0
     value = taken.get("WATCHDOG_USEC", "0")
@@ -117,7 +117,7 @@ def _watchdog(taken: dict[str, str]) -> float:
 
 
 def _keep_from_children(taken: dict[str, str]) -> None:
-    """Close at the next exec the sockets that systemd passed: the agent binds its own."""
+    """Mark the sockets that systemd passed to be closed at exec: the agent binds its own."""
     count = taken.get("LISTEN_FDS", "")
     if taken.get("LISTEN_PID") != str(os.getpid()) or not (count.isascii() and count.isdigit()):
         return

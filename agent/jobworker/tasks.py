@@ -1,4 +1,4 @@
-"""Tasks that nobody awaits: kept from the garbage collector, and their faults logged."""
+"""Run tasks in the background: keep a reference, so that they are not collected, and log their exceptions."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 class Background:
-    """A set of running tasks."""
+    """The running background tasks of one owner."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()

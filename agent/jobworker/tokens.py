@@ -1,4 +1,4 @@
-"""Bearer tokens: named, with roles, kept as hashes in one file that is replaced at once."""
+"""Bearer tokens with names and roles, stored as hashes in one file that is replaced atomically."""
 
 import fcntl
 import hashlib
@@ -16,11 +16,11 @@ from jobworker.errors import InvalidSpec, StartError, TokenExpired
 from jobworker.paths import require_private, write_private
 from jobworker.units import rfc3339
 
-PREFIX = "jw1_"  # so that scanners for leaked secrets can tell ours
+PREFIX = "jw1_"  # lets scanners for leaked secrets recognise a token
 
 
 class TokenRecord(msgspec.Struct, frozen=True):
-    """What is kept of a token; `hash` is SHA-256 (the token is 256 random bits: no salt, no stretching)."""
+    """What is stored of a token; `hash` is SHA-256, unsalted because the token itself has 256 random bits."""
 
     name: str
     roles: list[str]
@@ -29,13 +29,13 @@ class TokenRecord(msgspec.Struct, frozen=True):
     expires_at: float | None = None
 
 
-USED = 60.0  # seconds for which the last use of a token may be known to the agent alone
+WRITE_USES_SECONDS = 60.0  # at most so often the times of last use are written to disk
 
 
 class TokenFile:
-    """The tokens of one agent. Changes are made under a lock and seen by every reader at once.
+    """The tokens of one agent. Changes are made under a lock, and every reader gets them at once.
 
-    When each was last used stands in a file beside it, which may lag behind by a minute.
+    A second file has the time of last use of each token, up to a minute late.
     """
 
     prefix = PREFIX
@@ -43,12 +43,13 @@ class TokenFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._uses = path.with_name("tokens.used.json")
-        self._used: dict[str, float] | None = None
-        self._written = 0.0
-        self._seen: tuple[int, int] | None = None
-        self._records: list[TokenRecord] = []
+        self._used: dict[str, float] | None = None  # by name: the last use; None: not read from its file yet
+        self._written = 0.0  # when `_used` was last written
+        self._seen: tuple[int, int] | None = None  # time and inode of the file as it was read
+        self._records: list[TokenRecord] = []  # as they were read
 
     def records(self) -> list[TokenRecord]:
+        """Return all tokens, read again if the file has changed; raise StartError."""
         try:
             info = self._path.stat()
         except FileNotFoundError:
@@ -63,39 +64,39 @@ class TokenFile:
         return self._records
 
     def find(self, token: str) -> TokenRecord | None:
-        """Return the record of a token, compared in constant time; raise TokenExpired."""
+        """Return the record of a token, None if it is unknown; compared in constant time. Raise TokenExpired."""
         digest = _hash(token)
-        found = None
+        match = None
         for record in self.records():
             if hmac.compare_digest(record.hash, digest):
-                found = record
-        if found and found.expires_at is not None and found.expires_at <= time.time():
-            raise TokenExpired(f"the token {found.name!r} expired at {rfc3339(int(found.expires_at * 1e9))}")
-        return found
+                match = record
+        if match and match.expires_at is not None and match.expires_at <= time.time():
+            raise TokenExpired(f"the token {match.name!r} expired at {rfc3339(int(match.expires_at * 1e9))}")
+        return match
 
     def last_used(self) -> dict[str, float]:
         """Return by name when tokens were last used, in seconds since 1970."""
         try:
             return msgspec.json.decode(self._uses.read_bytes(), type=dict[str, float])
-        except (OSError, msgspec.MsgspecError):  # never, or nobody knows any more
+        except (OSError, msgspec.MsgspecError):  # no token was used yet, or the file is lost
             return {}
 
     def note_use(self, name: str) -> None:
-        """Remember that a token was used now."""
+        """Store that a token was used now."""
         now = time.time()
         if self._used is None:
             self._used = self.last_used()
         self._used[name] = now
-        if now - self._written < USED:
+        if now - self._written < WRITE_USES_SECONDS:
             return
         self._written = now
         names = {record.name for record in self.records()}
-        kept = {one: then for one, then in self._used.items() if one in names}
-        with suppress(OSError):  # a full disk keeps nobody out
+        kept = {used: at for used, at in self._used.items() if used in names}
+        with suppress(OSError):  # a full disk must not prevent a login
             write_private(self._uses, msgspec.json.encode(kept))
 
     def create(self, name: str, roles: list[str], known: Collection[str], expires_in: float | None = None) -> str:
-        """Return a new token, the only time that it is seen; raise InvalidSpec. `known` are the roles there are."""
+        """Create a token and return it; only its hash is stored. `known` are all roles. Raise InvalidSpec."""
         if not name or len(name) > 64 or not name.isprintable():
             raise InvalidSpec(f"name: {name!r}; expected 1 to 64 printable characters", field="name")
         unknown = [role for role in roles if role not in known]
@@ -111,7 +112,7 @@ class TokenFile:
         return token
 
     def revoke(self, name: str) -> bool:
-        """Return whether there was a token of that name."""
+        """Delete the token with a name; return whether there was one."""
         with self._changing() as records:
             kept = [record for record in records if record.name != name]
             gone = len(kept) < len(records)
@@ -120,6 +121,7 @@ class TokenFile:
 
     @contextmanager
     def _changing(self) -> Iterator[list[TokenRecord]]:
+        """Lock the file, yield its records to be changed, and write them."""
         lock = os.open(self._path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)

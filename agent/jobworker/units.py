@@ -1,4 +1,4 @@
-"""Durations, sizes and times: how they are written, and what they are as numbers."""
+"""Parse and format durations, sizes and times."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -9,14 +9,14 @@ from jobworker.errors import InvalidSpec
 
 Duration: TypeAlias = int | float | str
 Size: TypeAlias = int | str
-Rate: TypeAlias = int | str | dict[str, int | str]  # bytes a second: under the job's cwd, or by device, MAJ:MIN
+Rate: TypeAlias = int | str | dict[str, int | str]  # bytes a second: of the disk of the cwd, or by MAJ:MIN
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-MAX_DURATION = 10 * 365 * 86400  # seconds, ten years: a longer one is a mistake
+MAX_DURATION = 10 * 365 * 86400  # seconds: ten years; a longer duration is a mistake
 
 _SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)\s*([kKMGT]?)(i(?=B))?B?")
-MAX_SIZE = 1 << 50
+MAX_SIZE = 1 << 50  # bytes: 1 PiB; a larger size is a mistake
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -55,7 +55,7 @@ def bytes_text(count: float) -> str:
 
 
 def rfc3339(ns: int) -> str:
-    """Return a wall-clock time (ns since 1970) as it is on the wire, with microseconds."""
+    """Return a time (ns since 1970) as text for the wire, with microseconds."""
     return f"{_second(ns // 1_000_000_000)}.{ns % 1_000_000_000 // 1000:06d}Z"
 
 
@@ -80,7 +80,7 @@ def duration(value: Any, field: str) -> float:
 
 
 def positive(value: Any, field: str) -> float:
-    """Return a duration in seconds; raise ValueError for what is none, and for 0."""
+    """Return a duration in seconds; raise ValueError for 0, and for a value that is not a duration."""
     limit = duration(value, field)
     if not limit:
         raise ValueError(f"{field}: 0; expected more than 0 seconds")

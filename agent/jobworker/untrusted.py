@@ -1,7 +1,7 @@
 """Explain why a certificate is refused by the stricter checks of Python 3.13 and later.
 
-From 3.13 on `ssl.create_default_context` sets VERIFY_X509_STRICT: certificates must have what RFC 5280 demands.
-OpenSSL then says what is missing, but neither in which certificate nor how to add it.
+Since 3.13 `ssl.create_default_context` sets VERIFY_X509_STRICT: certificates must have what RFC 5280 demands.
+The error of OpenSSL has what is missing, but neither in which certificate nor how to add it.
 """
 
 import ssl
@@ -32,7 +32,7 @@ FAULTS = {
 
 
 class CheckedObject(ssl.SSLObject):
-    """Keeps in the error of a refused handshake, as `shown`, what the server had sent: certificates in DER."""
+    """A handshake whose error has, as `shown`, the certificates that the server sent, in DER."""
 
     def do_handshake(self) -> None:
         try:
@@ -44,7 +44,7 @@ class CheckedObject(ssl.SSLObject):
 
 
 def explain_refusal(error: ssl.SSLCertVerificationError, ca: Path | None = None) -> tuple[str, str] | None:
-    """Return what is wrong with which certificate, and a hint; None if the error is not of this kind.
+    """Return which certificate has which fault, and a hint; None if the error is of another kind.
 
     The certificate is looked for in the error's `shown` (see `CheckedObject`) and in the file `ca`.
     """
@@ -56,43 +56,44 @@ def explain_refusal(error: ssl.SSLCertVerificationError, ca: Path | None = None)
         if fault in faults(certificate):
             which = f"the certificate {certificate.subject.rfc4514_string() or 'without a subject'} {place}"
             if fault in (NO_SUBJECT_KEY, LAX_CONSTRAINTS, NO_KEY_USAGE):  # of a CA
-                again = "sign that CA again (with its key and name what it has signed stays good)"
+                again = "sign that CA again (with its key and name, so that what it has signed stays valid)"
             break
     hint = f"{again} with `{fault.remedy}`; `jw cert show FILE` lists what a certificate lacks"
     return f"{which} has {fault.what}, which Python 3.13 and later refuse", hint
 
 
 def faults(certificate: "x509.Certificate") -> list[Fault]:
-    """Return why the stricter checks refuse a certificate, [] if they do not."""
-    from cryptography import x509  # a tenth of a second: only when something is refused, or shown
+    """Return the faults for which the stricter checks refuse a certificate."""
+    from cryptography import x509  # here: the import takes a tenth of a second and is seldom needed
 
-    found = []
-    extensions = {type(each.value): each for each in certificate.extensions}
+    reasons = []
+    extensions = {type(extension.value): extension for extension in certificate.extensions}
     authority = extensions.get(x509.AuthorityKeyIdentifier)
     if certificate.issuer != certificate.subject and not (authority and authority.value.key_identifier):
-        found.append(NO_AUTHORITY_KEY)
+        reasons.append(NO_AUTHORITY_KEY)
     names = extensions.get(x509.SubjectAlternativeName)
     if not list(certificate.subject) and not (names and names.critical):
-        found.append(NO_SUBJECT)
+        reasons.append(NO_SUBJECT)
     constraints = extensions.get(x509.BasicConstraints)
     if constraints and constraints.value.ca:
         if x509.SubjectKeyIdentifier not in extensions:
-            found.append(NO_SUBJECT_KEY)
+            reasons.append(NO_SUBJECT_KEY)
         if not constraints.critical:
-            found.append(LAX_CONSTRAINTS)
+            reasons.append(LAX_CONSTRAINTS)
         if x509.KeyUsage not in extensions:
-            found.append(NO_KEY_USAGE)
-    return found
+            reasons.append(NO_KEY_USAGE)
+    return reasons
 
 
 def _candidates(shown: Iterable[bytes], ca: Path | None) -> Iterator[tuple["x509.Certificate", str]]:
+    """Yield the certificates that may be at fault, each with a phrase for its place."""
     from cryptography import x509
 
     try:
         for encoded in shown:
-            yield x509.load_der_x509_certificate(encoded), "that it shows"
+            yield x509.load_der_x509_certificate(encoded), "that the server sent"
         if ca is not None:
             for certificate in x509.load_pem_x509_certificates(ca.read_bytes()):
                 yield certificate, f"in {ca}"
     except (OSError, ValueError):
-        return  # this library reads less than OpenSSL: the sentence names no certificate
+        return  # the library cannot read all that OpenSSL can: the message then names no certificate

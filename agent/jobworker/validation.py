@@ -1,4 +1,4 @@
-"""Check what comes from outside, and describe what is wrong: which field, which value, what was expected."""
+"""Check values from outside, and describe errors: which field, which value, what was expected."""
 
 import re
 import reprlib
@@ -11,12 +11,12 @@ from jobworker.errors import Unauthenticated
 from jobworker.protocol import MAX_DEPTH
 
 SHOWN = 80  # characters of a value in a message
-LONGEST_NAME = 255  # characters of a principal
-LONGEST_FIELD = 200  # characters: it may be a key that the caller chose
+MAX_NAME = 255  # characters of a principal's name
+MAX_FIELD = 200  # characters of a field's name, which may be a key that the caller chose
 
 
 class _Short(reprlib.Repr):
-    """Reads the beginning of a value only, however large it is."""
+    """A repr of the beginning of a value, which does not read the rest of a large one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,27 +27,28 @@ class _Short(reprlib.Repr):
         return repr(x[: self.maxstring])
 
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
-        return super().repr_dict(dict(islice(x.items(), self.maxdict + 1)), level)  # it would sort all of it
+        # A part only: the base class sorts the keys.
+        return super().repr_dict(dict(islice(x.items(), self.maxdict + 1)), level)
 
 
 def shown(value: Any) -> str:
-    """Return the beginning of a value, for a message."""
+    """Return the beginning of a value, for an error message."""
     return _Short().repr(value)[:SHOWN]
 
 
 def describe_error(message: str, raw: Any) -> tuple[str, str]:
     """Return the field (dotted, from the root) and a sentence for an error message of msgspec about `raw`."""
-    what, _, where = message.partition(" - at ")
-    field = where.strip("`").removeprefix("$").lstrip(".")[:LONGEST_FIELD]
+    what, _, path = message.partition(" - at ")
+    field = path.strip("`").removeprefix("$").lstrip(".")[:MAX_FIELD]
     if match := re.match(r"Object (?:contains unknown|missing required) field `(.*)`", what):
-        field = (f"{field}.{match[1]}" if field else match[1])[:LONGEST_FIELD]
+        field = (f"{field}.{match[1]}" if field else match[1])[:MAX_FIELD]
         return field, f"{field}: {'missing' if 'missing' in what else 'unknown'}"
     value = raw
     for part in re.findall(r"[^.\[\]]+", field):
         try:
             value = value[int(part)] if isinstance(value, list) else value[part]
         except (KeyError, IndexError, TypeError, ValueError):
-            return field, f"{field}: {what}"  # inside a key or a generic part: msgspec's own words
+            return field, f"{field}: {what}"  # inside a key or a generic part: keep msgspec's message
     expected = (
         what.replace("`", "")
         .replace("Expected ", "expected ")
@@ -57,7 +58,7 @@ def describe_error(message: str, raw: Any) -> tuple[str, str]:
 
 
 def signal_name(value: Any, field: str) -> str:
-    """Return the name of a signal as `SIGTERM`, also of `TERM`; raise ValueError, with the field, for others."""
+    """Return the name of a signal (`SIGTERM` for `SIGTERM` and `TERM`); raise ValueError, with the field."""
     name = value if isinstance(value, str) and value.startswith("SIG") else f"SIG{value}"
     if name not in signal.Signals.__members__:
         raise ValueError(f"{field}: {repr(value)[:80]}; expected the name of a signal, as SIGTERM")
@@ -67,7 +68,7 @@ def signal_name(value: Any, field: str) -> str:
 def too_deep(value: Any) -> bool:
     """Whether a decoded text (JSON, TOML) nests lists and objects deeper than 32 levels.
 
-    Decoders have a limit too, and raise RecursionError; but it differs between versions of Python.
+    Decoders raise RecursionError at a limit of their own, which differs between versions of Python.
     """
     level = [value]
     for _ in range(MAX_DEPTH):
@@ -78,14 +79,14 @@ def too_deep(value: Any) -> bool:
 
 
 def _inner(node: Any) -> Iterator[Any]:
-    """Return the lists and objects inside a list or object, without a Python step for each member."""
+    """Return the lists and objects inside a list or object, without a step of Python code for each member."""
     members = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     return compress(members, map({dict, list}.__contains__, map(type, members)))
 
 
-def usable_name(name: Any, where: str) -> str:
-    """Return the name in credentials; raise Unauthenticated for a name that must not be in a log."""
-    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+def usable_name(name: Any, field: str) -> str:
+    """Return the name in credentials; raise Unauthenticated for a name that must not be written to a log."""
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
         shown = repr(name[:80]) if isinstance(name, str) else type(name).__name__
-        raise Unauthenticated(f"{where}: {shown}; expected a text of 1 to {LONGEST_NAME} printable characters")
+        raise Unauthenticated(f"{field}: {shown}; expected a text of 1 to {MAX_NAME} printable characters")
     return name

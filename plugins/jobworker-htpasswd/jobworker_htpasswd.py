@@ -40,7 +40,7 @@ class Passwords:
             raise ValueError(f"{path}: {wrong[0]}")
 
     def of(self, name: str) -> bytes | None:
-        """Return the hash of a user's password, None if it is unknown; raise Unauthenticated if the file is unusable."""
+        """Return the hash of a user's password, None if unknown; raise Unauthenticated if the file is unusable."""
         try:
             now = _mark(self._path)
             if now != self._seen:

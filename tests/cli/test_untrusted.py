@@ -44,7 +44,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 @pytest.mark.parametrize(
     ("without", "which"),
     [
-        ("keys", "the certificate CN=server that it shows has no Authority Key Identifier"),
+        ("keys", "the certificate CN=server that the server sent has no Authority Key Identifier"),
         ("usage", "the certificate CN=Ours in {ca} has no Key Usage"),
     ],
 )

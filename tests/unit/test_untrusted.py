@@ -46,11 +46,11 @@ def refused(ca: Path, pair: Pair) -> ssl.SSLCertVerificationError:
 @pytest.mark.parametrize(
     ("without", "where", "what", "remedy"),
     [
-        ("keys", "CN=server that it shows", "no Authority Key Identifier", "authorityKeyIdentifier = keyid"),
+        ("keys", "CN=server that the server sent", "no Authority Key Identifier", "authorityKeyIdentifier = keyid"),
         ("usage", "CN=Ours in {ca}", "no Key Usage", "keyUsage = critical, keyCertSign"),
         ("subject_key", "CN=Ours in {ca}", "no Subject Key Identifier", "subjectKeyIdentifier = hash"),
         ("critical", "CN=Ours in {ca}", "Basic Constraints that are not critical", "basicConstraints = critical"),
-        ("subject", "without a subject that it shows", "no subject, and names", "subjectAltName = critical"),
+        ("subject", "without a subject that the server sent", "no subject, and names", "subjectAltName = critical"),
     ],
 )
 def test_what_is_missing_is_named(tmp_path: Path, without: str, where: str, what: str, remedy: str) -> None:
