@@ -241,8 +241,8 @@ class JobEvent(Struct, frozen=True):
 
     `event` is `created`, `started`, `updated`, `paused`, `resumed`, `deadline_near`, `limit_failed` (a time limit
     that cannot be applied), `stopping`, `exited` (also for a job that was lost or not started), `stopped` (the
-    stop is over: `exit` has its receipt) or `deleted`. The params of `job.event` have `subscription` as
-    well.
+    stop is over: `exit` has its receipt) or `deleted`. The params of `job.event` have the name of the
+    subscription as well.
     """
 
     revision: int

@@ -23,7 +23,7 @@ def default_home() -> Path:
 
 
 def contexts_file() -> Path:
-    """Return the file with the contexts of `jw`: in ``JOBWORKER_HOME`` if that is set, else in the user's settings."""
+    """Return the file with the contexts of `jw`: in ``JOBWORKER_HOME`` if it is set, else in the user's settings."""
     if chosen := os.environ.get("JOBWORKER_HOME"):
         return _expanded(chosen) / "contexts.json"
     return _expanded(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "jobworker" / "contexts.json"
@@ -73,8 +73,8 @@ class Home:
     def open_locks(self, *, create: bool = False) -> list[int]:
         """Open the files whose locks the agent holds for its life.
 
-        The lock in the state folder holds for all agents that can reach it, the one in the run folder also if the state
-        folder is read-only.
+        The lock in the state folder holds for all agents that can reach it, the one in the run folder also if the
+        state folder is read-only.
         """
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         locks = []
@@ -89,9 +89,10 @@ class Home:
         return locks
 
     def run_folder(self) -> Path:
-        """Return the folder for sockets and FIFOs: private, on tmpfs if possible, short (108 bytes for a socket's path).
+        """Return the folder for sockets and FIFOs: private, and on tmpfs if possible.
 
-        It is the first place that can be written, with the state folder as the last.
+        Its path is short, because a socket's path has 108 bytes. It is the first place that can be written, with the
+        state folder as the last.
         """
         digest = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:12]
         uid = os.geteuid()

@@ -100,7 +100,7 @@ def require() -> None:
 
 
 def _threads() -> int:
-    """Return how many threads can be started, up to MIN_THREADS; what a user's or cgroup's limit leaves cannot be read."""
+    """Return how many threads can be started, up to MIN_THREADS; no file has what a user or cgroup has left."""
     enough = threading.Event()
     threads: list[threading.Thread] = []
     try:

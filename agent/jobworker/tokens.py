@@ -16,7 +16,7 @@ from jobworker.errors import InvalidSpec, StartError, TokenExpired
 from jobworker.paths import require_private, write_private
 from jobworker.units import rfc3339
 
-PREFIX = "jw1_"  # lets scanners for leaked secrets recognise a token
+PREFIX = "jw1_"  # scanners for leaked secrets recognise a token by it
 
 
 class TokenRecord(msgspec.Struct, frozen=True):

@@ -95,7 +95,7 @@ def connect_to(
         str | None, typer.Option(metavar="sha256:…", help="The fingerprint of the only certificate to trust.")
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Skip certificate verification: your token goes to whoever answers.")
+        bool, typer.Option("--insecure", help="Skip certificate verification: any server gets your token.")
     ] = False,
     context: Annotated[str | None, typer.Option(help="The name of a context: see `jw context ls`.")] = None,
 ) -> None:

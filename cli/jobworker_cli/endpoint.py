@@ -63,7 +63,7 @@ class Choice:
         if endpoint.insecure:
             note(
                 f"the certificate of {endpoint.address or 'the agent'} is not verified (insecure): "
-                "your token goes to whoever answers"
+                "any server that answers gets your token"
             )
 
         def find() -> Endpoint:

@@ -48,7 +48,7 @@ class LoginThrottle:
         with self._under_way(network):
             try:
                 yield
-            except RateLimited:  # says nothing about the credentials
+            except RateLimited:  # the credentials were not checked
                 self._refund(network, known=known)
                 raise
             except BaseException as error:

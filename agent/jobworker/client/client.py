@@ -34,7 +34,7 @@ def connect(
 
     `ca` is a PEM file with the only CA to trust (None: the system's). `cert` and `key` are a client certificate and
     its key in PEM; without `key` both are in `cert`. `pin` is the fingerprint of the only certificate to trust, as
-    "sha256:…". `insecure` skips certificate verification: the token goes to whoever answers. `username` and
+    "sha256:…". `insecure` skips certificate verification: any server that answers gets the token. `username` and
     `password` replace a token. `lost` is called with a sentence when the connection is lost, when it is back, and
     if a log lacks bytes.
     Raises ConnectionFailed and Unauthenticated on entering.

@@ -16,9 +16,9 @@ class Endpoint:
     # PEM files of a client certificate and its key; without `key` both are in `cert`.
     cert: Path | None = None
     key: Path | None = None
-    # "sha256:…" of the only certificate to trust, whoever signed it; with a `ca`, both must be right.
+    # "sha256:…" of the only certificate to trust, by any signer; with a `ca`, both must be right.
     pin: str | None = None
-    # Skip certificate verification: the token goes to whoever answers.
+    # Skip certificate verification: any server that answers gets the token.
     insecure: bool = False
     username: str | None = None
     password: str | None = field(default=None, repr=False)

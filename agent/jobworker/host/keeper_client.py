@@ -33,7 +33,7 @@ class KeeperGone(JobworkerError):
     """The keeper died before it answered; the journal has what it did."""
 
     def __init__(self) -> None:
-        super().__init__("the keeper died before it answered", hint="keeper.log in the state folder may say why")
+        super().__init__("the keeper died before it answered", hint="see keeper.log in the state folder")
 
 
 class KeeperLink:

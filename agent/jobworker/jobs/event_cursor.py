@@ -1,4 +1,4 @@
-"""Follow the events of all jobs: a cursor over the table, so that a slow reader costs nobody else memory."""
+"""Follow the events of all jobs: a cursor over the table, so that a slow reader takes no memory."""
 
 import asyncio
 

@@ -29,7 +29,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def happened(before: Job, after: Job) -> str | None:
-    """Return the name of the event for the change from one job to the next; None if that is no event."""
+    """Return the name of the event for the change from one job to the next; None if the change causes no event."""
     if after.state != before.state:
         if after.state == State.RUNNING:
             return "resumed" if before.state == State.PAUSED else "started"

@@ -88,7 +88,7 @@ class Cursor:
         done: Callable[[], None],
         end: int | None,
     ) -> None:
-        self.offset = offset  # of the next byte to read; whoever reads sets it
+        self.offset = offset  # of the next byte to read; the reader sets it
         self.job_at_end = job_at_end  # returns the job at its end, or for a cursor that does not follow as it was
         self._where = span
         self._shared = shared

@@ -25,7 +25,7 @@ def checked_since(newest_end: str) -> str:
 
 
 def repair_log(folder: Path, known: LogInfo) -> LogInfo:
-    """Repair a log, and return what the record should say of it. Blocking."""
+    """Repair a log, and return what the record must have of it. Blocking."""
     try:
         # Only a closed log has a size that is known; all of it is on the disk if the index reaches that.
         damaged = repair(folder, closed=_size(folder)[0] == known.bytes)

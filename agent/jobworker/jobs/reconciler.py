@@ -246,7 +246,7 @@ class Reconciler:
                 await self._check_log(record)
 
     async def _check_log(self, record: JobRecord) -> None:
-        """Repair a log after a power cut, and record where it ends now."""
+        """Repair a log after a power cut, and record its new end."""
         before = record.job.log
         now = await asyncio.to_thread(repair_log, self._table.log_folder(record.job.id), before)
         if now == before:

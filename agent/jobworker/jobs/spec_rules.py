@@ -99,7 +99,7 @@ class Specs:
         return self._policies[name]
 
     async def stop_options(self, spec: JobSpec, call: StopSpec | None) -> tuple[StopStrategy, StopOptions]:
-        """Return how to stop a job: as the call says, else as its spec says, else as the configuration says."""
+        """Return how to stop a job: by the call, else by its spec, else by the configuration."""
         call = call or StopSpec()
         name = _first(call.strategy, spec.stop.strategy, self._config.stop_strategy)
         if name not in self._strategies:

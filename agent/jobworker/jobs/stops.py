@@ -86,7 +86,7 @@ class StopManager:
             if reason is Reason.STOPPED and by != LEFTOVERS_BY:
                 raise
             # No caller waits for this stop. The plugin was installed when the job was created.
-            log.error("job %s: %s; it is stopped as the configuration says", active.id, error.message)
+            log.error("job %s: %s; it is stopped by the options of the configuration", active.id, error.message)
             strategy, options = await self._usual_stop(active)
         if active.stop is not None or active.record.process_tree_gone:
             return active.stop
@@ -150,7 +150,7 @@ class StopManager:
         return True
 
     async def signal(self, active: ActiveJob, number: signal.Signals, target: str, by: str) -> int:
-        """Send a signal that is no stop; return how many processes got it. An exit by it names the caller."""
+        """Send a signal other than to stop the job; return how many processes got it. Its exit then names the caller."""
         if active.record.job.state.final or active.record.job.pid is None:
             state = active.record.job.state
             raise InvalidState(f"job {active.id} is {state}; expected running", state=state)
@@ -167,7 +167,7 @@ class StopManager:
         await self.begin(active, call, request.by, request.reason, request.message)
 
     def end_leftovers(self, active: ActiveJob) -> None:
-        """Stop or leave the processes that the main process left behind, as the spec says."""
+        """Stop or leave the processes that the main process left behind, by `leftovers` of the spec."""
         self._tasks.spawn(self._leftovers(active))
 
     async def _leftovers(self, active: ActiveJob) -> None:

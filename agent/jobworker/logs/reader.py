@@ -80,7 +80,7 @@ class LogReader:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = os.fspath(folder)  # as text, which opens faster: often in vain, while the job is silent
+        self._folder = os.fspath(folder)  # as text, which opens faster: a silent job's log is looked for often
         # Descriptors; -1 and [] while they are not open.
         self._index = -1
         self._files: list[int] = []

@@ -1,4 +1,4 @@
-"""Find the bytes of a log that a power cut has left as zeros, although the file is said to have them.
+"""Find the bytes of a log that a power cut has left as zeros, although its size and index include them.
 
 A file grows within a block that is on the disk: the new length can reach the disk before the bytes do. What is read
 there are zeros up to the end of the block. That looks like zeros that the job wrote, so only blocks are suspected

@@ -306,7 +306,7 @@ class Session:
             await self._connection.send(frame, text=text)
 
     def _subscription_failed(self) -> None:
-        """Close the connection: the caller would wait for ever, and over a new one it continues where it was."""
+        """Close the connection: the caller would wait for ever, and over a new one it continues."""
         self._tasks.spawn(self._connection.close(CLOSE_INTERNAL, "a subscription failed"))
 
     async def _stop_subscriptions(self) -> None:

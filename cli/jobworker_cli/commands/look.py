@@ -52,7 +52,7 @@ async def status(
 async def explain(
     ctx: typer.Context, job: options.JobArgument, quiet: options.Quiet = False, json_: options.Json = False
 ) -> None:
-    """Explain why a job is in its state: what happened, in order, and by whom."""
+    """Explain why a job is in its state: what happened, in order, and what caused it."""
     async with ctx.obj.client() as client:
         result = await client.call("job.explain", id=await job_id(client, job))
     lines = map(printable, describe.story(msgspec.convert(result, Explanation)))

@@ -14,7 +14,7 @@ import pytest
 from jobworker.interfaces import StopOptions
 from jobworker.testing import FakeJob, StopStrategyContract, load
 
-URL = "http://127.0.0.1:1/drain"  # where nobody listens
+URL = "http://127.0.0.1:1/drain"  # no server listens at this port
 
 
 class TestContract(StopStrategyContract):

@@ -140,7 +140,7 @@ async def stop(call: Call, params: Stop) -> Job:
 
 @method("job.signal", Signal, Requires.READ)
 async def signal(call: Call, params: Signal) -> dict[str, int]:
-    """Send a signal; it is no stop: a job that it ends has ended by itself, and the exit names the sender."""
+    """Send a signal, which is not a stop: a job that ends of it has finished, and the exit names the sender."""
     await call.controlled(params.id)
     try:
         number = signal_number(params.signal, "signal")
