@@ -150,7 +150,7 @@ class StopManager:
         return True
 
     async def signal(self, active: ActiveJob, number: signal.Signals, target: str, by: str) -> int:
-        """Send a signal other than to stop the job; return how many processes got it. Its exit then names the caller."""
+        """Send a signal other than to stop the job; return how many got it. The exit then names the caller."""
         if active.record.job.state.final or active.record.job.pid is None:
             state = active.record.job.state
             raise InvalidState(f"job {active.id} is {state}; expected running", state=state)
