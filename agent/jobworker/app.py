@@ -56,7 +56,7 @@ class Agent:
         self._config = settings
         self._service = service
         self._may_restart = may_restart
-        self._local = local
+        self._local = local  # started by `jw` in the background
         self._status = ""  # the last one that was sent to the service manager
         self._ending = asyncio.Event()  # set by the first signal to end, or by a call
         self._hurry = asyncio.Event()  # set by the second signal
@@ -76,7 +76,7 @@ class Agent:
         services = self._services(tls, instance.url)
         jobs = services.jobs
         listener = Listener(services, instance.socket, tls, instance.names)
-        await jobs.open()
+        await jobs.open()  # before the listener: the first call must find the jobs that ran on
         instance.create_local_token(services.tokens)
         renewal = setup.renewal(self._home, server, tls, instance.names)
         self._handle_signals(renewal)
@@ -92,12 +92,12 @@ class Agent:
             self._jobs_at_end = "stop"
         log.info("ending; running jobs: %s", self._jobs_at_end)
         self._report_end()
-        jobs.refuse("the agent is ending")
+        jobs.refuse("the agent is ending")  # from here on no job starts
         if self._jobs_at_end == "stop":
             await self._stop_jobs(jobs)
         restart = self._jobs_at_end == "restart"
         renewal.close()
-        await listener.close(restart=restart)
+        await listener.close(restart=restart)  # before the jobs: no call may need them after they are closed
         await jobs.close(restart=restart, finish=self._jobs_at_end == "stop")
         services.plugin_host.close()
         services.audit.close()
@@ -197,7 +197,7 @@ class Agent:
         await asyncio.wait({stopping, hurried}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if not stopping.done():
             log.warning("the jobs have not ended within agent.shutdown_limit: killing them")
-            await jobs.kill_all()
+            await jobs.kill_all()  # which lets the stops under way finish
             await asyncio.wait({stopping}, timeout=limit)
         hurried.cancel()
 

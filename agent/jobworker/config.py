@@ -20,12 +20,12 @@ from jobworker.validation import describe_error, too_deep
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
-    port: int = 7443
-    names: list[str] = []
-    origins: list[str] = []
-    cert: str = ""
+    port: int = 7443  # 0: any free port
+    names: list[str] = []  # host names that clients use for the agent
+    origins: list[str] = []  # of web pages that may connect
+    cert: str = ""  # a path; "": the agent's own certificate
     key: str = ""
-    client_ca: str = ""
+    client_ca: str = ""  # a path; "": no client certificates
     expiry_warning: Duration = "30d"
 
 
@@ -36,18 +36,18 @@ class Auth(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Jobs(Struct, frozen=True, forbid_unknown_fields=True):
-    timeout: Duration = 0
+    timeout: Duration = 0  # 0: no limit
     timeout_policies: list[TimeoutSpec] = []
     stop_strategy: str = "graceful"
     stop_signal: str = "SIGTERM"
     grace: Duration = "10s"
-    stop_limit: Duration = "30s"
+    stop_limit: Duration = "30s"  # that a strategy may take longer than the grace
     deadline_near: Duration = "60s"
     log_max_bytes: Size = "1GiB"
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     lang: str = "C.UTF-8"
     pid_namespace: bool = False
-    user: str = ""
+    user: str = ""  # the user of jobs whose spec names none; "": the agent's own
 
 
 class Events(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,7 +55,7 @@ class Events(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Retention(Struct, frozen=True, forbid_unknown_fields=True):
-    age: Duration = 0
+    age: Duration = 0  # 0: no limit, as for the other two
     jobs: int = 10_000
     bytes: Size = "10GiB"
 
@@ -68,15 +68,15 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    connections: int = 1000
+    connections: int = 1000  # of all callers, logged in or not
     connections_per_principal: int = 500
-    unauthenticated: int = 100
-    failed_logins: int = 30
+    unauthenticated: int = 100  # connections before their login
+    failed_logins: int = 30  # a minute, from one address
     requests_per_second: int = 2000
     requests_in_flight: int = 64
     subscriptions: int = 100
-    jobs_per_principal: int = 0
-    plugin_call: Duration = "5s"
+    jobs_per_principal: int = 0  # running at once; 0: no limit
+    plugin_call: Duration = "5s"  # that one call into a plugin may take
 
 
 class Audit(Struct, frozen=True, forbid_unknown_fields=True):

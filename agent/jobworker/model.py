@@ -172,9 +172,9 @@ class Exit(Struct, frozen=True):
     code: int | None
     signal: str | None
     reason: Reason
-    by: str | None = None
+    by: str | None = None  # the principal or the part of the agent that caused the end
     message: str = ""
-    receipt: Receipt | None = None
+    receipt: Receipt | None = None  # if a stop ended the job
     step: str | None = None
     errno: int | None = None
     usage: Usage | None = None
@@ -185,7 +185,7 @@ class LogInfo(Struct, frozen=True):
 
     bytes: int = 0
     first_offset: int = 0
-    truncated: bool = False
+    truncated: bool = False  # some output was never kept
 
     @property
     def kept(self) -> int:
@@ -199,15 +199,15 @@ class JobSummary(Struct, frozen=True, kw_only=True):
     id: str
     name: str | None
     state: State
-    owner: str
-    pid: int | None = None
-    created_at: str
+    owner: str  # the id of the principal that created it
+    pid: int | None = None  # of the main process
+    created_at: str  # RFC 3339, as all times here
     started_at: str | None = None
     exited_at: str | None = None
     exit: Exit | None = None
     log: LogInfo = LogInfo()
     labels: dict[str, str] = {}
-    revision: int = 0
+    revision: int = 0  # of the last change: it orders the events of all jobs
 
 
 class Job(JobSummary, frozen=True, kw_only=True):

@@ -48,15 +48,15 @@ class Home:
         self.path = path
         self.config = path / "config.toml"  # of the local agent, if the user wrote one
         self.address = path / "agent.json"  # address and pid of the listening agent
-        self.agent_log = path / "agent.log"
-        self.keeper_log = path / "keeper.log"
-        self.audit = path / "audit.log"
-        self.journal = path / "journal"
-        self.database = path / "jobs.db"
-        self.logs = path / "logs"
-        self.tokens = path / "tokens.json"
-        self.local_token = path / "local.token"
-        self.tls = path / "tls"
+        self.agent_log = path / "agent.log"  # of a local agent; another one logs to its stderr
+        self.keeper_log = path / "keeper.log"  # the stderr of keeper and pump
+        self.audit = path / "audit.log"  # logins, refusals and changes
+        self.journal = path / "journal"  # launches and exits, written by the keeper alone
+        self.database = path / "jobs.db"  # the job table, in SQLite
+        self.logs = path / "logs"  # a folder for each job that has written something
+        self.tokens = path / "tokens.json"  # hashes of the bearer tokens
+        self.local_token = path / "local.token"  # an admin's token, for `jw` on this host
+        self.tls = path / "tls"  # the agent's own CA and certificate
 
     def create(self) -> None:
         """Create the folder; raise StartError if it exists and others can reach it."""

@@ -34,8 +34,8 @@ class Service:
         foreign = local or ("SYSTEMD_EXEC_PID" in environ and not self.managed)
         self._address = "" if foreign else _socket_name(taken.get("NOTIFY_SOCKET", ""))
         self._watchdog = 0.0 if foreign else _watchdog(taken)
-        self._timer: asyncio.TimerHandle | None = None
-        self._failed = False
+        self._timer: asyncio.TimerHandle | None = None  # of the next sign of life
+        self._failed = False  # the last report could not be sent
         # For the process that is executed in place of this one, which has the same pid.
         self.variables = {} if foreign else {name: taken[name] for name in VARIABLES[:3] if name in taken}
         _keep_from_children(taken)

@@ -22,6 +22,7 @@ class Hierarchy(NamedTuple):
 
     def folder(self, path: str) -> str:
         """Return the folder of the group with this path in /proc; "" if the group is outside this mount."""
+        # /proc names a group outside our cgroup namespace by a path with "/..".
         if "/.." in path or not f"{path}/".startswith(f"{self.root.rstrip('/')}/"):
             return ""
         return self.mount + path[len(self.root.rstrip("/")) :].rstrip("/")
@@ -38,7 +39,7 @@ def find_hierarchy() -> Hierarchy | None:
         for line in file:
             fields, _, rest = line.partition(" - ")
             if rest.startswith("cgroup2 "):
-                root, mount = fields.split()[3:5]
+                root, mount = fields.split()[3:5]  # see proc_pid_mountinfo(5)
                 hierarchy = Hierarchy(mount, root)
                 if (folder := hierarchy.folder(own)) and os.path.isdir(folder):
                     return hierarchy

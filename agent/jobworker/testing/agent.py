@@ -31,7 +31,7 @@ class RunningAgent:
 
     home: Home
     config: str = ""
-    local: bool = True
+    local: bool = True  # as `jw` starts it: with any free port and a token of its own
     under: list[str] = field(default_factory=list)
     program: list[str] = field(default_factory=lambda: ["-m", "jobworker"])
     process: "subprocess.Popen[bytes] | None" = field(default=None)

@@ -62,6 +62,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"jobworker CA {os.urandom(4).hex()}")])
         builder = _builder(name, name, key, CA_DAYS)
+        # path_length 0: it signs no further CA.
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
         return cls(builder.sign(key, hashes.SHA256()), key)
@@ -72,7 +73,7 @@ class Authority:
         certificate = load(folder / "ca.pem")[0]
         key_file = folder / "ca.key"
         try:
-            require_private(key_file)
+            require_private(key_file)  # first: a key that others can read is not used
             key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
         except FileNotFoundError:
             raise StartError(f"{key_file}: there is no such file; expected the key of the CA") from None
@@ -90,7 +91,7 @@ class Authority:
     ) -> tuple[Key, x509.Certificate]:
         """Return a new key and its certificate, which ends at the latest when the CA does."""
         key = ec.generate_private_key(ec.SECP256R1())
-        attributes = [x509.NameAttribute(NameOID.COMMON_NAME, name[:64])]
+        attributes = [x509.NameAttribute(NameOID.COMMON_NAME, name[:64])]  # 64 is the limit of X.509
         attributes += [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units]
         end = self.certificate.not_valid_after_utc
         builder = _builder(x509.Name(attributes), self.certificate.subject, key, days or purpose.days, end)
@@ -99,6 +100,7 @@ class Authority:
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose.use]), critical=False)
         general = [_general_name(text) for text in dict.fromkeys(names)]
         builder = builder.add_extension(x509.SubjectAlternativeName(general), critical=False)
+        # Python 3.13 and later refuse a certificate without it.
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.certificate.public_key())  # type: ignore[arg-type]
         return key, builder.add_extension(issuer, critical=False).sign(self.key, hashes.SHA256())  # type: ignore[arg-type]
 

@@ -117,7 +117,7 @@ def _context(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
             raise StartError(f"{path}: there is no such file; expected a certificate and its key in PEM")
     require_private(key.resolve())  # tools that renew certificates replace symbolic links
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.sslobject_class = _Handshake
+    context.sslobject_class = _Handshake  # logs failures
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(cert, key, password="")  # else OpenSSL asks for one at the terminal
@@ -137,7 +137,7 @@ def _trust(context: ssl.SSLContext, client_ca: Path) -> None:
         raise StartError(f"server.client_ca: {client_ca}: {error}; expected CA certificates in PEM") from error
     if not context.cert_store_stats()["x509_ca"]:
         raise StartError(f"server.client_ca: {client_ca}: holds no CA; expected CA certificates in PEM")
-    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_mode = ssl.CERT_OPTIONAL  # clients may log in with a token instead
 
 
 def _presented(context: ssl.SSLContext, cert: Path) -> Certificate:
@@ -146,14 +146,15 @@ def _presented(context: ssl.SSLContext, cert: Path) -> Certificate:
     The module ssl parses only the certificate of a verified peer.
     """
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
+    client.check_hostname = False  # only the certificate is wanted, whatever its names
+    # Trust the certificate itself, without its CA and even if it has expired.
     client.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
         client.load_verify_locations(cert)
         peer = client.wrap_bio(down, up)
         ends = [peer, context.wrap_bio(up, down, server_side=True)]
-        while ends:
+        while ends:  # until both ends have finished the handshake
             for end in [*ends]:
                 try:
                     end.do_handshake()
