@@ -17,7 +17,7 @@ class Graceful:
         await job.signal(options.signal)
         if not await job.wait(options.grace):
             await job.signal("SIGKILL")
-            await job.wait()
+            await job.wait()  # the agent ends this call at its limit, and names the survivors
 
 
 @hookimpl

@@ -62,7 +62,7 @@ class Mtls:
         if end <= time.time():  # TLS does not verify the certificate of a resumed session again
             raise TokenExpired(f"the client certificate expired at {rfc3339(int(end) * 10**9)}")
         names = self._names(certificate)
-        if len(names) != 1:
+        if len(names) != 1:  # which of several is meant, only the CA knows
             wanted = f"the client certificate has {len(names)} names of the kind {self._rules.name_from!r}"
             raise Unauthenticated(f"{wanted}; expected exactly one")
         name = usable_name(names[0], f"the client certificate's {self._rules.name_from}")

@@ -38,7 +38,7 @@ class Roles:
         self.roles = {name: role.grant() for name, role in (DEFAULT | roles).items()}
 
     async def grants(self, principal: Principal) -> Sequence[Grant]:
-        return [self.roles[role] for role in principal.roles if role in self.roles]
+        return [self.roles[role] for role in principal.roles if role in self.roles]  # an unknown role grants nothing
 
 
 @hookimpl

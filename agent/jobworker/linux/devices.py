@@ -33,7 +33,7 @@ def disk_of(device: str) -> str:
     folder = os.path.realpath(f"/sys/dev/block/{device}")
     if not os.path.isdir(folder):
         raise OSError(errno.ENODEV, f"limit io: there is no block device {device}; lsblk shows MAJ:MIN of those here")
-    if os.path.exists(f"{folder}/partition"):
+    if os.path.exists(f"{folder}/partition"):  # the folder of a partition is in that of its disk
         folder = os.path.dirname(folder)
     with open(f"{folder}/dev") as file:
         return file.read().strip()
