@@ -35,7 +35,7 @@ def open_standard_streams() -> None:
 
 
 def leave_caller(keep: Iterable[int]) -> None:
-    """Keep nothing of whoever happened to start this agent in the background: no folder, no descriptor but these.
+    """Keep nothing of the process that started this agent in the background: no folder, no descriptor but `keep`.
 
     The folder would keep a disk from being unmounted; a lock held by a descriptor would never be released.
     """
