@@ -45,7 +45,7 @@ async def second_host(tmp_path: Path) -> AsyncIterator[Host]:
 
 
 def start_blind_keeper(host: Host) -> None:
-    """Start the keeper where it sees no cgroup2: in a mount namespace without one."""
+    """Start the keeper in a mount namespace without cgroup2."""
     hide = 'umount -a -t cgroup2 && exec "$@"'
     unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
     start_keeper_under(host, [*unshare, "sh", "-c", hide, "sh"])

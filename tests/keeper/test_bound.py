@@ -1,4 +1,4 @@
-"""A log that is bounded: how much is kept, which bytes, what its readers are told, and what a killed pump leaves."""
+"""A bounded log: how many bytes are kept, which ones, what readers get, and what a killed pump leaves."""
 
 import asyncio
 import contextlib
@@ -63,8 +63,8 @@ async def test_the_newest_of_two_streams(host: "Host") -> None:
     assert on_disk(host.home.logs / "a1") <= MIB + 16 * KIB
 
 
-async def test_a_reader_that_lags_is_told_what_it_missed(host: "Host") -> None:
-    """The exact range that is gone, whatever it had open before, and from there on every byte."""
+async def test_a_reader_that_lags_gets_the_gap(host: "Host") -> None:
+    """A slow reader gets the exact range that was dropped, and every byte after it."""
     go = host.control("go")
     script = 'seq 30000; read -r x < "$1"; seq 300000; read -r x < "$1"; seq 10'
     await host.shell("a1", script, str(go), max=MIB)
@@ -85,7 +85,7 @@ async def test_a_reader_that_lags_is_told_what_it_missed(host: "Host") -> None:
 
 
 async def test_no_reader_sees_what_is_being_dropped(host: "Host") -> None:
-    """Who reads where the log is being cut off gets bytes as they were written, or a gap: never zeros."""
+    """A reader at the place that is being dropped gets bytes as they were written, or a gap; never zeros."""
     lines = 2_000_000
     expected = numbered(lines)
     await host.shell("a1", f"seq {lines}", max=SMALL)
@@ -181,7 +181,7 @@ async def test_killed_pump_loses_nothing_of_what_is_kept(host: "Host") -> None:
 
 
 async def test_the_newest_are_refused(host: "Host") -> None:
-    """The log holds the first bytes exactly, the job goes on, and one gap that grows tells how many were not kept."""
+    """The log has exactly the first bytes, the job runs on, and one growing gap counts the refused bytes."""
     expected = numbered(500_000)
     await host.finish("a1", "seq 500000; seq 500000 >&2", max=MIB, keep="oldest")
     closed = host.of(Closed, "a1")[0]
@@ -223,8 +223,8 @@ def no_holes(tmp_path: Path) -> Iterator[Callable[[Path], None]]:
         yield mount
 
 
-async def test_the_keeper_says_how_the_bound_holds(cold_host: "Host", no_holes: Callable[[Path], None]) -> None:
-    """Where the pump finds that there are no holes, `hello` says so and logs refuse the newest."""
+async def test_hello_has_how_the_bound_holds(cold_host: "Host", no_holes: Callable[[Path], None]) -> None:
+    """If the file system has no holes, `hello` has that, and logs refuse the newest bytes."""
     no_holes(cold_host.home.logs)
     await cold_host.connect()
     await cold_host.finish("a1", "seq 100000", max=SMALL)

@@ -60,7 +60,7 @@ async def test_a_group_of_all_jobs_that_was_removed(host: "Host", group: Path) -
 
 
 async def test_a_failed_set_up_names_file_value_and_reason(host: "Host") -> None:
-    """Not only the step: what was written where."""
+    """The error has the step, the file and the value that was written."""
     if "pids" not in host.link.hello["limits"]:
         pytest.skip("this host cannot limit the number of processes")
     await host.launch("a1", "/bin/true", limits={"pids": 1 << 40})

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def test_quit_without_a_job(host: "Host") -> None:
-    """Leave at once when told to and no job is there, with pump, sockets and cgroup."""
+    """The keeper ends at once at `quit` if there is no job, with its pump, sockets and cgroup."""
     keeper, pump = host.pid, host.link.hello["pump"]
     await host.finish("a1", "echo x")
     await host.ask("quit")
@@ -60,7 +60,7 @@ async def test_launch_after_quit_keeps_the_keeper(host: "Host") -> None:
 
 
 async def test_next_keeper_in_the_same_home(host: "Host") -> None:
-    """Start a keeper where one has left, and go on with its journal."""
+    """A keeper that starts after another has ended appends to the same journal."""
     await host.finish("a1", "exit 1")
     first, journal = host.pid, host.home.journal.read_bytes()
     await host.ask("quit")
@@ -136,7 +136,7 @@ async def test_bad_request_gets_an_error(host: "Host", op: str, params: dict[str
 async def test_bad_spec_leaves_no_ghost(
     host: "Host", change: dict[str, Any], ended_in_time: Callable[[int], bool]
 ) -> None:
-    """Refuse or fail a spec that cannot be launched, and keep no job of it: a signal to it reaches nobody."""
+    """A spec that cannot be launched is refused or fails, and leaves no job: a signal to it reaches no process."""
     spec = {"id": "a1", "argv": ["/bin/true"], "env": {}, "cwd": "/"} | change
     try:
         await host.ask("launch", **{name: value for name, value in spec.items() if value is not None})
@@ -152,8 +152,8 @@ async def test_bad_spec_leaves_no_ghost(
 
 
 @pytest.mark.parametrize("message", [b"no json", b"[]", b"{", b"\xff\xfe", b"null", b'"x"'])
-async def test_message_that_is_no_request_kills_nobody(host: "Host", message: bytes) -> None:
-    """Live on after a message that is no request, and answer the next one."""
+async def test_message_that_is_no_request_is_ignored(host: "Host", message: bytes) -> None:
+    """A message that is not a request does not end the keeper, which answers the next one."""
     started = await host.shell("run", "kill -STOP $$")
     host.link.close()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:

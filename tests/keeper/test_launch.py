@@ -1,4 +1,4 @@
-"""Launching: what a job is born with, how its end is told, and why a start failed."""
+"""Launches: what a job starts with, how its end is reported, and why a start failed."""
 
 import asyncio
 import errno
@@ -160,7 +160,7 @@ async def test_stdout_and_stderr_can_be_opened_again(host: "Host") -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 async def test_the_streams_by_name_after_a_change_of_user(host: "Host") -> None:
-    """A job that becomes somebody else can still open /dev/stdout and /dev/stderr, and nobody else its FIFOs."""
+    """A job that changes its user can still open /dev/stdout and /dev/stderr; other users cannot open its FIFOs."""
     become = "setpriv --reuid=65534 --regid=65534 --clear-groups sh -c"
     await host.finish("a1", f"{become} 'echo one > /dev/stderr; echo two > /dev/stdout'")
     assert (host.output("a1", 1), host.output("a1", 0)) == (b"one\n", b"two\n")

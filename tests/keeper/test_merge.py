@@ -1,4 +1,4 @@
-"""A job whose streams are one: one pipe, one order, whoever dies in between."""
+"""A job with merged streams: one pipe and one order, also if keeper, pump or agent dies in between."""
 
 import os
 import signal

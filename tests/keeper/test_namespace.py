@@ -78,8 +78,8 @@ async def test_ends_are_exact(
     over(started)
 
 
-async def test_who_is_in_it(each_host: "Host") -> None:
-    """The main process is the keeper's child, leads a session, sees itself; the init holds nothing of ours."""
+async def test_the_processes_in_it(each_host: "Host") -> None:
+    """The main process is the keeper's child, leads a session and has a /proc; the init has no descriptor of ours."""
     host = each_host
     started = await shell(host, JOB, "echo $$; kill -STOP $$")
     assert await host.lines(JOB) == ["2"]
@@ -106,7 +106,7 @@ async def test_it_is_born_in_its_cgroup(host: "Host") -> None:
 
 
 async def test_the_end_of_the_init_is_the_end_of_all(each_host: "Host", over: Callable[[Started], None]) -> None:
-    """SIGKILL to the tree ends even whom nobody has named, and is the cause of the end."""
+    """SIGKILL to the tree also ends processes that the agent did not list, and counts as the cause of the end."""
     host = each_host
     started = await shell(host, JOB, "trap '' TERM; " + DAEMON + "exec sleep 600")
     daemon = int((await host.lines(JOB))[0])
@@ -134,7 +134,7 @@ async def test_the_end_of_the_init_is_the_end_of_all(each_host: "Host", over: Ca
 
 
 async def test_what_is_left_behind(each_host: "Host", over: Callable[[Started], None]) -> None:
-    """Orphans go to the init, which stays as long as they do; told that they are gone, the keeper ends it."""
+    """The init adopts orphans and stays as long as they do; then the agent has the keeper end it."""
     host = each_host
     started = await shell(host, JOB, DAEMON + "exit 5")
     ended = await host.until(Ended, JOB)
@@ -152,7 +152,7 @@ async def test_what_is_left_behind(each_host: "Host", over: Callable[[Started], 
 
 
 async def test_zombies_are_reaped(each_host: "Host", eventually: Callable[..., bool]) -> None:
-    """Who dies as a child of the init leaves no zombie."""
+    """A process that ends as a child of the init leaves no zombie."""
     host = each_host
     started = await shell(host, JOB, "(true & true &); (sleep 0 &); echo done; exec sleep 600")
     await host.lines(JOB)
@@ -217,8 +217,8 @@ async def test_adopted(each_host: "Host") -> None:
     await host.until(Closed, JOB)
 
 
-async def test_the_init_is_told_from_the_main_process(each_host: "Host") -> None:
-    """Among the processes of a launch without sequel, each is found for what it is."""
+async def test_the_init_is_distinguished_from_the_main_process(each_host: "Host") -> None:
+    """After a launch without a result, init and main process are each recognised."""
     host = each_host
     started = await shell(host, JOB, "sleep 600 & exec sleep 600")
     members = await host.tree(JOB, 0).members()

@@ -1,4 +1,4 @@
-"""A job outlives its agent, and the next agent reads on where the last one was."""
+"""A job outlives its agent, and the next agent continues to read at the same place."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ ECHO = 'while read -r line && [ "$line" != end ]; do echo "$line"; done < "$1"; 
 
 
 async def test_job_and_log_go_on_without_an_agent(host: "Host") -> None:
-    """Keep the job and its log going while no agent is there, and tell the next one how it ended."""
+    """Job and log go on without an agent, and the next agent gets the exit."""
     keeper, control = host.pid, host.control("a1")
     started = await host.shell("a1", ECHO, str(control))
     host.say(control, "one\n")
@@ -63,8 +63,8 @@ async def test_second_agent_waits_for_the_first_to_leave(host: "Host") -> None:
     assert second.hello["pid"] == first.hello["pid"]
 
 
-async def test_first_agent_has_no_say_once_the_second_is_answered(host: "Host") -> None:
-    """Finish with the first agent's requests before the second is answered: what it sees then is all there is."""
+async def test_first_agent_has_no_effect_once_the_second_is_answered(host: "Host") -> None:
+    """The keeper finishes the first agent's requests before it answers the second one."""
     first = host.link
     wishes = [
         asyncio.create_task(first.ask("launch", id=f"w{n}", argv=["/bin/true"], env=host.env(f"w{n}"), cwd="/"))
@@ -82,8 +82,8 @@ async def test_first_agent_has_no_say_once_the_second_is_answered(host: "Host") 
     assert launched == [f"w{n}" for n in range(len(launched))]
 
 
-async def test_new_agent_is_told_of_the_journal_unasked(host: "Host") -> None:
-    """Tell a new agent that there is a journal before it has asked for anything but a hello."""
+async def test_new_agent_gets_the_journal_with_the_hello(host: "Host") -> None:
+    """A new agent gets the size of the journal with the hello, before any other request."""
     await host.finish("a1", "exit 0")
     host.link.close()
     seen = len(host.records)
@@ -96,8 +96,8 @@ async def test_new_agent_is_told_of_the_journal_unasked(host: "Host") -> None:
     assert len(host.records) == seen
 
 
-async def test_closed_link_refuses_and_says_so(host: "Host") -> None:
-    """Raise KeeperGone from a link that is closed; closing twice is harmless."""
+async def test_closed_link_raises(host: "Host") -> None:
+    """A closed link raises KeeperGone; closing it twice is harmless."""
     host.link.close()
     host.link.close()
     with pytest.raises(KeeperGone):
@@ -129,7 +129,7 @@ def waits(pid: int) -> bool:
 
 
 async def test_output_that_closes_while_the_job_is_taken_over(host: "Host") -> None:
-    """The pump of the keeper before says that it is done when the next one is about to hand it over."""
+    """The pump of the last keeper reports the end of a log while the next keeper is about to pass it the job."""
     await host.finish("a1", "echo x")  # the pump is up
     pump = host.link.hello["pump"]
     held = await host.shell("a2", f"read _ < {host.control('a2')}; echo x")

@@ -62,7 +62,7 @@ async def test_closed_size_is_what_was_written(host: "Host") -> None:
 
 
 async def test_silent_job_leaves_no_log(host: "Host") -> None:
-    """Make no folder for a job that says nothing, and remove its FIFOs."""
+    """A job that writes nothing gets no log folder, and its FIFOs are removed."""
     await host.finish("a1", "exit 0")
     assert host.of(Closed, "a1")[0].size == 0
     assert not (host.home.logs / "a1").exists()
@@ -176,7 +176,7 @@ async def test_full_disk_delays_output_and_loses_nothing(host: "Host") -> None:
 
 
 async def test_pump_that_cannot_be_started_is_started_later(host: "Host") -> None:
-    """Live on where a pump cannot be started now, and start it when that is possible again."""
+    """The keeper runs on if no pump can be started, and starts one when that is possible again."""
     keeper = host.pid
     started = await host.shell("a1", "echo one; kill -STOP $$; echo two")
     await host.lines("a1")

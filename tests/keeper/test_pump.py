@@ -294,8 +294,8 @@ def test_forgotten_job_is_let_go(bench: Bench) -> None:
     assert bench.hear() == {"id": "a1", "size": 5, "out": 5, "truncated": False, "first": 0}
 
 
-def test_next_keeper_is_told_what_the_last_did_not_hear(bench: Bench) -> None:
-    """Stay while there is a log, and tell the next keeper of jobs and ends that it has not heard of."""
+def test_next_keeper_gets_what_the_last_did_not_read(bench: Bench) -> None:
+    """The pump stays while a log is open, and reports jobs and ends to the next keeper."""
     out, err = bench.watch("a1")
     os.write(out, b"x")
     bench.sock.close()
@@ -308,7 +308,7 @@ def test_next_keeper_is_told_what_the_last_did_not_hear(bench: Bench) -> None:
 
 @pytest.mark.parametrize("met", [True, False])
 def test_pump_leaves_with_its_keeper(bench: Bench, met: bool) -> None:
-    """Leave quietly when the keeper is gone and no log is open, even where they never met."""
+    """The pump ends when the keeper is gone and no log is open, even if no keeper ever connected."""
     if not met:
         bench.kill()
         bench.start(connected=False)
@@ -344,7 +344,7 @@ def test_splice_is_probed(bench: Bench) -> None:
 
 
 def test_copy_is_what_splice_would_do(bench: Bench, tmp_path: Path) -> None:
-    """Copy one chunk where splice is refused: as much as there is, nothing at the end, no wait."""
+    """Without splice one chunk is copied: all that is in the pipe, nothing at its end, without waiting."""
     reader, writer = bench.pipe()
     with (tmp_path / "file").open("wb", buffering=0) as file:
         with pytest.raises(BlockingIOError):

@@ -67,8 +67,8 @@ async def test_signal_to_all_reaches_a_session_of_its_own(each_host: "Host") -> 
     await host.log_says("a1", lambda: {b"got", b"main"} <= set(host.output("a1").split()) or None)
 
 
-async def test_kill_of_all_leaves_nobody(each_host: "Host") -> None:
-    """Kill setsid, double fork and ignored signals along with the main process."""
+async def test_kill_of_all_leaves_no_process(each_host: "Host") -> None:
+    """A kill of the tree also ends processes with setsid, a double fork or ignored signals."""
     host = each_host
     started = await host.shell("a1", ESCAPED)
     grandchild = int((await host.lines("a1"))[0])
@@ -85,7 +85,7 @@ async def test_kill_of_all_leaves_nobody(each_host: "Host") -> None:
 
 
 async def test_kill_of_all_after_the_main_process_has_ended(each_host: "Host") -> None:
-    """Find and kill what a job left behind, after its end was told."""
+    """Processes that a job left behind are found and killed after its end was reported."""
     host = each_host
     started = await host.shell("a1", "(setsid sh -c 'trap \"\" TERM; echo $$; exec sleep 600' &) & wait; exit 0")
     grandchild = int((await host.lines("a1"))[0])
@@ -121,8 +121,8 @@ async def test_wrong_start_time_is_never_signalled(sweeping_host: "Host") -> Non
     assert (await host.until(Ended, "a1")).signal == term
 
 
-async def test_pids_do_not_count_where_there_is_a_cgroup(host: "Host", spawned: Callable[..., int]) -> None:
-    """Signal the members of the cgroup, not whoever is named beside it."""
+async def test_pids_do_not_count_beside_a_cgroup(host: "Host", spawned: Callable[..., int]) -> None:
+    """With a cgroup, its members get the signal, and the pids in the request are ignored."""
     if not host.group:
         pytest.skip("there are no cgroups here")
     await host.shell("a1", "exec sleep 600")
@@ -136,8 +136,8 @@ async def test_pids_do_not_count_where_there_is_a_cgroup(host: "Host", spawned: 
 
 
 @pytest.mark.parametrize("target", ["main", "all"])
-async def test_struck_tells_our_signal_from_another(each_host: "Host", target: str) -> None:
-    """Say whether a signal of the keeper's reached the main process, or somebody else ended it."""
+async def test_signalled_tells_our_signal_from_another(each_host: "Host", target: str) -> None:
+    """The end records whether the keeper's signal reached the main process, or another process ended it."""
     host = each_host
     ours, theirs = await host.shell("a1", "exec sleep 600"), await host.shell("a2", "exec sleep 600")
     if target == "all":
@@ -162,16 +162,16 @@ async def test_stop_and_continue_of_all(each_host: "Host") -> None:
     assert (await host.until(Ended, "a1")).code == 3
 
 
-async def test_left_is_false_where_nobody_lives_on(each_host: "Host") -> None:
-    """Say that nothing was left when all children had ended, waited for or not."""
+async def test_left_is_false_without_a_child(each_host: "Host") -> None:
+    """`left` is false if all children had ended, whether they were waited for or not."""
     ended = await each_host.finish("a1", "true & sleep 0.01; (true); exit 0")
     assert not ended.left
     if each_host.group:
         assert not Path(each_host.group, "a1").exists()
 
 
-async def test_left_is_true_where_a_grandchild_lives_on(each_host: "Host") -> None:
-    """Say that something was left when a grandchild lives on, even one that shed its output."""
+async def test_left_is_true_with_a_grandchild(each_host: "Host") -> None:
+    """`left` is true if a grandchild still runs, even one that closed its output."""
     host = each_host
     await host.shell("a1", "setsid sleep 600 >/dev/null 2>&1 & echo $!; exit 0")
     await host.until(Closed, "a1")
@@ -199,7 +199,7 @@ async def test_release_removes_the_cgroup_once_it_is_empty(host: "Host") -> None
 
 
 async def test_without_cgroups_nothing_outside_is_touched(sweeping_host: "Host", tmp_path: Path) -> None:
-    """Remove no folder at all where jobs have no cgroups."""
+    """Without cgroups for jobs, no folder is removed."""
     folder = tmp_path / "empty"
     folder.mkdir()
     await sweeping_host.ask("release", id=str(folder).lstrip("/"))
@@ -291,12 +291,12 @@ def swept(job: str, main: int = NO_PID) -> set[int]:
 
 
 def test_sweep_for_a_job_that_was_never_started_is_empty() -> None:
-    """Attribute nobody to a job without a main process: 0 is a parent and a session that no job has."""
+    """A job without a main process has no members: 0 is the parent and session of no job."""
     assert sweep("no-such-job", 0) == []
 
 
 def test_sweep_finds_by_marker(spawned: Callable[..., int]) -> None:
-    """Find whoever has inherited the marker, whole and of this job only."""
+    """A sweep finds the processes that inherited the whole marker of this job."""
     mine = spawned("sleep", "600", env={MARKER: "tree-a1"}, setsid=True)
     spawned("sleep", "600", env={MARKER: "tree-a10"}, setsid=True)
     spawned("sleep", "600", env={"OTHER": f"{MARKER}=tree-a1"}, setsid=True)
@@ -306,7 +306,7 @@ def test_sweep_finds_by_marker(spawned: Callable[..., int]) -> None:
 
 
 def test_sweep_finds_by_session_and_by_descent(spawned: Callable[..., int], eventually: Callable[..., int]) -> None:
-    """Find those who have shed the marker by their session, and those who have shed the session by descent."""
+    """A sweep finds processes without the marker by their session, and processes outside the session by descent."""
     main = spawned("sh", "-c", "env -i sleep 600 & env -i setsid sleep 601 & wait", setsid=True)
 
     def both() -> int | None:
@@ -384,7 +384,7 @@ async def test_job_whose_first_thread_has_ended_is_signalled(
 
 
 def test_sweep_does_not_take_a_reused_pid_for_the_job() -> None:
-    """A process that has the pid of an ended job, but another start, is somebody else's."""
+    """A process with the pid of an ended job, but another start time, is not the job's."""
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
         start = start_of(stranger.pid)
         try:

@@ -72,7 +72,7 @@ async def test_adopted_jobs_outlive_an_upgrade(host: "Host", newer: Path) -> Non
 
 
 async def test_an_upgrade_that_fails(host: "Host", newer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the next version cannot be executed the keeper stays as it is."""
+    """If the next version cannot be executed, the keeper stays as it is."""
     pid = host.pid
     monkeypatch.setattr(keeper_client, "keeper_command", lambda *_: ["/nowhere/python"])
     host.link.close()

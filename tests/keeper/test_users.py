@@ -160,7 +160,7 @@ async def test_a_user_that_the_kernel_does_not_give(cold_host: "Host") -> None:
 
 
 async def test_a_change_without_another_user(each_host: "Host") -> None:
-    """Umask, niceness and limits alone need nobody to be root."""
+    """Umask, niceness and limits alone do not need root."""
     wanted: dict[str, Any] = {"umask": 0o027, "nice": 5, "rlimits": {"nofile": [100, 200], "core": [0, 0]}}
     started = await each_host.shell("us1", STOPPED, **wanted)
     await each_host.lines("us1")
@@ -199,7 +199,7 @@ async def test_all_at_once(each_host: "Host", open_folder: Path, namespace: bool
 
 
 async def test_memory_that_ends_before_the_execve(host: "Host") -> None:
-    """A child without the memory to go on, or to say why, is a failed start: no invented code."""
+    """A child without the memory to continue, or to report why, is a failed start, without an invented code."""
     arguments = ["x" * 120_000] * 8
     await host.launch("us1", "/bin/true", *arguments, rlimits={"as": [4096, 4096]})
     failed = await host.until(StartFailed, "us1")

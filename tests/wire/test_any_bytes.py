@@ -86,7 +86,7 @@ class Heard:
 
 
 async def follow(raw: Raw, out: bytes, err: bytes, *requests: tuple[str, dict[str, Any]]) -> list[Heard]:
-    """Send requests and hear all of the subscriptions that come of the log.subscribe among them."""
+    """Send requests and read all of the subscriptions that the log.subscribe among them open."""
     heard: dict[str, Heard] = {}
     answers = 0
     for method, params in requests:

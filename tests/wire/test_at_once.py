@@ -75,7 +75,7 @@ async def test_two_updates(wire: "Wire") -> None:
 
 
 async def test_an_update_and_a_start(wire: "Wire") -> None:
-    """The limit holds for the job that runs, whoever looks at its log meanwhile."""
+    """The limit holds for the running job, also while clients read its log."""
     job = await wire.create(argv=["sleep", "1000"])
     await together(
         wire,
@@ -91,8 +91,8 @@ async def test_an_update_and_a_start(wire: "Wire") -> None:
     assert (await wire.ask("job.wait", id=job, timeout=10))["exit"]["reason"] == "timeout"
 
 
-async def test_who_follows_from_before_the_start(wire: "Wire", second: "Wire") -> None:
-    """A subscription by lines on a job that is created hears it, whatever else comes and goes meanwhile."""
+async def test_a_subscription_from_before_the_start(wire: "Wire", second: "Wire") -> None:
+    """A subscription by lines to a created job gets its output, whatever other subscriptions come and go."""
     job = await wire.create(shell="echo heard")
     for _ in range(3):
         name = await wire.subscribe(job, tail=5)
@@ -115,7 +115,7 @@ async def test_two_pauses(wire: "Wire") -> None:
     await wire.ask("job.delete", id=job, force=True)
 
 
-async def test_events_from_a_revision_that_was_just_told(wire: "Wire") -> None:
+async def test_events_from_a_revision_that_was_just_sent(wire: "Wire") -> None:
     for _ in range(5):
         job = await wire.run(argv=["sleep", "1000"])
         name = (await wire.ask("event.subscribe", **{"from": job["revision"]}))["subscription"]
@@ -129,7 +129,7 @@ async def test_events_from_a_revision_that_was_just_told(wire: "Wire") -> None:
 
 
 async def test_logins_beside_a_revocation(shared: "RunningAgent", dial: "Dial", wire: "Wire") -> None:
-    """Whoever got in with the token is out again, however the two met."""
+    """A connection that logged in with the token is closed, however the two calls met."""
     token = (await wire.ask("token.create", name="racer", roles=["reader"]))["token"]
     async with contextlib.AsyncExitStack() as stack:
         wires = [await stack.enter_async_context(dial(shared, token=None)) for _ in range(20)]
@@ -205,8 +205,8 @@ async def test_no_subscription_outlives_its_connection(agent: "RunningAgent", di
             await wire.ask("agent.ping")
 
 
-async def test_pages_for_one_who_does_not_read(wire: "Wire") -> None:
-    """So many bytes of pages may be under way; the next is told to come again, and afterwards gets its own."""
+async def test_pages_for_a_client_that_does_not_read(wire: "Wire") -> None:
+    """Pages under way have a limit in bytes; the next call is refused with retry_after, and later gets its page."""
     job = (await wire.run(shell="yes | head -c 3000000"))["id"]
     await wire.follow(await wire.subscribe(job))
     calls = [("log.read", {"id": job, "offset": n, "max_bytes": 300_000}) for n in range(10)]
@@ -231,10 +231,10 @@ async def test_a_batch_counts_as_many(shared: "RunningAgent", dial: "Dial") -> N
         assert [one["id"] for one in second] == list(range(100, 120))
 
 
-async def test_who_leaves_while_all_it_may_have_waits(
+async def test_a_client_that_leaves_while_its_requests_wait(
     start_agent: "Callable[..., RunningAgent]", dial: "Dial"
 ) -> None:
-    """Its connection is over when it is gone, although the agent read no further: nothing keeps that from ending."""
+    """The connection of a client that left ends, although the agent had stopped reading from it."""
     agent = start_agent(config='[agent]\non_shutdown = "leave"\n[limits]\nrequests_in_flight = 4\n')
     async with dial(agent) as root:
         job = await root.create(argv=["true"])

@@ -1,4 +1,4 @@
-"""Who gets in: credentials at the upgrade or as the first message, from the right page, by the right name."""
+"""Logins: credentials at the upgrade or in the first message, the Origin of the page, the Host."""
 
 import asyncio
 import base64
@@ -56,7 +56,7 @@ async def test_a_token_in_the_subprotocol(shared: "RunningAgent", dial: "Dial") 
 
 
 async def test_only_the_bearer_subprotocol(shared: "RunningAgent", upgrade: "Upgrade") -> None:
-    """Even where nothing else is offered, the token is not echoed."""
+    """The token is not echoed, even if the client offers no other subprotocol."""
     bearer = encode_bearer(shared.token)
     status, headers, body = await upgrade(shared, ("Sec-WebSocket-Protocol", bearer))
     assert "sec-websocket-protocol" not in headers
@@ -90,7 +90,7 @@ async def test_only_the_bearer_subprotocol(shared: "RunningAgent", upgrade: "Upg
 async def test_wrong_credentials(
     shared: "RunningAgent", upgrade: "Upgrade", headers: list[tuple[str, str]], statuses: set[int]
 ) -> None:
-    """A wrong credential is an HTTP answer, never a connection, and tells no secret back."""
+    """Wrong credentials get an HTTP answer, never a connection, and the answer repeats no secret."""
     status, said, body = await upgrade(shared, *headers)
     assert status in statuses
     assert WRONG not in body
@@ -114,7 +114,7 @@ async def test_credentials_twice(shared: "RunningAgent", upgrade: "Upgrade") -> 
 
 
 async def test_a_token_in_the_url(shared: "RunningAgent", dial: "Dial") -> None:
-    """A token in the URL or in a cookie lets nobody in."""
+    """A token in the URL or in a cookie is not accepted."""
     for how in (
         {"path": f"/rpc?token={shared.token}&access_token={shared.token}"},
         {"headers": [("Cookie", f"token={shared.token}")]},
@@ -135,8 +135,8 @@ async def test_login(shared: "RunningAgent", dial: "Dial") -> None:
         assert "id" in await wire.ask("job.create", spec={"shell": ":"})
 
 
-async def test_login_as_somebody_else(wire: "Wire", shared: "RunningAgent") -> None:
-    """Whoever is known already is not asked again: an error, and the session goes on."""
+async def test_login_as_another_principal(wire: "Wire", shared: "RunningAgent") -> None:
+    """A login on a connection that is logged in is an error, and the session continues."""
     assert (await wire.refused("auth.login", token=shared.token))["code"] == -32600
     assert (await wire.refused("auth.login", token=WRONG))["code"] == -32600
     assert (await wire.ask("auth.whoami"))["name"] == "local"
@@ -155,7 +155,7 @@ async def test_a_wrong_login(shared: "RunningAgent", dial: "Dial", token: str) -
     "params", [{}, {"token": 5}, {"username": "x"}, {"token": WRONG, "username": "x", "password": "y"}], ids=str
 )
 async def test_a_malformed_login(shared: "RunningAgent", dial: "Dial", params: dict[str, Any]) -> None:
-    """It says what is wrong, and the connection is closed."""
+    """The error names what is wrong, and the connection is closed."""
     async with dial(shared, token=None) as wire:
         assert (await wire.refused("auth.login", **params))["code"] == -32602
         assert await wire.closed() == 1008
@@ -198,7 +198,7 @@ async def test_garbage_before_the_login(shared: "RunningAgent", dial: "Dial", te
 
 
 async def test_a_binary_frame_before_the_login(shared: "RunningAgent", dial: "Dial") -> None:
-    """A login in a binary frame is none."""
+    """A login in a binary frame is refused."""
     async with dial(shared, token=None) as wire:
         await wire.connection.send(json.dumps(request("auth.login", token=shared.token)).encode())
         assert await wire.closed() in (1003, 1008)
@@ -206,7 +206,7 @@ async def test_a_binary_frame_before_the_login(shared: "RunningAgent", dial: "Di
 
 @pytest.mark.parametrize("filler", [" " * 8192, "é" * 4096, "\U0001f600" * 2048], ids=["spaces", "two", "four"])
 async def test_a_login_over_8_kib(shared: "RunningAgent", dial: "Dial", filler: str) -> None:
-    """The first message has at most 8 KiB, counted in bytes: a larger one lets nobody in."""
+    """The first message has at most 8 KiB, counted in bytes; a larger one is refused."""
     login = {**request("auth.login", token=shared.token), "id": filler}
     async with dial(shared, token=None) as wire:
         await wire.say(json.dumps(login, ensure_ascii=False))

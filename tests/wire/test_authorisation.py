@@ -56,7 +56,7 @@ async def people(agent: "RunningAgent", dial: "Dial") -> "AsyncIterator[dict[str
 
 
 def sees(role: str, method: str, owner: str, labels: dict[str, str]) -> bool:
-    """What the tables say, once more and by hand."""
+    """Return what the tables allow, written a second time by hand."""
     match role:
         case "reader" | "writer" | "operator" | "admin":
             return True
@@ -81,7 +81,7 @@ def controls(role: str, owner: str, labels: dict[str, str]) -> bool:
 
 
 def expected(role: str, method: str, owner: str, labels: dict[str, str]) -> int | None:
-    """Return the code with which a call is refused; None where it is not refused for who calls."""
+    """Return the code with which a call is refused; None if the caller is allowed."""
     some = {"reader", "writer", "operator", "admin", "private", "web"}
     if role not in some and not (role == "watcher" and sees(role, method, owner, labels)):
         return DENIED
@@ -93,7 +93,7 @@ def expected(role: str, method: str, owner: str, labels: dict[str, str]) -> int 
 
 
 async def test_the_matrix(people: "dict[str, Wire]") -> None:
-    """Every role, every method, own and others' jobs, with labels and without: as the tables say, harming no job."""
+    """Every role, every method, own and others' jobs, with labels and without: as in the tables, harming no job."""
     jobs = {}
     for owner, labels in itertools.product(
         ("writer", "private", "web", "root"), ({}, {"team": "web-1"}, {"team": "db"})
@@ -188,7 +188,7 @@ async def test_only_admins_administer(people: "dict[str, Wire]") -> None:
 
 
 async def test_a_role_that_is_not_known(people: "dict[str, Wire]") -> None:
-    """A token is not made for it: the names there are, are told."""
+    """No token is created for it, and the error lists the roles."""
     error = await people["root"].refused("token.create", name="x", roles=["moon"])
     assert error["data"]["field"] == "roles"
     assert "operator" in error["message"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 async def test_a_call_on_a_connection_that_is_being_lost(shared: "RunningAgent") -> None:
-    """Fails with ConnectionFailed, which is said once: asyncio has nothing to complain of."""
+    """It raises ConnectionFailed once, and asyncio logs no exception that was never retrieved."""
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     async with shared.client() as client:

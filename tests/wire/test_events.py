@@ -1,4 +1,4 @@
-"""event.subscribe: what happens to jobs, in order, once, also for those who were away."""
+"""event.subscribe: the events of jobs, in order and once, also after a lost connection."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ async def test_a_start_that_fails(wire: "Wire") -> None:
 
 
 async def test_a_limit_is_near(wire: "Wire") -> None:
-    """It is said before the job is ended, by which policy and how long before."""
+    """The event comes before the job is ended, with the policy and the time that is left."""
     await wire.ask("event.subscribe")
     job = (await wire.run(argv=["sleep", "1000"], timeout="400ms"))["id"]
     events = await wire.until_event(job, "stopped")
@@ -37,15 +37,15 @@ async def test_a_limit_is_near(wire: "Wire") -> None:
 
 
 async def test_a_limit_that_moves_is_not_near(wire: "Wire") -> None:
-    """A job that speaks in time is told nothing of its idle limit."""
+    """A job that writes in time has no event for its idle limit."""
     await wire.ask("event.subscribe")
     shell = "for n in 1 2 3 4 5 6; do echo; sleep 0.1; done"
     job = (await wire.run(shell=shell, idle_timeout="1s"))["id"]
     assert names(await wire.until_event(job, "exited")) == ["created", "started", "exited"]
 
 
-async def test_who_comes_back_goes_on(wire: "Wire", second: "Wire") -> None:
-    """From a revision on nothing is missing and nothing comes twice."""
+async def test_a_client_that_comes_back(wire: "Wire", second: "Wire") -> None:
+    """After a revision, no event is missing and none comes twice."""
     revision = (await wire.ask("event.subscribe"))["revision"]
     jobs = [(await wire.run(argv=["true"]))["id"] for _ in range(3)]
     for job in jobs:
@@ -69,7 +69,7 @@ def strip(event: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_the_agent_dies(agent: RunningAgent, dial: "Dial") -> None:
-    """Events outlive a kill of the agent, and what happened while it was down is told."""
+    """Events outlive a kill of the agent, and events from its absence are sent later."""
     async with dial(agent) as wire:
         await wire.ask("event.subscribe")
         job = (await wire.run(shell="sleep 0.3; exit 3"))["id"]
@@ -87,7 +87,7 @@ async def test_the_agent_dies(agent: RunningAgent, dial: "Dial") -> None:
 
 
 async def test_those_no_longer_kept(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
-    """Who was away too long is told which revisions are missing, and what is still there."""
+    """A client that was away too long gets the range of missing revisions, and the events that are kept."""
     agent = start_agent(config="[events]\nkeep = 5\n")
     async with dial(agent) as wire:
         jobs = [(await wire.run(argv=["true"]))["id"] for _ in range(5)]
@@ -172,7 +172,7 @@ def fill(path: "Path") -> None:
 
 
 async def test_a_full_disk(mounted: "Callable[[str], Path]", dial: "Dial") -> None:
-    """What the disk does not take is told later: nobody hears of what could still be forgotten."""
+    """An event that cannot be written is sent only later, once a crash can no longer lose it."""
     agent = RunningAgent(Home(mounted("size=8m") / "home"))
     agent.start()
     filler = agent.home.path.parent / "filler"

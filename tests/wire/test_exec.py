@@ -1,4 +1,4 @@
-"""A start has succeeded when execve has; where it has not, the step and the errno are told."""
+"""A start succeeds when execve does; otherwise the error has the step and the errno."""
 
 import errno
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""job.explain: what happened to a job, in order, by whom, and a sentence that sums it up."""
+"""job.explain: what happened to a job, in order, with the cause, and a summary."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ async def explained(wire: "Wire", job: str) -> tuple[str, list[dict[str, Any]]]:
 
 
 async def test_a_stop(wire: "Wire") -> None:
-    """Each step of the stop is there, with who asked for it and what it did."""
+    """Each step of the stop is listed, with the caller and its effect."""
     run = await wire.ask("job.run", spec={"shell": "trap '' TERM; echo up; while :; do sleep 0.01; done"})
     await wire.until(run["subscription"], b"up\n")
     job = run["job"]["id"]
@@ -61,7 +61,7 @@ async def test_a_time_limit(wire: "Wire") -> None:
 
 
 async def test_a_signal_from_outside(wire: "Wire") -> None:
-    """Nobody we know sent it: nobody is named."""
+    """No caller of the agent sent it, so none is named."""
     job = await wire.run(argv=["sleep", "60"])
     os.kill(job["pid"], signal.SIGTERM)
     await wire.ask("job.wait", id=job["id"])

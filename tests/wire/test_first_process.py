@@ -23,8 +23,8 @@ def container(tmp_path: Path) -> Iterator[Container]:
     made.clean()
 
 
-def test_told_to_end_before_it_serves(container: Container) -> None:
-    """A stop that comes while the agent starts is taken: the kernel would drop it."""
+def test_a_stop_before_it_serves(container: Container) -> None:
+    """A stop during the start is handled, although the kernel drops such signals to pid 1."""
     container.start()
 
     def holds_signals() -> bool:
@@ -57,7 +57,7 @@ def test_orphans_of_others_and_jobs_of_a_dead_keeper(container: Container) -> No
 
 
 def test_last_output_at_the_end_of_the_container(container: Container) -> None:
-    """What a job writes when it is told to end is in its log when the container is gone, be the pump slow."""
+    """What a job writes at SIGTERM is in its log when the container is gone, even if the pump is slow."""
     container.start()
     container.listening()
     script = "exec 2>/dev/null; trap 'head -c 50000 /dev/zero; exit 5' TERM; echo ready; while :; do sleep 0.05; done"
@@ -81,7 +81,7 @@ def test_last_output_at_the_end_of_the_container(container: Container) -> None:
 
 
 def test_jobs_cannot_be_left(container: Container) -> None:
-    """They would be killed with the container: they are stopped instead, and the log says why."""
+    """They would be killed with the container, so they are stopped, and the agent logs the reason."""
     container.start()
     container.listening()
     job = container.jw("run", "-d", "sleep", "600").stdout.strip()
@@ -95,7 +95,7 @@ def test_jobs_cannot_be_left(container: Container) -> None:
 
 
 def test_container_that_is_killed(container: Container) -> None:
-    """What ran is lost; a process of the next container with the same pid is nobody's, and is left alone."""
+    """Its jobs are lost; a process of the next container with the same pid is not signalled."""
     container.start()
     container.listening()
     job = container.jw("run", "-d", "sleep", "600").stdout.strip()

@@ -1,4 +1,4 @@
-"""Frames: what is too large, not text, or not TLS is shown out, and nobody else notices."""
+"""Frames: too large, not text, or not TLS: the connection is closed, without an effect on others."""
 
 import asyncio
 import json

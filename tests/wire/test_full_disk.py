@@ -1,4 +1,4 @@
-"""A disk without room: jobs wait, or drop what they were told to; nothing is lost in silence; the agent answers."""
+"""A full disk: jobs wait, or drop output if the spec has that; no loss is silent; the agent answers."""
 
 import asyncio
 import errno
@@ -24,7 +24,7 @@ SIZE = 40_000_000  # the job table and its log take several MB of it
 
 
 class Fifo:
-    """Steers a job through a FIFO, or hears of it."""
+    """Controls a job through a FIFO, or reads from it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -47,7 +47,7 @@ class Fifo:
 
 
 def until_full(take: Callable[[], object]) -> None:
-    """Take room until there is none."""
+    """Fill the disk."""
     try:
         while True:
             take()
@@ -145,8 +145,8 @@ async def test_a_job_waits_for_room(agent: RunningAgent, disk: Disk, gate: Fifo)
         assert await collect(await client.subscribe(refused.id)) == {"stdout": b"started\n", "stderr": b""}
 
 
-async def test_a_job_is_told_to_drop(agent: RunningAgent, disk: Disk, gate: Fifo, done: Fifo) -> None:
-    """It does not wait; what the log does not hold is named byte by byte, and what comes later is there."""
+async def test_a_job_that_drops(agent: RunningAgent, disk: Disk, gate: Fifo, done: Fifo) -> None:
+    """The job does not wait; gaps name each dropped byte, and later output is in the log."""
     shell = (
         f"echo > {done.path}; read _ < {gate.path}; seq {LINES}; echo > {done.path}; read _ < {gate.path}; echo tail"
     )
@@ -175,7 +175,7 @@ async def test_a_job_is_told_to_drop(agent: RunningAgent, disk: Disk, gate: Fifo
 
 
 async def test_a_job_that_drops_ends_without_room(agent: RunningAgent, disk: Disk, gate: Fifo, done: Fifo) -> None:
-    """Its log is closed and says that it is short; the exit is known as soon as it can be written."""
+    """Its log is closed and marked as truncated; the exit is known as soon as it can be written."""
     shell = f"echo > {done.path}; read _ < {gate.path}; seq {LINES}; echo > {done.path}; exit 5"
     async with agent.client() as client:
         job = await start(client, shell, "drop")

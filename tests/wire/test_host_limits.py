@@ -1,4 +1,4 @@
-"""Where the host sets a limit, the agent says so and goes on."""
+"""If the host sets a limit, the agent reports it and runs on."""
 
 import asyncio
 

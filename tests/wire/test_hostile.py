@@ -1,4 +1,4 @@
-"""The short form of `make hostile`: what nobody should send changes nothing for anybody else."""
+"""The short form of `make hostile`: hostile input has no effect on other clients."""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ def test_brackets_in_strings_are_none() -> None:
 
 
 async def test_what_a_client_sends_and_leaves(shared: RunningAgent, dial: "Dial") -> None:
-    """What came before the end of a connection is done, also where it is many pieces."""
+    """Requests before the end of a connection are carried out, also if they came in many pieces."""
     name = "sent and gone"
     spec = {"argv": ["true"], "env": {"FILLER": "x" * 100_000}, "labels": {"who": name}}
     raw = await Raw.upgraded(shared, shared.token)
@@ -76,8 +76,8 @@ async def test_what_a_client_sends_and_leaves(shared: RunningAgent, dial: "Dial"
                 pass
 
 
-async def test_a_stranger_who_goes_on_and_on(start_agent: "Callable[..., RunningAgent]") -> None:
-    """Before the login there is not much to be said, pings included: close 1008, and not only when time is up."""
+async def test_a_stranger_that_sends_on_and_on(start_agent: "Callable[..., RunningAgent]") -> None:
+    """Before the login a client may send little, pings included: it is closed with 1008, before the time is up."""
     raw = await Raw.upgraded(start_agent(config='[auth]\nlogin_timeout = "10m"\n'))
     await raw.say(frame(PING, b"x" * 125) * 1000)
     assert await raw.closed() == 1008
@@ -96,10 +96,10 @@ async def test_values_are_not_audited(start_agent: "Callable[..., RunningAgent]"
     assert reasons[1] == "InvalidSpec: cwd"
 
 
-async def test_nobody_washes_out_the_audit_log(
+async def test_strangers_do_not_flood_the_audit_log(
     start_agent: "Callable[..., RunningAgent]", upgrade: "Upgrade"
 ) -> None:
-    """A stranger with a wrong Host is written down as often as one with a wrong token, and no more."""
+    """The audit log has as many lines for a wrong Host as for a wrong token, and no more."""
     agent = start_agent(config="[limits]\nfailed_logins = 3\n")
     for _ in range(10):
         assert (await upgrade(agent, host="evil.example"))[0] == 403
@@ -108,7 +108,7 @@ async def test_nobody_washes_out_the_audit_log(
 
 
 async def test_garbage_does_not_fill_the_log(start_agent: "Callable[..., RunningAgent]") -> None:
-    """Of connections that are not TLS some are told in the agent's log, not all."""
+    """The agent logs some of the connections that are not TLS, not all."""
     agent = start_agent()
     for _ in range(100):
         raw = await Raw.open(agent, tls=False)

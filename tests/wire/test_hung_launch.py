@@ -18,7 +18,7 @@ from jobworker.model import JobSpec, Reason
 
 @pytest.fixture
 def leased() -> Iterator[Path]:
-    """A program that nobody can execute for as long as we hold a lease on it, in a folder that all get to."""
+    """A program whose execve hangs as long as the test holds a lease on it, in a folder that all users can enter."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     program = folder / "program"

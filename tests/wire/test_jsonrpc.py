@@ -1,4 +1,4 @@
-"""JSON-RPC 2.0 as the protocol says it, whatever a client sends."""
+"""JSON-RPC 2.0 as the protocol defines it, whatever a client sends."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -70,7 +70,7 @@ async def test_an_unknown_method_is_named(wire: "Wire") -> None:
     ],
 )
 async def test_a_bad_param_is_named(wire: "Wire", method: str, params: dict[str, Any], field: str) -> None:
-    """A missing, unknown or ill-typed param: -32602, and data.field says which."""
+    """A missing, unknown or ill-typed param: -32602, with its name in data.field."""
     error = await wire.refused(method, **params)
     assert error["code"] == -32602
     assert error["data"]["field"] == field
@@ -149,7 +149,7 @@ async def test_a_depth_of_33_is_too_deep(wire: "Wire") -> None:
     ids=str,
 )
 async def test_another_request_than_of_json_rpc_2(wire: "Wire", request_: Any) -> None:
-    """A wrong version or no method: -32600, with the id where there is one."""
+    """A wrong version or no method: -32600, with the id of the request if it has one."""
     answer = await wire.tell(request_)
     assert (answer["id"], answer["error"]["code"]) == (1, -32600)
 
@@ -182,7 +182,7 @@ async def test_any_other_id_is_refused(wire: "Wire", id_: Any) -> None:
 
 
 async def test_a_notification_runs_and_is_not_answered(wire: "Wire") -> None:
-    """A request without id does its work in silence, also where it fails."""
+    """A request without id is carried out without an answer, also if it fails."""
     await wire.say({"jsonrpc": "2.0", "method": "job.fly"})
     await wire.say({"jsonrpc": "2.0", "method": "job.status", "params": {"id": 5}})
     spec = {"shell": ":", "labels": {"made": "in-silence"}}

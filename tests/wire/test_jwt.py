@@ -94,7 +94,7 @@ async def test_malformed_tokens_at_the_door(
 
 
 async def test_an_agent_starts_without_its_issuer(start_agent: Start, dial: "Dial", served: Issuer) -> None:
-    """Who has a token of the agent's own gets in; who has one of the issuer is told that it cannot be checked."""
+    """A token of the agent is accepted; for a token of the issuer the error is that its keys are not available."""
     gone = Issuer()
     gone.add("one")
     gone.close()
@@ -109,7 +109,7 @@ async def test_an_agent_starts_without_its_issuer(start_agent: Start, dial: "Dia
 async def test_tls_of_the_issuer(
     start_agent: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dial: "Dial"
 ) -> None:
-    """Keys come from whom the system's CAs vouch for (SSL_CERT_FILE names others), and from nobody else."""
+    """Keys come only from a server with a certificate of the system's CAs, or of those in SSL_CERT_FILE."""
     authority = Authority(tmp_path)
     local = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     pair = authority.issue("issuer", names=[local], usage=[SERVER])

@@ -43,7 +43,7 @@ def need(can: list[str], *kinds: str) -> None:
 
 @pytest.mark.parametrize("namespace", [False, True])
 async def test_out_of_memory(wire: "Wire", can: list[str], namespace: bool) -> None:
-    """Who wants more than the limit is killed by the kernel, and that is the reason of the end."""
+    """The kernel kills a job at its memory limit, and the reason of the end is `oom`."""
     need(can, "memory")
     run = await wire.ask(
         "job.run",
@@ -101,7 +101,7 @@ async def test_a_fork_bomb(wire: "Wire", can: list[str]) -> None:
 
 @pytest.mark.parametrize("namespace", [False, True])
 async def test_values(wire: "Wire", can: list[str], namespace: bool) -> None:
-    """The kernel has what the spec says; keeper and agent are not in the job's groups."""
+    """The kernel has the values of the spec; keeper and agent are not in the job's groups."""
     need(can, "memory", "pids", "cpus")
     limits = {"memory": "64MiB", "pids": 1, "cpus": 0.5}
     job = await wire.run(argv=["sleep", "1000"], limits=limits, pid_namespace=namespace)
@@ -153,8 +153,8 @@ async def test_a_start_that_failed(wire: "Wire", can: list[str]) -> None:
     assert groups(job) == set()
 
 
-async def test_refused_where_missing(start_agent: "Any", dial: "Any") -> None:
-    """Where the host lets us have no controller: 50101 with the field."""
+async def test_refused_if_missing(start_agent: "Any", dial: "Any") -> None:
+    """If the host gives no controller: 50101 with the field."""
     if os.geteuid() != 0:
         pytest.skip("it takes root to hide the cgroups")
     hide = ["unshare", "-m", "sh", "-c", 'umount -a -t cgroup2,cgroup; exec "$@"', "sh"]

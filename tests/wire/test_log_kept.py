@@ -1,4 +1,4 @@
-"""How much of a job's output is kept, and whether its streams are one, as `spec.log` says, over the wire."""
+"""How much of a job's output is kept, and whether its streams are merged, by `spec.log`, over the wire."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ KIB = 1024
 
 
 async def test_the_oldest_are_dropped(wire: "Wire") -> None:
-    """The follower from byte 0 is told what is gone, gets the rest, and the job says where its log begins."""
+    """A subscriber from byte 0 gets the gap and the rest, and the job has the offset at which its log begins."""
     job = await wire.run(shell="seq 100000", log={"max_bytes": "64KiB"})
     await wire.ask("job.wait", id=job["id"])
     log = await wire.follow(await wire.subscribe(job["id"]))
@@ -25,7 +25,7 @@ async def test_the_oldest_are_dropped(wire: "Wire") -> None:
 
 
 async def test_the_first_offset_of_a_running_job(wire: "Wire") -> None:
-    """Its log says where it begins while it is written."""
+    """`log.first_offset` is current while the log is written."""
     job = await wire.run(shell="seq 100000; echo end; exec sleep 1000", log={"max_bytes": 64 * KIB})
     await wire.until(await wire.subscribe(job["id"]), b"end\n")
     log = (await wire.ask("job.status", id=job["id"]))["log"]
@@ -85,5 +85,5 @@ async def test_sizes(wire: "Wire", bound: int | str) -> None:
 
 
 async def test_how_the_bound_holds_here(wire: "Wire") -> None:
-    """`agent.info` says whether the oldest can be dropped."""
+    """`agent.info` has whether the oldest bytes can be dropped."""
     assert (await wire.ask("agent.info"))["capabilities"]["log_bound"] in ("drop", "refuse")

@@ -16,14 +16,14 @@ HELLO = "hello, world\n"
 
 @pytest.fixture
 async def ended(wire: "Wire") -> str:
-    """A job that said hello and ended."""
+    """A job that wrote hello and ended."""
     job = await wire.run(shell=f"printf '{HELLO.strip()}\\n'; exit 3")
     await wire.ask("job.wait", id=job["id"])
     return str(job["id"])
 
 
 def offsets_fit(log: "Log", start: int) -> bool:
-    """Whether each frame begins where the one before ended."""
+    """Whether each frame begins at the end of the one before."""
     for frame in log.frames:
         if frame["offset"] != start:
             return False
@@ -44,7 +44,7 @@ async def test_from_an_offset(wire: "Wire", ended: str, offset: int, follow: boo
 
 @pytest.mark.parametrize("offset", [-1, 14, 2**40, -(2**63), 2**63])
 async def test_an_offset_that_is_none(wire: "Wire", ended: str, offset: int) -> None:
-    """Below zero or beyond the end: 41601 with where the end is."""
+    """Below zero or beyond the end: 41601 with the end of the log."""
     error = await wire.refused("log.subscribe", id=ended, offset=offset)
     assert (error["code"], error["data"]["reason"]) == (41601, "offset_out_of_range")
     assert "13" in error["message"]
@@ -76,7 +76,7 @@ async def test_no_follow_on_a_created_job(wire: "Wire") -> None:
 
 
 async def test_follow_a_created_job(wire: "Wire", second: "Wire") -> None:
-    """Whoever subscribes before the start gets every byte, and the end."""
+    """A client that subscribes before the start gets every byte, and the end."""
     job = await wire.create(shell="echo a; echo b >&2; exit 9")
     name = await second.subscribe(job)
     await wire.ask("job.start", id=job)
@@ -123,7 +123,7 @@ async def test_unsubscribe(wire: "Wire") -> None:
 
 
 async def test_unsubscribe_what_is_not_there(wire: "Wire", second: "Wire", ended: str) -> None:
-    """Twice, after its end, of another connection, or of nobody: 40402."""
+    """Twice, after its end, of another connection, or unknown: 40402."""
     job = await wire.run(argv=["sleep", "1000"])
     name = await wire.subscribe(job["id"])
     foreign = await second.refused("log.unsubscribe", subscription=name)
@@ -154,7 +154,7 @@ async def test_subscribe_and_unsubscribe_in_one_batch(wire: "Wire") -> None:
 
 
 async def test_an_unsubscribe_leaves_the_others(wire: "Wire", second: "Wire", gate: Callable[[], "Gate"]) -> None:
-    """Those who go on following the same job miss nothing."""
+    """The other subscribers of the same job miss nothing."""
     door = gate()
     job = await wire.run(shell=f"{door.wait}; echo x; {door.wait}")
     mine, theirs = await wire.subscribe(job["id"]), await second.subscribe(job["id"])
@@ -192,7 +192,7 @@ async def test_what_is_not_text_goes_as_base64(wire: "Wire", octal: str) -> None
             assert base64.b64decode(frame["data"], validate=True) == frame["bytes"]
 
 
-async def test_base64_where_it_is_asked_for(wire: "Wire") -> None:
+async def test_base64_on_request(wire: "Wire") -> None:
     """With `encoding: "base64"` text goes as base64, of job.run and of log.subscribe."""
     run = await wire.ask("job.run", spec={"shell": "echo text"}, encoding="base64")
     for name in (run["subscription"], await wire.subscribe(run["job"]["id"], encoding="base64")):
@@ -215,7 +215,7 @@ async def test_a_character_is_not_cut(wire: "Wire") -> None:
 
 
 async def test_a_character_across_chunks_is_not_cut(wire: "Wire") -> None:
-    """Where a log is read in pieces, no piece ends in a character."""
+    """If a log is read in pieces, no piece ends within a character."""
     run = await wire.ask("job.run", spec={"shell": "printf x; yes € | head -c 400000 | tr -d '\\n'"})
     await wire.follow(run["subscription"])
     for offset in (0, 1, 4):
@@ -284,7 +284,7 @@ async def test_too_many_subscriptions(wire: "Wire", second: "Wire") -> None:
 
 
 async def test_a_deletion_while_output_is_on_its_way(wire: "Wire", second: "Wire") -> None:
-    """Who follows a job that is deleted while the pump is behind is told its end all the same."""
+    """A subscriber of a job that is deleted while the pump is behind still gets its end."""
     pump = (await wire.ask("agent.info"))["keeper"]["pump"]
     job = await wire.run(shell="echo x; exec sleep 1000")
     second.deadline = 5
@@ -314,7 +314,7 @@ async def test_the_last_bytes_of_a_job_that_has_ended(wire: "Wire") -> None:
 
 
 async def test_a_log_that_a_grandchild_keeps_open(wire: "Wire", gate: Callable[[], "Gate"]) -> None:
-    """It is served as it is; nobody waits for whoever holds it."""
+    """The log is served as it is, without waiting for the process that holds it."""
     door = gate()
     job = await wire.run(shell=f"(trap '' HUP; {door.wait}) & echo main", leftovers="leave")
     await wire.ask("job.wait", id=job["id"])

@@ -31,7 +31,7 @@ async def ended(wire: "Wire", shell: str, **spec: Any) -> str:
     [(0, b"", b""), (1, b"", b"err 5\n"), (3, b"out 5\n", b"err 4\nerr 5\n"), (99, None, None)],
 )
 async def test_the_last_lines(wire: "Wire", tail: int, out: bytes | None, err: bytes | None) -> None:
-    """Of both streams in order of arrival; the answer says from which byte."""
+    """Of both streams in order of arrival; the result has the offset of the first byte."""
     job = await ended(wire, BOTH)
     answer = await wire.ask("log.subscribe", id=job, tail=tail)
     log = await wire.follow(answer["subscription"])
@@ -56,7 +56,7 @@ async def test_one_stream(wire: "Wire", stream: str, said: str) -> None:
 
 
 async def test_one_stream_while_the_other_floods(wire: "Wire", gate: Callable[[], "Gate"]) -> None:
-    """A line of stderr arrives among megabytes of stdout that are passed over, also for one who follows."""
+    """A line of stderr arrives among megabytes of stdout that are skipped, also for a live subscriber."""
     door = gate()
     shell = f"yes | head -c 20000000; echo one >&2; {door.wait}; yes | head -c 20000000; echo two >&2"
     run = await wire.ask("job.create", spec={"shell": shell})
@@ -94,7 +94,7 @@ async def test_since_a_time(wire: "Wire", gate: Callable[[], "Gate"]) -> None:
 
 
 async def test_each_arrival_has_its_time(wire: "Wire") -> None:
-    """Where they are asked for one by one; else what stands together is one frame."""
+    """With `arrivals` each has its own frame; else adjacent ones share a frame."""
     job = await ended(wire, "for n in 1 2 3; do echo $n; sleep 0.05; done")
     log = await wire.follow(await wire.subscribe(job, arrivals=True))
     assert [frame["bytes"] for frame in log.frames] == [b"1\n", b"2\n", b"3\n"]
@@ -182,7 +182,7 @@ async def test_bad_pages(wire: "Wire", params: dict[str, Any], code: int) -> Non
 
 
 async def test_a_bounded_log(wire: "Wire", gate: Callable[[], "Gate"]) -> None:
-    """Who comes late is told exactly what is gone and reads the rest; who follows loses nothing to the drops."""
+    """A late reader gets exactly the range that is gone and the rest; a live subscriber loses nothing."""
     door = gate()
     shell = f"seq 1 30000; {door.wait}; seq 30001 60000"
     run = await wire.ask("job.run", spec={"shell": shell, "log": {"max_bytes": "64KiB"}})
@@ -225,7 +225,7 @@ async def test_binary_frames(shared: "RunningAgent", dial: "Dial", wire: "Wire")
         assert first.connection.subprotocol == "jobworker.v1"
 
 
-async def test_who_reads_together_gets_the_same(shared: "RunningAgent", dial: "Dial", wire: "Wire") -> None:
+async def test_readers_at_once_get_the_same(shared: "RunningAgent", dial: "Dial", wire: "Wire") -> None:
     """Text, base64 and binary, one stream or both, by many at once: each as if it were alone."""
     create = await wire.create(shell="seq 1 20000; seq 1 5000 >&2; printf '\\377'")
     async with dial(shared, subprotocols=["jobworker.v1.binary"]) as binary:
@@ -258,7 +258,7 @@ async def test_answers_come_between(shared: "RunningAgent", dial: "Dial", wire: 
 
 
 async def test_no_watches_left(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
-    """Where inotify is refused, logs are polled, and agent.info says so."""
+    """If inotify is refused, logs are polled, and agent.info has `poll`."""
     refuse = 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"'
     under = ["unshare", "-Ur", "sh", "-c", refuse, "sh"]
     tried = await asyncio.to_thread(subprocess.run, [*under, "true"], capture_output=True, check=False)
@@ -317,8 +317,8 @@ async def test_a_client_that_goes_on_after_tail(agent: "RunningAgent", gate: Cal
         assert json.dumps(subscription.gaps) == "[]"
 
 
-async def test_a_reader_who_breaks_off_holds_up_nobody(shared: "RunningAgent", wire: "Wire") -> None:
-    """What still comes for it is dropped: another iterator of the same client goes on."""
+async def test_a_reader_that_breaks_off_delays_no_other(shared: "RunningAgent", wire: "Wire") -> None:
+    """Output that still comes for it is dropped, and another iterator of the same client continues."""
     from jobworker.model import JobSpec
 
     async with shared.client() as client:

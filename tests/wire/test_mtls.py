@@ -1,4 +1,4 @@
-"""Client certificates: whom they let in, as whom, and who fails where."""
+"""Client certificates: which are accepted, as which principal, and how others are refused."""
 
 import asyncio
 import datetime
@@ -64,14 +64,14 @@ async def whoami(agent: "RunningAgent", pair: Pair | None, token: str | None = N
 
 
 async def test_a_certificate_is_enough(agent: "RunningAgent", authority: Authority) -> None:
-    """It says who is calling, until when, and by rule with which roles."""
+    """The certificate gives the principal and the expiry, and rules give the roles."""
     pair = authority.issue("alice")
     assert await whoami(agent, pair) == Principal("alice", "mtls", ["writer"], expires_at=pair.end)
     assert (await whoami(agent, authority.issue("ops-1", usage=[SERVER, CLIENT]))).roles == ["admin"]
 
 
 async def test_a_job_belongs_to_the_name_in_the_certificate(agent: "RunningAgent", authority: Authority) -> None:
-    """Whoever comes back with another certificate of the same name controls the same jobs."""
+    """A caller with another certificate of the same name controls the same jobs."""
     first, second = authority.issue("alice"), authority.issue("alice")
     async with connect(agent.address, ca=agent.ca, cert=first.cert, key=first.key) as client:
         job = (await client.call("job.create", spec={"shell": ":"}))["id"]
@@ -79,8 +79,8 @@ async def test_a_job_belongs_to_the_name_in_the_certificate(agent: "RunningAgent
         await client.delete(job)
 
 
-async def test_who_has_none_comes_as_ever(agent: "RunningAgent", dial: "Dial") -> None:
-    """A certificate is asked for, not demanded: tokens work at the upgrade and as the first message."""
+async def test_a_client_without_a_certificate(agent: "RunningAgent", dial: "Dial") -> None:
+    """A certificate is optional: tokens work at the upgrade and in the first message."""
     assert (await whoami(agent, None, agent.token)).provider == "token"
     async with dial(agent, token=None) as wire:
         assert (await wire.ask("auth.login", token=agent.token))["name"] == "local"
@@ -131,7 +131,7 @@ async def test_a_certificate_that_fails_in_tls(agent: "RunningAgent", authority:
 
 
 async def test_the_server_is_no_client(tmp_path: Path) -> None:
-    """Even where the CA of the agent's own certificate is the client CA, that certificate lets nobody in."""
+    """The agent's own certificate is refused as a client certificate, even if its CA is the client CA."""
     from tests.conftest import RunningAgent
 
     home = Home(tmp_path / "home")
@@ -158,7 +158,7 @@ async def test_the_server_ca_is_no_client_ca(agent: "RunningAgent") -> None:
 
 
 async def test_certificate_and_token(start_agent: Start, agent: "RunningAgent", authority: Authority) -> None:
-    """The first provider, in configured order, that says yes; one that says no before it ends the matter."""
+    """Providers are asked in configured order; the first one that accepts or refuses decides."""
     good = authority.issue("alice")
     assert (await whoami(agent, good, agent.token)).provider == "mtls"
     assert (await whoami(agent, good, WRONG)).provider == "mtls"
@@ -173,7 +173,7 @@ async def test_certificate_and_token(start_agent: Start, agent: "RunningAgent", 
 
 
 async def test_a_certificate_that_no_provider_knows(start_agent: Start, authority: Authority) -> None:
-    """It is a credential: 401 where nobody knows it, and a token still does."""
+    """A certificate is a credential: 401 if no provider accepts it, and a token beside it still works."""
     agent = start_agent(config=configuration(authority.ca, '"token"'))
     good = authority.issue("alice")
     with pytest.raises(Unauthenticated, match="no provider knows these certificate credentials"):
@@ -187,7 +187,7 @@ async def test_a_certificate_that_no_provider_knows(start_agent: Start, authorit
 
 
 async def reload(agent: "RunningAgent") -> str:
-    """Have the agent read its files again and return what it says of that."""
+    """Have the agent read its files again, and return the lines that it logs."""
     seen = agent.home.agent_log.stat().st_size
     assert agent.process is not None
     agent.process.send_signal(signal.SIGHUP)
@@ -237,7 +237,7 @@ def handshake(
 
 @pytest.mark.parametrize("broken", ["", "no PEM", None], ids=["empty", "text", "missing"])
 async def test_a_broken_client_ca(lone: "RunningAgent", tmp_path: Path, broken: str | None) -> None:
-    """It is kept out with a word in the log: who came in before still does, and nobody else."""
+    """It is not used, and the agent logs that: the old CA stays in force."""
     good = Authority(tmp_path / "one")
     place = tmp_path / "client_ca.pem"
     place.write_bytes(good.ca.read_bytes())

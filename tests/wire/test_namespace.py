@@ -1,4 +1,4 @@
-"""With a pid namespace of its own nobody of a job outlives a stop, where there are no cgroups either."""
+"""With a pid namespace of its own, no process of a job outlives a stop, even without cgroups."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ main(sys.argv[1:])
 
 @pytest.fixture(params=["native", "blind"])
 def under(request: pytest.FixtureRequest) -> list[str]:
-    """Start the agent as it is, or where it sees no cgroups."""
+    """Start the agent as it is, or without cgroups."""
     if request.param == "native":
         return []
     if os.geteuid() != 0:
@@ -52,7 +52,7 @@ async def agent(home: Home, under: list[str]) -> AsyncIterator[RunningAgent]:
 
 
 async def start(client: Client, shell: str, **spec: Any) -> Job:
-    """Start a job in a namespace and return it when it has said a line."""
+    """Start a job in a namespace, and return it when it has written a line."""
     run = await client.run(JobSpec(shell=shell, pid_namespace=True, timeout=None, **spec))
     async for _ in run:
         break
@@ -73,7 +73,7 @@ def inits() -> set[int]:
 
 
 def ours(job: str) -> set[int]:
-    """Return who has the job's marker: its init among them."""
+    """Return the processes with the job's marker, its init among them."""
     marker = f"JOBWORKER_JOB_ID={job}".encode()
     found = set()
     for entry in filter(str.isdigit, os.listdir("/proc")):
@@ -232,7 +232,7 @@ async def test_a_hung_launch(client: Client, leased: Path) -> None:  # noqa: F81
 
 
 @pytest.mark.parametrize("asked", ["spec", "configuration"])
-async def test_refused_where_there_is_none(home: Home, asked: str) -> None:
+async def test_refused_without_namespaces(home: Home, asked: str) -> None:
     """50101 with the field and the reason, or with the key of the configuration that asks for it."""
     none = ["unshare", "-r", "sh", "-c", 'echo 0 > /proc/sys/user/max_pid_namespaces; exec "$@"', "sh"]
     config = "[jobs]\npid_namespace = true\n" if asked == "configuration" else ""
@@ -251,7 +251,7 @@ async def test_refused_where_there_is_none(home: Home, asked: str) -> None:
 
 
 async def test_configured(home: Home) -> None:
-    """Every job has one where the configuration says so, but for one whose spec says otherwise."""
+    """With the key of the configuration every job has one, unless its spec refuses it."""
     agent = RunningAgent(home, config="[jobs]\npid_namespace = true\n")
     agent.start()
     async with agent.client() as client:

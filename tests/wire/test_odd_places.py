@@ -134,7 +134,7 @@ def test_an_odd_place_that_will_do(box: Boxes, place: str) -> None:
 
 @pytest.mark.parametrize("place", REFUSED)
 def test_a_start_that_is_refused(box: Boxes, place: str) -> None:
-    """One line says what is missing, a second what to do, and the exit code is not 0."""
+    """One line has what is missing, a second what to do, and the exit code is not 0."""
     how, expected = REFUSED[place]
     container = box(**how)
     assert container.ended() != 0
@@ -146,13 +146,13 @@ def test_a_start_that_is_refused(box: Boxes, place: str) -> None:
         assert word in container.output
 
 
-def test_a_refusal_that_nobody_can_read(box: Boxes) -> None:
-    """With its standard streams closed it still ends by an exit code, where libuv used to abort."""
+def test_a_refusal_with_closed_streams(box: Boxes) -> None:
+    """With closed standard streams it still ends with an exit code; libuv would abort."""
     assert box(before=CLOSED, mounts=STATE_READ_ONLY).ended() == 1
 
 
 def test_client_with_closed_streams(box: Boxes) -> None:
-    """`jw` starts the local agent and returns the job's code where it can write nothing."""
+    """`jw` with closed streams starts the local agent and returns the job's code."""
     container = box(command=["sleep", "600"])
     container.entered()
     done = container.exec("sh", "-c", f'exec "$@" {CLOSED.removeprefix("exec ")}', "sh", *JW, "run", "false")

@@ -39,7 +39,7 @@ async def start(wire: "Wire", folder: Path, **spec: Any) -> dict[str, Any]:
 
 
 async def test_it_stands_still_and_goes_on(wire: "Wire", tmp_path: Path) -> None:
-    """Nobody of the tree uses CPU while it is paused, however often one looks."""
+    """No process of the tree uses CPU while it is paused, however often that is measured."""
     job = await start(wire, tmp_path)
     paused = await wire.ask("job.pause", id=job["id"])
     assert (paused["state"], paused["pid"]) == ("paused", job["pid"])
@@ -55,7 +55,7 @@ async def test_it_stands_still_and_goes_on(wire: "Wire", tmp_path: Path) -> None
 
 @pytest.mark.parametrize("stop", [{}, {"strategy": "kill"}], ids=str)
 async def test_a_stop(wire: "Wire", tmp_path: Path, stop: dict[str, Any]) -> None:
-    """Who stands still hears the signal all the same, and at once."""
+    """A paused tree gets the signal of the stop at once."""
     job = await start(wire, tmp_path)
     await wire.ask("job.pause", id=job["id"])
     ended = (await wire.ask("job.stop", id=job["id"], stop=stop))["exit"]
@@ -65,7 +65,7 @@ async def test_a_stop(wire: "Wire", tmp_path: Path, stop: dict[str, Any]) -> Non
 
 
 async def test_a_stop_meets_a_pause(wire: "Wire") -> None:
-    """Whichever comes first, the tree hears the signal of the stop and need not be killed."""
+    """Whichever comes first, the tree gets the signal of the stop and need not be killed."""
     for _ in range(10):
         job = await wire.run(argv=["sleep", "1000"], stop={"grace": "5s"})
         pause = await wire.begin("job.pause", id=job["id"])
@@ -104,7 +104,7 @@ async def test_the_agent_dies(agent: "RunningAgent", tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["job.pause", "job.resume"])
 async def test_not_now(wire: "Wire", method: str) -> None:
-    """Each needs the state it ends; the error says which there is."""
+    """Each needs a certain state; the error has the current one."""
     created = await wire.create(shell=":")
     assert (await wire.refused(method, id=created))["data"]["state"] == "created"
     job = await wire.run(argv=["sleep", "1000"])

@@ -43,7 +43,7 @@ async def until(met: Callable[[], bool]) -> None:
 
 
 async def test_a_start_waits_until_the_journal_is_synced(start: Callable[..., RunningAgent], tmp_path: Path) -> None:
-    """The job runs already; as long as a power cut could take the record of it back, nobody is told."""
+    """The job runs, but no answer or event is sent while a power cut could still take back its record."""
     agent = start(POWER)
     async with agent.client() as client:
         job = await client.create(JobSpec(shell=f"touch {tmp_path}/ran; exec sleep 1000", timeout=None))
@@ -74,7 +74,7 @@ async def test_by_default_nothing_waits_for_the_disk(start: Callable[..., Runnin
 
 
 async def test_a_job_is_created_and_announced_on_the_disk(start: Callable[..., RunningAgent], tmp_path: Path) -> None:
-    """Where the job table cannot be synced no job is created, and none is launched that only the memory knows of."""
+    """If the job table cannot be synced, no job is created, and no job is launched that is only in memory."""
     agent = start(POWER)
     table = f"{agent.home.database}-wal"
     async with agent.client() as client:

@@ -153,8 +153,8 @@ async def test_what_was_about_to_start_is_lost(start: Callable[..., RunningAgent
             await client.start(about)
 
 
-async def test_a_log_that_lost_bytes_says_so(start: Callable[..., RunningAgent]) -> None:
-    """By default a closed log may have lost its end, or a page in between: no zeros are served."""
+async def test_a_log_that_lost_bytes_has_a_gap(start: Callable[..., RunningAgent]) -> None:
+    """By default a closed log may have lost its end, or a page in between; it serves a gap and no zeros."""
     agent = start()
     async with agent.client() as client:
         short, holed, whole = [await ended(client, "yes line | head -c 20000") for _ in range(3)]

@@ -48,7 +48,7 @@ def fingerprint(path: Path) -> str:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what a log or another thread tells."""
+    """Wait for a line of the log, or for another thread."""
     async with asyncio.timeout(DEADLINE):
         while not condition():  # noqa: ASYNC110  # nobody rings
             await asyncio.sleep(0.02)
@@ -97,8 +97,8 @@ async def configured(home: Home, tmp_path: Path, authority: Authority) -> "Async
     await agent.clean()
 
 
-async def test_a_renewal_drops_nobody(agent: "RunningAgent") -> None:
-    """An open connection and its log go on; a new handshake gets the new certificate, without a word to the agent."""
+async def test_a_renewal_drops_no_connection(agent: "RunningAgent") -> None:
+    """An open connection and its log continue; a new handshake gets the new certificate at once."""
     async with agent.client() as client:
         before = (await client.call("agent.info"))["tls"]
         assert before["names"] == ["localhost", "127.0.0.1", "::1"]
@@ -172,8 +172,8 @@ async def test_sighup_takes_it_at_once(configured: "RunningAgent", authority: Au
     assert shown(configured) == fingerprint(tmp_path / "pairs" / "first" / "server.pem")
 
 
-async def test_the_end_is_told_before(home: Home, tmp_path: Path, authority: Authority) -> None:
-    """At the start; one that has expired does not keep an agent from its jobs."""
+async def test_the_expiry_is_logged_before(home: Home, tmp_path: Path, authority: Authority) -> None:
+    """It is logged at the start; an expired certificate does not prevent the start."""
     from tests.conftest import RunningAgent
 
     for ends, words in ((NOW + HOUR, "is valid for another 0 days"), (NOW - HOUR, "expired at")):
@@ -196,10 +196,10 @@ def aged(folder: Path, monkeypatch: pytest.MonkeyPatch, days: int) -> None:
 
 
 @pytest.mark.parametrize(("days", "renewed"), [(200, False), (300, True), (500, True)])
-async def test_its_own_certificate_is_made_anew_in_time(
+async def test_its_own_certificate_is_renewed_in_time(
     home: Home, monkeypatch: pytest.MonkeyPatch, days: int, renewed: bool
 ) -> None:
-    """When less than a third of its life is left, by the same CA: nobody has to be told."""
+    """When less than a third of its validity is left, by the same CA, so that clients need no change."""
     from tests.conftest import RunningAgent
 
     home.path.mkdir(mode=0o700)
@@ -218,7 +218,7 @@ async def test_its_own_certificate_is_made_anew_in_time(
 async def test_it_is_looked_at_every_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What has grown old since the start is made anew, and what cannot be is warned of each time."""
+    """A certificate that has become old is renewed, and if it cannot be, each check logs a warning."""
     folder = tmp_path / "tls"
     aged(folder, monkeypatch, 300)
     (folder / "ca.key").rename(folder / "ca.away")
@@ -270,7 +270,7 @@ async def test_a_renewal_that_was_cut_off(agent: "RunningAgent") -> None:
 
 
 async def test_no_inotify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Where the kernel refuses it the log says what is left: SIGHUP, which works."""
+    """If the kernel refuses it, the agent logs that SIGHUP is left, which works."""
 
     def refuse() -> Any:
         raise OSError(24, "Too many open files")

@@ -1,4 +1,4 @@
-"""A planned restart: the same process executes the agent anew, and nobody is refused meanwhile."""
+"""A planned restart: the same process executes the agent again, and no client is refused meanwhile."""
 
 import asyncio
 import os
@@ -44,7 +44,7 @@ def parent_of(pid: int) -> int:
 
 
 async def test_pid_keeper_and_port_stay(agent: RunningAgent) -> None:
-    """The process is the same, so it stays the ancestor of its keeper; its configuration is read anew."""
+    """The process is the same, so it stays the ancestor of its keeper; its configuration is read again."""
     async with agent.client() as client:
         before = await client.call("agent.info")
     agent.home.config.write_text("[limits]\nsubscriptions = 7\n")
@@ -69,7 +69,7 @@ async def test_the_command_line_of_the_version_before(home: Home) -> None:
 
 
 async def test_followers_ride_through_and_callers_wait(agent: RunningAgent) -> None:
-    """Who follows a job goes on at its byte; who connects while the agent is away is served when it is back."""
+    """A subscriber continues at its byte; a client that connects during the restart is served after it."""
     told: list[str] = []
     async with connect(agent.address, token=agent.token, ca=agent.ca, lost=told.append) as client:
         run = await client.run(COUNT)
@@ -104,7 +104,7 @@ async def test_it_inherits_when_the_keeper_dies_later(agent: RunningAgent, clien
 
 @pytest.mark.parametrize("broken", ["nonsense", "[plugins]\nload = ['nobody']\n", "[auth]\nproviders = ['nobody']\n"])
 async def test_a_restart_that_would_fail_is_refused(agent: RunningAgent, client: "Client", broken: str) -> None:
-    """With a configuration that would not start the agent goes on as it is, and says what is wrong."""
+    """With a configuration that would not start, the agent runs on as it is, and the error has the reason."""
     agent.home.config.write_text(broken)
     with pytest.raises(InvalidState, match="would not start again"):
         await client.call("agent.restart")

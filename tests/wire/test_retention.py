@@ -1,4 +1,4 @@
-"""Jobs that have ended are forgotten with their logs, the oldest first; nobody else notices."""
+"""Ended jobs are deleted with their logs, the oldest first, without an effect on other jobs."""
 
 import sqlite3
 from collections.abc import Callable
@@ -23,7 +23,7 @@ async def ids(wire: "Wire") -> set[str]:
 
 
 async def forgotten(wire: "Wire", *jobs: str) -> None:
-    """Return when these have been told to be deleted, by whom they should."""
+    """Return when the events of these deletions have come, with the right cause."""
     for job in jobs:
         assert (await wire.until_event(job, "deleted"))[-1]["by"] == "retention"
 
@@ -92,8 +92,8 @@ async def test_by_age(home: Any, dial: "Dial") -> None:
     await agent.clean()
 
 
-async def test_who_reads_goes_on(limited: Callable[[str], Any]) -> None:
-    """The log of a job that somebody follows stays until that is over."""
+async def test_a_subscriber_continues(limited: Callable[[str], Any]) -> None:
+    """The log of a job with a subscriber stays until the subscription ends."""
     _, connection = limited("jobs = 1")
     async with connection as wire:
         await wire.ask("event.subscribe")

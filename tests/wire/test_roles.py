@@ -1,4 +1,4 @@
-"""Who may do what: readers look, writers have their own jobs, admins do everything."""
+"""Who may do what: readers see jobs, writers have their own, admins do everything."""
 
 import json
 import stat
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def shared(start_agent: "Callable[..., RunningAgent]") -> "RunningAgent":
-    """An agent whose writers may run jobs, also where it runs as root."""
+    """An agent whose writers may run jobs, also if it runs as root."""
     return start_agent(config=FOR_OTHERS)
 
 
@@ -112,7 +112,7 @@ async def test_a_writer_and_the_jobs_of_others(people: People) -> None:
 
 
 async def test_keys_belong_to_their_owner(people: People) -> None:
-    """The same key of two writers makes two jobs, and tells neither of the other."""
+    """The same key of two writers creates two jobs, and reveals neither to the other."""
     spec = {"shell": ":"}
     one = await people.writer.ask("job.create", spec=spec, key="ours")
     two = await people.other.ask("job.create", spec={"shell": ": other"}, key="ours")
@@ -121,7 +121,7 @@ async def test_keys_belong_to_their_owner(people: People) -> None:
 
 
 async def test_a_job_that_is_not_there(people: People) -> None:
-    """Nobody learns from the answer whether there is such a job: 40401 for all."""
+    """The answer does not reveal whether there is such a job: 40401 for all."""
     for wire in (people.reader, people.writer, people.admin):
         for method in ("job.stop", "job.start", "job.delete", "job.status"):
             assert (await wire.refused(method, id="000000000000"))["code"] == 40401
@@ -195,7 +195,7 @@ async def test_a_token_for_no_time(wire: "Wire", bad: Any) -> None:
 
 
 async def test_when_a_token_was_last_used(shared: "RunningAgent", dial: "Dial", wire: "Wire") -> None:
-    """It is told in the list, for the one that was used."""
+    """The list has it, for the token that was used."""
     token = (await wire.ask("token.create", name="idle", roles=["reader"]))["token"]
     assert token
     found = {one["name"]: one["last_used"] for one in (await wire.ask("token.list"))["tokens"]}

@@ -206,7 +206,7 @@ async def test_a_shell_in_a_service_is_no_service(
     assert manager.nothing()
 
 
-async def test_before_systemd_248_the_watchdog_tells(start: Start) -> None:
+async def test_before_systemd_248_the_watchdog_decides(start: Start) -> None:
     agent = start(WATCHDOG_PID="$$", WATCHDOG_USEC=WATCHDOG)
     async with agent.client() as client:
         pid = await run(client)

@@ -144,7 +144,7 @@ async def test_deadlines_and_stops_go_on(start: Start) -> None:
 
 @pytest.mark.parametrize(("local", "policy"), [(True, "stop"), (False, "leave")])
 async def test_on_shutdown(start: Start, local: bool, policy: str) -> None:
-    """The configuration says otherwise: what it says holds."""
+    """`agent.on_shutdown` decides what happens to the jobs."""
     agent = start(f'{FOREGROUND}[agent]\non_shutdown = "{policy}"\n', local=local)
     async with agent.client() as client:
         job = await start_job(client)
@@ -155,8 +155,8 @@ async def test_on_shutdown(start: Start, local: bool, policy: str) -> None:
         assert (await client.status(job.id)).state == (State.RUNNING if policy == "leave" else State.EXITED)
 
 
-async def test_told_twice_it_kills(start: Start) -> None:
-    """While it waits for jobs it takes no new ones; told again it waits no longer."""
+async def test_a_second_signal_kills(start: Start) -> None:
+    """While it waits for jobs it starts no new ones; a second signal kills the jobs."""
     agent = start(f'{FOREGROUND}[jobs]\ngrace = "1h"\n', local=False)
     async with agent.client() as client:
         run = await client.run(JobSpec(shell="trap '' TERM; echo up; while :; do sleep 1000; done"))

@@ -14,7 +14,7 @@ TREE = f'(setsid sh -c "{HEARS.format("child")}") & {HEARS.format("main")}'
 
 
 async def test_all_or_main(wire: "Wire") -> None:
-    """`all` reaches the tree, also who has left the session; `main` the main process alone."""
+    """`all` reaches the tree, also processes that left the session; `main` the main process alone."""
     run = await wire.ask("job.run", spec={"shell": TREE})
     job = run["job"]["id"]
     await wire.until(run["subscription"], b"up\nup\n")
@@ -29,7 +29,7 @@ async def test_all_or_main(wire: "Wire") -> None:
 
 
 async def test_a_job_that_dies_of_it(wire: "Wire") -> None:
-    """It has ended by itself, not stopped; the exit says who sent the signal."""
+    """It has finished, not stopped; the exit has the sender of the signal."""
     job = await wire.run(argv=["sleep", "1000"])
     await wire.ask("job.signal", id=job["id"], signal="TERM")
     ended = (await wire.ask("job.wait", id=job["id"]))["exit"]
@@ -38,7 +38,7 @@ async def test_a_job_that_dies_of_it(wire: "Wire") -> None:
 
 
 async def test_it_is_no_part_of_a_later_stop(wire: "Wire", gate: Callable[[], "Gate"]) -> None:
-    """A job that ignored it and ends by itself has finished, with its own code and nobody's name."""
+    """A job that ignored it and ends by itself has finished, with its own code and no `by`."""
     door = gate()
     run = await wire.ask("job.run", spec={"shell": f"trap '' USR1; echo up; {door.wait}; exit 4"})
     await wire.until(run["subscription"], b"up\n")

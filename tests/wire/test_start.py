@@ -28,7 +28,7 @@ def test_a_port_in_use(refused: Refused) -> None:
     assert "server.port" in said
 
 
-def test_an_address_of_somebody_else(refused: Refused) -> None:
+def test_an_address_of_another_host(refused: Refused) -> None:
     """An address that this host does not have is named."""
     assert "192.0.2.1" in refused('[server]\nhost = "192.0.2.1"\nport = 0\n')
 
@@ -45,7 +45,7 @@ def test_a_folder_that_others_can_reach(refused: Refused, home: Home, mode: int)
 
 
 def test_a_folder_that_is_a_link(refused: Refused, home: Home, tmp_path: Path) -> None:
-    """A symbolic link is refused: somebody else may have put it there."""
+    """A symbolic link is refused: another user may have created it."""
     (tmp_path / "real").mkdir(mode=0o700)
     home.path.symlink_to(tmp_path / "real")
     assert "symbolic link" in refused()
@@ -138,7 +138,7 @@ async def test_a_job_table_of_a_later_version(
 
 
 async def test_the_address_file(start: "Callable[..., RunningAgent]") -> None:
-    """The local agent keeps its port over a restart, where it is free, and takes another where it is not."""
+    """The local agent keeps its port over a restart if it is free, and takes another one if it is not."""
     agent = start()
     port = agent.port
     agent.end()
@@ -153,7 +153,7 @@ async def test_the_address_file(start: "Callable[..., RunningAgent]") -> None:
 
 
 async def test_a_garbled_job_table_is_set_aside(agent: "RunningAgent") -> None:
-    """The agent starts, keeps what it found under another name, says so, runs jobs, and knows the one that runs."""
+    """The agent starts, renames the old table, logs that, runs jobs, and knows the one that was running."""
     async with agent.client() as client:
         before = await client.run(JobSpec(argv=["sh", "-c", "echo up; exec sleep 1000"]))
         async for _ in before:
@@ -184,7 +184,7 @@ async def test_a_garbled_job_table_is_set_aside(agent: "RunningAgent") -> None:
 
 
 def test_the_agent_exits_1(refused: Callable[..., str], tmp_path: Path) -> None:
-    """An agent with a configuration that it cannot use says so on stderr and exits 1."""
+    """An agent with a configuration that it cannot use writes the reason to stderr and exits 1."""
     said = refused("[server]\nport = '7443'\n")
     assert all(word in said for word in ("agent.toml", "server.port", "'7443'", "expected int"))
     said = refused(tmp_path / "missing.toml")

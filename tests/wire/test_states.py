@@ -76,7 +76,7 @@ async def test_delete_what_does_not_run(wire: "Wire", force: bool) -> None:
 
 
 @pytest.mark.parametrize("started", [False, True])
-async def test_delete_tells_those_who_follow(wire: "Wire", second: "Wire", started: bool) -> None:
+async def test_delete_ends_subscriptions(wire: "Wire", second: "Wire", started: bool) -> None:
     """A deletion ends the subscriptions and the waits of others."""
     job = await wire.create(argv=["sleep", "1000"])
     if started:
@@ -92,8 +92,8 @@ async def test_delete_tells_those_who_follow(wire: "Wire", second: "Wire", start
 
 @pytest.mark.parametrize("job", NOBODY, ids=lambda it: ascii(it)[:20])
 @pytest.mark.parametrize("method", ["job.status", "job.start", "job.stop", "job.wait", "job.delete", "log.subscribe"])
-async def test_an_id_of_nobody(wire: "Wire", method: str, job: str) -> None:
-    """Whatever stands there, it is no job: 40401, and the answer is small."""
+async def test_an_id_of_no_job(wire: "Wire", method: str, job: str) -> None:
+    """An id of no job, whatever its text: 40401, and a small answer."""
     error = await wire.refused(method, id=job)
     assert (error["code"], error["data"]["reason"]) == (40401, "job_not_found")
     assert len(error["message"]) < 1500
@@ -203,7 +203,7 @@ async def test_run_with_the_key_of_a_running_or_ended_job(wire: "Wire", gate: Ca
 
 
 async def test_runs_at_once_with_one_key(wire: "Wire", second: "Wire") -> None:
-    """One starts the job, the others follow it: nobody is refused, and it runs once."""
+    """One call starts the job, the others follow it: none is refused, and the job runs once."""
     for number in range(5):
         spec = {"shell": "echo $$"}
         ids = [await each.begin("job.run", spec=spec, key=f"race{number}") for each in (wire, second)]
@@ -217,7 +217,7 @@ async def test_runs_at_once_with_one_key(wire: "Wire", second: "Wire") -> None:
 
 
 async def test_many_jobs_at_once(wire: "Wire") -> None:
-    """Fifty jobs started at once each say their own word and end with their own code."""
+    """Fifty jobs that start at once each write their own word and end with their own code."""
     ids = [await wire.begin("job.run", spec={"shell": f"echo {n}; exit {n}"}) for n in range(50)]
     runs = [(await wire.answer(number))["result"] for number in ids]
     for number, run in enumerate(runs):

@@ -1,4 +1,4 @@
-"""job.stop: when it answers, the whole tree is gone, and the receipt says how."""
+"""job.stop: when it answers, the whole tree is gone, and the receipt has how."""
 
 import asyncio
 import os
@@ -33,14 +33,14 @@ def alive(pid: int) -> bool:
 
 
 async def start(wire: "Wire", shell: str, **spec: Any) -> tuple[dict[str, Any], list[int]]:
-    """Run a shell that says one line when it is up; return the job and the pids in that line."""
+    """Run a shell that writes one line when it is up; return the job and the pids in that line."""
     run = await wire.ask("job.run", spec={"shell": shell, **spec})
     log = await wire.until(run["subscription"], b"\n")
     return run["job"], [int(word) for word in log.stdout.split() if word.isdigit()]
 
 
 async def test_the_whole_tree(wire: "Wire") -> None:
-    """TERM reaches everyone, also who left the session; the receipt lists it with its proof."""
+    """TERM reaches all processes, also those that left the session; the receipt lists it with its proof."""
     job, others = await start(wire, "setsid sleep 1000 & sleep 1000 & (setsid sleep 1000 & echo $!) & wait")
     ended = await wire.ask("job.stop", id=job["id"])
     assert not any(alive(pid) for pid in [*others, job["pid"]])
@@ -60,7 +60,7 @@ async def test_the_whole_tree(wire: "Wire") -> None:
 
 
 async def test_ignored_signals_are_followed_by_a_kill(wire: "Wire") -> None:
-    """Who ignores SIGTERM is killed after the grace of the spec."""
+    """A job that ignores SIGTERM is killed after the grace of the spec."""
     job, _ = await start(wire, IGNORES, stop={"grace": "100ms"})
     ended = await wire.ask("job.stop", id=job["id"])
     assert (ended["exit"]["signal"], ended["exit"]["reason"]) == ("SIGKILL", "stopped")
@@ -86,7 +86,7 @@ async def test_ignored_signals_are_followed_by_a_kill(wire: "Wire") -> None:
     ids=str,
 )
 async def test_how_to_stop(wire: "Wire", spec: dict[str, Any], call: Any, signals: list[str]) -> None:
-    """What the call says holds, else the spec, else the configuration."""
+    """The options of the call count, else those of the spec, else those of the configuration."""
     job, _ = await start(wire, "trap '' TERM HUP INT; echo up; while :; do sleep 1000; done", stop=spec)
     how = {} if call is None else {"stop": call}
     receipt = (await wire.ask("job.stop", id=job["id"], **how))["exit"]["receipt"]
@@ -122,7 +122,7 @@ async def test_a_kill_escalates(wire: "Wire", second: "Wire") -> None:
 
 
 async def test_a_stop_and_a_natural_end(wire: "Wire") -> None:
-    """A stop that races with the end: the code is the real one, and the reason fits to who ended it."""
+    """A stop that races with the end: the code is the real one, and the reason matches the cause."""
     for _ in range(25):
         job = await wire.run(shell="exit 7")
         answer = await wire.answer(await wire.begin("job.stop", id=job["id"]))
@@ -137,7 +137,7 @@ async def test_a_stop_and_a_natural_end(wire: "Wire") -> None:
 
 
 async def test_a_job_ended_by_someone_else(wire: "Wire") -> None:
-    """A signal that nobody of ours sent is the job's own end: reason finished."""
+    """An end by a signal that the agent did not send is the job's own: reason finished."""
     job = await wire.run(argv=["sleep", "1000"])
     os.kill(job["pid"], signal.SIGUSR1)
     ended = await wire.ask("job.wait", id=job["id"])
@@ -153,7 +153,7 @@ def by_command(script: str, **options: Any) -> dict[str, Any]:
 
 
 async def test_a_command_ends_the_job(wire: "Wire", tmp_path: Path) -> None:
-    """It runs where the job does, with its variables, and knows whom it is to end; no signal is needed."""
+    """The command runs in the job's folder with its variables and its id; no signal is needed."""
     shell = "echo up; while [ ! -e over ]; do sleep 0.01; done; exit 8"
     script = 'echo "$WHO $JOBWORKER_STOP_ID $JOBWORKER_STOP_PID $PPID" > seen; touch over'
     job, _ = await start(wire, shell, cwd=str(tmp_path), env={"WHO": "me"}, stop=by_command(script))
@@ -214,7 +214,7 @@ async def test_a_timeout_that_is_not_reached(wire: "Wire") -> None:
 
 
 async def test_the_configured_timeout(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
-    """It holds where a spec names none; null in a spec means none."""
+    """It holds if a spec has no timeout; null in a spec means no limit."""
     agent = start_agent(config='[jobs]\ntimeout = "300ms"\ngrace = "100ms"\nstop_signal = "SIGINT"\n')
     async with dial(agent) as wire:
         default = await wire.run(argv=["sleep", "60"])

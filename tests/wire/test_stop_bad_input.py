@@ -120,7 +120,7 @@ async def test_a_limit_that_is_none(
 
 @pytest.mark.parametrize("method", ["job.stop", "job.pause", "job.resume", "job.signal", "job.update"])
 async def test_after_the_end(wire: "Wire", method: str) -> None:
-    """What has ended is left alone; the error says what state it is in, and the exit is the one there was."""
+    """An ended job stays as it is; the error has its state, and the exit does not change."""
     job = (await wire.run(shell="exit 4"))["id"]
     ended = await wire.ask("job.wait", id=job)
     await wire.follow(await wire.subscribe(job))
@@ -148,7 +148,7 @@ async def test_a_stop_of_nothing(wire: "Wire", params: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("job", ["", "no such", "../..", "0" * 12, "x" * 100000])
-async def test_a_stop_of_nobody(wire: "Wire", job: str) -> None:
+async def test_a_stop_of_no_job(wire: "Wire", job: str) -> None:
     error = await wire.refused("job.stop", id=job)
     assert (error["code"], error["data"]["reason"]) == (40401, "job_not_found")
     assert len(error["message"]) < 500

@@ -11,7 +11,7 @@ from jobworker.jobs.store import Store
 
 
 async def test_a_full_disk(mounted: Callable[[str], Path]) -> None:
-    """Whoever waits is told; what was put is kept, and written once there is room."""
+    """Waiting callers get an error; changes are kept, and written once there is room."""
     small_disk = mounted("size=512k")
     store = Store(small_disk / "jobs.db", 1000)
     first = record()

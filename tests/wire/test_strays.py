@@ -66,7 +66,7 @@ async def test_a_stop_reaches_them(wire: "Wire", elsewhere: Elsewhere, main_too:
     assert (receipt["method"], receipt["proof"], receipt["survivors"]) == ("sweep", "best_effort", [])
 
 
-async def test_who_was_moved_ends_as_it_was_asked_to(wire: "Wire", elsewhere: Elsewhere) -> None:
+async def test_a_moved_process_ends_as_requested(wire: "Wire", elsewhere: Elsewhere) -> None:
     job, _ = await start(wire, "trap 'exit 7' TERM; echo up; while :; do sleep 0.01; done")
     elsewhere.take(job["pid"])
     ended = await wire.ask("job.stop", id=job["id"])

@@ -1,4 +1,4 @@
-"""A process that hangs in the kernel, where no signal ends it, is told of by name and is in nobody's way."""
+"""A process that hangs in the kernel, so that no signal ends it, is named and delays no other job."""
 
 import asyncio
 import os
@@ -50,12 +50,12 @@ class Silent:
         return self.server.stdout.readline().strip()
 
     async def held(self) -> None:
-        """Return when somebody hangs."""
+        """Return when a process hangs."""
         async with asyncio.timeout(20):
             assert await asyncio.to_thread(self.hear) == "held"
 
     def end(self) -> None:
-        """Let everyone go who hangs, with an error."""
+        """Release all processes that hang, with an error."""
         self.server.kill()
         self.server.wait()
 
@@ -96,7 +96,7 @@ async def hang(client: Client, silent: Silent) -> Job:
 
 
 async def stop_in_vain(client: Client, job: Job) -> list[dict[str, Any]]:
-    """Stop a job that cannot be stopped, and return who is left."""
+    """Stop a job that cannot be stopped, and return the survivors."""
     with pytest.raises(StopIncomplete) as caught:
         await client.stop(job.id)
     survivors: list[dict[str, Any]] = caught.value.data["survivors"]
@@ -140,7 +140,7 @@ async def test_it_is_named_and_in_nobodys_way(agent: RunningAgent, silent: Silen
 
 
 async def test_the_agent_is_killed_meanwhile(agent: RunningAgent, silent: Silent) -> None:
-    """The next one starts and serves, takes the stop up again, and hears of the end."""
+    """The next agent starts and serves, continues the stop, and records the end."""
     async with agent.client() as client:
         other = await client.start((await client.create(JobSpec(argv=["sleep", "600"]))).id)
         job = await hang(client, silent)
@@ -160,7 +160,7 @@ async def test_the_agent_is_killed_meanwhile(agent: RunningAgent, silent: Silent
 
 
 async def test_a_child(agent: RunningAgent, silent: Silent) -> None:
-    """Only the main process can be ended: the exit says so at once, and in the end that all are gone."""
+    """Only the main process can be ended: the exit has that at once, and later that all processes are gone."""
     async with agent.client() as client:
         job = await client.create(JobSpec(shell=f"cat {silent.folder}/held & wait", timeout=None))
         await client.start(job.id)
@@ -182,7 +182,7 @@ async def test_a_child(agent: RunningAgent, silent: Silent) -> None:
 
 
 async def test_its_memory_cannot_be_read(agent: RunningAgent, silent: Silent) -> None:
-    """Who looks for others passes it over: stops of many other jobs, the next agent and the next keeper are there."""
+    """A sweep for other jobs skips it: many other stops, the next agent and the next keeper are not delayed."""
     program = silent.folder.parent / "program.py"
     program.write_text(HOLDS_ITS_MAP)
     async with agent.client() as client:

@@ -52,8 +52,8 @@ async def test_a_job_that_speaks_is_not_idle(wire: "Wire") -> None:
     assert log.stdout == b"1\n2\n3\n4\n5\n6\n7\n8\n"
 
 
-async def test_a_job_that_computes_is_not_idle_where_that_counts(wire: "Wire", gate: Callable[[], "Gate"]) -> None:
-    """With `cpu` it goes on in silence for as long as it computes."""
+async def test_a_job_that_computes_is_not_idle_with_cpu(wire: "Wire", gate: Callable[[], "Gate"]) -> None:
+    """With `cpu` a silent job runs on as long as it uses CPU time."""
     door = gate()
     shell = f"({BUSY}) & {door.wait}; kill $!; exit 3"
     job = await wire.run(shell=shell, **limit("idle", limit="300ms", cpu=True))
@@ -71,7 +71,7 @@ async def test_a_moment_of_the_wall_clock(wire: "Wire") -> None:
 
 
 async def test_the_clock_is_set(tmp_path: Path) -> None:
-    """Whoever waits is told at once; here it is set to what it is."""
+    """Waiting parts are woken at once; the test sets the clock to its current time."""
     clock, wakeup = WallClock(), asyncio.Event()
     clock.waiters.add(wakeup)
     try:

@@ -147,8 +147,8 @@ async def test_of_a_job_that_has_ended(wire: "Wire") -> None:
     assert (await wire.refused("job.update", id=job, limits={"pids": None}))["code"] == 40901
 
 
-async def test_who_changed_it(wire: "Wire", can: list[str]) -> None:
-    """The event and the explanation have who, what, and what it was."""
+async def test_the_caller_that_changed_it(wire: "Wire", can: list[str]) -> None:
+    """The event and the explanation have the caller, the change and the old value."""
     need(can, "pids", "memory")
     await wire.ask("event.subscribe")
     job = await start(wire, limits={"pids": 50, "memory": "1GiB"})
@@ -224,7 +224,7 @@ async def test_after_a_death(start_agent: Any, dial: Any, who: str) -> None:
         assert value(job, "pids") == "71"
 
 
-async def test_rates_where_the_host_has_no_such_controller(wire: "Wire", can: list[str]) -> None:
+async def test_rates_without_the_controller(wire: "Wire", can: list[str]) -> None:
     if "io" in can:
         pytest.skip("this host can limit it")
     for name in ("io_read", "io_write"):

@@ -1,4 +1,4 @@
-"""Jobs as users of the host: what such a job is, who may have one, and what it cannot reach."""
+"""Jobs as users of the host: how such a job runs, who may create one, and what it cannot reach."""
 
 import os
 import pwd
@@ -32,7 +32,7 @@ user = "nobody"
 
 @pytest.fixture(scope="module")
 def office(start_agent: "Callable[..., RunningAgent]") -> "RunningAgent":
-    """An agent that runs jobs as nobody, and those of one principal as daemon as well."""
+    """An agent that runs jobs as the user `nobody`, and those of one principal also as `daemon`."""
     return start_agent(config=POLICY)
 
 
@@ -92,7 +92,7 @@ async def test_a_group(wire: "Wire") -> None:
 
 
 async def test_oneself(wire: "Wire") -> None:
-    """The agent's own user may be named wherever it runs, and is what jobs run as that name nobody."""
+    """The agent's own user may always be named, and is the default for jobs that name no user."""
     me = pwd.getpwuid(os.geteuid())
     plain = await said(wire, WHO)
     assert plain == await said(wire, WHO, user=me.pw_name) == await said(wire, WHO, user=me.pw_uid)
@@ -122,7 +122,7 @@ async def test_no_privileges(wire: "Wire", pid_namespace: bool) -> None:
 
 @root
 async def test_a_folder_that_the_user_may_not_enter(wire: "Wire", tmp_path: Path) -> None:
-    """42202, step `cwd`, and the message says which folder and who."""
+    """42202, step `cwd`, and the message has the folder and the user."""
     tmp_path.chmod(0o700)
     error = await wire.refused("job.run", spec={"shell": ":", "user": "nobody", "cwd": str(tmp_path)})
     assert (error["code"], error["data"]["step"], error["data"]["errno"]) == (42202, "cwd", 13)
@@ -131,8 +131,8 @@ async def test_a_folder_that_the_user_may_not_enter(wire: "Wire", tmp_path: Path
 
 
 @root
-async def test_what_the_agent_says_of_itself(wire: "Wire", shared: "RunningAgent", office: "RunningAgent") -> None:
-    """`capabilities.users`, and a warning at the start where jobs that name nobody run as root."""
+async def test_what_the_agent_reports_of_itself(wire: "Wire", shared: "RunningAgent", office: "RunningAgent") -> None:
+    """`capabilities.users`, and a warning at the start if jobs that name no user run as root."""
     assert (await wire.ask("agent.info"))["capabilities"]["users"] == "any"
     warning = "jobs without a user run as root"
     assert warning in shared.home.agent_log.read_text()
@@ -144,7 +144,7 @@ async def test_what_the_agent_says_of_itself(wire: "Wire", shared: "RunningAgent
 
 @root
 async def test_without_a_policy_only_an_admin_runs_jobs(strict: "Wire") -> None:
-    """On an agent that runs as root, a writer to whom nothing is allowed has no job at all: 40301."""
+    """On an agent that runs as root, a writer without an entry in `[users]` can run no job: 40301."""
     for spec in ({}, {"user": "root"}, {"user": 0}, {"user": "0"}, {"user": "nobody"}, {"group": "daemon"}):
         for method in ("job.create", "job.run"):
             error = await strict.refused(method, spec={"shell": ":", **spec})
@@ -155,7 +155,7 @@ async def test_without_a_policy_only_an_admin_runs_jobs(strict: "Wire") -> None:
 
 @root
 async def test_the_default_and_the_table(deploy: "Wire", boss: "Wire") -> None:
-    """A job that names nobody runs as `jobs.user`, also an admin's; others are named by whom the table lets."""
+    """A job that names no user runs as `jobs.user`, also an admin's; the table decides who may name other users."""
     assert (await said(deploy, WHO)).splitlines() == expected(NOBODY)
     assert (await said(boss, WHO)).splitlines() == expected(NOBODY)
     assert (await said(deploy, "id -u", user="daemon")).split() == [str(DAEMON.pw_uid)]
@@ -184,7 +184,7 @@ async def test_more_than_the_agent_has_is_for_admins(
 
 @root
 async def test_the_user_of_a_job_stays(home: Any, dial: "Dial") -> None:
-    """As whom a job runs is settled when it is created; who starts it later must still be allowed that."""
+    """A job's user is fixed when it is created; a caller that starts it later must be allowed that user."""
     from tests.conftest import RunningAgent
 
     agent = RunningAgent(home, POLICY)
@@ -212,7 +212,7 @@ async def test_the_user_of_a_job_stays(home: Any, dial: "Dial") -> None:
 
 @pytest.fixture
 def outside() -> Iterator[Path]:
-    """A folder that everyone gets to, with a Python that nobody can run where there is one."""
+    """A folder that all users can enter."""
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
         yield Path(name)
@@ -289,7 +289,7 @@ async def test_the_agent_and_other_jobs_are_out_of_reach(
 
 @pytest.fixture
 def rooted(outside: Path) -> Path:
-    """The program `id`, which becomes root for whoever starts it elsewhere."""
+    """The program `id` with the setuid bit: outside of a job it runs as root."""
     program = outside / "id"
     shutil.copy("/usr/bin/id", program)
     program.chmod(0o4755)
@@ -322,7 +322,7 @@ async def test_it_is_stopped_like_any_other(wire: "Wire", pid_namespace: bool) -
 
 @root
 async def test_the_command_of_a_stop_runs_as_the_user(wire: "Wire", outside: Path) -> None:
-    """A stop by a command gives nobody more than the job has: user, groups, capabilities, folder, variables."""
+    """A stop by a command gets no more than the job has: user, groups, capabilities, folder, variables."""
     os.chown(outside, DAEMON.pw_uid, DAEMON.pw_gid)
     note = "{ id -u; id -g; id -G; pwd; echo $HOME $MINE; grep -cE 'Cap...:.0+$' /proc/self/status; } > $PWD/said"
     more = "; grep NoNewPrivs /proc/self/status >> said; kill $JOBWORKER_STOP_PID"
@@ -342,7 +342,7 @@ async def test_the_command_of_a_stop_runs_as_the_user(wire: "Wire", outside: Pat
 async def test_a_command_that_cannot_be_executed(
     wire: "Wire", shared: "RunningAgent", argv: list[str], why: str
 ) -> None:
-    """The ladder follows at once, and the agent's log says why."""
+    """The ladder follows at once, and the agent logs the reason."""
     stop = {"strategy": "command", "options": {"argv": argv, "timeout": "1h"}}
     job = await wire.run(argv=["sleep", "600"], user="nobody", stop=stop)
     assert (await wire.ask("job.stop", id=job["id"]))["exit"]["signal"] == "SIGINT"
@@ -352,7 +352,7 @@ async def test_a_command_that_cannot_be_executed(
 
 @root
 async def test_the_options_of_a_stop_are_the_users(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
-    """Who controls a job whose user it may not be stops it, but not by a command or other options of its own."""
+    """A caller that may not use a job's user can stop the job, but not with a command or other options of its own."""
     agent = start_agent(config='[users]\n"role:operator" = ["nobody"]\n')
     async with dial(agent) as boss:
         token = (await boss.ask("token.create", name="op", roles=["operator"]))["token"]

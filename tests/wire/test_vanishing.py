@@ -39,7 +39,7 @@ async def test_in_the_middle_of_a_request(shared: "RunningAgent", dial: "Dial", 
 
 
 async def others_are_served(agent: "RunningAgent", dial: "Dial") -> None:
-    """Connect and call a few times: by then the agent has noticed who left before."""
+    """Connect and call a few times: by then the agent has noticed the clients that left before."""
     for _ in range(3):
         async with dial(agent) as wire:
             await wire.ask("agent.ping")
@@ -73,10 +73,10 @@ async def test_in_the_middle_of_a_start(shared: "RunningAgent", dial: "Dial", wi
     assert stopped["result"]["state"] == "exited"
 
 
-async def test_in_the_middle_of_a_start_with_nobody_else(
+async def test_in_the_middle_of_a_start_without_others(
     shared: "RunningAgent", dial: "Dial", wire: "Wire", gate: Callable[[], "Gate"]
 ) -> None:
-    """The same when nobody follows the job meanwhile."""
+    """The same without another subscriber of the job."""
     keeper = (await wire.ask("agent.info"))["keeper"]["pid"]
     door = gate()
     job = await wire.create(shell=f"{door.wait}; exit 6")
