@@ -137,7 +137,7 @@ def jw(shared: RunningAgent, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jw]:
 
 @pytest.fixture
 def lone_jw(home: Home) -> Iterator[Jw]:
-    """`jw` with a home of its own, where no agent runs yet; nothing is left of it afterwards."""
+    """`jw` with a home of its own, in which no agent runs yet; it is removed afterwards."""
     jw = Jw()
     yield jw
     jw.close()

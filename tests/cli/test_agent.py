@@ -31,7 +31,7 @@ def agents_on(home: Home) -> list[int]:
 
 
 def test_two_first_calls_start_one_agent(lone_jw: "Jw", home: Home) -> None:
-    """Whoever comes second uses what the first has started; only the first says so."""
+    """The second call uses the agent that the first has started; only the first prints that."""
     calls = [lone_jw.start("ps") for _ in range(2)]
     assert [call.end() for call in calls] == [0, 0]
     said = b"".join(call.said["stderr"] for call in calls).decode()
@@ -91,7 +91,7 @@ def test_a_run_outlives_a_crash_of_the_agent(lone_jw: "Jw", home: Home) -> None:
 
 
 def test_two_homes_are_two_agents(jw: "Jw", shared: "RunningAgent", home: Home, lone_jw: "Jw") -> None:
-    """A job of one is none of the other's business."""
+    """The agent of one home does not know the jobs of the other."""
     job = jw.out("create", "true")
     other = {"JOBWORKER_HOME": str(home.path)}
     done = lone_jw("status", job, **other)
@@ -118,7 +118,7 @@ def test_agent_info_shows_the_agent(jw: "Jw", shared: "RunningAgent") -> None:
 
 
 def test_a_token_opens_what_its_roles_allow(jw: "Jw", shared: "RunningAgent") -> None:
-    """Flag before environment before local agent; codes 4 and 6 for those who may not or cannot."""
+    """Flag before environment before local agent; exit code 4 without permission, 6 without a connection."""
     token = jw.out("token", "create", "eve", "--role", "reader", "--expires-in", "1h")
     assert token.startswith("jw1_")
     listed = jw("token", "list")
@@ -145,7 +145,7 @@ def test_a_token_opens_what_its_roles_allow(jw: "Jw", shared: "RunningAgent") ->
 
 
 def test_no_secret_is_shown(jw: "Jw", shared: "RunningAgent") -> None:
-    """Neither with --json nor where something goes wrong."""
+    """Neither with --json nor in an error."""
     for command in (["agent", "info", "--json"], ["token", "list", "--json"], ["rpc", "job.nope"], ["ps", "--nope"]):
         done = jw(*command, JW_TOKEN=shared.token, JW_DEBUG="1")
         assert shared.token not in done.stdout + done.stderr

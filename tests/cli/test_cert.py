@@ -24,8 +24,8 @@ def ca(jw: "Jw", tmp_path: Path) -> Path:
     return tmp_path / "ca"
 
 
-def test_a_client_certificate_opens_what_its_unit_says(jw: "Jw", home: Home) -> None:
-    """An agent that takes clients of its own CA knows who was given a certificate, and as what."""
+def test_a_client_certificate_with_a_role_in_its_unit(jw: "Jw", home: Home) -> None:
+    """An agent that accepts client certificates of its own CA gets name and role from the certificate."""
     config = (
         f'[server]\nclient_ca = "{home.tls}/ca.pem"\n[auth]\nproviders = ["mtls", "token"]\n[plugins]\n'
         'enabled = ["token", "mtls", "roles", "graceful", "kill", "total"]\n[plugins.mtls]\nroles_from = "ou"\n'
@@ -84,7 +84,7 @@ def test_issue_overwrites_nothing_unasked(jw: "Jw", ca: Path, tmp_path: Path) ->
     assert (nowhere.returncode, f"{out}/ca.pem: there is no such file" in nowhere.stderr) == (6, True)
 
 
-def test_show_tells_what_is_in_a_certificate(jw: "Jw", ca: Path) -> None:
+def test_show_prints_what_is_in_a_certificate(jw: "Jw", ca: Path) -> None:
     files = [str(ca / "server.pem"), str(ca / "ca.pem")]
     server, above, same = json.loads(jw.out("cert", "show", *files, "--json"))
     assert above | {"file": files[1]} == same
@@ -97,7 +97,7 @@ def test_show_tells_what_is_in_a_certificate(jw: "Jw", ca: Path) -> None:
     assert (none.returncode, "expected certificates in PEM" in none.stderr) == (6, True)
 
 
-def test_renew_says_whom_it_locks_out(jw: "Jw", ca: Path) -> None:
+def test_renew_names_the_clients_that_it_locks_out(jw: "Jw", ca: Path) -> None:
     before = (ca / "ca.pem").read_bytes()
     done = jw("cert", "renew", "--out", str(ca))
     assert done.returncode == 0

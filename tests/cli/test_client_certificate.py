@@ -45,7 +45,7 @@ def alice(authority: Authority) -> Pair:
 
 @pytest.mark.usefixtures("reached")
 def test_a_certificate_in_place_of_a_token(jw: "Jw", alice: Pair, tmp_path: Path) -> None:
-    """By flags, by the environment, or as one file: the job is of whom the certificate names."""
+    """By flags, by the environment, or as one file: the name in the certificate owns the job."""
     done = jw("--cert", str(alice.cert), "--key", str(alice.key), "run", "--name", "hers", "--", "echo", "hello")
     assert (done.returncode, done.stdout) == (0, "hello\n"), done
     env = {"JW_CERT": str(alice.cert), "JW_KEY": str(alice.key)}
@@ -71,7 +71,7 @@ def test_files_that_cannot_be_used(jw: "Jw", alice: Pair, authority: Authority, 
 
 @pytest.mark.usefixtures("reached")
 def test_a_certificate_that_is_not_taken(jw: "Jw", authority: Authority, tmp_path: Path) -> None:
-    """One without a role is refused in words; a foreign one fails in TLS, and the hint says where to look."""
+    """One without a role is refused with a message; a foreign one fails in TLS, and the hint names the log."""
     bob = authority.issue("bob")
     refused = jw("ps", JW_CERT=str(bob.cert), JW_KEY=str(bob.key))
     assert refused.returncode == 4

@@ -1,4 +1,4 @@
-"""Contexts: which agent, as whom, and that no token goes to anybody else."""
+"""Contexts: address and credentials of an agent, and no token for any other server."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ SECRET = "jw1_" + "S" * 43
 
 @pytest.fixture(autouse=True)
 def user(shared: "RunningAgent", jw: "Jw", home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """A user with a home where no agent runs; `jw` is theirs."""
+    """A user with a home in which no agent runs, with a `jw`."""
     monkeypatch.setenv("JOBWORKER_HOME", str(home.path))
     return home
 
@@ -126,8 +126,8 @@ def test_the_file_is_its_owners_alone(jw: "Jw", shared: "RunningAgent", user: Ho
     assert jw.out("context", "ls", "-q") == "a"
 
 
-def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In the state folder that was chosen, else in the XDG folder for settings."""
+def test_the_place_of_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In JOBWORKER_HOME if it is set, else in the XDG folder for settings."""
     monkeypatch.delenv("JOBWORKER_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
@@ -192,7 +192,7 @@ def test_ctrl_c_at_the_prompt(jw: "Jw") -> None:
 
 
 class Impostor:
-    """A TLS server at an address of its own that writes down what it is told and answers with `answer`."""
+    """A TLS server at an address of its own that records what it receives and answers with `answer`."""
 
     def __init__(self, folder: Path, answer: bytes) -> None:
         certificates.make_all(folder, ["localhost", "127.0.0.1"])
@@ -240,7 +240,7 @@ def impostor(tmp_path: Path, shared: "RunningAgent") -> Iterator[Impostor]:
     found.close()
 
 
-def test_nothing_is_told_to_whom_nobody_vouches_for(
+def test_nothing_is_sent_to_a_server_that_is_not_trusted(
     jw: "Jw", impostor: Impostor, shared: "RunningAgent", pin: str
 ) -> None:
     """Neither request nor token goes out: by pin, by CA and by the system's CAs; a mismatch names both pins."""
@@ -260,8 +260,8 @@ def test_nothing_is_told_to_whom_nobody_vouches_for(
     assert len(impostor.failed) + len(impostor.heard) == 4
 
 
-def test_insecure_says_so_each_time(jw: "Jw", impostor: Impostor) -> None:
-    """Then, and only then, the token goes to whoever answers; but not on to where that one points."""
+def test_insecure_warns_each_time(jw: "Jw", impostor: Impostor) -> None:
+    """Only then the token goes to a server that is not verified; but not on to one that it redirects to."""
     for arguments, env in ((["--insecure"], {}), ([], {"JW_INSECURE": "1"})):
         done = jw(*arguments, "ps", JW_ADDRESS=impostor.address, JW_TOKEN=SECRET, **env)
         assert done.returncode == 6

@@ -24,7 +24,7 @@ def begun(jw: "Jw", name: str, script: str) -> "Running":
 
 
 def test_once_stops_the_job(jw: "Jw") -> None:
-    """The job hears SIGTERM, may clean up, and its last words still arrive."""
+    """The job gets SIGTERM, may clean up, and its last output still arrives."""
     running = begun(jw, "once", CURTSEY)
     running.interrupt()
     assert running.end() == 9
@@ -42,7 +42,7 @@ def test_twice_kills_it(jw: "Jw") -> None:
     assert b"killing the job" in running.said["stderr"]
 
 
-def test_three_times_leaves_it_and_says_how_to_come_back(jw: "Jw", shared: "RunningAgent") -> None:
+def test_three_times_leaves_it_and_prints_how_to_come_back(jw: "Jw", shared: "RunningAgent") -> None:
     """jw can always be left, also while the agent does not answer."""
     running = begun(jw, "thrice", STUBBORN)
     os.kill(shared.pid, signal.SIGSTOP)
@@ -60,7 +60,7 @@ def test_three_times_leaves_it_and_says_how_to_come_back(jw: "Jw", shared: "Runn
     assert following.end() == 0  # what was asked before jw left is carried out
 
 
-def test_ctrl_c_is_heard_while_nobody_reads(jw: "Jw") -> None:
+def test_ctrl_c_counts_while_the_pager_waits(jw: "Jw") -> None:
     """A pager that waits for a key does not make the job unstoppable."""
     process = subprocess.Popen(
         [sys.executable, "-m", "jobworker_cli", "run", "--name", "unread", "yes"],
@@ -91,7 +91,7 @@ def test_the_end_of_jw_is_not_the_end_of_the_job(jw: "Jw", number: signal.Signal
 
 
 def test_ctrl_c_in_other_commands_is_the_end_of_jw_alone(jw: "Jw") -> None:
-    """Quietly: nothing is stopped, nothing is said."""
+    """No job is stopped, and nothing is printed."""
     running = begun(jw, "looked-at", STUBBORN)
     following = jw.start("logs", "-f", "looked-at")
     following.wait_for(b"ready\n")

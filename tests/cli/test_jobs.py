@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def test_a_job_from_its_creation_to_its_removal(jw: "Jw") -> None:
-    """create, ps, start, status, stop, rm: each says what is true by then."""
+    """create, ps, start, status, stop, rm: each prints the state at that time."""
     job = jw.out("create", "--name", "life", "-l", "a=b", "sleep", "60")
     assert re.fullmatch(r"[0-9a-z]{12}", job)
     assert re.search(rf"^{job}  life +created ", jw.out("ps"), re.MULTILINE)
@@ -193,7 +193,7 @@ def test_events(jw: "Jw") -> None:
 
 
 def test_audit(jw: "Jw") -> None:
-    """Who did what to which job, in words and as JSON; only what was asked for."""
+    """Caller, action and job of each entry, as text and as JSON, with filters."""
     jw.out("run", "--name", "audited", "--", "true")
     job = jw.job("audited")["id"]
     jw("start", "audited")

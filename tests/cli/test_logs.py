@@ -14,7 +14,7 @@ SPEAKS = "for n in 1 2 3; do echo out $n; sleep 0.03; echo err $n >&2; sleep 0.0
 
 @pytest.fixture
 def spoken(jw: "Jw") -> str:
-    """A job that has said three lines to each stream."""
+    """A job that has written three lines to each stream."""
     jw("run", "--name", "speaker", "--", "sh", "-c", SPEAKS)
     return str(jw.job("speaker")["id"])
 
@@ -43,7 +43,7 @@ def test_times(jw: "Jw", spoken: str) -> None:
 
 
 def test_several_jobs(jw: "Jw", spoken: str) -> None:
-    """Each line says whose it is, also the last one without an end; whole lines only."""
+    """Each line begins with its job, also an incomplete last line; lines are not mixed."""
     jw.out("run", "--name", "b", "--", "printf", "one\ntwo")
     done = jw("logs", "speaker", "b")
     lines = done.stdout.splitlines()

@@ -99,7 +99,7 @@ def test_other_ends_have_their_codes(jw: "Jw") -> None:
 
 
 def test_a_job_that_did_not_start_is_named(jw: "Jw") -> None:
-    """Whoever has to find out why needs its id."""
+    """The error has the job's id, to find out why."""
     done = jw("run", "--name", "stillborn", "no-such-program")
     job = jw.job("stillborn")["id"]
     assert f"(job {job})" in done.stderr
@@ -124,7 +124,7 @@ def test_the_options_reach_the_spec(jw: "Jw", tmp_path: Path) -> None:
     }
 
 
-def test_a_local_job_runs_where_jw_does(jw: "Jw", tmp_path: Path) -> None:
+def test_a_local_job_runs_in_the_folder_of_jw(jw: "Jw", tmp_path: Path) -> None:
     assert jw("run", "pwd", cwd=str(tmp_path)).stdout == f"{tmp_path}\n"
 
 
@@ -157,8 +157,8 @@ def test_json_is_one_line_for_each_thing(jw: "Jw") -> None:
     assert lines[-1]["offset"] == 2
 
 
-def test_a_reader_who_leaves_does_not_end_the_job(jw: "Jw") -> None:
-    """The job is left running, and jw says so."""
+def test_a_reader_that_leaves_does_not_end_the_job(jw: "Jw") -> None:
+    """The job is left running, and jw prints that."""
     running = subprocess.Popen(
         [sys.executable, "-m", "jobworker_cli", "run", "--name", "endless", "yes"],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""What a terminal is given: harmless text, and colours only where they are wanted."""
+"""Output to a terminal: harmless text, and colours only if they are wanted."""
 
 import os
 import pty
@@ -34,7 +34,7 @@ def on_a_terminal(*arguments: str, **env: str) -> bytes:
 
 
 def test_a_job_cannot_command_the_terminal(jw: "Jw") -> None:
-    """Unless --raw says that it may; into a pipe nothing is changed."""
+    """Unless --raw allows it; output to a pipe is not changed."""
     script = r"printf '\033[32mgreen\033[0m \033[2J\n'"
     assert on_a_terminal("run", "sh", "-c", script) == b"\x1b[32mgreen\x1b[0m \\x1b[2J\r\n\x1b[0m"
     assert on_a_terminal("run", "--raw", "sh", "-c", script) == b"\x1b[32mgreen\x1b[0m \x1b[2J\r\n"
@@ -49,7 +49,7 @@ def test_colours_of_ours_are_for_terminals(jw: "Jw") -> None:
 
 
 def test_a_name_cannot_command_the_terminal(jw: "Jw") -> None:
-    """The command of a job is somebody else's text."""
+    """The command of a job may be the text of another user."""
     jw.out("create", "--name", "evil", "echo", "\x1b[2J\n")
     for done in (jw("ps"), jw("status", "evil")):
         assert r"echo '\x1b[2J\n'" in done.stdout

@@ -1,4 +1,4 @@
-"""An agent that fails in a way that nobody has foreseen ends with a traceback and 1, never as if all were well."""
+"""An agent with an unexpected failure ends with a traceback and code 1, never with 0."""
 
 import subprocess
 import sys

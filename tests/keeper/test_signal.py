@@ -136,7 +136,7 @@ async def test_pids_do_not_count_beside_a_cgroup(host: "Host", spawned: Callable
 
 
 @pytest.mark.parametrize("target", ["main", "all"])
-async def test_signalled_tells_our_signal_from_another(each_host: "Host", target: str) -> None:
+async def test_signalled_is_for_our_signal_alone(each_host: "Host", target: str) -> None:
     """The end records whether the keeper's signal reached the main process, or another process ended it."""
     host = each_host
     ours, theirs = await host.shell("a1", "exec sleep 600"), await host.shell("a2", "exec sleep 600")

@@ -169,7 +169,7 @@ def test_settings_that_cannot_be_used(plugin: Install, refused: Callable[..., st
 
 
 def test_two_packages_with_a_plugin_of_one_name(plugin: Install, refused: Callable[..., str], tmp_path: Path) -> None:
-    """Nobody can say which of them is meant."""
+    """The start is refused, because it is ambiguous."""
     source = "from jobworker import hookimpl\n@hookimpl\ndef register_stop_strategies(context): return []\n"
     plugin("one", source)
     plugin("two", source)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def test_a_limit_for_every_job(start: "Callable[..., RunningAgent]") -> None:
-    """It holds whatever the spec says, which is not changed by it."""
+    """It holds whatever the spec has, and does not change the spec."""
     agent = start("[jobs]\ntimeout_policies = [{policy = 'idle', options = {limit = '200ms'}}]\n")
     async with agent.client() as client:
         spec = JobSpec(argv=["sleep", "1000"], timeout=None)
@@ -49,8 +49,8 @@ async def test_what_takes_the_place_of_a_limit_that_fails(
     assert all("RuntimeError" in detail and "0.3 s in all instead" in detail for detail in failed)
 
 
-async def test_what_a_strategy_raises_is_told(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
-    """In the receipt, in the explanation as the agent's doing, by `jw stop`; its line is in the log."""
+async def test_what_a_strategy_raises_is_reported(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
+    """It is in the receipt, in the explanation with the agent as cause, in the output of `jw stop` and in the log."""
     source = """
     from jobworker import hookimpl
     class Broken:
@@ -154,15 +154,15 @@ def register_timeout_policies(context):
 
 @pytest.fixture
 def odd(plugin: Install, start: "Callable[..., RunningAgent]") -> "RunningAgent":
-    """An agent whose usual stop strategy says what nobody can write down, and refuses later what it took first."""
+    """An agent whose default stop strategy raises text that cannot be encoded, and later refuses its options."""
     plugin("odd", STUBBORN)
     config = "[jobs]\nstop_strategy = 'odd'\n[agent]\non_shutdown = 'stop'\n"
     return start(f"{config}[plugins]\nenabled = [{BUILT_IN}, 'odd']\n")
 
 
 @pytest.mark.parametrize("signal", ["SIGHUP", "SIGTERM"])
-async def test_what_nobody_can_write_down(odd: "RunningAgent", signal: str) -> None:
-    """The job is killed all the same, and the job table goes on to be written."""
+async def test_text_that_cannot_be_encoded(odd: "RunningAgent", signal: str) -> None:
+    """The job is killed all the same, and the job table is still written."""
     async with odd.client() as client, asyncio.timeout(10):
         policies = [TimeoutSpec("odd", {})]
         spec = JobSpec(argv=["sleep", "1000"], timeout_policies=policies)
@@ -177,7 +177,7 @@ async def test_what_nobody_can_write_down(odd: "RunningAgent", signal: str) -> N
 
 
 async def test_a_usual_strategy_that_fails(odd: "RunningAgent") -> None:
-    """Time limits still end jobs, and the agent still ends them when it is told to end."""
+    """Time limits still end jobs, and the agent still ends them when it ends."""
     async with odd.client() as client:
         late = await client.start((await client.create(JobSpec(argv=["sleep", "1000"], timeout="2s"))).id)
         other = await client.start((await client.create(JobSpec(argv=["sleep", "1000"]))).id)

@@ -100,7 +100,7 @@ def test_jwt_needs_an_issuer(refused: Callable[..., str]) -> None:
 def test_jwt_without_its_library(
     refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PyJWT is an extra: who enables the plugin without it is told what to install."""
+    """PyJWT is an extra: without it, the error of the enabled plugin names the package to install."""
     (tmp_path / "jwt.py").write_text("raise ModuleNotFoundError(\"No module named 'jwt'\")")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     said = refused(JWT)

@@ -93,7 +93,7 @@ def test_all_of_them_in_one_agent(env: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_the_plugin_that_is_pasted(env: dict[str, str], tmp_path: Path) -> None:
-    """What the page begins with works word for word, and says what the page shows."""
+    """The first plugin of the page works word for word, and prints what the page shows."""
     page = (ROOT / "docs" / "how-to" / "write-a-plugin.md").read_text()
 
     def first(language: str) -> str:

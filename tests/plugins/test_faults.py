@@ -1,4 +1,4 @@
-"""Each fault at each place where plugins are called: the end is the safe one, and nobody else notices."""
+"""Each fault at each call of a plugin: the outcome is the safe one, without an effect on others."""
 
 import asyncio
 import base64
@@ -148,7 +148,7 @@ async def login(agent: RunningAgent, name: str) -> int:
 
 @pytest.mark.parametrize("kind", cells(*FAULTS))
 async def test_an_auth_provider(agent: RunningAgent, kind: str) -> None:
-    """It denies, or its principal is what it said at the time."""
+    """It denies, or its principal is the one that it returned at the time."""
     right = kind in SUBTLE
     assert await login(agent, kind) == (101 if right else 401)
     if kind == "mutates":
@@ -166,7 +166,7 @@ async def test_an_auth_provider(agent: RunningAgent, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", cells(*(kind for kind in FAULTS if kind != "impersonates")))
 async def test_an_authorizer(agent: RunningAgent, kind: str) -> None:
-    """Its principal may do nothing, or what the next one says of the roles that it really has."""
+    """Its principal may do nothing, or what the next authorizer grants to its real roles."""
     async with agent.client() as admin:
         token = (await admin.call("token.create", name=kind, roles=["reader"]))["token"]
         try:
@@ -233,7 +233,7 @@ async def test_a_stop_strategy(agent: RunningAgent, kind: str) -> None:
 
 
 async def _stop(agent: RunningAgent, strategy: str, **spec: Any) -> Job:
-    """Stop a tree, and see that nobody survived."""
+    """Stop a tree, and check that no process survived."""
     async with agent.client() as client:
         created = await client.create(JobSpec(shell="setsid sleep 1000 & sleep 1000", **spec))
         job = await client.start(created.id)
@@ -257,7 +257,7 @@ def _actions(job: Job) -> list[str]:
 
 @pytest.mark.parametrize("kind", cells(*PLAIN))
 async def test_a_timeout_policy(agent: RunningAgent, kind: str) -> None:
-    """Its limit does not hold, which is told; the others of the job do."""
+    """Its limit does not hold, with an event; the other limits of the job do."""
     limits = [TimeoutSpec(f"{kind}.due", {"n": [1]})]
     async with agent.client() as client:
         spec = JobSpec(argv=SLEEPS, timeout="1s" if kind in BLOCKING else "300ms", timeout_policies=limits)
@@ -275,7 +275,7 @@ async def test_a_timeout_policy(agent: RunningAgent, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", cells(*FAULTS))
 async def test_an_observer(agent: RunningAgent, kind: str) -> None:
-    """The job is none the worse, and the observer hears the rest."""
+    """The job is not affected, and the observer gets the later events."""
     async with agent.client() as client:
         spec = JobSpec(shell="exit 7", labels={"observe": kind})
         job = await client.start((await client.create(spec)).id)
@@ -294,7 +294,7 @@ async def test_an_observer(agent: RunningAgent, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["raises"])
 async def test_an_observer_that_always_fails(agent: RunningAgent, kind: str) -> None:
-    """After some faults in a row it hears no more, and the list says so."""
+    """After some faults in a row it gets no more events, and `plugin.list` has that."""
     async with agent.client() as client:
         for _ in range(2):
             spec = JobSpec(shell="exit 7", labels={"observe": kind, "always": "yes"})

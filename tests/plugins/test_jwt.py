@@ -1,4 +1,4 @@
-"""JSON Web Tokens of an issuer that really serves its keys: whom they let in, and what does not."""
+"""JSON Web Tokens of an issuer that really serves its keys: which are accepted and which are refused."""
 
 import time
 from typing import Any
@@ -24,7 +24,7 @@ async def test_a_good_token(issuer: Issuer, kid: str, algorithm: str) -> None:
 
 
 async def test_what_the_rules_make_of_it(issuer: Issuer) -> None:
-    """The claims for name and roles, whom the token is for, and the roles of those for whom there is no rule."""
+    """The claims for name, roles and audience, and the default roles."""
     token = issuer.token
     mapped = known(rules(issuer, audience=["other", AUDIENCE], name_claim="email"))
     who = await mapped.ask(token(email="a@example.org", aud=["x", AUDIENCE], roles=["dev", "none", "ops"]))
@@ -80,7 +80,7 @@ async def test_two_issuers(issuer: Issuer) -> None:
 
 
 async def test_claims_that_do_not_hold(issuer: Issuer) -> None:
-    """Each is refused for what is wrong with it, whoever signed."""
+    """Each is refused with its own reason, although the signature is valid."""
     provider = known(rules(issuer))
     now = int(time.time())
     wrong: list[tuple[str, dict[str, Any]]] = [
@@ -104,7 +104,7 @@ async def test_claims_that_do_not_hold(issuer: Issuer) -> None:
 
 
 async def test_an_expired_token(issuer: Issuer) -> None:
-    """It says so, with a code of its own: but only of one that was good."""
+    """It has an error code of its own, but only if the token was valid before."""
     provider = known(rules(issuer))
     past = int(time.time()) - 60
     with pytest.raises(TokenExpired, match=r"expired at \d{4}-"):

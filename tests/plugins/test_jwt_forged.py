@@ -39,7 +39,7 @@ async def test_algorithms_that_are_not_the_issuers(issuer: Issuer) -> None:
 
 
 async def test_an_algorithm_that_is_not_the_keys(issuer: Issuer) -> None:
-    """A key serves for the algorithms of its kind, and for one alone where it says so."""
+    """A key is used for the algorithms of its type, or for the one in its `alg`."""
     provider = known(rules(issuer, algorithms=["RS256", "PS256", "ES256", "ES384"]))
     assert await provider.ask(issuer.token("rsa", "PS256"))
     for token in (
@@ -100,7 +100,7 @@ async def test_keys_that_a_token_brings_along(issuer: Issuer) -> None:
 
 
 async def test_a_token_that_names_no_key(issuer: Issuer) -> None:
-    """It is taken where it can only mean one."""
+    """It is accepted if only one key matches."""
     provider = known(rules(issuer))
     assert await provider.ask(unnamed(issuer))
     issuer.add("two")
@@ -112,7 +112,7 @@ def unnamed(issuer: Issuer) -> str:
 
 
 async def test_malformed_tokens(issuer: Issuer) -> None:
-    """None lets anybody in, none is more than a refusal, and the provider works on."""
+    """Each is refused without another error, and the provider works on."""
     provider = known(rules(issuer))
     for what, token in malformed(issuer).items():
         try:

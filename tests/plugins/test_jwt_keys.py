@@ -62,7 +62,7 @@ async def test_rotation(issuer: Issuer, clock: Clock) -> None:
 
 
 async def test_a_thousand_unknown_keys(issuer: Issuer, clock: Clock) -> None:
-    """They cost the issuer one request in each cool-down, and nobody else anything."""
+    """They cause one request to the issuer in each cool-down, and delay no other login."""
     provider = known(rules(issuer))
     assert await provider.ask(issuer.token())
     clock.moment += 1
@@ -81,7 +81,7 @@ async def test_a_thousand_unknown_keys(issuer: Issuer, clock: Clock) -> None:
 
 
 async def test_an_issuer_that_is_down(issuer: Issuer, clock: Clock) -> None:
-    """Its keys serve for a while, it is asked once in a cool-down, and then nobody gets in until it is back."""
+    """Its keys are used for a while, with one fetch in each cool-down; then tokens are refused until it is back."""
     provider = known(rules(issuer, jwks_max_age="10m", stale="1h"))
     assert await provider.ask(issuer.token())
     issuer.status = 503
@@ -112,7 +112,7 @@ async def test_an_issuer_that_was_never_up(issuer: Issuer, clock: Clock) -> None
 
 
 async def test_an_issuer_that_does_not_answer(issuer: Issuer, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for long: what there is serves, and the answer is taken when it comes."""
+    """No login waits for long: the old keys are used, and new ones when they come."""
     monkeypatch.setattr(jwks, "WAIT_SECONDS", 0.05)
     provider = known(rules(issuer))
     issuer.gate.clear()
@@ -183,7 +183,7 @@ async def test_keys_that_are_no_use_beside_one_that_is(issuer: Issuer) -> None:
 
 
 async def test_redirects(issuer: Issuer, clock: Clock) -> None:
-    """To another path of the same issuer, and to nobody else."""
+    """To another path of the same issuer, and to no other host."""
     evil = Issuer()
     try:
         evil.keys["one"] = issuer.keys["one"]
@@ -199,7 +199,7 @@ async def test_redirects(issuer: Issuer, clock: Clock) -> None:
 
 
 async def test_keys_in_a_file(issuer: Issuer, tmp_path: Path) -> None:
-    """They are read again when the file has changed; while it cannot be used nobody gets in."""
+    """They are read again when the file has changed; while it cannot be used all tokens are refused."""
     path = tmp_path / "jwks.json"
 
     moments = itertools.count()
@@ -230,7 +230,7 @@ async def test_keys_in_a_file(issuer: Issuer, tmp_path: Path) -> None:
 async def test_a_certificate_that_lacks_something(
     issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says what the issuer's certificate lacks."""
+    """The log has what the issuer's certificate lacks."""
     authority = Authority(tmp_path, without="keys")
     pair = authority.issue("issuer", names=[x509.IPAddress(ipaddress.ip_address("127.0.0.1"))], usage=[SERVER])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

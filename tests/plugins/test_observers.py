@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from tests.conftest import RunningAgent
 
 
-async def test_an_observer_hears_all_in_order(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
-    """However slow it is, and nobody waits for it."""
+async def test_an_observer_gets_all_in_order(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
+    """However slow it is, and no other part waits for it."""
     source = """
     import asyncio
     from jobworker.interfaces import hookimpl
@@ -42,8 +42,8 @@ async def test_an_observer_hears_all_in_order(plugin: Install, start: "Callable[
         assert [what for _, about, what in lines if about == job] == ["created", "started", "exited"]
 
 
-async def test_an_observer_goes_on_where_it_was(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
-    """What it had not heard yet when the agent was killed, and what happened meanwhile, it hears from the next."""
+async def test_an_observer_continues_after_a_kill(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
+    """Events that it had not received when the agent was killed, and later ones, come from the next agent."""
     source = """
     import asyncio
     from jobworker.interfaces import hookimpl

@@ -105,7 +105,7 @@ async def test_many_deaths_of_the_agent(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_several_die_together(tmp_path: Path) -> None:
-    """Jobs that outlive the gap lose nothing; those that end in it may be short and then say so."""
+    """Jobs that outlive the gap lose nothing; logs of jobs that end in it may be short and are then marked."""
     orders = random.Random(SEED).sample(faults.ORDERS, 3)
     judge(await faults.several_die(tmp_path / "t", SEED, [*orders, ("keeper", "pump")], 400_000))
 
@@ -116,7 +116,7 @@ async def test_several_die_in_every_order(tmp_path: Path) -> None:
 
 
 async def test_connections_that_are_cut(tmp_path: Path) -> None:
-    """Who resumes at the next byte has every byte once, but for those that it was told are gone."""
+    """A client that resumes at the next byte gets every byte once, or a gap."""
     outcome = await cuts.connections_are_cut(tmp_path / "t", SEED, 60, 2)
     judge(outcome)
     assert outcome.kills >= 60
@@ -124,7 +124,7 @@ async def test_connections_that_are_cut(tmp_path: Path) -> None:
 
 
 async def test_subscriptions_meet_exits(tmp_path: Path) -> None:
-    """Who subscribes in the moment of an exit hears all of it: every byte and one end, with the exit."""
+    """A client that subscribes at the moment of an exit gets every byte and one end, with the exit."""
     outcome = await cuts.subscriptions_meet_exits(tmp_path / "t", SEED, 100)
     judge(outcome)
     assert outcome.statuses == {"exact": 100}

@@ -65,7 +65,7 @@ async def test_jobs_end_while_the_agent_is_down(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["ancestor", "kernel", "nobody"])
 async def test_many_deaths_of_the_keeper(tmp_path: Path, source: str) -> None:
-    """A status comes from whoever has it; where nobody has, the job is lost, never 0 and never 137."""
+    """A status comes from any process that has it; if none has, the job is lost, never 0 and never 137."""
     outcome = await faults.keeper_dies(tmp_path / "t", 2, 8, source)
     judge(outcome)
     if source == "ancestor":

@@ -85,7 +85,7 @@ async def either(home: Home, request: pytest.FixtureRequest) -> AsyncIterator[Ru
 
 
 async def start(client: Client, crowd: Crowd, program: str, *arguments: str) -> Job:
-    """Run a Python program in the crowd; return when it, or what it executes, has said that it is up."""
+    """Run a Python program in the crowd; return when it, or a program that it executes, has written that it is up."""
     argv = ["python3", "-c", ENTER + program, str(crowd.procs), *arguments]
     run = await client.run(JobSpec(argv=argv, timeout=None))
     async for chunk in run:
@@ -95,7 +95,7 @@ async def start(client: Client, crowd: Crowd, program: str, *arguments: str) -> 
 
 
 async def stop(client: Client, job: Job) -> Exit | None:
-    """Stop a job and return its exit, or None where the answer names survivors."""
+    """Stop a job and return its exit, or None if the answer names survivors."""
     try:
         return (await client.stop(job.id)).exit
     except StopIncomplete:
@@ -103,7 +103,7 @@ async def stop(client: Client, job: Job) -> Exit | None:
 
 
 def is_complete(exit_: Exit | None) -> bool:
-    """Whether the answer to a stop is that nobody is left, and sure of it."""
+    """Whether the stop proves that no process is left."""
     return exit_ is not None and exit_.receipt is not None and exit_.receipt.proof == "complete"
 
 
@@ -113,8 +113,8 @@ async def stop_method(client: Client) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", [BOMB, RUNNER, RUNAWAY], ids=["bomb", "runner", "runaway"])
-async def test_who_forks_as_fast_as_it_can(either: RunningAgent, crowd: Crowd, program: str) -> None:
-    """A cgroup holds all of them. A sweep may not find one that is always another, and never says that it is sure."""
+async def test_a_job_that_forks_as_fast_as_it_can(either: RunningAgent, crowd: Crowd, program: str) -> None:
+    """A cgroup has all of them. A sweep may miss one that keeps changing its pid, and never has a complete proof."""
     async with either.client() as client:
         job = await start(client, crowd, program)
         async with asyncio.timeout(20):
@@ -136,8 +136,8 @@ HIDES = {
 
 
 @pytest.mark.parametrize("kind", HIDES)
-async def test_who_hides_or_stands_still(either: RunningAgent, crowd: Crowd, kind: str) -> None:
-    """Its own pids, its own users or a SIGSTOP: whoever knows the job from outside ends it all the same."""
+async def test_a_job_that_hides_or_is_stopped(either: RunningAgent, crowd: Crowd, kind: str) -> None:
+    """Its own pids, its own users or a SIGSTOP: the stop ends it all the same, from outside."""
     if kind != "stopped" and (refused := unshared(HIDES[kind])):
         pytest.skip(f"no namespace can be made here: {refused}")
     async with either.client() as client:

@@ -119,7 +119,7 @@ async def test_killed_at_every_system_call(tmp_path: Path, process: str) -> None
 
 
 async def test_starts_and_stops_meet(tmp_path: Path) -> None:
-    """A job that is stopped in the moment of its start runs once, ends once, and says why."""
+    """A job that is stopped at the moment of its start runs once and ends once, with the reason."""
     outcome = await stops.starts_and_stops_meet(tmp_path / "t", SEED, 100)
     judge(outcome)
     assert outcome.kills == 100

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.usefixtures("unharmed")
 
 
 async def test_with_open_subscriptions(shared: RunningAgent, dial: Dial, wire: Wire) -> None:
-    """Who follows the same job goes on without a missing byte when the others are gone."""
+    """A subscriber of the same job continues without a missing byte when the others are gone."""
     job = await wire.create(shell="yes abcdefg | head -c 8000000")
     name = await wire.subscribe(job)
     async with dial(shared) as one, dial(shared) as two:
@@ -32,8 +32,8 @@ async def test_with_open_subscriptions(shared: RunningAgent, dial: Dial, wire: W
     assert (count, log.end["offset"]) == (8_000_000, 8_000_000)
 
 
-async def test_a_reader_who_never_reads(shared: RunningAgent, dial: Dial, wire: Wire) -> None:
-    """One that follows a job of 50 MB and reads nothing holds up neither the job nor another subscriber."""
+async def test_a_reader_that_never_reads(shared: RunningAgent, dial: Dial, wire: Wire) -> None:
+    """A subscriber that reads nothing of 50 MB delays neither the job nor another subscriber."""
     size = 50_000_000
     async with dial(shared) as stuck:
         job: dict[str, Any] = await wire.ask("job.create", spec={"shell": f"yes abcdefg | head -c {size}"})

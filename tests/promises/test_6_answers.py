@@ -123,7 +123,7 @@ async def test_a_plugin_that_blocks_its_thread(stuck: RunningAgent, let_go: Call
 
 @pytest.mark.slow
 async def test_hostile_input(tmp_path: Path) -> None:
-    """No case ends a process, raises inside the agent, lets in whom it should not, or spoils what others do."""
+    """No case ends a process, raises inside the agent, gets access, or disturbs other clients."""
     judge(await corpus.attack(tmp_path / "t", short=True))
 
 
@@ -133,8 +133,8 @@ async def test_more_clients_than_descriptors(tmp_path: Path) -> None:
     judge(await descriptors.use_up(tmp_path / "t", many=150))
 
 
-async def test_tiny_frames_hold_up_nobody(shared: RunningAgent, dial: Dial) -> None:
-    """A message in thousands of fragments is read, in turns with those of others; more of them close with 1009."""
+async def test_tiny_frames_delay_no_other(shared: RunningAgent, dial: Dial) -> None:
+    """A message in thousands of fragments is read in turns with those of others; too many close with 1009."""
     body = json.dumps(request("agent.ping")).encode().ljust(4000)
     pieces = [frame(0 if n else TEXT, body[n : n + 1], fin=n == 3_999) for n in range(4_000)]
     raw = await Raw.upgraded(shared, shared.token)
@@ -147,7 +147,7 @@ async def test_tiny_frames_hold_up_nobody(shared: RunningAgent, dial: Dial) -> N
     raw.drop()
 
 
-async def test_pings_of_somebody_who_does_not_read(shared: RunningAgent) -> None:
+async def test_pings_of_a_client_that_does_not_read(shared: RunningAgent) -> None:
     """The pongs are not kept for ever: the connection is dropped."""
     raw = await Raw.upgraded(shared, shared.token)
     raw.writer.transport.pause_reading()  # type: ignore[attr-defined]

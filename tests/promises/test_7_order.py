@@ -4,7 +4,7 @@ from tests.support.wire import Wire, names
 
 
 async def test_the_life_of_a_job(wire: Wire, second: Wire) -> None:
-    """Each change is told once, in order, with who did it and the job as it was then."""
+    """Each change has one event, in order, with the cause and the job as it was then."""
     await wire.ask("event.subscribe")
     job = (await second.run(argv=["sleep", "1000"], name="told", labels={"a": "b"}))["id"]
     await second.ask("job.pause", id=job)
@@ -26,7 +26,7 @@ async def test_the_life_of_a_job(wire: Wire, second: Wire) -> None:
 
 
 async def test_data_comes_after_the_start(wire: Wire, second: Wire) -> None:
-    """By the time that anybody sees a byte of a job, it has been started."""
+    """No client gets a byte of a job before its `started`."""
     for _ in range(30):
         job = await wire.create(shell="echo x; exec sleep 1000")
         name = await second.subscribe(job)

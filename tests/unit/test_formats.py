@@ -16,7 +16,7 @@ SAID, TIMED_OUT, FAILED = "00d21btnba8v", "00d21btnccsh", "00d21btne79h"
 
 
 def test_the_journal(tmp_path: Path) -> None:
-    """Every event of it, with what it says."""
+    """Every event of it, with its values."""
     shutil.copy(DATA / "journal", tmp_path / "journal")
     journal = Journal(tmp_path / "journal")
     records = journal.read()

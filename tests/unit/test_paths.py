@@ -1,4 +1,4 @@
-"""Where things are, and that a folder which others can reach is refused."""
+"""The paths of files and folders, and the refusal of a folder that others can reach."""
 
 import os
 import stat
@@ -49,7 +49,7 @@ def test_folders_above_are_no_more_open_than_usual(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o755, 0o710, 0o702])
 def test_folder_that_others_can_reach_is_refused(home: Home, mode: int) -> None:
-    """Refuse a home or run folder with a bit for others, and say how to mend it."""
+    """A home or run folder with a permission for others is refused, with a hint."""
     home.path.mkdir(mode=0o700)
     home.path.chmod(mode)
     with pytest.raises(StartError, match=f"{mode:o}") as refused:
@@ -62,7 +62,7 @@ def test_folder_that_others_can_reach_is_refused(home: Home, mode: int) -> None:
 
 
 def test_run_folder_of_another_is_refused(home: Home) -> None:
-    """Refuse a run folder that belongs to somebody else."""
+    """A run folder that belongs to another user is refused."""
     if os.geteuid() != 0:
         pytest.skip("only root can give a folder away")
     os.chown(home.create_run_folder(), 65534, 65534)
@@ -94,7 +94,7 @@ def test_run_folder_is_short_and_one_for_each_home(tmp_path: Path) -> None:
     assert Home(tmp_path / "other").run_folder() != Home(tmp_path / "real").run_folder()
 
 
-def test_default_home_is_what_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_default_home_is_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Take JOBWORKER_HOME before anything else, as an absolute path."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JOBWORKER_HOME", "here")
@@ -105,8 +105,8 @@ def test_default_home_is_what_the_environment_says(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("chosen", ["~nobody-has-this-name/x", ""])
-def test_home_that_nobody_knows(monkeypatch: pytest.MonkeyPatch, chosen: str) -> None:
-    """Name the variable to set where there is neither HOME nor an entry in /etc/passwd."""
+def test_unknown_home(monkeypatch: pytest.MonkeyPatch, chosen: str) -> None:
+    """Without HOME and an entry in /etc/passwd, the error names the variable to set."""
     monkeypatch.setenv("JOBWORKER_HOME", chosen)
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)

@@ -1,4 +1,4 @@
-"""Token buckets that slow down callers who act too often: pure numbers, no clock."""
+"""Token buckets that slow down callers: pure numbers, no clock."""
 
 import pytest
 

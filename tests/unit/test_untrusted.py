@@ -78,7 +78,7 @@ def test_a_certificate_that_cannot_be_found(tmp_path: Path) -> None:
 
 
 def test_other_refusals_are_not_explained(tmp_path: Path) -> None:
-    """Another CA, another name: what OpenSSL says of these is enough."""
+    """Another CA, another name: the message of OpenSSL is enough."""
     authority, other = Authority(tmp_path / "a"), Authority(tmp_path / "b")
     assert explain_refusal(refused(other.ca, authority.issue("server", names=LOCAL, usage=[SERVER]))) is None
     assert explain_refusal(refused(authority.ca, authority.issue("server", usage=[SERVER]))) is None

@@ -38,7 +38,7 @@ async def test_a_failed_login_costs_a_token_and_a_successful_one_none() -> None:
 
 
 async def test_a_check_that_is_refused_for_its_rate_costs_no_token() -> None:
-    """The limit of connections says nothing about the credentials."""
+    """A refusal by the limit of connections does not count as a failed login."""
     throttle = LoginThrottle(Limits(failed_logins=1))
     for _ in range(3):
         with pytest.raises(RateLimited, match="connections"):

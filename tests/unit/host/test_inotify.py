@@ -18,8 +18,8 @@ async def inotify() -> AsyncIterator[Inotify]:
     found.close()
 
 
-async def test_growth_and_birth_are_told(inotify: Inotify, tmp_path: Path) -> None:
-    """Call back when a file is made and when it grows."""
+async def test_growth_and_creation_are_reported(inotify: Inotify, tmp_path: Path) -> None:
+    """The callback runs when a file is created and when it grows."""
     news = asyncio.Event()
     inotify.watch(tmp_path, lambda _: news.set())
     async with asyncio.timeout(10):

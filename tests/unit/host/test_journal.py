@@ -122,7 +122,7 @@ def test_unknown_fields_are_ignored(path: Path, journal: Journal, caplog: pytest
 
 
 def test_position_survives(path: Path, journal: Journal) -> None:
-    """Go on where the last reader was."""
+    """A new reader continues at the place of the last one."""
     append(path, launching("a"))
     journal.read()
     append(path, launching("b"))
@@ -133,7 +133,7 @@ def test_position_survives(path: Path, journal: Journal) -> None:
 
 
 def test_shorter_journal_is_read_again(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Read from the start, and complain, where the journal is shorter than the position."""
+    """A journal that is shorter than the position is read from its start, with a warning."""
     append(path, launching("a"))
     journal = Journal(path, 10_000)
     assert journal.read() == [Launching(5, "a")]
@@ -161,7 +161,7 @@ def test_journal_that_is_not_there_yet_is_empty(path: Path, journal: Journal) ->
 
 @pytest.mark.parametrize("zeros", [1, 5000, 3 * BLOCK_BYTES])
 def test_zeros_in_place_of_records_are_passed_over(path: Path, journal: Journal, zeros: int) -> None:
-    """A power cut can leave zeros where records were, in the middle as well; what follows is read."""
+    """A power cut can leave zeros in place of records, in the middle as well; later records are read."""
     append(path, launching("a") + b"\0" * zeros + b'ne"}\n' + launching("b"))
     found = []
     while records := journal.read():
@@ -171,7 +171,7 @@ def test_zeros_in_place_of_records_are_passed_over(path: Path, journal: Journal,
 
 
 def test_records_of_two_boots_come_apart(path: Path, journal: Journal) -> None:
-    """Each call returns records of one boot, and says of which; a keeper that began anew in it changes nothing."""
+    """Each call returns records of one boot, with its id; a keeper that starts again in that boot changes nothing."""
     append(path, OPENED + launching("a") + OPENED + launching("b"))
     append(path, OPENED.replace(b'"x"', b'"y"') + launching("c"))
     assert ([record.id for record in journal.read()], journal.boot) == (["a", "b"], "x")

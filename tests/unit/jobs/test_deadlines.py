@@ -34,7 +34,7 @@ def no_files() -> Iterator[None]:
 async def test_no_file_can_be_opened(
     tmp_path: Path, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The look that failed is tried again, and then says what there is."""
+    """A reading that failed is tried again, and then gives the facts."""
     for name in ("out", "err", "index"):
         (tmp_path / name).touch()
     job = Job(id=new_id(), name=None, state=State.RUNNING, spec=JobSpec(), owner="o", created_at="2026")

@@ -83,7 +83,7 @@ def test_what_is_over_stays_as_it_is(event: Any) -> None:
     assert after(event, record=over) == over
 
 
-def test_everything_told_twice() -> None:
+def test_everything_read_twice() -> None:
     """A journal that is read again from its beginning gives the same record."""
     events = (LAUNCHING, STARTED, ended(code=3), CLOSED)
     once = after(*events)
@@ -106,7 +106,7 @@ def test_signals_by_name(number: int, name: str) -> None:
 
 @pytest.mark.parametrize("reason", [Reason.STOPPED, Reason.TIMEOUT, Reason.SHUTDOWN])
 def test_an_end_that_was_asked_for(reason: Reason) -> None:
-    """It is the reason only where a signal of ours reached the job alive."""
+    """A stop is the reason only if a signal of the agent reached the job alive."""
     stopping = lifecycle.stopping(RUNNING, replace(STOPPED, reason=reason))
     assert stopping.job.state == State.STOPPING
     signalled = after(ended(code=None, signal=15, signalled=True), record=stopping).job.exit
@@ -171,7 +171,7 @@ def test_leftovers() -> None:
 
 
 def test_lost() -> None:
-    """What nobody can know is lost: never a code, never a signal; what is known is not taken back."""
+    """An unknown exit is `lost`, without a code or a signal; a known exit is not taken back."""
     record = lifecycle.lost(RUNNING, "why", 5)
     assert record.job.exit == Exit(None, None, Reason.LOST, None, "why")
     assert (record.job.state, record.process_tree_gone) == (State.LOST, True)

@@ -1,4 +1,4 @@
-"""What is kept of a log for those who read it together: no more than they are, and nothing for one alone."""
+"""The chunks that readers of one log share: no more than there are readers, and none for a single one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def read(shared: SharedLog, number: int) -> CachedChunk:
 
 @pytest.mark.parametrize("cursors", [1, 2, 5, MAX_CACHED_CHUNKS, 2 * MAX_CACHED_CHUNKS])
 def test_one_piece_for_each_reader(shared: SharedLog, cursors: int) -> None:
-    """Those who follow close behind the first are given the very pieces that it read; then they are forgotten."""
+    """Readers close behind the first get the same chunks; then these are forgotten."""
     kept = min(cursors, MAX_CACHED_CHUNKS) if cursors > 1 else 0
     shared.cursors = cursors
     pieces = [read(shared, number) for number in range(CHUNKS)]
@@ -41,8 +41,8 @@ def test_one_piece_for_each_reader(shared: SharedLog, cursors: int) -> None:
     assert all(read(shared, number) is not pieces[number] for number in range(CHUNKS - kept))
 
 
-def test_who_leaves_takes_its_piece_along(shared: SharedLog) -> None:
-    """A log that one is left to read is not kept in memory for others."""
+def test_a_reader_that_leaves_frees_its_chunk(shared: SharedLog) -> None:
+    """Chunks of a log with a single reader left are not kept in memory."""
     shared.cursors = MAX_CACHED_CHUNKS
     pieces = [read(shared, number) for number in range(CHUNKS)]
     for _ in range(MAX_CACHED_CHUNKS - 1):

@@ -101,7 +101,7 @@ async def test_pages(reopen: Callable[[], "asyncio.Future[Store]"]) -> None:
 
 
 async def test_only_what_may_change_is_live(reopen: Callable[[], "asyncio.Future[Store]"]) -> None:
-    """After a start the agent has in memory what runs, is launching or left somebody behind."""
+    """After a start the agent has in memory the jobs that run, are launching or left processes behind."""
     store = await reopen()
     over = replace(record(State.EXITED), closed=True)
     living = [

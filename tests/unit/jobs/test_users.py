@@ -1,4 +1,4 @@
-"""Who may run jobs as whom: a pure function of principal, user and configuration."""
+"""Which principal may run jobs as which user: a pure function of principal, user and configuration."""
 
 import pytest
 
@@ -16,7 +16,7 @@ USERS = {"token:deploy": ["deploy", "33"], "role:writer": ["nobody"], "*": ["gue
 
 
 def may(principal: Principal, default: str = "", users: dict[str, list[str]] = USERS) -> set[str]:
-    """Return the names of those as whom the principal may run jobs."""
+    """Return the names of the users as which the principal may run jobs."""
     found = set()
     for identity in (ROOT, TOOR, DEPLOY, WWW, NOBODY):
         try:
@@ -49,8 +49,10 @@ def writer(name: str, provider: str = "token", roles: tuple[str, ...] = ("writer
         (writer("ann", roles=("admin", "root")), "", {}, set()),
     ],
 )
-def test_who_may_be_whom(principal: Principal, default: str, users: dict[str, list[str]], expected: set[str]) -> None:
-    """The configured default and whom the table names for the principal, never root by any name."""
+def test_which_users_a_principal_may_name(
+    principal: Principal, default: str, users: dict[str, list[str]], expected: set[str]
+) -> None:
+    """The configured default and the users in the table for the principal, never root by any name."""
     assert may(principal, default, users) == expected
 
 
@@ -62,8 +64,8 @@ def test_a_group_of_others_is_for_admins() -> None:
     permit(writer("deploy"), Identity("deploy", 1001, 33, [33, 1001], "/", "/"), "", USERS)
 
 
-def test_a_refusal_says_whom_one_may_name() -> None:
-    """Its message has the principal, the user, and those that would do."""
+def test_a_refusal_lists_the_allowed_users() -> None:
+    """The message has the principal, the user, and the users that are allowed."""
     with pytest.raises(PermissionDenied, match=r"deploy may not run jobs as root: .* deploy, 33, nobody, guest$"):
         permit(writer("deploy"), ROOT, "", USERS)
     with pytest.raises(PermissionDenied, match="it may use no user at all"):
@@ -71,7 +73,7 @@ def test_a_refusal_says_whom_one_may_name() -> None:
 
 
 def test_users_by_name_and_by_number() -> None:
-    """Both are the same user, with all of its groups; leading zeros hide nobody."""
+    """Both are the same user, with all of its groups; leading zeros make no other user."""
     root = look_up("root", None)
     assert (root.name, root.uid, root.gid) == ("root", 0, 0)
     assert look_up("0", None) == look_up("000", None) == root

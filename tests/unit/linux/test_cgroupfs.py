@@ -1,4 +1,4 @@
-"""Where cgroups are: the paths of groups, and the folders that show them."""
+"""The paths of cgroups, and the folders of the mounts that have them."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from jobworker.linux.cgroupfs import Hierarchy
     ],
 )
 def test_folders_and_paths(mount: str, root: str, path: str, folder: str) -> None:
-    """The two names of a group lead to each other, also where only a part of the hierarchy is mounted."""
+    """Path and folder of a group convert to each other, also if only a part of the hierarchy is mounted."""
     hierarchy = Hierarchy(mount, root)
     assert hierarchy.folder(path) == folder
     assert hierarchy.path(folder) == path

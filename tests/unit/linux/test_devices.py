@@ -9,7 +9,7 @@ from jobworker.linux import cgroupfs, devices
 
 
 def test_the_disk_under_a_folder(tmp_path: Path) -> None:
-    """It is named by its number, and by that of the whole disk for a partition; a device that is none is refused."""
+    """It has the number of the disk, also for a partition; an unknown device is refused."""
     disks = {cgroupfs.read(f"/sys/block/{name}/dev") for name in os.listdir("/sys/block")}
     if os.major(tmp_path.stat().st_dev):
         assert devices.disk_under(str(tmp_path)) in disks

@@ -22,7 +22,7 @@ def test_a_refusal_concerns_both_streams(mixed: Writer, reader: LogReader) -> No
 @pytest.mark.parametrize("names", [(), ("out",), ("out", "err"), ALL])
 @pytest.mark.parametrize("opened", [True, False])
 def test_what_was_dropped_is_a_gap(mixed: Writer, names: tuple[str, ...], opened: bool) -> None:
-    """From every offset in it up to where it goes on, however far the pump is, for readers from before too."""
+    """From every offset in it up to the next byte, however far the pump is, also for readers from before."""
     reader = LogReader(mixed.folder)
     if opened:
         assert reader.read(0) == Chunk(0, 0, 100, b"abcd")
@@ -72,7 +72,7 @@ def test_zeros_that_the_job_wrote(writer: Writer, reader: LogReader) -> None:
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("first", range(1, 8))
 def test_reading_on_after_a_drop(mixed: Writer, reader: LogReader, first: int, whole: bool) -> None:
-    """Who stands where the last chunk ended is told what is gone, whether `first` can be read or not."""
+    """A reader at the end of the last chunk gets the gap, whether `first` can be read or not."""
     at = reader.read(0)
     assert isinstance(at, Chunk)
     begin = mixed.drop(first, *ALL)
@@ -87,7 +87,7 @@ def test_reading_on_after_a_drop(mixed: Writer, reader: LogReader, first: int, w
 
 
 def test_reading_on_in_steps(mixed: Writer, reader: LogReader) -> None:
-    """Give every byte once where each read begins where the last ended, within a record and at its end."""
+    """Every byte comes once if each read begins at the end of the last one, within a record and at its end."""
     for limit in range(1, 8):
         assert read_from(reader, 0, limit) == mixed.merged
     for limit in (2, CHUNK_BYTES):

@@ -130,7 +130,7 @@ def test_streams_that_were_not_asked_for_are_passed_over(
 
 @pytest.mark.parametrize("records", [1, BATCH_RECORDS - 1, BATCH_RECORDS, BATCH_RECORDS + 1, 5000])
 def test_a_flood_of_the_other_stream(writer: Writer, reader: LogReader, records: int) -> None:
-    """Pass over it at once, say how far that goes, and find what stands behind it."""
+    """It is skipped at once, with the offset of its end, and the bytes behind it are found."""
     for _ in range(records):
         writer.arrive(0, b"x")
     assert reader.read(0, streams=[1]) is None
@@ -164,7 +164,7 @@ def test_what_arrives_during_the_look(writer: Writer, reader: LogReader, monkeyp
 
 
 def test_since(mixed: Writer, reader: LogReader, tmp_path: Path) -> None:
-    """Find the first byte that arrived at a time or later; the end where none has, 0 where there is no log."""
+    """Find the first byte that arrived at a time or later: the end if there is none, 0 without a log."""
     assert LogReader(tmp_path / "none").since(5) == 0
     times = {-5: 0, 0: 0, 100: 0, 101: 3, 200: 3, 300: 4, 799: 16, 800: 16, 801: 17, 2**62: 17}
     assert {time: reader.since(time) for time in times} == times

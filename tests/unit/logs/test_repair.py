@@ -94,7 +94,7 @@ def test_stream_shorter_than_its_index_ends_at_a_byte_that_is_there(folder: Path
 
 
 def test_log_that_lost_its_end_is_truncated(folder: Path) -> None:
-    """The record says where the log ends now and that it is not all that was known of."""
+    """The record has the new end of the log, and that the log is truncated."""
     os.truncate(folder / "out", 0)
     os.truncate(folder / "err", 0)
     assert repair_log(folder, LogInfo(40 * 1024, 0, truncated=False)) == LogInfo(0, 0, truncated=True)

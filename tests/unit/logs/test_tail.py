@@ -1,4 +1,4 @@
-"""Where the last lines of a log begin."""
+"""The offset at which the last lines of a log begin."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ TEXTS: dict[str, list[tuple[int, bytes | int]]] = {
 @pytest.mark.parametrize("streams", [(0, 1), (0,), (1,)])
 @pytest.mark.parametrize("text", TEXTS)
 def test_last_lines(writer: Writer, reader: LogReader, text: str, streams: tuple[int, ...]) -> None:
-    """Begin where so many lines are left, in the order of arrival; a last one without its newline is one."""
+    """The offset at which the last N lines begin, in order of arrival; an incomplete last line counts."""
     for stream, what in TEXTS[text]:
         if isinstance(what, int):
             writer.lose(stream, what)
@@ -45,7 +45,7 @@ def test_last_lines(writer: Writer, reader: LogReader, text: str, streams: tuple
 
 
 def test_last_lines_of_nothing(writer: Writer, reader: LogReader, tmp_path: Path) -> None:
-    """Are where the log ends: at 0, or behind what only the other stream wrote."""
+    """They begin at the end of the log: at 0, or behind the bytes of the other stream."""
     assert last_lines(LogReader(tmp_path / "none"), 3) == 0
     assert last_lines(reader, 3) == 0
     writer.arrive(0, b"x\ny\n")
@@ -71,7 +71,7 @@ def test_last_lines_after_a_drop(writer: Writer, reader: LogReader) -> None:
 def test_last_lines_of_a_gigabyte_without_any(
     writer: Writer, reader: LogReader, monkeypatch: pytest.MonkeyPatch, streams: tuple[int, ...]
 ) -> None:
-    """Look back no further than told, and begin where an arrival does."""
+    """The search ends at its limit, at the begin of an arrival."""
     length = 60_000
     records = (1 << 30) // length
     with (writer.folder / "out").open("r+b") as out:

@@ -37,10 +37,10 @@ def presented(pair: Pair) -> Credentials:
     ],
     ids=str,
 )
-async def test_where_the_name_is(
+async def test_the_part_that_is_the_name(
     authority: Authority, tmp_path: Path, kind: str, names: list[x509.GeneralName], expected: str | None
 ) -> None:
-    """`name_from` says which part is the name; it must be there exactly once."""
+    """`name_from` selects the part that is the name; the certificate must have it exactly once."""
     known = provider(tmp_path, name_from=kind, roles={"*": ["reader"]})
     pair = authority.issue("alice", names=names)
     if expected is None:
@@ -50,7 +50,7 @@ async def test_where_the_name_is(
         assert (await known.authenticate(presented(pair))).name == expected
 
 
-async def test_where_the_roles_are(authority: Authority, tmp_path: Path) -> None:
+async def test_the_parts_that_are_roles(authority: Authority, tmp_path: Path) -> None:
     """All patterns that match the name count, and with `roles_from` the organizational units."""
     rules = {"*": ["reader"], "a*": ["writer", "reader"], "b*": ["admin"]}
     pair = authority.issue("alice", ou=["auditor", "writer"])

@@ -72,7 +72,7 @@ def test_tiny_arrivals_do_not_make_the_index_grow(hand: Hand) -> None:
 
 
 def test_a_border_between_the_streams(hand: Hand) -> None:
-    """Each stream is cut where the border record says it was, be the last word the other's."""
+    """Each stream is cut at the position in the border record, also if that is of the other stream."""
     hand.arrive(b"e" * 3000, 1)
     for number in range(100):
         hand.arrive(b"%07d\n" % number * 128, number % 3 == 0)
@@ -120,7 +120,7 @@ def test_the_next_pump_finishes_what_the_last_began(hand: Hand, state: str) -> N
     reader.close()
 
 
-def test_a_gap_is_told_by_as_many_records_as_it_takes(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gap_takes_as_many_records_as_it_needs(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
     """One record for each 4 GiB; the time is of the last arrival, as for bytes that are kept."""
     hand.open(newest=False)
     for _ in range(9):
@@ -147,8 +147,8 @@ def test_a_gap_is_told_by_as_many_records_as_it_takes(hand: Hand, monkeypatch: p
     assert hand.log.truncated, "it was before this pump"
 
 
-def test_where_there_are_no_holes_the_newest_are_refused(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bound holds in the other way, also where that comes as a surprise."""
+def test_without_holes_the_newest_are_refused(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log then refuses new bytes, also if the file system refuses holes only later."""
 
     def refuse(file: int, length: int) -> None:
         raise OSError(errno.EOPNOTSUPP, "no holes here")

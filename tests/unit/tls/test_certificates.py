@@ -70,7 +70,7 @@ def test_no_certificate_outlives_its_ca(folder: Path, tmp_path: Path) -> None:
 
 
 def test_renew_keeps_names_and_ca(folder: Path) -> None:
-    """New key, new certificate, the same names and those that are missing; who trusts the CA trusts it."""
+    """New key, new certificate, the same names and the missing ones; clients that trust the CA trust it."""
     ca, old = (folder / "ca.pem").read_bytes(), first(folder / "server.pem")
     certificates.renew(folder, ["localhost", "new.example.org"])
     new = first(folder / "server.pem")
@@ -85,7 +85,7 @@ def test_renew_keeps_names_and_ca(folder: Path) -> None:
     assert tls(folder).certificate.names == [*certificates.describe(new)["names"]]
 
 
-def test_what_somebody_else_has_signed_is_left_alone(folder: Path, tmp_path: Path) -> None:
+def test_a_certificate_of_another_ca_is_not_replaced(folder: Path, tmp_path: Path) -> None:
     certificates.make_all(tmp_path / "other", ["other.example.org"])
     for name in ("server.pem", "server.key"):
         (folder / name).write_bytes((tmp_path / "other" / name).read_bytes())
@@ -121,8 +121,8 @@ def test_renewals_at_once_leave_one_pair(folder: Path) -> None:
     assert tls(folder).certificate.left > 0
 
 
-def test_a_pair_that_does_not_match_is_told_apart(folder: Path) -> None:
-    """So that the agent can wait for the other half, or make its own anew."""
+def test_a_pair_that_does_not_match_has_its_own_error(folder: Path) -> None:
+    """So that the agent can wait for the other file, or renew its own pair."""
     (folder / "server.key").write_bytes((folder / "ca.key").read_bytes())
     with pytest.raises(Mismatch, match="not a certificate and its key"):
         tls(folder)
