@@ -26,7 +26,7 @@ class Pump:
         self.folder = folder
         self.listener = listener
         self.keeper: socket.socket | None = None  # the connection; None between two keepers
-        self.greeted = False  # a keeper has connected: without one, and without a log, the pump may end
+        self.greeted = False  # a keeper has connected once; before that the pump does not end
         self.logs: dict[str, Log] = {}  # by job
         self.pipes: dict[int, tuple[Log, int]] = {}  # by descriptor: the log and the stream
         self.stalled: set[int] = set()  # pipes whose log cannot be written now; not in epoll
