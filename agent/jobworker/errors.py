@@ -5,6 +5,7 @@
     JobworkerError
     ├── StartError                 the agent cannot start (files, port, settings)  exit 6
     ├── ConnectionFailed           no agent, TLS refused, connection lost          exit 6
+    ├── MessageRefused             the agent does not read such a message          exit 1
     └── RpcError                   an answer with `error`
         ├── ParseError             -32700
         ├── InvalidRequest         -32600
@@ -57,6 +58,10 @@ class ConnectionFailed(JobworkerError):
     """No agent answers at the address, its certificate is not trusted, or the connection was lost."""
 
     exit_code = 6
+
+
+class MessageRefused(JobworkerError):
+    """A message that the agent does not read, as it is too large: the same one would be refused again."""
 
 
 class RpcError(JobworkerError):

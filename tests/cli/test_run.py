@@ -27,6 +27,16 @@ def test_options_stop_at_the_first_word(jw: "Jw") -> None:
     assert jw("run", "--name", "one-word", "--", "echo", "--json").stdout == "--json\n"
 
 
+def test_a_command_that_is_too_large(jw: "Jw") -> None:
+    """One error with size and limit, not a connection that is lost again and again."""
+    done = jw("run", "--", "echo", *["w" * 99] * 15_000)
+    assert done.returncode == 125
+    assert "the request has 15" in done.stderr
+    assert "expected at most 1048576" in done.stderr
+    assert done.stderr.count("error:") == 1
+    assert "connection lost" not in done.stderr
+
+
 def test_streams_are_kept_apart_and_every_byte_is_the_same(jw: "Jw", tmp_path: Path) -> None:
     """All 256 values arrive untouched, on the stream on which they were written."""
     (tmp_path / "bytes").write_bytes(ALL_BYTES)

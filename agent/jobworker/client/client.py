@@ -11,7 +11,8 @@ from jobworker.client.connection import Connection
 from jobworker.client.endpoint import Endpoint
 from jobworker.client.events import Events
 from jobworker.client.local import ensure_local_agent
-from jobworker.client.subscription import LogPage, Subscription
+from jobworker.client.logs import LogPage
+from jobworker.client.subscription import Subscription
 from jobworker.model import Explanation, Job, JobSpec, Principal, Stats, StopSpec
 from jobworker.paths import Home, default_home
 from jobworker.units import Duration

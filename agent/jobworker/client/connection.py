@@ -1,29 +1,24 @@
 """A connection to an agent: open it, call, read, route notifications to inboxes, reconnect."""
 
 import asyncio
-import base64
 import itertools
-import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket_connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
 from jobworker import errors
+from jobworker.client import handshake, wire
 from jobworker.client.endpoint import Endpoint
 from jobworker.client.inbox import Inbox, Notification
-from jobworker.client.trust import PinMismatch, tls_context
-from jobworker.protocol import BINARY_SUBPROTOCOL, SUBPROTOCOL, split_binary
-from jobworker.untrusted import explain_refusal
+from jobworker.client.trust import tls_context
+from jobworker.protocol import split_binary
 
 MAX_BACKLOG = 64  # notifications that may wait for a consumer before reading stops
-RECONNECT_SECONDS = 60.0  # how long a lost connection is tried again
-MAX_PAUSE_SECONDS = 2.0  # between two attempts to reconnect
-GOING_AWAY = 1001  # close code
 
 
 class Connection:
@@ -49,12 +44,13 @@ class Connection:
         self._room = asyncio.Event()
         # Several consumers notice a lost connection at once; one of them reconnects.
         self._reconnecting = asyncio.Lock()
+        self._patience = wire.Patience()
         self._closing = False
 
     @property
     def agent_shut_down(self) -> bool:
         """Whether the agent closed the last connection because it was shut down."""
-        return self._websocket is not None and self._websocket.close_code == GOING_AWAY
+        return self._websocket is not None and self._websocket.close_code == wire.GOING_AWAY
 
     async def closed(self) -> None:
         """Return when the agent has closed the connection."""
@@ -73,47 +69,59 @@ class Connection:
     async def open(self) -> None:
         """Connect to the agent and start reading; raise ConnectionFailed or Unauthenticated."""
         endpoint = await asyncio.to_thread(self._find)
-        address = endpoint.address or ""
-        if not address.startswith("wss://"):
-            raise errors.ConnectionFailed(f"address: {endpoint.address!r}; expected wss://HOST:PORT/rpc")
+        address = handshake.usable_address(endpoint)
         context = tls_context(endpoint)
         try:
             self._websocket = await _NoRedirect(
                 address,
                 ssl=context,
-                subprotocols=[Subprotocol(BINARY_SUBPROTOCOL), Subprotocol(SUBPROTOCOL)],
-                additional_headers=_authorization(endpoint),
+                subprotocols=[Subprotocol(name) for name in handshake.SUBPROTOCOLS],
+                additional_headers=handshake.authorization(endpoint),
                 compression=None,
                 max_size=None,
-                open_timeout=20,
+                open_timeout=handshake.OPEN_SECONDS,
                 close_timeout=2,
                 proxy=None,
             )
         except (OSError, WebSocketException, TimeoutError) as error:
-            raise _describe_failure(endpoint, error) from None
+            raise handshake.describe_failure(endpoint, error) from None
+        self._patience.opened(asyncio.get_running_loop().time())
         self._reader = asyncio.create_task(self._read(self._websocket))
 
     async def reconnect(self) -> None:
-        """Return when there is a connection again; raise ConnectionFailed after a minute."""
+        """Return when there is a connection again; raise ConnectionFailed after a minute.
+
+        The minute is for all attempts since the agent last sent something. Raises MessageRefused or Unauthenticated
+        if the agent has closed the connection for good.
+        """
         async with self._reconnecting:
             if self._reader is not None and not self._reader.done():
                 return
+            if (refusal := self._refusal()) is not None:
+                raise refusal
+            now = asyncio.get_running_loop().time
+            self._patience.lost(now())
             self.report("connection lost; trying again")
-            pause, deadline = 0.05, asyncio.get_running_loop().time() + RECONNECT_SECONDS
             while True:
+                await asyncio.sleep(self._patience.pause())
                 try:
                     await self.open()
                     self.report("connected again")
                     return
                 except (errors.ConnectionFailed, errors.StartError):
-                    if asyncio.get_running_loop().time() > deadline:
+                    if self._patience.over(now()):
                         raise
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, MAX_PAUSE_SECONDS)
+
+    def _refusal(self) -> errors.JobworkerError | None:
+        """Return the error to raise if the agent has closed the last connection for good."""
+        if self._websocket is None or self._websocket.close_code is None:
+            return None
+        return wire.refusal(self._websocket.close_code, self._websocket.close_reason or "")
 
     async def _read(self, websocket: ClientConnection) -> None:
         try:
             async for frame in websocket:
+                self._patience.worked()
                 if isinstance(frame, bytes):
                     header, data = split_binary(frame)
                     await self._deliver("log.data", msgspec.json.decode(header) | {"bytes": data})
@@ -126,7 +134,8 @@ class Connection:
         finally:
             for future in self._waiting.values():
                 if not future.done():
-                    future.set_exception(errors.ConnectionFailed("the connection was lost before the answer came"))
+                    lost_before = errors.ConnectionFailed("the connection was lost before the answer came")
+                    future.set_exception(self._refusal() or lost_before)
             self._waiting.clear()
             lost, self._inboxes = self._inboxes, {}
             for inbox in lost.values():
@@ -157,24 +166,24 @@ class Connection:
     async def call(self, method: str, **params: Any) -> Any:
         """Call any method and return its result as plain data; raise RpcError or ConnectionFailed."""
         if self._websocket is None or self._reader is None or self._reader.done():
-            raise errors.ConnectionFailed("there is no connection to the agent")
+            raise self._refusal() or errors.ConnectionFailed("there is no connection to the agent")
         number = next(self._ids)
+        message = msgspec.json.encode(wire.request(number, method, params))
+        wire.require_size(message, method)
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         self._room.set()
-        request = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
         try:
-            await self._websocket.send(msgspec.json.encode(request), text=True)
+            await self._websocket.send(message, text=True)
             answer = await future
         except ConnectionClosed:
             if not future.cancel():
                 future.exception()  # the reader set it first; retrieve it, or asyncio logs it as never retrieved
-            raise errors.ConnectionFailed("the connection was lost before the request was sent") from None
+            lost = errors.ConnectionFailed("the connection was lost before the request was sent")
+            raise self._refusal() or lost from None
         finally:
             self._waiting.pop(number, None)  # also if the call was cancelled: it must not keep the reader going
-        if "error" in answer:
-            raise errors.from_payload(answer["error"])
-        return answer["result"]
+        return wire.result(answer)
 
     def route(self, subscription: str, inbox: Inbox) -> None:
         """Deliver the notifications of a subscription to this inbox."""
@@ -188,7 +197,7 @@ class Connection:
     async def next(self, inbox: Inbox, subscribe: Callable[[], Awaitable[None]]) -> Notification:
         """Return the next notification; after a lost connection call `subscribe` over a new one first.
 
-        Raises ConnectionFailed if there is no new one within RECONNECT_SECONDS.
+        Raises what `reconnect` raises.
         """
         while True:
             notification = await inbox.take()
@@ -212,37 +221,3 @@ class _NoRedirect(websocket_connect):
 
     def process_redirect(self, exc: Exception) -> Exception:
         return exc
-
-
-def _describe_failure(endpoint: Endpoint, error: Exception) -> errors.JobworkerError:
-    """Return the error to raise if no connection came about: what failed, and what to do next."""
-    address = endpoint.address
-    if isinstance(error, InvalidStatus):
-        text = (error.response.body or b"").decode(errors="replace").strip()
-        status = error.response.status_code
-        if status in (401, 403):
-            hint = "is the token right?" if endpoint.token else ""
-            return errors.Unauthenticated(f"{address} refused: {text}", hint=hint)
-        return errors.ConnectionFailed(f"{address} answered {status}: {text}")
-    if isinstance(error, ssl.SSLCertVerificationError):
-        usual = error.verify_message, "give its CA with --ca or JW_CA, or its fingerprint with --pin or JW_PIN"
-        reason, hint = explain_refusal(error, endpoint.ca) or usual
-        return errors.ConnectionFailed(f"{address} is not trusted: {reason}", hint=hint)
-    if isinstance(error, PinMismatch):
-        return errors.ConnectionFailed(
-            f"{address} is not trusted: its certificate is {error.shown}, the pinned one {endpoint.pin}",
-            hint="if it was renewed, pin the new one (on its host: jw agent info); "
-            "if it was not, another server answers at this address",
-        )
-    reason = str(error) or type(error).__name__
-    hint = "does the agent trust the CA of the client certificate? Its log has the reason" if endpoint.cert else ""
-    return errors.ConnectionFailed(f"{address} cannot be reached: {reason}", hint=hint)
-
-
-def _authorization(endpoint: Endpoint) -> dict[str, str]:
-    if endpoint.token:
-        return {"Authorization": f"Bearer {endpoint.token}"}
-    if endpoint.username is None:
-        return {}
-    pair = base64.b64encode(f"{endpoint.username}:{endpoint.password or ''}".encode()).decode()
-    return {"Authorization": f"Basic {pair}"}

@@ -1,88 +1,37 @@
 """The client's end of a log subscription: an iterator that continues after a lost connection."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from jobworker.client.connection import Connection
 from jobworker.client.inbox import Inbox
-from jobworker.model import Job, LogEnd, LogGap
-from jobworker.protocol import decode_data
+from jobworker.client.logs import LogChunk, LogFollower
+from jobworker.model import Job
 
 
-@dataclass(frozen=True, slots=True)
-class LogChunk:
-    """Bytes of one stream (`stdout`, `stderr`); `offset` is the position of the first in the whole log."""
-
-    offset: int
-    stream: str
-    time: str
-    data: bytes
-
-
-def chunk_of(record: dict[str, Any]) -> LogChunk:
-    """Return a record of the protocol as a chunk; its data is text, base64 or, in `bytes`, raw."""
-    data = record["bytes"] if "bytes" in record else decode_data(record["data"], record["encoding"])
-    return LogChunk(record["offset"], record["stream"], record["time"], data)
-
-
-@dataclass(frozen=True, slots=True)
-class LogPage:
-    """One page: chunks and the ranges (from, to) that the log does not hold; the next page begins at `next`."""
-
-    chunks: list[LogChunk]
-    gaps: list[tuple[int, int]]
-    next: int
-    end: int
-
-    @classmethod
-    def of(cls, answer: dict[str, Any]) -> "LogPage":
-        chunks = [chunk_of(record) for record in answer["records"] if "from" not in record]
-        gaps = [(record["from"], record["to"]) for record in answer["records"] if "from" in record]
-        return cls(chunks, gaps, answer["next"], answer["end"])
-
-
-class Subscription:
+class Subscription(LogFollower):
     """Iterate over it for the chunks from `offset` on; afterwards `end` has how the job ended.
 
     `gaps` are the ranges passed so far that the log does not hold.
     """
 
     def __init__(self, connection: Connection, job: Job, options: dict[str, Any]) -> None:
-        self.job = job  # as it was when the subscription began
-        self.offset = 0  # of the next byte: where to go on after a lost connection
-        self.end: LogEnd | None = None
-        self.gaps: list[LogGap] = []
+        super().__init__(job, options, connection.report)
         # Filled by the connection until this subscription is dropped.
         self.inbox = Inbox()
         self._connection = connection
-        self._options = options  # of log.subscribe besides the offset: the same again after a lost connection
 
     async def subscribe(self, **start: Any) -> None:
         """Call log.subscribe; `start` is where to begin (offset, tail, since)."""
-        answer = await self._connection.call("log.subscribe", id=self.job.id, **self._options, **start)
+        answer = await self._connection.call("log.subscribe", **self.params(**start))
         self.offset = answer["offset"]
         self._connection.route(answer["subscription"], self.inbox)
 
     async def __aiter__(self) -> AsyncIterator[LogChunk]:
         try:
             while self.end is None:
-                method, params = await self._connection.next(self.inbox, self._resume)
-                if method == "log.end":
-                    self.end = msgspec.convert(params, LogEnd)
-                    self.offset = self.end.offset
-                elif method == "log.gap":
-                    self.gaps.append(gap := msgspec.convert(params, LogGap))
-                    self.offset = gap.to
-                    missing = gap.to - gap.from_
-                    self._connection.report(
-                        f"{missing} bytes of the output of job {gap.job} are missing: {gap.reason}"
-                    )
-                elif method == "log.data":
-                    chunk = chunk_of(params)
-                    self.offset = chunk.offset + len(chunk.data)
+                chunk = self.take(*await self._connection.next(self.inbox, self._resume))
+                if chunk is not None:
                     yield chunk
         finally:  # also if the consumer breaks out of its loop
             self._connection.drop(self.inbox)

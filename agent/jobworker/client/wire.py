@@ -1,0 +1,91 @@
+"""What the clients share and no socket needs: sizes, answers, close codes, and how long to connect again."""
+
+from typing import Any
+
+from jobworker import errors
+from jobworker.protocol import MAX_MESSAGE
+
+RECONNECT_SECONDS = 60.0  # how long a lost connection is tried again, all attempts together
+SETTLED_SECONDS = 5.0  # a connection that lasts longer, or on which the agent sends anything, ends the trying
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 2.0  # between two attempts to connect
+# Close codes.
+GOING_AWAY = 1001
+UNSUPPORTED = 1003
+POLICY = 1008
+TOO_BIG = 1009
+
+
+def request(number: int, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Return a request of JSON-RPC 2.0."""
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+
+
+def require_size(message: bytes, method: str) -> None:
+    """Raise MessageRefused for a request that the agent would close the connection at."""
+    if len(message) > MAX_MESSAGE:
+        raise errors.MessageRefused(
+            f"{method}: the request has {len(message)} bytes; expected at most {MAX_MESSAGE}",
+            hint="give the job its data in a file",
+        )
+
+
+def result(answer: dict[str, Any]) -> Any:
+    """Return the result of an answer; raise the RpcError of one with an error."""
+    if "error" in answer:
+        raise errors.from_payload(answer["error"])
+    return answer["result"]
+
+
+def refusal(code: int | None, reason: str) -> errors.JobworkerError | None:
+    """Return the error to raise after this close code; None if another connection may help."""
+    if code == POLICY:
+        return errors.Unauthenticated(f"the agent closed the connection: {reason or 'it refuses this caller'}")
+    if code in (UNSUPPORTED, TOO_BIG):
+        what = "too large" if code == TOO_BIG else "of another kind than it reads"
+        return errors.MessageRefused(
+            f"the agent closed the connection: a message is {what}{f' ({reason})' if reason else ''}"
+        )
+    return None
+
+
+class Patience:
+    """How long lost connections are tried again: RECONNECT_SECONDS in all, whatever becomes of each attempt.
+
+    Times are seconds of a clock that never goes back.
+    """
+
+    def __init__(self) -> None:
+        self._pause = FIRST_PAUSE_SECONDS
+        # When trying ends; None: the last connection worked.
+        self._deadline: float | None = None
+        # When the newest connection was opened.
+        self._opened_at: float | None = None
+
+    def opened(self, now: float) -> None:
+        self._opened_at = now
+
+    def worked(self) -> None:
+        """Note that the agent has sent something: the next loss is a new one."""
+        self._pause, self._deadline = FIRST_PAUSE_SECONDS, None
+
+    def lost(self, now: float) -> None:
+        """Note that the newest connection is lost; raise ConnectionFailed if that ends the trying."""
+        opened_at, self._opened_at = self._opened_at, None
+        if opened_at is not None and now - opened_at > SETTLED_SECONDS:
+            self.worked()
+        if self._deadline is None:
+            self._deadline = now + RECONNECT_SECONDS
+        elif opened_at is not None and self.over(now):
+            raise errors.ConnectionFailed(
+                f"for {RECONNECT_SECONDS:g} s each connection was lost before the agent sent anything",
+                hint="the log of the agent, or of the proxy before it, may have the reason",
+            )
+
+    def over(self, now: float) -> bool:
+        """Return whether a failed attempt is the last one."""
+        return self._deadline is not None and now > self._deadline
+
+    def pause(self) -> float:
+        """Return the seconds to wait before the next attempt."""
+        pause, self._pause = self._pause, min(self._pause * 2, MAX_PAUSE_SECONDS)
+        return pause
