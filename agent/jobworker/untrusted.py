@@ -38,9 +38,14 @@ class CheckedObject(ssl.SSLObject):
         try:
             super().do_handshake()
         except ssl.SSLCertVerificationError as error:
-            chain = getattr(self, "get_unverified_chain", lambda: None)()  # since 3.13
-            error.shown = list(chain or ())  # type: ignore[attr-defined]
+            keep_shown(error, self)
             raise
+
+
+def keep_shown(error: ssl.SSLCertVerificationError, peer: ssl.SSLObject | ssl.SSLSocket) -> None:
+    """Keep in the error, as `shown`, the certificates that the server has sent: none before Python 3.13."""
+    chain = getattr(peer, "get_unverified_chain", lambda: None)()
+    error.shown = list(chain or ())  # type: ignore[attr-defined]
 
 
 def explain_refusal(error: ssl.SSLCertVerificationError, ca: Path | None = None) -> tuple[str, str] | None:

@@ -146,11 +146,13 @@ async def test_frames_are_those_that_the_page_shows(block: str, agent: Any) -> N
             hold_against(pattern, found[0], names)
 
 
-def test_the_python_example_runs(shell: dict[str, str]) -> None:
-    (code,) = blocks(ROOT / "docs" / "how-to" / "python-client.md", "python")
-    done = subprocess.run([sys.executable, "-c", code], env=shell, capture_output=True, timeout=DEADLINE, check=True)
-    assert b"stdout b'hello\\n'" in done.stdout
-    assert b"code=0" in done.stdout
+def test_the_python_examples_run(shell: dict[str, str]) -> None:
+    for code in blocks(ROOT / "docs" / "how-to" / "python-client.md", "python"):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=shell, capture_output=True, timeout=DEADLINE, check=True
+        )
+        assert b"stdout b'hello\\n'" in done.stdout
+        assert b"code=0" in done.stdout
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")

@@ -6,22 +6,36 @@ Names are loaded when they are first used: websockets and asyncio take longer to
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jobworker.client.blocking.client import connect as connect_blocking
     from jobworker.client.client import Client, connect
     from jobworker.client.endpoint import Endpoint
     from jobworker.client.events import Events
     from jobworker.client.local import ensure_local_agent
-    from jobworker.client.subscription import LogChunk, LogPage, Subscription
+    from jobworker.client.logs import LogChunk, LogPage
+    from jobworker.client.subscription import Subscription
 
-__all__ = ["Client", "Endpoint", "Events", "LogChunk", "LogPage", "Subscription", "connect", "ensure_local_agent"]
+__all__ = [
+    "Client",
+    "Endpoint",
+    "Events",
+    "LogChunk",
+    "LogPage",
+    "Subscription",
+    "connect",
+    "connect_blocking",
+    "ensure_local_agent",
+]
 
+# The module of each name; of `connect_blocking` with its name there.
 _HOMES = {
     "Client": "client",
     "Endpoint": "endpoint",
     "Events": "events",
-    "LogChunk": "subscription",
-    "LogPage": "subscription",
+    "LogChunk": "logs",
+    "LogPage": "logs",
     "Subscription": "subscription",
     "connect": "client",
+    "connect_blocking": "blocking.client:connect",
     "ensure_local_agent": "local",
 }
 
@@ -31,4 +45,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'jobworker.client' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"jobworker.client.{_HOMES[name]}"), name)
+    module, _, inner = _HOMES[name].partition(":")
+    return getattr(import_module(f"jobworker.client.{module}"), inner or name)

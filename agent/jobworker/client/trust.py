@@ -2,11 +2,12 @@
 
 import hashlib
 import re
+import socket
 import ssl
 
 from jobworker.client.endpoint import Endpoint
 from jobworker.errors import ConnectionFailed
-from jobworker.untrusted import CheckedObject
+from jobworker.untrusted import CheckedObject, keep_shown
 
 PIN = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -59,8 +60,28 @@ def _pinned(pin: str) -> type[ssl.SSLObject]:
 
         def do_handshake(self) -> None:
             super().do_handshake()
-            shown = f"sha256:{hashlib.sha256(self.getpeercert(binary_form=True) or b'').hexdigest()}"
-            if shown != pin:
-                raise PinMismatch(shown)
+            _require_pin(self, pin)
 
     return Pinned
+
+
+def _require_pin(peer: ssl.SSLObject | ssl.SSLSocket, pin: str) -> None:
+    """Raise PinMismatch unless the server has presented the pinned certificate."""
+    shown = f"sha256:{hashlib.sha256(peer.getpeercert(binary_form=True) or b'').hexdigest()}"
+    if shown != pin:
+        raise PinMismatch(shown)
+
+
+def open_tls(sock: socket.socket, host: str, endpoint: Endpoint) -> ssl.SSLSocket:
+    """Return TLS over a connected socket, within the socket's timeout; raise OSError if it is not trusted."""
+    tls = tls_context(endpoint).wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    try:
+        tls.do_handshake()
+        if endpoint.pin and not endpoint.insecure:
+            _require_pin(tls, normal_pin(endpoint.pin))
+    except BaseException as error:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            keep_shown(error, tls)
+        tls.close()
+        raise
+    return tls

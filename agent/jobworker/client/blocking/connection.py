@@ -1,0 +1,250 @@
+"""The connection of the blocking client: calls, notifications by subscription, a new connection after a loss."""
+
+import itertools
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jobworker import errors
+from jobworker.client import wire
+from jobworker.client.blocking.channel import Channel, ChannelLost
+from jobworker.client.endpoint import Endpoint
+from jobworker.protocol import split_binary
+
+MAX_BACKLOG = 64  # notifications that may wait for a consumer before its subscription is paused
+Notification = tuple[str, dict[str, Any]]  # method and params
+
+
+class Inbox(deque[Notification | None]):
+    """The notifications of one subscription that were not taken yet; None: it broke off there.
+
+    `unsubscribe` is the method that ends it.
+    """
+
+    def __init__(self, unsubscribe: str) -> None:
+        super().__init__()
+        self.unsubscribe = unsubscribe
+
+
+class AnswerLost(errors.ConnectionFailed):
+    """The connection was lost under a call, which the agent may have carried out."""
+
+
+class Connection:
+    """The channel to an agent, and the one after it when it is lost. For one thread at a time."""
+
+    def __init__(
+        self, find: Callable[[], Endpoint], report: Callable[[str], None], timeout: float | None = None
+    ) -> None:
+        # May start a local agent. Called again for each reconnect, since the address may have changed.
+        self._find = find
+        self.report = report
+        # Seconds for an answer; None: as long as the agent shows that it is there.
+        self.timeout = timeout
+        # The newest channel, also after it was lost: its close code shows whether the agent was shut down.
+        self._channel: Channel | None = None
+        self._ids = itertools.count(1)
+        # Subscriptions of this channel, by the name that the agent gave them.
+        self._inboxes: dict[str, Inbox] = {}
+        self._patience = wire.Patience()
+        # Held while a thread uses the channel: another one would take its answers.
+        self._in_use = threading.Lock()
+        self._closed = False
+
+    @property
+    def agent_shut_down(self) -> bool:
+        """Whether the agent closed the last channel because it was shut down."""
+        return self._channel is not None and self._channel.close_code == wire.GOING_AWAY
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._in_use.acquire(blocking=False):
+            raise RuntimeError("another thread uses this client; expected one client for each thread")
+        try:
+            yield
+        finally:
+            self._in_use.release()
+
+    def open(self) -> None:
+        """Connect to the agent; raise ConnectionFailed or Unauthenticated."""
+        self._channel = Channel(self._find())
+        self._closed = False
+        self._patience.opened(time.monotonic())
+
+    def close(self) -> None:
+        self._closed = True
+        if self._channel is not None:
+            self._channel.close()
+
+    def wait_closed(self) -> None:
+        """Return when the agent has closed the connection."""
+        with self._alone():
+            while self._channel is not None and not self._channel.lost:
+                self._read_more()
+
+    def reconnect(self) -> None:
+        """Return when there is a connection again; raise ConnectionFailed after a minute.
+
+        The minute is for all attempts since the agent last sent something. Raises MessageRefused or Unauthenticated
+        if the agent has closed the connection for good.
+        """
+        if self._closed:
+            raise errors.ConnectionFailed("the client is closed")
+        if self._channel is not None and not self._channel.lost:
+            return
+        if (refusal := self._refusal()) is not None:
+            raise refusal
+        self._patience.lost(time.monotonic())
+        self.report("connection lost; trying again")
+        while True:
+            time.sleep(self._patience.pause())
+            try:
+                self.open()
+                self.report("connected again")
+                return
+            except (errors.ConnectionFailed, errors.StartError):
+                if self._patience.over(time.monotonic()):
+                    raise
+
+    def call(self, method: str, **params: Any) -> Any:
+        """Call any method and return its result as plain data; raise RpcError or ConnectionFailed.
+
+        A connection that was lost since the last call is replaced before this one is sent.
+        """
+        number = next(self._ids)
+        message = _encode(wire.request(number, method, params))
+        wire.require_size(message, method)
+        with self._alone():
+            channel = self._usable()
+            try:
+                channel.send(message)
+                return wire.result(self._answer(channel, number, method))
+            except ChannelLost:
+                self._note_loss()
+                lost = AnswerLost("the connection was lost before the answer came")
+                raise self._refusal() or lost from None
+
+    def _usable(self) -> Channel:
+        """Return a channel that is not lost, as far as that is known."""
+        if self._channel is not None:
+            try:
+                while (message := self._channel.receive(0)) is not None:
+                    self._take(message)
+            except ChannelLost:
+                self._note_loss()
+        self.reconnect()
+        assert self._channel is not None
+        return self._channel
+
+    def _answer(self, channel: Channel, number: int, method: str) -> dict[str, Any]:
+        """Return the answer to a request; keep the notifications that come before it."""
+        deadline = None if self.timeout is None else time.monotonic() + self.timeout
+        while True:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            message = channel.receive(left)
+            if message is None:
+                raise errors.ConnectionFailed(f"{method}: no answer within {self.timeout:g} s")
+            for answer in self._take(message):
+                if answer.get("id") == number:
+                    return answer
+
+    def _take(self, message: str | bytes) -> list[dict[str, Any]]:
+        """Return the answers in a message; its notifications go to their inboxes."""
+        self._patience.worked()
+        if isinstance(message, bytes):
+            header, data = split_binary(message)
+            self._deliver("log.data", json.loads(header) | {"bytes": data})
+            return []
+        decoded = json.loads(message)
+        items = decoded if isinstance(decoded, list) else [decoded]
+        for item in items:
+            if "method" in item:
+                self._deliver(item["method"], item["params"])
+        return [item for item in items if "method" not in item]
+
+    def _deliver(self, method: str, params: dict[str, Any]) -> None:
+        name = params["subscription"]
+        inbox = self._inboxes.get(name)
+        if inbox is None:
+            return
+        inbox.append((method, params))
+        if method == "log.end":
+            del self._inboxes[name]
+        elif len(inbox) > MAX_BACKLOG:  # its consumer reads another: it continues here later, by offset
+            self._break_off(name)
+
+    def _break_off(self, name: str) -> None:
+        """End a subscription; its inbox says so after what has arrived."""
+        inbox = self._inboxes.pop(name)
+        inbox.append(None)
+        assert self._channel is not None
+        request = wire.request(next(self._ids), inbox.unsubscribe, {"subscription": name})
+        self._channel.send(_encode(request))  # its answer is discarded
+
+    def _note_loss(self) -> None:
+        lost, self._inboxes = self._inboxes, {}
+        for inbox in lost.values():
+            inbox.append(None)
+
+    def _refusal(self) -> errors.JobworkerError | None:
+        """Return the error to raise if the agent has closed the last channel for good."""
+        if self._channel is None:
+            return None
+        return wire.refusal(self._channel.close_code, self._channel.close_reason)
+
+    def route(self, subscription: str, inbox: Inbox) -> None:
+        """Deliver the notifications of a subscription to this inbox."""
+        self._inboxes[subscription] = inbox
+
+    def drop(self, inbox: Inbox) -> None:
+        """End the subscription of a consumer that has stopped."""
+        for name in [name for name, routed in self._inboxes.items() if routed is inbox]:
+            if self._channel is None or self._channel.lost or self._in_use.locked():
+                del self._inboxes[name]
+                continue
+            try:
+                self._break_off(name)
+            except ChannelLost:
+                self._note_loss()
+
+    def next(self, inbox: Inbox, subscribe: Callable[[], None]) -> Notification:
+        """Return the next notification; after a lost connection call `subscribe` over a new one first.
+
+        Raises what `reconnect` raises.
+        """
+        while True:
+            with self._alone():
+                while not inbox:
+                    self._read_more()
+                notification = inbox.popleft()
+            if notification is not None:
+                return notification
+            try:
+                subscribe()
+            except AnswerLost:
+                inbox.append(None)
+
+    def _read_more(self) -> None:
+        """Wait for a message and take it; note a loss."""
+        assert self._channel is not None
+        try:
+            message = self._channel.receive(None)
+            if message is not None:
+                self._take(message)
+        except ChannelLost:
+            self._note_loss()
+
+
+def _encode(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain).encode()
+
+
+def _plain(value: Any) -> Any:
+    """Return a type of `jobworker.model` as plain data."""
+    from jobworker.model import to_builtins  # slow to import, and `jw` needs it seldom
+
+    return to_builtins(value)
