@@ -29,6 +29,7 @@ from jobworker.model import JobSpec, Reason, State, StopSpec
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
+    from tests.support.wire import Gate
 
 DEADLINE = 20.0
 LINES = 40_000  # of a log that is read over several connections
@@ -55,7 +56,9 @@ def test_every_method_of_the_other_client() -> None:
         public = inspect.getmembers(cls, inspect.isfunction)
         return {name: [*inspect.signature(method).parameters] for name, method in public if name[0] != "_"}
 
-    assert methods(Client) == methods(AsyncClient)
+    ours = methods(Client)
+    del ours["call_all"]  # of the other client, calls can be gathered
+    assert ours == methods(AsyncClient)
     assert {*inspect.signature(async_connect).parameters} == {*inspect.signature(connect).parameters} - {"timeout"}
 
 
@@ -105,6 +108,23 @@ def test_a_log_and_its_pages(client: Client) -> None:
     assert [chunk.data for chunk in again] == [b"\xff"]
 
 
+def test_many_calls_at_once(client: Client) -> None:
+    """Each result comes as soon as it is there, with the number of its call; an error is a result."""
+    job = client.run(JobSpec(argv=["sleep", "600"])).job.id
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("job.wait", {"id": job}),
+        ("agent.ping", {}),
+        ("job.stop", {"id": job}),
+    ]
+    outcomes = dict(client.call_all(calls))
+    assert next(iter(outcomes)) == 1, "the wait does not hold up the others"
+    assert outcomes[0]["state"] == "exited"
+    missing = [("job.status", {"id": "0" * 12})] * 20
+    many = dict(client.call_all([*missing, *[("job.status", {"id": job})] * 80]))
+    assert [isinstance(many[number], errors.JobNotFound) for number in range(100)] == [True] * 20 + [False] * 80
+    assert dict(client.call_all([])) == {}
+
+
 def test_events(client: Client) -> None:
     events = client.events()
     job = client.run(JobSpec(argv=["true"])).job.id
@@ -136,24 +156,32 @@ def test_two_logs_one_after_the_other(client: Client, monkeypatch: pytest.Monkey
     assert 4 < most <= 6, "some waited, and not more than the limit"
 
 
-def test_a_subscription_over_a_killed_agent(agent: "RunningAgent") -> None:
+def test_a_subscription_over_a_killed_agent(agent: "RunningAgent", gate: "Callable[[], Gate]") -> None:
     """Each kill -9 of the agent is a lost connection, and no byte is lost or comes twice."""
+    block, blocks = 60_000, 4  # lines at once: several chunks, so that the connection is lost amid them
+    go_on = gate()
+    writer = "; ".join(f"seq {i * block + 1} {(i + 1) * block}; {go_on.wait}" for i in range(blocks))
+    written = b"".join(b"%d\n" % number for number in range(1, blocks * block + 1))
+    ends = [written.index(b"\n%d\n" % (i * block + 1)) + 1 for i in range(1, blocks)] + [len(written)]
     reports: list[str] = []
     with Client(lambda: local_endpoint(agent.home), reports.append) as client:
-        run = client.run(shell(WRITER))
-        data, kills = b"", 0
+        run = client.run(shell(writer))
+        data = bytearray()
+        kills = 0
         for chunk in run:
             assert chunk.offset == len(data)
             data += chunk.data
-            if kills < 3 and len(data) > kills * 40_000 + 1000 and len(reports) == 2 * kills:
+            if kills < blocks and (kills == 0 or len(data) > ends[kills - 1]):
                 agent.kill()
                 agent.start()
                 kills += 1
-        assert (data, kills) == (WRITTEN, 3)
+            if len(data) in ends:
+                go_on.open()
+        assert bytes(data) == written
         assert run.end
         assert run.end.exit
         assert run.end.exit.code == 0
-    assert reports == ["connection lost; trying again", "connected again"] * 3
+    assert reports == ["connection lost; trying again", "connected again"] * blocks
 
 
 def test_a_connection_that_was_lost_between_two_calls(agent: "RunningAgent") -> None:

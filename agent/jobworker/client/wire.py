@@ -29,11 +29,17 @@ def require_size(message: bytes, method: str) -> None:
         )
 
 
+def outcome(answer: dict[str, Any]) -> Any:
+    """Return the result of an answer, or the RpcError of one with an error."""
+    return errors.from_payload(answer["error"]) if "error" in answer else answer["result"]
+
+
 def result(answer: dict[str, Any]) -> Any:
     """Return the result of an answer; raise the RpcError of one with an error."""
-    if "error" in answer:
-        raise errors.from_payload(answer["error"])
-    return answer["result"]
+    found = outcome(answer)
+    if isinstance(found, errors.RpcError):
+        raise found
+    return found
 
 
 def refusal(code: int | None, reason: str) -> errors.JobworkerError | None:

@@ -3,7 +3,7 @@
 The types of `jobworker.model` are imported when a method first returns one, since `call` needs none of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -71,7 +71,10 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.connection.close()
+        if error is None or isinstance(error, Exception):
+            self.connection.close()
+        else:  # Ctrl-C: do not wait
+            self.connection.abort()
 
     def closed(self) -> None:
         """Return when the agent has closed the connection."""
@@ -84,6 +87,13 @@ class Client:
     def call(self, method: str, **params: Any) -> Any:
         """Call any method and return its result as plain data."""
         return self.connection.call(method, **params)
+
+    def call_all(self, calls: "Sequence[tuple[str, dict[str, Any]]]") -> "Iterator[tuple[int, Any]]":
+        """Make calls (method and params) at once; yield the number of each with its result when that comes.
+
+        In place of a result comes the RpcError of an answer with an error. The client is in use until the last.
+        """
+        return self.connection.call_all(calls)
 
     # The verbs, as in the protocol
 

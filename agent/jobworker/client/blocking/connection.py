@@ -5,8 +5,9 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from jobworker import errors
@@ -16,6 +17,7 @@ from jobworker.client.endpoint import Endpoint
 from jobworker.protocol import split_binary
 
 MAX_BACKLOG = 64  # notifications that may wait for a consumer before its subscription is paused
+MAX_IN_FLIGHT = 32  # calls that wait for an answer at once: the agent reads no more of a connection
 Notification = tuple[str, dict[str, Any]]  # method and params
 
 
@@ -75,6 +77,12 @@ class Connection:
         self._closed = False
         self._patience.opened(time.monotonic())
 
+    def abort(self) -> None:
+        """Close without waiting for the agent."""
+        self._closed = True
+        if self._channel is not None:
+            self._channel.abort()
+
     def close(self) -> None:
         self._closed = True
         if self._channel is not None:
@@ -115,18 +123,35 @@ class Connection:
 
         A connection that was lost since the last call is replaced before this one is sent.
         """
-        number = next(self._ids)
-        message = _encode(wire.request(number, method, params))
-        wire.require_size(message, method)
+        ((_, result),) = self.call_all([(method, params)])
+        if isinstance(result, errors.RpcError):
+            raise result
+        return result
+
+    def call_all(self, calls: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[tuple[int, Any]]:
+        """Make calls at once; yield the index of each with its result, or its RpcError, when that comes."""
+        requests = iter([self._request(method, params) for method, params in calls])
+        sent: dict[int, int] = {}  # the index of a call, by the id of its request
         with self._alone():
             channel = self._usable()
             try:
-                channel.send(message)
-                return wire.result(self._answer(channel, number, method))
+                for index in range(len(calls)):
+                    for number, message in islice(requests, MAX_IN_FLIGHT - len(sent)):
+                        sent[number] = len(sent) + index
+                        channel.send(message)
+                    answer = self._answer(channel, sent, calls[0][0])
+                    yield sent.pop(answer["id"]), wire.outcome(answer)
             except ChannelLost:
                 self._note_loss()
                 lost = AnswerLost("the connection was lost before the answer came")
                 raise self._refusal() or lost from None
+
+    def _request(self, method: str, params: dict[str, Any]) -> tuple[int, bytes]:
+        """Return the id and the text of a request; raise MessageRefused if it is too large."""
+        number = next(self._ids)
+        message = _encode(wire.request(number, method, params))
+        wire.require_size(message, method)
+        return number, message
 
     def _usable(self) -> Channel:
         """Return a channel that is not lost, as far as that is known."""
@@ -140,8 +165,8 @@ class Connection:
         assert self._channel is not None
         return self._channel
 
-    def _answer(self, channel: Channel, number: int, method: str) -> dict[str, Any]:
-        """Return the answer to a request; keep the notifications that come before it."""
+    def _answer(self, channel: Channel, numbers: Container[int], method: str) -> dict[str, Any]:
+        """Return the next answer to one of these requests; keep the notifications that come before it."""
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
         while True:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
@@ -149,7 +174,7 @@ class Connection:
             if message is None:
                 raise errors.ConnectionFailed(f"{method}: no answer within {self.timeout:g} s")
             for answer in self._take(message):
-                if answer.get("id") == number:
+                if answer.get("id") in numbers:
                     return answer
 
     def _take(self, message: str | bytes) -> list[dict[str, Any]]:
