@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Coroutine
 from functools import partial, wraps
-from inspect import iscoroutinefunction
 from typing import Any, ParamSpec, TypeVar
 
-import click
-
 from jobworker_cli import output
+from jobworker_cli.declare import UsageError
 from jobworker_cli.failures import RUN_FAILED, report
 
 P = ParamSpec("P")
@@ -25,7 +23,7 @@ def job_command(function: Callable[P, Any]) -> Callable[P, int]:
 
 
 def _wrap(function: Callable[P, Any], failed: int | None) -> Callable[P, int]:
-    @wraps(function)  # typer reads the options from the signature
+    @wraps(function)  # the options are read from the signature
     def run(*args: P.args, **kwargs: P.kwargs) -> int:
         return attempt(partial(function, *args, **kwargs), failed)
 
@@ -35,11 +33,10 @@ def _wrap(function: Callable[P, Any], failed: int | None) -> Callable[P, int]:
 def attempt(body: Callable[[], Any], failed: int | None = None) -> int:
     """Run the body of a command and return its exit code; `failed` replaces the code of every failure of ours."""
     try:
-        return (run_on_loop(body()) if iscoroutinefunction(body) else body()) or 0
-    except (output.ReaderGone, click.ClickException):
+        result = body()
+        return (run_on_loop(result) if isinstance(result, Coroutine) else result) or 0
+    except (output.ReaderGone, UsageError):
         raise
-    except click.Abort:  # Ctrl-C at a prompt
-        raise KeyboardInterrupt from None
     except Exception as error:
         code = report(error)
         return code if failed is None else failed

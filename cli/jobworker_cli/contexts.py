@@ -5,15 +5,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import click
 import msgspec
 
 from jobworker.client.endpoint import Endpoint
 from jobworker.errors import StartError
 from jobworker.paths import contexts_file, make_private, require_private, write_private
+from jobworker_cli.declare import UsageError
+from jobworker_cli.endpoint import LOCAL
 
 VERSION = 1
-LOCAL = "local"  # the context of the agent of this host
 
 
 class Contexts(msgspec.Struct):
@@ -25,7 +25,7 @@ class Contexts(msgspec.Struct):
         """Return a context by its name; raise UsageError."""
         if name not in self.contexts:
             known = ", ".join([*self.contexts, LOCAL])
-            raise click.UsageError(f"context: {name!r}; expected one of {known}")
+            raise UsageError(f"context: {name!r}; expected one of {known}")
         return self.contexts[name]
 
 

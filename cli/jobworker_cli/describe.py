@@ -1,34 +1,37 @@
-"""Describe a job: the exit code of `jw`, a sentence about its end, the columns of `jw ps`."""
+"""Describe a job: the exit code of `jw`, a sentence about its end, the columns of `jw ps`.
+
+Jobs, exits and explanations are those of the wire, as plain data: their types take longer to import than a command
+runs, and an agent newer than `jw` may send words that the types do not know.
+"""
 
 import errno
 import shlex
 import signal
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
-import msgspec
-from msgspec import UNSET
-
-from jobworker.model import Exit, Explanation, Job, LimitSpec, Reason, State, Usage
 from jobworker.units import bytes_text
 from jobworker_cli.failures import RUN_FAILED
 
 TIMED_OUT = 124
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
+Plain = Mapping[str, Any]
 TIME_UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
-def exit_code(end: Exit | None) -> int:
+def exit_code(end: Plain | None) -> int:
     """Return the exit code of `run` and `wait`."""
-    if end is None or end.reason == Reason.LOST:
+    if end is None or end["reason"] == "lost":
         return RUN_FAILED
-    if end.reason == Reason.START_FAILED:
-        return start_code(end.step, end.errno)
-    if end.reason == Reason.TIMEOUT:
+    if end["reason"] == "start_failed":
+        return start_code(end.get("step"), end.get("errno"))
+    if end["reason"] == "timeout":
         return TIMED_OUT
-    if end.signal is not None:
-        return 128 + _number(end.signal)
-    return RUN_FAILED if end.code is None else end.code
+    if end["signal"] is not None:
+        return 128 + _number(end["signal"])
+    return RUN_FAILED if end["code"] is None else int(end["code"])
 
 
 def start_code(step: str | None, number: int | None) -> int:
@@ -47,39 +50,41 @@ def _number(name: str) -> int:
     return int(name.rpartition(" ")[2])
 
 
-def remark(end: Exit | None) -> str:
+def remark(end: Plain | None) -> str:
     """Return a remark about an end; "" if the exit code is enough."""
     if end is None:
         return "how it ended is not known"
-    plain = end.reason == Reason.FINISHED and end.signal is None
-    return "" if plain else end.message
+    plain = end["reason"] == "finished" and end["signal"] is None
+    return "" if plain else str(end["message"])
 
 
-def state(job: Job) -> str:
+def state(job: Plain) -> str:
     """Return state and outcome in a word or two."""
-    end = job.exit
-    if job.state != State.EXITED or end is None:
-        return job.state.value
-    outcome = end.signal or ("" if end.code is None else str(end.code))
-    why = "exited" if end.reason == Reason.FINISHED else end.reason.value
+    end = job["exit"]
+    if job["state"] != "exited" or end is None:
+        return str(job["state"])
+    outcome = end["signal"] or ("" if end["code"] is None else str(end["code"]))
+    why = "exited" if end["reason"] == "finished" else end["reason"]
     return f"{why} {outcome}".rstrip()
 
 
-def command(job: Job) -> str:
-    return str(job.spec.shell) if job.spec.argv is UNSET else shlex.join(job.spec.argv)
+def command(job: Plain) -> str:
+    """Return what it executes, as one line."""
+    spec = job["spec"]
+    return shlex.join(spec["argv"]) if "argv" in spec else str(spec.get("shell", ""))
 
 
-def age(job: Job) -> str:
+def age(job: Plain) -> str:
     """Return for how long the job has existed."""
-    return span((datetime.now(UTC) - _moment(job.created_at)).total_seconds())
+    return span((datetime.now(UTC) - _moment(job["created_at"])).total_seconds())
 
 
-def ran(job: Job) -> str:
+def ran(job: Plain) -> str:
     """Return for how long the job has run, or ran."""
-    if job.started_at is None:
+    if job["started_at"] is None:
         return "-"
-    until = _moment(job.exited_at) if job.exited_at else datetime.now(UTC)
-    return span((until - _moment(job.started_at)).total_seconds())
+    until = _moment(job["exited_at"]) if job["exited_at"] else datetime.now(UTC)
+    return span((until - _moment(job["started_at"])).total_seconds())
 
 
 def span(seconds: float) -> str:
@@ -99,73 +104,68 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def lines(job: Job) -> list[tuple[str, str]]:
+def lines(job: Plain) -> list[tuple[str, str]]:
     """Return names and values of a job."""
+    end, log = job["exit"] or {}, job["log"]
     pairs = [
-        ("id", job.id),
-        ("name", job.name or ""),
-        ("state", job.state.value),
-        ("exit", job.exit.message if job.exit else ""),
-        ("reason", job.exit.reason.value if job.exit else ""),
-        ("by", (job.exit.by or "") if job.exit else ""),
+        ("id", job["id"]),
+        ("name", job["name"]),
+        ("state", job["state"]),
+        ("exit", end.get("message")),
+        ("reason", end.get("reason")),
+        ("by", end.get("by")),
         ("command", command(job)),
-        ("folder", job.spec.cwd or ""),
-        ("owner", job.owner),
-        ("pid", str(job.pid or "")),
-        ("created", job.created_at),
-        ("started", job.started_at or ""),
-        ("exited", job.exited_at or ""),
-        ("ran", ran(job) if job.started_at else ""),
-        ("limits", _limits(job.spec.limits)),
-        ("used", used(job.exit.usage) if job.exit and job.exit.usage else ""),
-        ("log", f"{job.log.bytes} bytes" + (", truncated" if job.log.truncated else "")),
-        ("labels", " ".join(f"{name}={value}" for name, value in job.labels.items())),
+        ("folder", job["spec"].get("cwd")),
+        ("owner", job["owner"]),
+        ("pid", job["pid"]),
+        ("created", job["created_at"]),
+        ("started", job["started_at"]),
+        ("exited", job["exited_at"]),
+        ("ran", ran(job) if job["started_at"] else ""),
+        ("limits", _limits(job["spec"].get("limits", {}))),
+        ("used", used(end.get("usage") or {})),
+        ("log", f"{log['bytes']} bytes" + (", truncated" if log["truncated"] else "")),
+        ("labels", " ".join(f"{name}={value}" for name, value in job["labels"].items())),
     ]
-    return [(name, value) for name, value in pairs + _receipt(job.exit) if value]
+    return [(name, str(value)) for name, value in pairs + _receipt(end.get("receipt")) if value]
 
 
-def _limits(limits: LimitSpec) -> str:
-    return ", ".join(f"{name} {value}" for name, value in msgspec.to_builtins(limits).items())
+def _limits(limits: Plain) -> str:
+    return ", ".join(f"{name} {value}" for name, value in limits.items())
 
 
-def used(usage: Usage) -> str:
+def used(usage: Plain) -> str:
     """Return the usage of a job, as far as it is known."""
-    parts = [
-        (usage.cpu_seconds, "{:.2f} s CPU"),
-        (usage.memory_peak and bytes_text(usage.memory_peak), "{} memory at most"),
-        (usage.pids_peak, "{} tasks at most"),
-        (usage.io_read_bytes and bytes_text(usage.io_read_bytes), "{} read"),
-        (usage.io_write_bytes and bytes_text(usage.io_write_bytes), "{} written"),
-    ]
-    return ", ".join(text.format(value) for value, text in parts if value)
+    sizes = (("memory_peak", "memory at most"), ("io_read_bytes", "read"), ("io_write_bytes", "written"))
+    parts = {name: f"{bytes_text(usage[name])} {words}" for name, words in sizes if usage.get(name)}
+    if usage.get("cpu_seconds"):
+        parts["cpu_seconds"] = f"{usage['cpu_seconds']:.2f} s CPU"
+    if usage.get("pids_peak"):
+        parts["pids_peak"] = f"{usage['pids_peak']} tasks at most"
+    order = ("cpu_seconds", "memory_peak", "pids_peak", "io_read_bytes", "io_write_bytes")
+    return ", ".join(parts[name] for name in order if name in parts)
 
 
-def story(explanation: Explanation) -> list[str]:
+def story(explanation: Plain) -> list[str]:
     """Return the lines that explain the state of a job."""
-    lines = [explanation.summary]
-    for link in explanation.chain:
-        by = f" by {link.by}" if link.by else ""
-        first, *more = link.detail.splitlines() or [""]
-        lines.append(f"{link.time or '-':27} {link.what}{by}" + (f": {first}" if first else ""))
+    lines = [str(explanation["summary"])]
+    for link in explanation["chain"]:
+        by = f" by {link['by']}" if link["by"] else ""
+        first, *more = link["detail"].splitlines() or [""]
+        lines.append(f"{link['time'] or '-':27} {link['what']}{by}" + (f": {first}" if first else ""))
         lines += [f"{'':28}{line}" for line in more]
     return lines
 
 
-def _receipt(end: Exit | None) -> list[tuple[str, str]]:
-    if end is None or end.receipt is None:
+def _receipt(receipt: Plain | None) -> list[tuple[str, Any]]:
+    if receipt is None:
         return []
-    receipt = end.receipt
-    pairs = [("stop", f"{receipt.strategy} by {receipt.method}, proof {receipt.proof}")]
-    for step in receipt.steps:
-        words = [
-            step.time,
-            step.action,
-            step.signal or "",
-            f"to {step.target}" if step.target else "",
-            step.detail or "",
-        ]
-        counts = (("alive", step.alive), ("delivered", step.delivered))
+    pairs = [("stop", f"{receipt['strategy']} by {receipt['method']}, proof {receipt['proof']}")]
+    for step in receipt["steps"]:
+        target = f"to {step['target']}" if step.get("target") else None
+        words = [step["time"], step["action"], step.get("signal"), target, step.get("detail")]
+        counts = ((name, step.get(name)) for name in ("alive", "delivered"))
         words += [f"{name} {count}" for name, count in counts if count is not None]
         pairs.append(("step", " ".join(word for word in words if word)))
-    pairs += [("survivor", f"{process.get('pid')} ({process.get('name')})") for process in receipt.survivors]
+    pairs += [("survivor", f"{process.get('pid')} ({process.get('name')})") for process in receipt["survivors"]]
     return pairs

@@ -1,18 +1,25 @@
 """Which agent to use: flags, then the environment, then a context, then the local agent."""
 
+import gc
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-import click
-
 from jobworker.client.endpoint import Endpoint
+from jobworker.paths import Home, contexts_file, default_home
+from jobworker_cli import output
+from jobworker_cli.declare import UsageError
 
 if TYPE_CHECKING:
     from jobworker.client import Client
-    from jobworker.paths import Home
+    from jobworker.client.blocking import Client as BlockingClient
+
+LOCAL = "local"  # the context of the agent of this host
 
 
 @dataclass(frozen=True)
@@ -32,10 +39,10 @@ class Choice:
         return self.given if context is None else context.override(self.given)
 
     def _context(self) -> Endpoint | None:
+        if self.context == LOCAL or (self.context is None and not contexts_file().exists()):
+            return None
         from jobworker_cli import contexts
 
-        if self.context == contexts.LOCAL:
-            return None
         stored = contexts.read()
         name = self.context or stored.current
         return None if name is None else stored.get(name)
@@ -46,35 +53,63 @@ class Choice:
 
     def require_local(self, command: str, *, ignore_current: bool = False) -> None:
         """Raise UsageError if another agent is chosen; `ignore_current`: by a flag, not by the context in use."""
-        from jobworker_cli.contexts import LOCAL
-
         named = self.given.address is not None or self.context not in (None, LOCAL)
         if named or not (ignore_current or self.local):
-            raise click.UsageError(
+            raise UsageError(
                 f"{command} is for the local agent; it cannot be used with an address or with a context of another"
             )
 
     def client(self, *, start: bool = True) -> "Client":
         """Return a client for ``async with``; with `start` a local agent that does not run is started."""
         from jobworker.client import Client
-        from jobworker_cli.output import note
 
+        find = self._finder(lambda: start and not client.connection.agent_shut_down)
+        client = Client(find, output.note)
+        return client
+
+    def blocking(self, *, start: bool = True) -> "BlockingClient":
+        """Return the same without asyncio, for ``with``."""
+        with _fast_imports():
+            from jobworker.client.blocking import Client
+
+        find = self._finder(lambda: start and not client.connection.agent_shut_down)
+        client = Client(find, output.note)
+        return client
+
+    def _finder(self, may_start: Callable[[], bool]) -> Callable[[], Endpoint]:
+        """Return what a client calls before it connects: it may start a local agent, once it crashed.
+
+        One that was shut down is waited for.
+        """
         endpoint = self.endpoint()
         if endpoint.insecure:
-            note(
+            output.note(
                 f"the certificate of {endpoint.address or 'the agent'} is not verified (insecure): "
                 "any server that answers gets your token"
             )
+        if endpoint.address is not None:
+            return lambda: endpoint
+        return lambda: local_agent(start=may_start()).override(endpoint)
 
-        def find() -> Endpoint:
-            if endpoint.address is not None:
-                return endpoint
-            # After a lost connection: start an agent that crashed, but wait for one that was shut down.
-            local = local_agent(start=start and not client.connection.agent_shut_down)
-            return local.override(endpoint)
 
-        client = Client(find, note)
-        return client
+@contextmanager
+def _fast_imports() -> Iterator[None]:
+    """Import without garbage collection, and without importlib.metadata: a third of the time of websockets.
+
+    Its module `version` imports importlib.metadata and, in a release, does not use it. This is for the one thread
+    of `jw`: another one could not import that module meanwhile.
+    """
+    name = "importlib.metadata"
+    stand_in = name not in sys.modules
+    if stand_in:
+        sys.modules[name] = ModuleType(name)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        if stand_in:
+            del sys.modules[name]
 
 
 def choose(flags: Endpoint, context: str | None) -> Choice:
@@ -83,7 +118,7 @@ def choose(flags: Endpoint, context: str | None) -> Choice:
     The environment is meant for the agent that it names: `--context` ignores all of it.
     """
     if context and flags.address:
-        raise click.UsageError("address and context: both are given; expected one of them")
+        raise UsageError("address and context: both are given; expected one of them")
     environment = {} if context else os.environ
     address = flags.address or environment.get("JW_ADDRESS") or None
     if address is None:
@@ -95,7 +130,7 @@ def choose(flags: Endpoint, context: str | None) -> Choice:
         ca, pin = _file(environment, "JW_CA"), environment.get("JW_PIN") or None
     cert, key = flags.cert or _file(environment, "JW_CERT"), flags.key or _file(environment, "JW_KEY")
     if key is not None and cert is None:
-        raise click.UsageError(f"key: {str(key)!r}; expected --cert or JW_CERT with it")
+        raise UsageError(f"key: {str(key)!r}; expected --cert or JW_CERT with it")
     token = flags.token or environment.get("JW_TOKEN") or None
     insecure = flags.insecure or environment.get("JW_INSECURE") == "1"
     return Choice(Endpoint(address, token, ca, cert, key, usable_pin(pin), insecure), context)
@@ -104,7 +139,7 @@ def choose(flags: Endpoint, context: str | None) -> Choice:
 def usable_address(address: str) -> str:
     """Return it; raise UsageError."""
     if not address.startswith("wss://"):
-        raise click.UsageError(f"address: {address!r}; expected wss://HOST:PORT/rpc: jw speaks TLS only")
+        raise UsageError(f"address: {address!r}; expected wss://HOST:PORT/rpc: jw speaks TLS only")
     return address
 
 
@@ -117,7 +152,7 @@ def usable_pin(pin: str | None) -> str | None:
     try:
         return normal_pin(pin)
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
 def _file(environment: Mapping[str, str], name: str) -> Path | None:
@@ -125,10 +160,8 @@ def _file(environment: Mapping[str, str], name: str) -> Path | None:
     return Path(environment[name]) if environment.get(name) else None
 
 
-def home() -> "Home":
+def home() -> Home:
     """Return the state folder of the local agent."""
-    from jobworker.paths import Home, default_home
-
     return Home(default_home())
 
 
@@ -136,11 +169,10 @@ def local_agent(*, start: bool) -> Endpoint:
     """Return the endpoint of the local agent; raise StartError, or without `start` ConnectionFailed if none runs."""
     from jobworker.client.local import agent_pid, ensure_local_agent, local_endpoint
     from jobworker.errors import ConnectionFailed
-    from jobworker_cli.output import note
 
     state = home()
     if start:
-        return ensure_local_agent(state, note)
+        return ensure_local_agent(state, output.note)
     if agent_pid(state) is None:
         raise ConnectionFailed(f"no agent runs on {state.path}", hint="jw agent start")
     return local_endpoint(state)

@@ -2,8 +2,6 @@
 
 import os
 
-import click
-
 from jobworker.errors import JobNotFound, JobworkerError, PermissionDenied
 from jobworker_cli import output
 
@@ -32,8 +30,7 @@ def report(error: BaseException) -> int:
     return code
 
 
-def usage(error: click.UsageError) -> int:
-    """Report what is wrong with the command line; return its exit code."""
-    command = error.ctx.command_path if error.ctx else "jw"
-    output.error(error.format_message().removesuffix("."), f"{command} --help")
+def usage(message: str, command: str) -> int:
+    """Report what is wrong with the command line; return the exit code."""
+    output.error(message, f"{command} --help")
     return USAGE

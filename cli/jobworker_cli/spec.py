@@ -5,12 +5,12 @@ import os
 import shlex
 from typing import Any
 
-import click
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from jobworker.model import JobSpec, LimitSpec, LogSpec, StopSpec, TimeoutSpec
 from jobworker.units import Duration, Rate
+from jobworker_cli.declare import UsageError
 
 
 def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
@@ -67,7 +67,7 @@ def changes(options: dict[str, Any]) -> dict[str, Any]:
         update["limits"] = limits
     if not update:
         names = "--timeout, --idle-timeout, --memory, --cpus, --pids, --io-read, --io-write or --label"
-        raise click.UsageError(f"nothing to change; expected {names}")
+        raise UsageError(f"nothing to change; expected {names}")
     return update | ({"force": True} if options["force"] else {})
 
 
@@ -87,12 +87,12 @@ def _cpus(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise click.UsageError(f'--cpus: {text!r}; expected a number or "none"') from None
+        raise UsageError(f'--cpus: {text!r}; expected a number or "none"') from None
 
 
 def _pids(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise click.UsageError(f'--pids: {text!r}; expected a number or "none"')
+        raise UsageError(f'--pids: {text!r}; expected a number or "none"')
     return int(text)
 
 
@@ -103,7 +103,7 @@ def _rate(option: str, texts: list[str] | None) -> Rate | None:
     if len(texts) == 1 and "=" not in texts[0]:
         return _number(texts[0])
     if any("=" not in text for text in texts):
-        raise click.UsageError(f"{option}: {', '.join(texts)}; expected one SIZE, or MAJ:MIN=SIZE for each disk")
+        raise UsageError(f"{option}: {', '.join(texts)}; expected one SIZE, or MAJ:MIN=SIZE for each disk")
     return {device: _number(value) or value for device, value in pairs(option, texts).items()}
 
 
@@ -120,7 +120,7 @@ def _policy(text: str) -> TimeoutSpec:
     try:
         name, *options = shlex.split(text)
     except ValueError:
-        raise click.UsageError(f"--timeout-policy: {text!r}; expected 'POLICY K=V K=V'") from None
+        raise UsageError(f"--timeout-policy: {text!r}; expected 'POLICY K=V K=V'") from None
     return TimeoutSpec(name, values("--timeout-policy", options))
 
 
@@ -142,7 +142,7 @@ def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
     for text in texts or []:
         name, equals, value = text.partition("=")
         if not name or not equals:
-            raise click.UsageError(f"{option}: {text!r}; expected K=V")
+            raise UsageError(f"{option}: {text!r}; expected K=V")
         result[name] = value
     return result
 
@@ -156,7 +156,7 @@ def values(option: str, texts: list[str] | None) -> dict[str, Any]:
         except ValueError:
             result[name] = value
         except RecursionError:
-            raise click.UsageError(f"{option}: {name}: nested too deep") from None
+            raise UsageError(f"{option}: {name}: nested too deep") from None
     return result
 
 
@@ -182,4 +182,4 @@ def _require_text(words: list[str]) -> None:
         try:
             word.encode()
         except UnicodeEncodeError:
-            raise click.UsageError(f"{word!r} is not UTF-8; expected UTF-8, which is all that JSON carries") from None
+            raise UsageError(f"{word!r} is not UTF-8; expected UTF-8, which is all that JSON carries") from None

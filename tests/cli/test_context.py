@@ -219,7 +219,8 @@ class Impostor:
                 try:
                     with self._context.wrap_socket(plain, server_side=True) as sock:
                         self.heard.append(sock.recv(65536))
-                        sock.sendall(self._answer)
+                        if self.heard[-1]:  # else the client has left after it saw the certificate
+                            sock.sendall(self._answer)
                 except OSError as error:
                     self.failed.append(str(error))
 

@@ -25,7 +25,7 @@ def commands(ctx: click.Context) -> Iterator[click.Context]:
 def test_each_option_has_a_long_form() -> None:
     import typer
 
-    from jobworker_cli.app import app
+    from jobworker_cli.typed import app
 
     found = list(commands(click.Context(typer.main.get_command(app), info_name="jw")))
     assert len(found) > 40

@@ -128,7 +128,7 @@ def test_every_command_is_on_the_page() -> None:
     """In the first column, as `agent start`, `stop`."""
     import typer
 
-    from jobworker_cli.app import app
+    from jobworker_cli.typed import app
 
     page = (DOCS / "reference" / "cli.md").read_text()
     rows = re.findall(r"^\| (`[^|]*`) \|", page, re.MULTILINE)

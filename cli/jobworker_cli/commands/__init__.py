@@ -1,1 +1,45 @@
-"""The commands of `jw`, one module for each or for a few that belong together."""
+"""The commands of `jw`. The module of a command is imported when it is called: others would slow it down."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from jobworker_cli.declare import Group
+
+MODULES = {
+    "run": "run",
+    "create": "jobs",
+    "start": "jobs",
+    "stop": "jobs",
+    "kill": "jobs",
+    "pause": "jobs",
+    "resume": "jobs",
+    "update": "jobs",
+    "rm": "jobs",
+    "ps": "look",
+    "status": "look",
+    "explain": "look",
+    "wait": "look",
+    "stats": "stats",
+    "top": "stats",
+    "logs": "logs",
+    "events": "events",
+    "rpc": "rpc",
+    "agent": "agent",
+    "plugins": "plugins",
+    "cert": "cert",
+    "token": "tokens",
+    "audit": "audit",
+    "context": "context",
+    "login": "login",
+    "version": "version",
+}
+# Commands that take a command: its own options follow it.
+TAKE_COMMAND = {"run", "create"}
+
+
+def load(name: str) -> Group | Callable[..., Any]:
+    """Return a command, or the group of that name: `group` in its module."""
+    module = import_module(f"jobworker_cli.commands.{MODULES[name]}")
+    found: Group | Callable[..., Any] = getattr(module, "group", None) or getattr(module, name)
+    return found

@@ -1,32 +1,24 @@
 """`jw agent`: run, start, stop and install the agent of this host."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Any
-
-import click
-import typer
 
 from jobworker.client.local import agent_pid, wait_gone
 from jobworker.errors import JobworkerError
 from jobworker_cli import options, output
 from jobworker_cli.command import command
+from jobworker_cli.declare import Context, Group, Option, UsageError
 from jobworker_cli.endpoint import Choice, home, local_agent
 from jobworker_cli.output import table
 
-group = typer.Typer(
-    help="Run, start, stop and install the agent of this host.",
-    rich_markup_mode=None,
-    add_completion=False,
-    no_args_is_help=True,
-)
+group = Group(help="Run, start, stop and install the agent of this host.")
 END_SECONDS = 180.0  # seconds; an agent that ends its jobs kills them after a minute
 
 
 @group.command()
 def run(
-    ctx: typer.Context,
-    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration file.")] = None,
+    ctx: Context,
+    config: Annotated[Path | None, Option("--config", metavar="FILE", help="The configuration file.")] = None,
 ) -> int:
     """Run the agent in the foreground. When it ends it stops its jobs; as a service it leaves them running."""
     ctx.obj.require_local(
@@ -43,27 +35,27 @@ def run(
 
 @group.command()
 @command
-async def start(ctx: typer.Context, json_: options.Json = False) -> None:
+def start(ctx: Context, json_: options.Json = False) -> None:
     """Start the local agent in the background, and print its address."""
     ctx.obj.require_local("jw agent start")
     pid = agent_pid(home())
     if pid is not None:
         output.note(f"the agent is already running (pid {pid})")
-    endpoint = await asyncio.to_thread(local_agent, start=True)
-    info = await _info(ctx.obj) if json_ else None
+    endpoint = local_agent(start=True)
+    info = _info(ctx.obj) if json_ else None
     output.show(info, [str(endpoint.address)], as_json=json_)
 
 
 @group.command()
 @command
-async def stop(
-    ctx: typer.Context,
-    jobs: Annotated[bool, typer.Option("--jobs", help="Stop all jobs first.")] = False,
+def stop(
+    ctx: Context,
+    jobs: Annotated[bool, Option("--jobs", help="Stop all jobs first.")] = False,
     json_: options.Json = False,
 ) -> None:
     """Stop the local agent. Its jobs run on, and the next agent adopts them."""
     ctx.obj.require_local("jw agent stop")
-    left = await _end(ctx.obj, "stop" if jobs else "leave")
+    left = _end(ctx.obj, "stop" if jobs else "leave")
     output.show(left is not None, as_json=json_)
     if left is None:
         output.note(f"no agent runs on {home().path}")
@@ -74,7 +66,7 @@ async def stop(
         output.hint("jw agent start adopts them again")
 
 
-async def _end(choice: Choice, jobs: str) -> int | None:
+def _end(choice: Choice, jobs: str) -> int | None:
     """Stop the agent and return how many jobs it had; None if no agent runs."""
     pid = agent_pid(home())
     if pid is None:
@@ -84,47 +76,47 @@ async def _end(choice: Choice, jobs: str) -> int | None:
             f"the agent on {home().path} runs in another container: its process cannot be seen from here",
             hint="end that container, or run `jw agent stop` in it",
         )
-    async with choice.client(start=False) as client:
-        running = int((await client.call("agent.info"))["running"])
-        await client.call("agent.shutdown", jobs=jobs)
-        if not await asyncio.to_thread(wait_gone, pid, END_SECONDS):
+    with choice.blocking(start=False) as client:
+        running = int((client.call("agent.info"))["running"])
+        client.call("agent.shutdown", jobs=jobs)
+        if not wait_gone(pid, END_SECONDS):
             raise JobworkerError(f"the agent (pid {pid}) is still there after {END_SECONDS:g} s", hint=f"kill {pid}")
     return running
 
 
 @group.command()
 @command
-async def restart(ctx: typer.Context, json_: options.Json = False) -> None:
+def restart(ctx: Context, json_: options.Json = False) -> None:
     """Restart the local agent in place, with the code and configuration of now; jobs run on."""
     ctx.obj.require_local("jw agent restart")
     if agent_pid(home()) is None:
         output.note(f"no agent ran on {home().path}")
     else:
-        async with ctx.obj.client(start=False) as client:
-            await client.call("agent.restart")
-            await client.closed()
-    endpoint = await asyncio.to_thread(local_agent, start=True)
-    info = await _info(ctx.obj)  # returns when the agent serves again
+        with ctx.obj.blocking(start=False) as client:
+            client.call("agent.restart")
+            client.closed()
+    endpoint = local_agent(start=True)
+    info = _info(ctx.obj)  # returns when the agent serves again
     output.show(info, [str(endpoint.address)], as_json=json_)
 
 
-Systemd = Annotated[bool, typer.Option("--systemd", help="As a systemd service.")]
-User = Annotated[bool, typer.Option("--user", help="For your user's service manager, not the host's.")]
+Systemd = Annotated[bool, Option("--systemd", help="As a systemd service.")]
+User = Annotated[bool, Option("--user", help="For your user's service manager, not the host's.")]
 Root = Annotated[
     Path | None,
-    typer.Option("--root", metavar="DIR", help="Install into the root file system of an image in this folder."),
+    Option("--root", metavar="DIR", help="Install into the root file system of an image in this folder."),
 ]
 
 
 @group.command()
 @command
 def install(
-    ctx: typer.Context,
+    ctx: Context,
     systemd: Systemd = False,
     user: User = False,
-    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration file.")] = None,
-    now: Annotated[bool, typer.Option("--now/--no-start", help="Start the service now.")] = True,
-    force: Annotated[bool, typer.Option("--force", help="Replace a unit that differs.")] = False,
+    config: Annotated[Path | None, Option("--config", metavar="FILE", help="The configuration file.")] = None,
+    now: Annotated[bool, Option("--now/--no-start", help="Start the service now.")] = True,
+    force: Annotated[bool, Option("--force", help="Replace a unit that differs.")] = False,
     root: Root = None,
 ) -> None:
     """Install the agent as a service that starts with the host, and print the path of its unit."""
@@ -140,7 +132,7 @@ def install(
 
 @group.command()
 @command
-def uninstall(ctx: typer.Context, systemd: Systemd = False, user: User = False, root: Root = None) -> None:
+def uninstall(ctx: Context, systemd: Systemd = False, user: User = False, root: Root = None) -> None:
     """Stop the service and remove its unit. Jobs run on, and the state folder stays."""
     from jobworker_cli import service
 
@@ -148,23 +140,23 @@ def uninstall(ctx: typer.Context, systemd: Systemd = False, user: User = False, 
     output.emit(str(service.uninstall(service.Systemd(user, root))))
 
 
-def _require_systemd(ctx: typer.Context, systemd: bool, command: str) -> None:
+def _require_systemd(ctx: Context, systemd: bool, command: str) -> None:
     ctx.obj.require_local(command, ignore_current=True)
     if not systemd:
-        raise click.UsageError(f"{command}: no kind of service is given; expected --systemd")
+        raise UsageError(f"{command}: no kind of service is given; expected --systemd")
 
 
 @group.command()
 @command
-async def info(ctx: typer.Context, json_: options.Json = False) -> None:
+def info(ctx: Context, json_: options.Json = False) -> None:
     """Show version, paths and capabilities of the agent."""
-    answer = await _info(ctx.obj)
+    answer = _info(ctx.obj)
     output.show(answer, table.pair_lines(_flat(answer)), as_json=json_)
 
 
-async def _info(choice: Choice) -> dict[str, Any]:
-    async with choice.client(start=False) as client:
-        answer: dict[str, Any] = await client.call("agent.info")
+def _info(choice: Choice) -> dict[str, Any]:
+    with choice.blocking(start=False) as client:
+        answer: dict[str, Any] = client.call("agent.info")
         return answer
 
 

@@ -6,24 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from jobworker_cli import options, output
 from jobworker_cli.command import command
+from jobworker_cli.declare import Option
 from jobworker_cli.endpoint import home
 from jobworker_cli.output.sanitise import printable
 
 
 @command
 def audit(
-    lines: Annotated[
-        int, typer.Option("-n", "--lines", metavar="N", min=0, help="How many of the last entries.")
-    ] = 100,
-    job: Annotated[str | None, typer.Option("--job", help="Only entries of the job with this id.")] = None,
+    lines: Annotated[int, Option("-n", "--lines", metavar="N", min=0, help="How many of the last entries.")] = 100,
+    job: Annotated[str | None, Option("--job", help="Only entries of the job with this id.")] = None,
     principal: Annotated[
-        str | None, typer.Option("--principal", help="Only entries of this principal, as token:ann.")
+        str | None, Option("--principal", help="Only entries of this principal, as token:ann.")
     ] = None,
-    denied: Annotated[bool, typer.Option("--denied", help="Only what was refused.")] = False,
+    denied: Annotated[bool, Option("--denied", help="Only what was refused.")] = False,
     json_: options.Json = False,
 ) -> None:
     """Show the audit log of the local agent: one line for each login and each change."""

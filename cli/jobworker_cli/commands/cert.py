@@ -8,33 +8,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
-import typer
-
 from jobworker.errors import JobworkerError
 from jobworker_cli import options, output
 from jobworker_cli.command import command
+from jobworker_cli.declare import Argument, Group, Option, UsageError
 from jobworker_cli.endpoint import home
 from jobworker_cli.output import table
 
-group = typer.Typer(
-    help="Make, renew and show certificates.", rich_markup_mode=None, add_completion=False, no_args_is_help=True
-)
+group = Group(help="Make, renew and show certificates.")
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 FILES = ("ca.pem", "ca.key", "server.pem", "server.key")
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]*")
 
 Out = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="The folder to write to; default: the local agent's.")
+    Path | None, Option("--out", metavar="DIR", help="The folder to write to; default: the local agent's.")
 ]
 Names = Annotated[
-    list[str] | None, typer.Option("--name", metavar="HOST", help="A host name or address for the certificate.")
+    list[str] | None, Option("--name", metavar="HOST", help="A host name or address for the certificate.")
 ]
-
-
-@group.callback()
-def group_() -> None:
-    """Make, renew and show certificates."""
 
 
 @group.command()
@@ -43,7 +34,7 @@ def init(
     out: Out = None,
     name: Names = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a CA: clients that trust the old one can no longer connect.")
+        bool, Option("--force", help="Replace a CA: clients that trust the old one can no longer connect.")
     ] = False,
     json_: options.Json = False,
 ) -> None:
@@ -69,36 +60,36 @@ def init(
 @group.command()
 @command
 def issue(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The subject: a name, a host or a mail address.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for NAME.pem and NAME.key.")],
-    client: Annotated[bool, typer.Option("--client/--server", help="For a client or for a server.")] = True,
+    name: Annotated[str, Argument(metavar="NAME", help="The subject: a name, a host or a mail address.")],
+    out: Annotated[Path, Option("--out", metavar="DIR", help="The folder for NAME.pem and NAME.key.")],
+    client: Annotated[bool, Option("--client/--server", help="For a client or for a server.")] = True,
     names: Names = None,
     ou: Annotated[
         list[str] | None,
-        typer.Option("--ou", metavar="ROLE", help="An organizational unit; the plugin `mtls` takes it as a role."),
+        Option("--ou", metavar="ROLE", help="An organizational unit; the plugin `mtls` takes it as a role."),
     ] = None,
     days: Annotated[
         int | None,
-        typer.Option("--days", metavar="N", min=1, help="Days until it expires; default: 90, for a server 397."),
+        Option("--days", metavar="N", min=1, help="Days until it expires; default: 90, for a server 397."),
     ] = None,
     ca: Annotated[
-        Path | None, typer.Option("--ca", metavar="DIR", help="The folder of the CA; default: the local agent's.")
+        Path | None, Option("--ca", metavar="DIR", help="The folder of the CA; default: the local agent's.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+    force: Annotated[bool, Option("--force", help="Overwrite existing files.")] = False,
     json_: options.Json = False,
 ) -> None:
     """Make a client or server certificate signed by the CA, and print its paths."""
     from jobworker.tls import certificates
 
     if not FILE_NAME.fullmatch(name) or not _usable([name]):
-        raise click.UsageError(f"name: {name!r}; expected letters, digits and . _ - @ :, as alice or ops@example.org")
+        raise UsageError(f"name: {name!r}; expected letters, digits and . _ - @ :, as alice or ops@example.org")
     out, hosts = out.absolute(), _usable(names)
 
     purpose = certificates.CLIENT if client else certificates.SERVER
     if days is not None and days > purpose.max_days:
-        raise click.UsageError(f"days: {days}; expected at most {purpose.max_days}")
+        raise UsageError(f"days: {days}; expected at most {purpose.max_days}")
     if long := [unit for unit in ou or [] if not 1 <= len(unit) <= 64]:
-        raise click.UsageError(f"ou: {long[0]!r}; expected 1 to 64 characters")
+        raise UsageError(f"ou: {long[0]!r}; expected 1 to 64 characters")
     _refuse_to_overwrite([out / f"{name}.pem", out / f"{name}.key"], force)
     authority = certificates.Authority.load(_folder(ca))
     certificates.issue(authority, name, hosts, purpose, days, ou or [], out)
@@ -108,7 +99,7 @@ def issue(
 @group.command()
 @command
 def show(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files with certificates in PEM.")],
+    files: Annotated[list[Path], Argument(metavar="FILE...", help="Files with certificates in PEM.")],
     json_: options.Json = False,
 ) -> None:
     """Show certificates: names, use, expiry, fingerprint."""
@@ -135,7 +126,7 @@ def _lines(certificates: list[dict[str, Any]]) -> Iterator[str]:
 def renew(
     out: Out = None,
     ca: Annotated[
-        bool, typer.Option("--ca", help="Renew the CA too: clients that trust the old one can no longer connect.")
+        bool, Option("--ca", help="Renew the CA too: clients that trust the old one can no longer connect.")
     ] = False,
     json_: options.Json = False,
 ) -> None:
@@ -167,7 +158,7 @@ def _usable(names: list[str] | None) -> list[str]:
 
     for name in names or []:
         if not usable_name(name):
-            raise click.UsageError(f"name: {name!r}; expected a host name, an address or a mail address")
+            raise UsageError(f"name: {name!r}; expected a host name, an address or a mail address")
     return names or []
 
 

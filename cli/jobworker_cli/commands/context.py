@@ -5,54 +5,44 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
-import typer
-
 from jobworker.client.endpoint import Endpoint
 from jobworker.errors import JobworkerError
 from jobworker_cli import contexts, options, output
 from jobworker_cli.command import command
-from jobworker_cli.contexts import LOCAL
-from jobworker_cli.endpoint import usable_address, usable_pin
+from jobworker_cli.declare import Argument, Group, Option, UsageError
+from jobworker_cli.endpoint import LOCAL, usable_address, usable_pin
 from jobworker_cli.output import table
 
-group = typer.Typer(
-    help="Name agents, and choose one.", rich_markup_mode=None, add_completion=False, no_args_is_help=True
-)
+group = Group(help="Name agents, and choose one.")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
 HEAD = ("CURRENT", "NAME", "ADDRESS", "AS", "TRUST")
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of the context.")]
-
-
-@group.callback()
-def group_() -> None:
-    """Name agents, and choose one."""
+NameArgument = Annotated[str, Argument(metavar="NAME", help="The name of the context.")]
 
 
 @group.command()
 @command
 def add(
     name: NameArgument,
-    address: Annotated[str, typer.Option(help="The agent, as wss://HOST:PORT/rpc.")],
+    address: Annotated[str, Option(help="The agent, as wss://HOST:PORT/rpc.")],
     token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The file with the token; without it, you are asked.")
+        Path | None, Option(metavar="FILE", help="The file with the token; without it, you are asked.")
     ] = None,
-    ca: Annotated[Path | None, typer.Option(metavar="FILE", help="The PEM file of the only CA to trust.")] = None,
+    ca: Annotated[Path | None, Option(metavar="FILE", help="The PEM file of the only CA to trust.")] = None,
     pin: Annotated[
-        str | None, typer.Option(metavar="sha256:…", help="The fingerprint of the only certificate to trust.")
+        str | None, Option(metavar="sha256:…", help="The fingerprint of the only certificate to trust.")
     ] = None,
-    cert: Annotated[Path | None, typer.Option(metavar="FILE", help="The PEM file of a client certificate.")] = None,
-    key: Annotated[Path | None, typer.Option(metavar="FILE", help="The PEM file of its key.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing context of this name.")] = False,
+    cert: Annotated[Path | None, Option(metavar="FILE", help="The PEM file of a client certificate.")] = None,
+    key: Annotated[Path | None, Option(metavar="FILE", help="The PEM file of its key.")] = None,
+    force: Annotated[bool, Option("--force", help="Replace an existing context of this name.")] = False,
     json_: options.Json = False,
 ) -> None:
     """Give an agent a name, with a token, read from stdin or the terminal, and the certificate to trust."""
     if not NAME.fullmatch(name) or name == LOCAL:
-        raise click.UsageError(f"name: {name!r}; expected letters, digits and . _ - @, and not {LOCAL!r}")
+        raise UsageError(f"name: {name!r}; expected letters, digits and . _ - @, and not {LOCAL!r}")
     if ca is not None and pin is not None:
-        raise click.UsageError("ca and pin: both are given; expected one of them, or neither for the system's CAs")
+        raise UsageError("ca and pin: both are given; expected one of them, or neither for the system's CAs")
     if key is not None and cert is None:
-        raise click.UsageError(f"key: {str(key)!r}; expected --cert with it")
+        raise UsageError(f"key: {str(key)!r}; expected --cert with it")
     context = Endpoint(
         usable_address(address),
         ca=_file(ca, "ca"),
@@ -123,7 +113,7 @@ def _shown(name: str, context: Endpoint, current: str | None) -> dict[str, Any]:
 def _file(path: Path | None, option: str) -> Path | None:
     """Return it as an absolute path; raise UsageError if there is no such file."""
     if path is not None and not path.is_file():
-        raise click.UsageError(f"{option}: {str(path)!r}; expected a file")
+        raise UsageError(f"{option}: {str(path)!r}; expected a file")
     return None if path is None else path.absolute()
 
 
@@ -133,7 +123,7 @@ def _token(file: Path | None, cert: Path | None) -> str | None:
         try:
             return usable_token(file.read_text())
         except (OSError, UnicodeDecodeError) as error:
-            raise click.UsageError(f"token-file: {str(file)!r}: {error}") from None
+            raise UsageError(f"token-file: {str(file)!r}: {error}") from None
     text = "" if cert is not None else ask("Token (empty for none)")
     return usable_token(text) if text.strip() else None
 
@@ -143,7 +133,13 @@ def ask(what: str) -> str:
     if sys.stdin is None:
         return ""
     if sys.stdin.isatty():
-        text: str = typer.prompt(what, default="", show_default=False, hide_input=True, err=True)
+        import click  # slow to import
+        import typer
+
+        try:
+            text: str = typer.prompt(what, default="", show_default=False, hide_input=True, err=True)
+        except click.Abort:  # Ctrl-C
+            raise KeyboardInterrupt from None
         return text
     return sys.stdin.readline().rstrip("\r\n")
 
@@ -152,5 +148,5 @@ def usable_token(text: str) -> str:
     """Return a token that an HTTP header can hold; raise UsageError, which does not show it."""
     token = text.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise click.UsageError("the token is empty or malformed; expected letters, digits and signs on a single line")
+        raise UsageError("the token is empty or malformed; expected letters, digits and signs on a single line")
     return token

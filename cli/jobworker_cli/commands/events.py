@@ -2,20 +2,19 @@
 
 from typing import Annotated
 
-import typer
-
 from jobworker.model import JobEvent, to_builtins
 from jobworker_cli import options, output
 from jobworker_cli.command import command
+from jobworker_cli.declare import Context, Option
 from jobworker_cli.output.sanitise import printable
 
 
 @command
 async def events(
-    ctx: typer.Context,
+    ctx: Context,
     after: Annotated[
         int | None,
-        typer.Option("--from", metavar="REVISION", help="Begin after this revision; 0: with the oldest kept."),
+        Option("--from", metavar="REVISION", help="Begin after this revision; 0: with the oldest kept."),
     ] = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,

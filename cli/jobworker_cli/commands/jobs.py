@@ -1,25 +1,17 @@
 """`jw create`, `start`, `stop`, `kill`, `pause`, `resume`, `update`, `rm`: change jobs, several at once."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-import msgspec
-import typer
-
-from jobworker.client import Client
-from jobworker.errors import JobworkerError
-from jobworker.model import Job, StopSpec
-from jobworker_cli import describe, failures, options, output, spec
+from jobworker.errors import ConnectionFailed, JobworkerError
+from jobworker_cli import describe, failures, options, output
 from jobworker_cli.command import command
+from jobworker_cli.declare import Context, Option
 from jobworker_cli.resolve import job_id
-
-Act = Callable[[Client, str], Awaitable[Any]]
 
 
 @command
-async def create(
-    ctx: typer.Context,
+def create(
+    ctx: Context,
     command: options.Command,
     env: options.Env = None,
     cwd: options.Cwd = None,
@@ -51,84 +43,84 @@ async def create(
     json_: options.Json = False,
 ) -> None:
     """Create a job without starting it, and print its id."""
-    wanted = spec.from_options(ctx.params, local=ctx.obj.local)
-    params = {"spec": msgspec.to_builtins(wanted)} | ({} if key is None else {"key": key})
-    async with ctx.obj.client() as client:
-        job = await client.call("job.create", **params)
+    from jobworker_cli import spec  # slow to import
+
+    params = {"spec": spec.from_options(ctx.params, local=ctx.obj.local)} | ({} if key is None else {"key": key})
+    with ctx.obj.blocking() as client:
+        job = client.call("job.create", **params)
     output.show(job, [job["id"]], as_json=json_, quiet=quiet, ids=[job["id"]])
 
 
 @command
-async def start(
-    ctx: typer.Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False
-) -> int:
+def start(ctx: Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False) -> int:
     """Start jobs that were created."""
-    return await _each(ctx, jobs, lambda client, job: client.call("job.start", id=job))
+    return _each(ctx, jobs, "job.start")
 
 
 @command
-async def stop(
-    ctx: typer.Context,
+def stop(
+    ctx: Context,
     jobs: options.JobArguments,
-    strategy: Annotated[str | None, typer.Option("--strategy", help="The stop strategy.")] = None,
-    signal: Annotated[str | None, typer.Option("--signal", metavar="SIG", help="The first signal.")] = None,
+    strategy: Annotated[str | None, Option("--strategy", help="The stop strategy.")] = None,
+    signal: Annotated[str | None, Option("--signal", metavar="SIG", help="The first signal.")] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--option", metavar="K=V", help="An option of the strategy: JSON, or text.")
+        list[str] | None, Option("--option", metavar="K=V", help="An option of the strategy: JSON, or text.")
     ] = None,
     grace: options.Grace = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:
     """Stop jobs with all their processes."""
-    return await _stop(ctx, jobs, spec.stop_spec(strategy, signal, grace, spec.values("--option", option)))
+    params = {}
+    if strategy is not None or signal is not None or option or grace is not None:
+        from jobworker_cli import spec  # slow to import
+
+        params["stop"] = spec.stop_spec(strategy, signal, grace, spec.values("--option", option))
+    return _each(ctx, jobs, "job.stop", **params)
 
 
 @command
-async def kill(
-    ctx: typer.Context,
+def kill(
+    ctx: Context,
     jobs: options.JobArguments,
-    signal: Annotated[
-        str | None, typer.Option("-s", "--signal", metavar="SIG", help="Send only this signal.")
-    ] = None,
+    signal: Annotated[str | None, Option("-s", "--signal", metavar="SIG", help="Send only this signal.")] = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:
     """Kill jobs with all their processes; with --signal, only send that signal to them."""
     if signal is None:
-        return await _stop(ctx, jobs, StopSpec(strategy="kill"))
-    return await _each(ctx, jobs, lambda client, job: client.call("job.signal", id=job, signal=signal, target="all"))
+        return _each(ctx, jobs, "job.stop", stop={"strategy": "kill"})
+    return _each(ctx, jobs, "job.signal", signal=signal, target="all")
 
 
 @command
-async def pause(
-    ctx: typer.Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False
-) -> int:
+def pause(ctx: Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False) -> int:
     """Pause jobs with all their processes."""
-    return await _each(ctx, jobs, lambda client, job: client.call("job.pause", id=job))
+    return _each(ctx, jobs, "job.pause")
 
 
 @command
-async def resume(
-    ctx: typer.Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False
+def resume(
+    ctx: Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False
 ) -> int:
     """Resume paused jobs."""
-    return await _each(ctx, jobs, lambda client, job: client.call("job.resume", id=job))
+    return _each(ctx, jobs, "job.resume")
 
 
 @command
-async def update(
-    ctx: typer.Context,
+def update(
+    ctx: Context,
     jobs: options.JobArguments,
     timeout: options.Timeout = None,
     idle_timeout: options.IdleTimeout = None,
     label: options.Label = None,
     memory: options.Memory = None,
-    cpus: Annotated[str | None, typer.Option("--cpus", metavar="N", help="CPU limit.")] = None,
-    pids: Annotated[str | None, typer.Option("--pids", metavar="N", help="Limit of processes and threads.")] = None,
+    cpus: Annotated[str | None, Option("--cpus", metavar="N", help="CPU limit.")] = None,
+    pids: Annotated[str | None, Option("--pids", metavar="N", help="Limit of processes and threads.")] = None,
     io_read: options.IoRead = None,
     io_write: options.IoWrite = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Allow a memory limit below what the job uses: the kernel may kill it.")
+        bool, Option("--force", help="Allow a memory limit below what the job uses: the kernel may kill it.")
     ] = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
@@ -137,43 +129,49 @@ async def update(
 
     Running jobs get the new limits at once. Time limits count from the start of the job.
     """
-    changes = spec.changes(ctx.params)
-    return await _each(ctx, jobs, lambda client, job: client.call("job.update", id=job, **changes))
+    from jobworker_cli import spec  # slow to import
+
+    return _each(ctx, jobs, "job.update", **spec.changes(ctx.params))
 
 
 @command
-async def rm(
-    ctx: typer.Context,
+def rm(
+    ctx: Context,
     jobs: options.JobArguments,
-    force: Annotated[bool, typer.Option("-f", "--force", help="Kill jobs that run.")] = False,
+    force: Annotated[bool, Option("-f", "--force", help="Kill jobs that run.")] = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:
     """Remove jobs that have ended, with their logs."""
-    return await _each(ctx, jobs, lambda client, job: client.call("job.delete", id=job, force=force))
+    return _each(ctx, jobs, "job.delete", force=force)
 
 
-async def _stop(ctx: typer.Context, jobs: list[str], stop_spec: StopSpec) -> int:
-    params = {"stop": msgspec.to_builtins(stop_spec)} if stop_spec != StopSpec() else {}
-    return await _each(ctx, jobs, lambda client, job: client.call("job.stop", id=job, **params))
+def _each(ctx: Context, jobs: list[str], method: str, **params: Any) -> int:
+    """Call a method for all jobs at once; report each failure and return the exit code of the first."""
+    codes: dict[str, int] = {}
+    with ctx.obj.blocking() as client:
+        ids: dict[str, str] = {}
+        for text in dict.fromkeys(jobs):
+            try:
+                ids[text] = job_id(client, text)
+            except ConnectionFailed:
+                raise
+            except JobworkerError as error:
+                codes[text] = failures.report(error)
+        calls = [(method, {"id": job} | params) for job in ids.values()]
+        for number, outcome in client.call_all(calls):
+            text, job = [*ids.items()][number]
+            codes[text] = _report(ctx, job, outcome)
+    return next((codes[text] for text in jobs if codes[text]), 0)
 
 
-async def _each(ctx: typer.Context, jobs: list[str], act: Act) -> int:
-    """Call `act` for all jobs at once; report each failure and return the exit code of the first."""
-    async with ctx.obj.client() as client:
-        codes = await asyncio.gather(*(_act_on(ctx, client, text, act) for text in dict.fromkeys(jobs)))
-    return next((code for code in codes if code), 0)
-
-
-async def _act_on(ctx: typer.Context, client: Client, text: str, act: Act) -> int:
-    try:
-        job = await job_id(client, text)
-        result = await act(client, job)
-        _report_faults(job, result)
-    except JobworkerError as error:
-        return failures.report(error)
-    state = f"  {describe.state(msgspec.convert(result, Job))}" if "state" in result else ""
-    output.show(result, [job + state], as_json=ctx.params["json_"], quiet=ctx.params["quiet"], ids=[job])
+def _report(ctx: Context, job: str, outcome: Any) -> int:
+    """Print the outcome of a call; return its exit code."""
+    if isinstance(outcome, JobworkerError):
+        return failures.report(outcome)
+    _report_faults(job, outcome)
+    state = f"  {describe.state(outcome)}" if "state" in outcome else ""
+    output.show(outcome, [job + state], as_json=ctx.params["json_"], quiet=ctx.params["quiet"], ids=[job])
     return 0
 
 

@@ -3,26 +3,21 @@
 from dataclasses import replace
 from typing import Annotated, Any
 
-import click
 import msgspec
-import typer
 
-from jobworker.model import Principal
 from jobworker_cli import contexts, options, output
-from jobworker_cli.command import command, run_on_loop
+from jobworker_cli.command import command
 from jobworker_cli.commands.context import ask, usable_token
-from jobworker_cli.contexts import LOCAL
-from jobworker_cli.endpoint import Choice
+from jobworker_cli.declare import Argument, Context, Option, UsageError
+from jobworker_cli.endpoint import LOCAL, Choice
 
 
 @command
 def login(
-    ctx: typer.Context,
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="The context; default: the one in use.")
-    ] = None,
+    ctx: Context,
+    name: Annotated[str | None, Argument(metavar="[NAME]", help="The context; default: the one in use.")] = None,
     user: Annotated[
-        str | None, typer.Option("--user", metavar="NAME", help="Log in with a password instead of a token.")
+        str | None, Option("--user", metavar="NAME", help="Log in with a password instead of a token.")
     ] = None,
     json_: options.Json = False,
 ) -> None:
@@ -30,27 +25,21 @@ def login(
     choice: Choice = ctx.obj
     name = name or choice.context or contexts.read().current
     if name is None or name == LOCAL:
-        raise click.UsageError("name: no context is chosen; expected one of `jw context ls`, or `jw context add`")
+        raise UsageError("name: no context is chosen; expected one of `jw context ls`, or `jw context add`")
     if user is not None and (not user or ":" in user):
-        raise click.UsageError(f"user: {user!r}; expected a name without a colon")
+        raise UsageError(f"user: {user!r}; expected a name without a colon")
     context = contexts.read().get(name)
     if user is None:
         changes: dict[str, Any] = {"token": usable_token(ask("Token")), "username": None, "password": None}
     else:
         changes = {"token": None, "username": user, "password": ask(f"Password of {user}")}
     context = replace(context, **changes)
-    principal = run_on_loop(_whoami(Choice(replace(context, insecure=choice.given.insecure))))
+    with Choice(replace(context, insecure=choice.given.insecure)).blocking() as client:
+        principal = client.whoami()
     with contexts.changing() as stored:
         if stored.get(name).address != context.address:
-            raise click.UsageError(
-                f"name: the context {name!r} has another address now; expected the one that was tried"
-            )
+            raise UsageError(f"name: the context {name!r} has another address now; expected the one that was tried")
         stored.contexts[name] = replace(stored.contexts[name], **changes)
     output.show(msgspec.to_builtins(principal), as_json=json_)
     if not json_:
         output.note(f"{context.address} knows you as {principal.name} ({', '.join(principal.roles)})")
-
-
-async def _whoami(choice: Choice) -> Principal:
-    async with choice.client() as client:
-        return await client.whoami()

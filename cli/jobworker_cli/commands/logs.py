@@ -5,40 +5,33 @@ import os
 from functools import partial
 from typing import Annotated, Any
 
-import click
-import typer
-
 from jobworker.client import Subscription
+from jobworker.model import to_builtins
 from jobworker_cli import describe, failures, options, output
 from jobworker_cli.command import attempt
+from jobworker_cli.declare import Context, Option, UsageError
 from jobworker_cli.endpoint import Choice
 from jobworker_cli.output.records import Records
-from jobworker_cli.resolve import job_id
+from jobworker_cli.resolve import job_id_async
 
 
 def logs(
-    ctx: typer.Context,
+    ctx: Context,
     jobs: options.JobArguments,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Follow the log until the job ends.")] = False,
+    follow: Annotated[bool, Option("-f", "--follow", help="Follow the log until the job ends.")] = False,
     lines: Annotated[
-        int | None, typer.Option("-n", "--tail", metavar="N", min=0, help="Begin with the last N lines.")
+        int | None, Option("-n", "--tail", metavar="N", min=0, help="Begin with the last N lines.")
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="T", help="Begin at a time with its zone, or a duration ago: 10m."),
+        Option("--since", metavar="T", help="Begin at a time with its zone, or a duration ago: 10m."),
     ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="T", help="End at a time, or a duration ago.")
-    ] = None,
-    offset: Annotated[
-        int | None, typer.Option("--offset", metavar="N", help="Begin at this byte of the log.")
-    ] = None,
-    times: Annotated[bool, typer.Option("-t", "--times", help="Write its time before each line.")] = False,
-    stdout: Annotated[bool, typer.Option("--stdout", help="Only what the job wrote to stdout.")] = False,
-    stderr: Annotated[bool, typer.Option("--stderr", help="Only what the job wrote to stderr.")] = False,
-    exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="With --follow: exit with the code of the job.")
-    ] = False,
+    until: Annotated[str | None, Option("--until", metavar="T", help="End at a time, or a duration ago.")] = None,
+    offset: Annotated[int | None, Option("--offset", metavar="N", help="Begin at this byte of the log.")] = None,
+    times: Annotated[bool, Option("-t", "--times", help="Write its time before each line.")] = False,
+    stdout: Annotated[bool, Option("--stdout", help="Only what the job wrote to stdout.")] = False,
+    stderr: Annotated[bool, Option("--stderr", help="Only what the job wrote to stderr.")] = False,
+    exit_code: Annotated[bool, Option("--exit-code", help="With --follow: exit with the code of the job.")] = False,
     raw: options.Raw = False,
     json_: options.Json = False,
 ) -> int:
@@ -47,11 +40,11 @@ def logs(
     With --json, one line for each chunk, and a last one for the end of each job.
     """
     if sum(start is not None for start in (lines, since, offset)) > 1:
-        raise click.UsageError("--tail, --since, --offset: each is where to begin; expected one of them")
+        raise UsageError("--tail, --since, --offset: each is where to begin; expected one of them")
     if until is not None and follow:
-        raise click.UsageError("--until ends before the job may: it cannot be used with --follow")
+        raise UsageError("--until ends before the job may: it cannot be used with --follow")
     if exit_code and not follow:
-        raise click.UsageError("--exit-code needs --follow, which ends when the job does")
+        raise UsageError("--exit-code needs --follow, which ends when the job does")
     chosen = [name for name, wanted in (("stdout", stdout), ("stderr", stderr)) if wanted]
     request = {"offset": offset, "tail": lines, "since": since, "until": until, "streams": chosen or None}
     request |= {"follow": follow, "arrivals": times}
@@ -62,7 +55,7 @@ def logs(
 
 async def _logs(choice: Choice, records_by_job: dict[str, Records], request: dict[str, Any], exit_code: bool) -> int:
     async with choice.client() as client:
-        subscriptions = [await client.subscribe(await job_id(client, job), **request) for job in records_by_job]
+        subscriptions = [await client.subscribe(await job_id_async(client, job), **request) for job in records_by_job]
         pairs = list(zip(records_by_job.values(), subscriptions, strict=True))
         if len(pairs) > 1:
             width = max(map(len, map(_label, subscriptions)))
@@ -75,7 +68,7 @@ async def _logs(choice: Choice, records_by_job: dict[str, Records], request: dic
     if not exit_code:
         return 0
     ends = [subscription.end for subscription in subscriptions]
-    codes = [describe.exit_code(end.exit if end else None) for end in ends]
+    codes = [describe.exit_code(to_builtins(end.exit) if end else None) for end in ends]
     return next((code for code in codes if code), 0)
 
 

@@ -3,40 +3,30 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from jobworker.errors import JobworkerError
 from jobworker.model import to_builtins
 from jobworker_cli import options, output
-from jobworker_cli.command import command, run_on_loop
-from jobworker_cli.endpoint import Choice, home
+from jobworker_cli.command import command
+from jobworker_cli.declare import Argument, Context, Group, Option
+from jobworker_cli.endpoint import home
 from jobworker_cli.output import table
 
-group = typer.Typer(
-    help="List the plugins of the agent; check, enable, disable or create one.",
-    rich_markup_mode=None,
-    add_completion=False,
-    invoke_without_command=True,
-)
-Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The configuration file of the agent.")]
+group = Group(help="List the plugins of the agent; check, enable, disable or create one.")
+Config = Annotated[Path | None, Option("--config", metavar="FILE", help="The configuration file of the agent.")]
 HEAD = ("NAME", "PACKAGE", "STATE", "REGISTERS")
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of the plugin.")]
+NameArgument = Annotated[str, Argument(metavar="NAME", help="The name of the plugin.")]
 
 
-@group.callback()
+@group.without_command
 @command
-def list_(ctx: typer.Context, quiet: options.Quiet = False, json_: options.Json = False) -> None:
+def list_(ctx: Context, quiet: options.Quiet = False, json_: options.Json = False) -> None:
     """List the plugins of the agent with what each registers."""
     if ctx.invoked_subcommand:
         return
-    answer = run_on_loop(_list(ctx.obj))
+    with ctx.obj.blocking() as client:
+        answer = client.call("plugin.list")
     rows = table.lines(HEAD, map(_row, answer["plugins"]))
     output.show(answer, rows, as_json=json_, quiet=quiet, ids=(plugin["name"] for plugin in answer["plugins"]))
-
-
-async def _list(choice: Choice) -> Any:
-    async with choice.client() as client:
-        return await client.call("plugin.list")
 
 
 def _row(plugin: dict[str, Any]) -> tuple[str, ...]:
@@ -159,10 +149,10 @@ def _set_enabled(path: Path, names: list[str]) -> None:
 def new(
     name: NameArgument,
     kind: Annotated[
-        str, typer.Option("--kind", metavar="KIND", help="The kind of plugin: one of those below.")
+        str, Option("--kind", metavar="KIND", help="The kind of plugin: one of those below.")
     ] = "stop-strategy",
     folder: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="The folder to write to; default: this one.")
+        Path | None, Option("--out", metavar="DIR", help="The folder to write to; default: this one.")
     ] = None,
 ) -> None:
     """Create a distribution ready to install: a plugin, its tests, its README.

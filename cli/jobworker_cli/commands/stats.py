@@ -1,23 +1,24 @@
 """`jw stats`, `jw top`: the resource usage of jobs, once or every second."""
 
-import asyncio
 import sys
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-import typer
 
-from jobworker.client import Client
 from jobworker.errors import JobNotFound
 from jobworker.model import State, Stats
 from jobworker.units import bytes_text
 from jobworker_cli import options, output
 from jobworker_cli.command import command
+from jobworker_cli.declare import Argument, Context
 from jobworker_cli.output import table
 from jobworker_cli.resolve import job_id, list_all
 from jobworker_cli.retry import retry
+
+if TYPE_CHECKING:
+    from jobworker.client.blocking import Client
 
 RUNNING = [State.RUNNING, State.PAUSED, State.STOPPING]
 INTERVAL_SECONDS = 1.0  # between two samples
@@ -43,30 +44,30 @@ class Shares:
 
 
 @command
-async def stats(
-    ctx: typer.Context,
-    jobs: Annotated[list[str] | None, typer.Argument(metavar="[JOB...]", help="Default: all jobs that run.")] = None,
+def stats(
+    ctx: Context,
+    jobs: Annotated[list[str] | None, Argument(metavar="[JOB...]", help="Default: all jobs that run.")] = None,
     watch: options.Watch = False,
     json_: options.Json = False,
 ) -> None:
     """Show the CPU, memory, tasks and disk usage of jobs; for a job that has ended, its totals."""
     shares = Shares()
-    async with ctx.obj.client() as client:
-        ids = [await job_id(client, text) for text in dict.fromkeys(jobs or [])]
+    with ctx.obj.blocking() as client:
+        ids = [job_id(client, text) for text in dict.fromkeys(jobs or [])]
         while True:
-            usages = await retry(client, lambda: _look(client, ids))
+            usages = retry(client, lambda: _look(client, ids))
             _show(usages, [_row(usage, shares) for usage in usages], HEAD, watch, json_)
             if not watch or (ids and all(usage.state.final for usage in usages)):
                 return
-            await asyncio.sleep(INTERVAL_SECONDS)
+            time.sleep(INTERVAL_SECONDS)
 
 
-async def _look(client: Client, named: Sequence[str]) -> list[Stats]:
+def _look(client: "Client", named: Sequence[str]) -> list[Stats]:
     """Return the usage of these jobs, or of all that run without those deleted meanwhile."""
     usages = []
-    for job in named or [job["id"] for job in await list_all(client, RUNNING)]:
+    for job in named or [job["id"] for job in list_all(client, RUNNING)]:
         try:
-            usages.append(await client.stats(job))
+            usages.append(client.stats(job))
         except JobNotFound:
             if named:
                 raise
@@ -91,19 +92,17 @@ def _row(usage: Stats, shares: Shares) -> Sequence[str]:
 
 
 @command
-async def top(
-    ctx: typer.Context, job: options.JobArgument, watch: options.Watch = False, json_: options.Json = False
-) -> None:
+def top(ctx: Context, job: options.JobArgument, watch: options.Watch = False, json_: options.Json = False) -> None:
     """Show the processes of a job, most CPU time first."""
     shares = Shares()
-    async with ctx.obj.client() as client:
-        name = await job_id(client, job)
+    with ctx.obj.blocking() as client:
+        name = job_id(client, job)
         while True:
-            usage = await retry(client, lambda: client.stats(name, processes=True))
+            usage = retry(client, lambda: client.stats(name, processes=True))
             _show([usage], _process_rows(usage, shares), TOP_HEAD, watch, json_)
             if not watch or usage.state.final:
                 return
-            await asyncio.sleep(INTERVAL_SECONDS)
+            time.sleep(INTERVAL_SECONDS)
 
 
 def _process_rows(usage: Stats, shares: Shares) -> list[Sequence[str]]:

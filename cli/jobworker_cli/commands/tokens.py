@@ -2,29 +2,26 @@
 
 from typing import Annotated, Any
 
-import typer
-
 from jobworker_cli import options, output
 from jobworker_cli.command import command
+from jobworker_cli.declare import Argument, Context, Group, Option
 from jobworker_cli.output import table
 from jobworker_cli.spec import duration
 
-group = typer.Typer(
-    help="Create, list and revoke tokens.", rich_markup_mode=None, add_completion=False, no_args_is_help=True
-)
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of the token.")]
+group = Group(help="Create, list and revoke tokens.")
+NameArgument = Annotated[str, Argument(metavar="NAME", help="The name of the token.")]
 HEAD = ("NAME", "ROLES", "CREATED", "EXPIRES", "LAST USED")
 
 
 @group.command()
 @command
-async def create(
-    ctx: typer.Context,
+def create(
+    ctx: Context,
     name: NameArgument,
-    role: Annotated[list[str], typer.Option("--role", help="A role of its bearer: reader, writer, admin.")],
+    role: Annotated[list[str], Option("--role", help="A role of its bearer: reader, writer, admin.")],
     expires_in: Annotated[
         str | None,
-        typer.Option("--expires-in", metavar="D", help='How long it is valid, as "30d"; default: forever.'),
+        Option("--expires-in", metavar="D", help='How long it is valid, as "30d"; default: forever.'),
     ] = None,
     json_: options.Json = False,
 ) -> None:
@@ -32,17 +29,17 @@ async def create(
     params: dict[str, Any] = {"name": name, "roles": role}
     if expires_in is not None:
         params["expires_in"] = duration(expires_in)
-    async with ctx.obj.client() as client:
-        answer = await client.call("token.create", **params)
+    with ctx.obj.blocking() as client:
+        answer = client.call("token.create", **params)
     output.show(answer, [answer["token"]], as_json=json_)
 
 
 @group.command("list")
 @command
-async def list_(ctx: typer.Context, quiet: options.Quiet = False, json_: options.Json = False) -> None:
+def list_(ctx: Context, quiet: options.Quiet = False, json_: options.Json = False) -> None:
     """List the tokens, without their secrets."""
-    async with ctx.obj.client() as client:
-        answer = await client.call("token.list")
+    with ctx.obj.blocking() as client:
+        answer = client.call("token.list")
     names = (token["name"] for token in answer["tokens"])
     rows = table.lines(HEAD, map(_row, answer["tokens"]))
     output.show(answer, rows, as_json=json_, quiet=quiet, ids=names)
@@ -60,8 +57,8 @@ def _row(token: dict[str, Any]) -> tuple[str, ...]:
 
 @group.command()
 @command
-async def revoke(ctx: typer.Context, name: NameArgument, json_: options.Json = False) -> None:
+def revoke(ctx: Context, name: NameArgument, json_: options.Json = False) -> None:
     """Revoke a token, at once."""
-    async with ctx.obj.client() as client:
-        answer = await client.call("token.revoke", name=name)
+    with ctx.obj.blocking() as client:
+        answer = client.call("token.revoke", name=name)
     output.show(answer, as_json=json_)

@@ -1,6 +1,5 @@
 """Write: data to stdout, everything else to stderr; colours and sanitised text on a terminal only."""
 
-import json
 import os
 import sys
 from collections.abc import Iterable
@@ -32,6 +31,8 @@ def emit(text: str) -> None:
 
 def emit_json(value: Any) -> None:
     """Write a value as one line of JSON."""
+    import json  # seldom needed
+
     emit(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 

@@ -1,0 +1,60 @@
+"""`jw run` without --detach: follow the job until it ends or the user leaves it."""
+
+import asyncio
+import os
+import secrets
+
+from jobworker.client import Client, Subscription
+from jobworker.errors import ConnectionFailed, JobworkerError
+from jobworker.model import JobSpec, to_builtins
+from jobworker_cli import describe, failures, output
+from jobworker_cli.endpoint import Choice
+from jobworker_cli.interrupts import Interrupts
+from jobworker_cli.output.records import Records
+
+
+async def follow(choice: Choice, wanted: JobSpec, key: str | None, *, as_json: bool, raw: bool) -> int:
+    """Follow the job until it ends or the user leaves it."""
+    records = Records(as_json=as_json, raw=raw)
+    interrupts = Interrupts()
+    following = asyncio.create_task(_follow(choice, wanted, key, records, interrupts))
+    leaving = asyncio.create_task(interrupts.leaving())
+    await asyncio.wait({following, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    if not leaving.done():
+        leaving.cancel()
+        return following.result()
+    await interrupts.note_how_to_come_back()
+    os._exit(failures.LEFT)  # a thread may hang in a write to a reader that has stopped
+
+
+async def _follow(choice: Choice, wanted: JobSpec, key: str | None, records: Records, interrupts: Interrupts) -> int:
+    async with choice.client() as client:
+        subscription = await _begin(client, wanted, key)
+        job = subscription.job.id
+        interrupts.started(client, job)
+        try:
+            await records.begin(subscription.job)
+            await records.follow(subscription)
+        except output.ReaderGone:  # the job runs on
+            interrupts.leave()
+            return failures.LEFT
+        except (JobworkerError, OSError) as error:
+            failures.report(error)
+            output.hint(f"the job may still run: jw logs -f {job}")
+            return failures.RUN_FAILED
+        finally:
+            interrupts.over()
+        end = None if subscription.end is None else to_builtins(subscription.end.exit)
+        if words := describe.remark(end):
+            output.note(f"job {job}: {words}")
+        return describe.exit_code(end)
+
+
+async def _begin(client: Client, wanted: JobSpec, key: str | None) -> Subscription:
+    """Start the job once, also if the connection is lost before the answer: the key makes the call repeatable."""
+    key = key or f"jw-{secrets.token_hex(16)}"
+    while True:
+        try:
+            return await client.run(wanted, key)
+        except ConnectionFailed:
+            await client.reconnect()

@@ -1,0 +1,107 @@
+"""`jw` by typer, made of the declarations: for help, and to explain what is wrong with a command line."""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, get_origin
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from jobworker_cli import commands, failures, output
+from jobworker_cli.declare import Argument, Context, Group, Option, UsageError
+from jobworker_cli.root import choose_agent
+
+
+def run() -> int:
+    """Run `jw` with the arguments of this process and return its exit code."""
+    try:
+        return app(prog_name="jw", standalone_mode=False) or 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        output.write_stderr(error.format_message())
+        return failures.USAGE
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "jw"
+        return failures.usage(error.format_message().removesuffix("."), command)
+
+
+class Commands(TyperGroup):
+    """Finds a command in its module."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(commands.MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in commands.MODULES:
+            return None
+        command = typer.main.get_command(_app(cmd_name, commands.load(cmd_name)))
+        command.name = cmd_name
+        return command
+
+
+def _app(name: str, declared: Group | Callable[..., Any]) -> typer.Typer:
+    """Return a command or a group of commands as an app of typer."""
+    if not isinstance(declared, Group):
+        single = typer.Typer(rich_markup_mode=None, add_completion=False)
+        settings = {"allow_interspersed_args": False} if name in commands.TAKE_COMMAND else {}
+        single.command(name, context_settings=settings)(typed(declared))
+        return single
+    alone = declared.default is not None
+    group = typer.Typer(
+        help=declared.help,
+        rich_markup_mode=None,
+        add_completion=False,
+        no_args_is_help=not alone,
+        invoke_without_command=alone,
+    )
+    group.callback()(typed(declared.default or _nothing))
+    for inner, function in declared.commands.items():
+        group.command(inner)(typed(function))
+    return group
+
+
+def _nothing() -> None:
+    pass
+
+
+def typed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a command with the declarations of typer in place of ours."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except UsageError as error:
+            raise click.UsageError(error.message) from None
+
+    signature = inspect.signature(function)
+    parameters = [
+        parameter.replace(annotation=_annotation(parameter.annotation)) for parameter in signature.parameters.values()
+    ]
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    call.__name__, call.__doc__ = function.__name__, function.__doc__
+    return call
+
+
+def _annotation(annotation: Any) -> Any:
+    if annotation is Context:
+        return typer.Context
+    if get_origin(annotation) is not Annotated:
+        return annotation
+    (declared,) = annotation.__metadata__
+    if isinstance(declared, Argument):
+        return Annotated[annotation.__origin__, typer.Argument(metavar=declared.metavar, help=declared.help)]
+    assert isinstance(declared, Option)
+    option = typer.Option(*declared.names, metavar=declared.metavar, help=declared.help, min=declared.min)
+    return Annotated[annotation.__origin__, option]
+
+
+app = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.callback()(typed(choose_agent))
