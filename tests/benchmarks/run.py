@@ -15,7 +15,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import delay, fanout, idle, pauses, plugged, pumped, recorded, results, stalled, starts
+from tests.benchmarks import (
+    commands,
+    delay,
+    fanout,
+    idle,
+    pauses,
+    plugged,
+    pumped,
+    recorded,
+    results,
+    stalled,
+    starts,
+)
 from tests.benchmarks.fixtures import BenchmarkError
 
 SECTIONS: dict[str, Callable[[], Awaitable[None]]] = {
@@ -29,6 +41,7 @@ SECTIONS: dict[str, Callable[[], Awaitable[None]]] = {
     "delay": delay.measure,
     "plugins": plugged.measure,
     "recorded": recorded.measure,
+    "commands": commands.measure,
 }
 
 
