@@ -10,8 +10,8 @@ import msgspec
 from jobworker.client.endpoint import Endpoint
 from jobworker.errors import StartError
 from jobworker.paths import contexts_file, make_private, require_private, write_private
+from jobworker_cli import LOCAL_CONTEXT
 from jobworker_cli.declare import UsageError
-from jobworker_cli.endpoint import LOCAL
 
 VERSION = 1
 
@@ -24,7 +24,7 @@ class Contexts(msgspec.Struct):
     def get(self, name: str) -> Endpoint:
         """Return a context by its name; raise UsageError."""
         if name not in self.contexts:
-            known = ", ".join([*self.contexts, LOCAL])
+            known = ", ".join([*self.contexts, LOCAL_CONTEXT])
             raise UsageError(f"context: {name!r}; expected one of {known}")
         return self.contexts[name]
 

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 
 from jobworker.client.endpoint import Endpoint
 from jobworker.paths import Home, contexts_file, default_home
-from jobworker_cli import output
+from jobworker_cli import LOCAL_CONTEXT, output
 from jobworker_cli.declare import UsageError
 
 if TYPE_CHECKING:
     from jobworker.client import Client
     from jobworker.client.blocking import Client as BlockingClient
-
-LOCAL = "local"  # the context of the agent of this host
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Choice:
         return self.given if context is None else context.override(self.given)
 
     def _context(self) -> Endpoint | None:
-        if self.context == LOCAL or (self.context is None and not contexts_file().exists()):
+        if self.context == LOCAL_CONTEXT or (self.context is None and not contexts_file().exists()):
             return None
         from jobworker_cli import contexts
 
@@ -53,7 +51,7 @@ class Choice:
 
     def require_local(self, command: str, *, ignore_current: bool = False) -> None:
         """Raise UsageError if another agent is chosen; `ignore_current`: by a flag, not by the context in use."""
-        named = self.given.address is not None or self.context not in (None, LOCAL)
+        named = self.given.address is not None or self.context not in (None, LOCAL_CONTEXT)
         if named or not (ignore_current or self.local):
             raise UsageError(
                 f"{command} is for the local agent; it cannot be used with an address or with a context of another"

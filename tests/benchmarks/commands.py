@@ -45,7 +45,8 @@ def _measure(lines: Mapping[str, Sequence[str]], environment: Mapping[str, str])
             walls[name].append(wall)
             cpus[name].append(cpu)
     rows = [["", "ms", "times python", "CPU ms", "times python"]]
-    for name in commands:
+    rows.append(["python -c pass", _ms(walls["python -c pass"]), "1.00", _ms(cpus["python -c pass"]), "1.00"])
+    for name in lines:
         ratios = [
             results.keep(f"commands: {name}, {what}, times python -c pass", found[name], found["python -c pass"])
             for what, found in (("wall", walls), ("CPU", cpus))

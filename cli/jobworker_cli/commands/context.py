@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from jobworker.client.endpoint import Endpoint
 from jobworker.errors import JobworkerError
-from jobworker_cli import contexts, options, output
+from jobworker_cli import LOCAL_CONTEXT, contexts, options, output
 from jobworker_cli.command import command
 from jobworker_cli.declare import Argument, Group, Option, UsageError
-from jobworker_cli.endpoint import LOCAL, usable_address, usable_pin
+from jobworker_cli.endpoint import usable_address, usable_pin
 from jobworker_cli.output import table
 
 group = Group(help="Name agents, and choose one.")
@@ -37,8 +37,8 @@ def add(
     json_: options.Json = False,
 ) -> None:
     """Give an agent a name, with a token, read from stdin or the terminal, and the certificate to trust."""
-    if not NAME.fullmatch(name) or name == LOCAL:
-        raise UsageError(f"name: {name!r}; expected letters, digits and . _ - @, and not {LOCAL!r}")
+    if not NAME.fullmatch(name) or name == LOCAL_CONTEXT:
+        raise UsageError(f"name: {name!r}; expected letters, digits and . _ - @, and not {LOCAL_CONTEXT!r}")
     if ca is not None and pin is not None:
         raise UsageError("ca and pin: both are given; expected one of them, or neither for the system's CAs")
     if key is not None and cert is None:
@@ -66,9 +66,9 @@ def add(
 def use(name: NameArgument, json_: options.Json = False) -> None:
     """Use this agent by default; `local` is the agent of this host."""
     with contexts.changing() as stored:
-        if name != LOCAL:
+        if name != LOCAL_CONTEXT:
             stored.get(name)
-        stored.current = None if name == LOCAL else name
+        stored.current = None if name == LOCAL_CONTEXT else name
     output.show(name, as_json=json_)
 
 
@@ -78,7 +78,7 @@ def ls(quiet: options.Quiet = False, json_: options.Json = False) -> None:
     """List the contexts, without secrets."""
     stored = contexts.read()
     shown = [_shown(name, context, stored.current) for name, context in stored.contexts.items()]
-    rows = [("" if stored.current else "yes", LOCAL, "the agent of this host", "its token", "its CA")]
+    rows = [("" if stored.current else "yes", LOCAL_CONTEXT, "the agent of this host", "its token", "its CA")]
     rows += [("yes" if row["current"] else "", row["name"], row["address"], row["as"], row["trust"]) for row in shown]
     output.show({"contexts": shown}, table.lines(HEAD, rows), as_json=json_, quiet=quiet, ids=stored.contexts)
 

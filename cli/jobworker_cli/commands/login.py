@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from jobworker_cli import contexts, options, output
+from jobworker_cli import LOCAL_CONTEXT, contexts, options, output
 from jobworker_cli.command import command
 from jobworker_cli.commands.context import ask, usable_token
 from jobworker_cli.declare import Argument, Context, Option, UsageError
-from jobworker_cli.endpoint import LOCAL, Choice
+from jobworker_cli.endpoint import Choice
 
 
 @command
@@ -24,7 +24,7 @@ def login(
     """Ask for a token or a password, try it, and keep it with the context."""
     choice: Choice = ctx.obj
     name = name or choice.context or contexts.read().current
-    if name is None or name == LOCAL:
+    if name is None or name == LOCAL_CONTEXT:
         raise UsageError("name: no context is chosen; expected one of `jw context ls`, or `jw context add`")
     if user is not None and (not user or ":" in user):
         raise UsageError(f"user: {user!r}; expected a name without a colon")
