@@ -203,7 +203,7 @@ class Connection:
             self._break_off(name)
 
     def _break_off(self, name: str) -> None:
-        """End a subscription; its inbox says so after what has arrived."""
+        """End a subscription; mark that in its inbox, after what has arrived."""
         inbox = self._inboxes.pop(name)
         inbox.append(None)
         assert self._channel is not None
