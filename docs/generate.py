@@ -34,6 +34,8 @@ NAMES = {
     "Any": "any value",
     "Duration": "duration",
     "Size": "size",
+    "Count": "integer",
+    "Positive": "integer",
     "Rate": "rate",
     "Moment": "moment",
     "JobSpec": "[spec](job-spec.md)",

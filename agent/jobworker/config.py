@@ -6,16 +6,19 @@
 import signal
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from jobworker.errors import InvalidSpec, StartError
 from jobworker.model import MIN_LOG, TimeoutSpec
 from jobworker.protocol import MAX_DEPTH
 from jobworker.units import Duration, Size, seconds, size
 from jobworker.validation import describe_error, too_deep
+
+Count: TypeAlias = Annotated[int, Meta(ge=0)]
+Positive: TypeAlias = Annotated[int, Meta(ge=1)]
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,12 +54,12 @@ class Jobs(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Events(Struct, frozen=True, forbid_unknown_fields=True):
-    keep: int = 20_000
+    keep: Positive = 20_000
 
 
 class Retention(Struct, frozen=True, forbid_unknown_fields=True):
     age: Duration = 0  # 0: no limit, as for the other two
-    jobs: int = 10_000
+    jobs: Count = 10_000
     bytes: Size = "10GiB"
 
 
@@ -68,14 +71,14 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    connections: int = 1000  # of all callers, logged in or not
-    connections_per_principal: int = 500
-    unauthenticated: int = 100  # connections before their login
-    failed_logins: int = 30  # a minute, from one address
-    requests_per_second: int = 2000
-    requests_in_flight: int = 64
-    subscriptions: int = 100
-    jobs_per_principal: int = 0  # running at once; 0: no limit
+    connections: Positive = 1000  # of all callers, logged in or not
+    connections_per_principal: Count = 500
+    unauthenticated: Positive = 100  # connections before their login
+    failed_logins: Count = 30  # a minute, from one address
+    requests_per_second: Count = 2000
+    requests_in_flight: Positive = 64
+    subscriptions: Positive = 100
+    jobs_per_principal: Count = 0  # running at once; 0: no limit
     plugin_call: Duration = "5s"  # that one call into a plugin may take
 
 
@@ -131,7 +134,7 @@ def load(path: Path | None) -> Config:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
         raise StartError(
-            f"{path}: {describe_error(str(error), raw)[1]}", hint="config.toml explains every key"
+            f"{path}: {describe_error(str(error), raw, Config)[1]}", hint="config.toml explains every key"
         ) from error
     _check(path, config)
     return config
@@ -164,16 +167,8 @@ def _check(path: Path, config: Config) -> None:
         raise StartError(f"{path}: jobs.stop_signal: {config.jobs.stop_signal!r}; expected a name as SIGTERM")
     if not 0 <= config.server.port <= 65535:
         raise StartError(f"{path}: server.port: {config.server.port}; expected 0 (any free port) to 65535")
-    for key in set(Limits.__struct_fields__) - {"plugin_call"}:  # a duration; checked below
-        least = 1 if key in ("connections", "unauthenticated", "requests_in_flight", "subscriptions") else 0
-        if (value := getattr(config.limits, key)) < least:
-            raise StartError(f"{path}: limits.{key}: {value}; expected {least} or more")
     if not seconds(config.limits.plugin_call, "limits.plugin_call"):
         raise StartError(f"{path}: limits.plugin_call: 0; expected more than 0 seconds")
-    if config.retention.jobs < 0:
-        raise StartError(f"{path}: retention.jobs: {config.retention.jobs}; expected 0 (no limit) or more")
-    if config.events.keep < 1:
-        raise StartError(f"{path}: events.keep: {config.events.keep}; expected 1 or more")
     if bool(config.server.cert) != bool(config.server.key):
         raise StartError(f"{path}: server.cert and server.key: only one is set; expected both or neither")
     for key, names in config.users.items():

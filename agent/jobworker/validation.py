@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from itertools import compress, islice
 from typing import Any
 
+from msgspec import inspect
+
 from jobworker.errors import Unauthenticated
 from jobworker.protocol import MAX_DEPTH
 
@@ -36,8 +38,11 @@ def shown(value: Any) -> str:
     return _Short().repr(value)[:SHOWN]
 
 
-def describe_error(message: str, raw: Any) -> tuple[str, str]:
-    """Return the field (dotted, from the root) and a sentence for an error message of msgspec about `raw`."""
+def describe_error(message: str, raw: Any, kind: Any = None) -> tuple[str, str]:
+    """Return the field (dotted, from the root) and a sentence for an error message of msgspec about `raw`.
+
+    With the type that `raw` should have been, `kind`, the sentence names the values that the field may have.
+    """
     what, _, path = message.partition(" - at ")
     field = path.strip("`").removeprefix("$").lstrip(".")[:MAX_FIELD]
     if match := re.match(r"Object (?:contains unknown|missing required) field `(.*)`", what):
@@ -54,7 +59,26 @@ def describe_error(message: str, raw: Any) -> tuple[str, str]:
         .replace("Expected ", "expected ")
         .replace("Invalid enum value ", "not one of its values: ")
     )
-    return field, f"{field}: {shown(value)}; {expected.split(', got')[0]}"
+    choices = "" if ", got" in what else _choices(kind, re.findall(r"[^.\[\]]+", field))
+    return field, f"{field}: {shown(value)}; {choices or expected.split(', got')[0]}"
+
+
+def _choices(kind: Any, path: list[str]) -> str:
+    """Return which values a field may have, if its type lists or bounds them; else ""."""
+    if kind is None:
+        return ""
+    node = inspect.type_info(kind)
+    for part in path:
+        found = [field.type for field in getattr(node, "fields", ()) if field.encode_name == part]
+        if not found:
+            return ""
+        node = next(one for one in getattr(found[0], "types", found) if not isinstance(one, inspect.NoneType))
+    if isinstance(node, inspect.LiteralType):
+        return "expected " + " or ".join(f'"{value}"' for value in node.values)
+    low, high = getattr(node, "ge", None), getattr(node, "le", None)
+    if low is None:
+        return ""
+    return f"expected {low} or more" if high is None else f"expected {low} to {high}"
 
 
 def signal_name(value: Any, field: str) -> str:

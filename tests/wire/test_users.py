@@ -372,7 +372,7 @@ async def test_the_options_of_a_stop_are_the_users(start_agent: "Callable[..., R
 def test_an_agent_that_the_host_does_not_know() -> None:
     """An agent whose uid has no entry, as in some containers, is a user all the same."""
     become = "os.setgroups([]); os.setgid(4242424); os.setuid(4242424)"
-    imports = "import os; from dataclasses import astuple; from jobworker.jobs.users import own"
+    imports = "import os; from dataclasses import astuple; from jobworker.jobs.identity import own"
     command = [sys.executable, "-c", f"{imports}; {become}; print(astuple(own()))"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert ast.literal_eval(said) == ("4242424", 4_242_424, 4_242_424, [], "/", "/")

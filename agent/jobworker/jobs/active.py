@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jobworker.host.process_tree import CgroupTree, NamespaceTree, SweepTree, Tree
 from jobworker.host.strays import StrayTree
+from jobworker.jobs.plan import LaunchPlan
 from jobworker.jobs.record import JobRecord
 from jobworker.model import Reason, Receipt, State
 
@@ -14,6 +15,7 @@ class ActiveJob:
 
     def __init__(self, record: JobRecord) -> None:
         self.record = record
+        self.plan: LaunchPlan | None = None  # made by `Specs.plan_of` when it is first needed
         self.holders = 0  # calls that need it in memory, see `JobTable.acquire`
         self.starting = False  # a start is under way
         self.deleted = False  # it is being deleted: nothing may begin with it any more

@@ -14,8 +14,9 @@ from jobworker.errors import JobworkerError
 from jobworker.host.wall_clock import WallClock
 from jobworker.interfaces import RunFacts, TimeoutPolicy
 from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.plan import TimeLimit
 from jobworker.logs.reader import LogReader
-from jobworker.model import State, TimeoutSpec
+from jobworker.model import State
 from jobworker.plugin.host import PluginFault, PluginHost
 
 log = logging.getLogger(__name__)
@@ -25,13 +26,6 @@ BLOCKED_PLUGIN_SECONDS = 60.0  # for which a limit waits for a plugin that block
 RETRY_SECONDS = 1.0  # until a reading that failed is tried again
 SAME_MOMENT_SECONDS = 0.1  # two moments this close count as one: each is computed from two clocks
 CPUS = len(os.sched_getaffinity(0))
-
-
-class Limit(NamedTuple):
-    """A time limit of a job: a policy, and its options in the spec."""
-
-    policy: TimeoutPolicy
-    spec: TimeoutSpec
 
 
 def boottime() -> float:
@@ -82,12 +76,13 @@ class Deadline(NamedTuple):
     """The moment at which a limit ends the job, as far as is known now."""
 
     due: float  # seconds on CLOCK_BOOTTIME
-    limit: TimeoutSpec
+    limit: TimeLimit
 
 
 async def watch(
     usage: Usage,
-    limit: Limit,
+    policy: TimeoutPolicy,
+    limit: TimeLimit,
     host: PluginHost,
     clock: WallClock,
     near: Callable[[Deadline], None],
@@ -107,13 +102,13 @@ async def watch(
         while True:
             wakeup.clear()
             try:
-                due = await _ask(limit, usage, host)
+                due = await _ask(policy, limit, usage, host)
             except PluginFault as error:
                 failed(str(error))
                 return
             if due is None:
                 return
-            deadline = Deadline(due, limit.spec)
+            deadline = Deadline(due, limit)
             now = boottime()
             left = due - now
             if left <= 0:
@@ -142,14 +137,13 @@ async def _facts(usage: Usage, *, cpu: bool) -> RunFacts:
         await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _ask(limit: Limit, usage: Usage, host: PluginHost) -> float | None:
+async def _ask(policy: TimeoutPolicy, limit: TimeLimit, usage: Usage, host: PluginHost) -> float | None:
     """Return the moment that the policy returns, None if there is none; raise PluginFault."""
-    policy, spec = limit
     # Another part of the plugin may block: that is no fault of this limit.
     await host.free_soon(policy, BLOCKED_PLUGIN_SECONDS)
     facts = await _facts(usage, cpu=bool(getattr(policy, "wants_cpu", True)))
     try:
-        due = await host.run(policy, lambda: policy.due(deepcopy(spec.options), facts))
+        due = await host.run(policy, lambda: policy.due(deepcopy(limit.options), facts))
         if due is None:
             return None
         if math.isnan(due):

@@ -1,4 +1,4 @@
-"""Resource limits of a whole job: check those in a spec, and build the message to the keeper."""
+"""Resource limits of a whole job: parse those in a spec, and check that the host can hold them."""
 
 import re
 from collections.abc import Collection
@@ -19,46 +19,31 @@ UNDER_CWD = ""  # in place of a device: the disk under the job's folder
 _DEVICE = re.compile(r"\d{1,7}:\d{1,7}")
 
 
-def check_limits(limits: LimitSpec, can: Collection[str]) -> None:
-    """Raise InvalidSpec, or NotSupported if the host has no controller for one of them (`can`: the kinds it has)."""
-    limits_message(limits)
-    for name, kind in KINDS.items():
-        if getattr(limits, name) is None:
-            continue
-        if kind not in can:
-            text = f"spec.limits.{name}: this host or this version cannot limit it"
-            raise NotSupported(text, field=f"limits.{name}")
-        if kind == "io":
-            _check_devices(getattr(limits, name), f"limits.{name}")
-
-
-def limits_message(limits: LimitSpec) -> dict[str, Any]:
-    """Return the limits for the keeper: bytes, tasks, CPUs, bytes a second by device; raise InvalidSpec."""
-    message: dict[str, Any] = {}
-    if limits.memory is not None:
-        message["memory"] = _positive(limits.memory, "limits.memory")
-    if limits.pids is not None:
-        if not 1 <= limits.pids <= MAX_PIDS:
-            text = f"limits.pids: {limits.pids}; expected 1 to {MAX_PIDS} processes"
-            raise InvalidSpec(text, field="limits.pids")
-        message["pids"] = limits.pids
-    if limits.cpus is not None:
-        if not MIN_CPUS <= limits.cpus <= MAX_CPUS:
-            text = f"limits.cpus: {limits.cpus}; expected {MIN_CPUS} to {MAX_CPUS} CPUs"
-            raise InvalidSpec(text, field="limits.cpus")
-        message["cpus"] = limits.cpus
+def parse_limits(limits: LimitSpec) -> dict[str, Any]:
+    """Return the limits as the keeper has them: bytes, tasks, CPUs, bytes a second by device; raise InvalidSpec."""
+    memory = None if limits.memory is None else _positive(limits.memory, "limits.memory")
+    parsed: dict[str, Any] = {"memory": memory, "pids": limits.pids, "cpus": limits.cpus}
     for name, way in (("io_read", "read"), ("io_write", "write")):
         if (rate := getattr(limits, name)) is not None:
-            message.setdefault("io", {})[way] = _rates(rate, f"limits.{name}")
-    return message
+            parsed.setdefault("io", {})[way] = _rates(rate, f"limits.{name}")
+    return {kind: value for kind, value in parsed.items() if value is not None}
 
 
-def live_message(limits: LimitSpec, folder: str) -> dict[str, Any]:
-    """Return the same with the number of the disk under `folder`. Blocking; raises OSError."""
-    message = limits_message(limits)
-    if "io" in message:
-        message["io"] = {way: _numbered(rates, folder) for way, rates in message["io"].items()}
-    return message
+def check_limits(limits: LimitSpec, parsed: dict[str, Any], can: Collection[str]) -> None:
+    """Raise NotSupported if the host has no controller for a limit (`can`: the kinds it has), or no such device."""
+    for name, kind in KINDS.items():
+        if getattr(limits, name) is not None and kind not in can:
+            text = f"spec.limits.{name}: this host or this version cannot limit it"
+            raise NotSupported(text, field=f"limits.{name}")
+    for way, rates in parsed.get("io", {}).items():
+        _check_devices(rates, f"limits.io_{way}")
+
+
+def with_disks(parsed: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Return parsed limits with the number of the disk under `folder`. Blocking; raises OSError."""
+    if "io" not in parsed:
+        return parsed
+    return parsed | {"io": {way: _numbered(rates, folder) for way, rates in parsed["io"].items()}}
 
 
 def _numbered(rates: dict[str, int], folder: str) -> dict[str, int]:
@@ -84,9 +69,9 @@ def _positive(value: int | str, field: str) -> int:
     return count
 
 
-def _check_devices(rate: Rate, field: str) -> None:
+def _check_devices(rates: dict[str, int], field: str) -> None:
     """Raise InvalidSpec for a device that does not exist."""
-    for device in rate if isinstance(rate, dict) else ():
+    for device in filter(None, rates):
         try:
             usage.disk_of(device)
         except OSError as error:

@@ -17,10 +17,12 @@ from jobworker.host.keeper_client import KeeperLink
 from jobworker.jobs import explain, lifecycle
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.event_cursor import EventCursor
+from jobworker.jobs.identity import own
 from jobworker.jobs.log_sync import LogSync
 from jobworker.jobs.log_watch import LogWatch
 from jobworker.jobs.logs import Logs
 from jobworker.jobs.observers import Observers
+from jobworker.jobs.plan import Defaults
 from jobworker.jobs.reconciler import Reconciler
 from jobworker.jobs.retention import Retention
 from jobworker.jobs.scope import Scope, sees
@@ -31,7 +33,7 @@ from jobworker.jobs.stops import StopManager
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.time_limits import TimeLimits
 from jobworker.jobs.updating import Updating
-from jobworker.jobs.users import Users, own
+from jobworker.jobs.users import Users
 from jobworker.logs.reader import STDERR, LogReader
 from jobworker.logs.tail import last_bytes
 from jobworker.model import Explanation, Job, Principal, State, StopSpec
@@ -53,13 +55,21 @@ class JobManager:
         self._table = JobTable(home, config.events.keep, durable=durable)
         self._tasks = Background()
         self.link = KeeperLink(home, run)
-        self._specs = Specs(config.jobs, registry, host, lambda: self.link.hello)
-        self._users = Users(config, lambda: self.link.hello)
+        defaults = Defaults.of(config.jobs)
+        self._specs = Specs(defaults, registry, host, lambda: self.link.hello)
+        self._users = Users(config, defaults, lambda: self.link.hello)
         self._stops = StopManager(config.jobs, self._specs, self.link, host, self._table, self._tasks)
         self._time_limits = TimeLimits(config.jobs, self._specs, host, self._table, self._stops, self._tasks)
-        bound = config.jobs.log_max_bytes
         self._reconciler = Reconciler(
-            home, run, self._table, self.link, self._stops, self._time_limits, self._tasks, bound, durable=durable
+            home,
+            run,
+            self._specs,
+            self._table,
+            self.link,
+            self._stops,
+            self._time_limits,
+            self._tasks,
+            durable=durable,
         )
         self._log_sync = LogSync(self._table) if durable else None
         self._starting = Starting(config, self._specs, self._users, self._table, self.link)

@@ -24,7 +24,7 @@ from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.orphans import rebuild_record
 from jobworker.jobs.power_cut import checked_since, repair_log
 from jobworker.jobs.record import JobRecord
-from jobworker.jobs.spec_rules import log_message
+from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.stops import StopManager
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.time_limits import TimeLimits
@@ -46,17 +46,18 @@ class Reconciler:
         self,
         home: Home,
         run: Path,
+        specs: Specs,
         table: JobTable,
         link: KeeperLink,
         stops: StopManager,
         time_limits: TimeLimits,
         tasks: Background,
-        log_max_bytes: int | str,
         *,
         durable: bool,
     ) -> None:
         self._home = home
         self._run = run
+        self._specs = specs
         self._table = table
         # Entries that no agent read before a reboot are of the boot before: their pids belong to other processes now.
         noted = table.noted("journal", 0)
@@ -70,7 +71,6 @@ class Reconciler:
         self._stops = stops
         self._time_limits = time_limits
         self._tasks = tasks
-        self._log_max_bytes = log_max_bytes  # of a log whose spec names no size
         self._boot = table.boot
         self._reaper: Reaper | None = None
         self._closing = False  # the end of the keeper is expected
@@ -223,7 +223,7 @@ class Reconciler:
                 struck=signalled,
                 init=active.init(),
                 group=record.group,
-                **log_message(record.job.spec.log, self._log_max_bytes),
+                **self._specs.plan_of(active).log.message(),
             )
             if answer.get("gone") and record.launching and self._stuck:
                 event = StartFailed(time.time_ns(), active.id, "exec", errno.ETIMEDOUT)

@@ -2,30 +2,14 @@
 
 import secrets
 import time
-from dataclasses import dataclass
 
 import msgspec
 
+from jobworker.jobs.identity import Identity
 from jobworker.model import Job, JobSpec, Reason, Receipt, State, StopSpec
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _last_id = 0
-
-
-@dataclass(frozen=True)
-class Identity:
-    """The user of the host that a job runs as.
-
-    `gid` is the job's group, `groups` are all groups of the user. `home` is the user's home as the host has it,
-    `folder` the same if it exists, else `/`.
-    """
-
-    name: str
-    uid: int
-    gid: int
-    groups: list[int]
-    home: str
-    folder: str
 
 
 class StopRequest(msgspec.Struct, frozen=True):

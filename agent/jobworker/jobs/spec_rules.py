@@ -1,55 +1,55 @@
-"""Check a spec, and build the message from which the keeper launches it."""
+"""Check a spec, with the plugins that it names, and keep the plans of jobs."""
 
-import signal
+import logging
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
-from jobworker.config import Jobs
 from jobworker.errors import InvalidSpec, JobworkerError, NotSupported, PolicyRejected
 from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
-from jobworker.jobs.limits import check_limits, limits_message
-from jobworker.jobs.record import Identity
-from jobworker.jobs.users import own, process_message
-from jobworker.linux.proc import MARKER
-from jobworker.model import MIN_LOG, JobSpec, LogSpec, StopSpec, TimeoutSpec
+from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.limits import check_limits
+from jobworker.jobs.plan import TOTAL, Defaults, LaunchPlan, StopPlan, TimeLimit, plan, total_limit
+from jobworker.model import JobSpec
 from jobworker.plugin.host import PluginFault, PluginHost, said
 from jobworker.plugin.loader import Registry
-from jobworker.units import Duration, seconds, size
+
+log = logging.getLogger(__name__)
 
 # Fields of the protocol that this version does not implement: a spec with them is refused.
 UNSUPPORTED = ("stdin", "tty")
 
-TOTAL = "total"  # the policy of `timeout`
 MAX_LABELS = 64
 LABEL_NAME, LABEL_VALUE = 128, 1024  # characters
+MAX_NEW_PLANS = 64  # of jobs that were created and are not in memory
 
 
 class Specs:
     """The rules for specs under one configuration and its plugins."""
 
     def __init__(
-        self, config: Jobs, registry: Registry, host: PluginHost, capabilities: Callable[[], Mapping[str, Any]]
+        self, defaults: Defaults, registry: Registry, host: PluginHost, capabilities: Callable[[], Mapping[str, Any]]
     ) -> None:
-        self._config = config
+        self._defaults = defaults
         self._capabilities = capabilities  # returns the capabilities of this host, from the keeper
         self._strategies = registry.stop_strategies
         self._policies = registry.timeout_policies
         self._host = host
         self._without_options: set[str] = set()  # strategies and policies that accepted no options: not asked again
+        self._new: dict[str, LaunchPlan] = {}  # plans of created jobs, by id, for the start that usually follows
 
-    async def check(self, spec: JobSpec) -> None:
-        """Raise InvalidSpec, NotSupported or PolicyRejected."""
+    async def check(self, spec: JobSpec) -> LaunchPlan:
+        """Return the plan of a spec, for the agent's own user; raise InvalidSpec, NotSupported or PolicyRejected."""
         for field in UNSUPPORTED:
             value = getattr(spec, field)
             if value is not None and value is not False:
                 raise NotSupported(f"spec.{field}: this version does not support it", field=field)
-        process_message(spec, None)
-        check_log(spec.log)
-        check_limits(spec.limits, self._capabilities().get("limits", ()))
-        self._check_namespace(spec)
+        checked = plan(spec, self._defaults, None)
+        check_limits(spec.limits, checked.limits, self._capabilities().get("limits", ()))
+        self._check_namespace(checked)
         check_command(spec)
         check_environment(spec.env)
         check_labels(spec.labels)
@@ -57,63 +57,72 @@ class Specs:
             raise InvalidSpec(f"cwd: {spec.cwd[:80]!r}; expected an absolute path", field="cwd")
         if spec.name is not None and (not spec.name or len(spec.name) > 128 or not spec.name.isprintable()):
             raise InvalidSpec(f"name: {spec.name[:140]!r}; expected 1 to 128 printable characters", field="name")
-        if spec.leftovers not in ("stop", "leave"):
-            raise InvalidSpec(f'leftovers: {spec.leftovers!r}; expected "stop" or "leave"', field="leftovers")
-        await self.stop_options(spec, None)
-        for limit in self.limits(spec):
+        await self.stop_options(checked.stop)
+        for limit in checked.time_limits:
             await self._check_options("timeout_policies", self.policy(limit.policy), limit.options)
+        return checked
 
-    def _check_namespace(self, spec: JobSpec) -> None:
-        if not namespaced(spec, self._config) or self._capabilities().get("namespace"):
+    def _check_namespace(self, checked: LaunchPlan) -> None:
+        if not checked.namespace or self._capabilities().get("namespace"):
             return
-        setting = "jobs.pid_namespace of the configuration" if spec.pid_namespace is UNSET else "spec.pid_namespace"
+        unset = checked.spec.pid_namespace is UNSET
+        setting = "jobs.pid_namespace of the configuration" if unset else "spec.pid_namespace"
         why = self._capabilities().get("no_namespace") or "the keeper is of an older version"
         text = f"{setting}: this host cannot give a job a pid namespace of its own: {why}"
         raise NotSupported(text, field="pid_namespace")
 
-    def limits(self, spec: JobSpec) -> list[TimeoutSpec]:
-        """Return all time limits of the job: `timeout` (absent: the default), `idle_timeout`, and policies."""
-        limits = [*spec.timeout_policies, *self._config.timeout_policies]
-        timeout = self._config.timeout if spec.timeout is UNSET else spec.timeout
-        if timeout is not None and (spec.timeout is not UNSET or seconds(timeout, "jobs.timeout")):
-            limits.append(TimeoutSpec(TOTAL, {"limit": _limit(timeout, "timeout")}))
-        if spec.idle_timeout is not None:
-            _limit(spec.idle_timeout, "idle_timeout")
-            limits.append(TimeoutSpec("idle", {"limit": spec.idle_timeout}))
-        return limits
+    def keep(self, job: str, made: LaunchPlan) -> None:
+        """Keep the plan of a job that is created now until the job is in memory."""
+        self._new[job] = made
+        if len(self._new) > MAX_NEW_PLANS:
+            del self._new[next(iter(self._new))]
 
-    def fallback(self, spec: JobSpec) -> TimeoutSpec | None:
+    def use(self, active: ActiveJob, made: LaunchPlan) -> None:
+        """Replace the plan of a job whose spec was changed."""
+        active.plan = made.run_as(active.record.identity, self._defaults)
+
+    def plan_of(self, active: ActiveJob) -> LaunchPlan:
+        """Return the plan of a job, made once for each spec of it; raise InvalidSpec if it is to be started."""
+        made, spec = active.plan or self._new.pop(active.id, None), active.record.job.spec
+        if made is None or (made.spec is not spec and made.spec != spec):
+            made = self._plan(active, spec)
+        active.plan = made
+        return made
+
+    def _plan(self, active: ActiveJob, spec: JobSpec) -> LaunchPlan:
+        user = active.record.identity
+        try:
+            return plan(spec, self._defaults, user)
+        except InvalidSpec as error:
+            if active.is_created() and not active.record.launching:
+                raise
+            # Another version accepted it and the job runs: it must be possible to adopt and to stop it.
+            log.error("job %s: its spec cannot be used, the defaults take its place: %s", active.id, error.message)
+            basic = JobSpec(argv=spec.command(), env=spec.env, cwd=spec.cwd, timeout=None)
+            return replace(plan(basic, self._defaults, user), spec=spec)
+
+    def default_stop(self) -> StopPlan:
+        """Return how to stop a job as the configuration says."""
+        return self._defaults.stop
+
+    def fallback(self, planned: LaunchPlan) -> TimeLimit | None:
         """Return the default limit that replaces a policy that fails; None if the job has a total limit."""
-        limit = seconds(self._config.timeout, "jobs.timeout")
-        if (
-            not limit
-            or TOTAL not in self._policies
-            or any(limit_spec.policy == TOTAL for limit_spec in self.limits(spec))
-        ):
+        if not self._defaults.timeout or TOTAL not in self._policies or planned.has_total():
             return None
-        return TimeoutSpec(TOTAL, {"limit": limit})
+        return total_limit(self._defaults.timeout)
 
     def policy(self, name: str) -> TimeoutPolicy:
         if name not in self._policies:
             raise _unknown("timeout_policies", "timeout policy", name, self._policies)
         return self._policies[name]
 
-    async def stop_options(self, spec: JobSpec, call: StopSpec | None) -> tuple[StopStrategy, StopOptions]:
-        """Return how to stop a job: by the call, else by its spec, else by the configuration."""
-        call = call or StopSpec()
-        name = _first(call.strategy, spec.stop.strategy, self._config.stop_strategy)
-        if name not in self._strategies:
-            raise _unknown("stop.strategy", "stop strategy", name, self._strategies)
-        chosen = _first(call.signal, spec.stop.signal, self._config.stop_signal)
-        grace = next(value for value in (call.grace, spec.stop.grace, self._config.grace) if value is not None)
-        options = call.options or (spec.stop.options if call.strategy is None else {})
-        strategy = self._strategies[name]
-        await self._check_options("stop.options", strategy, options)
-        return strategy, StopOptions(signal_number(chosen, "stop.signal").name, seconds(grace, "stop.grace"), options)
-
-    def environment(self, spec: JobSpec, identity: Identity | None) -> tuple[dict[str, str], str]:
-        """Return the variables and the folder with which a job is started."""
-        return environment(spec, self._config, identity)
+    async def stop_options(self, stop: StopPlan) -> tuple[StopStrategy, StopOptions]:
+        """Return the strategy of a stop, and its options, which it has accepted."""
+        if stop.strategy not in self._strategies:
+            raise _unknown("stop.strategy", "stop strategy", stop.strategy, self._strategies)
+        strategy = self._strategies[stop.strategy]
+        await self._check_options("stop.options", strategy, stop.options)
+        return strategy, StopOptions(stop.signal, stop.grace, stop.options)
 
     async def _check_options(
         self, field: str, checker: StopStrategy | TimeoutPolicy, options: Mapping[str, Any]
@@ -153,15 +162,6 @@ def check_command(spec: JobSpec) -> None:
         raise InvalidSpec(f"{field}: it holds a NUL character; expected none", field=field)
 
 
-def check_log(log: LogSpec) -> None:
-    if log.max_bytes is not None and (bound := size(log.max_bytes, "log.max_bytes")) < MIN_LOG:
-        raise InvalidSpec(f"log.max_bytes: {bound}; expected {MIN_LOG} bytes (64KiB) or more", field="log.max_bytes")
-    if log.keep not in ("newest", "oldest"):
-        raise InvalidSpec(f'log.keep: {log.keep[:40]!r}; expected "newest" or "oldest"', field="log.keep")
-    if log.on_full not in ("wait", "drop"):
-        raise InvalidSpec(f'log.on_full: {log.on_full[:40]!r}; expected "wait" or "drop"', field="log.on_full")
-
-
 def check_environment(env: Mapping[str, str]) -> None:
     for name, value in env.items():
         if not name or "=" in name or "\0" in name:
@@ -179,54 +179,6 @@ def check_labels(labels: Mapping[str, str]) -> None:
             what = f"labels: {name[:80]!r}: {len(name)} and {len(value)} characters"
             expected = f"1 to {LABEL_NAME} for its name and at most {LABEL_VALUE} for its value"
             raise InvalidSpec(f"{what}; expected {expected}", field="labels")
-
-
-def signal_number(name: str, field: str) -> signal.Signals:
-    """Return a signal by its name, with or without SIG; raise InvalidSpec."""
-    full = name if name.startswith("SIG") else f"SIG{name}"
-    try:
-        return signal.Signals[full]
-    except KeyError:
-        raise InvalidSpec(f"{field}: {name[:40]!r}; expected the name of a signal, as SIGTERM", field=field) from None
-
-
-def launch_message(job: str, spec: JobSpec, config: Jobs, identity: Identity | None) -> dict[str, Any]:
-    """Return the message that launches a job: argv, environment (nothing of the agent's own), folder."""
-    env, cwd = environment(spec, config, identity)
-    message: dict[str, Any] = {"id": job, "argv": spec.command(), "env": env | {MARKER: job}, "cwd": cwd}
-    message |= {"namespace": namespaced(spec, config), "limits": limits_message(spec.limits)}
-    message |= process_message(spec, identity)
-    return message | log_message(spec.log, config.log_max_bytes)
-
-
-def log_message(log: LogSpec, bound: int | str) -> dict[str, Any]:
-    """Return the part of a message about the job's log; `bound` is its size if the spec names none."""
-    limit = size(bound if log.max_bytes is None else log.max_bytes, "log.max_bytes")
-    return {"drop": log.drops, "max": limit, "keep": log.keep, "merge": log.merge}
-
-
-def namespaced(spec: JobSpec, config: Jobs) -> bool:
-    """Whether the job gets a pid namespace of its own."""
-    return config.pid_namespace if spec.pid_namespace is UNSET else bool(spec.pid_namespace)
-
-
-def environment(spec: JobSpec, config: Jobs, identity: Identity | None) -> tuple[dict[str, str], str]:
-    """Return the variables of a job, without the marker, and its folder."""
-    user = identity or own()
-    env = {"PATH": config.path, "HOME": user.home, "USER": user.name, "LANG": config.lang}
-    return env | spec.env, spec.cwd or user.folder
-
-
-def _first(*values: str | None) -> str:
-    """Return the first value that is not None."""
-    return next(value for value in values if value is not None)
-
-
-def _limit(value: Duration, field: str) -> float:
-    limit = seconds(value, field)
-    if not limit:
-        raise InvalidSpec(f"{field}: 0; expected more than 0 seconds, or null for no limit", field=field)
-    return limit
 
 
 def _unknown(field: str, what: str, name: str, known: Mapping[str, Any]) -> InvalidSpec:

@@ -15,8 +15,9 @@ from jobworker.errors import (
 )
 from jobworker.host.keeper_client import KeeperGone, KeeperLink
 from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.plan import LaunchPlan
 from jobworker.jobs.record import JobRecord, new_id
-from jobworker.jobs.spec_rules import Specs, launch_message
+from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.users import Users
 from jobworker.model import Job, JobSpec, Principal, Reason, State
@@ -41,21 +42,22 @@ class Starting:
         `admin`: whether the owner may run it as any user.
         """
         self._require_open()
-        await self._specs.check(spec)
+        plan = await self._specs.check(spec)
         if key is None:
-            return (await self._create(spec, None, owner, admin)), True
+            return (await self._create(plan, None, owner, admin)), True
         async with self._creating:
             existing = await self._table.by_key(owner.id, key)
             if existing is None:
-                return (await self._create(spec, key, owner, admin)), True
+                return (await self._create(plan, key, owner, admin)), True
         if (existing.asked or existing.job.spec) != spec:
             raise KeyConflict(
                 f"key: {key[:80]!r} belongs to the job {existing.job.id} with another spec", job=existing.job.id
             )
         return await self._table.get(existing.job.id), False
 
-    async def _create(self, spec: JobSpec, key: str | None, owner: Principal, admin: bool) -> Job:
-        identity = await self._users.identify(spec, owner, admin)
+    async def _create(self, plan: LaunchPlan, key: str | None, owner: Principal, admin: bool) -> Job:
+        plan = await self._users.assign(plan, owner, admin)
+        spec = plan.spec
         job = Job(
             id=new_id(),
             name=spec.name,
@@ -66,7 +68,8 @@ class Starting:
             labels=spec.labels,
             revision=self._table.next_revision(),
         )
-        await self._table.add(JobRecord(job=job, key=key, identity=identity))
+        await self._table.add(JobRecord(job=job, key=key, identity=plan.user))
+        self._specs.keep(job.id, plan)
         return job
 
     async def start(self, job: str, by: Principal, *, admin: bool, join: bool = False) -> Job:
@@ -108,13 +111,14 @@ class Starting:
 
     async def _launch(self, active: ActiveJob) -> None:
         """Have the keeper launch the job, and wait until the journal has the outcome."""
-        message = launch_message(active.id, active.record.job.spec, self._config.jobs, active.record.identity)
-        self._users.require_capabilities(message)
+        plan = self._specs.plan_of(active)
+        message = plan.message(active.id)
+        self._users.require_capabilities(plan)
         try:
             await self._table.announce(active)
             while active.is_created() and not active.record.launching:
                 try:
-                    self._users.require_capabilities(message)
+                    self._users.require_capabilities(plan)
                     await self._link.ask("launch", **message)
                 except (
                     KeeperGone

@@ -16,9 +16,8 @@ from jobworker.host.strays import StrayTree
 from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy
 from jobworker.jobs import commands
 from jobworker.jobs.active import ActiveJob
-from jobworker.jobs.record import Identity
-from jobworker.jobs.spec_rules import signal_number
-from jobworker.jobs.users import user_message
+from jobworker.jobs.identity import user_message
+from jobworker.jobs.plan import LaunchPlan, signal_number
 from jobworker.model import Job, Receipt, Step
 from jobworker.plugin.host import PluginFault, PluginHost, clean
 from jobworker.units import rfc3339, seconds
@@ -29,7 +28,6 @@ KILL = "kill"  # the strategy in a receipt if no strategy could be used
 SURVIVOR_SECONDS = 5.0  # after our own SIGKILL until a process counts as a survivor
 KILL_AGAIN_SECONDS = 0.1  # between two SIGKILLs for the tree
 T = TypeVar("T")
-Environment = tuple[Mapping[str, str], str]  # variables and folder that the job was started with
 
 
 async def send_signal(
@@ -56,16 +54,14 @@ class Stop:
     def __init__(
         self,
         active: ActiveJob,
+        plan: LaunchPlan,
         link: KeeperLink,
         host: PluginHost,
-        environment: Environment,
-        identity: Identity | None,
     ) -> None:
         self._active = active
+        self._plan = plan
         self._link = link
         self._host = host
-        self._environment = environment
-        self._identity = identity
         self._steps: list[Step] = []
 
     async def run(self, strategy: StopStrategy | None, options: StopOptions, limit: float) -> Receipt:
@@ -83,7 +79,7 @@ class Stop:
     async def _try(self, strategy: StopStrategy, options: StopOptions, limit: float) -> None:
         """Run the strategy; an error of it becomes a step of the receipt, and the stop goes on."""
         loop = asyncio.get_running_loop()
-        handle = _Handle(self, loop, deepcopy(self._active.record.job), deepcopy(self._environment), self._identity)
+        handle = _Handle(self, loop, deepcopy(self._active.record.job), self._plan)
         try:
             longest = options.grace
             if isinstance(strategy, LongStopStrategy):
@@ -158,15 +154,15 @@ class _Handle:
         stop: Stop,
         loop: asyncio.AbstractEventLoop,
         job: Job,
-        environment: Environment,
-        identity: Identity | None,
+        plan: LaunchPlan,
     ) -> None:
         self.job = job
-        self.env, self.cwd = environment
+        self.env: Mapping[str, str] = dict(plan.env)
+        self.cwd = plan.cwd
         self.over = False  # the strategy has returned or was given up: further calls raise
         self._stop = stop
         self._loop = loop
-        self._identity = identity
+        self._user = None if plan.user is None else user_message(plan.user)
 
     async def signal(self, name: str, target: str = "all") -> int:
         return await self._carry(self._stop.signal(name, target))
@@ -180,8 +176,7 @@ class _Handle:
     async def run(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
         """Run a command, in the plugin's thread like all that a plugin does."""
         self._refuse_if_over()
-        user = user_message(self._identity) if self._identity is not None else None
-        await commands.run(argv, env, self.cwd, user, timeout)
+        await commands.run(argv, env, self.cwd, self._user, timeout)
 
     def _refuse_if_over(self) -> None:
         if self.over:

@@ -21,7 +21,7 @@ from jobworker.jobs.record import Sent, StopRequest
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.stop import KILL, SURVIVOR_SECONDS, Stop, send_signal
 from jobworker.jobs.table import JobTable
-from jobworker.model import JobSpec, Reason, Receipt, StopSpec
+from jobworker.model import Reason, Receipt, StopSpec
 from jobworker.plugin.host import PluginHost
 from jobworker.tasks import Background
 from jobworker.units import seconds
@@ -80,8 +80,9 @@ class StopManager:
     ) -> asyncio.Task[Receipt] | None:
         """Begin a stop in the background and return its task; return a task that runs already, None if it is over."""
         strategy: StopStrategy | None
+        plan = self._specs.plan_of(active)
         try:
-            strategy, options = await self._specs.stop_options(active.record.job.spec, call)
+            strategy, options = await self._specs.stop_options(plan.stop.for_call(call))
         except RpcError as error:
             if reason is Reason.STOPPED and by != LEFTOVERS_BY:
                 raise
@@ -90,8 +91,7 @@ class StopManager:
             strategy, options = await self._usual_stop(active)
         if active.stop is not None or active.record.process_tree_gone:
             return active.stop
-        environment = self._specs.environment(active.record.job.spec, active.record.identity)
-        stop = Stop(active, self._link, self._host, environment, active.record.identity)
+        stop = Stop(active, plan, self._link, self._host)
         if not active.record.job.state.final:
             name = strategy.name if strategy is not None else KILL
             request = StopRequest(reason=reason, by=by, strategy=name, message=message, call=call)
@@ -102,7 +102,7 @@ class StopManager:
     async def _usual_stop(self, active: ActiveJob) -> tuple[StopStrategy | None, StopOptions]:
         """Return the configured strategy and its options; no strategy if its plugin fails: then only kill."""
         try:
-            return await self._specs.stop_options(JobSpec(), None)
+            return await self._specs.stop_options(self._specs.default_stop())
         except RpcError as error:
             log.error("job %s: %s; it is killed", active.id, error.message)
             return None, StopOptions("SIGKILL", 0.0, {})
@@ -171,7 +171,7 @@ class StopManager:
         self._tasks.spawn(self._leftovers(active))
 
     async def _leftovers(self, active: ActiveJob) -> None:
-        if active.record.job.spec.leftovers == "stop" and await active.tree().members():
+        if self._specs.plan_of(active).stop_leftovers and await active.tree().members():
             await self.begin(active, None, LEFTOVERS_BY, Reason.STOPPED)
             return
         await self._until_empty(active)

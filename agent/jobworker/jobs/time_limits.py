@@ -8,11 +8,12 @@ from jobworker.errors import InvalidSpec
 from jobworker.host.wall_clock import WallClock
 from jobworker.jobs import deadlines
 from jobworker.jobs.active import ActiveJob
-from jobworker.jobs.deadlines import Deadline, Limit
+from jobworker.jobs.deadlines import Deadline
+from jobworker.jobs.plan import TOTAL, TimeLimit
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.stops import StopManager
 from jobworker.jobs.table import JobTable
-from jobworker.model import Reason, TimeoutSpec
+from jobworker.model import Reason
 from jobworker.plugin.host import PluginHost
 from jobworker.tasks import Background
 from jobworker.units import seconds
@@ -37,26 +38,26 @@ class TimeLimits:
     def watch(self, active: ActiveJob) -> None:
         """Watch the job's limits as they are in its spec now."""
         active.drop_limits()
-        for spec in self._specs.limits(active.record.job.spec):
+        for limit in self._specs.plan_of(active).time_limits:
             try:
-                self._watch_one(active, spec)
+                self._watch_one(active, limit)
             except InvalidSpec as error:  # the plugin was installed when the job was created
-                self._failed(active, spec, error.message)
+                self._failed(active, limit, error.message)
 
-    def _watch_one(self, active: ActiveJob, spec: TimeoutSpec) -> None:
-        limit = Limit(self._specs.policy(spec.policy), spec)
+    def _watch_one(self, active: ActiveJob, limit: TimeLimit) -> None:
+        policy = self._specs.policy(limit.policy)
         usage = deadlines.Usage(active, self._table.log_folder(active.id))
         near, fire = partial(self._near, active), partial(self._fire, active)
-        failed = partial(self._failed, active, spec)
-        watching = deadlines.watch(usage, limit, self._host, self._clock, near, fire, failed, self._lead)
+        failed = partial(self._failed, active, limit)
+        watching = deadlines.watch(usage, policy, limit, self._host, self._clock, near, fire, failed, self._lead)
         active.limits.append(self._tasks.spawn(watching))
 
-    def _failed(self, active: ActiveJob, spec: TimeoutSpec, why: str) -> None:
+    def _failed(self, active: ActiveJob, limit: TimeLimit, why: str) -> None:
         """Report that a limit does not hold; if the job has no total limit, the configured one takes its place."""
-        instead = self._specs.fallback(active.record.job.spec)
-        then = f"; {seconds(instead.options['limit'], 'limit'):g} s in all instead" if instead else ""
+        instead = self._specs.fallback(self._specs.plan_of(active))
+        then = f"; {instead.options['limit']:g} s in all instead" if instead else ""
         log.error("job %s: timeout policy %s; this limit does not hold%s", active.id, why, then)
-        self._table.append_event(active, "limit_failed", f"{why}{then}", spec.policy)
+        self._table.append_event(active, "limit_failed", f"{why}{then}", limit.policy)
         if instead is not None and not active.fallback:
             active.fallback = True
             self._watch_one(active, instead)
@@ -67,13 +68,16 @@ class TimeLimits:
 
     async def _fire(self, active: ActiveJob, deadline: Deadline) -> None:
         limit, late = deadline.limit, deadlines.boottime() - deadline.due
-        if limit.policy == "total":
-            message = f"timed out after {seconds(limit.options['limit'], 'limit'):g} s"
-        else:
-            options = ", ".join(f"{name} {value}" for name, value in limit.options.items())
-            message = f"timed out by {limit.policy} ({options})"
+        message = f"timed out {limit.text or _text(limit)}"
         message += f", noticed {late:.1f} s late" if late > 1 else ""
         await self._stops.begin(active, None, limit.policy, Reason.TIMEOUT, message)
 
     def close(self) -> None:
         self._clock.close()
+
+
+def _text(limit: TimeLimit) -> str:
+    """Return how the exit of a job names a limit by its policy and options."""
+    if limit.policy == TOTAL:
+        return f"after {seconds(limit.options['limit'], 'limit'):g} s"
+    return f"by {limit.policy} ({', '.join(f'{name} {value}' for name, value in limit.options.items())})"

@@ -10,11 +10,12 @@ from jobworker.errors import InvalidState, JobNotFound, NotSupported
 from jobworker.host.keeper_client import KeeperLink
 from jobworker.host.usage import memory_floor
 from jobworker.jobs.active import ActiveJob
-from jobworker.jobs.limits import KINDS, live_message
+from jobworker.jobs.limits import KINDS, with_disks
+from jobworker.jobs.plan import LaunchPlan
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.time_limits import TimeLimits
-from jobworker.model import Job, JobSpec, LimitSpec, Principal, State, to_builtins
+from jobworker.model import Job, JobSpec, Principal, State, to_builtins
 from jobworker.units import bytes_text
 
 NONE = JobSpec().limits  # the default, which is left out on the wire
@@ -39,34 +40,31 @@ class Updating:
         of memory below what the job uses, without `force`), NotSupported, and the errors of a spec that is refused.
         """
         async with self._table.held(job) as active, active.updating:
-            await self._specs.check(_changed(active.record.job.spec, changes, limits))
+            checked = await self._specs.check(_changed(active.record.job.spec, changes, limits))
             while active.starting:  # the launch message with the old limits is under way
                 await active.wait_changed()
             _require_open(active)
             if limits and active.record.job.state != State.CREATED:
-                await self._hold(active, _changed(active.record.job.spec, {}, limits).limits, list(limits), force)
+                await self._hold(active, checked, list(limits), force)
                 _require_open(active)
-            before = active.record.job.spec
-            spec = _changed(before, changes, limits)
+            before, spec = active.record.job.spec, checked.spec
             record = replace(active.record, asked=active.record.asked or before)
             record = replace(record, job=replace(record.job, spec=spec, labels=spec.labels))
             self._table.save(active, record, by=by.name, detail=_detail(before, changes, limits))
+            self._specs.use(active, checked)
             if record.job.state in (State.RUNNING, State.PAUSED):
                 self._time_limits.watch(active)
             await self._table.written()
             return self._table.public(active.record)
 
-    async def _hold(self, active: ActiveJob, limits: LimitSpec, names: list[str], force: bool) -> None:
-        """Set the resource limits of these names in the kernel."""
+    async def _hold(self, active: ActiveJob, plan: LaunchPlan, names: list[str], force: bool) -> None:
+        """Set the resource limits of these names in the kernel, as in a new plan."""
         if "v1" not in self._link.hello:
             raise NotSupported("limits: the keeper is of another version and cannot change them", field="limits")
-        state, folder = (
-            active.record.job.state,
-            self._specs.environment(active.record.job.spec, active.record.identity)[1],
-        )
+        state, now = active.record.job.state, self._specs.plan_of(active)
         try:
-            message = await asyncio.to_thread(live_message, limits, folder)
-            before = await asyncio.to_thread(live_message, active.record.job.spec.limits, folder)
+            message = await asyncio.to_thread(with_disks, plan.limits, now.cwd)
+            before = await asyncio.to_thread(with_disks, now.limits, now.cwd)
         except OSError as error:
             raise NotSupported(error.strerror or str(error), field="limits") from error
         if not force and "memory" in names and "memory" in message:

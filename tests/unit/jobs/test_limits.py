@@ -7,7 +7,7 @@ import pytest
 from tests.support.logs import MIB
 
 from jobworker.errors import InvalidSpec
-from jobworker.jobs.limits import check_limits, limits_message
+from jobworker.jobs.limits import check_limits, parse_limits
 from jobworker.linux import devices
 from jobworker.model import LimitSpec
 
@@ -21,11 +21,12 @@ def disk() -> str:
 
 def test_rates_as_the_keeper_has_them() -> None:
     limits = LimitSpec(io_read="10MiB", io_write={"8:0": "1M", "8:16": 512})
-    assert limits_message(limits) == {"io": {"read": {"": 10 * MIB}, "write": {"8:0": 1000000, "8:16": 512}}}
+    assert parse_limits(limits) == {"io": {"read": {"": 10 * MIB}, "write": {"8:0": 1000000, "8:16": 512}}}
 
 
 def test_a_device_that_is_there() -> None:
-    check_limits(LimitSpec(io_read={disk(): "1MiB"}, io_write="1MiB"), ["io"])
+    limits = LimitSpec(io_read={disk(): "1MiB"}, io_write="1MiB")
+    check_limits(limits, parse_limits(limits), ["io"])
 
 
 @pytest.mark.parametrize(
@@ -45,5 +46,5 @@ def test_a_device_that_is_there() -> None:
 def test_rates_that_make_no_sense(rate: Any, words: str) -> None:
     disk()
     with pytest.raises(InvalidSpec, match=words) as caught:
-        check_limits(LimitSpec(io_write=rate), ["io"])
+        check_limits(LimitSpec(io_write=rate), parse_limits(LimitSpec(io_write=rate)), ["io"])
     assert caught.value.data["field"] == "limits.io_write"

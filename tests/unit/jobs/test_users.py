@@ -3,8 +3,9 @@
 import pytest
 
 from jobworker.errors import InvalidSpec, PermissionDenied
-from jobworker.jobs.record import Identity
-from jobworker.jobs.users import look_up, permit, rlimit, umask
+from jobworker.jobs.identity import Identity, look_up
+from jobworker.jobs.plan import rlimit, umask
+from jobworker.jobs.users import permit
 from jobworker.model import Principal
 
 ROOT = Identity("root", 0, 0, [0], "/root", "/root")

@@ -11,8 +11,9 @@ from jobworker import model
 from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidSpec, SubscriptionNotFound
 from jobworker.jobs.log_cursor import LogRange
+from jobworker.jobs.plan import signal_number
 from jobworker.jobs.record import is_id
-from jobworker.jobs.spec_rules import MAX_LABELS, signal_number
+from jobworker.jobs.spec_rules import MAX_LABELS
 from jobworker.model import Explanation, Job, JobSpec, State, StopSpec, TimeoutSpec
 from jobworker.server.dispatch import Call, method
 from jobworker.server.log_subscription import BINARY, LogSubscription

@@ -1,0 +1,83 @@
+"""The users of this host: look one up by name or number."""
+
+import functools
+import grp
+import os
+import pwd
+from dataclasses import dataclass
+
+from jobworker.errors import InvalidSpec
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The user of the host that a job runs as.
+
+    `gid` is the job's group, `groups` are all groups of the user. `home` is the user's home as the host has it,
+    `folder` the same if it exists, else `/`.
+    """
+
+    name: str
+    uid: int
+    gid: int
+    groups: list[int]
+    home: str
+    folder: str
+
+
+@functools.cache
+def own() -> Identity:
+    """Return the agent's own user, looked up once; in a container it may be one that the host does not know."""
+    uid = os.geteuid()
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return Identity(str(uid), uid, os.getegid(), sorted(os.getgroups()), "/", "/")
+    return _identity(entry, entry.pw_gid)
+
+
+def look_up(user: str, group: str | None, setting: str = "user") -> Identity:
+    """Return a user by name or number, in its own group or in another; raise InvalidSpec. It may block."""
+    try:
+        entry = _entry(user)
+    except (KeyError, ValueError, OverflowError):
+        text = f"{setting}: {user[:80]!r}; expected a user of this host, by name or number"
+        raise InvalidSpec(text, field="user") from None
+    try:
+        return _identity(entry, entry.pw_gid if group is None else _gid(group))
+    except (KeyError, ValueError, OverflowError):
+        text = f"group: {str(group)[:80]!r}; expected a group of this host, by name or number"
+        raise InvalidSpec(text, field="group") from None
+
+
+def user_message(identity: Identity) -> dict[str, object]:
+    """Return a user as it is in a message to the keeper."""
+    return {"uid": identity.uid, "gid": identity.gid, "groups": identity.groups}
+
+
+def _identity(entry: pwd.struct_passwd, gid: int) -> Identity:
+    groups = sorted(os.getgrouplist(entry.pw_name, entry.pw_gid))
+    folder = entry.pw_dir if os.path.isdir(entry.pw_dir) else "/"
+    return Identity(entry.pw_name, entry.pw_uid, gid, groups, entry.pw_dir, folder)
+
+
+def _entry(user: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        if not _is_number(user):
+            raise
+        return pwd.getpwuid(int(user))
+
+
+def _gid(group: str) -> int:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        if not _is_number(group):
+            raise
+        return grp.getgrgid(int(group)).gr_gid
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10
