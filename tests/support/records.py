@@ -13,5 +13,4 @@ def record(state: State = State.CREATED, owner: str = "token:a", key: str | None
 
 
 async def page(store: Store, **how: object) -> list[str]:
-    limit = how.pop("limit", 100)
-    return [each.job.id for each in (await store.page(Query(**how), limit))[0]]  # type: ignore[arg-type]
+    return [each.job.id for each in (await store.page(Query(**how)))[0]]  # type: ignore[arg-type]

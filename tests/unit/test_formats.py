@@ -70,7 +70,7 @@ async def test_the_job_table(tmp_path: Path) -> None:
         assert (job.id, job.name, job.labels, job.spec.env) == (SAID, "said", {"a": "b"}, {"X": "y"})
         assert job.exit is not None
         assert (job.state, job.exit.code, job.exit.reason, job.log.bytes) == (State.EXITED, 3, Reason.FINISHED, 13)
-        page, _ = await store.page(Query(), 10)
+        page, _ = await store.page(Query())
         assert [(found.job.state, found.job.exit and found.job.exit.reason) for found in page] == [
             (State.CREATED, None),
             (State.EXITED, Reason.START_FAILED),

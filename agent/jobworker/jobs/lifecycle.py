@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from jobworker.host.journal import Closed, Ended, JournalEntry, Launching, Lost, Started, StartFailed, Truncated
 from jobworker.host.process_tree import PROOFS
+from jobworker.jobs.plan import folder_of
 from jobworker.jobs.record import JobRecord, StopRequest
 from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, Usage
 from jobworker.units import bytes_text, rfc3339
@@ -64,9 +65,8 @@ def start_failed(record: JobRecord, event: StartFailed) -> JobRecord:
 def explain_start_failure(record: JobRecord, step: str, errno: int, detail: str = "") -> str:
     """Return a sentence that names the step that failed, and the reason."""
     who = f" as {record.identity.name}" if record.identity is not None else ""
-    folder = record.job.spec.cwd or (record.identity.folder if record.identity is not None else None)
     what = {
-        "cwd": f"cannot change to the folder {folder!r}{who}",
+        "cwd": f"cannot change to the folder {folder_of(record.job.spec, record.identity)!r}{who}",
         "user": f"cannot become the user{who}",
         "exec": f"cannot execute {record.job.spec.command()[0][:200]!r}{who}",
     }.get(step, "cannot set up the process")

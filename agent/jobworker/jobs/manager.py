@@ -2,21 +2,18 @@
 
 import asyncio
 import signal
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from jobworker.config import Config
 from jobworker.errors import (
-    DiskFull,
     InvalidState,
     JobNotFound,
     WaitTimeout,
 )
 from jobworker.host.keeper_client import KeeperLink
-from jobworker.jobs import explain, lifecycle
+from jobworker.jobs import explain
 from jobworker.jobs.active import ActiveJob
-from jobworker.jobs.event_cursor import EventCursor
 from jobworker.jobs.identity import own
 from jobworker.jobs.log_sync import LogSync
 from jobworker.jobs.log_watch import LogWatch
@@ -79,6 +76,8 @@ class JobManager:
         self.stats = JobStats(self._table, self.link)
         self._watch = LogWatch(home.logs)
         self.logs = Logs(self._table, self._watch)
+        self.seen, self.list, self.events = self._table.seen, self._table.page, self._table.events
+        self.stop_all, self.kill_all = self._stops.stop_all, self._stops.kill_all
         self._retention = Retention(config.retention, self._table)
         self.observers = Observers(registry.observers, host, self._table, self._tasks)
 
@@ -150,19 +149,7 @@ class JobManager:
             raise InvalidState(f"job {job} is {actual}; expected {state}", state=actual)
         return active
 
-    async def stop_all(self, by: str) -> None:
-        """Stop every job because the agent is shut down; return when the stops are over."""
-        await self._stops.stop_all(self._table, by)
-
-    async def kill_all(self) -> None:
-        """Kill every job, whatever grace its stop has left."""
-        await self._stops.kill(self._table)
-
     # Reading
-
-    async def seen(self, job: str, scopes: Sequence[Scope]) -> Job:
-        """Return a job that is within the scopes; raise JobNotFound for one that is not, or does not exist."""
-        return await self._table.seen(job, scopes)
 
     async def explain(self, job: str) -> Explanation:
         """Explain why the job is in its state."""
@@ -174,22 +161,6 @@ class JobManager:
         by = record.ending.by if record.ending else None
         events = await self._table.events_of(job)
         return explain.explain(self._table.public(record), by, record.receipt, events, stderr)
-
-    def events(self, revision: int | None) -> EventCursor:
-        """Return a cursor over the events of all jobs after a revision; raise OffsetOutOfRange."""
-        return self._table.events(revision)
-
-    async def list(
-        self,
-        states: Sequence[State] | None,
-        labels: dict[str, str],
-        owner: str | None,
-        limit: int,
-        before: str | None,
-        scopes: Sequence[Scope],
-    ) -> tuple[list[Job], str | None]:
-        """Return a page of jobs within the scopes, newest first, and `before` of the next page (None: no next)."""
-        return await self._table.page(states, labels, owner, limit, before, scopes)
 
     async def wait(self, job: str, limit: float | None) -> Job:
         """Return the job at its end; raise WaitTimeout when `limit` seconds pass first."""
@@ -221,21 +192,7 @@ class JobManager:
                     await self._stops.stop(active, StopSpec(strategy="kill"), by.name)
             if active.deleted:
                 raise JobNotFound(f"job {job} is being deleted", job=job)
-            await self._delete(active, by)
-
-    async def _delete(self, active: ActiveJob, by: Principal) -> None:
-        """Delete log and record; the log first: on a full disk that makes room for the change of the table."""
-        active.deleted, record = True, active.record
-        await self._table.remove_log(active.id)
-        try:
-            await self._table.remove(record.job, by.name)
-        except DiskFull:
-            active.deleted = False
-            raise
-        if record.job.state.final and not record.active:
-            self._retention.removed(record)
-        # Ends the calls that follow the job or wait for it.
-        self._table.save(active, lifecycle.lost(record, "the job was deleted", time.time_ns(), closed=True))
+            await self._table.delete(active, by.name)
 
     async def close(self, *, restart: bool = False, finish: bool = False) -> None:
         """Close everything. Running jobs go on under the keeper, which ends after the last, or stays for a `restart`.

@@ -187,7 +187,12 @@ def _environment(spec: JobSpec, defaults: Defaults, user: Identity | None) -> tu
     """Return the variables of a job, without the marker, and its folder."""
     user = user or own()
     env = {"PATH": defaults.path, "HOME": user.home, "USER": user.name, "LANG": defaults.lang}
-    return env | spec.env, spec.cwd or user.folder
+    return env | spec.env, folder_of(spec, user)
+
+
+def folder_of(spec: JobSpec, user: Identity | None) -> str:
+    """Return the folder in which a job starts."""
+    return spec.cwd or (user or own()).folder
 
 
 def _log_bytes(log: LogSpec, defaults: Defaults) -> int:

@@ -4,16 +4,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jobworker.jobs.scope import EVERYTHING, Scope
+from jobworker.model import State
 
 
 class Query(NamedTuple):
-    """The jobs that match all of this, within at least one of the scopes; `before`: created before this job."""
+    """The jobs that match all of this, within at least one of the scopes, newest first.
 
-    states: Sequence[str] | None = None
+    `before`: those created before this job; `limit`: so many at most.
+    """
+
+    states: Sequence[State] | None = None
     labels: Mapping[str, str] = {}
     owner: str | None = None
     before: str | None = None
     scopes: Sequence[Scope] = EVERYTHING
+    limit: int = 100
 
     def condition(self) -> tuple[str, list[Any]]:
         """Return the condition as SQL, and its values."""

@@ -33,6 +33,7 @@ class Retention:
         self._table = table
         self._wakeup = asyncio.Event()  # set when a limit may be exceeded
         table.on_inactive = self._inactive
+        table.on_deleted = self._deleted
         table.on_release = self._look
         self._count, self._kept = table.ended_totals()
 
@@ -67,24 +68,11 @@ class Retention:
             for record in records:
                 if not self._too_much() and not (self._age and _age(record) > self._age):
                     return
-                await self._delete(record)
+                if (active := self._table.claim(record)) is not None:  # else a call has begun to read it meanwhile
+                    await self._table.delete(active, DELETED_BY)
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _delete(self, record: JobRecord) -> None:
-        """Delete a job, its log first: on a full disk that makes room for the change of the table."""
-        active = self._table.claim(record)
-        if active is None:  # a call has begun to read it meanwhile
-            return
-        try:
-            await self._table.remove_log(active.id)
-            await self._table.remove(record.job, DELETED_BY)
-            self.removed(record)
-        except DiskFull:
-            self._table.unclaim(active)
-            raise
-
-    def removed(self, record: JobRecord) -> None:
-        """Count a job as deleted."""
+    def _deleted(self, record: JobRecord) -> None:
         self._count -= 1
         self._kept -= record.job.log.kept
 

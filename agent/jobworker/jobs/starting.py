@@ -17,6 +17,7 @@ from jobworker.host.keeper_client import KeeperGone, KeeperLink
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.plan import LaunchPlan
 from jobworker.jobs.record import JobRecord, new_id
+from jobworker.jobs.scope import EVERYTHING
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.users import Users
@@ -53,7 +54,7 @@ class Starting:
             raise KeyConflict(
                 f"key: {key[:80]!r} belongs to the job {existing.job.id} with another spec", job=existing.job.id
             )
-        return await self._table.get(existing.job.id), False
+        return await self._table.seen(existing.job.id, EVERYTHING), False
 
     async def _create(self, plan: LaunchPlan, key: str | None, owner: Principal, admin: bool) -> Job:
         plan = await self._users.assign(plan, owner, admin)

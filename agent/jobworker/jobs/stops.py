@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import Any
 
 from msgspec.structs import replace
@@ -67,7 +67,7 @@ class StopManager:
             return  # it ended meanwhile
         request = active.record.ending  # another stop may have begun meanwhile
         if call is not None and call.strategy == "kill" and (before or (request and request.strategy != "kill")):
-            await self.kill([active])
+            await self._kill(active)
         receipt = await asyncio.shield(task)
         if receipt.survivors:
             pids_text = ", ".join(f"{process['pid']} ({process['name']})" for process in receipt.survivors)
@@ -176,13 +176,16 @@ class StopManager:
             return
         await self._until_empty(active)
 
-    async def stop_all(self, jobs: Iterable[ActiveJob], by: str) -> None:
-        """Stop these jobs because the agent is shut down; return when their stops are over."""
-        begun = (self.begin(active, None, by, Reason.SHUTDOWN) for active in jobs if active.record.job.pid)
+    async def stop_all(self, by: str) -> None:
+        """Stop every job because the agent is shut down; return when the stops are over."""
+        begun = (self.begin(active, None, by, Reason.SHUTDOWN) for active in self._table if active.record.job.pid)
         stops = await asyncio.gather(*begun, return_exceptions=True)
         await asyncio.gather(*(stop for stop in stops if isinstance(stop, asyncio.Task)), return_exceptions=True)
 
-    async def kill(self, jobs: Iterable[ActiveJob]) -> None:
-        """Send SIGKILL to whole trees, whatever stop is under way."""
-        for active in jobs:
-            await send_signal(active, self._link, signal.SIGKILL, "all")
+    async def kill_all(self) -> None:
+        """Kill every job, whatever grace its stop has left."""
+        for active in self._table:
+            await self._kill(active)
+
+    async def _kill(self, active: ActiveJob) -> None:
+        await send_signal(active, self._link, signal.SIGKILL, "all")

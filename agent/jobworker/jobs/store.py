@@ -221,15 +221,15 @@ class Store:
         rows = await self._all(query, values)
         return rows[0] if rows else None
 
-    async def page(self, query: Query, limit: int) -> tuple[list[JobRecord], bool]:
-        """Return up to `limit` records, newest first (fewer if they are large), and whether there are more."""
+    async def page(self, query: Query) -> tuple[list[JobRecord], bool]:
+        """Return the records of a query, fewer than its limit if they are large, and whether there are more."""
         if self._pending:  # changes that were answered before must be in the page
             with contextlib.suppress(DiskFull):
                 await self.saved()
         where, values = query.condition()
         text = f"SELECT record FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608  # built of constants
         async with self._turn:
-            return await self._do(lambda: self._page(text, [*values, limit + 1], limit))
+            return await self._do(lambda: self._page(text, [*values, query.limit + 1], query.limit))
 
     def _page(self, query: str, values: Sequence[Any], limit: int) -> tuple[list[JobRecord], bool]:
         records: list[JobRecord] = []

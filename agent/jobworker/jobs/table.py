@@ -7,6 +7,7 @@ wakes what waits for the job.
 import asyncio
 import contextlib
 import shutil
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from jobworker.errors import DiskFull, JobNotFound, OffsetOutOfRange
+from jobworker.jobs import lifecycle
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.event_cursor import EventCursor
 from jobworker.jobs.events import event, happened
@@ -24,7 +26,7 @@ from jobworker.jobs.scope import Scope, sees
 from jobworker.jobs.store import Store
 from jobworker.linux.proc import boot_id
 from jobworker.logs.reader import LogReader
-from jobworker.model import Job, JobEvent, State
+from jobworker.model import Job, State
 from jobworker.paths import Home, sync_folder
 
 
@@ -35,10 +37,14 @@ class JobTable:
         """`durable`: what is answered survives a power cut."""
         self._logs = home.logs
         self._durable = durable
-        self._store = Store(home.database, keep_events, durable=durable)
+        store = self._store = Store(home.database, keep_events, durable=durable)
+        # What the store has about all jobs; `noted` returns what `note` stored.
+        self.newest_end, self.ended_totals, self.noted = store.newest_end, store.ended_totals, store.meta
+        self.by_key, self.events_of = store.by_key, store.events_of
         self.boot = boot_id()  # of the host, now
         self._revision: int = self._store.meta("revision", 0)  # the last one that was given
         self.on_inactive: Callable[[JobRecord], None] = lambda record: None  # called when a job can no longer change
+        self.on_deleted: Callable[[JobRecord], None] = lambda record: None  # called when such a job is deleted
         self.on_release: Callable[[], None] = lambda: None  # called when a job leaves the memory
         self._loading = Counter[str]()  # by job, how many calls read its record to bring it into memory
         self._active = {record.job.id: ActiveJob(record) for record in self._store.active_records()}
@@ -102,11 +108,6 @@ class JobTable:
         active = self._active[record.job.id] = ActiveJob(record)
         active.deleted = True
         return active
-
-    def unclaim(self, active: ActiveJob) -> None:
-        """Undo `claim` for a job that could not be deleted."""
-        active.deleted = False
-        self._forget(active)
 
     def _forget(self, active: ActiveJob) -> None:
         """Drop a job from memory if it can no longer change and nothing uses it."""
@@ -195,24 +196,34 @@ class JobTable:
         self._revision += 1
         return self._revision
 
-    async def remove(self, job: Job, by: str) -> None:
-        """Delete the record of a job whose ActiveJob is marked as deleted; raise DiskFull.
+    async def delete(self, active: ActiveJob, by: str) -> None:
+        """Delete the log and the record of a job, and end the calls that follow it or wait for it; raise DiskFull.
 
-        The ActiveJob stays until the record is deleted: a call that loads the record meanwhile finds the mark.
+        The log first: on a full disk that makes room for the change of the table. The ActiveJob stays until the
+        record is deleted: a call that loads the record meanwhile finds the mark.
         """
-        self._store.drop(job.id)
-        self._store.append_event(event("deleted", replace(job, revision=self.next_revision()), by))
-        self._store.set_meta("revision", self._revision)
-        await self._store.saved()
-        self._active.pop(job.id, None)
+        active.deleted, record = True, active.record
+        try:
+            await asyncio.to_thread(shutil.rmtree, self.log_folder(active.id), ignore_errors=True)
+            if self._durable:
+                await asyncio.to_thread(sync_folder, self._logs)
+            self._store.drop(active.id)
+            self._store.append_event(event("deleted", replace(record.job, revision=self.next_revision()), by))
+            self._store.set_meta("revision", self._revision)
+            await self._store.saved()
+        except DiskFull:
+            active.deleted = False
+            self._forget(active)
+            raise
+        self._active.pop(active.id, None)
+        if record.job.state.final and not record.active:
+            self.on_deleted(record)
+        if active.holders:
+            self.save(active, lifecycle.lost(record, "the job was deleted", time.time_ns(), closed=True))
 
     def note(self, name: str, value: Any) -> None:
         """Store a value beside the jobs, in one commit with what was saved before it."""
         self._store.set_meta(name, value, lazy=True)
-
-    def noted(self, name: str, default: Any) -> Any:
-        """Return a value that `note` stored."""
-        return self._store.meta(name, default)
 
     # Reading
 
@@ -238,12 +249,6 @@ class JobTable:
             raise _not_found(job)
         return self.public(record)
 
-    async def get(self, job: str) -> Job:
-        active = self._active.get(job)
-        if active is not None and active.record.job.state.final:
-            await self.wait_durable(active)
-        return self.public(active.record if active else await self.load(job))
-
     async def oldest_ended(self, limit: int) -> list[JobRecord]:
         """Return records of ended jobs that no call uses, in the order in which they ended."""
         await self.written()
@@ -251,18 +256,10 @@ class JobTable:
         records = await self._store.oldest_ended(limit + held)
         return [record for record in records if record.job.id not in self._active][:limit]
 
-    def newest_end(self) -> str:
-        """Return when the last job ended (RFC 3339), of those in the store; "" if none has."""
-        return self._store.newest_end()
-
     async def ended_since(self, time: str) -> list[JobRecord]:
         """Return records of jobs that ended at that time (RFC 3339) or later."""
         await self.written()
         return await self._store.ended_since(time)
-
-    def ended_totals(self) -> tuple[int, int]:
-        """Return the number of ended jobs and the bytes of their logs."""
-        return self._store.ended_totals()
 
     def events(self, revision: int | None) -> EventCursor:
         """Return a cursor over the events after a revision, None: from now on; raise OffsetOutOfRange."""
@@ -271,28 +268,13 @@ class JobTable:
             raise OffsetOutOfRange(f"from: {revision}; expected 0 to {last}, the last revision", end=last)
         return EventCursor(self._store, self._store.events.last if revision is None else revision)
 
-    async def events_of(self, job: str) -> list[JobEvent]:
-        return await self._store.events_of(job)
-
-    async def by_key(self, owner: str, key: str) -> JobRecord | None:
-        return await self._store.by_key(owner, key)
-
-    async def page(
-        self,
-        states: Sequence[State] | None,
-        labels: dict[str, str],
-        owner: str | None,
-        limit: int,
-        before: str | None,
-        scopes: Sequence[Scope],
-    ) -> tuple[list[Job], str | None]:
-        """Return a page of jobs, newest first, and `before` of the next page (None: there is none)."""
-        query = Query(states=states, labels=labels, owner=owner, before=before, scopes=scopes)
-        records, more = await self._store.page(query, limit)
+    async def page(self, query: Query) -> tuple[list[Job], str | None]:
+        """Return a page of jobs, and `before` of the next page (None: there is none)."""
+        records, more = await self._store.page(query)
         now = {} if self._durable else self._active  # with durability "power" only what is committed is answered
         jobs = [self.public(active.record if (active := now.get(r.job.id)) else r) for r in records]
-        if states is not None:  # the record in memory may be newer than the one in the store
-            jobs = [job for job in jobs if job.state in states]
+        if query.states is not None:  # the record in memory may be newer than the one in the store
+            jobs = [job for job in jobs if job.state in query.states]
         return jobs, records[-1].job.id if more else None
 
     def public(self, record: JobRecord) -> Job:
@@ -307,12 +289,6 @@ class JobTable:
         size, first = reader.size(), reader.first()
         reader.close()
         return replace(record, job=replace(record.job, log=replace(record.job.log, bytes=size, first_offset=first)))
-
-    async def remove_log(self, job: str) -> None:
-        """Delete a job's log, for good."""
-        await asyncio.to_thread(shutil.rmtree, self.log_folder(job), ignore_errors=True)
-        if self._durable:
-            await asyncio.to_thread(sync_folder, self._logs)
 
     def log_folder(self, job: str) -> Path:
         return self._logs / job

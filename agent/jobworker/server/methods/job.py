@@ -12,6 +12,7 @@ from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidSpec, SubscriptionNotFound
 from jobworker.jobs.log_cursor import LogRange
 from jobworker.jobs.plan import signal_number
+from jobworker.jobs.query import Query
 from jobworker.jobs.record import is_id
 from jobworker.jobs.spec_rules import MAX_LABELS
 from jobworker.model import Explanation, Job, JobSpec, State, StopSpec, TimeoutSpec
@@ -213,9 +214,8 @@ async def list_(call: Call, params: List) -> dict[str, Any]:
     if params.cursor is not None and not is_id(params.cursor):
         raise InvalidParams("cursor: expected `next` of an earlier page", field="cursor")
     scopes = call.permissions.scopes(call.method)
-    jobs, following = await call.session.read_in_turn(
-        call.session.services.jobs.list(states, params.labels, params.owner, params.limit, params.cursor, scopes)
-    )
+    query = Query(states, params.labels, params.owner, params.cursor, scopes, params.limit)
+    jobs, following = await call.session.read_in_turn(call.session.services.jobs.list(query))
     return {"jobs": jobs, "next": following}
 
 
