@@ -88,7 +88,7 @@ def forget_start(database: Path, job: str, position: int) -> None:
     db = sqlite3.connect(database)
     with db:
         record = json.loads(db.execute("SELECT record FROM jobs WHERE id = ?", (job,)).fetchone()[0])
-        record |= {"boot": "", "launching": False, "start": 0}
+        record["process"] |= {"boot": "", "launching": False, "start": 0}
         record["job"] |= {"state": "created", "pid": None, "started_at": None}
         db.execute("UPDATE jobs SET state = 'created', record = ? WHERE id = ?", (json.dumps(record), job))
         db.execute("UPDATE meta SET value = ? WHERE name = 'journal'", (position,))
@@ -101,7 +101,8 @@ def change(database: Path, job: str, field: str, value: str) -> None:
     db = sqlite3.connect(database)
     with db:
         changed = db.execute(
-            "UPDATE jobs SET record = json_set(record, ?, json(?)) WHERE id = ? AND live", (f"$.{field}", value, job)
+            "UPDATE jobs SET record = json_set(record, ?, json(?)) WHERE id = ? AND live",
+            (f"$.process.{field}", value, job),
         )
     assert changed.rowcount == 1
     db.close()

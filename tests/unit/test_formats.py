@@ -1,18 +1,39 @@
-"""What version 1 wrote is read for ever: the files in tests/data/v1 are never changed."""
+"""What earlier versions wrote is read for ever: the files in tests/data are never changed."""
 
 import contextlib
+import json
 import shutil
 import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from jobworker.errors import StartError
 from jobworker.host.journal import Closed, Ended, Journal, Launching, Started, StartFailed
+from jobworker.jobs import lifecycle
+from jobworker.jobs.database import open_for_writing, open_read_only
+from jobworker.jobs.identity import Identity
 from jobworker.jobs.query import Query
+from jobworker.jobs.record import PauseRecord, ProcessRecord, Sent, StopRequest
 from jobworker.jobs.store import Store
 from jobworker.logs.reader import Chunk, LogReader
-from jobworker.model import Reason, Receipt, State
+from jobworker.model import Reason, Receipt, State, StopSpec
 
 DATA = Path(__file__).parents[1] / "data" / "v1"
 SAID, TIMED_OUT, FAILED = "00d21btnba8v", "00d21btnccsh", "00d21btne79h"
+
+
+BOOT = "bf5e2e96-fdb7-448d-b50c-f4daa696ac3a"
+
+
+def process(number: int) -> ProcessRecord:
+    """Return what is known about the process of the job of this number in the tables with every state."""
+    group = f"/sys/fs/cgroup/jw/00d21btnb{number:03}"
+    return ProcessRecord(boot=BOOT, start=817000 + number, started=8172000000000 + number, group=group)
 
 
 def test_the_journal(tmp_path: Path) -> None:
@@ -104,7 +125,7 @@ async def test_a_receipt_with_means(tmp_path: Path) -> None:
         record = await store.get(TIMED_OUT)
         assert record is not None
         assert record.job.exit is not None
-        assert record.receipt == record.job.exit.receipt == Receipt("graceful", "cgroup", "complete")
+        assert record.stop.receipt == record.job.exit.receipt == Receipt("graceful", "cgroup", "complete")
         assert record.job.labels == {"means": "any"}
         (event,) = await store.events_of(TIMED_OUT)
         assert event.job.exit == record.job.exit
@@ -112,3 +133,103 @@ async def test_a_receipt_with_means(tmp_path: Path) -> None:
         assert ('"method":"cgroup"' in text, '"means":"cgroup"' in text) == (True, False)
     finally:
         await store.close()
+
+
+@pytest.fixture(params=["v1/states.db", "v2/jobs.db"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    """Open a table with one job in every state, in each format."""
+    shutil.copy(DATA.parent / request.param, tmp_path / "jobs.db")
+    store = Store(tmp_path / "jobs.db", 1000)
+    yield store
+    await store.close()
+
+
+async def test_jobs_in_every_state(store: Store) -> None:
+    """Each record of format 1 and 2 has the same groups, and the agent keeps in memory what may still change."""
+    page, _ = await store.page(Query())
+    by_name = {record.job.name: record for record in page}
+    assert {name: record.process for name, record in by_name.items()} == {
+        "created": ProcessRecord(),
+        "announced": ProcessRecord(boot=BOOT),
+        "launching": ProcessRecord(launching=True, boot=BOOT, group="/g/3", namespace=True),
+        "running": process(4),
+        "updated": replace(process(5), namespace=True, init=7005, init_start=816005),
+        "paused": process(6),
+        "stopping": process(7),
+        "outlived": replace(process(8), left=True),
+        "survivors": replace(process(9), left=True),
+        "exited": process(10),
+        "over": process(11),
+        "lost": process(12),
+    }
+    ladder = StopSpec(strategy="ladder", grace="5s")
+    requests = {name: record.stop.request for name, record in by_name.items() if record.stop.request}
+    assert requests == {
+        "stopping": StopRequest(Reason.STOPPED, "ann", "ladder", "enough", ladder),
+        "outlived": StopRequest(Reason.TIMEOUT, "total", "graceful", "timed out after 1 s"),
+        "survivors": StopRequest(Reason.STOPPED, "ann", "kill"),
+    }
+    receipts = {name: record.stop.receipt for name, record in by_name.items() if record.stop.receipt}
+    assert {name: receipt.survivors for name, receipt in receipts.items()} == {
+        "outlived": [{"pid": 8008, "name": "sleep", "command": "sleep 600"}]
+    }
+    assert {name: record.stop.sent for name, record in by_name.items() if record.stop.sent} == {
+        "running": Sent("SIGHUP", "ann")
+    }
+    changed = {name: record.pause for name, record in by_name.items() if record.pause != PauseRecord()}
+    assert changed == {"paused": PauseRecord(frozen=True), "updated": PauseRecord(resumed=8172000009999)}
+    assert {name for name, record in by_name.items() if record.log.closed} == {"survivors", "over", "lost"}
+    updated, running = by_name["updated"], by_name["running"]
+    assert updated.asked is not None
+    assert (updated.asked.timeout, updated.job.spec.timeout) == ("10m", "1h")
+    assert running.identity == Identity("nobody", 65534, 65534, [65534], "/nonexistent", "/")
+    active = [record.job.name for record in store.active_records()]
+    assert active == [name for name in reversed(by_name) if name not in ("created", "over", "lost")]
+    assert [record.job.name for record in await store.oldest_ended(10)] == ["over", "lost"]
+    assert store.ended_totals() == (2, 70)
+
+
+async def test_a_record_of_format_1_is_rewritten_when_it_changes(tmp_path: Path) -> None:
+    """The table has the format 2 from the start on, its rows one by one."""
+    path = tmp_path / "jobs.db"
+    shutil.copy(DATA / "states.db", path)
+    store = Store(path, 1000)
+    record = await store.get("00d21btnb006")
+    assert record is not None
+    resumed = lifecycle.resumed(record, 77)
+    store.put(resumed)
+    await store.close()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        rows = dict(db.execute("SELECT id, record FROM jobs"))
+    assert [job for job, text in rows.items() if "process" in json.loads(text)] == ["00d21btnb006"]
+    store = Store(path, 1000)
+    assert await store.get("00d21btnb006") == resumed
+    await store.close()
+
+
+async def test_a_damaged_record_is_no_record_of_format_1(tmp_path: Path) -> None:
+    """A group that cannot be read is an error, never the absence of a process."""
+    path = tmp_path / "jobs.db"
+    shutil.copy(DATA.parent / "v2" / "jobs.db", path)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE jobs SET record = json_set(record, '$.process.start', 'x') WHERE id = '00d21btnb004'")
+    store = Store(path, 1000)
+    with pytest.raises(msgspec.ValidationError, match=r"\$\.process\.start"):
+        await store.get("00d21btnb004")
+    await store.close()
+
+
+@pytest.mark.parametrize("opened", [lambda path: open_for_writing(path, False), open_read_only], ids=["rw", "ro"])
+def test_a_later_format_is_refused_and_untouched(
+    tmp_path: Path, opened: Callable[[Path], sqlite3.Connection]
+) -> None:
+    """An agent of an older version does not guess: neither to write nor to read."""
+    path = tmp_path / "jobs.db"
+    shutil.copy(DATA.parent / "v2" / "jobs.db", path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version=3")
+    before = path.read_bytes()
+    with pytest.raises(StartError, match=r"later version \(format 3\); expected at most 2"):
+        opened(path)
+    assert path.read_bytes() == before

@@ -42,10 +42,9 @@ def other_boot(agent: RunningAgent) -> None:
     """Have all that is on the disk be of another boot."""
     with sqlite3.connect(agent.home.database) as db:
         db.execute("UPDATE meta SET value = ? WHERE name IN ('boot', 'journal_boot')", (BEFORE,))
-        db.execute(
-            "UPDATE jobs SET record = json_set(record, '$.boot', ?) WHERE json_extract(record, '$.boot') != ''",
-            (BEFORE,),
-        )
+        boot = "'$.process.boot'"
+        change = f"json_set(record, {boot}, ?) WHERE json_extract(record, {boot}) != ''"
+        db.execute(f"UPDATE jobs SET record = {change}", (BEFORE,))
     db.close()
 
 
@@ -142,7 +141,7 @@ async def test_what_was_about_to_start_is_lost(start: Callable[..., RunningAgent
         about, created = [(await client.create(SLEEP)).id for _ in range(2)]
     await down(agent)
     with sqlite3.connect(agent.home.database) as db:
-        change = "UPDATE jobs SET live = 1, record = json_set(record, '$.boot', ?) WHERE id = ?"
+        change = "UPDATE jobs SET live = 1, record = json_set(record, '$.process.boot', ?) WHERE id = ?"
         db.execute(change, (BEFORE, about))
     db.close()
     agent.start()

@@ -64,17 +64,17 @@ class ActiveJob:
 
     def tree(self) -> Tree:
         """Return the process tree, by the strongest way of finding it that the job has."""
-        main = self.record.job.pid or 0
-        if self.record.init:
-            return NamespaceTree(self.record.init, self.record.init_start, main, self.record.start, self.group())
-        return self._strays or self.group() or SweepTree(self.id, main, self.record.start)
+        main, process = self.record.job.pid or 0, self.record.process
+        if process.init:
+            return NamespaceTree(process.init, process.init_start, main, process.start, self.group())
+        return self._strays or self.group() or SweepTree(self.id, main, process.start)
 
     async def has_strays(self) -> bool:
         """Look for processes that have left the job's cgroup; `tree` has them from then on."""
         group = self.group()
-        if group is None or self.record.init:
+        if group is None or self.record.process.init:
             return False
-        tree = self._strays or StrayTree(group, self.record.job.pid or 0, self.record.start)
+        tree = self._strays or StrayTree(group, self.record.job.pid or 0, self.record.process.start)
         strays = await tree.strays()
         if strays:
             self._strays = tree
@@ -82,10 +82,11 @@ class ActiveJob:
 
     def init(self) -> list[int] | None:
         """Return pid and start of the init of the job's namespace, for the keeper; None without a namespace."""
-        return [self.record.init, self.record.init_start] if self.record.init else None
+        process = self.record.process
+        return [process.init, process.init_start] if process.init else None
 
     def group(self) -> CgroupTree | None:
-        return CgroupTree(Path(self.record.group)) if self.record.group else None
+        return CgroupTree(Path(self.record.process.group)) if self.record.process.group else None
 
     async def gone(self) -> None:
         """Wait until the main process and all others of the tree are gone."""

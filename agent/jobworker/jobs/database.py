@@ -7,7 +7,7 @@ from pathlib import Path
 from jobworker.errors import StartError
 from jobworker.jobs import events
 
-VERSION = 1  # of the format, in `PRAGMA user_version`
+VERSION = 2  # of the format, in `PRAGMA user_version`; rows of format 1 are read as well
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS jobs (
@@ -29,11 +29,9 @@ def open_for_writing(path: Path, durable: bool) -> sqlite3.Connection:
     """
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
+        version = _require_known(db, path)  # first: nothing of a later format is changed
         db.execute("PRAGMA journal_mode=WAL")
         db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")  # FULL: each commit is synced
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise StartError(f"{path} was written by a later version (format {version}); expected at most {VERSION}")
         db.executescript(SCHEMA + events.SCHEMA)
         if version != VERSION:
             db.execute(f"PRAGMA user_version={VERSION}")
@@ -50,11 +48,21 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     how = "mode=ro" if wal.exists() and wal.stat().st_size else "immutable=1"
     db = sqlite3.connect(f"{path.as_uri()}?{how}", uri=True, isolation_level=None, check_same_thread=False)
     try:
+        _require_known(db, path)
         db.execute("SELECT count(*) FROM jobs WHERE live").fetchone()
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _require_known(db: sqlite3.Connection, path: Path) -> int:
+    """Return the format of the table; raise StartError for a later one."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > VERSION:
+        text = f"{path} was written by a later version (format {version}); expected at most {VERSION}"
+        raise StartError(text, hint="start the version of jobworker that wrote it")
+    return version
 
 
 def set_aside(path: Path) -> Path:

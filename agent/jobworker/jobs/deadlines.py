@@ -42,7 +42,7 @@ class Usage:
         self._bytes = 0  # as of the last reading
         self._cpu = 0.0  # seconds, as of the last reading
         # Moments on CLOCK_BOOTTIME, in seconds.
-        self._read = self._last_output = self._last_cpu = active.record.started / 1e9
+        self._read = self._last_output = self._last_cpu = active.record.process.started / 1e9
 
     async def facts(self, *, cpu: bool) -> RunFacts:
         """Read what the policy is given. `cpu`: also the CPU time, which may take a walk through /proc."""
@@ -57,11 +57,11 @@ class Usage:
         used = await self._active.tree().cpu_seconds() if cpu else self._cpu
         if used != self._cpu:
             self._last_cpu = now
-        self._last_output = max(self._last_output, self._active.record.resumed / 1e9)
+        self._last_output = max(self._last_output, self._active.record.pause.resumed / 1e9)
         self._bytes, self._cpu, self._read = size, used, now
         return RunFacts(
             now=now,
-            started=self._active.record.started / 1e9,
+            started=self._active.record.process.started / 1e9,
             wall=wall,
             output_bytes=size,
             last_output=self._last_output,

@@ -28,7 +28,7 @@ def advance(record: JobRecord, event: JournalEntry, boot: str) -> JobRecord:
         case Launching(group=group, namespace=namespace):
             if record.job.state != State.CREATED:
                 return record
-            return replace(record, launching=True, group=group, namespace=namespace, boot=boot)
+            return record.with_process(launching=True, group=group, namespace=namespace, boot=boot)
         case Started():
             return started(record, event, boot)
         case StartFailed():
@@ -38,19 +38,26 @@ def advance(record: JobRecord, event: JournalEntry, boot: str) -> JobRecord:
         case Lost(why=why, at=at):
             return lost(record, why, at)
         case Truncated():
-            return replace(record, job=replace(record.job, log=replace(record.job.log, truncated=True)))
+            return record.with_job(log=replace(record.job.log, truncated=True))
         case Closed(size=size, truncated=truncated, first=first):
-            return replace(record, closed=True, job=replace(record.job, log=LogInfo(size, first, truncated)))
+            return record.with_log(closed=True).with_job(log=LogInfo(size, first, truncated))
 
 
 def started(record: JobRecord, event: Started, boot: str) -> JobRecord:
     if record.job.state.final:
         return record
     state = State.RUNNING if record.job.state == State.CREATED else record.job.state
-    job = replace(record.job, state=state, pid=event.pid, started_at=rfc3339(event.at))
-    group = record.group if event.group is None else event.group
-    record = replace(record, init=event.init, init_start=event.init_start, group=group)
-    return replace(record, job=job, launching=False, boot=boot, start=event.start, started=event.boottime)
+    record = record.with_job(state=state, pid=event.pid, started_at=rfc3339(event.at))
+    group = record.process.group if event.group is None else event.group
+    return record.with_process(
+        launching=False,
+        boot=boot,
+        start=event.start,
+        started=event.boottime,
+        group=group,
+        init=event.init,
+        init_start=event.init_start,
+    )
 
 
 def start_failed(record: JobRecord, event: StartFailed) -> JobRecord:
@@ -58,8 +65,8 @@ def start_failed(record: JobRecord, event: StartFailed) -> JobRecord:
         return record
     message = explain_start_failure(record, event.step, event.errno, event.detail)
     exit_ = Exit(None, None, Reason.START_FAILED, None, message, step=event.step, errno=event.errno)
-    job = replace(record.job, state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
-    return replace(record, job=job, launching=False, closed=True, left=bool(record.init))
+    record = record.with_job(state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
+    return record.with_process(launching=False, left=bool(record.process.init)).with_log(closed=True)
 
 
 def explain_start_failure(record: JobRecord, step: str, errno: int, detail: str = "") -> str:
@@ -80,7 +87,7 @@ def explain_start_failure(record: JobRecord, step: str, errno: int, detail: str 
 def ended(record: JobRecord, event: Ended) -> JobRecord:
     if record.job.state.final:
         return record
-    request = record.ending if event.signalled else None
+    request = record.stop.request if event.signalled else None
     name = None if event.signal is None else signal_name(event.signal)
     how = f"exited with code {event.code}" if name is None else f"killed by {name}"
     if event.core:
@@ -89,7 +96,7 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
         message = f"{how}: its memory was at the limit of {record.job.spec.limits.memory}{_peak(event.usage)}"
         exit_ = Exit(None, name, Reason.OOM, "kernel", message)
     elif request is None:
-        by = record.sent.by if record.sent is not None and record.sent.signal == name else None
+        by = record.stop.sent.by if record.stop.sent is not None and record.stop.sent.signal == name else None
         if by:
             how += f", sent by {by}"
         elif name in FROM_OUTSIDE and not event.signalled:
@@ -97,9 +104,10 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
         exit_ = Exit(event.code, name, Reason.FINISHED, by, how)
     else:
         why = request.message or REASON_TEXT[request.reason].format(by=request.by)
-        exit_ = Exit(event.code, name, request.reason, request.by, f"{why}: {how}", record.receipt)
-    job = replace(record.job, state=State.EXITED, exited_at=rfc3339(event.at), exit=replace(exit_, usage=event.usage))
-    record = replace(record, job=job, launching=False, left=event.left, receipt=None)
+        exit_ = Exit(event.code, name, request.reason, request.by, f"{why}: {how}", record.stop.receipt)
+    exit_ = replace(exit_, usage=event.usage)
+    record = record.with_job(state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
+    record = record.with_process(launching=False, left=event.left).with_stop(receipt=None)
     return record if event.left else tree_gone(record, event.at)
 
 
@@ -111,29 +119,29 @@ def _peak(usage: Usage | None) -> str:
 
 
 def paused(record: JobRecord) -> JobRecord:
-    return replace(record, frozen=True, job=replace(record.job, state=State.PAUSED))
+    return record.with_pause(frozen=True).with_job(state=State.PAUSED)
 
 
 def resumed(record: JobRecord, boottime: int) -> JobRecord:
     """Return the record of a job that is no longer frozen; a job that is being stopped stays so."""
     state = State.RUNNING if record.job.state == State.PAUSED else record.job.state
-    return replace(record, frozen=False, resumed=boottime, job=replace(record.job, state=state))
+    return record.with_pause(frozen=False, resumed=boottime).with_job(state=state)
 
 
 def stopping(record: JobRecord, request: StopRequest) -> JobRecord:
     """Return the record of a job whose stop begins."""
     state = record.job.state if record.job.state.final else State.STOPPING
-    return replace(record, ending=request, job=replace(record.job, state=state))
+    return record.with_stop(request=request).with_job(state=state)
 
 
 def stopped(record: JobRecord, receipt: Receipt) -> JobRecord:
     """Return the record after a stop, with its receipt, which names the survivors."""
     exit_ = record.job.exit
     if exit_ is None:
-        record = replace(record, receipt=receipt)
+        record = record.with_stop(receipt=receipt)
     else:
-        record = replace(record, job=replace(record.job, exit=replace(exit_, receipt=receipt)))
-    return replace(record, left=bool(receipt.survivors))
+        record = record.with_job(exit=replace(exit_, receipt=receipt))
+    return record.with_process(left=bool(receipt.survivors))
 
 
 def tree_gone(record: JobRecord, at: int) -> JobRecord:
@@ -142,14 +150,14 @@ def tree_gone(record: JobRecord, at: int) -> JobRecord:
     if exit_ is not None and exit_.receipt is not None and exit_.receipt.survivors:
         steps = [*exit_.receipt.steps, Step(rfc3339(at), "gone")]
         receipt = replace(exit_.receipt, proof=PROOFS[exit_.receipt.method], steps=steps, survivors=[])
-        record = replace(record, job=replace(record.job, exit=replace(exit_, receipt=receipt)))
-    return replace(record, left=False)
+        record = record.with_job(exit=replace(exit_, receipt=receipt))
+    return record.with_process(left=False)
 
 
 def found_running(record: JobRecord, pid: int, start: int, now: int, boottime: int) -> JobRecord:
     """Return the record of a launch that succeeded, but whose keeper died before it could write that."""
-    job = replace(record.job, state=State.RUNNING, pid=pid, started_at=rfc3339(now))
-    return replace(record, job=job, launching=False, start=start, started=boottime)
+    record = record.with_job(state=State.RUNNING, pid=pid, started_at=rfc3339(now))
+    return record.with_process(launching=False, start=start, started=boottime)
 
 
 def lost(record: JobRecord, why: str, now: int, *, closed: bool = False) -> JobRecord:
@@ -157,12 +165,13 @@ def lost(record: JobRecord, why: str, now: int, *, closed: bool = False) -> JobR
 
     `closed`: no process of it is left, and no output will come.
     """
+    record = record.with_log(closed=closed or record.log.closed)
     if record.job.state.final:
-        return replace(record, closed=closed or record.closed, left=record.left and not closed)
-    left = bool(record.init) and not closed
+        return record.with_process(left=record.process.left and not closed)
+    left = bool(record.process.init) and not closed
     exit_ = Exit(None, None, Reason.LOST, None, why)
-    job = replace(record.job, state=State.LOST, exited_at=rfc3339(now), exit=exit_)
-    return replace(record, job=job, launching=False, left=left, closed=closed or record.closed)
+    record = record.with_job(state=State.LOST, exited_at=rfc3339(now), exit=exit_)
+    return record.with_process(launching=False, left=left)
 
 
 def signal_name(number: int) -> str:

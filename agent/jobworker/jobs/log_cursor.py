@@ -120,7 +120,7 @@ class Cursor:
     @property
     def ended(self) -> bool:
         """Whether nothing will be added. If it is true before a peek that returns None, that was the end."""
-        return self._active is None or self._active.record.closed
+        return self._active is None or self._active.record.log.closed
 
     def more_follows(self, chunk: Chunk) -> bool:
         """Whether there are more bytes after the chunk already."""

@@ -26,7 +26,8 @@ class LogSync:
         """Sync once a second, until cancelled."""
         while True:
             await asyncio.sleep(PAUSE_SECONDS)
-            jobs = [active.id for active in self._table if active.record.started and not active.record.closed]
+            records = [active.record for active in self._table]
+            jobs = [record.job.id for record in records if record.process.started and not record.log.closed]
             self._synced = {job: size for job, size in self._synced.items() if job in set(jobs)}
             await asyncio.to_thread(self._sync, jobs)
 

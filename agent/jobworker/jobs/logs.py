@@ -46,7 +46,7 @@ class Logs:
             self._table.release(active)
             raise
         shared = self._share(job)
-        if not follow or active.record.closed or end is not None:
+        if not follow or active.record.log.closed or end is not None:
             self._table.release(active)
             now = self._table.public(active.record)
 
@@ -117,7 +117,7 @@ class Logs:
         if active.record.job.state.final:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_OUTPUT_SECONDS):
-                    while not active.record.closed:
+                    while not active.record.log.closed:
                         await active.wait_changed()
 
 

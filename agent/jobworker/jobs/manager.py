@@ -158,9 +158,9 @@ class JobManager:
         reader = LogReader(self._table.log_folder(job))
         stderr = last_bytes(reader, STDERR, STDERR_TAIL_BYTES)
         reader.close()
-        by = record.ending.by if record.ending else None
+        by = record.stop.request.by if record.stop.request else None
         events = await self._table.events_of(job)
-        return explain.explain(self._table.public(record), by, record.receipt, events, stderr)
+        return explain.explain(self._table.public(record), by, record.stop.receipt, events, stderr)
 
     async def wait(self, job: str, limit: float | None) -> Job:
         """Return the job at its end; raise WaitTimeout when `limit` seconds pass first."""

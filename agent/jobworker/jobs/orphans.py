@@ -5,7 +5,7 @@ import os
 from jobworker.host.journal import Launching, Started
 from jobworker.host.process_tree import Process, process_of
 from jobworker.host.procfs import run_with_stuck_guard
-from jobworker.jobs.record import JobRecord
+from jobworker.jobs.record import JobRecord, ProcessRecord
 from jobworker.linux.proc import MARKER
 from jobworker.model import Job, JobSpec, State
 from jobworker.units import rfc3339
@@ -27,9 +27,8 @@ def rebuild_record(launching: Launching, started: Started) -> JobRecord | None:
         return None
     spec = JobSpec(argv=[word.decode(errors="replace") for word in words], cwd=cwd, timeout=None)
     created_at = rfc3339(launching.at)
-    return JobRecord(
-        job=Job(id=started.id, name=None, state=State.CREATED, spec=spec, owner=OWNER, created_at=created_at)
-    )
+    job = Job(id=started.id, name=None, state=State.CREATED, spec=spec, owner=OWNER, created_at=created_at)
+    return JobRecord(job=job, process=ProcessRecord())
 
 
 def _read(process: Process, what: str) -> bytes:

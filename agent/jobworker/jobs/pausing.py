@@ -4,8 +4,6 @@ import asyncio
 import signal
 import time
 
-from msgspec.structs import replace
-
 from jobworker.errors import InvalidState, NotSupported
 from jobworker.host.keeper_client import KeeperLink
 from jobworker.jobs import lifecycle
@@ -28,7 +26,7 @@ class Pausing:
     async def pause(self, active: ActiveJob, by: str) -> None:
         """Return when the whole tree is frozen; raise InvalidState, or NotSupported if it cannot be."""
         _require(active, State.RUNNING)
-        self._table.save(active, replace(active.record, frozen=True))
+        self._table.save(active, active.record.with_pause(frozen=True))
         await self._table.written()
         try:
             await self._freeze(active)
@@ -48,10 +46,10 @@ class Pausing:
     async def resume(self, active: ActiveJob, by: str | None = None) -> None:
         """Resume the tree, whatever state the job is in."""
         if active.group() is not None:
-            await self._link.insist("freeze", id=active.id, group=active.record.group, frozen=False)
+            await self._link.insist("freeze", id=active.id, group=active.record.process.group, frozen=False)
         if active.group() is None or await active.has_strays():
             await send_signal(active, self._link, signal.SIGCONT, "all", signalled=False)
-        if active.record.frozen:
+        if active.record.pause.frozen:
             now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             self._table.save(active, lifecycle.resumed(active.record, now), by=by)
             await self._table.written()
@@ -59,7 +57,7 @@ class Pausing:
     async def _freeze(self, active: ActiveJob) -> None:
         group = active.group()
         if group is not None and not await active.has_strays():
-            await self._link.insist("freeze", id=active.id, group=active.record.group, frozen=True)
+            await self._link.insist("freeze", id=active.id, group=active.record.process.group, frozen=True)
             async with asyncio.timeout(FREEZE_TIMEOUT_SECONDS):
                 await group.wait_frozen()
             return

@@ -10,8 +10,6 @@ import logging
 import time
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from jobworker.errors import DiskFull, JobworkerError, ShuttingDown
 from jobworker.host.journal import Journal, JournalEntry, Launching, Started, StartFailed
 from jobworker.host.journal_feed import JournalFeed
@@ -89,12 +87,13 @@ class Reconciler:
                 raise
             log.error("%s can only be read: jobs and logs are served, nothing is started: %s", self._home.path, error)
         for active in self._table:
-            if active.record.job.state.final and active.record.left:
+            if active.record.job.state.final and active.record.process.left:
                 self._stops.end_leftovers(active)
-            elif active.record.ending is not None and not active.record.job.state.final:
-                self._stops.continue_stop(active, active.record.ending)
+            elif active.record.stop.request is not None and not active.record.job.state.final:
+                self._stops.continue_stop(active, active.record.stop.request)
             elif active.record.job.state in (State.RUNNING, State.PAUSED):
-                if active.record.frozen and active.record.job.state == State.RUNNING:  # an agent died during a pause
+                # Frozen and not yet paused: an agent died during a pause.
+                if active.record.pause.frozen and active.record.job.state == State.RUNNING:
                     self._tasks.spawn(self._stops.pausing.resume(active))
                 self._time_limits.watch(active)
 
@@ -156,7 +155,7 @@ class Reconciler:
             self._time_limits.watch(active)
         if state.final and not was.final:
             active.drop_limits()
-            if active.record.left and active.stop is None:
+            if active.record.process.left and active.stop is None:
                 self._stops.end_leftovers(active)
 
     # When the keeper dies
@@ -195,37 +194,38 @@ class Reconciler:
         """Have the keeper adopt every job that may still run or write; a job that it cannot find is lost."""
         for active in self._table:
             record = active.record
-            over = record.job.state.final and record.closed
-            announced = bool(record.boot)  # in state `created`: an agent was about to launch it
-            if (active.is_created() and not record.launching and not announced) or (over and not record.left):
+            over = record.job.state.final and record.log.closed
+            announced = bool(record.process.boot)  # in state `created`: an agent was about to launch it
+            waits = active.is_created() and not record.process.launching
+            if (waits and not announced) or (over and not record.process.left):
                 continue
-            if record.boot != self._boot:
+            if record.process.boot != self._boot:
                 record, now = self._table.as_it_is(record), time.time_ns()
                 self._table.save(active, lifecycle.lost(record, "the host was restarted", now, closed=True))
                 continue
-            if active.is_created() and not record.launching:
+            if waits:
                 if not active.starting:  # an agent died before its request to the keeper
-                    self._table.save(active, replace(record, boot=""))
+                    self._table.save(active, record.with_process(boot=""))
                 continue
             if over:
                 continue
-            if record.launching:
+            if record.process.launching:
                 await self._find_launched(active)
                 record = active.record
             pid, ended = record.job.pid or 0, record.job.state.final
-            signalled = record.ending is not None  # the keeper before may have signalled it
+            signalled = record.stop.request is not None  # the keeper before may have signalled it
             answer = await self._link.ask(
                 "adopt",
                 id=active.id,
                 pid=pid,
-                start=record.start,
+                start=record.process.start,
                 ended=ended,
                 struck=signalled,
                 init=active.init(),
-                group=record.group,
+                group=record.process.group,
                 **self._specs.plan_of(active).log.message(),
             )
-            if answer.get("gone") and record.launching and self._stuck:
+            if answer.get("gone") and record.process.launching and self._stuck:
                 event = StartFailed(time.time_ns(), active.id, "exec", errno.ETIMEDOUT)
                 self._table.save(active, lifecycle.start_failed(active.record, event))
                 self._after(active, State.CREATED)
@@ -233,8 +233,8 @@ class Reconciler:
                 why = "its keeper died, and it is not known how the job ended or whether it began"
                 self._table.save(active, lifecycle.lost(active.record, why, time.time_ns()))
                 self._after(active, State.CREATED)
-            if answer.get("closed") and not active.record.closed:
-                self._table.save(active, replace(active.record, closed=True, job=self._table.public(active.record)))
+            if answer.get("closed") and not active.record.log.closed:
+                self._table.save(active, self._table.as_it_is(active.record).with_log(closed=True))
 
     async def _check_logs(self, ended: str) -> None:
         """After a restart of the host, check the logs of jobs that were running or had ended shortly before.
@@ -242,7 +242,7 @@ class Reconciler:
         `ended`: when the last job ended before the restart.
         """
         for record in await self._table.ended_since(checked_since(ended)):
-            if record.boot != self._boot:
+            if record.process.boot != self._boot:
                 await self._check_log(record)
 
     async def _check_log(self, record: JobRecord) -> None:
@@ -253,15 +253,15 @@ class Reconciler:
             return
         log.warning("job %s: the log lost bytes in the power cut: it had at least %d", record.job.id, before.bytes)
         async with self._table.held(record.job.id) as active:
-            self._table.save(active, replace(active.record, job=replace(active.record.job, log=now)))
+            self._table.save(active, active.record.with_job(log=now))
 
     async def _find_launched(self, active: ActiveJob) -> None:
         """Look for the process of a launch whose outcome is not in the journal, alive or not yet reaped."""
-        group = active.record.group
+        group = active.record.process.group
         members = await active.tree().members()
-        if active.record.namespace and (init := init_process(members)) is not None:
+        if active.record.process.namespace and (init := init_process(members)) is not None:
             members.remove(init)
-            self._table.save(active, replace(active.record, init=init.pid, init_start=init.start))
+            self._table.save(active, active.record.with_process(init=init.pid, init_start=init.start))
         main = (group and ended_in(group, self._link.former)) or main_process(members)
         if main is not None:
             boottime = time.clock_gettime_ns(time.CLOCK_BOOTTIME)

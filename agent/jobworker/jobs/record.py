@@ -2,8 +2,10 @@
 
 import secrets
 import time
+from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from jobworker.jobs.identity import Identity
 from jobworker.model import Job, JobSpec, Reason, Receipt, State, StopSpec
@@ -29,35 +31,59 @@ class Sent(msgspec.Struct, frozen=True):
     by: str
 
 
-class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of the job table. `start` is in ticks after boot, `started` in ns on CLOCK_BOOTTIME."""
+class ProcessRecord(msgspec.Struct, frozen=True):
+    """What is needed to find the processes of a job again, whatever dies. A `start` is in ticks after boot."""
 
-    job: Job
-    key: str | None = None
-    asked: JobSpec | None = None  # the spec at creation, if it was changed since: the key stands for that spec
-    identity: Identity | None = None  # the user it runs as; None: the agent's own
     launching: bool = False  # the keeper has written `launching`, and not yet how the launch went
     boot: str = ""  # the boot id under which it was launched; in state `created`: under which a launch was announced
     start: int = 0  # of the main process: tells it from a later one of the same pid
-    started: int = 0
+    started: int = 0  # ns on CLOCK_BOOTTIME
     group: str = ""  # path of its cgroup v2; "": it has none
     namespace: bool = False  # it was launched in a pid namespace of its own
     init: int = 0  # the process that is pid 1 of that namespace
     init_start: int = 0
     left: bool = False  # the main process is gone, other processes of its tree are not
-    closed: bool = False  # the log is complete: no more output will come
-    ending: StopRequest | None = None  # of the last stop
+
+
+class StopRecord(msgspec.Struct, frozen=True):
+    """The last stop, and what else may have ended the job."""
+
+    request: StopRequest | None = None
     receipt: Receipt | None = None  # of a stop that the main process outlived
     sent: Sent | None = None
+
+
+class PauseRecord(msgspec.Struct, frozen=True):
+    """Whether the job is frozen."""
+
     frozen: bool = False  # job.pause has frozen it, or is about to
     resumed: int = 0  # when it was last resumed, ns on CLOCK_BOOTTIME
+
+
+class LogRecord(msgspec.Struct, frozen=True):
+    """What is known about the log beyond its size, which is in the job."""
+
+    closed: bool = False  # the log is complete: no more output will come
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the job table, in format 2."""
+
+    job: Job
+    key: str | None = None
+    asked: JobSpec | None = None  # the spec at creation, if it was changed since: the key stands for that spec
+    identity: Identity | None = None  # the user it runs as; None: the agent's own
+    process: ProcessRecord  # without a default: a record of format 1 has no such field
+    stop: StopRecord = StopRecord()
+    pause: PauseRecord = PauseRecord()
+    log: LogRecord = LogRecord()
 
     @property
     def active(self) -> bool:
         """Whether its state may still change, so that the agent must keep it in memory."""
-        if self.job.state == State.CREATED and self.boot:
-            return True
-        return self.launching or (self.job.state != State.CREATED and not (self.process_tree_gone and self.closed))
+        if self.job.state == State.CREATED:
+            return self.process.launching or bool(self.process.boot)
+        return not (self.process_tree_gone and self.log.closed)
 
     @property
     def running(self) -> bool:
@@ -67,7 +93,22 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def process_tree_gone(self) -> bool:
         """Whether it has ended and no process of it is left."""
-        return self.job.state.final and not self.left
+        return self.job.state.final and not self.process.left
+
+    def with_job(self, **changes: Any) -> "JobRecord":
+        return replace(self, job=replace(self.job, **changes))
+
+    def with_process(self, **changes: Any) -> "JobRecord":
+        return replace(self, process=replace(self.process, **changes))
+
+    def with_stop(self, **changes: Any) -> "JobRecord":
+        return replace(self, stop=replace(self.stop, **changes))
+
+    def with_pause(self, **changes: Any) -> "JobRecord":
+        return replace(self, pause=replace(self.pause, **changes))
+
+    def with_log(self, **changes: Any) -> "JobRecord":
+        return replace(self, log=replace(self.log, **changes))
 
 
 def new_id() -> str:

@@ -24,7 +24,7 @@ UNSUPPORTED = ("stdin", "tty")
 
 MAX_LABELS = 64
 LABEL_NAME, LABEL_VALUE = 128, 1024  # characters
-MAX_NEW_PLANS = 64  # of jobs that were created and are not in memory
+MAX_NEW_PLANS = 16  # of jobs that were created and are not in memory; a spec may have a megabyte
 
 
 class Specs:
@@ -33,7 +33,7 @@ class Specs:
     def __init__(
         self, defaults: Defaults, registry: Registry, host: PluginHost, capabilities: Callable[[], Mapping[str, Any]]
     ) -> None:
-        self._defaults = defaults
+        self.defaults = defaults
         self._capabilities = capabilities  # returns the capabilities of this host, from the keeper
         self._strategies = registry.stop_strategies
         self._policies = registry.timeout_policies
@@ -47,7 +47,7 @@ class Specs:
             value = getattr(spec, field)
             if value is not None and value is not False:
                 raise NotSupported(f"spec.{field}: this version does not support it", field=field)
-        checked = plan(spec, self._defaults, None)
+        checked = plan(spec, self.defaults, None)
         check_limits(spec.limits, checked.limits, self._capabilities().get("limits", ()))
         self._check_namespace(checked)
         check_command(spec)
@@ -79,37 +79,34 @@ class Specs:
 
     def use(self, active: ActiveJob, made: LaunchPlan) -> None:
         """Replace the plan of a job whose spec was changed."""
-        active.plan = made.run_as(active.record.identity, self._defaults)
+        active.plan = made.run_as(active.record.identity, self.defaults)
 
     def plan_of(self, active: ActiveJob) -> LaunchPlan:
         """Return the plan of a job, made once for each spec of it; raise InvalidSpec if it is to be started."""
         made, spec = active.plan or self._new.pop(active.id, None), active.record.job.spec
-        if made is None or (made.spec is not spec and made.spec != spec):
-            made = self._plan(active, spec)
+        if made is None or made.spec is not spec:
+            # An equal spec was read from the table since: one copy of it is enough.
+            made = replace(made, spec=spec) if made is not None and made.spec == spec else self._plan(active, spec)
         active.plan = made
         return made
 
     def _plan(self, active: ActiveJob, spec: JobSpec) -> LaunchPlan:
         user = active.record.identity
         try:
-            return plan(spec, self._defaults, user)
+            return plan(spec, self.defaults, user)
         except InvalidSpec as error:
-            if active.is_created() and not active.record.launching:
+            if active.is_created() and not active.record.process.launching:
                 raise
             # Another version accepted it and the job runs: it must be possible to adopt and to stop it.
             log.error("job %s: its spec cannot be used, the defaults take its place: %s", active.id, error.message)
             basic = JobSpec(argv=spec.command(), env=spec.env, cwd=spec.cwd, timeout=None)
-            return replace(plan(basic, self._defaults, user), spec=spec)
-
-    def default_stop(self) -> StopPlan:
-        """Return how to stop a job as the configuration says."""
-        return self._defaults.stop
+            return replace(plan(basic, self.defaults, user), spec=spec)
 
     def fallback(self, planned: LaunchPlan) -> TimeLimit | None:
         """Return the default limit that replaces a policy that fails; None if the job has a total limit."""
-        if not self._defaults.timeout or TOTAL not in self._policies or planned.has_total():
+        if not self.defaults.timeout or TOTAL not in self._policies or planned.has_total():
             return None
-        return total_limit(self._defaults.timeout)
+        return total_limit(self.defaults.timeout)
 
     def policy(self, name: str) -> TimeoutPolicy:
         if name not in self._policies:

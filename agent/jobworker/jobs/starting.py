@@ -16,7 +16,7 @@ from jobworker.errors import (
 from jobworker.host.keeper_client import KeeperGone, KeeperLink
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.plan import LaunchPlan
-from jobworker.jobs.record import JobRecord, new_id
+from jobworker.jobs.record import JobRecord, ProcessRecord, new_id
 from jobworker.jobs.scope import EVERYTHING
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.table import JobTable
@@ -69,7 +69,7 @@ class Starting:
             labels=spec.labels,
             revision=self._table.next_revision(),
         )
-        await self._table.add(JobRecord(job=job, key=key, identity=plan.user))
+        await self._table.add(JobRecord(job=job, key=key, identity=plan.user, process=ProcessRecord()))
         self._specs.keep(job.id, plan)
         return job
 
@@ -117,7 +117,7 @@ class Starting:
         self._users.require_capabilities(plan)
         try:
             await self._table.announce(active)
-            while active.is_created() and not active.record.launching:
+            while active.is_created() and not active.record.process.launching:
                 try:
                     self._users.require_capabilities(plan)
                     await self._link.ask("launch", **message)

@@ -33,7 +33,7 @@ class JobStats:
         return _stats(record, values, [] if processes else None)
 
     async def _now(self, active: ActiveJob, processes: bool) -> Stats:
-        group, v1 = active.record.group, self._link.hello.get("v1", {})
+        group, v1 = active.record.process.group, self._link.hello.get("v1", {})
         values, sources = await asyncio.to_thread(usage.counted, active.id, group, v1)
         kinds = usage.missing(sources)
         listed = None
@@ -44,7 +44,7 @@ class JobStats:
             sources |= {kind: "proc" for kind in kinds if usage.MEASURED[kind] in usage_values}
             if processes:
                 listed = await asyncio.to_thread(usage.looked_at, members, await described(members))
-        if active.record.init and "pids" in values and sources["pids"] != "proc":
+        if active.record.process.init and "pids" in values and sources["pids"] != "proc":
             values["pids"] -= 1  # the init of its namespace, which is ours
         return _stats(active.record, {**values, "source": sources}, listed)
 

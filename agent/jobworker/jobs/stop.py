@@ -44,7 +44,7 @@ async def send_signal(
         how["pids"] = [[process.pid, process.start] for process in members]
     if isinstance(tree, StrayTree):
         how["strays"] = [[process.pid, process.start] for process in members if process.pid not in tree.inside]
-    answer = await link.insist("signal", id=active.id, init=active.init(), group=active.record.group, **how)
+    answer = await link.insist("signal", id=active.id, init=active.init(), group=active.record.process.group, **how)
     return len(members), int(answer["delivered"])
 
 

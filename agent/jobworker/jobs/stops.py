@@ -65,7 +65,7 @@ class StopManager:
         task = before or await self.begin(active, call, by, Reason.STOPPED)
         if task is None:
             return  # it ended meanwhile
-        request = active.record.ending  # another stop may have begun meanwhile
+        request = active.record.stop.request  # another stop may have begun meanwhile
         if call is not None and call.strategy == "kill" and (before or (request and request.strategy != "kill")):
             await self._kill(active)
         receipt = await asyncio.shield(task)
@@ -102,7 +102,7 @@ class StopManager:
     async def _usual_stop(self, active: ActiveJob) -> tuple[StopStrategy | None, StopOptions]:
         """Return the configured strategy and its options; no strategy if its plugin fails: then only kill."""
         try:
-            return await self._specs.stop_options(self._specs.default_stop())
+            return await self._specs.stop_options(self._specs.defaults.stop)
         except RpcError as error:
             log.error("job %s: %s; it is killed", active.id, error.message)
             return None, StopOptions("SIGKILL", 0.0, {})
@@ -110,16 +110,15 @@ class StopManager:
     async def _carry_out(self, active: ActiveJob, stop: Coroutine[Any, Any, Receipt]) -> Receipt:
         try:
             await self._table.written()  # first: if this agent dies now, the next one goes on with the stop
-            if active.record.frozen:  # a frozen process receives no signal but SIGKILL
+            if active.record.pause.frozen:  # a frozen process receives no signal but SIGKILL
                 await self.pausing.resume(active)
             receipt = await stop
             if not receipt.survivors and not await self._release(active):
-                receipt = replace(
-                    receipt, proof="none", survivors=[{"pid": active.record.init, "name": INIT_NAME, "command": None}]
-                )
+                survivor = {"pid": active.record.process.init, "name": INIT_NAME, "command": None}
+                receipt = replace(receipt, proof="none", survivors=[survivor])
         finally:
             active.stop = None
-        by = active.record.ending.by if active.record.ending is not None else None
+        by = active.record.stop.request.by if active.record.stop.request is not None else None
         self._table.save(active, lifecycle.stopped(active.record, receipt), by=by)
         if receipt.survivors and active.record.job.state.final:
             self._tasks.spawn(self._until_empty(active))
@@ -128,7 +127,7 @@ class StopManager:
     async def _until_empty(self, active: ActiveJob) -> None:
         """Wait until the tree is gone and record that, unless a stop does."""
         await active.gone()
-        if active.stop is None and active.record.left:
+        if active.stop is None and active.record.process.left:
             await self._release(active)
             self._table.save(active, lifecycle.tree_gone(active.record, time.time_ns()))
 
@@ -136,14 +135,16 @@ class StopManager:
         """Remove cgroup and namespace of a job without processes; return whether the namespace's init is gone."""
         tree = active.tree()
         try:
-            await self._link.insist("release", id=active.id, init=active.init(), group=active.record.group)
+            await self._link.insist("release", id=active.id, init=active.init(), group=active.record.process.group)
             if isinstance(tree, NamespaceTree):
                 async with asyncio.timeout(SURVIVOR_SECONDS):
                     await tree.wait_init()
                 # Again for the cgroup, which the init was in until now.
-                await self._link.insist("release", id=active.id, group=active.record.group)
+                await self._link.insist("release", id=active.id, group=active.record.process.group)
         except TimeoutError:
-            log.warning("job %s: the init of its namespace, process %d, does not end", active.id, active.record.init)
+            log.warning(
+                "job %s: the init of its namespace, process %d, does not end", active.id, active.record.process.init
+            )
             return False
         except JobworkerError as error:
             log.warning("job %s: its cgroup was not removed: %s", active.id, error)
@@ -154,7 +155,7 @@ class StopManager:
         if active.record.job.state.final or active.record.job.pid is None:
             state = active.record.job.state
             raise InvalidState(f"job {active.id} is {state}; expected running", state=state)
-        self._table.save(active, replace(active.record, sent=Sent(number.name, by)))
+        self._table.save(active, active.record.with_stop(sent=Sent(number.name, by)))
         _, delivered = await send_signal(active, self._link, number, target, signalled=False)
         return delivered
 

@@ -5,15 +5,24 @@ from typing import Any
 import msgspec
 
 from jobworker.jobs.record import JobRecord
+from jobworker.jobs.record_v1 import RecordV1
 from jobworker.model import JobEvent
 
 _decode_record = msgspec.json.Decoder(JobRecord).decode
+_decode_v1 = msgspec.json.Decoder(RecordV1).decode
 _decode_event = msgspec.json.Decoder(JobEvent).decode
 
 
 def decode_record(text: str) -> JobRecord:
-    """Return a stored record; raise msgspec.MsgspecError."""
-    return _decode_record(current(text))
+    """Return a stored record, of format 1 or 2; raise msgspec.MsgspecError."""
+    text = current(text)
+    try:
+        return _decode_record(text)
+    except msgspec.ValidationError as error:
+        try:
+            return _decode_v1(text).upgraded()
+        except msgspec.ValidationError:
+            raise error from None
 
 
 def decode_event(text: str) -> JobEvent:

@@ -121,7 +121,7 @@ class JobTable:
         if (active := self._active.get(job)) is not None:
             return active
         record = self._store.look(job)
-        if record is None or (record.process_tree_gone and record.closed):
+        if record is None or (record.process_tree_gone and record.log.closed):
             return None
         return self._active.setdefault(job, ActiveJob(record))
 
@@ -149,7 +149,7 @@ class JobTable:
         if record is active.record:
             return
         before, was_active = active.record.job, active.record.active
-        active.record = replace(record, job=replace(record.job, revision=self.next_revision()))
+        active.record = record.with_job(revision=self.next_revision())
         if not active.deleted:
             if what := happened(before, active.record.job):
                 self._store.append_event(event(what, active.record.job, by, detail))
@@ -162,7 +162,7 @@ class JobTable:
 
     def append_event(self, active: ActiveJob, what: str, detail: str, by: str) -> None:
         """Store an event for which only the revision of the record changes."""
-        active.record = replace(active.record, job=replace(active.record.job, revision=self.next_revision()))
+        active.record = active.record.with_job(revision=self.next_revision())
         self._store.append_event(event(what, active.record.job, by, detail))
         self._store.put(active.record)
         self._store.set_meta("revision", self._revision)
@@ -182,14 +182,15 @@ class JobTable:
 
         Only with durability "power": otherwise the journal survives whatever the agent survives.
         """
-        if self._durable and not active.record.boot:
-            self.save(active, replace(active.record, boot=self.boot))
+        if self._durable and not active.record.process.boot:
+            self.save(active, active.record.with_process(boot=self.boot))
             await self._store.saved()
 
     def retract(self, active: ActiveJob) -> None:
         """Undo `announce` for a launch that was refused."""
-        if active.record.job.state == State.CREATED and not active.record.launching and active.record.boot:
-            self.save(active, replace(active.record, boot=""))
+        process = active.record.process
+        if active.is_created() and process.boot and not process.launching:
+            self.save(active, active.record.with_process(boot=""))
 
     def next_revision(self) -> int:
         """Return a new revision: they order all changes of all jobs."""
@@ -283,12 +284,12 @@ class JobTable:
 
     def as_it_is(self, record: JobRecord) -> JobRecord:
         """Return the record with the size that the job's log has now."""
-        if record.closed or record.job.state == State.CREATED:
+        if record.log.closed or record.job.state == State.CREATED:
             return record
         reader = LogReader(self.log_folder(record.job.id))
         size, first = reader.size(), reader.first()
         reader.close()
-        return replace(record, job=replace(record.job, log=replace(record.job.log, bytes=size, first_offset=first)))
+        return record.with_job(log=replace(record.job.log, bytes=size, first_offset=first))
 
     def log_folder(self, job: str) -> Path:
         return self._logs / job

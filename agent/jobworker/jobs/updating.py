@@ -49,7 +49,7 @@ class Updating:
                 _require_open(active)
             before, spec = active.record.job.spec, checked.spec
             record = replace(active.record, asked=active.record.asked or before)
-            record = replace(record, job=replace(record.job, spec=spec, labels=spec.labels))
+            record = record.with_job(spec=spec, labels=spec.labels)
             self._table.save(active, record, by=by.name, detail=_detail(before, changes, limits))
             self._specs.use(active, checked)
             if record.job.state in (State.RUNNING, State.PAUSED):
@@ -90,7 +90,7 @@ class Updating:
 
     async def _require_room(self, active: ActiveJob, limit: int) -> None:
         """Raise InvalidState if the kernel would have to kill processes of the job at once."""
-        floor = await asyncio.to_thread(memory_floor, active.id, active.record.group, self._link.hello["v1"])
+        floor = await asyncio.to_thread(memory_floor, active.id, active.record.process.group, self._link.hello["v1"])
         if floor is not None and floor > limit:
             text = (
                 f"limits.memory: {limit} bytes ({bytes_text(limit)}), and job {active.id} uses {floor}"

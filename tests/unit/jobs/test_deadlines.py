@@ -10,7 +10,7 @@ import pytest
 
 from jobworker.jobs import deadlines
 from jobworker.jobs.active import ActiveJob
-from jobworker.jobs.record import JobRecord, new_id
+from jobworker.jobs.record import JobRecord, ProcessRecord, new_id
 from jobworker.model import Job, JobSpec, State
 
 
@@ -38,7 +38,7 @@ async def test_no_file_can_be_opened(
     for name in ("out", "err", "index"):
         (tmp_path / name).touch()
     job = Job(id=new_id(), name=None, state=State.RUNNING, spec=JobSpec(), owner="o", created_at="2026")
-    usage = deadlines.Usage(ActiveJob(JobRecord(job=job, started=1)), tmp_path)
+    usage = deadlines.Usage(ActiveJob(JobRecord(job=job, process=ProcessRecord(started=1))), tmp_path)
     loop = asyncio.get_running_loop()
     request.getfixturevalue("no_files")
     looking = loop.create_task(deadlines._facts(usage, cpu=False))

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from jobworker.host.journal import Closed, Ended, Launching, Started, StartFailed
 from jobworker.jobs import lifecycle
 from jobworker.jobs.lifecycle import advance
-from jobworker.jobs.record import JobRecord, StopRequest, is_id, new_id
+from jobworker.jobs.record import JobRecord, ProcessRecord, StopRequest, is_id, new_id
 from jobworker.model import Exit, Job, JobSpec, LimitSpec, Reason, Receipt, State
 
 NEW = JobRecord(
@@ -19,7 +19,8 @@ NEW = JobRecord(
         spec=JobSpec(argv=["prog"], cwd="/there"),
         owner="token:x",
         created_at="2026-01-01T00:00:00.000000Z",
-    )
+    ),
+    process=ProcessRecord(),
 )
 LAUNCHING = Launching(at=1, id="a" * 12, group="/g")
 STARTED = Started(at=2, id="a" * 12, pid=77, start=5, boottime=6)
@@ -45,21 +46,26 @@ def test_from_created_to_exited() -> None:
     """Created, running, exited; live until its output is closed."""
     assert (NEW.active, NEW.process_tree_gone) == (False, False)
     launching = after(LAUNCHING)
-    assert (launching.job.state, launching.launching, launching.group, launching.active) == (
+    assert (launching.job.state, launching.process.launching, launching.process.group, launching.active) == (
         State.CREATED,
         True,
         "/g",
         True,
     )
-    assert (RUNNING.job.state, RUNNING.job.pid, RUNNING.start, RUNNING.started) == (State.RUNNING, 77, 5, 6)
-    assert (RUNNING.boot, RUNNING.launching, RUNNING.job.started_at) == (
+    assert (RUNNING.job.state, RUNNING.job.pid, RUNNING.process.start, RUNNING.process.started) == (
+        State.RUNNING,
+        77,
+        5,
+        6,
+    )
+    assert (RUNNING.process.boot, RUNNING.process.launching, RUNNING.job.started_at) == (
         "boot",
         False,
         "1970-01-01T00:00:00.000000Z",
     )
     exited = after(ended(code=3), record=RUNNING)
     assert exited.job.exit == Exit(3, None, Reason.FINISHED, None, "exited with code 3")
-    assert (exited.job.state, exited.process_tree_gone, exited.closed, exited.active) == (
+    assert (exited.job.state, exited.process_tree_gone, exited.log.closed, exited.active) == (
         State.EXITED,
         True,
         False,
@@ -149,7 +155,7 @@ def test_a_stop_during_the_start_is_not_undone() -> None:
 def test_a_start_that_failed(step: str, words: str) -> None:
     """Exited, reason start_failed, without code or signal; the message names step and cause."""
     record = after(LAUNCHING, StartFailed(at=2, id="a" * 12, step=step, errno=2))
-    assert (record.job.state, record.launching, record.active) == (State.EXITED, False, False)
+    assert (record.job.state, record.process.launching, record.active) == (State.EXITED, False, False)
     assert record.job.exit is not None
     assert (record.job.exit.code, record.job.exit.signal) == (None, None)
     assert record.job.exit.reason == Reason.START_FAILED
@@ -162,9 +168,9 @@ def test_leftovers() -> None:
     left = after(ended(left=True), CLOSED, record=RUNNING)
     assert (left.job.state, left.process_tree_gone, left.active) == (State.EXITED, False, True)
     survived = lifecycle.stopped(left, Receipt("kill", "sweep", "none", [], [{"pid": 1, "name": "x"}]))
-    assert survived.left
+    assert survived.process.left
     gone = lifecycle.stopped(survived, Receipt("kill", "cgroup", "complete"))
-    assert (gone.left, gone.process_tree_gone) == (False, True)
+    assert (gone.process.left, gone.process_tree_gone) == (False, True)
     assert gone.job.exit is not None
     assert gone.job.exit.receipt == Receipt("kill", "cgroup", "complete")
     assert lifecycle.stopping(left, STOPPED).job.state == State.EXITED

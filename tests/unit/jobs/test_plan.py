@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -13,7 +14,7 @@ from jobworker.jobs import plan as plans
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.identity import Identity, own
 from jobworker.jobs.plan import Defaults, LogPlan, StopPlan, TimeLimit, plan
-from jobworker.jobs.record import JobRecord, new_id
+from jobworker.jobs.record import JobRecord, ProcessRecord, new_id
 from jobworker.jobs.spec_rules import Specs
 from jobworker.model import Job, JobSpec, LimitSpec, LogSpec, State, StopSpec, TimeoutSpec
 from jobworker.plugin.host import PluginHost
@@ -40,7 +41,8 @@ FULL = JobSpec(
 
 
 def record(spec: JobSpec, state: State = State.CREATED) -> JobRecord:
-    return JobRecord(job=Job(id=new_id(), name=None, state=state, spec=spec, owner="o", created_at="2026"))
+    job = Job(id=new_id(), name=None, state=state, spec=spec, owner="o", created_at="2026")
+    return JobRecord(job=job, process=ProcessRecord())
 
 
 @pytest.fixture
@@ -137,10 +139,12 @@ async def test_a_spec_is_parsed_once(specs: Specs, monkeypatch: pytest.MonkeyPat
     active = ActiveJob(record(spec))
     specs.keep(active.id, checked)
     assert specs.plan_of(active) is checked
-    assert specs.plan_of(active) is checked
+    again = msgspec.convert(msgspec.to_builtins(spec), JobSpec)
+    active.record = active.record.with_job(spec=again)
+    assert specs.plan_of(active).spec is again
     assert len(calls) == count == 8, "each value once"
     changed = await specs.check(replace(spec, timeout="5s"))
-    active.record = replace(active.record, job=replace(active.record.job, spec=changed.spec))
+    active.record = active.record.with_job(spec=changed.spec)
     specs.use(active, changed)
     count = len(calls)
     assert specs.plan_of(active).time_limits[1].options == {"limit": 5.0}

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from tests.support.records import page, record
 
-from jobworker.jobs.record import JobRecord, StopRequest
+from jobworker.jobs.record import JobRecord, ProcessRecord, StopRecord, StopRequest
 from jobworker.jobs.store import Store
 from jobworker.jobs.table import JobTable
 from jobworker.model import Exit, Reason, Receipt, State, Step
@@ -41,10 +41,8 @@ async def test_records_survive(reopen: Callable[[], "asyncio.Future[Store]"]) ->
     full = replace(
         full,
         job=replace(full.job, exit=exit_, pid=5, revision=9),
-        group="/g",
-        start=3,
-        ending=StopRequest(Reason.STOPPED, "ann", "kill", "m"),
-        left=True,
+        process=ProcessRecord(group="/g", start=3, left=True),
+        stop=StopRecord(StopRequest(Reason.STOPPED, "ann", "kill", "m")),
     )
     store.put(full)
     store.set_meta("journal", 12345)
@@ -63,15 +61,15 @@ async def test_the_last_put_wins(reopen: Callable[[], "asyncio.Future[Store]"]) 
     store = await reopen()
     one, two = record(), record()
     store.put(one)
-    store.put(replace(one, group="later"))
+    store.put(one.with_process(group="later"))
     store.put(two)
     store.drop(two.job.id)
     assert await store.get(two.job.id) is None
     await store.saved()
     store.drop(one.job.id)
-    store.put(replace(one, group="last"))
+    store.put(one.with_process(group="last"))
     store = await reopen()
-    assert (await store.get(one.job.id) or one).group == "last"
+    assert (await store.get(one.job.id) or one).process.group == "last"
     assert await store.get(two.job.id) is None
     assert await store.get("no such id") is None
 
@@ -103,13 +101,13 @@ async def test_pages(reopen: Callable[[], "asyncio.Future[Store]"]) -> None:
 async def test_only_what_may_change_is_live(reopen: Callable[[], "asyncio.Future[Store]"]) -> None:
     """After a start the agent has in memory the jobs that run, are launching or left processes behind."""
     store = await reopen()
-    over = replace(record(State.EXITED), closed=True)
+    over = record(State.EXITED).with_log(closed=True)
     living = [
         record(State.RUNNING),
         record(State.STOPPING),
-        replace(record(), launching=True),
+        record().with_process(launching=True),
         record(State.EXITED),
-        replace(record(State.EXITED), closed=True, left=True),
+        record(State.EXITED).with_log(closed=True).with_process(left=True),
     ]
     for each in (over, record(), *living):
         store.put(each)
@@ -125,7 +123,7 @@ async def test_a_record_on_its_way_to_the_disk(reopen: Callable[[], "asyncio.Fut
     await store.saved()
     disk = threading.Event()
     slow = asyncio.ensure_future(store._do(disk.wait))  # what the disk does before
-    newer = replace(job, group="newer")
+    newer = job.with_process(group="newer")
     store.put(newer)
     saving = asyncio.ensure_future(store.saved())
     while store._pending:  # noqa: ASYNC110  # a few turns of the loop
@@ -158,7 +156,7 @@ async def test_a_record_that_was_read_too_early(tmp_path: Path, monkeypatch: pyt
     async with table.held(created.job.id) as active:
         exit_ = Exit(0, None, Reason.FINISHED, None, "exited with code 0")
         job = replace(created.job, state=State.EXITED, exit=exit_)
-        table.save(active, replace(created, job=job, closed=True))
+        table.save(active, replace(created, job=job).with_log(closed=True))
     go.set()
     active = await late
     assert active.record.job.state == State.EXITED
