@@ -68,9 +68,11 @@ def state_folder() -> Iterator[Home]:
 
 
 @contextlib.asynccontextmanager
-async def running_agent() -> AsyncIterator[Agent]:
-    """Start an agent; at the end shut it down with all of its jobs."""
+async def running_agent(config: str = "") -> AsyncIterator[Agent]:
+    """Start an agent with this configuration; at the end shut it down with all of its jobs."""
     with state_folder() as home:
+        if config:
+            home.config.write_text(config)
         async with agent_on(home) as agent:
             yield agent
 

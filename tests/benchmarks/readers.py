@@ -56,7 +56,7 @@ async def readers(
 ) -> AsyncIterator[Readers]:
     """Connect `count` readers that will send `request` and are done after `size` bytes each."""
     arguments = [address, str(ca), str(count), str(size), request, SUBPROTOCOLS[kind]]
-    async with _child(receiver.__file__, *arguments) as process:
+    async with child(receiver.__file__, *arguments) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(token.encode() + b"\n")
@@ -80,7 +80,7 @@ async def plain_server(agent: Agent, kind: str, size: int) -> AsyncIterator[tupl
     frames = -(-size // CHUNK_BYTES)
     chunk = Chunk(size, 0, time.time_ns(), (LINE * (CHUNK_BYTES // len(LINE) + 1))[:CHUNK_BYTES])
     arguments = [str(agent.home.tls / "server.pem"), str(agent.home.tls / "server.key"), str(frames), kind]
-    async with _child(plain.__file__, *arguments) as process:
+    async with child(plain.__file__, *arguments) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(frame(kind, chunk))
@@ -106,7 +106,7 @@ async def flow(readers: Readers, server: int) -> tuple[float, float]:
 
 
 @contextlib.asynccontextmanager
-async def _child(program: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def child(program: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     command = [sys.executable, program, *arguments]
     process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:

@@ -27,6 +27,7 @@ from tests.benchmarks import (
     results,
     stalled,
     starts,
+    status,
 )
 from tests.benchmarks.fixtures import BenchmarkError
 
@@ -39,6 +40,7 @@ SECTIONS: dict[str, Callable[[], Awaitable[None]]] = {
     "fanout": fanout.measure,
     "stalled": stalled.measure,
     "delay": delay.measure,
+    "status": status.measure,
     "plugins": plugged.measure,
     "recorded": recorded.measure,
     "commands": commands.measure,

@@ -1,0 +1,96 @@
+"""A caller that costs next to nothing: it sends one prepared frame again and again, and counts the answers.
+
+Run as ``python caller.py ADDRESS CA CONNECTIONS IN_FLIGHT CALLS REQUEST < TOKEN``. It prints "ready" when it is
+connected. For each line on its stdin it makes CALLS calls over all connections, with IN_FLIGHT under way on each, and
+prints how many seconds that took.
+"""
+
+import select
+import ssl
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.benchmarks.receiver import connected, text_frame
+
+READ_BYTES = 1 << 18
+
+
+class Caller:
+    """One connection; only complete frames count as answers."""
+
+    def __init__(self, sock: ssl.SSLSocket, frame: bytes) -> None:
+        self._sock = sock
+        self._frame = frame
+        self._unread = b""
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def send(self, count: int) -> None:
+        if count:
+            self._sock.sendall(self._frame * count)
+
+    def receive(self) -> int:
+        """Return how many answers have arrived, at least one."""
+        count = 0
+        while not count or self._sock.pending():
+            data = self._sock.recv(READ_BYTES)
+            if not data:
+                sys.exit("a connection was closed")
+            self._unread += data
+            count += self._parse()
+        return count
+
+    def _parse(self) -> int:
+        data, at, count = self._unread, 0, 0
+        while len(data) - at >= 4:
+            size, head = data[at + 1], 2
+            if size == 126:
+                size, head = data[at + 2] << 8 | data[at + 3], 4
+            if len(data) - at < head + size:
+                break
+            if b'"error"' in data[at : at + head + size]:
+                sys.exit(data[at : at + head + size].decode(errors="replace"))
+            at += head + size
+            count += 1
+        self._unread = data[at:]
+        return count
+
+
+def call(callers: list[Caller], in_flight: int, calls: int) -> None:
+    """Make `calls` calls; a connection sends the next as soon as it has an answer."""
+    left = calls
+    poll = select.epoll()
+    by_fd = {caller.fileno(): caller for caller in callers}
+    if len(callers) > 1:
+        for fd in by_fd:
+            poll.register(fd, select.EPOLLIN)
+    for caller in callers:
+        caller.send(in_flight)
+    unsent = calls - in_flight * len(callers)
+    while left:
+        ready = [by_fd[fd] for fd, _ in poll.poll()] if len(callers) > 1 else callers
+        for caller in ready:
+            count = caller.receive()
+            left -= count
+            more = min(count, unsent)
+            unsent -= more
+            caller.send(more)
+
+
+def main(address: str, ca: str, connections: str, in_flight: str, calls: str, request: str) -> None:
+    token = sys.stdin.readline().strip()
+    frame = text_frame(request.encode().ljust(126))
+    callers = [Caller(connected(address, ca, token, ""), frame) for _ in range(int(connections))]
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        began = time.monotonic()
+        call(callers, int(in_flight), int(calls))
+        print(time.monotonic() - began, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
