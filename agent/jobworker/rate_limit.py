@@ -17,15 +17,15 @@ class RateLimiter:
 
     def allows(self, key: str, now: float) -> bool:
         """Take a token for one action; return False, and take nothing, if none is left."""
-        if self.retry_after(key, now):
-            return False
-        if self._rate:
-            tokens = self._tokens(key, now) - 1
-            self._buckets.pop(key, None)
-            self._buckets[key] = (tokens, now)
-            if len(self._buckets) > MAX_KEYS:
-                del self._buckets[next(iter(self._buckets))]
-        return True
+        if not self._rate:
+            return True
+        tokens, counted_at = self._buckets.pop(key, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - counted_at) * self._rate)
+        allowed = tokens >= 1
+        self._buckets[key] = (tokens - allowed, now)
+        if len(self._buckets) > MAX_KEYS:
+            del self._buckets[next(iter(self._buckets))]
+        return allowed
 
     def retry_after(self, key: str, now: float) -> float:
         """Return the seconds until the key has a token; 0 if it has one now."""

@@ -29,10 +29,18 @@ class Permissions:
 
     def __init__(self, principal: Principal, grants: Sequence[Grant]) -> None:
         self.principal = principal
+        # What is below follows from these alone, so it holds as long as they: until the session ends. Labels of jobs
+        # and their owners are compared again at each call.
         self._grants = grants
+        # What `require` has allowed, by method. Only methods of the protocol get there, so they are few.
+        self._allowed: dict[str, Requires] = {}
+        # The scopes of methods that were called.
+        self._scopes: dict[str, tuple[Scope, ...]] = {}
 
     def require(self, method: str, requires: Requires) -> None:
         """Raise PermissionDenied for a method that no grant allows for any job."""
+        if self._allowed.get(method) is requires:
+            return
         allowed = {
             Requires.ANONYMOUS: True,
             Requires.LOGIN: True,
@@ -43,6 +51,7 @@ class Permissions:
         }
         if not allowed[requires]:
             raise PermissionDenied(f"{self.principal.name} may not {requires.value}: {self._roles()}")
+        self._allowed[method] = requires
 
     def is_admin(self, method: str) -> bool:
         """Whether a grant makes the principal an admin when it calls this method."""
@@ -68,7 +77,12 @@ class Permissions:
 
     def scopes(self, method: str) -> tuple[Scope, ...]:
         """Return which jobs the principal sees when it calls this method."""
-        return tuple(self._scope(grant, grant.look) for grant in self._grants_for(method) if grant.look != "none")
+        scopes = self._scopes.get(method)
+        if scopes is None:
+            grants = self._grants_for(method)
+            scopes = tuple(self._scope(grant, grant.look) for grant in grants if grant.look != "none")
+            self._scopes[method] = scopes
+        return scopes
 
     def _scope(self, grant: Grant, whose: str) -> Scope:
         return Scope(None if whose == "all" else self.principal.id, grant.labels)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from jobworker.auth.audit import Audit
 from jobworker.errors import (
     InvalidParams,
@@ -31,10 +33,19 @@ CHANGES = NEED_ROOM | {
 }
 
 
+class OfJob(msgspec.Struct):
+    """What is read of the params of a call that is recorded."""
+
+    id: Any = None
+
+
+_decode = msgspec.json.Decoder(OfJob).decode
+
+
 def note(
-    audit: Audit, principal: Principal | None, address: str, method: str, raw: dict[str, Any], outcome: Any
+    audit: Audit, principal: Principal | None, address: str, method: str, raw: msgspec.Raw, outcome: Any
 ) -> None:
-    """Record how a call went; `raw` are its params, `outcome` is its result or its error.
+    """Record how a call went; `raw` are its params as JSON, `outcome` is its result or its error.
 
     Calls without a principal are not recorded here: admission records logins.
     """
@@ -60,11 +71,14 @@ def _reason(error: RpcError) -> str:
     return error.message
 
 
-def _job_id(raw: dict[str, Any], outcome: Any) -> str | None:
+def _job_id(raw: msgspec.Raw, outcome: Any) -> str | None:
     """Return the id of the job that a call was for."""
     if isinstance(outcome, JobSummary):
         return outcome.id
     if isinstance(outcome, dict) and isinstance(outcome.get("job"), JobSummary):
         return str(outcome["job"].id)
-    job = raw.get("id")
+    try:
+        job = _decode(raw).id
+    except msgspec.MsgspecError:
+        return None
     return job[:80] if isinstance(job, str) else None

@@ -77,6 +77,7 @@ class JobManager:
         self._watch = LogWatch(home.logs)
         self.logs = Logs(self._table, self._watch)
         self.seen, self.list, self.events = self._table.seen, self._table.page, self._table.events
+        self.seen_in_memory = self._table.seen_in_memory
         self.stop_all, self.kill_all = self._stops.stop_all, self._stops.kill_all
         self._retention = Retention(config.retention, self._table)
         self.observers = Observers(registry.observers, host, self._table, self._tasks)

@@ -21,6 +21,7 @@ from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.event_cursor import EventCursor
 from jobworker.jobs.events import event, happened
 from jobworker.jobs.query import Query
+from jobworker.jobs.recent import RecentRecords
 from jobworker.jobs.record import JobRecord, is_id
 from jobworker.jobs.scope import Scope, sees
 from jobworker.jobs.store import Store
@@ -47,6 +48,7 @@ class JobTable:
         self.on_deleted: Callable[[JobRecord], None] = lambda record: None  # called when such a job is deleted
         self.on_release: Callable[[], None] = lambda: None  # called when a job leaves the memory
         self._loading = Counter[str]()  # by job, how many calls read its record to bring it into memory
+        self._recent = RecentRecords()  # of jobs that have ended and left the memory
         self._active = {record.job.id: ActiveJob(record) for record in self._store.active_records()}
 
     def __iter__(self) -> Iterator[ActiveJob]:
@@ -107,6 +109,7 @@ class JobTable:
             return None
         active = self._active[record.job.id] = ActiveJob(record)
         active.deleted = True
+        self._recent.drop(record.job.id)
         return active
 
     def _forget(self, active: ActiveJob) -> None:
@@ -114,6 +117,8 @@ class JobTable:
         busy = active.record.active or active.holders or active.starting or active.stop is not None or active.waiters
         if not busy and active.id not in self._loading and self._active.get(active.id) is active:
             del self._active[active.id]
+            if active.record.job.state.final and not active.deleted:
+                self._recent.put(active.record)
             self.on_release()
 
     def reload(self, job: str) -> ActiveJob | None:
@@ -217,6 +222,7 @@ class JobTable:
             self._forget(active)
             raise
         self._active.pop(active.id, None)
+        self._recent.drop(active.id)
         if record.job.state.final and not record.active:
             self.on_deleted(record)
         if active.holders:
@@ -234,6 +240,19 @@ class JobTable:
         if record is None:
             raise _not_found(job)
         return record
+
+    def seen_in_memory(self, job: str, scopes: Sequence[Scope]) -> Job | None:
+        """Return a job that is within the scopes, if it is in memory and what may be answered of it is.
+
+        For every other job, whether it exists or not, the caller takes the steps of `seen`.
+        """
+        active = self._active.get(job)
+        record = active.record if active is not None else self._recent.get(job)
+        if record is None or not sees(scopes, record.job):
+            return None
+        if self._durable and record.job.state.final and self._store.unsaved(job):
+            return None
+        return self.public(record)
 
     async def seen(self, job: str, scopes: Sequence[Scope]) -> Job:
         """Return a job that is within the scopes; raise JobNotFound for one that is not, or does not exist.

@@ -1,14 +1,29 @@
 """A websocket connection that reads in small pieces and bounds what a hostile client can make the agent hold."""
 
+import struct
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Opcode
+from websockets.protocol import State
 
 READ_BYTES = 16384  # bytes parsed in one turn of the event loop: some thousand empty frames
 MAX_PONG_BYTES = 1 << 20  # bytes of pongs queued for a client that does not read them
 MAX_ANONYMOUS_BYTES = 65536  # bytes accepted after the upgrade until the caller has logged in
+MAX_UNSENT_BYTES = 1 << 18  # bytes of answers that the client has not read, beyond which nothing more is read
+MAX_COLLECTED_BYTES = 65536  # bytes of answers that are sent together
+
+_pack_small, _pack_medium, _pack_large = (struct.Struct(form).pack for form in ("!BB", "!BBH", "!BBQ"))
+
+
+def frame_head(size: int, *, text: bool) -> bytes:
+    """Return what precedes a message of this size in its frame, which is the only one of the message."""
+    first = 0x81 if text else 0x82
+    if size < 126:
+        return _pack_small(first, size)
+    return _pack_medium(first, 126, size) if size < 65536 else _pack_large(first, 127, size)
 
 
 class Connection(ServerConnection):
@@ -18,8 +33,13 @@ class Connection(ServerConnection):
     connections for a tenth of a second. So what exceeds one piece waits for the next turn of the event loop,
     and so does reading.
 
+    Its own `take` and `send_...` do what `recv` and `send` of websockets do, without their coroutines, context
+    managers and copies, in the usual case: a message in one frame, on an open connection. They leave the others to
+    those.
+
     This relies on what websockets 17.4 does not document: `recv_messages` calls its `resume` when the queue of
-    messages has room again, `paused` is true until then, and what `data_received` writes are pongs.
+    messages has room again, `paused` is true until then, its `frames.queue` has what was received and not taken, and
+    what `data_received` writes are pongs; `paused` and `drain` of the connection follow the transport's write buffer.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -34,6 +54,11 @@ class Connection(ServerConnection):
         self._scheduled = False
         # Bytes of pongs that are queued since the socket last took everything.
         self._pong_bytes = 0
+        # Frames of answers that are sent together, and their size in bytes.
+        self._collected: list[bytes] = []
+        self.collected_bytes = 0
+        # Bytes of answers that are queued since the socket last took almost everything.
+        self._unsent_bytes = 0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -86,8 +111,82 @@ class Connection(ServerConnection):
             self.transport.abort()
 
     def resume_writing(self) -> None:
-        self._pong_bytes = 0
+        self._pong_bytes = self._unsent_bytes = 0
         super().resume_writing()
+
+    # Messages
+
+    def take(self) -> str | bytes | None:
+        """Return the next message if it has arrived in one frame; None: `recv` waits for it, or closes for it."""
+        frames = self.recv_messages.frames.queue
+        if not frames or not frames[0].fin:
+            return None
+        frame = frames[0]
+        try:
+            message = frame.data.decode() if frame.opcode is Opcode.TEXT else bytes(frame.data)  # type: ignore[union-attr]
+        except UnicodeDecodeError:
+            return None
+        frames.popleft()
+        self.recv_messages.maybe_resume()
+        return message
+
+    def collect(self, answer: bytes) -> None:
+        """Add an answer to those that `send_collected` will send."""
+        head = frame_head(len(answer), text=True)
+        self._collected += (head, answer)
+        self.collected_bytes += len(head) + len(answer)
+
+    async def send_collected(self) -> None:
+        """Send the collected answers; return when the client has read enough of its answers."""
+        if self._collected:
+            self._write_answers(b"".join(self._collected))
+            self._collected.clear()
+            self.collected_bytes = 0
+        if self._unsent_bytes > MAX_UNSENT_BYTES:
+            await self.answers_sent()
+
+    async def send_answer(self, answer: bytes) -> None:
+        """Send an answer; return when the socket takes more. Raises ConnectionClosed."""
+        await self._check_open()
+        self._write_answers(frame_head(len(answer), text=True) + answer)
+        await self._drained()
+
+    async def send_frame(self, parts: Sequence[bytes], *, text: bool) -> None:
+        """Send a message that is given in parts; return when the socket takes more. Raises ConnectionClosed."""
+        await self._check_open()
+        self.transport.write(b"".join((frame_head(sum(map(len, parts)), text=text), *parts)))
+        await self._drained()
+
+    async def answers_sent(self) -> None:
+        """Return when the client has read enough of its answers, or is gone."""
+        while not self.takes_answers:
+            await self._drained()
+
+    @property
+    def takes_answers(self) -> bool:
+        """Whether the client has read enough of its answers for more to be made."""
+        return self._unsent_bytes <= MAX_UNSENT_BYTES
+
+    def _write_answers(self, frames: bytes) -> None:
+        """Write frames of answers and count them, unless the connection is closing: no one waits for them then."""
+        if self.protocol.state is State.OPEN:
+            self.transport.write(frames)
+            if self.paused:  # else the socket has taken almost everything
+                self._unsent_bytes += len(frames)
+
+    async def _check_open(self) -> None:
+        """Raise ConnectionClosed, when it is closed, if it is closing."""
+        if self.protocol.state is not State.OPEN:
+            async with self.send_context():
+                pass
+
+    async def _drained(self) -> None:
+        """Return when the write buffer has room, or the connection is lost, which the next call finds out."""
+        if self.paused:
+            try:
+                await self.drain()
+            except OSError:
+                pass
 
     def eof_received(self) -> None:
         # A client that has logged in may send its requests and close its side without waiting for answers.
@@ -99,4 +198,5 @@ class Connection(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         self._unparsed = b""
         super().connection_lost(exc)
+        self._unsent_bytes = 0  # nothing waits for them any more
         self.recv_messages.resume = self.transport.resume_reading  # break the reference cycle

@@ -1,28 +1,30 @@
-"""Answer messages: find the method of each request, decode its params, check permissions, run it, audit it.
+"""Answer messages: find the method of each request, check permissions, decode its params, run it, audit it.
 
-jsonrpcserver looks up, binds and calls the methods. Some of its defaults are kept from it: its schema
-validator (seconds for a large invalid batch), exception texts in answers, ids of every type, and SystemExit
-in a method. The deserialiser and the validator passed to it return their argument.
+jsonrpcserver looks up and calls the methods, see library.py; the requests are checked before, see jsonrpc.py. Kept
+from it are exceptions: their texts must not be in answers, and SystemExit in a method must not end the agent.
+
+A method that answers from memory is a plain function: its answer is ready when `dispatch` returns. A method that must
+wait is a coroutine function, or a plain one that returns a coroutine: a task completes its answer.
 """
 
 import asyncio
 import errno
-import inspect
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine
+from types import CoroutineType
+from typing import Any
 
 import msgspec
-from jsonrpcserver import Error, Result, Success
-from jsonrpcserver.async_main import dispatch_to_serializable
 
 from jobworker import errors
 from jobworker.auth import audit_policy
 from jobworker.auth.access import Permissions, Requires
 from jobworker.model import Job
-from jobworker.server.jsonrpc import Message, check, encode, error_response, valid_id
-from jobworker.server.session import After, Session
+from jobworker.server import library
+from jobworker.server.jsonrpc import Message, Request, encode, error_response
+from jobworker.server.library import Error, Result, Success
+from jobworker.server.session import After, Reply, Session
 from jobworker.validation import describe_error
 
 log = logging.getLogger(__name__)
@@ -31,15 +33,23 @@ log = logging.getLogger(__name__)
 class Call:
     """One request that is being answered. Steps in `after` run once the answer to its message has been sent."""
 
+    __slots__ = ("after", "method", "session", "waiting")
+
     def __init__(self, session: Session, method: str, after: After) -> None:
         self.session = session
         self.method = method
         self.after = after
+        # Completes the call, if the method must wait.
+        self.waiting: Coroutine[Any, Any, Result] | None = None
 
     @property
     def permissions(self) -> Permissions:
         """The caller's permissions; raise Unauthenticated if it has not logged in."""
         return self.session.permissions()
+
+    def seen_in_memory(self, job: str) -> Job | None:
+        """Return a job that the caller may see, if that needs no look into the job table; else `seen` decides."""
+        return self.session.services.jobs.seen_in_memory(job, self.permissions.scopes(self.method))
 
     async def seen(self, job: str) -> Job:
         """Return a job that the caller may see; raise JobNotFound for any other, whether it exists or not."""
@@ -52,33 +62,29 @@ class Call:
         return visible
 
 
-class Frame(NamedTuple):
-    """One message that is being answered, with one request or several, which share `after`."""
-
-    session: Session
-    after: After
-
-
-Method = Callable[[Call, Any], Awaitable[Any]]
-METHODS: dict[str, Callable[..., Awaitable[Result]]] = {}
+Method = Callable[[Call, Any], Any]
+METHODS: dict[str, Callable[[Call, msgspec.Raw], Result]] = {}
 PARAMS: dict[str, type[msgspec.Struct]] = {}  # by method; the reference is generated from them
-_SIGNATURE = inspect.Signature(
-    [
-        inspect.Parameter("frame", inspect.Parameter.POSITIONAL_ONLY),
-        inspect.Parameter("params", inspect.Parameter.VAR_KEYWORD),
-    ]
-)
+OBJECT = ord("{")  # the first byte of params that are given by name
+WAITING = Success(None)  # stands for the result of a method that must wait
 
 
 def method(name: str, params: type[msgspec.Struct], requires: Requires) -> Callable[[Method], Method]:
     """Register a function as an RPC method; it gets params of this type, from callers that may call it."""
+    decode = msgspec.json.Decoder(params).decode
 
     def register(function: Method) -> Method:
-        async def entry(frame: Frame, /, **raw: Any) -> Result:
-            return await _guarded(Call(frame.session, name, frame.after), requires, params, raw, function)
+        def entry(call: Call, raw: msgspec.Raw) -> Result:
+            try:
+                _admit(call, requires)
+                result = function(call, _decoded(decode, raw))
+            except BaseException as failure:
+                return _failed(call, raw, failure)
+            if type(result) is CoroutineType:
+                call.waiting = _completed(call, raw, result)
+                return WAITING
+            return _succeeded(call, raw, result)
 
-        # Without this jsonrpcserver would inspect the function again at each call.
-        entry.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
         METHODS[name] = entry
         PARAMS[name] = params
         return function
@@ -86,91 +92,127 @@ def method(name: str, params: type[msgspec.Struct], requires: Requires) -> Calla
     return register
 
 
-async def _guarded(
-    call: Call, requires: Requires, params: type[msgspec.Struct], raw: dict[str, Any], function: Method
-) -> Result:
-    """Run a method and audit it; every outcome is a result or one of our errors."""
+def _admit(call: Call, requires: Requires) -> None:
+    """Raise unless the caller may call the method now."""
     services = call.session.services
+    if requires is not Requires.ANONYMOUS:
+        permissions = call.session.permissions()
+        services.sessions.check_request_rate(permissions.principal)
+        permissions.require(call.method, requires)
+    if call.method in audit_policy.NEED_ROOM:
+        services.audit.require_room()
+
+
+def _decoded(decode: Callable[[msgspec.Raw], Any], raw: msgspec.Raw) -> Any:
+    """Return params as an instance of their type; raise InvalidParams."""
     try:
-        if requires is not Requires.ANONYMOUS:
-            services.sessions.check_request_rate(call.permissions.principal)
-            call.permissions.require(call.method, requires)
-        if call.method in audit_policy.NEED_ROOM:
-            services.audit.require_room()
-        result = await function(call, _decoded(params, raw))
-    except errors.RpcError as error:
-        return _failed(call, raw, error)
+        return decode(raw)
+    except msgspec.MsgspecError as error:
+        try:
+            value = msgspec.json.decode(raw)
+        except msgspec.MsgspecError:  # a number that is too large for any type
+            value = {}
+        field, sentence = describe_error(str(error), value)
+        raise errors.InvalidParams(sentence, field=field) from error
+
+
+async def _completed(call: Call, raw: msgspec.Raw, result: Coroutine[Any, Any, Any]) -> Result:
+    """Wait for the result of a method."""
+    try:
+        value = await result
     except asyncio.CancelledError:
         raise
-    except BaseException as failure:  # SystemExit too: a method must not end the agent
-        if isinstance(failure, OSError) and failure.errno in (errno.EMFILE, errno.ENFILE):
-            return _failed(call, raw, errors.RateLimited("the agent has too many files open", retry_after=1))
+    except BaseException as failure:
+        return _failed(call, raw, failure)
+    return _succeeded(call, raw, value)
+
+
+def _succeeded(call: Call, raw: msgspec.Raw, value: Any) -> Result:
+    if call.method in audit_policy.CHANGES:
+        _audit(call, raw, value)
+    return Success(value)
+
+
+def _failed(call: Call, raw: msgspec.Raw, failure: BaseException) -> Result:
+    """Audit a call that raised; whatever it was, SystemExit too, the answer is one of our errors."""
+    if isinstance(failure, errors.RpcError):
+        error = failure
+    elif isinstance(failure, OSError) and failure.errno in (errno.EMFILE, errno.ENFILE):
+        error = errors.RateLimited("the agent has too many files open", retry_after=1)
+    else:
         ref = secrets.token_hex(4)
-        log.exception("%s failed, ref %s", call.method, ref)
-        internal = errors.InternalError("an error inside the agent; its log has the details", ref=ref)
-        return _failed(call, raw, internal)
-    _audit(call, raw, result)
-    return Success(result)
-
-
-def _failed(call: Call, raw: dict[str, Any], error: errors.RpcError) -> Result:
+        log.error("%s failed, ref %s", call.method, ref, exc_info=failure)
+        error = errors.InternalError("an error inside the agent; its log has the details", ref=ref)
     _audit(call, raw, error)
     payload = error.payload()
     return Error(payload["code"], payload["message"], payload.get("data"))
 
 
-def _audit(call: Call, raw: dict[str, Any], outcome: Any) -> None:
+def _audit(call: Call, raw: msgspec.Raw, outcome: Any) -> None:
     session = call.session
     audit_policy.note(session.services.audit, session.principal, session.address, call.method, raw, outcome)
 
 
-def _decoded(params: type[msgspec.Struct], raw: dict[str, Any]) -> Any:
-    """Return params as an instance of their type; raise InvalidParams."""
+def dispatch(session: Session, message: Message) -> Reply:
+    """Begin to answer a message; what need not wait is answered when this returns."""
+    reply = Reply()
+    if not message.batch:
+        response = _respond(session, message.requests[0], reply.after)
+        if type(response) is CoroutineType:
+            reply.waiting = _encoded(response)
+        elif response is not None:
+            reply.answer = encode(response)
+        return reply
+    responses = [_respond(session, request, reply.after) for request in message.requests]
+    if any(type(response) is CoroutineType for response in responses):
+        reply.waiting = _batch(responses)
+    elif present := [response for response in responses if response is not None]:
+        reply.answer = encode(present)
+    return reply
+
+
+def _respond(session: Session, request: Request | dict[str, Any], after: After) -> Any:
+    """Return the response to a request, None for a notification; or a coroutine that returns that."""
+    if isinstance(request, dict):  # it is none: it has got its response when it was read
+        return request
     try:
-        return msgspec.convert(raw, params)
-    except msgspec.ValidationError as error:
-        field, sentence = describe_error(str(error), raw)
-        raise errors.InvalidParams(sentence, field=field) from error
-
-
-async def dispatch(session: Session, message: Message) -> tuple[bytes | None, After]:
-    """Return the answer to a message (None: it needs none), and the steps to take once it is sent."""
-    frame = Frame(session, [])
-    if len(message.requests) == 1:  # without the cost of a task
-        answers = [await _answer(frame, message.requests[0])]
-    else:
-        requests = (_answer(frame, request) for request in message.requests)
-        answers = await asyncio.gather(*requests, return_exceptions=True)
-        for answer in answers:  # only when all have ended: none may run on after the session has cleaned up
-            if isinstance(answer, BaseException):
-                raise answer
-    answers = [answer for answer in answers if answer is not None]
-    if not answers:
-        return None, frame.after
-    return encode(answers if message.batch else answers[0]), frame.after
-
-
-async def _answer(frame: Frame, request: Any) -> Any:
-    """Return the response to one request, None for a notification."""
-    try:
-        check(request)
+        find(session, request)
     except errors.RpcError as error:
-        answerable = isinstance(request, dict) and "id" in request and valid_id(request["id"])
-        return error_response(request["id"] if answerable else None, error)
-    try:
-        find(frame.session, request)
-    except errors.RpcError as error:
-        return error_response(request["id"], error) if "id" in request else None
-    return await dispatch_to_serializable(
-        request, METHODS, context=frame, deserializer=lambda it: it, validator=lambda it: it
-    )
+        return None if request.id is msgspec.UNSET else error_response(request.id, error)
+    call = Call(session, request.method, after)
+    asked = library.request(request.method, request.params, request.id)
+    result = library.called(METHODS, asked, call)
+    if call.waiting is not None:
+        return _responded(asked, call.waiting)
+    return None if asked.id is msgspec.UNSET else library.response(asked, result)
 
 
-def find(session: Session, request: dict[str, Any]) -> None:
+async def _responded(asked: library.Request, waiting: Awaitable[Result]) -> dict[str, Any] | None:
+    result = await waiting
+    return None if asked.id is msgspec.UNSET else library.response(asked, result)
+
+
+async def _encoded(response: Awaitable[dict[str, Any] | None]) -> bytes | None:
+    found = await response
+    return None if found is None else encode(found)
+
+
+async def _batch(responses: list[Any]) -> bytes | None:
+    """Complete the answer to a batch when all of it has ended, also if one fails: none may run on after that."""
+    waiting = [response for response in responses if type(response) is CoroutineType]
+    found = iter(await asyncio.gather(*waiting, return_exceptions=True))
+    complete = [next(found) if type(response) is CoroutineType else response for response in responses]
+    for response in complete:
+        if isinstance(response, BaseException):
+            raise response
+    present = [response for response in complete if response is not None]
+    return encode(present) if present else None
+
+
+def find(session: Session, request: Request) -> None:
     """Raise MethodNotFound or InvalidParams; before login Unauthenticated, which does not reveal what exists."""
-    name = request["method"]
-    if name not in METHODS:
+    if request.method not in METHODS:
         session.permissions()
-        raise errors.MethodNotFound(f"there is no method {name[:80]!r}")
-    if not isinstance(request.get("params", {}), dict):
+        raise errors.MethodNotFound(f"there is no method {request.method[:80]!r}")
+    if memoryview(request.params)[0] != OBJECT:
         raise errors.InvalidParams("params: expected an object: params are given by name")

@@ -28,11 +28,11 @@ class EventSubscription(Subscription):
             page = await self._cursor.next()
             if page.gap is not None:
                 gap = EventGap(self.name, before, page.gap)
-                await self._send(notification("event.gap", gap), True)
+                await self._send((notification("event.gap", gap),), True)
             for _, event in page.events:  # JSON as it is stored; never an empty object, so a comma fits before it
                 if Scope() not in self._scopes and not sees(self._scopes, decode_event(event).job):
                     continue
-                await self._send(self._prefix + event.encode()[1:] + b"}", True)
+                await self._send((self._prefix, event.encode()[1:], b"}"), True)
             await asyncio.sleep(0)  # a send that does not block does not yield: let other tasks run
 
     def _close(self) -> None:

@@ -1,31 +1,68 @@
 """JSON-RPC 2.0 without I/O: decode and check strict JSON messages, encode responses."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import UNSET, Raw, UnsetType
 
 from jobworker import errors
 from jobworker.protocol import MAX_BATCH, MAX_CONTAINERS, MAX_DEPTH, MAX_ID
 from jobworker.validation import too_deep
 
+NO_PARAMS = Raw(b"{}")
+
+
+class Request(msgspec.Struct, gc=False):
+    """A request as it came; its params are the bytes of an object, or of anything else, and are not decoded yet."""
+
+    method: str
+    jsonrpc: Literal["2.0"]
+    id: int | str | UnsetType = UNSET  # UNSET: a notification, which gets no response
+    params: Raw = NO_PARAMS
+
 
 class Message(NamedTuple):
-    """The requests of one message, not checked yet; exactly one unless it is a batch."""
+    """The requests of one message, exactly one unless it is a batch; for an invalid request its response."""
 
-    requests: list[Any]
+    requests: list[Request | dict[str, Any]]
     batch: bool
+
+
+_decode = msgspec.json.Decoder(Request).decode
+_decode_members = msgspec.json.Decoder(list[Raw]).decode
+encode = msgspec.json.Encoder().encode
 
 
 def read(text: str) -> Message:
     """Decode a message; raise ParseError or InvalidRequest."""
+    # A small request is decoded once, from its text: so few brackets cannot nest too deep.
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        try:
+            request = _decode(text)
+        except (msgspec.MsgspecError, UnicodeError):
+            pass  # invalid, or a batch: below it is found out what it is
+        else:
+            if type(request.id) is not int or -MAX_ID <= request.id <= MAX_ID:
+                return Message([request], False)
     message = parse(text)
     if not isinstance(message, list):
-        return Message([message], batch=False)
+        return Message([_request(text, message)], batch=False)
     if not message:
         raise errors.InvalidRequest("the batch is empty; expected at least one request")
     if len(message) > MAX_BATCH:
         raise errors.InvalidRequest(f"the batch holds {len(message)} requests; expected at most {MAX_BATCH}")
-    return Message(message, batch=True)
+    members = zip(_decode_members(text), message, strict=True)
+    return Message([_request(raw, member) for raw, member in members], batch=True)
+
+
+def _request(raw: str | Raw, decoded: Any) -> Request | dict[str, Any]:
+    """Return a request, or the response to what is none."""
+    try:
+        check(decoded)
+    except errors.RpcError as error:
+        answerable = isinstance(decoded, dict) and "id" in decoded and valid_id(decoded["id"])
+        return error_response(decoded["id"] if answerable else None, error)
+    return _decode(raw)
 
 
 def parse(text: str) -> Any:
@@ -78,11 +115,6 @@ def valid_id(value: Any) -> bool:
     if isinstance(value, str):
         return True
     return isinstance(value, int) and not isinstance(value, bool) and -MAX_ID <= value <= MAX_ID
-
-
-def encode(value: Any) -> bytes:
-    """Encode a response, or a list of them."""
-    return msgspec.json.encode(value)
 
 
 def error_response(id_: Any, error: errors.RpcError) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class LogSubscription(Subscription):
             await asyncio.sleep(0)  # a send that does not block does not yield: let other tasks run
         job = await self._cursor.job_at_end()
         end = LogEnd(self.name, self._job, self._cursor.offset, job.state, job.exit)
-        await self._send(log_frames.notification("log.end", end), True)
+        await self._send((log_frames.notification("log.end", end),), True)
 
     async def _send_data(self, piece: CachedChunk) -> None:
         # Subscriptions that read the same part of a log share its encoded form.
@@ -59,7 +59,7 @@ class LogSubscription(Subscription):
                 piece.encoded[self._encoding] = encoded
         used, rest = encoded
         self._cursor.offset = piece.chunk.offset + used
-        await self._send(b"".join((self._prefix, *rest)), self._encoding != BINARY)
+        await self._send((self._prefix, *rest), self._encoding != BINARY)
 
     def _encoded(self, chunk: Chunk) -> Encoded | None:
         """Encode a chunk up to its last whole character; return None if it holds only a part of one."""
@@ -80,4 +80,4 @@ class LogSubscription(Subscription):
     async def _send_gap(self, gap: Gap) -> None:
         self._cursor.offset = gap.end
         params = LogGap(self.name, self._job, gap.offset, gap.end, gap.reason)
-        await self._send(log_frames.notification("log.gap", params), True)
+        await self._send((log_frames.notification("log.gap", params),), True)

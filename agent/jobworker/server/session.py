@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 from websockets.exceptions import ConnectionClosed
@@ -12,7 +12,7 @@ from jobworker import errors
 from jobworker.auth.access import Permissions
 from jobworker.model import Principal
 from jobworker.protocol import BINARY_SUBPROTOCOL
-from jobworker.server.connection import Connection
+from jobworker.server.connection import MAX_COLLECTED_BYTES, Connection
 from jobworker.server.jsonrpc import Message, not_logged_in, read, refused
 from jobworker.server.services import Services
 from jobworker.server.subscription import Send, Subscription
@@ -25,9 +25,24 @@ T = TypeVar("T")
 S = TypeVar("S", bound=Subscription)
 
 After = list[Callable[[], None]]  # steps to take once the answer to a message has been sent
-Handler = Callable[["Session", Message], Awaitable[tuple[bytes | None, After]]]
+
+
+class Reply:
+    """What becomes of one message: an answer, None for notifications only, or what completes it in a task."""
+
+    __slots__ = ("after", "answer", "waiting")
+
+    def __init__(self) -> None:
+        self.after: After = []
+        self.answer: bytes | None = None
+        # Returns the answer; None if nothing must be waited for.
+        self.waiting: Awaitable[bytes | None] | None = None
+
+
+Handler = Callable[["Session", Message], Reply]
 
 MAX_LOGIN_BYTES = 8192  # bytes of the first message
+TURN_SECONDS = 0.002  # that one connection is answered before others get a turn
 MAX_SLEEP_SECONDS = 60.0  # between two looks at the wall clock, which may be set meanwhile
 CLOSE_UNSUPPORTED = 1003
 CLOSE_POLICY = 1008
@@ -78,10 +93,15 @@ class Session:
         self._waits: set[asyncio.Future[Any]] = set()
         # Whether the connection has ended; what is still under way must clean up after itself.
         self._closed = False
+        # Whether the caller may no longer have the connection: what it has sent and is not read yet is not done.
+        self._refused = False
         # Held by the one subscription that is sending.
         self._notify_lock = asyncio.Lock()
-        # One slot for each request that is being answered; without a free one nothing is read.
-        self._slots = asyncio.Semaphore(services.config.limits.requests_in_flight)
+        # Requests for which something is waited for. At the limit nothing is read.
+        self._in_flight = 0
+        self._limit = services.config.limits.requests_in_flight
+        # Set when a request is no longer in flight, while that is waited for.
+        self._freed: asyncio.Future[None] | None = None
 
     @property
     def binary(self) -> bool:
@@ -127,6 +147,7 @@ class Session:
 
     async def close(self, reason: str) -> None:
         """Close the connection because its caller may no longer have it."""
+        self._refused = True
         await self._connection.close(CLOSE_POLICY, reason)
 
     # The life of the connection
@@ -174,7 +195,8 @@ class Session:
             await self._connection.send(not_logged_in(), text=True)
         elif isinstance(message, str) and len(message.encode()) <= MAX_LOGIN_BYTES:
             try:
-                answer, _ = await self._handle(self, read(message))
+                reply = self._handle(self, read(message))
+                answer = reply.answer if reply.waiting is None else await reply.waiting
             except errors.RpcError as error:
                 answer = refused(error)
             if answer is not None:
@@ -185,63 +207,89 @@ class Session:
         return False
 
     async def _serve(self) -> None:
-        """Read messages and answer each in a task of its own, as long as there are slots for its requests."""
-        async for text in self._connection:
+        """Read messages in order: answer what need not wait at once, and the rest each in a task of its own."""
+        connection = self._connection
+        turn_ends = time.monotonic() + TURN_SECONDS
+        while True:
+            # What has arrived already is taken without a turn of the event loop. Its answers are collected, and sent
+            # before anything is waited for, so nothing overtakes them.
+            text = connection.take()
+            if text is None or time.monotonic() > turn_ends or connection.collected_bytes > MAX_COLLECTED_BYTES:
+                await connection.send_collected()
+                if text is None:
+                    text = await connection.recv()
+                else:
+                    await asyncio.sleep(0)  # let other connections run
+                turn_ends = time.monotonic() + TURN_SECONDS
+            if self._refused:
+                return
             if not isinstance(text, str):
-                await self._connection.close(CLOSE_UNSUPPORTED, "expected a text frame")
+                await connection.send_collected()
+                await connection.close(CLOSE_UNSUPPORTED, "expected a text frame")
                 return
             try:
                 message = read(text)
             except errors.RpcError as error:
-                await self._connection.send(refused(error), text=True)
+                connection.collect(refused(error))
                 continue
-            # A batch larger than the limit takes all slots: waiting for more would never end.
-            slots = min(len(message.requests), self.services.config.limits.requests_in_flight)
-            if not await self._take_slots(slots):
-                return
-            self._tasks.spawn(self._answer(message, slots))
+            # A batch larger than the limit takes all of it: waiting for more would never end.
+            number = min(len(message.requests), self._limit)
+            if self._in_flight + number > self._limit:
+                await connection.send_collected()
+                if not await self._wait_for_room(number):
+                    return
+            reply = self._handle(self, message)
+            if reply.waiting is not None:
+                self._in_flight += number
+                self._tasks.spawn(self._complete(reply, reply.waiting, number))
+            else:
+                if reply.answer is not None:
+                    connection.collect(reply.answer)
+                for step in reply.after:
+                    step()
 
-    async def _take_slots(self, number: int) -> bool:
-        """Wait for slots, without reading further; return False if the caller leaves first."""
-        if not self._slots.locked() and number == 1:  # the usual case, without the cost of two tasks
-            return await self._slots.acquire()
-        taking = asyncio.ensure_future(self._acquire(number))
+    async def _wait_for_room(self, number: int) -> bool:
+        """Wait until so many requests more may be in flight; return False if the caller leaves first."""
         left = asyncio.ensure_future(self._connection.wait_closed())
         try:
-            await asyncio.wait({taking, left}, return_when=asyncio.FIRST_COMPLETED)
-            return taking.done()
+            while self._in_flight + number > self._limit:
+                self._freed = asyncio.get_running_loop().create_future()
+                await asyncio.wait({self._freed, left}, return_when=asyncio.FIRST_COMPLETED)
+                if left.done():
+                    return False
+            return True
         finally:
-            taking.cancel()
+            self._freed = None
             left.cancel()
 
-    async def _acquire(self, number: int) -> None:
-        for _ in range(number):
-            await self._slots.acquire()
-
-    async def _answer(self, message: Message, slots: int) -> None:
-        """Answer a message, also if its sender leaves meanwhile: what was begun is completed."""
+    async def _complete(self, reply: Reply, waiting: Awaitable[bytes | None], number: int) -> None:
+        """Complete and send an answer, also if the caller leaves meanwhile: what was begun is completed."""
         try:
-            answer, after = await self._handle(self, message)
+            answer = await waiting
             if answer is not None:
-                await self._connection.send(answer, text=True)
-            for step in after:
+                await self._connection.send_answer(answer)
+            for step in reply.after:
                 step()
         except ConnectionClosed:
             pass
         finally:
-            for _ in range(slots):
-                self._slots.release()
+            self._in_flight -= number
+            if self._freed is not None and not self._freed.done():
+                self._freed.set_result(None)
             if self._closed:  # `run` has cleaned up already: this may have made a subscription after it
                 await self._stop_subscriptions()
 
     # Work for the caller
 
     async def read_in_turn(self, reading: Coroutine[Any, Any, T]) -> T:
-        """Run an expensive read: one at a time for each principal, and only while the caller is connected."""
+        """Run an expensive read: one at a time for each principal, and only while the caller is there and reads."""
 
         async def locked() -> T:
-            async with self.services.sessions.read_lock(self.caller):
-                return await reading
+            while True:
+                await self._connection.answers_sent()  # not under the lock: this may take as long as the caller likes
+                async with self.services.sessions.read_lock(self.caller):
+                    if self._connection.takes_answers:
+                        return await reading
 
         try:
             return await self.while_connected(locked())
@@ -300,10 +348,10 @@ class Session:
             raise errors.SubscriptionNotFound(f"this connection has no such subscription: {name[:80]!r}")
         await subscription.stop()
 
-    async def _notify(self, frame: bytes, text: bool) -> None:
+    async def _notify(self, parts: Sequence[bytes], text: bool) -> None:
         """Send a frame of a subscription; one at a time, so that an answer waits for one frame at most."""
         async with self._notify_lock:
-            await self._connection.send(frame, text=text)
+            await self._connection.send_frame(parts, text=text)
 
     def _subscription_failed(self) -> None:
         """Close the connection: the caller would wait for ever, and over a new one it continues."""

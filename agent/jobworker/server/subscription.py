@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from websockets.exceptions import ConnectionClosed
 
 log = logging.getLogger(__name__)
 
-Send = Callable[[bytes, bool], Awaitable[None]]  # a frame, and whether it is text
+Send = Callable[[Sequence[bytes], bool], Awaitable[None]]  # a frame in parts, and whether it is text
 
 
 class Subscription:

@@ -23,12 +23,12 @@ class Shutdown(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @method("agent.ping", Nothing, Requires.LOGIN)
-async def ping(call: Call, params: Nothing) -> dict[str, str]:
+def ping(call: Call, params: Nothing) -> dict[str, str]:
     return {"time": rfc3339(time.time_ns())}
 
 
 @method("agent.info", Nothing, Requires.LOGIN)
-async def info(call: Call, params: Nothing) -> dict[str, Any]:
+def info(call: Call, params: Nothing) -> dict[str, Any]:
     services = call.session.services
     keeper = services.jobs.link.hello
     limits = msgspec.to_builtins(services.config.limits)
@@ -64,7 +64,7 @@ def _missing(keeper: Mapping[str, Any]) -> dict[str, str]:
 
 
 @method("agent.shutdown", Shutdown, Requires.ADMIN)
-async def shutdown(call: Call, params: Shutdown) -> bool:
+def shutdown(call: Call, params: Shutdown) -> bool:
     """End the agent; jobs that are left run on under the keeper until the next agent adopts them."""
     call.after.append(lambda: call.session.services.shut_down(params.jobs))
     return True

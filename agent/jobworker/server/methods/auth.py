@@ -54,12 +54,12 @@ async def login(call: Call, params: Login) -> Principal:
 
 
 @method("auth.whoami", Nothing, Requires.LOGIN)
-async def whoami(call: Call, params: Nothing) -> Principal:
+def whoami(call: Call, params: Nothing) -> Principal:
     return call.session.caller
 
 
 @method("token.create", CreateToken, Requires.ADMIN)
-async def create(call: Call, params: CreateToken) -> dict[str, Any]:
+def create(call: Call, params: CreateToken) -> dict[str, Any]:
     """Return the token: the agent keeps only its hash."""
     services = call.session.services
     expires_in = None if params.expires_in is None else seconds(params.expires_in, "expires_in")
@@ -72,7 +72,7 @@ async def create(call: Call, params: CreateToken) -> dict[str, Any]:
 
 
 @method("token.list", Nothing, Requires.ADMIN)
-async def list_(call: Call, params: Nothing) -> dict[str, Any]:
+def list_(call: Call, params: Nothing) -> dict[str, Any]:
     last_used = call.session.services.tokens.last_used()
     return {
         "tokens": [
@@ -89,7 +89,7 @@ async def list_(call: Call, params: Nothing) -> dict[str, Any]:
 
 
 @method("token.revoke", RevokeToken, Requires.ADMIN)
-async def revoke(call: Call, params: RevokeToken) -> bool:
+def revoke(call: Call, params: RevokeToken) -> bool:
     if not call.session.services.tokens.revoke(params.name):
         raise InvalidParams(f"name: there is no token {params.name[:80]!r}", field="name")
     services = call.session.services

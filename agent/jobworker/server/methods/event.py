@@ -19,7 +19,7 @@ class Unsubscribe(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @method("event.subscribe", Subscribe, Requires.READ)
-async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
+def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
     """Send the events after a revision; without one, from now on."""
     cursor = call.session.services.jobs.events(params.from_)
     revision = cursor.revision

@@ -1,6 +1,6 @@
 """`job.*`: create jobs, start, stop, signal, pause and change them, show and list them, wait for them."""
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -184,8 +184,8 @@ async def resume(call: Call, params: OfJob) -> Job:
 
 
 @method("job.status", OfJob, Requires.READ)
-async def status(call: Call, params: OfJob) -> Job:
-    return await call.seen(params.id)
+def status(call: Call, params: OfJob) -> Job | Coroutine[Any, Any, Job]:
+    return call.seen_in_memory(params.id) or call.seen(params.id)
 
 
 @method("job.stats", Stats, Requires.READ)

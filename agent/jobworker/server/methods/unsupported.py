@@ -21,7 +21,7 @@ class Anything(msgspec.Struct):
 
 def _register(name: str) -> None:
     @method(name, Anything, Requires.LOGIN)
-    async def refuse(call: Call, params: Any) -> None:
+    def refuse(call: Call, params: Any) -> None:
         raise NotSupported(f"{name}: this version does not support it", method=name)
 
 
