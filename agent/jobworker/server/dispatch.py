@@ -24,7 +24,8 @@ from jobworker.model import Job
 from jobworker.server import library
 from jobworker.server.jsonrpc import Message, Request, encode, error_response
 from jobworker.server.library import Error, Result, Success
-from jobworker.server.session import After, Reply, Session
+from jobworker.server.message_loop import After, Reply
+from jobworker.server.session import Session
 from jobworker.validation import describe_error
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 from websockets.exceptions import ConnectionClosed
@@ -12,8 +12,9 @@ from jobworker import errors
 from jobworker.auth.access import Permissions
 from jobworker.model import Principal
 from jobworker.protocol import BINARY_SUBPROTOCOL
-from jobworker.server.connection import MAX_COLLECTED_BYTES, Connection
+from jobworker.server.connection import Connection
 from jobworker.server.jsonrpc import Message, not_logged_in, read, refused
+from jobworker.server.message_loop import MessageLoop, Reply
 from jobworker.server.services import Services
 from jobworker.server.subscription import Send, Subscription
 from jobworker.tasks import Background
@@ -24,27 +25,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 S = TypeVar("S", bound=Subscription)
 
-After = list[Callable[[], None]]  # steps to take once the answer to a message has been sent
-
-
-class Reply:
-    """What becomes of one message: an answer, None for notifications only, or what completes it in a task."""
-
-    __slots__ = ("after", "answer", "waiting")
-
-    def __init__(self) -> None:
-        self.after: After = []
-        self.answer: bytes | None = None
-        # Returns the answer; None if nothing must be waited for.
-        self.waiting: Awaitable[bytes | None] | None = None
-
-
 Handler = Callable[["Session", Message], Reply]
 
 MAX_LOGIN_BYTES = 8192  # bytes of the first message
-TURN_SECONDS = 0.002  # that one connection is answered before others get a turn
 MAX_SLEEP_SECONDS = 60.0  # between two looks at the wall clock, which may be set meanwhile
-CLOSE_UNSUPPORTED = 1003
 CLOSE_POLICY = 1008
 CLOSE_INTERNAL = 1011
 
@@ -93,15 +77,12 @@ class Session:
         self._waits: set[asyncio.Future[Any]] = set()
         # Whether the connection has ended; what is still under way must clean up after itself.
         self._closed = False
-        # Whether the caller may no longer have the connection: what it has sent and is not read yet is not done.
-        self._refused = False
         # Held by the one subscription that is sending.
         self._notify_lock = asyncio.Lock()
-        # Requests for which something is waited for. At the limit nothing is read.
-        self._in_flight = 0
-        self._limit = services.config.limits.requests_in_flight
-        # Set when a request is no longer in flight, while that is waited for.
-        self._freed: asyncio.Future[None] | None = None
+        # Reads and answers messages once the caller has logged in.
+        self._messages = MessageLoop(
+            connection, lambda message: handle(self, message), services.config.limits.requests_in_flight, self._tasks
+        )
 
     @property
     def binary(self) -> bool:
@@ -147,7 +128,7 @@ class Session:
 
     async def close(self, reason: str) -> None:
         """Close the connection because its caller may no longer have it."""
-        self._refused = True
+        self._messages.end()
         await self._connection.close(CLOSE_POLICY, reason)
 
     # The life of the connection
@@ -160,12 +141,13 @@ class Session:
                 await self.log_in(self._upgrade_principal)
             elif not await self._await_login():
                 return
-            await self._serve()
+            await self._messages.run()
         except ConnectionClosed:
             pass
         finally:
             self.services.sessions.discard(self)
             self._closed = True
+            self._messages.when_completed(self._stop_subscriptions)  # what is under way may make one after this
             if self._expiry is not None:
                 self._expiry.cancel()
             for wait in self._waits:
@@ -205,79 +187,6 @@ class Session:
                 return True
         await self._connection.close(CLOSE_POLICY, "expected auth.login")
         return False
-
-    async def _serve(self) -> None:
-        """Read messages in order: answer what need not wait at once, and the rest each in a task of its own."""
-        connection = self._connection
-        turn_ends = time.monotonic() + TURN_SECONDS
-        while True:
-            # What has arrived already is taken without a turn of the event loop. Its answers are collected, and sent
-            # before anything is waited for, so nothing overtakes them.
-            text = connection.take()
-            if text is None or time.monotonic() > turn_ends or connection.collected_bytes > MAX_COLLECTED_BYTES:
-                await connection.send_collected()
-                if text is None:
-                    text = await connection.recv()
-                else:
-                    await asyncio.sleep(0)  # let other connections run
-                turn_ends = time.monotonic() + TURN_SECONDS
-            if self._refused:
-                return
-            if not isinstance(text, str):
-                await connection.send_collected()
-                await connection.close(CLOSE_UNSUPPORTED, "expected a text frame")
-                return
-            try:
-                message = read(text)
-            except errors.RpcError as error:
-                connection.collect(refused(error))
-                continue
-            # A batch larger than the limit takes all of it: waiting for more would never end.
-            number = min(len(message.requests), self._limit)
-            if self._in_flight + number > self._limit:
-                await connection.send_collected()
-                if not await self._wait_for_room(number):
-                    return
-            reply = self._handle(self, message)
-            if reply.waiting is not None:
-                self._in_flight += number
-                self._tasks.spawn(self._complete(reply, reply.waiting, number))
-            else:
-                if reply.answer is not None:
-                    connection.collect(reply.answer)
-                for step in reply.after:
-                    step()
-
-    async def _wait_for_room(self, number: int) -> bool:
-        """Wait until so many requests more may be in flight; return False if the caller leaves first."""
-        left = asyncio.ensure_future(self._connection.wait_closed())
-        try:
-            while self._in_flight + number > self._limit:
-                self._freed = asyncio.get_running_loop().create_future()
-                await asyncio.wait({self._freed, left}, return_when=asyncio.FIRST_COMPLETED)
-                if left.done():
-                    return False
-            return True
-        finally:
-            self._freed = None
-            left.cancel()
-
-    async def _complete(self, reply: Reply, waiting: Awaitable[bytes | None], number: int) -> None:
-        """Complete and send an answer, also if the caller leaves meanwhile: what was begun is completed."""
-        try:
-            answer = await waiting
-            if answer is not None:
-                await self._connection.send_answer(answer)
-            for step in reply.after:
-                step()
-        except ConnectionClosed:
-            pass
-        finally:
-            self._in_flight -= number
-            if self._freed is not None and not self._freed.done():
-                self._freed.set_result(None)
-            if self._closed:  # `run` has cleaned up already: this may have made a subscription after it
-                await self._stop_subscriptions()
 
     # Work for the caller
 

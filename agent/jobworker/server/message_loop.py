@@ -1,0 +1,133 @@
+"""Read the messages of one connection in order, and answer them: this is the hot path of the agent."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from websockets.exceptions import ConnectionClosed
+
+from jobworker import errors
+from jobworker.server.connection import MAX_COLLECTED_BYTES, Connection
+from jobworker.server.jsonrpc import Message, read, refused
+from jobworker.tasks import Background
+
+TURN_SECONDS = 0.002  # that one connection is answered before others get a turn
+CLOSE_UNSUPPORTED = 1003
+
+After = list[Callable[[], None]]  # steps to take once the answer to a message has been sent
+
+
+class Reply:
+    """What becomes of one message: an answer, None for notifications only, or what completes it in a task."""
+
+    __slots__ = ("after", "answer", "waiting")
+
+    def __init__(self) -> None:
+        self.after: After = []
+        self.answer: bytes | None = None
+        # Returns the answer; None if nothing must be waited for.
+        self.waiting: Awaitable[bytes | None] | None = None
+
+
+class MessageLoop:
+    """Answers what need not wait at once, and the rest each in a task of its own."""
+
+    __slots__ = ("_clean_up", "_connection", "_ended", "_freed", "_handle", "_in_flight", "_limit", "_tasks")
+
+    def __init__(
+        self, connection: Connection, handle: Callable[[Message], Reply], limit: int, tasks: Background
+    ) -> None:
+        """`limit`: of the requests in flight; `tasks` runs what must be waited for, also after the connection."""
+        self._connection = connection
+        self._handle = handle
+        self._tasks = tasks
+        # Whether the caller may no longer have the connection: what it has sent and is not read yet is not done.
+        self._ended = False
+        # Requests for which something is waited for. At the limit nothing is read.
+        self._in_flight = 0
+        self._limit = limit
+        # Set when a request is no longer in flight, while that is waited for.
+        self._freed: asyncio.Future[None] | None = None
+        # Called after each message that is completed once the session has cleaned up.
+        self._clean_up: Callable[[], Awaitable[None]] | None = None
+
+    def end(self) -> None:
+        """Answer nothing that is not begun."""
+        self._ended = True
+
+    def when_completed(self, clean_up: Callable[[], Awaitable[None]]) -> None:
+        """Call this after each message that is completed from now on."""
+        self._clean_up = clean_up
+
+    async def run(self) -> None:
+        """Read messages in order: answer what need not wait at once, and the rest each in a task of its own."""
+        connection = self._connection
+        turn_ends = time.monotonic() + TURN_SECONDS
+        while True:
+            # What has arrived already is taken without a turn of the event loop. Its answers are collected, and sent
+            # before anything is waited for, so nothing overtakes them.
+            text = connection.take()
+            if text is None or time.monotonic() > turn_ends or connection.collected_bytes > MAX_COLLECTED_BYTES:
+                await connection.send_collected()
+                if text is None:
+                    text = await connection.recv()
+                else:
+                    await asyncio.sleep(0)  # let other connections run
+                turn_ends = time.monotonic() + TURN_SECONDS
+            if not isinstance(text, str):
+                await connection.send_collected()
+                await connection.close(CLOSE_UNSUPPORTED, "expected a text frame")
+                return
+            try:
+                message = read(text)
+            except errors.RpcError as error:
+                connection.collect(refused(error))
+                continue
+            # A batch larger than the limit takes all of it: waiting for more would never end.
+            number = min(len(message.requests), self._limit)
+            if self._in_flight + number > self._limit:
+                await connection.send_collected()
+                if not await self._wait_for_room(number):
+                    return
+            if self._ended:
+                return
+            reply = self._handle(message)
+            if reply.waiting is not None:
+                self._in_flight += number
+                self._tasks.spawn(self._complete(reply, reply.waiting, number))
+            else:
+                if reply.answer is not None:
+                    connection.collect(reply.answer)
+                for step in reply.after:
+                    step()
+
+    async def _wait_for_room(self, number: int) -> bool:
+        """Wait until so many requests more may be in flight; return False if the caller leaves first."""
+        left = asyncio.ensure_future(self._connection.wait_closed())
+        try:
+            while self._in_flight + number > self._limit:
+                self._freed = asyncio.get_running_loop().create_future()
+                await asyncio.wait({self._freed, left}, return_when=asyncio.FIRST_COMPLETED)
+                if left.done():
+                    return False
+            return True
+        finally:
+            self._freed = None
+            left.cancel()
+
+    async def _complete(self, reply: Reply, waiting: Awaitable[bytes | None], number: int) -> None:
+        """Complete and send an answer, also if the caller leaves meanwhile: what was begun is completed."""
+        try:
+            answer = await waiting
+            if answer is not None:
+                await self._connection.send_answer(answer)
+            for step in reply.after:
+                step()
+        except ConnectionClosed:
+            pass
+        finally:
+            self._in_flight -= number
+            if self._freed is not None and not self._freed.done():
+                self._freed.set_result(None)
+            if self._clean_up is not None:
+                await self._clean_up()
