@@ -20,6 +20,7 @@ import uvloop
 
 from jobworker import app, config, preflight
 from jobworker.errors import InvalidState, JobworkerError, StartError
+from jobworker.linux import syscalls
 from jobworker.paths import Home, default_home
 from jobworker.plugin import loader
 from jobworker.service import Service
@@ -29,6 +30,9 @@ from jobworker.tls import setup
 # releases the interpreter for a moment every millisecond or so delays the loop for seconds: each release starts the
 # wait again.
 SWITCH_INTERVAL_SECONDS = 20e-6
+# uvloop's buffer for a TLS connection, of which an idle one touches some KiB. In the heap, where malloc soon puts
+# such blocks, it takes pages that others have used: 20 kB more for each connection.
+TLS_BUFFER_BYTES = 256 * 1024
 CHECK_LIMIT_SECONDS = 60.0  # for an agent that only checks whether it would start
 
 
@@ -37,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     preflight.prepare()
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    syscalls.map_large_blocks(TLS_BUFFER_BYTES)
     os.umask(0o077)  # also for the files of SQLite; the keeper has its own for the jobs
     try:
         home = Home((options.home or default_home()).absolute())

@@ -24,6 +24,7 @@ PIDFD_GET_INFO = 3 << 30 | 64 << 16 | 0xFF << 8 | 11  # ioctl of Linux 6.15: sta
 PIDFD_INFO_EXIT = 1 << 3
 WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95}.get(os.uname().machine)  # its number as a system call
 RUSAGE = struct.Struct("18l")  # struct rusage: user and system time (seconds, microseconds), then 14 counters
+M_MMAP_THRESHOLD = -3  # of mallopt
 LIBC = ctypes.CDLL(None, use_errno=True)
 ALL_SIGNALS = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
 
@@ -33,6 +34,15 @@ def check(failed: int, name: str) -> None:
     if failed:
         code = ctypes.get_errno()
         raise OSError(code, f"{name}: {os.strerror(code)}")
+
+
+def map_large_blocks(size: int) -> None:
+    """Have malloc of glibc give each block of so many bytes, or more, pages of its own, whatever it learns later.
+
+    Those of a block that are never touched, or are freed, then cost nothing.
+    """
+    if hasattr(LIBC, "mallopt"):
+        LIBC.mallopt(M_MMAP_THRESHOLD, size)
 
 
 def become_subreaper() -> None:

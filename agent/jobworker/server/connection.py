@@ -1,11 +1,13 @@
 """A websocket connection that reads in small pieces and bounds what a hostile client can make the agent hold."""
 
+import os
 import struct
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode, Opcode
 from websockets.protocol import State
 
@@ -39,7 +41,8 @@ class Connection(ServerConnection):
 
     This relies on what websockets 17.4 does not document: `recv_messages` calls its `resume` when the queue of
     messages has room again, `paused` is true until then, its `frames.queue` has what was received and not taken, and
-    what `data_received` writes are pongs; `paused` and `drain` of the connection follow the transport's write buffer.
+    what `data_received` writes are pongs; `acknowledge_pings` gets each pong; `paused` and `drain` of the connection
+    follow the write buffer of the transport.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -59,6 +62,8 @@ class Connection(ServerConnection):
         self.collected_bytes = 0
         # Bytes of answers that are queued since the socket last took almost everything.
         self._unsent_bytes = 0
+        # The payload of the last ping of `ping_again`; empty once it was answered.
+        self._awaited_pong = b""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -113,6 +118,31 @@ class Connection(ServerConnection):
     def resume_writing(self) -> None:
         self._pong_bytes = self._unsent_bytes = 0
         super().resume_writing()
+
+    # Liveness
+
+    def ping_again(self) -> bool:
+        """Send a ping; return False, and send none, if the last one was not answered."""
+        if self._awaited_pong:
+            return False
+        if self.protocol.state is State.OPEN:
+            self._awaited_pong = os.urandom(4)
+            self.transport.write(_pack_small(0x89, 4) + self._awaited_pong)
+        return True
+
+    def acknowledge_pings(self, data: bytes) -> None:
+        """Take a pong."""
+        if data == self._awaited_pong:
+            self._awaited_pong = b""
+        super().acknowledge_pings(data)
+
+    async def close_silent(self) -> None:
+        """Close the connection of a client that did not answer a ping."""
+        try:
+            async with self.send_context():
+                self.protocol.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+        except ConnectionClosed:
+            pass
 
     # Messages
 

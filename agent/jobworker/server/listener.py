@@ -19,6 +19,7 @@ from jobworker.model import Principal
 from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
 from jobworker.server.connection import MAX_ANONYMOUS_BYTES, Connection
 from jobworker.server.dispatch import dispatch
+from jobworker.server.keepalive import Keepalive
 from jobworker.server.services import Services
 from jobworker.server.session import Session
 
@@ -60,6 +61,7 @@ class Listener:
         self._origins = own | set(services.config.server.origins)
         # Callers that the upgrade has authenticated, until their session begins; None: no credentials yet.
         self._principals: WeakKeyDictionary[ServerConnection, Principal | None] = WeakKeyDictionary()
+        self._keepalive = Keepalive()
         # Number of open sessions.
         self._sessions = 0
         self._server: Server | None = None
@@ -77,6 +79,7 @@ class Listener:
             open_timeout=OPEN_TIMEOUT_SECONDS,
             ssl_handshake_timeout=HANDSHAKE_TIMEOUT_SECONDS,
             close_timeout=CLOSE_TIMEOUT_SECONDS,
+            ping_interval=None,  # it would be a task and a timer for each connection; see keepalive.py
             server_header=None,
             create_connection=Connection,
         )
@@ -86,6 +89,7 @@ class Listener:
         if self._server is not None:
             self._server.close(code=CloseCode.SERVICE_RESTART if restart else CloseCode.GOING_AWAY)
             await self._server.wait_closed()
+        self._keepalive.close()
 
     async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Return None to upgrade, else the response; responses reveal nothing to unauthenticated clients."""
@@ -129,10 +133,15 @@ class Listener:
     async def _serve(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)
         self._sessions += 1
+        self._keepalive.watch(connection)
         try:
             principal = self._principals[connection]
+            for kept in (connection.request, connection.response):
+                if kept is not None:
+                    kept.headers.clear()  # the connection would keep them, credentials among them, until it ends
             await Session(connection, peer(connection), self._services, principal, dispatch).run()
         finally:
+            self._keepalive.forget(connection)
             self._sessions -= 1
 
 
