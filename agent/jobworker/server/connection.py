@@ -177,20 +177,26 @@ class Connection(ServerConnection):
 
     async def send_answer(self, answer: bytes) -> None:
         """Send an answer; return when the socket takes more. Raises ConnectionClosed."""
-        await self._check_open()
+        if self.protocol.state is not State.OPEN:
+            await self.raise_closed()
         self._write_answers(frame_head(len(answer), text=True) + answer)
-        await self._drained()
+        if self.paused:
+            await self.drained()
 
-    async def send_frame(self, parts: Sequence[bytes], *, text: bool) -> None:
-        """Send a message that is given in parts; return when the socket takes more. Raises ConnectionClosed."""
-        await self._check_open()
+    def write_frame(self, parts: Sequence[bytes], text: bool) -> bool:
+        """Send a message that is given in parts, unless the socket takes nothing now or the connection is closing.
+
+        Return whether it was sent. If not, `drained` waits for the socket, or `raise_closed` raises.
+        """
+        if self.paused or self.protocol.state is not State.OPEN:
+            return False
         self.transport.write(b"".join((frame_head(sum(map(len, parts)), text=text), *parts)))
-        await self._drained()
+        return True
 
     async def answers_sent(self) -> None:
         """Return when the client has read enough of its answers, or is gone."""
         while not self.takes_answers:
-            await self._drained()
+            await self.drained()
 
     @property
     def takes_answers(self) -> bool:
@@ -204,19 +210,18 @@ class Connection(ServerConnection):
             if self.paused:  # else the socket has taken almost everything
                 self._unsent_bytes += len(frames)
 
-    async def _check_open(self) -> None:
-        """Raise ConnectionClosed, when it is closed, if it is closing."""
+    async def raise_closed(self) -> None:
+        """Raise ConnectionClosed if the connection is closing, when it is closed."""
         if self.protocol.state is not State.OPEN:
             async with self.send_context():
                 pass
 
-    async def _drained(self) -> None:
+    async def drained(self) -> None:
         """Return when the write buffer has room, or the connection is lost, which the next call finds out."""
-        if self.paused:
-            try:
-                await self.drain()
-            except OSError:
-                pass
+        try:
+            await self.drain()
+        except OSError:
+            pass
 
     def eof_received(self) -> None:
         # A client that has logged in may send its requests and close its side without waiting for answers.

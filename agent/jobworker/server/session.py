@@ -258,9 +258,13 @@ class Session:
         await subscription.stop()
 
     async def _notify(self, parts: Sequence[bytes], text: bool) -> None:
-        """Send a frame of a subscription; one at a time, so that an answer waits for one frame at most."""
+        """Send a frame of a subscription: one when the socket takes more, so that an answer waits for one at most."""
+        if not self._notify_lock.locked() and self._connection.write_frame(parts, text):
+            return
         async with self._notify_lock:
-            await self._connection.send_frame(parts, text=text)
+            while not self._connection.write_frame(parts, text):
+                await self._connection.raise_closed()
+                await self._connection.drained()
 
     def _subscription_failed(self) -> None:
         """Close the connection: the caller would wait for ever, and over a new one it continues."""
