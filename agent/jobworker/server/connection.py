@@ -40,9 +40,9 @@ class Connection(ServerConnection):
     those.
 
     This relies on what websockets 17.4 does not document: `recv_messages` calls its `resume` when the queue of
-    messages has room again, `paused` is true until then, its `frames.queue` has what was received and not taken, and
-    what `data_received` writes are pongs; `acknowledge_pings` gets each pong; `paused` and `drain` of the connection
-    follow the write buffer of the transport.
+    messages has room again, `paused` is true until then, its `frames.queue` has what was received and not taken;
+    `data_received` calls `send_data`, which sends `protocol.writes`; `acknowledge_pings` gets each pong; `paused` and
+    `drain` of the connection follow the write buffer of the transport.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -70,19 +70,24 @@ class Connection(ServerConnection):
         self.recv_messages.resume = self._go_on
 
     def data_received(self, data: bytes) -> None:
+        if len(data) <= READ_BYTES and not self._unparsed:  # the usual case: one piece, and none waits before it
+            self._parse(data)
+            return
         self._unparsed += data
         if not self._scheduled:
             self._parse_piece()
+
+    def _parse(self, piece: bytes) -> None:
+        if self.allowance is not None:
+            self._spend_allowance(len(piece))
+        super().data_received(piece)
 
     def _parse_piece(self) -> None:
         self._scheduled = False
         piece, self._unparsed = self._unparsed[:READ_BYTES], self._unparsed[READ_BYTES:]
         if not piece:
             return
-        self._spend_allowance(len(piece))
-        queued = self.transport.get_write_buffer_size()
-        super().data_received(piece)
-        self._count_pongs(queued)
+        self._parse(piece)
         if self._unparsed:
             self.transport.pause_reading()
         if not self.recv_messages.paused:
@@ -98,19 +103,22 @@ class Connection(ServerConnection):
 
     def _spend_allowance(self, size: int) -> None:
         """Close the connection of a client that sends more than a login needs."""
-        if self.allowance is not None:
-            self.allowance -= size
-            if self.allowance < 0:
-                self.protocol.fail(CloseCode.POLICY_VIOLATION, "expected auth.login")
+        assert self.allowance is not None
+        self.allowance -= size
+        if self.allowance < 0:
+            self.protocol.fail(CloseCode.POLICY_VIOLATION, "expected auth.login")
 
-    def _count_pongs(self, queued: int) -> None:
-        """Drop a client that sends pings and does not read the pongs: websockets queues them without a limit.
+    def send_data(self) -> None:
+        """Send what websockets has made, pongs above all; drop a client that sends pings and does not read pongs.
 
-        `queued` is the size of the write buffer before the piece was parsed; 0 means that the client reads.
+        websockets queues them without a limit.
         """
-        self._pong_bytes += max(0, self.transport.get_write_buffer_size() - queued)
-        if not queued:
+        if not self.protocol.writes:  # almost always
+            return
+        if not self.transport.get_write_buffer_size():  # the client reads
             self._pong_bytes = 0
+        self._pong_bytes += sum(map(len, self.protocol.writes))
+        super().send_data()
         if self._pong_bytes > MAX_PONG_BYTES:
             self._unparsed = b""
             self.transport.abort()
