@@ -108,7 +108,12 @@ async def flow(readers: Readers, server: int) -> tuple[float, float]:
 @contextlib.asynccontextmanager
 async def child(program: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     command = [sys.executable, program, *arguments]
-    process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # as the agent: the kernel shares out the processors by session
+    )
     try:
         yield process
     finally:

@@ -1,5 +1,6 @@
 """A websocket connection that reads in small pieces and bounds what a hostile client can make the agent hold."""
 
+import asyncio
 import os
 import struct
 import time
@@ -17,6 +18,7 @@ MAX_ANONYMOUS_BYTES = 65536  # bytes accepted after the upgrade until the caller
 MAX_UNSENT_BYTES = 1 << 18  # bytes of answers that the client has not read, beyond which nothing more is read
 MAX_COLLECTED_BYTES = 65536  # bytes of answers that are sent together
 
+_buffer = memoryview(bytearray(1 << 18))
 _pack_small, _pack_medium, _pack_large = (struct.Struct(form).pack for form in ("!BB", "!BBH", "!BBQ"))
 
 
@@ -26,6 +28,36 @@ def frame_head(size: int, *, text: bool) -> bytes:
     if size < 126:
         return _pack_small(first, size)
     return _pack_medium(first, 126, size) if size < 65536 else _pack_large(first, 127, size)
+
+
+class Receiver(asyncio.BufferedProtocol):
+    """Receives what arrives for a connection, by one buffer for all of them, and passes on everything else.
+
+    For another protocol than a buffered one uvloop allocates 256 KiB for each read, which are pages of the kernel.
+    """
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._connection.data_received(_buffer[:nbytes].tobytes())
+
+    def eof_received(self) -> None:
+        self._connection.eof_received()
+
+    def pause_writing(self) -> None:
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._connection.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.connection_lost(exc)
 
 
 class Connection(ServerConnection):
@@ -68,6 +100,7 @@ class Connection(ServerConnection):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.recv_messages.resume = self._go_on
+        transport.set_protocol(Receiver(self))
 
     def data_received(self, data: bytes) -> None:
         if len(data) <= READ_BYTES and not self._unparsed:  # the usual case: one piece, and none waits before it
