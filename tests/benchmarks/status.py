@@ -6,8 +6,8 @@ import json
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from tests.benchmarks import caller, echo
-from tests.benchmarks.figures import cpu_seconds, median_and_range, private_memory, ratio, table
+from tests.benchmarks import caller, echo, results
+from tests.benchmarks.figures import cpu_seconds, median_and_range, private_memory, table
 from tests.benchmarks.fixtures import DEADLINE, Agent, require, running_agent
 from tests.benchmarks.readers import child
 from tests.benchmarks.starts import through_api
@@ -38,9 +38,10 @@ async def measure() -> None:
         await through_api(client)  # what is done at the first job only
         ended, running = await jobs(client)
         rows = [["", "calls/s", "echo", "ratio", "CPU µs", "echo"]]
-        for load in LOADS:
-            rows.append([f"ended job, {load.name}", *await compare(agent, ended, address, server, load)])
-        rows.append([f"running job, {LOADS[1].name}", *await compare(agent, running, address, server, LOADS[1])])
+        for state, job, loads in (("ended", ended, LOADS), ("running", running, LOADS[1:2])):
+            for load in loads:
+                name = f"{state} job, {load.name}"
+                rows.append([name, *await compare(name, agent, job, address, server, load)])
         memory = [["", "kB a connection"]]
         for name, url, pid in (("agent", agent.address, agent.pids["agent"]), ("echo", address, server)):
             memory.append([name, f"{await idle(agent, url, pid) / 1000:.1f}"])
@@ -58,7 +59,7 @@ async def jobs(client: Client) -> tuple[str, str]:
     return ended.id, running.id
 
 
-async def compare(agent: Agent, job: str, address: str, server: int, load: Load) -> list[str]:
+async def compare(name: str, agent: Agent, job: str, address: str, server: int, load: Load) -> list[str]:
     """Return the cells of a row: both sides in turns, round by round."""
     request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "job.status", "params": {"id": job}})
     async with (
@@ -78,7 +79,7 @@ async def compare(agent: Agent, job: str, address: str, server: int, load: Load)
     return [
         median_and_range(speeds[0]),
         median_and_range(speeds[1]),
-        ratio(*speeds),
+        results.keep(f"status: {name}, of an echo", *speeds),
         median_and_range(costs[0]),
         median_and_range(costs[1]),
     ]

@@ -2,7 +2,7 @@
 
 Its `dispatch` makes a task for each call, and checks the arguments of each with `inspect`. These are the steps of
 it that do the work; together they take some microseconds. They are not documented: pyproject.toml pins the
-version 5.0.9, and tests/server/test_library.py holds what is used of it.
+version 5.0.9, and tests/unit/server/test_library.py holds what is used of it.
 """
 
 from collections.abc import Callable, Mapping
