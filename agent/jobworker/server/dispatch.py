@@ -141,12 +141,17 @@ def _failed(call: Call, raw: msgspec.Raw, failure: BaseException) -> Result:
     elif isinstance(failure, OSError) and failure.errno in (errno.EMFILE, errno.ENFILE):
         error = errors.RateLimited("the agent has too many files open", retry_after=1)
     else:
-        ref = secrets.token_hex(4)
-        log.error("%s failed, ref %s", call.method, ref, exc_info=failure)
-        error = errors.InternalError("an error inside the agent; its log has the details", ref=ref)
+        error = _internal(call.method, failure)
     _audit(call, raw, error)
     payload = error.payload()
     return Error(payload["code"], payload["message"], payload.get("data"))
+
+
+def _internal(what: str, failure: BaseException) -> errors.InternalError:
+    """Log a fault of ours; return the error that stands for it."""
+    ref = secrets.token_hex(4)
+    log.error("%s failed, ref %s", what, ref, exc_info=failure)
+    return errors.InternalError("an error inside the agent; its log has the details", ref=ref)
 
 
 def _audit(call: Call, raw: msgspec.Raw, outcome: Any) -> None:
@@ -162,13 +167,13 @@ def dispatch(session: Session, message: Message) -> Reply:
         if type(response) is CoroutineType:
             reply.waiting = _encoded(response)
         elif response is not None:
-            reply.answer = encode(response)
+            reply.answer = encode_answer(response)
         return reply
     responses = [_respond(session, request, reply.after) for request in message.requests]
     if any(type(response) is CoroutineType for response in responses):
         reply.waiting = _batch(responses)
     elif present := [response for response in responses if response is not None]:
-        reply.answer = encode(present)
+        reply.answer = encode_answer(present)
     return reply
 
 
@@ -195,7 +200,7 @@ async def _responded(asked: library.Request, waiting: Awaitable[Result]) -> dict
 
 async def _encoded(response: Awaitable[dict[str, Any] | None]) -> bytes | None:
     found = await response
-    return None if found is None else encode(found)
+    return None if found is None else encode_answer(found)
 
 
 async def _batch(responses: list[Any]) -> bytes | None:
@@ -206,8 +211,18 @@ async def _batch(responses: list[Any]) -> bytes | None:
     for response in complete:
         if isinstance(response, BaseException):
             raise response
-    present = [response for response in complete if response is not None]
-    return encode(present) if present else None
+    present: list[Any] = [response for response in complete if response is not None]
+    return encode_answer(present) if present else None
+
+
+def encode_answer(answer: dict[str, Any] | list[Any]) -> bytes:
+    """Encode a response, or those of a batch; one that JSON cannot hold becomes an error."""
+    try:
+        return encode(answer)
+    except Exception as failure:  # of a plugin's value, of any type
+        if isinstance(answer, list):
+            return b"[" + b",".join(encode_answer(response) for response in answer) + b"]"
+        return encode(error_response(answer["id"], _internal("an answer", failure)))
 
 
 def find(session: Session, request: Request) -> None:
