@@ -181,13 +181,16 @@ def _respond(session: Session, request: Request | dict[str, Any], after: After) 
     """Return the response to a request, None for a notification; or a coroutine that returns that."""
     if isinstance(request, dict):  # it is none: it has got its response when it was read
         return request
+    # Names and the form of params are checked here: the errors of the library are less exact.
     try:
         find(session, request)
     except errors.RpcError as error:
         return None if request.id is msgspec.UNSET else error_response(request.id, error)
+    # The method runs inside of this call, to its end or, if it must wait, not at all yet.
     call = Call(session, request.method, after)
     asked = library.request(request.method, request.params, request.id)
     result = library.called(METHODS, asked, call)
+    # Nothing has begun: a task runs it, as its first steps may need one, for time limits above all.
     if call.waiting is not None:
         return _responded(asked, call.waiting)
     return None if asked.id is msgspec.UNSET else library.response(asked, result)
