@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from jobworker.jobs.recent import MAX_BYTES, MAX_RECORDS, RecentRecords
-from jobworker.jobs.record import JobRecord, new_id
+from jobworker.jobs.record import JobRecord, LogRecord, ProcessRecord, new_id
 from jobworker.jobs.scope import EVERYTHING, Scope
 from jobworker.jobs.table import JobTable
 from jobworker.model import Job, JobSpec, State
@@ -17,7 +17,7 @@ def record(command: str = ":") -> JobRecord:
     job = Job(
         id=new_id(), name=None, state=State.EXITED, spec=JobSpec(shell=command), owner="token:a", created_at="2026"
     )
-    return JobRecord(job=job, closed=True)
+    return JobRecord(job=job, process=ProcessRecord(), log=LogRecord(closed=True))
 
 
 def test_a_bound_on_their_number() -> None:
@@ -55,10 +55,10 @@ async def table(home: Home) -> AsyncIterator[JobTable]:
 
 async def ended(table: JobTable) -> JobRecord:
     """Return the record of a job that has ended and left the memory."""
-    running = replace(record(), closed=False)
-    active = table.insert(replace(running, job=replace(running.job, state=State.RUNNING)))
-    table.save(active, replace(active.record, job=replace(active.record.job, state=State.EXITED), closed=True))
-    assert table.active(running.job.id) is None
+    over = record()
+    active = table.insert(replace(over.with_job(state=State.RUNNING), log=LogRecord()))
+    table.save(active, replace(active.record.with_job(state=State.EXITED), log=over.log))
+    assert table.active(over.job.id) is None
     return active.record
 
 
@@ -67,7 +67,7 @@ async def test_what_was_changed_is_seen(table: JobTable) -> None:
     old = await ended(table)
     assert table.seen_in_memory(old.job.id, EVERYTHING) == old.job
     async with table.held(old.job.id) as active:
-        table.save(active, replace(active.record, job=replace(active.record.job, labels={"a": "b"})))
+        table.save(active, active.record.with_job(labels={"a": "b"}))
     found = table.seen_in_memory(old.job.id, EVERYTHING)
     assert found is not None
     assert (found.labels, found.revision > old.job.revision) == ({"a": "b"}, True)
@@ -86,8 +86,8 @@ async def test_a_deleted_one_is_gone(table: JobTable) -> None:
     """Whether a caller deletes it or the retention does."""
     first, second = await ended(table), await ended(table)
     async with table.held(first.job.id) as active:
-        active.deleted = True
-        await table.remove(first.job, "a")
-    assert table.claim(second) is not None
-    await table.remove(second.job, "retention")
+        await table.delete(active, "a")
+    claimed = table.claim(second)
+    assert claimed is not None
+    await table.delete(claimed, "retention")
     assert [table.seen_in_memory(each.job.id, EVERYTHING) for each in (first, second)] == [None, None]
