@@ -179,7 +179,7 @@ def dispatch(session: Session, message: Message) -> Reply:
 
 def _respond(session: Session, request: Request | dict[str, Any], after: After) -> Any:
     """Return the response to a request, None for a notification; or a coroutine that returns that."""
-    if isinstance(request, dict):  # it is none: it has got its response when it was read
+    if isinstance(request, dict):  # an invalid request got its response when it was read
         return request
     # Names and the form of params are checked here: the errors of the library are less exact.
     try:

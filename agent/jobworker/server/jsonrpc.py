@@ -40,7 +40,7 @@ def read(text: str) -> Message:
         try:
             request = _decode(text)
         except (msgspec.MsgspecError, UnicodeError):
-            pass  # invalid, or a batch: below it is found out what it is
+            pass  # a batch, or invalid: the steps below find out
         else:
             if type(request.id) is not int or -MAX_ID <= request.id <= MAX_ID:
                 return Message([request], False)
@@ -56,7 +56,7 @@ def read(text: str) -> Message:
 
 
 def _request(raw: str | Raw, decoded: Any) -> Request | dict[str, Any]:
-    """Return a request, or the response to what is none."""
+    """Return a request, or the response to an invalid one."""
     try:
         check(decoded)
     except errors.RpcError as error:
