@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from tests.support.waiting import DEADLINE, T, ends, grown
 
 from jobworker.host import process_tree as tree
-from jobworker.host.journal import Closed, Ended, Journal, JournalEntry, Started
+from jobworker.host.journal import Closed, Ended, Journal, JournalEntry, Started, StartFailed
 from jobworker.host.keeper_client import KeeperLink
 from jobworker.host.keeper_process import KEEPER
 from jobworker.linux.proc import MARKER
@@ -122,6 +122,16 @@ class Host:
                 self._news.clear()
                 await self._news.wait()
         return found[0]
+
+    async def outcome(self, job: str) -> Started | StartFailed:
+        """Return what became of a launch as soon as the journal has it."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                for outcome in (*self.of(Started, job), *self.of(StartFailed, job)):
+                    assert isinstance(outcome, Started | StartFailed)
+                    return outcome
+                self._news.clear()
+                await self._news.wait()
 
     async def until_lost(self) -> None:
         async with asyncio.timeout(DEADLINE):

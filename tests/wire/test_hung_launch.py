@@ -1,4 +1,4 @@
-"""A launch that hangs in execve costs the others five seconds at most, once, and itself its start."""
+"""Launches that hang in execve end by themselves after five seconds, and cost no other job anything."""
 
 import asyncio
 import fcntl
@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.conftest import RunningAgent
 
 from jobworker.client import Client
 from jobworker.errors import ExecFailed
+from jobworker.linux.proc import PF_FORKNOEXEC
 from jobworker.model import JobSpec, Reason
+
+HUNG = 16
 
 
 @pytest.fixture
@@ -32,32 +36,101 @@ def leased() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+async def start(client: Client, spec: JobSpec) -> str:
+    """Create and start a job; return its id."""
+    return (await client.start((await client.create(spec)).id)).id
+
+
 @pytest.mark.parametrize("user", [None, pytest.param("nobody", marks=pytest.mark.slow)])
-async def test_a_hung_launch_is_given_up(client: Client, leased: Path, user: str | None) -> None:
-    """It ends start_failed; a job that runs goes on, and one that waited behind it is started."""
+async def test_hung_launches_delay_no_other_job(client: Client, leased: Path, user: str | None) -> None:
+    """Others start, end, are stopped and reach their time limit before the first of the launches is given up."""
     if user is not None and os.geteuid() != 0:
-        pytest.skip("only root can become somebody else")
-    running = await client.start((await client.create(JobSpec(argv=["sleep", "600"]))).id)
-    hung = await client.create(JobSpec(argv=[str(leased)], user=user))
-    waiting = await client.create(JobSpec(shell="echo in time"))
-    starts = asyncio.gather(client.start(hung.id), client.start(waiting.id), return_exceptions=True)
-    async with asyncio.timeout(30):
-        failed, started = await starts
-    assert isinstance(failed, ExecFailed), failed
-    assert failed.data["step"] == "exec"
-    assert "hung" in failed.message
-    assert not isinstance(started, BaseException), started
-    said = b"".join([chunk.data async for chunk in await client.subscribe(waiting.id)])
-    assert said == b"in time\n"
-    ended = await client.status(hung.id)
-    assert ended.exit is not None
-    assert ended.exit.reason == Reason.START_FAILED
-    stopped = await client.stop(running.id)
-    assert stopped.pid == running.pid
+        pytest.skip("only root can become another user")
+    running = await start(client, JobSpec(argv=["sleep", "600"]))
+    limited = await start(client, JobSpec(argv=["sleep", "600"], timeout="1s"))
+    hung = [(await client.create(JobSpec(argv=[str(leased)], user=user))).id for _ in range(HUNG)]
+    starts = [asyncio.create_task(client.start(job)) for job in hung]
+    other = await client.run(JobSpec(shell="echo in time; exit 3"))
+    output = b"".join([chunk.data async for chunk in other])
+    stopped = await client.stop(running)
+    timed_out = await client.wait(limited, 20)
+    assert not any(task.done() for task in starts), "one of these has waited for the launches"
+    assert output == b"in time\n"
+    assert other.end is not None
+    assert other.end.exit is not None
+    assert other.end.exit.code == 3
     assert stopped.exit is not None
     assert (stopped.exit.reason, stopped.exit.signal) == (Reason.STOPPED, "SIGTERM")
+    assert timed_out.exit is not None
+    assert timed_out.exit.reason == Reason.TIMEOUT
+    async with asyncio.timeout(60):
+        for failed in await asyncio.gather(*starts, return_exceptions=True):
+            assert isinstance(failed, ExecFailed), failed
+            assert failed.data["step"] == "exec"
+            assert "hung" in failed.message
+    for job in hung:
+        ended = await client.status(job)
+        assert ended.exit is not None
+        assert ended.exit.reason == Reason.START_FAILED
     left = [pid for pid in os.listdir("/proc") if pid.isdigit() and executes(pid, leased)]
     assert left == []
+
+
+async def test_a_launch_that_hangs_when_its_keeper_dies(client: Client, leased: Path) -> None:
+    """It does not become a job later: what is left of it is killed, and the others go on."""
+    running = await start(client, JobSpec(argv=["sleep", "600"]))
+    hung = (await client.create(JobSpec(argv=[str(leased)]))).id
+    starting = asyncio.create_task(client.start(hung))
+    keeper = int((await client.call("agent.info"))["keeper"]["pid"])
+    async with asyncio.timeout(20):
+        while len(children(keeper)) < 3:  # the pump, the job that runs, the child that hangs  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    (child,) = (pid for pid in children(keeper) if hangs(pid))
+    os.kill(keeper, signal.SIGKILL)
+    async with asyncio.timeout(30):
+        await asyncio.gather(starting, return_exceptions=True)
+    ended = await client.status(hung)
+    assert ended.exit is not None
+    assert ended.exit.reason in (Reason.LOST, Reason.START_FAILED)
+    assert not executes(child, leased)
+    assert not hangs(child)
+    stopped = await client.stop(running)
+    assert stopped.exit is not None
+    assert stopped.exit.reason == Reason.STOPPED
+
+
+async def test_a_launch_that_hangs_when_its_agent_dies(agent: RunningAgent, leased: Path) -> None:
+    """The next agent learns what became of it from the journal, and starts nothing twice."""
+    async with agent.client() as client:
+        hung = (await client.create(JobSpec(argv=[str(leased)]))).id
+        late = (await client.create(JobSpec(argv=[str(leased)]))).id
+        starts = [asyncio.create_task(client.start(job)) for job in (hung, late)]
+        keeper = int((await client.call("agent.info"))["keeper"]["pid"])
+        async with asyncio.timeout(20):
+            while sum(map(hangs, children(keeper))) < 2:  # noqa: ASYNC110  # no event announces them
+                await asyncio.sleep(0.01)
+        agent.kill()
+        await asyncio.gather(*starts, return_exceptions=True)
+    agent.start()
+    async with agent.client() as client:
+        assert int((await client.call("agent.info"))["keeper"]["pid"]) == keeper
+        for job in (hung, late):
+            ended = await client.wait(job, 30)
+            assert ended.exit is not None
+            assert (ended.exit.reason, ended.exit.step) == (Reason.START_FAILED, "exec")
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def hangs(pid: str) -> bool:
+    """Whether a process is alive and has not executed a program since it was forked."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return fields[0] != "Z" and bool(int(fields[6]) & PF_FORKNOEXEC)
 
 
 def executes(pid: str, program: Path) -> bool:

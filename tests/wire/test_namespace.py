@@ -28,7 +28,7 @@ folder = pathlib.Path(sys.argv[sys.argv.index("--home") + 1])
 from tests.support.keeper_copy import copy_keeper
 mark = "        state.pids[job.pid] = job\\n        if job.init"
 once = f"os.path.exists('{folder}/once') or os.mkdir('{folder}/once') or os.kill(os.getpid(), 9)"
-keeper_process.KEEPER = copy_keeper(folder / "dying", {"keeper/launch.py": (mark, f"        {once}\\n{mark}")})
+keeper_process.KEEPER = copy_keeper(folder / "dying", {"keeper/launches.py": (mark, f"        {once}\\n{mark}")})
 main(sys.argv[1:])
 """
 

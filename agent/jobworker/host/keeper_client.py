@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jobworker.errors import DiskFull, InternalError, JobworkerError, RateLimited
-from jobworker.host.keeper_process import keeper_command, program_checksum, start_keeper
+from jobworker.host.keeper_process import end_remains, keeper_command, program_checksum, start_keeper
 from jobworker.host.process_tree import readable
 from jobworker.paths import Home
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 # Larger messages are passed as a file: a seqpacket message is limited by the socket's buffer (212 kB).
 LARGE_BYTES = 100_000
 MAX_ANSWER_BYTES = 262_144
-SILENCE_SECONDS = 5.0  # without an answer, after which a keeper is stuck: in an execve or chdir that hangs
+SILENCE_SECONDS = 5.0  # without an answer, after which a keeper is stuck: no request may take so long
 DISK_ERRNOS = {errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 ReadJournal = Callable[[int, Callable[[], None]], None]
 
@@ -109,6 +109,8 @@ class KeeperLink:
         try:
             sock.connect(path)
         except (FileNotFoundError, ConnectionRefusedError):
+            # Children of a keeper that has died must not become jobs after the next one has looked for them.
+            await asyncio.to_thread(end_remains, self._home, self._run, only_children=True)
             start_keeper(self._home, self._run, path)
             sock.connect(path)  # it is listening already: the socket was created here
         sock.setblocking(False)
@@ -168,9 +170,7 @@ class KeeperLink:
             return
         left = self._last_answer + SILENCE_SECONDS - time.monotonic()
         if left <= 0 and self._pidfd >= 0:
-            log.error(
-                "the keeper has not answered for %g s: it is stuck in a launch and is replaced", SILENCE_SECONDS
-            )
+            log.error("the keeper has not answered for %g s: it is stuck and is replaced", SILENCE_SECONDS)
             self.stuck = True
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         self._alarm = asyncio.get_running_loop().call_later(max(left, 0.1), self._check)

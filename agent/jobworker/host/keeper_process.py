@@ -11,7 +11,7 @@ from jobworker.formats.code import checksum
 from jobworker.host.process_tree import process_of
 from jobworker.host.procfs import ProcReader, run_with_stuck_guard
 from jobworker.linux.features import WITHOUT
-from jobworker.linux.proc import pids
+from jobworker.linux.proc import PF_FORKNOEXEC, pids, stat_of
 from jobworker.paths import Home, appendable
 
 KEEPER = Path(__file__).parents[1] / "keeper" / "__main__.py"
@@ -50,17 +50,20 @@ def start_keeper(home: Home, run: Path, path: str) -> int:
         )
 
 
-def end_remains(home: Home, run: Path) -> None:
+def end_remains(home: Home, run: Path, *, only_children: bool = False) -> None:
     """Kill what is left of a dead keeper: children that hang before their execve, and hold its lock. Blocking.
 
-    They are known by their command line, which is the keeper's until the execve succeeds.
+    They are known by their command line, which is the keeper's until the execve succeeds. With `only_children`,
+    processes that have executed a program, as a keeper itself has, are left alone.
     """
-    run_with_stuck_guard(partial(_end_remains, home, run))
+    run_with_stuck_guard(partial(_end_remains, home, run, only_children))
 
 
-def _end_remains(home: Home, run: Path, reader: ProcReader) -> None:
+def _end_remains(home: Home, run: Path, only_children: bool, reader: ProcReader) -> None:
     for pid in pids():
         try:
+            if only_children and not int(stat_of(pid)[6]) & PF_FORKNOEXEC:
+                continue
             if not _is_keeper(pid, home, run, reader):
                 continue
             pidfd = os.pidfd_open(pid)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from jobworker.host.procfs import ProcReader, run_with_stuck_guard
 from jobworker.linux.proc import (
     MARKER,
+    PF_FORKNOEXEC,
     TICKS_PER_SECOND,
     children_of,
     has_ended,
@@ -194,14 +195,18 @@ def init_process(members: Iterable[Process]) -> Process | None:
 
 
 def main_process(members: Iterable[Process]) -> Process | None:
-    """Return the oldest process that leads a session: the one that the keeper launched."""
+    """Return the oldest process that leads a session: the one that the keeper launched.
+
+    A child that has not executed the program yet is none: it was killed with its keeper, and may hang in the kernel.
+    """
     leaders = []
     for process in members:
         try:
-            if os.getsid(process.pid) == process.pid:
-                leaders.append(process)
-        except ProcessLookupError:
+            fields = stat_of(process.pid)
+        except OSError:
             continue
+        if int(fields[3]) == process.pid and not int(fields[6]) & PF_FORKNOEXEC:
+            leaders.append(process)
     return min(leaders, key=lambda process: (process.start, process.pid), default=None)
 
 

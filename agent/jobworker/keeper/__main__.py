@@ -19,8 +19,8 @@ from jobworker.formats.code import checksum
 code = checksum()  # before the other imports: compared after them
 
 from jobworker.keeper import upgrade  # noqa: E402
+from jobworker.keeper.child import run_as  # noqa: E402
 from jobworker.keeper.keeper import Keeper  # noqa: E402
-from jobworker.keeper.spawn import run_as  # noqa: E402
 from jobworker.keeper.state import State  # noqa: E402
 from jobworker.linux.syscalls import become_subreaper  # noqa: E402
 

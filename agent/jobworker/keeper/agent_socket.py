@@ -2,6 +2,7 @@
 
 import select
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from jobworker.keeper.wire import MESSAGE, encode
 
 MESSAGES_PER_TURN = 32  # that are read before pump and children get their turn
 ANSWERS_PER_MESSAGE = 256
+ONE_DESCRIPTOR = socket.CMSG_LEN(4)  # bytes: room for the file in memory that a large message comes as
 
 
 class AgentSocket:
@@ -27,6 +29,7 @@ class AgentSocket:
         self.answers: list[dict[str, Any]] = []  # to be sent in the next turn
         self.alone_since = time.monotonic()  # when the last agent left
         self._full = False  # the agent's socket takes no more for now
+        self._buffer = memoryview(bytearray(MESSAGE))  # messages are received into it, one after the other
         self._last_sent = (0, 0)  # the size of the journal and the pid of the pump, as the agent knows them
         epoll.register(listener, select.EPOLLIN)
 
@@ -52,7 +55,7 @@ class AgentSocket:
         assert self.socket is not None
         for _ in range(MESSAGES_PER_TURN):
             try:
-                data, fds, _, _ = socket.recv_fds(self.socket, MESSAGE, 1)
+                data, fds = self._receive(self.socket)
             except BlockingIOError:
                 return
             except ConnectionResetError:
@@ -71,6 +74,12 @@ class AgentSocket:
                 with open(fd, "rb") as file:
                     data = file.read()
             self.answers.append(self._handle(data))
+
+    def _receive(self, agent: socket.socket) -> tuple[bytes, list[int]]:
+        """Return the next message and the descriptor beside it, if there is one; raise OSError."""
+        length, ancillary, _, _ = agent.recvmsg_into([self._buffer], ONE_DESCRIPTOR)
+        fds = [int.from_bytes(data[:4], sys.byteorder) for _, _, data in ancillary]
+        return bytes(self._buffer[:length]), fds
 
     def send(self) -> None:
         """Send the news, the journal's size and the pump's pid, then the answers of this turn."""

@@ -1,8 +1,10 @@
 """A cgroup v2 for each job, where this process was given one to make them in."""
 
 import os
+import time
 
 from jobworker.keeper.delegation import NotDelegatedError, find_base
+from jobworker.keeper.moves import Moves
 from jobworker.linux import cgroupfs
 from jobworker.linux.proc import group_of
 
@@ -16,6 +18,8 @@ class Cgroups:
         self.root = ""  # a folder
         self.missing = ""  # why jobs get no cgroup, and what to change
         self.controllers: dict[str, str] = {}  # by name: "" if it is enabled for the jobs, else why it is not
+        self.clones = False  # a process can be born in a cgroup by clone3; a trial found that out
+        self.moves = Moves()  # decides when to step into a group
         self._home = -1  # to write to: back to where this process belongs
         self._hierarchy = cgroupfs.find_hierarchy()
         if self._hierarchy is None:
@@ -71,11 +75,14 @@ class Cgroups:
 
     def enter(self, group: str) -> None:
         """Step into a group: what is spawned then is born in it. Raise OSError."""
+        began = time.monotonic()
         cgroupfs.write(f"{group}/cgroup.procs", "0")
+        self.moves.stepped_in(time.monotonic() - began)
 
     def leave(self) -> None:
         """Step out of it."""
         os.write(self._home, b"0")
+        self.moves.stepped_out()
 
     def remove_all(self) -> None:
         """Remove the group that holds those of the jobs, and what a predecessor left in it."""

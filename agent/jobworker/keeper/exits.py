@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from jobworker.keeper.job import Job
+from jobworker.keeper.launches import Launches
 from jobworker.keeper.signals import Signals
 from jobworker.keeper.state import State
 from jobworker.keeper.usage import usage_of
@@ -15,9 +16,10 @@ from jobworker.linux.proc import children_of
 class Exits:
     """The ends of our children and of adopted jobs."""
 
-    def __init__(self, state: State, signals: Signals) -> None:
+    def __init__(self, state: State, signals: Signals, launches: Launches) -> None:
         self._state = state
         self._signals = signals
+        self._launches = launches
 
     def reap(self) -> None:
         """Journal and reap every child that has ended."""
@@ -34,6 +36,8 @@ class Exits:
                 return
             if info is None:
                 return
+            if state.launches and info.si_pid not in state.pids:
+                self._launches.settle(info.si_pid)  # it may be the end of a job whose start is not journaled yet
             job = state.pids.get(info.si_pid)
             if job is not None:
                 try:
@@ -42,12 +46,14 @@ class Exits:
                     state.exit_owed = True
                     return  # it stays a zombie until the journal takes its status
             os.waitpid(info.si_pid, 0)
+            if info.si_pid in state.launching or info.si_pid in state.stuck:
+                self._launches.reaped(info.si_pid)
             if info.si_pid == state.pump_pid:
                 state.pump_pid = 0
             if info.si_pid in state.inits:
                 state.ending.discard(info.si_pid)
                 job = state.inits.pop(info.si_pid)
-                state.remove_groups(job.id, job.group)
+                state.remove_groups(job.id, job.group, limited=job.limited)
 
     def _end(self, job: Job, info: os.waitid_result) -> None:
         usage = self._usage(job)
@@ -117,11 +123,12 @@ class Exits:
         if job.init:
             return self._left_in_namespace(job)
         if job.group:
-            return not state.remove_groups(job.id, job.group)
-        state.limits.remove(job.id)
+            return not state.remove_groups(job.id, job.group, limited=job.limited)
+        if job.limited:
+            state.limits.remove(job.id)
         if job.pidfd >= 0:
             return True  # its orphans are not our children
-        return bool(children_of(os.getpid()) - state.pids.keys() - state.inits.keys() - {state.pump_pid})
+        return bool(children_of(os.getpid()) - state.own_children())
 
     def _left_in_namespace(self, job: Job) -> bool:
         """Whether the init has children, which the orphans of the main process are; without any it is ended."""

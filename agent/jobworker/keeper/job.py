@@ -17,8 +17,15 @@ class Job:
         self.names = [f"{fifo}/{job}.{stream}" for stream in streams]  # of the FIFOs
         self.pipes: list[int] = []  # our read ends; the pump has others
         self.group = ""  # the folder of its cgroup, if it has one
+        self.limited = True  # it may have groups of cgroup v1 for its limits
         self.pid = 0  # the main process
         self.pidfd = -1  # of a job that another keeper launched: not our child
+        self.report = -1  # the pipe on which a child that is to become the job reports, until it has
+        self.reported = ""  # what it has reported so far: lines of JSON
+        self.helper = 0  # the process that starts that child in a namespace, and reports its pid
+        self.unreaped: list[int] = []  # our children that belong to a launch which is not over
+        self.deadline = 0.0  # on CLOCK_MONOTONIC: when that launch is given up
+        self.failure: list[Any] | None = None  # step, errno and detail of a launch whose processes are being ended
         self.init = 0  # pid 1 of the job's namespace, if it has one
         self.init_start = 0  # in ticks after boot
         self.oom = False  # it had used more than its limit before the limit could hold
@@ -27,6 +34,11 @@ class Job:
         self.ended = False  # the main process is gone, and the journal says so
         self.closed = False  # no more output will come
         self.unheld = False  # it had ended when we adopted it: its pipes held on only if a pump held them
+
+    @property
+    def launching(self) -> bool:
+        """Whether it is not known yet if the launch succeeds."""
+        return self.report >= 0 or self.failure is not None
 
     def open_pipes(self) -> None:
         """Make the FIFOs and open our read ends."""
@@ -38,7 +50,7 @@ class Job:
 
     def inherit(self, inherit: bool) -> None:
         """Let this process's next image have the descriptors, or not."""
-        for fd in (*self.pipes, self.pidfd):
+        for fd in (*self.pipes, self.pidfd, self.report):
             if fd >= 0:
                 os.set_inheritable(fd, inherit)
 

@@ -1,7 +1,7 @@
 """Parent of every job: launch, signal and reap, and write the journal of starts and exits.
 
-One thread that never waits for a job, a log or the network; no log bytes, no plugins, no keys. It outlives the
-agent: the next one connects to the same socket. Messages: ``docs/reference/keeper-protocol.md``.
+One thread that never waits for a launch, a job, a log or the network; no log bytes, no plugins, no keys. It outlives
+the agent: the next one connects to the same socket. Messages: ``docs/reference/keeper-protocol.md``.
 """
 
 import errno
@@ -18,12 +18,13 @@ from typing import Any
 from jobworker.keeper import upgrade
 from jobworker.keeper.adoption import Adoption
 from jobworker.keeper.agent_socket import AgentSocket
+from jobworker.keeper.child import can_change_user
 from jobworker.keeper.exits import Exits
 from jobworker.keeper.launch import Launcher
+from jobworker.keeper.launches import Launches
 from jobworker.keeper.limiting import Limiting
 from jobworker.keeper.pump_socket import PumpSocket
 from jobworker.keeper.signals import Signals
-from jobworker.keeper.spawn import can_change_user
 from jobworker.keeper.state import State
 from jobworker.keeper.usage import v1_roots
 from jobworker.keeper.wire import VERSION
@@ -42,11 +43,16 @@ class Keeper:
         self._quitting = False  # told to leave when the last job has ended
         self._state = state
         self._epoll = select.epoll()
+        self._wakeup, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # readable after a SIGCHLD
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        self._epoll.register(self._wakeup, select.EPOLLIN)
         self._agent = AgentSocket(listener, self._epoll, state, self._handle)
         self._pump = PumpSocket(state, self._epoll)
-        self._signals = Signals(state)
-        self._exits = Exits(state, self._signals)
-        self._launcher = Launcher(state, self._pump)
+        self._launches = Launches(state, self._epoll, self._pump)
+        self._signals = Signals(state, self._launches)
+        self._exits = Exits(state, self._signals, self._launches)
+        self._launcher = Launcher(state, self._pump, self._launches)
         self._adoption = Adoption(state, self._epoll, self._pump, self._exits)
         self._operations: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
             "hello": self._hello,
@@ -60,10 +66,6 @@ class Keeper:
             "upgrade": self._upgrade,
             "quit": self._quit,
         }
-        self._wakeup, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # readable after a SIGCHLD
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        self._epoll.register(self._wakeup, select.EPOLLIN)
         state.journal.note({"event": "opened", "v": VERSION, "pid": os.getpid(), "boot": boot_id()})
 
     def begin(self) -> None:
@@ -78,6 +80,7 @@ class Keeper:
         for job in self._state.jobs.values():
             if job.pidfd >= 0:
                 self._adoption.watch(job)
+            self._launches.resume(job)
         self._agent.take(socket.socket(fileno=handed["agent"]))
         self._agent.answers = handed["answers"]
         self._pump.ensure()
@@ -96,9 +99,12 @@ class Keeper:
                     self._pump.read()
                 elif fd == self._agent.listener.fileno():
                     self._agent.accept()
+                elif self._launches.has_report(fd):
+                    self._launches.read(fd)
                 elif fd in self._state.adopted:
                     self._adoption.reaped(fd)
             self._exits.reap()
+            self._launches.expire()
             self._pump.ensure()
             self._pump.send_pipes()
             self._agent.send()
@@ -120,7 +126,7 @@ class Keeper:
             return RETRY_SECONDS
         if self._agent.socket is None and not self._state.jobs:
             return max(0.0, self._agent.alone_since + IDLE_EXIT_SECONDS - time.monotonic())
-        return -1
+        return self._launches.timeout()
 
     # Operations
 

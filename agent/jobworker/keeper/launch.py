@@ -1,27 +1,40 @@
-"""Launch a job: FIFOs, journal, groups, spawn. The journal tells how it went."""
+"""Launch a job: FIFOs, journal, groups, and a child that becomes the job. The journal tells how it went.
+
+Two ways lead to a process. By a fork, which the keeper does not wait for: the child does all that may take long
+(`child.py`), and its report pipe is followed (`launches.py`). By posix_spawn, which costs less and waits for the
+execve, only if nothing in its way can hang (`quick.py`) and it pays to step into the job's cgroup (`moves.py`).
+"""
 
 import errno
 import os
 import signal
 import sys
-import time
+from collections.abc import Callable
 from typing import Any
 
+from jobworker.keeper.child import Birth, LaunchError, become_job, changed_signals
 from jobworker.keeper.job import Job
-from jobworker.keeper.namespace import spawn_in_namespace
+from jobworker.keeper.launches import Launches
+from jobworker.keeper.namespace import start_in_namespace
 from jobworker.keeper.pump_socket import PumpSocket
-from jobworker.keeper.spawn import LaunchError, spawn
+from jobworker.keeper.spawn import require_valid, spawn
 from jobworker.keeper.state import State
 from jobworker.linux import cgroupfs, devices
+from jobworker.linux.clone import fork_into
 from jobworker.linux.proc import start_of
+
+NO_GROUP = b'{"group":""}\n'  # reported by a child that does without its cgroup
+OOM = b'{"oom":true}\n'  # reported by a child that has more memory than its job may
 
 
 class Launcher:
     """The operation `launch`."""
 
-    def __init__(self, state: State, pump: PumpSocket) -> None:
+    def __init__(self, state: State, pump: PumpSocket, launches: Launches) -> None:
         self._state = state
         self._pump = pump
+        self._launches = launches
+        self._signals = changed_signals()  # what a child has to reset
 
     def launch(self, message: dict[str, Any]) -> None:
         """Launch a job; raise OSError if the journal cannot be written: then nothing was started."""
@@ -34,57 +47,32 @@ class Launcher:
         job.group = state.cgroups.group(job.id)
         state.journal.reserve(len(state.jobs) + 1)
         inside = bool(message.get("namespace"))
+        # Before there is a child: whatever dies from now on, an agent knows what to look for.
         state.journal.append({"event": "launching", "id": job.id, "group": job.group, "namespace": inside})
         state.jobs[job.id] = job
         try:
-            self._start_process(job, message)
+            self._begin(job, message)
         except LaunchError as error:
-            self._abort(job)
-            failed = {"event": "start_failed", "id": job.id, "step": error.step, "errno": error.errno}
-            state.journal.note(failed | {"detail": error.detail})
-            return
-        state.pids[job.pid] = job
-        if job.init:
-            state.inits[job.init] = job
-            job.init_start = start_of(job.init)
-        state.journal.note(
-            {
-                "event": "started",
-                "id": job.id,
-                "group": job.group,
-                "pid": job.pid,
-                "start": start_of(job.pid),
-                "boottime": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
-                "init": job.init,
-                "init_start": job.init_start,
-            }
-        )
+            self._launches.abort(job, error.step, error.errno, error.detail)
 
-    def _start_process(self, job: Job, message: dict[str, Any]) -> None:
-        """Start the job's process, born in its groups and its namespace; raise LaunchError."""
+    def _begin(self, job: Job, message: dict[str, Any]) -> None:
+        """Start a child that becomes the job; raise LaunchError if there is none."""
         limits = message.get("limits") or {}
+        job.limited = bool(limits)
         try:
             job.open_pipes()
             self._pump.unwatched.append(job.id)
             self._pump.send_pipes()
-            limits = devices.resolve(limits, message.get("cwd", "/"))
             self._make_groups(job, limits)
         except OSError as error:
             raise LaunchError("setup", error) from error
         try:
-            self._enter_groups(job, limits)
-            if message.get("namespace"):
-                kind = self._state.namespace
-                job.init, job.pid = spawn_in_namespace(kind, message, job.names, self._state.nofile)
-            else:
-                job.pid = spawn(message, job.names, self._state.nofile)
-        finally:
-            self._leave_groups(job, limits)
-        try:  # only now: while we are in the group the limits are not for us, and what exceeds one is killed
-            self._state.limits.apply(job.id, limits, more=1 if job.init else 0)
-        except OSError:  # it has more memory already
-            os.kill(job.pid, signal.SIGKILL)
-            job.oom = True
+            if self._spawn(job, message):
+                return
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            raise LaunchError("setup", OSError(errno.EINVAL, repr(error))) from error
+        require_valid(message)  # before there is a child, which would take longer to report it
+        self._fork(job, message, limits)
 
     def _make_groups(self, job: Job, limits: dict[str, Any]) -> None:
         """Make the job's cgroup and the groups of its limits; raise OSError."""
@@ -96,34 +84,119 @@ class Launcher:
             self._do_without(job, limits, named)
         self._state.limits.prepare(job.id, limits)
 
-    def _enter_groups(self, job: Job, limits: dict[str, Any]) -> None:
-        """Step into them; raise LaunchError."""
+    def _spawn(self, job: Job, message: dict[str, Any]) -> bool:
+        """Start the job by posix_spawn if that cannot take long; return whether it was. Raise LaunchError."""
+        state = self._state
+        if job.group and not state.cgroups.moves.are_worth_it():
+            return False
+        program = state.quick.program(message)
+        if program is None or not state.quick.enter(message["cwd"]):
+            return False
+        entered = False
         try:
-            try:
-                if job.group:
-                    self._state.cgroups.enter(job.group)
-            except OSError as error:
-                self._do_without(job, limits, error)
-            self._state.limits.enter(job.id, limits)
-        except OSError as error:
-            raise LaunchError("setup", error) from error
+            if job.group:
+                entered = self._enter(job)
+            job.pid = spawn(program, message, job.names, state.nofile)
+        finally:
+            if entered:
+                state.cgroups.leave()
+            os.chdir("/")
+        self._launches.started(job, start_of(job.pid))
+        return True
 
-    def _leave_groups(self, job: Job, limits: dict[str, Any]) -> None:
-        self._state.limits.leave(limits)
-        if job.group:
-            self._state.cgroups.leave()
+    def _enter(self, job: Job) -> bool:
+        """Step into the job's cgroup: what is spawned then is born in it. Return whether that worked."""
+        try:
+            self._state.cgroups.enter(job.group)
+            return True
+        except OSError as error:
+            self._do_without(job, {}, error)
+            return False
+
+    def _fork(self, job: Job, message: dict[str, Any], limits: dict[str, Any]) -> None:
+        """Fork a child that becomes the job, or a helper that starts it in a namespace. Raise LaunchError."""
+        keeper_end = -1
+        try:
+            keeper_end, report = os.pipe2(os.O_CLOEXEC)
+            try:
+                child, born = self._fork_into_group(job, limits)
+                if child == 0:
+                    self._be_born(job, message, limits, report, born=born)
+            finally:
+                os.close(report)  # the child has the only copy: the end of the pipe is its doing
+            os.set_blocking(keeper_end, False)
+        except OSError as error:
+            if keeper_end >= 0:
+                os.close(keeper_end)
+            raise LaunchError("setup", error) from error
+        self._launches.add(job, keeper_end, child, helper=bool(message.get("namespace")))
+
+    def _fork_into_group(self, job: Job, limits: dict[str, Any]) -> tuple[int, bool]:
+        """Fork; return the pid, 0 in the child, and whether the child was born in its cgroup. Raise OSError."""
+        if job.group and self._state.cgroups.clones:
+            try:
+                return fork_into(job.group), True
+            except OSError as error:
+                if error.errno in (errno.EAGAIN, errno.ENOMEM):
+                    raise  # no process is to be had, in whichever group
+                self._do_without(job, limits, error)
+        return os.fork(), False
+
+    def _be_born(self, job: Job, message: dict[str, Any], limits: dict[str, Any], report: int, *, born: bool) -> None:
+        """Go on as the child; never return."""
+        try:
+            birth = Birth(
+                message,
+                job.names,
+                self._state.nofile,
+                self._signals,
+                self._entering(job, limits, report, born=born),
+                self._limiting(job, message, limits, report),
+            )
+            if message.get("namespace"):
+                start_in_namespace(self._state.namespace, birth, job.id, report)
+            become_job(birth, report)
+        finally:
+            os._exit(1)  # whatever happened: this process must never go on as a second keeper
+
+    def _entering(self, job: Job, limits: dict[str, Any], report: int, *, born: bool) -> Callable[[], None]:
+        """Return what steps into the groups that a child was not born in. The move may wait: here only it does."""
+        state = self._state
+
+        def enter() -> None:
+            if job.group and not born:
+                try:
+                    state.cgroups.enter(job.group)
+                except OSError:
+                    if self._needs_cgroup(limits):
+                        raise
+                    os.write(report, NO_GROUP)
+            state.limits.enter(job.id, limits)
+
+        return enter
+
+    def _limiting(self, job: Job, message: dict[str, Any], limits: dict[str, Any], report: int) -> Callable[[], None]:
+        """Return what has the limits hold for a child that is in its groups."""
+        more = 1 if message.get("namespace") else 0  # the init
+
+        def limit() -> None:
+            try:
+                self._state.limits.apply(job.id, devices.resolve(limits, message["cwd"]), more=more)
+            except OSError as error:
+                if error.errno == errno.EBUSY and "memory" in limits:  # cgroup v1, and it has more memory already
+                    os.write(report, OOM)
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise
+
+        return limit
+
+    def _needs_cgroup(self, limits: dict[str, Any]) -> bool:
+        return any(self._state.limits.in_cgroup(kind) for kind in limits)
 
     def _do_without(self, job: Job, limits: dict[str, Any], error: OSError) -> None:
         """Launch without a cgroup, which worked in the trial and does not now, unless a limit needs it."""
-        if any(self._state.limits.in_cgroup(kind) for kind in limits):
+        if self._needs_cgroup(limits):
             raise error
         print(f"job {job.id} gets no cgroup: {error.strerror or error}", file=sys.stderr, flush=True)
         cgroupfs.remove(job.group)
         job.group = ""
-
-    def _abort(self, job: Job) -> None:
-        """Remove what a launch that failed has made."""
-        self._state.remove_groups(job.id, job.group)
-        self._pump.forget(job.id)
-        job.close_pipes()
-        del self._state.jobs[job.id]

@@ -1,5 +1,6 @@
 """Change the limits of a job that runs. The kernel has them: they outlive keeper and agent."""
 
+import errno
 import os
 from typing import Any
 
@@ -23,6 +24,8 @@ class Limiting:
         job = self._state.jobs.get(message["id"])
         if job is None or job.ended:
             return {"gone": True}
+        if job.launching:
+            return {"refused": "it is being launched", "errno": errno.EAGAIN}
         limits, before = message["limits"], message["before"]
         for kind in limits:
             if not self._has_group(job, kind):

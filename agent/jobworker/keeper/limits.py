@@ -22,13 +22,14 @@ class Limits:
     def __init__(self, cgroups: Cgroups, name: str) -> None:
         self.roots: dict[str, str] = {}  # by kind: the folder of the jobs' groups
         self.missing: dict[str, str] = {}  # by kind: why it cannot be limited
-        self._homes: dict[str, int] = {}  # by kind of v1: to write to, back to where this process belongs
+        self._v1: set[str] = set()  # kinds that are limited by groups of v1, beside the job's cgroup
         for kind, controller in CONTROLLERS.items():
             why = cgroups.controllers.get(controller, cgroups.missing)
             if not why:
                 self.roots[kind] = cgroups.root
-            elif kind != "io" and (found := limits_v1.open_root(controller, name)):
-                self.roots[kind], self._homes[kind] = found
+            elif kind != "io" and (found := limits_v1.make_root(controller, name)):
+                self.roots[kind] = found
+                self._v1.add(kind)
             else:
                 self.missing[kind] = why
 
@@ -39,17 +40,15 @@ class Limits:
 
     def in_cgroup(self, kind: str) -> bool:
         """Whether the limit holds in the job's own cgroup of v2."""
-        return kind in self.roots and kind not in self._homes
+        return kind in self.roots and kind not in self._v1
 
     def prepare(self, job: str, limits: dict[str, Any]) -> None:
-        """Make the job's groups and see that the kernel takes the values, which do not hold yet. Raise OSError."""
+        """Make the job's groups, in which no limit holds yet. Raise OSError."""
         for kind in limits:
             if kind not in self.roots:
                 raise OSError(errno.ENOSYS, f"limit {kind}: {self.missing.get(kind, 'unknown')}")
-            if kind in self._homes:
+            if kind in self._v1:
                 os.makedirs(f"{self.roots[kind]}/{job}", exist_ok=True)
-        self.apply(job, limits)
-        self.apply(job, dict.fromkeys(limits))
         if "memory" in limits and self.in_cgroup("memory"):
             # At its limit the kernel ends all of the job, and not one process of it for which others wait.
             cgroupfs.write(f"{self.roots['memory']}/{job}/memory.oom.group", "1")
@@ -62,7 +61,7 @@ class Limits:
         for kind, value in limits.items():
             group = f"{self.roots[kind]}/{job}"
             total = value + more if kind == "pids" and value is not None else value
-            version = limits_v1 if kind in self._homes else limits_v2
+            version = limits_v1 if kind in self._v1 else limits_v2
             for name, text in version.values(kind, total, group):
                 if name not in OPTIONAL or os.path.exists(f"{group}/{name}"):
                     cgroupfs.write(f"{group}/{name}", text)
@@ -70,14 +69,8 @@ class Limits:
     def enter(self, job: str, limits: dict[str, Any]) -> None:
         """Step into the job's groups of v1."""
         for kind in limits:
-            if kind in self._homes:
+            if kind in self._v1:
                 cgroupfs.write(f"{self.roots[kind]}/{job}/cgroup.procs", "0")
-
-    def leave(self, limits: dict[str, Any]) -> None:
-        """Step out of them."""
-        for kind in limits:
-            if kind in self._homes:
-                os.write(self._homes[kind], b"0")
 
     def killed(self, job: str) -> bool:
         """Whether the kernel has killed a process of the job because its memory was at the limit."""
@@ -87,7 +80,7 @@ class Limits:
 
     def remove(self, job: str) -> None:
         """Remove the job's groups of v1."""
-        for kind in self._homes:
+        for kind in self._v1:
             try:
                 os.rmdir(f"{self.roots[kind]}/{job}")
             except OSError:
@@ -95,7 +88,7 @@ class Limits:
 
     def remove_all(self) -> None:
         """Remove the groups of v1 that hold those of the jobs."""
-        for kind in self._homes:
+        for kind in self._v1:
             try:
                 os.rmdir(self.roots[kind])
             except OSError:

@@ -22,25 +22,23 @@ def values(kind: str, value: Any, group: str) -> list[tuple[str, str]]:
     return [("cpu.cfs_quota_us", "-1" if value is None else str(int(value * CPU_PERIOD)))]
 
 
-def open_root(controller: str, name: str) -> tuple[str, int] | None:
-    """Make the group that is to hold those of the jobs, and try it; None if that cannot be.
-
-    Return its folder, and a descriptor to write to, which leads back to our own group.
-    """
+def make_root(controller: str, name: str) -> str:
+    """Make the group that is to hold those of the jobs, and try it; return its folder, "" if that cannot be."""
     base = own_folder(controller)
     if not base:
-        return None
+        return ""
     root = f"{base}/jobworker-{name}"
     try:
         home = os.open(f"{base}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
         os.makedirs(f"{root}/probe", exist_ok=True)
         cgroupfs.write(f"{root}/probe/cgroup.procs", "0")
         os.write(home, b"0")
+        os.close(home)
         os.rmdir(f"{root}/probe")
     except OSError as error:
         print(f"jobs get no groups of the controller {controller}: {error.strerror}", file=sys.stderr, flush=True)
-        return None
-    return root, home
+        return ""
+    return root
 
 
 def own_folder(controller: str) -> str:

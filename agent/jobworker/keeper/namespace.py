@@ -1,14 +1,12 @@
 """Give a job a pid namespace of its own: when the init of the namespace is killed, the kernel kills all in it."""
 
 import ctypes
-import errno
-import json
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import NoReturn
 
-from jobworker.keeper.spawn import LaunchError, find_program, spawn
+from jobworker.keeper.child import Birth, LaunchError, become_job, failure_line, find_program
 from jobworker.keeper.wire import encode
 from jobworker.linux import syscalls
 from jobworker.linux.proc import MARKER
@@ -78,51 +76,38 @@ def find_namespace() -> tuple[str, str]:
     return "", refused or "the attempt died"
 
 
-def spawn_in_namespace(
-    kind: str, message: dict[str, Any], names: list[str], nofile: tuple[int, int]
-) -> tuple[int, int]:
-    """Start the program in a pid namespace of its own; return the pids of its init and of it.
+def start_in_namespace(kind: str, birth: Birth, job: str, report: int) -> NoReturn:
+    """Be the helper that starts the init of a namespace and the job in it, reports their pids, and ends.
 
-    A helper enters the namespace, starts both and leaves: as it is in the keeper's namespace itself, both
-    become children of the keeper, the nearest subreaper. What is orphaned inside goes to the init.
+    As the helper stays in the keeper's namespace itself, both become children of the keeper, the nearest subreaper,
+    when it ends. What is orphaned inside goes to the init.
     """
-    report: dict[str, Any] = {"step": "setup", "errno": errno.ECANCELED}  # if it dies before it can report
-    try:
-        for line in run_in_fork(lambda report: start_in_namespace(kind, message, names, nofile, report)).splitlines():
-            report |= json.loads(line)
-    except OSError as error:
-        raise LaunchError("setup", error) from error
-    if "pid" in report:
-        return report["init"], report["pid"]
-    if "init" in report:
-        os.kill(report["init"], signal.SIGKILL)
-        os.waitpid(report["init"], 0)
-    raise LaunchError(report["step"], OSError(report["errno"], os.strerror(report["errno"])))
-
-
-def start_in_namespace(
-    kind: str, message: dict[str, Any], names: list[str], nofile: tuple[int, int], report: int
-) -> None:
-    """Start the init of a namespace and the program, and report their pids, or the step that failed."""
     keeper = os.getppid()
     try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would lose the status of its children
+        birth.enter_groups()  # first: init and job are born in them
         enter_namespace(kind)
-        die_with(keeper)  # again: what changes the credentials may have undone it
-        os.write(report, encode({"init": start_init(message["id"])}).encode() + b"\n")
-        os.write(report, encode({"pid": spawn(message, names, nofile)}).encode())
-    except LaunchError as error:
-        os.write(report, encode({"step": error.step, "errno": error.errno}).encode())
+        die_with(keeper)  # after what changes the credentials, which would undo it
+        os.write(report, encode({"init": start_init(job, report)}).encode() + b"\n")
+        child = os.fork()
+        if child == 0:
+            become_job(birth._replace(enter_groups=lambda: None), report)
+        os.write(report, encode({"pid": child}).encode() + b"\n")
     except OSError as error:
-        os.write(report, encode({"step": "setup", "errno": error.errno}).encode())
+        os.write(report, failure_line(LaunchError("setup", error)))
+    finally:
+        os._exit(0)
 
 
-def start_init(job: str) -> int:
+def start_init(job: str, report: int) -> int:
     """Start pid 1 of the namespace, whose end is the end of all in it; return its pid."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     with open(reader, "rb") as pipe:
         init = os.fork()
         if init == 0:
             try:
+                os.close(report)  # only the job keeps it open
                 run_init(job)
             except OSError as error:
                 os.write(writer, str(error.errno).encode())

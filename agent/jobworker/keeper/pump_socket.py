@@ -31,6 +31,7 @@ class PumpSocket:
         self.unwatched: deque[str] = deque()  # jobs whose pipes the pump does not have yet
         self._forgotten: deque[str] = deque()  # jobs whose pipes the pump has in vain
         self._held: set[str] = set()  # jobs that the pump had before it connected to us
+        self._buffer = memoryview(bytearray(MESSAGE))  # messages are received into it, one after the other
         self._tried = 0.0  # when the last pump was started
 
     def fileno(self) -> int:
@@ -113,17 +114,17 @@ class PumpSocket:
         self._epoll.modify(self.socket, select.EPOLLIN)
         while True:
             try:
-                data = self.socket.recv(MESSAGE)
+                length = self.socket.recv_into(self._buffer)
             except BlockingIOError:
                 return
             except OSError:
-                data = b""
-            if not data:
+                length = 0
+            if not length:
                 self._epoll.unregister(self.socket)
                 self.socket.close()
                 self.socket = None
                 return
-            message = json.loads(data)
+            message = json.loads(bytes(self._buffer[:length]))
             if "hello" in message:
                 self.splices = message["splice"]
                 self.punches = message.get("punch", False)

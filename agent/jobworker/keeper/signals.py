@@ -4,6 +4,7 @@ import os
 import signal
 from typing import Any
 
+from jobworker.keeper.launches import Launches
 from jobworker.keeper.state import State
 from jobworker.linux import cgroupfs
 from jobworker.linux.proc import group_of, is_alive, start_of
@@ -12,8 +13,9 @@ from jobworker.linux.proc import group_of, is_alive, start_of
 class Signals:
     """The operations `signal`, `freeze` and `release`."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, launches: Launches) -> None:
         self._state = state
+        self._launches = launches
 
     def signal(self, message: dict[str, Any]) -> dict[str, Any]:
         """Signal the main process, or the whole tree: that is `group`, or without one `pids`: [pid, start] of each.
@@ -23,6 +25,11 @@ class Signals:
         The signal counts as the cause of the end unless the message has `strike: false`.
         """
         job, number = self._state.jobs.get(message["id"]), message["signal"]
+        if job is not None and job.launching:  # what there is of it cannot handle a signal: end it, or leave it
+            if number != signal.SIGKILL:
+                return {"delivered": 0}
+            job.struck = message.get("strike", True)
+            return {"delivered": self._launches.cancel(job)}
         alive = job is not None and not job.ended and is_alive(job.pid)
         if message["target"] == "main":
             delivered = 0

@@ -8,6 +8,7 @@ from jobworker.keeper.job import Job
 from jobworker.keeper.journal import Journal
 from jobworker.keeper.limits import Limits
 from jobworker.keeper.namespace import find_namespace
+from jobworker.keeper.quick import QuickPath
 from jobworker.keeper.trial import try_out
 from jobworker.linux import cgroupfs
 
@@ -26,6 +27,10 @@ class State:
         self.pids: dict[int, Job] = {}  # by main process: our children
         self.adopted: dict[int, Job] = {}  # by pidfd: children of a keeper that died
         self.inits: dict[int, Job] = {}  # by pid: our children that are the init of a job's namespace
+        self.launches: dict[str, Job] = {}  # by id: those of which it is not known yet if their launch succeeds
+        self.launching: dict[int, Job] = {}  # by pid: our children that belong to such a launch
+        # By pid: id and cgroup of a launch that failed, whose child was killed and hangs in the kernel.
+        self.stuck: dict[int, tuple[str, str]] = {}
         self.ending: set[int] = set()  # inits that have been killed and are not gone yet
         self.pump_pid = 0
         self.exit_owed = False  # a child has ended and the journal did not take its status
@@ -38,15 +43,24 @@ class State:
         name = os.path.basename(run_folder).removeprefix("jobworker-")
         self.cgroups = Cgroups(name, f"jobs of the jobworker agent on {state_folder}")
         self.limits = Limits(self.cgroups, name)
+        self.quick = QuickPath()
         self.trial_seconds = try_out(self.cgroups, self.limits)  # what was found above is believed after this
         self.namespace, self.no_namespace = find_namespace()  # the kind that works here, or why none does
+
+    def own_children(self) -> set[int]:
+        """Return our children that are no process left behind by a job."""
+        return {*self.pids, *self.inits, *self.launching, *self.stuck, self.pump_pid}
 
     def forget_if_done(self, job: Job) -> None:
         """Drop a job once it has ended and its output is closed."""
         if job.ended and job.closed:
             del self.jobs[job.id]
 
-    def remove_groups(self, job: str, group: str) -> bool:
-        """Remove a job's groups; return whether its cgroup is gone, which takes the end of its last process."""
-        self.limits.remove(job)
+    def remove_groups(self, job: str, group: str, *, limited: bool = True) -> bool:
+        """Remove a job's groups; return whether its cgroup is gone, which takes the end of its last process.
+
+        `limited`: whether it may have groups of cgroup v1 as well.
+        """
+        if limited:
+            self.limits.remove(job)
         return not group or cgroupfs.remove(group)

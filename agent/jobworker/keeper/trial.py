@@ -8,6 +8,7 @@ import time
 from jobworker.keeper.cgroups import Cgroups
 from jobworker.keeper.limits import Limits
 from jobworker.linux import cgroupfs
+from jobworker.linux.clone import fork_into
 from jobworker.linux.syscalls import die_with
 
 VALUES = {"memory": 64 << 20, "pids": 64, "cpus": 0.5}  # what the process of the trial may use
@@ -53,16 +54,15 @@ def _try_limit(limits: Limits, kind: str, name: str) -> None:
 
 def _try_process(cgroups: Cgroups, group: str) -> None:
     """Start a process in the group and end it as the jobs will be; raise OSError if either does not work."""
-    try:
-        cgroups.enter(group)
-        keeper = os.getpid()
-        child = os.fork()
-        if child == 0:
+    keeper = os.getpid()
+    child = _fork(cgroups, group)
+    if child == 0:
+        try:
             die_with(keeper)  # a keeper that is killed now leaves no process behind
             while True:
                 signal.pause()
-    finally:
-        cgroups.leave()
+        finally:
+            os._exit(1)
     pidfd = os.pidfd_open(child)
     try:
         if cgroupfs.members(group) != [child]:
@@ -76,3 +76,17 @@ def _try_process(cgroups: Cgroups, group: str) -> None:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)  # not reaped yet: it is still the same process
         os.close(pidfd)
         os.waitpid(child, 0)
+
+
+def _fork(cgroups: Cgroups, group: str) -> int:
+    """Fork a child into the group, by clone3 if that works here; return 0 in the child."""
+    try:
+        child = fork_into(group)
+    except OSError:  # an older kernel, or a container that forbids it
+        cgroups.enter(group)
+        try:
+            return os.fork()
+        finally:
+            cgroups.leave()
+    cgroups.clones = True
+    return child

@@ -38,6 +38,7 @@ def execute(command: list[str], state: State, sockets: dict[str, int], more: dic
         "pump": state.pump_pid,
         "inits": [(pid, job.id) for pid, job in state.inits.items()],
         "ending": list(state.ending),
+        "stuck": [(pid, *where) for pid, where in state.stuck.items()],
         "owed": [record.decode() for record in state.journal.owed],
         "jobs": [vars(job) for job in state.jobs.values()],
     }
@@ -64,12 +65,13 @@ def restore(state: State, handed: dict[str, Any]) -> None:
         os.kill(handed["pump"], signal.SIGKILL)
     state.nofile = tuple(handed["nofile"])
     state.ending = set(handed.get("ending", []))
+    state.stuck = {pid: (job, group) for pid, job, group in handed.get("stuck", [])}
     state.journal.owed.extendleft(record.encode() for record in reversed(handed["owed"]))
     for known in handed["jobs"]:
         job = state.jobs[known["id"]] = Job(known["id"], state.fifo, {})
         vars(job).update(known)
         job.inherit(False)
-        if job.pidfd < 0 and not job.ended:
+        if job.pidfd < 0 and not job.ended and not job.launching:
             state.pids[job.pid] = job
         if "group" not in known:  # of a version before 2: it did not pass it on
             job.group = state.cgroups.find(job.id, job.pid)
