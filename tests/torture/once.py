@@ -19,8 +19,9 @@ from jobworker.model import Job, JobSpec, Reason, State, StopSpec
 
 STRACE = shutil.which("strace")
 # Calls after which somebody else sees a difference; whatever else there is lies between two of these.
+LAUNCH = ["pwrite64", "sendmsg", "vfork", "clone", "clone3", "mkdir", "mknodat", "pipe2", "epoll_ctl", "read"]
 CALLS = {
-    "keeper": ["pwrite64", "write", "sendto", "sendmsg", "vfork", "clone3", "mkdir", "mknodat", "waitid", "wait4"],
+    "keeper": [*LAUNCH, "write", "sendto", "waitid", "wait4"],
     "pump": ["splice", "pwrite64", "sendto", "mkdir", "openat", "flock", "close"],
     "agent": ["write", "pwrite64", "sendto", "sendmsg", "rename"],
 }
