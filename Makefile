@@ -19,12 +19,17 @@ SUBSET := $(addprefix tests/, unit house/test_imports.py promises/test_2_exits.p
 	$(addprefix wire/test_, $(addsuffix .py, auth jsonrpc jwt mtls renewal restart run shutdown start)) \
 	$(addprefix cli/test_, $(addsuffix .py, cert client_certificate interrupts run untrusted)))
 
+# Tests run in as many processes: most of them wait, so that more than there are cores pay. 0: in one, without xdist.
+WORKERS ?= 3
+PYTEST := $(BIN)/python -m pytest
+IN_PARALLEL := -n $(WORKERS) --dist worksteal
+
 .PHONY: help setup demo demo-crash check test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile bench bench-peers docs clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
 	@echo "make demo-crash kill agent, pump and keeper under a job, and see that nothing is lost"
-	@echo "make test       set up, check (ruff, mypy) and run the tests"
+	@echo "make test       set up, check (ruff, mypy) and run the tests in $(WORKERS) processes (WORKERS=0: in one)"
 	@echo "make test-fast  the tests without processes and sockets, in seconds"
 	@echo "make test-pythons  some of the tests with each other Python that is there ($(PYTHONS))"
 	@echo "make test-slow  the long tests"
@@ -59,13 +64,13 @@ check: setup
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest -m "not slow and not vm"
+	$(PYTEST) $(IN_PARALLEL) -m "not slow and not vm"
 
 test-fast: setup
-	$(BIN)/python -m pytest tests/unit
+	$(PYTEST) tests/unit
 
 test-python: setup
-	$(BIN)/python -m pytest -m "not slow and not vm" $(SUBSET)
+	$(PYTEST) $(IN_PARALLEL) -m "not slow and not vm" $(SUBSET)
 
 test-pythons:
 	@for python in $(PYTHONS); do \
@@ -74,13 +79,13 @@ test-pythons:
 	done
 
 test-slow: setup
-	$(BIN)/python -m pytest -m "slow and not vm"
+	$(PYTEST) $(IN_PARALLEL) -m "slow and not vm" -o faulthandler_timeout=300
 
 test-vm: setup
-	$(BIN)/python -m pytest -m vm -o faulthandler_timeout=7200 tests/vm
+	$(PYTEST) -m vm -o faulthandler_timeout=7200 tests/vm
 
 test-vm-short: setup
-	$(BIN)/python -m pytest -m "vm and not slow" -o faulthandler_timeout=900 tests/vm
+	$(PYTEST) -m "vm and not slow" -o faulthandler_timeout=900 tests/vm
 
 torture: setup
 	$(BIN)/python tests/torture/run.py

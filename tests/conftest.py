@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.authority import Authority
 from tests.support.plugin_site import install_plugin
+from tests.support.waiting import DEADLINE
 from tests.support.wire_fixtures import dial, gate, second, shared, start_agent, unharmed, upgrade, wire
 
 from jobworker.client import Client
@@ -22,7 +23,6 @@ __all__ = ["DEADLINE", "FIXTURES", "FOR_OTHERS", "RunningAgent"]
 
 # As whom jobs run of those who are no admins: root would be for admins only.
 FOR_OTHERS = '[jobs]\nuser = "nobody"\n' if os.geteuid() == 0 else ""
-DEADLINE = 20.0  # seconds that anything here may take; a test that needs it has failed
 
 
 @pytest.fixture

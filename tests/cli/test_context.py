@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.waiting import DEADLINE
 
 from jobworker.client import Endpoint
 from jobworker.paths import Home, contexts_file
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Jw
     from tests.conftest import RunningAgent
 
-DEADLINE = 15.0
 SECRET = "jw1_" + "S" * 43
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import FOR_OTHERS
+from tests.support.waiting import DEADLINE
 from websockets.asyncio.client import connect as websocket_connect
 
 from jobworker.client.local import agent_pid, wait_gone
@@ -23,7 +24,6 @@ ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *(ROOT / "docs").rglob("*.md")]
 # tests/plugins/test_distributions.py follows this page from its first line to its last.
 ELSEWHERE = ROOT / "docs" / "how-to" / "write-a-plugin.md"
-DEADLINE = 60
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -18,7 +18,7 @@ DOCS = ROOT / "docs"
 FOLDERS = [ROOT / name / "README.md" for name in ("agent", "cli", "plugins")]
 PAGES = [
     path
-    for path in [*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("plugins/*/README.md")]
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("[!.]*/README.md"), *ROOT.glob("plugins/*/README.md")]
     if path.name != "CHANGELOG.md" and path.parent != DOCS
 ] + [*DOCS.rglob("*.md")]
 WIDEST = 160

@@ -164,7 +164,8 @@ async def test_stop_and_continue_of_all(each_host: "Host") -> None:
 
 async def test_left_is_false_without_a_child(each_host: "Host") -> None:
     """`left` is false if all children had ended, whether they were waited for or not."""
-    ended = await each_host.finish("a1", "true & sleep 0.01; (true); exit 0")
+    ended_unwaited = "true & while read -r _ _ state _ </proc/$!/stat && [ $state != Z ]; do :; done"
+    ended = await each_host.finish("a1", f"(true); {ended_unwaited}; exit 0")
     assert not ended.left
     if each_host.group:
         assert not Path(each_host.group, "a1").exists()

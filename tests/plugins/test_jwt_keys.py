@@ -16,11 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.support.authority import SERVER, Authority
 from tests.support.issuer import Issuer, public_jwk
 from tests.support.jwt_provider import Clock, known, rules
+from tests.support.waiting import DEADLINE
 
 from jobworker.errors import Unauthenticated
 from jobworker_plugins import jwks
-
-DEADLINE = 15.0
 
 
 def test_the_depth_of_a_jwks_is_bounded(issuer: Issuer) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.waiting import DEADLINE
+
 import jobworker
 
-DEADLINE = 60.0  # seconds that anything here may take; a test that needs them has failed
 JW = [sys.executable, "-m", "jobworker_cli"]
 # What Docker leaves to root in a container.
 CAPABILITIES = (

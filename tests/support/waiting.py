@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from jobworker.host.inotify import Inotify
 
-DEADLINE = 10.0  # seconds
+DEADLINE = 60.0  # seconds that anything here may take, tests beside it; a test that needs them has failed
 T = TypeVar("T")
 
 
@@ -25,6 +25,22 @@ def ends(pid: int, deadline: float = DEADLINE) -> bool:
         return bool(poll.poll(deadline * 1000))
     finally:
         os.close(pidfd)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and is no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when the condition holds: what a file or /proc shows and no event announces."""
+    async with asyncio.timeout(DEADLINE):
+        while not condition():  # noqa: ASYNC110  # there is no event
+            await asyncio.sleep(0.02)
 
 
 async def grown(parent: Path, folder: Path, done: Callable[[], T | None]) -> T:

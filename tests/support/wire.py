@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.support.waiting import DEADLINE
 from websockets.asyncio.client import ClientConnection
 
 from jobworker.protocol import decode_data, split_binary
 from jobworker.testing import RunningAgent
-
-DEADLINE = 15.0
 
 
 @dataclass

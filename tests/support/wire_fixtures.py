@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.wire import DEADLINE, Dial, Gate, Upgrade, Wire, tls
+from tests.support.waiting import DEADLINE
+from tests.support.wire import Dial, Gate, Upgrade, Wire, tls
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 

@@ -249,8 +249,10 @@ async def test_half_a_character_and_the_other_stream(wire: "Wire", gate: Callabl
     door = gate()
     job = await wire.run(shell=f"printf '\\303'; {door.wait}; echo e >&2; {door.wait}; printf '\\251'")
     name = await wire.subscribe(job["id"])
-    await wire.until(name, b"\xc3")
+    log = await wire.until(name, b"\xc3")
     door.open()
+    while not log.text["stderr"]:  # the order of the two streams is that in which their bytes were read
+        await wire.hear()
     door.open()
     await wire.follow(name)
     log = await wire.follow(await wire.subscribe(job["id"]))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.conftest import FOR_OTHERS
 from tests.support.authority import CLIENT, NOW, SERVER, Authority, Pair
+from tests.support.waiting import DEADLINE
 
 from jobworker.client import connect
 from jobworker.config import BUILT_IN
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from tests.support.wire import Dial
 
 Start = Callable[..., "RunningAgent"]
-DEADLINE = 15.0
 WRONG = "jw1_" + "A" * 43
 ROLES = '{"alice" = ["writer"], "ops-*" = ["admin"]}'
 

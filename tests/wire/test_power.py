@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import RunningAgent
+from tests.support.waiting import DEADLINE, until
 
 from jobworker.errors import DiskFull
 from jobworker.model import JobSpec, State
 
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is needed")
-DEADLINE = 30.0
 POWER = '[server]\nport = 0\n[agent]\ndurability = "power"\n'
 PROCESS = POWER.replace("power", "process")
 FAILS = ["-e", "inject=fdatasync,fsync:error=EIO"]
@@ -34,12 +34,6 @@ async def traced(agent: RunningAgent, *options: str) -> AsyncIterator[None]:
         finally:
             strace.terminate()  # it lets go of all threads
             await asyncio.to_thread(strace.communicate)
-
-
-async def until(met: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not met():  # noqa: ASYNC110  # of files that strace and a job write
-            await asyncio.sleep(0.02)
 
 
 async def test_a_start_waits_until_the_journal_is_synced(start: Callable[..., RunningAgent], tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import RunningAgent
+from tests.support.waiting import DEADLINE
 
 from jobworker.client import Client
 from jobworker.client.local import wait_gone
 from jobworker.errors import InvalidState
 from jobworker.model import JobSpec, Reason, State
 
-DEADLINE = 20.0
 BEFORE = "00000000-0000-4000-8000-000000000000"  # the boot id that the host had
 SLEEP = JobSpec(argv=["sleep", "1000"], timeout=None)
 

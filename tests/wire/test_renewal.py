@@ -1,6 +1,5 @@
 """The agent's certificate is replaced under open connections; what cannot be used is kept out."""
 
-import asyncio
 import datetime
 import hashlib
 import ipaddress
@@ -11,13 +10,14 @@ import shutil
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
 from tests.support.authority import CLIENT, NOW, SERVER, Authority, Pair
+from tests.support.waiting import DEADLINE, until
 
 from jobworker.paths import Home
 from jobworker.tls import certificates
@@ -27,7 +27,6 @@ from jobworker.tls.renewal import Renewal, _folders
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
 
-DEADLINE = 15.0
 HOUR = datetime.timedelta(hours=1)
 
 
@@ -45,13 +44,6 @@ def shown(agent: "RunningAgent") -> str:
 
 def fingerprint(path: Path) -> str:
     return str(certificates.describe(certificates.load(path)[0])["fingerprint"])
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a line of the log, or for another thread."""
-    async with asyncio.timeout(DEADLINE):
-        while not condition():  # noqa: ASYNC110  # nobody rings
-            await asyncio.sleep(0.02)
 
 
 async def said(agent: "RunningAgent", words: str) -> None:

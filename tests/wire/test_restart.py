@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from jobworker.model import JobSpec, Reason
 from jobworker.paths import Home
 
 if TYPE_CHECKING:
+    from tests.support.wire import Gate
+
     from jobworker.client import Client
 
 # The last step of an agent of the version before, when it restarts into the program that is on disk now.
@@ -30,7 +33,7 @@ for fd in kept:
 command = [sys.executable, "-m", "jobworker.app", *sys.argv[1:], "--inherited", *map(str, kept)]
 os.execv(command[0], command)
 """
-COUNT = JobSpec(shell="i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i; sleep 0.02; done; exit 9")
+COUNT = "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i; case $i in 5|30) {wait};; esac; done; exit 9"
 
 
 async def restart(agent: RunningAgent) -> None:
@@ -68,19 +71,25 @@ async def test_the_command_line_of_the_version_before(home: Home) -> None:
         await agent.clean()
 
 
-async def test_followers_ride_through_and_callers_wait(agent: RunningAgent) -> None:
-    """A subscriber continues at its byte; a client that connects during the restart is served after it."""
+async def test_followers_ride_through_and_callers_wait(agent: RunningAgent, gate: Callable[[], "Gate"]) -> None:
+    """A subscriber continues at its byte; a client that connects during the restart is served after it.
+
+    The job waits during the first restart and writes during the second.
+    """
     told: list[str] = []
+    door = gate()
     async with connect(agent.address, token=agent.token, ca=agent.ca, lost=told.append) as client:
-        run = await client.run(COUNT)
-        said, moments = b"", [5, 30]  # lines; a chunk may hold several
+        run = await client.run(JobSpec(shell=COUNT.format(wait=door.wait)))
+        said, moments = b"", [5, 30]  # lines, after which the job waits
         async for chunk in run:
             said += chunk.data
             if moments and said.count(b"\n") >= moments[0]:
-                del moments[0]
+                if moments.pop(0) == 30:
+                    door.open()
                 await restart(agent)
                 async with agent.client() as other:
                     assert (await other.status(run.job.id)).pid
+                door.open()
     assert said == "".join(f"{number}\n" for number in range(1, 61)).encode()
     assert told[:2] == ["connection lost; trying again", "connected again"]
     assert run.end is not None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.conftest import DEADLINE, RunningAgent
+from tests.support.waiting import alive
 
 from jobworker.model import JobSpec, Reason, State
 from jobworker.paths import Home
@@ -115,10 +116,6 @@ async def run(client: "Client", spec: JobSpec = SLEEP) -> int:
     job = await client.start((await client.create(spec)).id)
     assert job.pid
     return job.pid
-
-
-def alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
 
 
 def environ_of(pid: int) -> set[str]:

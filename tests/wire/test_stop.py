@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.conftest import RunningAgent
+from tests.support.waiting import alive
 
 from jobworker.model import JobSpec, Reason, StopSpec
 
@@ -21,15 +22,6 @@ Gone = Callable[[int], Awaitable[bool]]
 IGNORES = "trap '' TERM; echo up; while :; do sleep 1000; done"
 LEAVES = "setsid sleep 1000 & echo $!; "  # a grandchild in a session of its own
 RUNGS = [{"signal": "HUP", "grace": "10ms"}, {"signal": "INT", "grace": 0.01}]
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0] not in "ZX"
 
 
 async def start(wire: "Wire", shell: str, **spec: Any) -> tuple[dict[str, Any], list[int]]:

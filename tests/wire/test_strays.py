@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.wire.test_stop import alive, start
+from tests.support.waiting import alive
+from tests.wire.test_stop import start
 
 from jobworker.linux.cgroupfs import find_hierarchy
 from jobworker.linux.proc import group_of

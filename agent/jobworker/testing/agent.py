@@ -18,7 +18,7 @@ from jobworker.client.local import agent_pid, wait_gone
 from jobworker.config import BUILT_IN
 from jobworker.paths import Home, appendable
 
-DEADLINE = 20.0  # seconds that the start and the end of an agent may take
+DEADLINE = 60.0  # seconds that the start and the end of an agent may take
 
 
 @dataclass
@@ -89,7 +89,7 @@ class RunningAgent:
         env = {name: value for name, value in os.environ.items() if not name.startswith("JW_")}
         env["JOBWORKER_HOME"] = str(self.home.path)
         command = [sys.executable, "-m", "jobworker_cli", *words]
-        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=3 * DEADLINE)
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=DEADLINE)
 
     def kill(self) -> None:
         """Kill the agent, as kill -9 does; keeper, pump and jobs run on."""
