@@ -13,9 +13,12 @@ from tests.support.plugin_site import install_plugin
 from tests.support.waiting import DEADLINE
 from tests.support.wire_fixtures import dial, gate, second, shared, start_agent, unharmed, upgrade, wire
 
+from jobworker import config
 from jobworker.client import Client
 from jobworker.client.local import wait_gone
+from jobworker.errors import StartError
 from jobworker.paths import Home
+from jobworker.plugin import loader
 from jobworker.testing import RunningAgent, jobworker_agent
 
 FIXTURES = [dial, gate, jobworker_agent, second, shared, start_agent, unharmed, upgrade, wire]
@@ -71,6 +74,20 @@ def refused(home: Home) -> Callable[..., str]:
         return ended.stderr
 
     return start
+
+
+@pytest.fixture
+def unfit(tmp_path: Path) -> Callable[[str], str]:
+    """Return why no agent would start with this configuration, of which `refused` shows how it is told."""
+
+    def reason(text: str) -> str:
+        path = tmp_path / "agent.toml"
+        path.write_text(text)
+        with pytest.raises(StartError) as refused:
+            loader.try_out(config.load(path), tmp_path)
+        return refused.value.message
+
+    return reason
 
 
 @pytest.fixture

@@ -1,20 +1,27 @@
 """An issuer that really serves its keys, and the clock on which they age."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from tests.support.issuer import Issuer
+from tests.support.issuer import MAKE, Issuer
 from tests.support.jwt_provider import Clock
 
 from jobworker_plugins import jwks
 
 
+@pytest.fixture(scope="session")
+def rsa_key() -> Any:
+    """A key for many tests, as it takes longer to make than most of them."""
+    return MAKE["RS256"]()
+
+
 @pytest.fixture
-def issuer() -> Iterator[Issuer]:
+def issuer(rsa_key: Any) -> Iterator[Issuer]:
     """An issuer with a key of each kind."""
     running = Issuer()
-    for kid, algorithm in (("one", "ES256"), ("rsa", "RS256"), ("ed", "EdDSA")):
-        running.add(kid, algorithm)
+    for kid, algorithm, key in (("one", "ES256", None), ("rsa", "RS256", rsa_key), ("ed", "EdDSA", None)):
+        running.add(kid, algorithm, key)
     yield running
     running.close()
 

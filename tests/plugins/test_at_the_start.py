@@ -202,5 +202,5 @@ def test_one_that_never_gets_ready(plugin: Install, refused: Callable[..., str],
         ("{policy = 'idle'}", "jobs.timeout_policies: idle refuses its options: "),
     ],
 )
-def test_limits_for_every_job_that_cannot_be_used(refused: Callable[..., str], limit: str, reason: str) -> None:
-    assert reason in refused(f"[jobs]\ntimeout_policies = [{limit}]\n")
+def test_limits_for_every_job_that_cannot_be_used(unfit: Callable[[str], str], limit: str, reason: str) -> None:
+    assert reason in unfit(f"[jobs]\ntimeout_policies = [{limit}]\n")

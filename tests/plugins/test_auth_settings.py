@@ -35,8 +35,8 @@ GOOD = {
         ("roles_from = 'cn'", ["roles_from", "'cn'"]),
     ],
 )
-def test_settings_of_mtls(refused: Callable[..., str], text: str, words: list[str]) -> None:
-    said = refused(MTLS + text)
+def test_settings_of_mtls(unfit: Callable[[str], str], text: str, words: list[str]) -> None:
+    said = unfit(MTLS + text)
     for word in ["plugin 'mtls' (jobworker ", "[plugins.mtls]", *words]:
         assert word in said
 
@@ -82,9 +82,9 @@ def test_a_client_ca_that_is_none(refused: Callable[..., str], tmp_path: Path) -
     ],
     ids=str,
 )
-def test_settings_of_jwt(refused: Callable[..., str], changed: dict[str, str | None], words: list[str]) -> None:
+def test_settings_of_jwt(unfit: Callable[[str], str], changed: dict[str, str | None], words: list[str]) -> None:
     lines = [f"{name} = {value}" for name, value in (GOOD | changed).items() if value is not None]
-    said = refused(JWT + "[[plugins.jwt.issuers]]\n" + "\n".join(lines))
+    said = unfit(JWT + "[[plugins.jwt.issuers]]\n" + "\n".join(lines))
     for word in ["plugin 'jwt' (jobworker ", "[plugins.jwt]", *words]:
         assert word in said
 

@@ -81,9 +81,9 @@ class Issuer:
         self._server.shutdown()
         self._server.server_close()
 
-    def add(self, kid: str | None, algorithm: str = "ES256", **more: Any) -> Any:
-        """Make a key and publish it."""
-        key = MAKE[algorithm]()
+    def add(self, kid: str | None, algorithm: str = "ES256", key: Any = None, **more: Any) -> Any:
+        """Publish a key; None: make one."""
+        key = key or MAKE[algorithm]()
         self.keys[kid or ""] = key
         self.jwks.append(public_jwk(key, kid, algorithm, **more))
         return key

@@ -209,8 +209,8 @@ def test_the_agent_exits_1(refused: Callable[..., str], tmp_path: Path) -> None:
     ],
     ids=["provider", "strategy", "not-installed", "not-enabled"],
 )
-def test_what_no_plugin_provides(refused: Callable[..., str], text: str, words: list[str]) -> None:
+def test_what_no_plugin_provides(unfit: Callable[[str], str], text: str, words: list[str]) -> None:
     """A name that no enabled plugin has: the start is refused with the names there are."""
-    said = refused(text)
+    said = unfit(text)
     for word in words:
         assert word in said
