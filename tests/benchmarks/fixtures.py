@@ -2,21 +2,18 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from jobworker.client import Client, connect
 from jobworker.client.local import wait_gone
 from jobworker.host.journal import Closed, Ended, Journal, StartFailed
 from jobworker.host.keeper_client import KeeperLink
 from jobworker.paths import Home
+from jobworker.testing import RunningAgent
 
 DEADLINE = 30.0  # seconds that a start or an end may take
 
@@ -31,28 +28,12 @@ def require(condition: bool, what: str) -> None:
         raise BenchmarkError(what)
 
 
-class Agent:
+class Agent(RunningAgent):
     """A running agent; `pids` are its own, its keeper's and its pump's, by name."""
 
-    def __init__(self, home: Home, process: "subprocess.Popen[bytes]") -> None:
-        self.home = home
-        self.process = process
-        self.pids = {"agent": process.pid}
-
-    @property
-    def address(self) -> str:
-        return str(json.loads(self.home.address.read_text())["address"])
-
-    @property
-    def token(self) -> str:
-        return self.home.local_token.read_text().strip()
-
-    @property
-    def ca(self) -> Path:
-        return self.home.tls / "ca.pem"
-
-    def client(self) -> Client:
-        return connect(self.address, token=self.token, ca=self.ca)
+    def __init__(self, home: Home) -> None:
+        super().__init__(home, under=["setsid"])  # Ctrl-C ends the benchmark, which then ends the agent and its jobs
+        self.pids: dict[str, int] = {}
 
 
 @contextlib.contextmanager
@@ -80,44 +61,15 @@ async def running_agent(config: str = "") -> AsyncIterator[Agent]:
 @contextlib.asynccontextmanager
 async def agent_on(home: Home) -> AsyncIterator[Agent]:
     """Start an agent on a state folder that stays; at the end shut it down with all of its jobs."""
-    agent = Agent(home, await asyncio.to_thread(_start, home))
+    agent = Agent(home)
+    await asyncio.to_thread(agent.start)
     try:
         async with agent.client() as client:
             keeper = (await client.call("agent.info"))["keeper"]
-            agent.pids |= {"keeper": keeper["pid"], "pump": keeper["pump"]}
+            agent.pids = {"agent": agent.pid, "keeper": keeper["pid"], "pump": keeper["pump"]}
         yield agent
     finally:
-        await _end(agent)
-
-
-def _start(home: Home) -> "subprocess.Popen[bytes]":
-    reader, writer = os.pipe()
-    command = [sys.executable, "-m", "jobworker", "--home", str(home.path), "--local", "--ready", str(writer)]
-    with open(home.agent_log, "ab") as log:
-        process = subprocess.Popen(
-            command,
-            env=os.environ | {"JOBWORKER_HOME": str(home.path)},
-            pass_fds=[writer],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C ends the benchmark, which then ends the agent and its jobs
-        )
-    os.close(writer)
-    with open(reader, "rb") as pipe:
-        said = pipe.read().decode()
-    require(said == "ready\n", f"the agent does not start: {said}")
-    return process
-
-
-async def _end(agent: Agent) -> None:
-    try:
-        async with agent.client() as client:
-            await client.call("agent.shutdown", jobs="stop")
-        await asyncio.to_thread(agent.process.wait, DEADLINE)
-    finally:
-        agent.process.kill()
-    for name, pid in agent.pids.items():
-        require(await asyncio.to_thread(wait_gone, pid, DEADLINE), f"the {name} does not leave with the last job")
+        await agent.clean()
 
 
 class LoneKeeper:
