@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.container import DEADLINE, Container, lacking
+from tests.support.container import Container, lacking
+from tests.support.waiting import DEADLINE
 
 from jobworker import preflight
 from jobworker.client.local import wait_gone
