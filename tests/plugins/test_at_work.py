@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support import faulty
 from tests.support.plugin_site import BUILT_IN, Install
+from tests.support.waiting import DEADLINE
 
 from jobworker.errors import PolicyRejected, RpcError
 from jobworker.model import JobSpec, Reason, State, StopSpec, TimeoutSpec
@@ -23,7 +24,7 @@ async def test_a_limit_for_every_job(start: "Callable[..., RunningAgent]") -> No
     async with agent.client() as client:
         spec = JobSpec(argv=["sleep", "1000"], timeout=None)
         job = await client.start((await client.create(spec)).id)
-        ended = await client.wait(job.id, 10)
+        ended = await client.wait(job.id, DEADLINE)
     assert ended.exit is not None
     assert (ended.exit.reason, ended.exit.by) == (Reason.TIMEOUT, "idle")
     assert ended.spec == spec
@@ -40,7 +41,7 @@ async def test_what_takes_the_place_of_a_limit_that_fails(
         policies = [TimeoutSpec("raises.due", {"n": 1}), TimeoutSpec("raises.due", {"n": 2})]
         spec = JobSpec(argv=["sleep", "1000"], timeout=None, timeout_policies=policies)
         job = await client.start((await client.create(spec)).id)
-        ended = await client.wait(job.id, 10)
+        ended = await client.wait(job.id, DEADLINE)
         told = (await client.call("job.explain", id=job.id))["chain"]
     assert ended.exit is not None
     assert (ended.exit.reason, ended.exit.by) == (Reason.TIMEOUT, "total")
@@ -92,7 +93,7 @@ async def test_options_with_a_huge_number(plugin: Install, start: "Callable[...,
     plugin("none", Path(faulty.__file__).read_text())
     agent = start(f"[plugins]\nenabled = [{BUILT_IN}, 'none']\n")
     stop: dict[str, Any] = {"strategy": "none.stop", "options": {"n": number}}
-    async with agent.client() as client, asyncio.timeout(4):
+    async with agent.client() as client, asyncio.timeout(DEADLINE):
         code = 0
         try:
             job = await client.call("job.create", spec={"shell": ":", "stop": stop})
@@ -163,7 +164,7 @@ def odd(plugin: Install, start: "Callable[..., RunningAgent]") -> "RunningAgent"
 @pytest.mark.parametrize("signal", ["SIGHUP", "SIGTERM"])
 async def test_text_that_cannot_be_encoded(odd: "RunningAgent", signal: str) -> None:
     """The job is killed all the same, and the job table is still written."""
-    async with odd.client() as client, asyncio.timeout(10):
+    async with odd.client() as client, asyncio.timeout(DEADLINE):
         policies = [TimeoutSpec("odd", {})]
         spec = JobSpec(argv=["sleep", "1000"], timeout_policies=policies)
         job = await client.start((await client.create(spec)).id)
@@ -187,7 +188,7 @@ async def test_a_usual_strategy_that_fails(odd: "RunningAgent") -> None:
     odd.start()
     (odd.home.path / "changed").touch()
     async with odd.client() as client:
-        ended = await client.wait(late.id, 10)
+        ended = await client.wait(late.id, DEADLINE)
     assert ended.exit is not None
     assert (ended.exit.reason, ended.exit.signal) == (Reason.TIMEOUT, "SIGKILL")
     assert await asyncio.to_thread(odd.end) == 0
@@ -220,7 +221,7 @@ async def test_a_limit_whose_plugin_is_busy(
     agent = start(f"{config}[plugins]\nenabled = [{BUILT_IN}, 'busy']\n")
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    async with agent.client() as client, asyncio.timeout(15):
+    async with agent.client() as client, asyncio.timeout(DEADLINE):
         job = await client.create(JobSpec(argv=["sleep", "1000"], timeout_policies=[TimeoutSpec("busy", {"a": 1})]))
         with pytest.raises(PolicyRejected):
             await client.create(JobSpec(shell=":", stop=StopSpec(strategy="busy", options={"block": str(gate)})))
@@ -228,7 +229,7 @@ async def test_a_limit_whose_plugin_is_busy(
         await client.start(job.id)
         fd = await asyncio.to_thread(os.open, gate, os.O_WRONLY)
         os.close(fd)
-        ended = await client.wait(job.id, 10)
+        ended = await client.wait(job.id, DEADLINE)
     assert ended.exit is not None
     assert (ended.exit.reason, ended.exit.by) == (Reason.TIMEOUT, "busy")
 

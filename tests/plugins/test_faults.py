@@ -12,6 +12,7 @@ import pytest
 from tests.support import faulty
 from tests.support.faulty import BLOCKING, FAULTS, MAY, QUICK, SUBTLE
 from tests.support.plugin_site import install_plugin
+from tests.support.waiting import DEADLINE
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -76,17 +77,17 @@ async def agent(
     pid = shared_agent.pid
     chain = request.function is test_an_authorizer  # in which one that blocks denies everybody
     plugin = f"{kind}{MAY}" if chain else kind
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE):
         async with shared_agent.client() as client:
             before = await state(client, plugin)
             yield shared_agent
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(DEADLINE):
                 assert chain or await answers(shared_agent)
             after = await state(client, plugin)
             if kind in BLOCKING:
                 assert after["blocked"]
                 gate.touch()
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(DEADLINE):
                     while (await state(client, plugin))["blocked"]:
                         pass
                 gate.unlink()
@@ -121,7 +122,7 @@ def cells(*kinds: str) -> list[Any]:
 
 async def holds(true: Callable[[], bool]) -> None:
     """Return when it is true."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         while not true():  # noqa: ASYNC110  # a file, which nobody tells of
             await asyncio.sleep(0.01)
 
@@ -262,7 +263,7 @@ async def test_a_timeout_policy(agent: RunningAgent, kind: str) -> None:
     async with agent.client() as client:
         spec = JobSpec(argv=SLEEPS, timeout="1s" if kind in BLOCKING else "300ms", timeout_policies=limits)
         job = await client.start((await client.create(spec)).id)
-        ended = await client.wait(job.id, 10)
+        ended = await client.wait(job.id, DEADLINE)
         assert ended.exit is not None
         assert (ended.exit.reason, ended.exit.by) == (Reason.TIMEOUT, "total")
         assert ended.spec.timeout_policies == limits
@@ -279,14 +280,14 @@ async def test_an_observer(agent: RunningAgent, kind: str) -> None:
     async with agent.client() as client:
         spec = JobSpec(shell="exit 7", labels={"observe": kind})
         job = await client.start((await client.create(spec)).id)
-        ended = await client.wait(job.id, 10)
+        ended = await client.wait(job.id, DEADLINE)
         assert ended.exit is not None
         assert ended.exit.code == 7
         assert ended.labels == {"observe": kind}
         heard = agent.home.path / f"heard-{kind}"
         last = "started" if kind in BLOCKING else "exited"  # one that blocks hears no more until it is done
         await holds(lambda: heard.exists() and f"{job.id} {last}" in heard.read_text())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             while kind in BLOCKING and not (await state(client, kind))["blocked"]:
                 pass
         assert not (await state(client, kind))["dropped"]
@@ -298,8 +299,8 @@ async def test_an_observer_that_always_fails(agent: RunningAgent, kind: str) -> 
     async with agent.client() as client:
         for _ in range(2):
             spec = JobSpec(shell="exit 7", labels={"observe": kind, "always": "yes"})
-            await client.wait((await client.start((await client.create(spec)).id)).id, 10)
-        async with asyncio.timeout(10):
+            await client.wait((await client.start((await client.create(spec)).id)).id, DEADLINE)
+        async with asyncio.timeout(DEADLINE):
             while not (await state(client, kind))["dropped"]:
                 pass
 
@@ -340,6 +341,6 @@ async def test_a_plugin_that_ends_the_process(
     agent.config = agent.config.replace(', "deadly"', "")
     agent.start()
     async with agent.client() as client:
-        ended = await client.wait(job.id, 10)
+        ended = await client.wait(job.id, DEADLINE)
     assert ended.exit is not None
     assert ended.exit.reason == Reason.TIMEOUT

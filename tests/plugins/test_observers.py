@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tests.support.plugin_site import BUILT_IN, Install
+from tests.support.waiting import DEADLINE
 
 from jobworker.model import JobSpec
 
@@ -27,12 +28,12 @@ async def test_an_observer_gets_all_in_order(plugin: Install, start: "Callable[.
     plugin("listener", source)
     agent = start(f"[plugins]\nenabled = [{BUILT_IN}, 'listener']\n")
     async with agent.client() as client:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             ids = [(await client.create(JobSpec(shell="exit 3"))).id for _ in range(20)]
             await asyncio.gather(*(client.start(job) for job in ids))
-            await asyncio.gather(*(client.wait(job, 10) for job in ids))
+            await asyncio.gather(*(client.wait(job, DEADLINE) for job in ids))
         heard = agent.home.path / "heard"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             while not heard.exists() or len(heard.read_text().splitlines()) < 60:  # noqa: ASYNC110  # a file
                 await asyncio.sleep(0.01)
     lines = [line.split() for line in heard.read_text().splitlines()]
@@ -71,6 +72,6 @@ async def test_an_observer_continues_after_a_kill(plugin: Install, start: "Calla
 
 
 async def _until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         while not true():  # noqa: ASYNC110  # a file, which nobody tells of
             await asyncio.sleep(0.01)

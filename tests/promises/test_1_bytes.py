@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import RunningAgent
+from tests.support.waiting import DEADLINE
 from tests.torture import cuts, faults
 from tests.torture.outcome import SEED, judge
 
@@ -61,7 +62,7 @@ async def test_jobs_end_while_the_agent_is_dead(agent: RunningAgent) -> None:
         agent.start()
         async with agent.client() as client:
             for name, outcome in jobs.items():
-                ended = await client.wait(name, 20)
+                ended = await client.wait(name, DEADLINE)
                 assert ended.exit is not None
                 assert (ended.exit.code, ended.exit.signal, ended.exit.reason) == (*outcome, Reason.FINISHED)
                 said = b"".join([chunk.data async for chunk in await client.subscribe(name)])

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from tests.support.waiting import DEADLINE
 from tests.torture import faults
 from tests.torture.outcome import judge
 
@@ -47,7 +48,7 @@ async def test_an_adopted_job_can_be_stopped(client: Client) -> None:
     job = await client.start(job.id)
     keeper = await keeper_of(client)
     os.kill(keeper, signal.SIGKILL)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE):
         while await keeper_of(client) == keeper:  # noqa: ASYNC110  # the agent sends no word of it
             await asyncio.sleep(0.02)
     assert (await client.status(job.id)).state == State.RUNNING

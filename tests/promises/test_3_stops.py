@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import RunningAgent
+from tests.support.waiting import DEADLINE
 from tests.torture import stops
 from tests.torture.outcome import judge
 from tests.torture.stops import BLIND
@@ -117,7 +118,7 @@ async def test_a_job_that_forks_as_fast_as_it_can(either: RunningAgent, crowd: C
     """A cgroup has all of them. A sweep may miss one that keeps changing its pid, and never has a complete proof."""
     async with either.client() as client:
         job = await start(client, crowd, program)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             while program is BOMB and len(crowd.pids()) < MOST:
                 await client.call("agent.ping")
         ended = await stop(client, job)
@@ -159,7 +160,7 @@ async def test_a_paused_bomb(either: RunningAgent, crowd: Crowd) -> None:
     """It is let go on by a stop, and does not get away in that moment."""
     async with either.client() as client:
         job = await start(client, crowd, BOMB)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             while len(crowd.pids()) < MOST:
                 await client.call("agent.ping")
         assert (await client.pause(job.id)).state == State.PAUSED

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.conftest import FOR_OTHERS, RunningAgent
+from tests.support.waiting import DEADLINE
 from websockets.exceptions import InvalidStatus
 
 from jobworker.auth.throttle import network_of
@@ -99,7 +100,7 @@ async def test_connections_of_one_principal(start_agent: "Callable[..., RunningA
                     async with dial(strict, token=token):
                         pass
                 assert refused.value.response.status_code == 429
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(DEADLINE):
                 while not await lets_in(strict, dial, token):  # once the agent has noticed that one is gone
                     pass
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
@@ -88,7 +89,7 @@ async def test_an_update_and_a_start(wire: "Wire") -> None:
     assert found["spec"]["timeout"] == "300ms"
     if found["state"] == "created":
         await wire.ask("job.start", id=job)
-    assert (await wire.ask("job.wait", id=job, timeout=10))["exit"]["reason"] == "timeout"
+    assert (await wire.ask("job.wait", id=job, timeout=DEADLINE))["exit"]["reason"] == "timeout"
 
 
 async def test_a_subscription_from_before_the_start(wire: "Wire", second: "Wire") -> None:
@@ -200,7 +201,7 @@ async def test_no_subscription_outlives_its_connection(agent: "RunningAgent", di
                 await wire.say(batch(subscribe, ("log.unsubscribe", {"subscription": "s1"})))
             if number % 2:
                 wire.connection.transport.abort()
-    async with dial(agent) as wire, asyncio.timeout(15):
+    async with dial(agent) as wire, asyncio.timeout(DEADLINE):
         while watches(agent.pid) > before or len(os.listdir(f"/proc/{agent.pid}/fd")) > handles:
             await wire.ask("agent.ping")
 
@@ -243,5 +244,5 @@ async def test_a_client_that_leaves_while_its_requests_wait(
             await wire.connection.send(batch(*[("job.wait", {"id": job})] * 3))
             await wire.connection.send(batch(*[("agent.ping", {})] * 3))
             await wire.connection.send(batch(*[("agent.ping", {})] * 3))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         assert await asyncio.to_thread(agent.end) == 0

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.waiting import DEADLINE
 from websockets.exceptions import ConnectionClosed
 
 from jobworker.protocol import encode_bearer
@@ -307,7 +308,7 @@ async def test_what_is_no_websocket_holds_no_place(
         async with dial(agent) as wire, dial(agent), dial(agent):
             assert "time" in await wire.ask("agent.ping")
             assert (await upgrade(agent))[0] == 503
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             while (await upgrade(agent))[0] == 503:
                 pass
     finally:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.conftest import RunningAgent
+from tests.support.waiting import DEADLINE
 from tests.support.wire import names
 
 from jobworker.model import JobSpec
@@ -153,7 +154,7 @@ async def test_the_client_goes_on_after_a_restart(agent: RunningAgent) -> None:
             if not last:
                 agent.kill()
                 agent.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             await following
     assert told == ["created", "started", "exited"] * 2
 

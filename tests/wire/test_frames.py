@@ -6,6 +6,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
@@ -48,11 +49,11 @@ async def test_a_message_in_several_frames_is_one_message(wire: "Wire") -> None:
 async def test_plain_websocket_is_shown_out(shared: "RunningAgent") -> None:
     """Without TLS the connection is closed; the agent's log has one line and no traceback."""
     seen = shared.home.agent_log.stat().st_size
-    with socket.create_connection(("127.0.0.1", shared.port), timeout=15) as plain:
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=DEADLINE) as plain:
         plain.sendall(b"GET /rpc HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\r\n")
         said = await asyncio.to_thread(plain.recv, 4096)
         assert not said.startswith(b"HTTP")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE):
         while len(shared.home.agent_log.read_bytes()) == seen:  # noqa: ASYNC110  # a file rings no bell
             await asyncio.sleep(0.01)
     text = shared.home.agent_log.read_bytes()[seen:].decode()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.waiting import DEADLINE
 
 from jobworker.protocol import decode_data
 
@@ -311,7 +312,7 @@ async def test_a_client_that_goes_on_after_tail(agent: "RunningAgent", gate: Cal
         agent.kill()
         agent.start()
         door.open()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             await following
         assert said == b"99\n100\n101\n102\n103\n"
         assert json.dumps(subscription.gaps) == "[]"
@@ -327,7 +328,7 @@ async def test_a_reader_that_breaks_off_delays_no_other(shared: "RunningAgent", 
             break
         events = await client.events()
         job = await client.run(JobSpec(argv=["true"]))
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(DEADLINE):
             async for event in events:
                 if event.job.id == job.job.id and event.event == "exited":
                     break

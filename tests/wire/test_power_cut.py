@@ -125,7 +125,7 @@ async def test_a_table_that_is_ahead_of_the_journal(start: Callable[..., Running
     os.kill(control.pid, 10)
     agent.start()
     async with agent.client() as client:
-        exit_ = (await client.wait(control.id, 20)).exit
+        exit_ = (await client.wait(control.id, DEADLINE)).exit
         assert exit_ is not None
         assert exit_.code == 77
         for code, job in enumerate(jobs, 1):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.conftest import RunningAgent
+from tests.support.waiting import DEADLINE
 
 from jobworker.client import connect
 from jobworker.errors import InvalidState
@@ -106,7 +107,7 @@ async def test_it_inherits_when_the_keeper_dies_later(agent: RunningAgent, clien
         os.kill((await other.call("agent.info"))["keeper"]["pid"], signal.SIGKILL)
         assert job.pid is not None
         os.kill(job.pid, signal.SIGUSR1)
-        ended = await other.wait(job.id, 20)
+        ended = await other.wait(job.id, DEADLINE)
     assert ended.exit is not None
     assert (ended.exit.code, ended.exit.reason) == (77, Reason.FINISHED)
 
@@ -117,5 +118,5 @@ async def test_a_restart_that_would_fail_is_refused(agent: RunningAgent, client:
     agent.home.config.write_text(broken)
     with pytest.raises(InvalidState, match="would not start again"):
         await client.call("agent.restart")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         assert await client.call("agent.ping")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.waiting import DEADLINE
 
 from jobworker.errors import RpcError
 from jobworker.model import JobSpec, Reason, State
@@ -109,12 +110,12 @@ async def test_a_job_that_ends_while_no_agent_runs(
     assert await gone(signalled.pid)
     agent.start()
     async with agent.client() as client:
-        ended = await client.wait(coded.id, 10)
+        ended = await client.wait(coded.id, DEADLINE)
         assert ended.exit is not None
         assert (ended.exit.code, ended.exit.signal, ended.exit.reason) == (42, None, Reason.FINISHED)
         log = await client.subscribe(coded.id)
         assert b"".join([chunk.data async for chunk in log]) == "".join(f"{n}\n" for n in range(1, 20001)).encode()
-        ended = await client.wait(signalled.id, 10)
+        ended = await client.wait(signalled.id, DEADLINE)
         assert ended.exit is not None
         assert (ended.exit.code, ended.exit.signal, ended.exit.reason) == (None, "SIGUSR2", Reason.FINISHED)
 
@@ -134,10 +135,10 @@ async def test_deadlines_and_stops_go_on(start: Start) -> None:
     agent.config = '[jobs]\ngrace = "1h"\n'  # the call had said less
     agent.start()
     async with agent.client() as client:
-        ended = await client.wait(timed.id, 10)
+        ended = await client.wait(timed.id, DEADLINE)
         assert ended.exit is not None
         assert (ended.exit.reason, ended.exit.by) == (Reason.TIMEOUT, "total")
-        ended = await client.wait(run.job.id, 10)
+        ended = await client.wait(run.job.id, DEADLINE)
         assert ended.exit is not None
         assert (ended.exit.reason, ended.exit.signal) == (Reason.STOPPED, "SIGKILL")
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.conftest import RunningAgent
 from tests.support import silent_fuse
+from tests.support.waiting import DEADLINE
 from tests.torture.stops import BLIND
 
 from jobworker.client import Client
@@ -51,7 +52,7 @@ class Silent:
 
     async def held(self) -> None:
         """Return when a process hangs."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             assert await asyncio.to_thread(self.hear) == "held"
 
     def end(self) -> None:
@@ -173,7 +174,7 @@ async def test_a_child(agent: RunningAgent, silent: Silent) -> None:
         assert ended.receipt is not None
         assert (ended.receipt.survivors, ended.receipt.proof) == ([survivor], "none")
         silent.end()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             while (exit_ := (await client.status(job.id)).exit) and exit_.receipt and exit_.receipt.survivors:
                 pass
         assert exit_ is not None
@@ -193,7 +194,7 @@ async def test_its_memory_cannot_be_read(agent: RunningAgent, silent: Silent) ->
         await silent.held()
         Path(f"{program}.go").write_text("\n")
         assert job.pid is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             while not _holds_its_map(job.pid):
                 await client.call("agent.ping")
         await asyncio.gather(*(client.stop(other.id) for other in others[1:]))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.waiting import DEADLINE
 
 from jobworker.host.wall_clock import WallClock
 
@@ -80,7 +81,7 @@ async def test_the_clock_is_set(tmp_path: Path) -> None:
                 time.clock_settime(time.CLOCK_REALTIME, time.clock_gettime(time.CLOCK_REALTIME))
             except PermissionError:
                 pytest.skip("the clock may not be set here")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(DEADLINE):
                 await wakeup.wait()
             wakeup.clear()
     finally:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.waiting import DEADLINE
 from tests.support.wire import vanish
 from websockets.exceptions import ConnectionClosed
 
@@ -91,7 +92,7 @@ async def test_in_the_middle_of_a_start_without_others(
         os.kill(keeper, signal.SIGCONT)
     door.open()  # it runs
     await wire.follow((await wire.ask("job.run", spec={"shell": ":"}))["subscription"])  # so does the one after it
-    ended = await wire.ask("job.wait", id=job, timeout=5)
+    ended = await wire.ask("job.wait", id=job, timeout=DEADLINE)
     assert (ended["exit"]["code"], ended["exit"]["reason"]) == (6, "finished")
 
 
