@@ -8,12 +8,13 @@ from typing import Any
 
 from tests.hostile.messages import request
 from tests.hostile.outcome import Outcome
-from tests.hostile.raw import Raw
+from tests.hostile.raw import LIMIT, Raw
 from tests.hostile.target import Target
 
 FILES = 128
 SPIN = 0.2  # seconds of CPU over two seconds in which next to nothing is asked
 FAULTS = {50001, -32603}
+TRY = 2.0  # seconds until a client that may find no room gives up
 
 
 async def use_up(path: Path, *, many: int) -> Outcome:
@@ -49,12 +50,12 @@ def _open(target: Target) -> int:
     return len(list(Path(f"/proc/{target.agent.pid}/fd").iterdir()))
 
 
-async def _crowd(target: Target, token: str, many: int) -> list[Raw]:
-    """Return the connections of those who got in."""
+async def _crowd(target: Target, token: str, many: int, limit: float = TRY) -> list[Raw]:
+    """Return the connections of those who got in, each within `limit` seconds."""
     inside = []
     for _ in range(many):
         try:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(limit):
                 raw = await Raw.open(target.agent)
                 if await raw.upgrade(target.agent, [("Authorization", f"Bearer {token}")]) == 101:
                     inside.append(raw)
@@ -71,8 +72,8 @@ async def _half_open(target: Target) -> list[Raw]:
 
 async def _let_in(target: Target, token: str) -> float | None:
     began = time.monotonic()
-    while time.monotonic() - began < 15:
-        if inside := await _crowd(target, token, 1):
+    while time.monotonic() - began < LIMIT:
+        if inside := await _crowd(target, token, 1, LIMIT):
             inside[0].drop()
             return time.monotonic() - began
     return None

@@ -81,7 +81,6 @@ async def test_delete_ends_subscriptions(wire: "Wire", second: "Wire", started: 
     job = await wire.create(argv=["sleep", "1000"])
     if started:
         await wire.ask("job.start", id=job)
-    second.deadline = 5
     name = await second.subscribe(job)
     waiting = await second.begin("job.wait", id=job)
     await second.ask("agent.ping")

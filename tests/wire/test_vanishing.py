@@ -50,7 +50,6 @@ async def others_are_served(agent: "RunningAgent", dial: "Dial") -> None:
 async def test_in_the_middle_of_a_start(shared: "RunningAgent", dial: "Dial", wire: "Wire", method: str) -> None:
     """A start whose caller is gone before the keeper has answered still becomes a running job that can be stopped."""
     keeper = (await wire.ask("agent.info"))["keeper"]["pid"]
-    wire.deadline = 5
     spec = {"shell": "echo first; exec sleep 1000"}
     job = await wire.ask("job.create", spec=spec, key=f"vanishing-{method}")
     name = await wire.subscribe(job["id"])
