@@ -78,8 +78,9 @@ test-pythons:
 		else echo "test-pythons: $$python is not there, or does not run: its tests are skipped"; fi; \
 	done
 
+# One after the other: some fork as fast as they can, some make whoever reads /proc of a process hang.
 test-slow: setup
-	$(PYTEST) $(IN_PARALLEL) -m "slow and not vm" -o faulthandler_timeout=300
+	$(PYTEST) -m "slow and not vm"
 
 test-vm: setup
 	$(PYTEST) -m vm -o faulthandler_timeout=7200 tests/vm
