@@ -1,13 +1,16 @@
 """job.pause and job.resume: the whole tree stands still, and goes on; a stop finds it wherever it is."""
 
 import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.conftest import RunningAgent
+from tests.support.waiting import until
 
-from jobworker.model import JobSpec, Reason, State
+from jobworker.linux.proc import stat_of
+from jobworker.model import JobSpec, Reason, State, StopSpec
 
 if TYPE_CHECKING:
     from tests.support.wire import Wire
@@ -116,12 +119,19 @@ async def test_not_now(wire: "Wire", method: str) -> None:
     assert (await wire.refused(method, id=job["id"]))["data"]["state"] == "exited"
 
 
-async def test_without_a_cgroup(home: "Home", tmp_path: Path) -> None:
-    """By signals to everyone a sweep finds: the same as seen from outside."""
-    blind = ["unshare", "-m", "sh", "-c", 'umount -a -t cgroup2; exec "$@"', "sh"]
-    agent = RunningAgent(home, under=blind if os.geteuid() == 0 else [])
+@pytest.fixture
+async def blind(home: "Home") -> AsyncIterator[RunningAgent]:
+    """An agent that sees no cgroup2."""
+    hide = ["unshare", "-m", "sh", "-c", 'umount -a -t cgroup2; exec "$@"', "sh"]
+    agent = RunningAgent(home, under=hide if os.geteuid() == 0 else [])
     agent.start()
-    async with agent.client() as client:
+    yield agent
+    await agent.clean()
+
+
+async def test_without_a_cgroup(blind: RunningAgent, tmp_path: Path) -> None:
+    """By signals to everyone a sweep finds: the same as seen from outside."""
+    async with blind.client() as client:
         assert (await client.call("agent.info"))["capabilities"]["stop"] == "sweep"
         run = await client.run(JobSpec(shell="echo up; " + COUNTS.format(tmp_path / "a", tmp_path / "b")))
         async for _ in run:
@@ -137,4 +147,29 @@ async def test_without_a_cgroup(home: "Home", tmp_path: Path) -> None:
         ended = (await client.stop(run.job.id)).exit
         assert ended is not None
         assert (ended.signal, ended.reason) == ("SIGTERM", Reason.STOPPED)
-    await agent.clean()
+
+
+@pytest.fixture
+def slow_group() -> Iterator[Path]:
+    """A cgroup whose processes run for a millisecond in each second."""
+    group = Path("/sys/fs/cgroup/cpu", f"jobworker-test-{os.getpid()}")
+    try:
+        group.mkdir()
+        (group / "cpu.cfs_period_us").write_text("1000000")
+        (group / "cpu.cfs_quota_us").write_text("1000")
+    except OSError:
+        pytest.skip("no cgroup v1 with the controller cpu can be made here")
+    yield group
+    group.rmdir()
+
+
+async def test_who_waits_for_a_processor(slow_group: Path, blind: RunningAgent) -> None:
+    """The answer comes when all stand still, also who has not run since the signal."""
+    async with blind.client() as client:
+        run = await client.run(JobSpec(shell="while :; do :; done"))
+        (slow_group / "cgroup.procs").write_text(str(run.job.pid))
+        await until(lambda: "nr_throttled 0" not in (slow_group / "cpu.stat").read_text())
+        await client.pause(run.job.id)
+        assert run.job.pid is not None
+        assert stat_of(run.job.pid)[0] == "T"
+        await client.stop(run.job.id, StopSpec(strategy="kill"))

@@ -10,10 +10,12 @@ from jobworker.jobs import lifecycle
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.stop import send_signal
 from jobworker.jobs.table import JobTable
+from jobworker.linux.proc import is_stopped
 from jobworker.model import State
 
 MAX_STOP_ROUNDS = 5  # a tree that grows while it is being stopped is signalled again
 FREEZE_TIMEOUT_SECONDS = 5.0  # then the cgroup counts as one that cannot be frozen: a process hangs in the kernel
+LOOK_AGAIN_SECONDS = 0.01  # between two looks whether all processes that got SIGSTOP stand still
 
 
 class Pausing:
@@ -65,8 +67,16 @@ class Pausing:
         for _ in range(MAX_STOP_ROUNDS):  # a process that was forked meanwhile is found in the next round
             alive, _ = await send_signal(active, self._link, signal.SIGSTOP, "all", signalled=False)
             if alive == seen:
-                return
+                break
             seen = alive
+        async with asyncio.timeout(FREEZE_TIMEOUT_SECONDS):
+            while not await _all_stopped(active):  # noqa: ASYNC110  # there is no event
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+
+async def _all_stopped(active: ActiveJob) -> bool:
+    """Whether the whole tree stands still: a signal takes effect when its process next gets a processor."""
+    return all(is_stopped(process.pid) for process in await active.tree().members())
 
 
 def _require(active: ActiveJob, state: State) -> None:

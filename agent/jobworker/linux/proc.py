@@ -48,6 +48,17 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process that was sent SIGSTOP stands still.
+
+    All of its threads are stopped, traced or dead, or wait in the kernel ("D") and will stop before they go on.
+    """
+    try:
+        return all(stat_of(int(thread))[0] in "TtXZD" for thread in os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return True  # it has ended
+
+
 def has_ended(stat: list[str]) -> bool:
     """Whether the process with this `stat_of` has ended; of a zombie with threads only the first thread has."""
     return stat[0] == "X" or (stat[0] == "Z" and int(stat[17]) <= 1)
