@@ -1,5 +1,6 @@
 """The pump alone: the format of its index, and what it makes of a predecessor's files."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from tests.support.waiting import DEADLINE
 
 from jobworker.logs.reader import Chunk, LogReader
 from jobworker.pump import file_system
@@ -67,7 +69,7 @@ class Bench:
 
     def connect(self) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        sock.settimeout(10)
+        sock.settimeout(DEADLINE)
         sock.connect(self.socket_path)
         return sock
 
@@ -92,6 +94,14 @@ class Bench:
         (out, to_out), (err, to_err) = self.pipe(), self.pipe()
         self.hand(job, [out, err])
         return to_out, to_err
+
+    def holds(self, fd: int) -> bool:
+        """Whether the pump has an end of this pipe open."""
+        for entry in Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # it has just closed it
+                if os.readlink(entry) == f"pipe:[{os.fstat(fd).st_ino}]":
+                    return True
+        return False
 
     def close(self, *fds: int) -> None:
         for fd in fds:
@@ -282,11 +292,13 @@ async def test_closed_waits_for_the_record_that_is_owed(bench: Bench, until_grow
     assert sum(arrival.length for arrival in bench.arrivals("a1")) == 4
 
 
-def test_forgotten_job_is_let_go(bench: Bench) -> None:
+def test_forgotten_job_is_let_go(bench: Bench, eventually: Callable[[Callable[[], Any]], Any]) -> None:
     """Let go of the pipes of a job that did not start, and serve the same id afterwards."""
     out, err = bench.watch("a1")
+    eventually(lambda: bench.holds(out) or None)
     bench.sock.send(json.dumps({"op": "forget", "id": "a1"}).encode())
     bench.sock.send(json.dumps({"op": "forget", "id": "never"}).encode())
+    eventually(lambda: not bench.holds(out) or None)  # else the end of the pipe can be seen first
     bench.close(out, err)
     out, err = bench.watch("a1")
     os.write(out, b"again")

@@ -13,7 +13,7 @@ KIB = 1024
 async def test_the_oldest_are_dropped(wire: "Wire") -> None:
     """A subscriber from byte 0 gets the gap and the rest, and the job has the offset at which its log begins."""
     job = await wire.run(shell="seq 100000", log={"max_bytes": "64KiB"})
-    await wire.ask("job.wait", id=job["id"])
+    await wire.follow(await wire.subscribe(job["id"]))  # until all that is dropped has been
     log = await wire.follow(await wire.subscribe(job["id"]))
     whole = b"".join(b"%d\n" % number for number in range(1, 100001))
     status = await wire.ask("job.status", id=job["id"])
