@@ -23,6 +23,7 @@ from jobworker.errors import InvalidState, JobworkerError, StartError
 from jobworker.linux import syscalls
 from jobworker.paths import Home, default_home
 from jobworker.plugin import loader
+from jobworker.private import require_trusted
 from jobworker.service import Service
 from jobworker.tls import setup
 
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         preflight.require()
         path = options.config or (home.config if home.config.exists() else None)
+        if path is not None:
+            require_trusted(path)  # a configuration decides which code runs as the agent
         settings = config.load(path)
         level = settings.agent.log_level.upper()
         logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)

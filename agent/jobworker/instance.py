@@ -11,7 +11,8 @@ from typing import Any
 from jobworker import __version__
 from jobworker.config import Server
 from jobworker.errors import JobworkerError, StartError
-from jobworker.paths import Home, write_private
+from jobworker.paths import Home
+from jobworker.private import write_private
 from jobworker.protocol import PATH
 from jobworker.server.listener import bind
 from jobworker.service import own_unit

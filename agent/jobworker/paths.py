@@ -1,16 +1,16 @@
-"""The paths of the state folder, its files, and the folder for sockets and FIFOs; private files and folders.
+"""The paths of the state folder, its files, and the folder for sockets and FIFOs.
 
 ``docs/reference/on-disk-formats.md`` describes each file.
 """
 
+import contextlib
 import errno
-import hashlib
 import os
-import stat
-from collections.abc import Mapping
 from pathlib import Path
 
 from jobworker.errors import StartError
+from jobworker.private import make_private, make_trusted, sync
+from jobworker.run_folder import is_ours, is_usable, run_folders
 
 
 def default_home() -> Path:
@@ -57,28 +57,27 @@ class Home:
         self.tokens = path / "tokens.json"  # hashes of the bearer tokens
         self.local_token = path / "local.token"  # an admin's token, for `jw` on this host
         self.tls = path / "tls"  # the agent's own CA and certificate
+        self.copied_from = ""  # the state folder of which this one is a copy that no agent has taken over yet
 
     def create(self) -> None:
         """Create the folder; raise StartError if it exists and others can reach it."""
         make_private(self.path)
-        try:
-            self.logs.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise _unwritable(self.logs, error) from error
+        make_trusted(self.logs)
 
     def read_only(self) -> bool:
         """Whether the state folder is read-only, as after an error of its disk."""
         return bool(os.statvfs(self.path).f_flag & os.ST_RDONLY)
 
     def open_locks(self, *, create: bool = False) -> list[int]:
-        """Open the files whose locks the agent holds for its life.
+        """Open the files whose locks the agent holds for its life: the one in the state folder is the first.
 
-        The lock in the state folder holds for all agents that can reach it, the one in the run folder also if the
-        state folder is read-only.
+        It holds for everyone who reaches the folder; the other also while the state folder can only be read. Without
+        `create`, those of every run folder that this user may have: another environment may have chosen another one.
         """
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
         locks = []
-        for folder in (self.path, self.create_run_folder() if create else self.run_folder()):
+        run = [self.create_run_folder()] if create else [place for place in self.run_folders() if is_ours(place)]
+        for folder in (self.path, *run):
             try:
                 locks.append(os.open(folder / "agent.lock", flags, 0o600))
             except FileNotFoundError:
@@ -88,122 +87,40 @@ class Home:
                     raise
         return locks
 
-    def run_folder(self) -> Path:
-        """Return the folder for sockets and FIFOs: private, and on tmpfs if possible.
+    def run_folders(self) -> list[Path]:
+        """Return the places for the run folder, the best first."""
+        return run_folders(self.path)
 
-        Its path is short, because a socket's path has 108 bytes. It is the first place that can be written, with the
-        state folder as the last.
-        """
-        digest = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:12]
-        uid = os.geteuid()
-        name = f"jobworker-{uid}-{digest}"
-        mounted = _tmpfs_mounts()
-        places = [Path(base, name) for base in ("/dev/shm", "/run", "/tmp") if base in mounted]
-        if uid == 0 and "/run" in mounted:
-            places.insert(0, Path("/run/jobworker", digest))
-        places += [Path("/tmp", name), self.path / name]
-        return next(filter(_usable, places), places[-1])
+    def run_folder(self) -> Path:
+        """Return the first place for sockets and FIFOs that is ours or can be made; it need not be there yet."""
+        places = self.run_folders()
+        return next(filter(is_usable, places), places[-1])
 
     def create_run_folder(self) -> Path:
-        """Create the run folder; raise StartError if its name is taken by another user."""
+        """Make the run folder at the first place that is ours or free; raise StartError if there is none."""
+        for folder in filter(is_usable, self.run_folders()):
+            with contextlib.suppress(StartError):  # taken by another user in this moment
+                make_private(folder)
+                return folder
         folder = self.run_folder()
         make_private(folder)
         return folder
-
-
-def _usable(folder: Path) -> bool:
-    """Whether a folder exists on a writable file system, or can be created."""
-    if os.path.lexists(folder):
-        # Also if it belongs to another user, which `make_private` refuses: else that user could choose the folder.
-        return not os.statvfs(folder.parent).f_flag & os.ST_RDONLY
-    above = next(place for place in folder.parents if place.exists())
-    return os.access(above, os.W_OK | os.X_OK, effective_ids=True)
-
-
-def _unwritable(folder: Path, error: OSError) -> StartError:
-    hint = "set JOBWORKER_HOME to a folder that can be written; in a container, to a volume"
-    return StartError(f"{folder} cannot be created: {error.strerror}; expected a folder of this user", hint=hint)
-
-
-def _tmpfs_mounts() -> set[str]:
-    with open("/proc/self/mountinfo") as file:
-        return {fields[4] for line in file if (fields := line.split()) and " - tmpfs " in line}
-
-
-def make_private(folder: Path) -> None:
-    """Create a folder with mode 0700; raise StartError if it exists and others can reach it."""
-    try:
-        for above in reversed([place for place in folder.parents if not place.exists()]):
-            # Not by the umask: users that can write to a folder can replace what is in it.
-            above.mkdir(mode=0o755, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    require_private(folder)
-
-
-def require_private(path: Path) -> None:
-    """Raise StartError unless a file or folder belongs to this user, and no other user can read or write it."""
-    info = path.lstat()
-    if stat.S_ISLNK(info.st_mode):
-        raise StartError(f"{path} is a symbolic link; expected a file or folder that belongs to uid {os.geteuid()}")
-    if info.st_uid != os.geteuid():
-        raise StartError(
-            f"{path} belongs to uid {info.st_uid}; expected uid {os.geteuid()}",
-            hint="set JOBWORKER_HOME to a folder of your own",
-        )
-    if info.st_mode & 0o077:
-        mode = "700" if stat.S_ISDIR(info.st_mode) else "600"
-        raise StartError(
-            f"{path} has mode {stat.S_IMODE(info.st_mode):o}: others can reach it; expected {mode}",
-            hint=f"chmod {mode} {path}",
-        )
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Replace a file atomically; the new one has mode 0600 from the start."""
-    replace_private({path: data})
-
-
-def replace_private(files: Mapping[Path, bytes]) -> None:
-    """Replace files that belong together: all are on disk, with mode 0600, before the first one is renamed."""
-    staged: dict[Path, Path] = {}
-    try:
-        for path, data in files.items():
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-            with open(os.open(temporary, flags, 0o600), "wb") as file:
-                staged[temporary] = path
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        for temporary in [*staged]:
-            os.replace(temporary, staged[temporary])
-            del staged[temporary]
-        for folder in {path.parent for path in files}:  # else a power cut may bring the old file back
-            sync_folder(folder)
-    except OSError:
-        for temporary in staged:
-            os.unlink(temporary)
-        raise
 
 
 def sync_folder(folder: Path) -> None:
     """Write the entries of a folder to disk, so that creations, renames and removals survive a power cut."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that does not support it
-            raise
+        sync(fd)
     finally:
         os.close(fd)
 
 
 def appendable(path: Path) -> str:
     """Return the file to which a process appends its output; /dev/null if the file cannot be opened."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, flags, 0o600))
     except OSError:
         return os.devnull
     return str(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from jobworker.errors import InvalidSpec, StartError, TokenExpired
-from jobworker.paths import require_private, write_private
+from jobworker.private import require_private, write_private
 from jobworker.units import rfc3339
 
 PREFIX = "jw1_"  # scanners for leaked secrets recognise a token by it
@@ -122,7 +122,8 @@ class TokenFile:
     @contextmanager
     def _changing(self) -> Iterator[list[TokenRecord]]:
         """Lock the file, yield its records to be changed, and write them."""
-        lock = os.open(self._path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        lock = os.open(self._path.with_suffix(".lock"), flags, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             records = list(self.records())

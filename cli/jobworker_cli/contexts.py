@@ -9,7 +9,8 @@ import msgspec
 
 from jobworker.client.endpoint import Endpoint
 from jobworker.errors import StartError
-from jobworker.paths import contexts_file, make_private, require_private, write_private
+from jobworker.paths import contexts_file
+from jobworker.private import make_private, require_private, write_private
 from jobworker_cli import LOCAL_CONTEXT
 from jobworker_cli.declare import UsageError
 

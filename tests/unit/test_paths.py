@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from jobworker.errors import StartError
-from jobworker.paths import Home, default_home, require_private, write_private
+from jobworker.paths import Home, default_home
+from jobworker.private import require_private, write_private
 
 
 @pytest.fixture
@@ -57,22 +58,13 @@ def test_folder_that_others_can_reach_is_refused(home: Home, mode: int) -> None:
     assert "chmod 700" in refused.value.hint
     run = home.create_run_folder()
     run.chmod(mode)
-    with pytest.raises(StartError):
-        home.create_run_folder()
-
-
-def test_run_folder_of_another_is_refused(home: Home) -> None:
-    """A run folder that belongs to another user is refused."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can give a folder away")
-    os.chown(home.create_run_folder(), 65534, 65534)
-    with pytest.raises(StartError, match="65534"):
-        home.create_run_folder()
+    assert home.create_run_folder() != run
+    run.chmod(0o700)
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling", "file"])
-def test_run_folder_that_is_none_is_refused(home: Home, tmp_path: Path, kind: str) -> None:
-    """Refuse a link or a file in the place of the run folder."""
+def test_run_folder_that_is_none_is_passed_over(home: Home, tmp_path: Path, kind: str) -> None:
+    """Take the next place if a link or a file is in the place of the run folder."""
     name = home.run_folder()
     name.parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "target").mkdir(mode=0o700)
@@ -80,8 +72,11 @@ def test_run_folder_that_is_none_is_refused(home: Home, tmp_path: Path, kind: st
         name.touch(mode=0o600)
     else:
         name.symlink_to(tmp_path / ("target" if kind == "link" else "nowhere"))
-    with pytest.raises(StartError):
-        home.create_run_folder()
+    run = home.create_run_folder()
+    name.unlink()
+    run.rmdir()
+    assert run != name
+    assert not os.listdir(tmp_path / "target")
 
 
 def test_run_folder_is_short_and_one_for_each_home(tmp_path: Path) -> None:
@@ -135,9 +130,8 @@ def test_private_file_is_replaced_at_once(tmp_path: Path) -> None:
 
 
 def test_private_file_is_not_written_through_a_link(tmp_path: Path) -> None:
-    """Refuse to follow a link that waits under the temporary name."""
+    """Neither follow a link that waits under a temporary name that could be guessed, nor fail because of it."""
     (tmp_path / "victim").write_bytes(b"mine")
     (tmp_path / f".secret.{os.getpid()}").symlink_to(tmp_path / "victim")
-    with pytest.raises(OSError, match="symbolic links"):
-        write_private(tmp_path / "secret", b"new")
+    write_private(tmp_path / "secret", b"new")
     assert (tmp_path / "victim").read_bytes() == b"mine"

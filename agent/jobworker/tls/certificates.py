@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from jobworker.errors import StartError
-from jobworker.paths import replace_private, require_private
+from jobworker.private import make_trusted, replace_private, require_given
 from jobworker.untrusted import faults
 
 CA_DAYS = 3650  # validity in days
@@ -73,7 +73,7 @@ class Authority:
         certificate = load(folder / "ca.pem")[0]
         key_file = folder / "ca.key"
         try:
-            require_private(key_file)  # first: a key that others can read is not used
+            require_given(key_file)  # first: a key that others can read is not used
             key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
         except FileNotFoundError:
             raise StartError(f"{key_file}: there is no such file; expected the key of the CA") from None
@@ -125,7 +125,7 @@ class Authority:
 def make_all(folder: Path, names: Iterable[str]) -> None:
     """Write ca.pem, ca.key, server.pem and server.key into a folder; create it with mode 0700 if it is missing."""
     authority = Authority.new()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_trusted(folder)
     with _locked(folder):
         # ca.pem last: its existence shows that the others are complete.
         _write(folder, authority.server(list(names)) | authority.files())
@@ -166,7 +166,7 @@ def issue(
     """Write NAME.pem (of a server: with its CA) and NAME.key into a folder; return the two paths."""
     key, certificate = authority.sign(name, [name, *names], purpose, days, units)
     chain = _chain(certificate, authority.certificate) if purpose is SERVER else _chain(certificate)
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_trusted(out)
     _write(out, {f"{name}.key": _pem(key), f"{name}.pem": chain})
     return out / f"{name}.pem", out / f"{name}.key"
 

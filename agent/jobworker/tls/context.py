@@ -11,7 +11,7 @@ from typing import Any
 
 from jobworker.errors import StartError
 from jobworker.linux import descriptors
-from jobworker.paths import require_private
+from jobworker.private import require_given
 from jobworker.rate_limit import RateLimiter
 from jobworker.units import rfc3339
 
@@ -115,7 +115,7 @@ def _context(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
     for path in (cert, key):
         if not path.is_file():
             raise StartError(f"{path}: there is no such file; expected a certificate and its key in PEM")
-    require_private(key.resolve())  # tools that renew certificates replace symbolic links
+    require_given(key)  # a link is followed: tools that renew certificates replace symbolic links
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.sslobject_class = _Handshake  # logs failures
     context.minimum_version = ssl.TLSVersion.TLSv1_2

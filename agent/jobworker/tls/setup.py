@@ -8,6 +8,7 @@ from pathlib import Path
 from jobworker.config import Server
 from jobworker.errors import StartError
 from jobworker.paths import Home
+from jobworker.private import reclaim
 from jobworker.tls.context import Mismatch, Tls, plain
 from jobworker.tls.renewal import Renewal
 from jobworker.units import seconds
@@ -18,6 +19,9 @@ log = logging.getLogger(__name__)
 def load(home: Home, server: Server) -> Tls:
     """Return TLS with the files that are configured, else with those of the state folder; raise StartError."""
     cert, key = (server.cert, server.key) if server.cert else (home.tls / "server.pem", home.tls / "server.key")
+    if not server.cert:
+        for ours in (home.tls, home.tls / "server.key", home.tls / "ca.key"):
+            reclaim(ours)
     return Tls(Path(cert), Path(key), Path(server.client_ca) if server.client_ca else None)
 
 

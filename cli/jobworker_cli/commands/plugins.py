@@ -132,7 +132,7 @@ def _set_enabled(path: Path, names: list[str]) -> None:
     """Write the list into the configuration file, created if missing; keep the rest and its comments."""
     import tomlkit
 
-    from jobworker.paths import write_private
+    from jobworker.private import write_private
 
     if path == home().config:
         home().create()
