@@ -77,6 +77,7 @@ class Agent:
         jobs = services.jobs
         listener = Listener(services, instance.socket, tls, instance.names)
         await jobs.open()  # before the listener: the first call must find the jobs that ran on
+        instance.note_place()
         instance.create_local_token(services.tokens)
         renewal = setup.renewal(self._home, server, tls, instance.names)
         self._handle_signals(renewal)

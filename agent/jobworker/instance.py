@@ -1,14 +1,14 @@
 """Make the agent the only one on its state folder: locks, port, address file and local token."""
 
-import fcntl
+import contextlib
 import json
 import logging
 import os
 import socket
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from jobworker import __version__
+from jobworker import __version__, state_lock
 from jobworker.config import Server
 from jobworker.errors import JobworkerError, StartError
 from jobworker.paths import Home
@@ -60,15 +60,34 @@ class Instance:
         """Make sure that this is the only agent on the state folder; raise StartError."""
         self._home.create()
         locks = self._home.open_locks(create=True)
-        try:
-            for lock in locks:
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # this kind has F_GETLK, which names the holder
-        except (BlockingIOError, PermissionError):
-            raise StartError(
-                f"{self._home.path}: another agent runs on this state folder",
-                hint="`jw agent info` shows it, `jw agent stop` ends it",
-            ) from None
+        for elsewhere in self._home.open_locks():  # in the run folder of an agent with another environment
+            taken = state_lock.holder(elsewhere) is not None
+            content = state_lock.read(elsewhere)
+            os.close(elsewhere)
+            if taken:
+                self._refuse(content)
+        if any(not state_lock.lock(each) for each in locks):
+            self._refuse(state_lock.read(locks[0]))
+        content = state_lock.read(locks[0])
+        self._home.copied_from = state_lock.copied_from(self._home.path, content)
+        self._note({**content, **state_lock.this_process()}, locks[0])
         return locks
+
+    def _refuse(self, content: dict[str, Any]) -> NoReturn:
+        state_lock.require_this_host(self._home.path, content)
+        raise StartError(
+            f"{self._home.path}: another agent runs on this state folder",
+            hint="`jw agent info` shows it, `jw agent stop` ends it",
+        )
+
+    def note_place(self) -> None:
+        """Write where the state folder is: from now on its jobs are of this place, also if it is a copy."""
+        self._note({**state_lock.this_process(), **state_lock.place(self._home.path)}, self._locks[0])
+
+    def _note(self, content: dict[str, Any], lock: int) -> None:
+        """Write into the lock who holds it. A disk that is full or read-only keeps no agent from starting."""
+        with contextlib.suppress(OSError):
+            state_lock.write(lock, content)
 
     def _ports(self) -> list[int]:
         """Return the ports to try: for a local agent its last one, then any (0); else the configured one."""

@@ -6,32 +6,56 @@ import json
 import os
 import select
 import signal
-import struct
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
+from jobworker import state_lock
 from jobworker.client.endpoint import Endpoint
 from jobworker.errors import ConnectionFailed, StartError
 from jobworker.paths import Home, appendable
 
-_FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
 START_SECONDS = 120.0  # an emulated host, or one that starts all its services at once, takes half a minute
 SERVICE_SECONDS = 180.0  # for systemctl: the previous agent may still be ending
 
 
 def agent_pid(home: Home) -> int | None:
-    """Return the pid of the agent on a state folder, which holds its lock; None if none runs.
+    """Return the pid of the agent on a state folder, which holds its lock; None if none runs. Raises StartError.
 
-    0: it is in another pid namespace, as in another container with the same volume.
+    0: it is in another pid namespace, as in another container with the same volume. An agent of another host, on a
+    shared file system, is refused: its pid is another process here.
     """
-    holder = None
+    found = None
+    content: dict[str, Any] = {}
     for fd in home.open_locks():
-        request = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, request))
+        if (pid := state_lock.holder(fd)) is not None:
+            found = pid
+            content = content or state_lock.read(fd)
         os.close(fd)
-        if kind != fcntl.F_UNLCK:
-            holder = pid
-    return holder
+    if found is not None:
+        state_lock.require_this_host(home.path, content)
+    return found
+
+
+def signal_agent(home: Home, number: signal.Signals) -> int | None:
+    """Send a signal to the agent on a state folder; return its pid, None if no process of this user is the agent."""
+    pid = agent_pid(home)
+    if not pid:
+        return None
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    try:
+        # Checked after pidfd_open: the process that holds the lock now is the one that gets the signal.
+        if os.stat(f"/proc/{pid}").st_uid != os.geteuid() or agent_pid(home) != pid:
+            return None
+        signal.pidfd_send_signal(pidfd, number)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    finally:
+        os.close(pidfd)
+    return pid
 
 
 def ensure_local_agent(home: Home, report: Callable[[str], None] = lambda text: None) -> Endpoint:

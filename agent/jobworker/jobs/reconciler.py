@@ -57,6 +57,9 @@ class Reconciler:
         self._run = run
         self._specs = specs
         self._table = table
+        if home.copied_from:
+            _set_aside(home.journal, home.copied_from)
+            table.note("journal", 0)
         # Entries that no agent read before a reboot are of the boot before: their pids belong to other processes now.
         noted = table.noted("journal", 0)
         self._journal = Journal(home.journal, noted, table.noted("journal_boot", ""))
@@ -199,6 +202,10 @@ class Reconciler:
             waits = active.is_created() and not record.process.launching
             if (waits and not announced) or (over and not record.process.left):
                 continue
+            if self._home.copied_from:
+                why = f"this state folder is a copy of {self._home.copied_from}, whose agent has the job's processes"
+                self._table.save(active, lifecycle.lost(record, why, time.time_ns(), closed=True))
+                continue
             if record.process.boot != self._boot:
                 record, now = self._table.as_it_is(record), time.time_ns()
                 self._table.save(active, lifecycle.lost(record, "the host was restarted", now, closed=True))
@@ -235,6 +242,7 @@ class Reconciler:
                 self._after(active, State.CREATED)
             if answer.get("closed") and not active.record.log.closed:
                 self._table.save(active, self._table.as_it_is(active.record).with_log(closed=True))
+        self._home.copied_from = ""  # the jobs that are started from now on are ours
 
     async def _check_logs(self, ended: str) -> None:
         """After a restart of the host, check the logs of jobs that were running or had ended shortly before.
@@ -299,3 +307,10 @@ class Reconciler:
         self._link.close()
         self._feed.close()
         self._journal.close()
+
+
+def _set_aside(journal: Path, origin: str) -> None:
+    """Rename the journal of a state folder that is a copy: what it has of processes is of those of the first one."""
+    log.error("this state folder is a copy of %s: its jobs are lost here, and their processes not touched", origin)
+    with contextlib.suppress(FileNotFoundError):
+        journal.rename(journal.with_name(f"{journal.name}.copied"))

@@ -1,6 +1,5 @@
 """`jw cert`: make, renew and show certificates in files of this host."""
 
-import os
 import re
 import signal
 import socket
@@ -182,9 +181,8 @@ def _text(value: Any) -> str:
 
 def _signal_agent() -> None:
     """Have a running agent load the new certificate at once; its watch would do so a second later."""
-    from jobworker.client.local import agent_pid
+    from jobworker.client.local import signal_agent
 
-    pid = agent_pid(home())
+    pid = signal_agent(home(), signal.SIGHUP)
     if pid is not None:
-        os.kill(pid, signal.SIGHUP)
         output.note(f"the agent (pid {pid}) loads it now")
