@@ -11,6 +11,7 @@ from jobworker.linux.syscalls import LIBC
 
 IN_MODIFY = 0x2
 IN_CREATE = 0x100
+IN_MOVE_SELF = 0x800
 IN_ONLYDIR = 0x1000000
 EVENT = struct.Struct("iIII")
 BUFFER = 65536
@@ -27,7 +28,8 @@ class Inotify:
     def watch(self, folder: Path, callback: Callable[[str], None], mask: int = IN_MODIFY | IN_CREATE) -> int:
         """Return a number for `unwatch`; a folder can be watched once.
 
-        The callback gets the name of the file that changed, or "" if any may have changed.
+        The callback gets the name of the file that changed, or "" if any may have changed; also when the folder is
+        removed or renamed.
         """
         number = _check(LIBC.inotify_add_watch(self._fd, os.fsencode(folder), mask | IN_ONLYDIR))
         self._callbacks[number] = callback

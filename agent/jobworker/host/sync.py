@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from jobworker.formats.log_index import STREAMS
+from jobworker.linux.beneath import open_in_log
 from jobworker.paths import sync_folder
 
 
@@ -14,7 +15,7 @@ def sync_log(folder: Path) -> None:
     """
     for name in (*STREAMS, "index", "first"):
         try:
-            fd = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC)
+            fd = open_in_log(str(folder), name, os.O_RDONLY)
         except FileNotFoundError:
             continue
         try:

@@ -5,7 +5,7 @@ import errno
 import logging
 from pathlib import Path
 
-from jobworker.host.inotify import IN_CREATE, Inotify
+from jobworker.host.inotify import IN_CREATE, IN_MOVE_SELF, Inotify
 from jobworker.jobs.active import ActiveJob
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class LogWatch:
         self._polled: set[str] = set()  # ids of the jobs whose logs are polled
         try:
             self._inotify = Inotify()
-            self._inotify.watch(logs, self._appeared, IN_CREATE)
+            self._watch_all()
         except OSError as error:
             self._give_up(error)
 
@@ -53,7 +53,18 @@ class LogWatch:
             # After it is in the table: a folder that is created in between is noticed here or in `_appeared`.
             self._watch(active)
 
+    def _watch_all(self) -> None:
+        """Watch the folder of all logs; make it again if it was removed."""
+        assert self._inotify is not None
+        self._logs.mkdir(mode=0o700, exist_ok=True)
+        self._inotify.watch(self._logs, self._appeared, IN_CREATE | IN_MOVE_SELF)
+
     def _appeared(self, job: str) -> None:
+        if not job and self._inotify is not None:  # events were dropped, or the folder was removed or renamed
+            try:
+                self._watch_all()
+            except OSError as error:
+                log.error("%s: %s: new logs are noticed late", self._logs, error.strerror)
         followers = [self._followers.get(job)] if job else list(self._followers.values())
         for active, _ in filter(None, followers):
             if active.watch is None and self._watch(active):

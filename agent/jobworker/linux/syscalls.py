@@ -22,6 +22,9 @@ CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_SLAVE = 2, 4, 8, 0x4000, 0x80000
 PIDFD_GET_INFO = 3 << 30 | 64 << 16 | 0xFF << 8 | 11  # ioctl of Linux 6.15: status of a process that is not our child
 PIDFD_INFO_EXIT = 1 << 3
+OPENAT2 = 437  # the number of the system call, the same on all machines of our list
+OPEN_HOW = struct.Struct("QQQ")  # flags, mode, resolve
+RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 0x04, 0x08
 WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95}.get(os.uname().machine)  # its number as a system call
 RUSAGE = struct.Struct("18l")  # struct rusage: user and system time (seconds, microseconds), then 14 counters
 M_MMAP_THRESHOLD = -3  # of mallopt
@@ -63,6 +66,16 @@ def reserve(fd: int, start: int, length: int) -> None:
         code = ctypes.get_errno()
         if code not in (errno.EOPNOTSUPP, errno.ENOSYS):
             raise OSError(code, os.strerror(code))
+
+
+def openat2(folder: int, path: str, flags: int, mode: int) -> int:
+    """Open a file below a folder without following a link, and return its descriptor; raise OSError."""
+    how = OPEN_HOW.pack(flags, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    fd: int = LIBC.syscall(ctypes.c_long(OPENAT2), folder, os.fsencode(path), how, ctypes.c_size_t(OPEN_HOW.size))
+    if fd < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), path)
+    return fd
 
 
 def exit_status(pidfd: int) -> tuple[int | None, int | None] | None:

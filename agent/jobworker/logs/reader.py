@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jobworker.formats.log_index import FIRST, NO_ROOM, POWER_CUT, RECORD, REFUSED, STREAMS
+from jobworker.linux.beneath import open_in_log
 
 STREAM_AT = 28  # where a record has its stream, in bytes
 GAP_AT = 29
@@ -92,13 +93,13 @@ class LogReader:
         if self._index >= 0:
             return True
         try:
-            index = os.open(f"{self._folder}/index", os.O_RDONLY | os.O_CLOEXEC)
+            index = open_in_log(self._folder, "index", os.O_RDONLY)
         except FileNotFoundError:
             return False
         files: list[int] = []
         try:
             for name in STREAMS:
-                files.append(os.open(f"{self._folder}/{name}", os.O_RDONLY | os.O_CLOEXEC))
+                files.append(open_in_log(self._folder, name, os.O_RDONLY))
         except FileNotFoundError:  # the pump creates them right after the index
             for fd in (index, *files):
                 os.close(fd)
@@ -144,7 +145,7 @@ class LogReader:
         """Return the number and the offset of the oldest record that is kept: the newer intact one of two copies."""
         if self._first < 0:
             try:
-                self._first = os.open(f"{self._folder}/first", os.O_RDONLY | os.O_CLOEXEC)
+                self._first = open_in_log(self._folder, "first", os.O_RDONLY)
             except FileNotFoundError:
                 return 0, 0
         data = os.pread(self._first, 2 * FIRST.size, 0)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jobworker.formats.log_index import POWER_CUT, RECORD, STREAMS
+from jobworker.linux.beneath import open_in_log
 from jobworker.logs.reader import LogReader, Record
 from jobworker.logs.unwritten import RECENT_NS, merged, zero_tails
 
@@ -27,13 +28,13 @@ def repair(folder: Path, *, closed: bool = True) -> bool:
     missing.
     """
     try:
-        index = os.open(folder / "index", os.O_RDWR | os.O_CLOEXEC)
+        index = open_in_log(str(folder), "index", os.O_RDWR)
     except FileNotFoundError:
         return False
     files: list[int] = []
     try:
         for name in STREAMS:
-            files.append(os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            files.append(open_in_log(str(folder), name, os.O_RDWR | os.O_CREAT))
         reader = LogReader(folder)
         first = reader.first_record()
         reader.close()

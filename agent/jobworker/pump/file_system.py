@@ -42,7 +42,7 @@ def can_splice(folder: str) -> bool:
     reader, writer = os.pipe()
     name = f"{folder}/.splice.{os.getpid()}"
     try:
-        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             os.write(writer, b"x")
             return os.splice(reader, file, 1) == 1
@@ -60,7 +60,7 @@ def can_punch(folder: str) -> bool:
     """Whether files of this folder can have holes; tried with one byte."""
     name = f"{folder}/.punch.{os.getpid()}"
     try:
-        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             punch(file, 1)
             return True

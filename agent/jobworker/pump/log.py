@@ -11,6 +11,7 @@ import os
 import time
 
 from jobworker.formats.log_index import FIRST, NO_ROOM, RECORD, REFUSED, STREAMS
+from jobworker.linux.beneath import make_log_folder, open_in_log
 from jobworker.pump.file_system import CHUNK, FULL, copy, punch
 
 WIDE = 262144  # bytes: the size that a pipe gets once a job fills it, and the most that is moved at once
@@ -117,8 +118,8 @@ class Log:
         """Open or create the files, lock them against another pump, and finish what the pump before has begun."""
         if self.index >= 0:
             return
-        os.makedirs(self.folder, 0o700, exist_ok=True)
-        index = os.open(f"{self.folder}/index", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        make_log_folder(self.folder)
+        index = open_in_log(self.folder, "index", os.O_RDWR | os.O_CREAT)
         files: list[int] = []
         try:
             try:
@@ -126,7 +127,7 @@ class Log:
             except BlockingIOError:
                 raise OSError(errno.EBUSY, "another pump holds this log") from None
             for name in STREAMS:
-                files.append(os.open(f"{self.folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                files.append(open_in_log(self.folder, name, os.O_WRONLY | os.O_CREAT))
             self._recover(index, files)
             self._read_first()
             self._punch(index, files)
@@ -263,7 +264,7 @@ class Log:
     def _read_first(self) -> None:
         """Read the file `first`: of two copies the newer one whose checksum is right."""
         try:
-            file = os.open(f"{self.folder}/first", os.O_RDONLY | os.O_CLOEXEC)
+            file = open_in_log(self.folder, "first", os.O_RDONLY)
         except FileNotFoundError:
             return
         try:
@@ -279,7 +280,7 @@ class Log:
     def _write_first(self, record: int, offset: int) -> None:
         """Overwrite the older copy in `first`: a kill in the middle of it, or a reader, still finds the other."""
         data = FIRST.pack(record, offset, binascii.crc32(FIRST.pack(record, offset, 0)[:16]))
-        file = os.open(f"{self.folder}/first", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = open_in_log(self.folder, "first", os.O_WRONLY | os.O_CREAT)
         try:
             if os.pwrite(file, data, (1 - self.copy) * FIRST.size) != FIRST.size:
                 raise OSError(errno.ENOSPC, "first")

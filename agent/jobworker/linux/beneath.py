@@ -1,0 +1,67 @@
+"""Open the files of a log below the state folder: no link on the way is followed, and nothing outside is reached."""
+
+import errno
+import os
+
+from jobworker.linux import features
+from jobworker.linux.syscalls import openat2
+
+FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+REFUSED = (errno.ENOSYS, errno.EPERM)  # by a kernel before 5.6; by a seccomp profile that is older than the call
+
+
+def open_beneath(folder: int, path: str, flags: int, mode: int = 0o600) -> int:
+    """Open a file below a folder, which is given by its descriptor; raise OSError, ELOOP if there is a link."""
+    if features.has("openat2"):
+        try:
+            return openat2(folder, path, flags | os.O_CLOEXEC, mode if flags & os.O_CREAT else 0)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+    *above, name = path.split("/")
+    here = os.dup(folder)
+    try:
+        for each in above:
+            below = os.open(each, FOLDER, dir_fd=here)
+            os.close(here)
+            here = below
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+def open_in_log(folder: str, name: str, flags: int) -> int:
+    """Open a file of the log in STATE/logs/JOB; raise OSError."""
+    logs, job = os.path.split(folder)
+    state, below = os.path.split(logs)
+    base = os.open(state, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return open_beneath(base, f"{below}/{job}/{name}", flags)
+    finally:
+        os.close(base)
+
+
+def make_log_folder(folder: str) -> None:
+    """Make the folder of a log, and the folder of all logs if it was removed; raise OSError, ELOOP for a link."""
+    logs, job = os.path.split(folder)
+    state, below = os.path.split(logs)
+    base = os.open(state, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            inside = open_beneath(base, below, os.O_PATH | os.O_DIRECTORY)
+        except FileNotFoundError:
+            _make(below, base)
+            inside = open_beneath(base, below, os.O_PATH | os.O_DIRECTORY)
+        try:
+            _make(job, inside)
+        finally:
+            os.close(inside)
+    finally:
+        os.close(base)
+
+
+def _make(name: str, folder: int) -> None:
+    try:
+        os.mkdir(name, 0o700, dir_fd=folder)
+    except FileExistsError:
+        pass
