@@ -129,7 +129,7 @@ async def test_every_look_at_a_log_that_drops(host: "Host") -> None:
     assert reader.size() == host.of(Closed, "a1")[0].size
 
 
-CALLS = [("first", "openat", 1), ("first", "pwrite64", 1), ("first", "pwrite64", 2), ("first", "close", 1)]
+CALLS = [("", "openat2", 6), ("first", "pwrite64", 1), ("first", "pwrite64", 2), ("first", "close", 1)]
 CALLS += [("", "fallocate", number) for number in range(1, 6)]
 
 

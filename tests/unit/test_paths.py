@@ -135,3 +135,18 @@ def test_private_file_is_not_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / f".secret.{os.getpid()}").symlink_to(tmp_path / "victim")
     write_private(tmp_path / "secret", b"new")
     assert (tmp_path / "victim").read_bytes() == b"mine"
+
+
+def test_run_folder_of_a_plain_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Prefer what logind made for the user, but not a folder that is another user's."""
+    home = Home(tmp_path / "home")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert tmp_path not in home.run_folder().parents, "root has a place of its own"
+    monkeypatch.setattr(os, "geteuid", lambda: 61234)
+    places = home.run_folders()
+    assert places[0].parent == tmp_path
+    assert places[1].parent == Path("/run/user/61234")
+    assert places[-1].parent == home.path
+    assert home.run_folder() == places[0], "folders of root are trusted"
+    tmp_path.chmod(0o777)
+    assert home.run_folder() != places[0]

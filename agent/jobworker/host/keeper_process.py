@@ -7,12 +7,14 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from jobworker import state_lock
 from jobworker.formats.code import checksum
 from jobworker.host.process_tree import process_of
 from jobworker.host.procfs import ProcReader, run_with_stuck_guard
 from jobworker.linux.features import WITHOUT
 from jobworker.linux.proc import PF_FORKNOEXEC, pids, stat_of
 from jobworker.paths import Home, appendable
+from jobworker.private import make_private
 
 KEEPER = Path(__file__).parents[1] / "keeper" / "__main__.py"
 
@@ -29,6 +31,7 @@ def keeper_command(home: Home, run: Path) -> list[str]:
 
 def start_keeper(home: Home, run: Path, path: str) -> int:
     """Start a keeper on a socket that listens already, so that a client need not wait; return its pid."""
+    make_private(run)
     Path(path).unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(path)
@@ -50,6 +53,51 @@ def start_keeper(home: Home, run: Path, path: str) -> int:
         )
 
 
+def find_keeper(home: Home) -> tuple[int, Path] | None:
+    """Return the pid of the keeper that holds the lock of a state folder, and its run folder; None if none runs.
+
+    The keeper of an agent of another version, or of one with another environment, may have another run folder.
+    """
+    try:
+        fd = os.open(home.path / "keeper.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        pid = state_lock.holder(fd)
+    finally:
+        os.close(fd)
+    words = _command_of(pid) if pid else []
+    return (pid, Path(os.fsdecode(words[-1]))) if pid and _is_of(words, home) else None
+
+
+def ask_to_listen(pidfd: int, pid: int) -> bool:
+    """Have a keeper listen anew; return False for one of a version before, which SIGHUP would end."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            caught = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt:"))
+        if not caught >> (signal.SIGHUP - 1) & 1:
+            return False
+        signal.pidfd_send_signal(pidfd, signal.SIGHUP)
+    except (OSError, StopIteration):
+        return False
+    return True
+
+
+def _command_of(pid: int) -> list[bytes]:
+    """Return the command line of a process of ours; [] if it is gone or belongs to another user."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")[:-1]
+        return words if os.stat(f"/proc/{pid}").st_uid == os.geteuid() else []
+    except OSError:
+        return []
+
+
+def _is_of(words: list[bytes], home: Home) -> bool:
+    """Whether a command line is that of a keeper of this state folder, of whatever version and run folder."""
+    return words[-2:-1] == [os.fsencode(home.path)] and words[1:3] == [b"-I", b"-S"]
+
+
 def end_remains(home: Home, run: Path, *, only_children: bool = False) -> None:
     """Kill what is left of a dead keeper: children that hang before their execve, and hold its lock. Blocking.
 
@@ -64,13 +112,13 @@ def _end_remains(home: Home, run: Path, only_children: bool, reader: ProcReader)
         try:
             if only_children and not int(stat_of(pid)[6]) & PF_FORKNOEXEC:
                 continue
-            if not _is_keeper(pid, home, run, reader):
+            if not _is_keeper(pid, home, reader):
                 continue
             pidfd = os.pidfd_open(pid)
         except OSError:
             continue
         try:
-            if _is_keeper(pid, home, run, reader):
+            if _is_keeper(pid, home, reader):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         except OSError:
             pass
@@ -78,9 +126,9 @@ def _end_remains(home: Home, run: Path, only_children: bool, reader: ProcReader)
             os.close(pidfd)
 
 
-def _is_keeper(pid: int, home: Home, run: Path, reader: ProcReader) -> bool:
+def _is_keeper(pid: int, home: Home, reader: ProcReader) -> bool:
     """Whether a process has the command line of a keeper of this state folder, of whatever version."""
     if (process := process_of(pid)) is None:
         return False
     words = reader.read(pid, process.start, "cmdline").split(b"\0")[:-1]
-    return words[-2:] == [os.fsencode(home.path), os.fsencode(run)] and words[1:3] == [b"-I", b"-S"]
+    return _is_of(words, home)

@@ -1,5 +1,6 @@
 """The keeper's end of the connection to the agent: one agent at a time, messages in, answers and news out."""
 
+import os
 import select
 import socket
 import sys
@@ -39,6 +40,24 @@ class AgentSocket:
     def accept(self) -> None:
         """Take the next agent; while there is one, the others wait in the backlog."""
         self.take(self.listener.accept()[0])
+
+    def listen_anew(self) -> None:
+        """Listen in the run folder of now: the socket that the agents connect to was removed."""
+        path = f"{self._state.run_folder}/keeper.sock"
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(path)
+        os.chmod(path, 0o600)
+        listener.listen(8)
+        listener.setblocking(False)
+        if self.socket is None:
+            self._epoll.unregister(self.listener)
+            self._epoll.register(listener, select.EPOLLIN)
+        self.listener.close()
+        self.listener = listener
 
     def take(self, agent: socket.socket) -> None:
         """Serve this agent until it closes the connection."""

@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from jobworker.keeper.launch import Launcher
 from jobworker.keeper.launches import Launches
 from jobworker.keeper.limiting import Limiting
 from jobworker.keeper.pump_socket import PumpSocket
+from jobworker.keeper.run_folder import ensure
 from jobworker.keeper.signals import Signals
 from jobworker.keeper.state import State
 from jobworker.keeper.usage import v1_roots
@@ -45,6 +47,7 @@ class Keeper:
         self._epoll = select.epoll()
         self._wakeup, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # readable after a SIGCHLD
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGHUP, self._hang_up)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         self._epoll.register(self._wakeup, select.EPOLLIN)
         self._agent = AgentSocket(listener, self._epoll, state, self._handle)
@@ -108,10 +111,27 @@ class Keeper:
             self._pump.ensure()
             self._pump.send_pipes()
             self._agent.send()
+            if self._state.unreachable:
+                self._listen_anew()
         for name in ("keeper.sock", "pump.sock"):
-            os.unlink(f"{self._state.run_folder}/{name}")
+            try:
+                os.unlink(f"{self._state.run_folder}/{name}")
+            except OSError:
+                pass
         self._state.limits.remove_all()
         self._state.cgroups.remove_all()
+
+    def _hang_up(self, *_: object) -> None:
+        """SIGHUP: an agent found no socket to connect to. The loop wakes up, and listens anew."""
+        self._state.unreachable = True
+
+    def _listen_anew(self) -> None:
+        self._state.unreachable = False
+        try:
+            ensure(self._state)
+            self._agent.listen_anew()
+        except OSError as error:
+            print(f"no agent can connect: {error}", file=sys.stderr, flush=True)
 
     def _may_leave(self) -> bool:
         if self._state.jobs or self._state.journal.owed or self._state.ending:

@@ -17,6 +17,7 @@ from jobworker.keeper.job import Job
 from jobworker.keeper.launches import Launches
 from jobworker.keeper.namespace import start_in_namespace
 from jobworker.keeper.pump_socket import PumpSocket
+from jobworker.keeper.run_folder import ensure
 from jobworker.keeper.spawn import require_valid, spawn
 from jobworker.keeper.state import State
 from jobworker.linux import cgroupfs, devices
@@ -39,6 +40,7 @@ class Launcher:
     def launch(self, message: dict[str, Any]) -> None:
         """Launch a job; raise OSError if the journal cannot be written: then nothing was started."""
         state = self._state
+        ensure(state)
         job = Job(message["id"], state.fifo, message)
         if job.id in state.jobs:
             raise OSError(errno.EEXIST, "launched before")

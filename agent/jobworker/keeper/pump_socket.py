@@ -11,6 +11,7 @@ from typing import Any
 
 from jobworker.formats.code import ROOT
 from jobworker.keeper.job import Job
+from jobworker.keeper.run_folder import ensure
 from jobworker.keeper.state import State
 from jobworker.keeper.wire import MESSAGE, encode
 from jobworker.linux.syscalls import ALL_SIGNALS
@@ -49,6 +50,7 @@ class PumpSocket:
 
     def _start(self) -> None:
         """Start a pump on a socket by name, which the keeper after this one can connect to as well."""
+        ensure(self._state)
         path = f"{self._state.run_folder}/pump.sock"
         if os.path.exists(path):
             os.unlink(path)

@@ -21,7 +21,8 @@ class State:
 
     def __init__(self, state_folder: str, run_folder: str) -> None:
         self.folder = state_folder
-        self.run_folder = run_folder
+        self.unreachable = False  # an agent cannot connect: the socket was removed
+        self.use_run_folder(run_folder)
         self.journal = Journal(f"{state_folder}/journal")
         self.jobs: dict[str, Job] = {}  # by id: all whose end or end of output is still to come
         self.pids: dict[int, Job] = {}  # by main process: our children
@@ -38,7 +39,6 @@ class State:
         self.nofile = (soft, hard)  # what jobs get; we ourselves take all there is
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         self.room = (hard - OWN_DESCRIPTORS) // DESCRIPTORS_PER_JOB  # jobs that keeper and pump can hold
-        self.fifo = f"{run_folder}/fifo"
         os.makedirs(self.fifo, 0o700, exist_ok=True)
         name = os.path.basename(run_folder).removeprefix("jobworker-")
         self.cgroups = Cgroups(name, f"jobs of the jobworker agent on {state_folder}")
@@ -50,6 +50,11 @@ class State:
     def own_children(self) -> set[int]:
         """Return our children that are no process left behind by a job."""
         return {*self.pids, *self.inits, *self.launching, *self.stuck, self.pump_pid}
+
+    def use_run_folder(self, folder: str) -> None:
+        """Have new sockets and FIFOs in this folder."""
+        self.run_folder = folder
+        self.fifo = f"{folder}/fifo"
 
     def forget_if_done(self, job: Job) -> None:
         """Drop a job once it has ended and its output is closed."""
