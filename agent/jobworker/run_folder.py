@@ -43,10 +43,10 @@ def is_usable(folder: Path) -> bool:
     """Whether a folder is ours and not on a read-only file system, or can be made."""
     if os.path.lexists(folder):
         return is_ours(folder) and not os.statvfs(folder).f_flag & os.ST_RDONLY
-    above = next(place for place in folder.parents if place.exists())
+    above = next(place for place in folder.parents if os.path.exists(place))
     try:
         require_trusted(above)
-    except StartError:
+    except (StartError, OSError):
         return False
     return os.access(above, os.W_OK | os.X_OK, effective_ids=True)
 

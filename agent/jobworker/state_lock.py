@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobworker.errors import StartError
-from jobworker.linux.proc import boot_id
+from jobworker.linux.proc import boot_id, user_of
 
 FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
 MAX_BYTES = 65536  # of the content
@@ -36,6 +36,11 @@ def holder(fd: int) -> int | None:
     request = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     kind, _, _, _, pid = FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, request))
     return None if kind == fcntl.F_UNLCK else max(pid, 0)
+
+
+def is_ours(pid: int) -> bool:
+    """Whether a process belongs to this user; raise OSError if it is gone."""
+    return user_of(pid) == os.geteuid()
 
 
 def read(fd: int) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def signal_agent(home: Home, number: signal.Signals) -> int | None:
         return None
     try:
         # Checked after pidfd_open: the process that holds the lock now is the one that gets the signal.
-        if os.stat(f"/proc/{pid}").st_uid != os.geteuid() or agent_pid(home) != pid:
+        if not state_lock.is_ours(pid) or agent_pid(home) != pid:
             return None
         signal.pidfd_send_signal(pidfd, number)
     except (FileNotFoundError, ProcessLookupError):

@@ -1,7 +1,6 @@
 """The agent's end of the connection to the keeper: connect or start one, send requests, read answers."""
 
 import asyncio
-import contextlib
 import errno
 import json
 import logging
@@ -10,31 +9,22 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jobworker.errors import DiskFull, InternalError, JobworkerError, RateLimited
-from jobworker.host.keeper_process import (
-    ask_to_listen,
-    end_remains,
-    find_keeper,
-    keeper_command,
-    program_checksum,
-    start_keeper,
-)
+from jobworker.host.keeper_connect import connect
+from jobworker.host.keeper_process import find_keeper, keeper_command, program_checksum
 from jobworker.host.process_tree import readable
 from jobworker.paths import Home
-from jobworker.run_folder import is_ours, is_usable
 
 log = logging.getLogger(__name__)
 
 # Larger messages are passed as a file: a seqpacket message is limited by the socket's buffer (212 kB).
 LARGE_BYTES = 100_000
 MAX_ANSWER_BYTES = 262_144
-LISTEN_SECONDS = 5.0  # for a keeper without a socket to listen anew, or to end
-LISTEN_RETRY_SECONDS = 0.05  # between two attempts to connect to it
 HELLO_SECONDS = 30.0  # for the first answer of a keeper: it tries out first what works on this host
 SILENCE_SECONDS = 5.0  # without an answer, after which a keeper is stuck: no request may take so long
 DISK_ERRNOS = {errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
@@ -116,7 +106,7 @@ class KeeperLink:
 
     async def open(self) -> None:
         """Connect to the running keeper, or start one; read its `hello`, and upgrade it if its program changed."""
-        pid, self._sock = await self._connect()
+        pid, self._run, self._sock = await connect(self._home, self._run)
         self._sock.setblocking(False)
         self.former = self.hello.get("pid", 0)
         asyncio.get_running_loop().add_reader(self._sock.fileno(), self._readable)
@@ -129,70 +119,6 @@ class KeeperLink:
         # A child that hangs before its execve has a copy of the socket: only the pidfd shows that the keeper ended.
         asyncio.get_running_loop().add_reader(self._pidfd, self._end)
         self.stuck = False
-
-    async def _connect(self) -> tuple[int, socket.socket]:
-        """Return the pid of the keeper, 0 if it is not known, and a connection to it."""
-        if (found := find_keeper(self._home)) is not None:
-            pid, run = found
-            if (sock := await self._reach(pid, [run, *self._home.run_folders()])) is not None:
-                return pid, sock
-        elif (sock := self._connect_in([self._run])) is not None:
-            return 0, sock
-        if not is_usable(self._run):
-            self._run = self._home.create_run_folder()
-        # Children of a keeper that has died must not become jobs after the next one has looked for them.
-        await asyncio.to_thread(end_remains, self._home, self._run, only_children=True)
-        path = str(self._run / "keeper.sock")
-        pid = start_keeper(self._home, self._run, path)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        sock.connect(path)  # it is listening already: the socket was created here
-        return pid, sock
-
-    def _connect_in(self, places: Sequence[Path]) -> socket.socket | None:
-        """Connect to the keeper that listens in the first of these run folders; None if none does."""
-        for run in filter(is_ours, places):
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            try:
-                sock.connect(str(run / "keeper.sock"))
-            except OSError:
-                sock.close()
-                continue
-            self._run = run
-            return sock
-        return None
-
-    async def _reach(self, pid: int, places: Sequence[Path]) -> socket.socket | None:
-        """Return a connection to a keeper that runs; None if it has ended.
-
-        If a cleaner removed its socket it listens anew. If it cannot, as one of a version before, the next one takes
-        over its jobs.
-        """
-        if (sock := self._connect_in(places)) is not None:
-            return sock
-        try:
-            pidfd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            return None
-        try:
-            found = find_keeper(self._home)
-            if found is None or found[0] != pid:  # checked after pidfd_open
-                return None
-            if ask_to_listen(pidfd, pid):
-                log.warning("the socket of the keeper (pid %d) was removed: it listens anew", pid)
-            end = time.monotonic() + LISTEN_SECONDS
-            while time.monotonic() < end:
-                if (sock := self._connect_in(places)) is not None:
-                    return sock
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LISTEN_RETRY_SECONDS):
-                        await readable(pidfd)
-                        return None
-            log.error("the keeper (pid %d) cannot be reached and is replaced", pid)
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            await readable(pidfd)
-            return None
-        finally:
-            os.close(pidfd)
 
     async def _greet(self, pid: int) -> None:
         """Read the keeper's `hello`; kill one that does not answer, and raise KeeperGone."""

@@ -12,7 +12,7 @@ from jobworker.formats.code import checksum
 from jobworker.host.process_tree import process_of
 from jobworker.host.procfs import ProcReader, run_with_stuck_guard
 from jobworker.linux.features import WITHOUT
-from jobworker.linux.proc import PF_FORKNOEXEC, pids, stat_of
+from jobworker.linux.proc import PF_FORKNOEXEC, pids, stat_of, user_of
 from jobworker.paths import Home, appendable
 from jobworker.private import make_private
 
@@ -88,7 +88,7 @@ def _command_of(pid: int) -> list[bytes]:
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             words = file.read().split(b"\0")[:-1]
-        return words if os.stat(f"/proc/{pid}").st_uid == os.geteuid() else []
+        return words if user_of(pid) == os.geteuid() else []
     except OSError:
         return []
 
@@ -131,4 +131,4 @@ def _is_keeper(pid: int, home: Home, reader: ProcReader) -> bool:
     if (process := process_of(pid)) is None:
         return False
     words = reader.read(pid, process.start, "cmdline").split(b"\0")[:-1]
-    return _is_of(words, home)
+    return _is_of(words, home) and user_of(pid) == os.geteuid()

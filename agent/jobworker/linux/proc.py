@@ -75,6 +75,12 @@ def pids() -> Iterator[int]:
         yield from map(int, fresh)
 
 
+def user_of(pid: int) -> int:
+    """Return the effective uid of a process; raise OSError. The owner of /proc/PID may be root in its place."""
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[2]) for line in file if line.startswith("Uid:"))
+
+
 def namespace_pids(pid: int) -> list[int]:
     """Return the pids of a process in all its pid namespaces, ours first; [] if it is gone."""
     try:
