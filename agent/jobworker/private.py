@@ -1,8 +1,8 @@
 """Check which users can reach or replace a file or folder, and write secrets so that only we can.
 
-Two rules, as sshd's StrictModes has them. What is ours belongs to us and nobody else can reach it. What an operator
-gives us, such as a key from a secret of Kubernetes, comes from root or from us, and only they can change it. A user
-with write access to a folder can replace whatever is in it, so each folder on the way counts as well.
+Two rules, as sshd's StrictModes has them. What is ours belongs to us, and no other user can reach it. What an
+operator gives us, such as a key from a secret of Kubernetes, comes from root or from us, and only they can change it.
+A user with write access to a folder can replace whatever is in it, so each folder on the way counts as well.
 """
 
 import contextlib
@@ -228,7 +228,7 @@ def replace_private(files: Mapping[Path, bytes]) -> None:
 
 
 def _write_new(name: str, folder: int, data: bytes) -> None:
-    """Write a file that nobody else made, and have it on disk; leave none if that fails."""
+    """Write a file that does not exist yet, and have it on disk; leave none if that fails."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(name, flags, 0o600, dir_fd=folder), "wb") as file:
         try:

@@ -1,7 +1,7 @@
 """The lock of a state folder: which process of which host holds it, and whether the folder is a copy of another.
 
-The file `agent.lock` is locked with F_SETLK, so that F_GETLK returns the pid of the agent. Its content says more than
-the lock can: on a shared file system the agent may run on another host, where that pid is another process.
+The file `agent.lock` is locked with F_SETLK, so that F_GETLK returns the pid of the agent. Its content names
+the host as well: on a shared file system the agent may run on another one, and that pid be another process here.
 """
 
 import fcntl

@@ -18,7 +18,7 @@ from jobworker.run_folder import is_ours, is_usable
 
 log = logging.getLogger(__name__)
 
-LISTEN_SECONDS = 5.0  # for a keeper without a socket to listen anew, or to end
+LISTEN_SECONDS = 5.0  # for a keeper without a socket to make one, or to end
 LISTEN_RETRY_SECONDS = 0.05  # between two attempts to connect to it
 
 
@@ -65,7 +65,7 @@ def _connect_in(places: Sequence[Path], pid: int) -> Connected | None:
 async def _reach(home: Home, pid: int, places: Sequence[Path]) -> Connected | None:
     """Return a connection to a keeper that runs; None if it has ended.
 
-    If a cleaner removed its socket it listens anew. If it cannot, as one of a version before, it is killed, and the
+    If a cleaner removed its socket, it makes another. If it cannot, as one of a version before, it is killed, and the
     next one takes over its jobs.
     """
     if (connected := _connect_in(places, pid)) is not None:
@@ -79,7 +79,7 @@ async def _reach(home: Home, pid: int, places: Sequence[Path]) -> Connected | No
         if found is None or found[0] != pid:  # checked after pidfd_open
             return None
         if ask_to_listen(pidfd, pid):
-            log.warning("the socket of the keeper (pid %d) was removed: it listens anew", pid)
+            log.warning("the socket of the keeper (pid %d) was removed: it makes another", pid)
         end = time.monotonic() + LISTEN_SECONDS
         while time.monotonic() < end:
             if (connected := _connect_in(places, pid)) is not None:

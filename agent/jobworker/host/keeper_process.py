@@ -71,7 +71,7 @@ def find_keeper(home: Home) -> tuple[int, Path] | None:
 
 
 def ask_to_listen(pidfd: int, pid: int) -> bool:
-    """Have a keeper listen anew; return False for one of a version before, which SIGHUP would end."""
+    """Have a keeper make a new socket; return False for one of a version before, which SIGHUP would end."""
     try:
         with open(f"/proc/{pid}/status") as file:
             caught = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt:"))
@@ -131,4 +131,4 @@ def _is_keeper(pid: int, home: Home, reader: ProcReader) -> bool:
     if (process := process_of(pid)) is None:
         return False
     words = reader.read(pid, process.start, "cmdline").split(b"\0")[:-1]
-    return _is_of(words, home) and user_of(pid) == os.geteuid()
+    return _is_of(words, home)  # of whatever user: a child may have changed to that of its job

@@ -41,7 +41,7 @@ class AgentSocket:
         """Take the next agent; while there is one, the others wait in the backlog."""
         self.take(self.listener.accept()[0])
 
-    def listen_anew(self) -> None:
+    def open_socket(self) -> None:
         """Listen in the run folder of now: the socket that the agents connect to was removed."""
         path = f"{self._state.run_folder}/keeper.sock"
         try:

@@ -112,7 +112,7 @@ class Keeper:
             self._pump.send_pipes()
             self._agent.send()
             if self._state.unreachable:
-                self._listen_anew()
+                self._open_socket()
         for name in ("keeper.sock", "pump.sock"):
             try:
                 os.unlink(f"{self._state.run_folder}/{name}")
@@ -122,14 +122,14 @@ class Keeper:
         self._state.cgroups.remove_all()
 
     def _hang_up(self, *_: object) -> None:
-        """SIGHUP: an agent found no socket to connect to. The loop wakes up, and listens anew."""
+        """SIGHUP: an agent found no socket to connect to. The loop wakes up, and makes one."""
         self._state.unreachable = True
 
-    def _listen_anew(self) -> None:
+    def _open_socket(self) -> None:
         self._state.unreachable = False
         try:
             ensure(self._state)
-            self._agent.listen_anew()
+            self._agent.open_socket()
         except OSError as error:
             print(f"no agent can connect: {error}", file=sys.stderr, flush=True)
 
