@@ -162,7 +162,8 @@ def reclaim(path: Path) -> bool:
         os.chmod(path, 0o700)
         return True
     above = path.parent.lstat()  # the rights of a file do not matter in a folder that only we can enter
-    if not stat.S_ISREG(info.st_mode) or above.st_uid != info.st_uid or above.st_mode & 0o077:
+    added = info.st_mode & stat.S_IRWXG == stat.S_IRGRP | stat.S_IWGRP
+    if not added or not stat.S_ISREG(info.st_mode) or above.st_uid != info.st_uid or above.st_mode & 0o077:
         return False
     os.chmod(path, 0o600)
     return True
