@@ -8,17 +8,37 @@ from jobworker.errors import StartError
 from jobworker.jobs import events
 
 VERSION = 2  # of the format, in `PRAGMA user_version`; rows of format 1 are read as well
-SCHEMA = """
+_ENDED = "NOT live AND state IN ('exited', 'lost')"
+TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, state TEXT NOT NULL, live INTEGER NOT NULL, owner TEXT NOT NULL,
-    name TEXT, key TEXT, record TEXT NOT NULL
+    name TEXT, key TEXT, record TEXT NOT NULL, ended TEXT, kept INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS labels (
+    label TEXT NOT NULL, value TEXT NOT NULL, job TEXT NOT NULL, PRIMARY KEY (label, value, job)
+) WITHOUT ROWID;
+"""
+# Each list is a walk along one of these, newest first, and each total along a narrow one: rows hold whole specs.
+INDEXES = f"""
 CREATE INDEX IF NOT EXISTS live ON jobs (id) WHERE live;
 CREATE INDEX IF NOT EXISTS name ON jobs (name, id) WHERE name IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS key ON jobs (owner, key) WHERE key IS NOT NULL;
-CREATE INDEX IF NOT EXISTS ended ON jobs (json_extract(record, '$.job.exited_at'))
-    WHERE NOT live AND state IN ('exited', 'lost');
+CREATE INDEX IF NOT EXISTS ended_jobs ON jobs (ended, kept) WHERE {_ENDED};
+CREATE INDEX IF NOT EXISTS states ON jobs (state, id);
+CREATE INDEX IF NOT EXISTS owners ON jobs (owner, id);
+CREATE INDEX IF NOT EXISTS labels_of ON labels (job, label, value);
+"""
+# What format 1 had only in the records, as JSON; `ended` was an index then.
+UPGRADE = """
+DROP INDEX IF EXISTS ended;
+ALTER TABLE jobs ADD COLUMN ended TEXT;
+ALTER TABLE jobs ADD COLUMN kept INTEGER NOT NULL DEFAULT 0;
+UPDATE jobs SET ended = json_extract(record, '$.job.exited_at'), kept = ifnull(
+    json_extract(record, '$.job.log.bytes') - json_extract(record, '$.job.log.first_offset'), 0)
+    WHERE json_valid(record);
+INSERT OR IGNORE INTO labels SELECT label.key, label.value, jobs.id
+    FROM jobs, json_each(iif(json_valid(record), record, '{}'), '$.job.labels') AS label;
 """
 
 
@@ -32,14 +52,24 @@ def open_for_writing(path: Path, durable: bool) -> sqlite3.Connection:
         version = _require_known(db, path)  # first: nothing of a later format is changed
         db.execute("PRAGMA journal_mode=WAL")
         db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")  # FULL: each commit is synced
-        db.executescript(SCHEMA + events.SCHEMA)
-        if version != VERSION:
-            db.execute(f"PRAGMA user_version={VERSION}")
+        _bring_up_to_date(db, version)
         db.execute("SELECT count(*) FROM jobs WHERE live").fetchone()
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _bring_up_to_date(db: sqlite3.Connection, version: int) -> None:
+    """Create what the table lacks; with `version` 1, add what this format has in columns. All or nothing."""
+    upgrade = UPGRADE if version == 1 else ""
+    script = f"{TABLES} {upgrade} {INDEXES} {events.SCHEMA} PRAGMA user_version={VERSION};"
+    try:
+        db.executescript(f"BEGIN IMMEDIATE; {script} COMMIT;")
+    except sqlite3.Error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
@@ -48,12 +78,21 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     how = "mode=ro" if wal.exists() and wal.stat().st_size else "immutable=1"
     db = sqlite3.connect(f"{path.as_uri()}?{how}", uri=True, isolation_level=None, check_same_thread=False)
     try:
-        _require_known(db, path)
+        version = _require_known(db, path)
         db.execute("SELECT count(*) FROM jobs WHERE live").fetchone()
+        return db if version == VERSION else _upgraded_in_memory(db, version)
     except BaseException:
         db.close()
         raise
-    return db
+
+
+def _upgraded_in_memory(db: sqlite3.Connection, version: int) -> sqlite3.Connection:
+    """Return a copy in this format of a table that cannot be upgraded where it is; close the original."""
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    db.backup(copy)
+    db.close()
+    _bring_up_to_date(copy, version)
+    return copy
 
 
 def _require_known(db: sqlite3.Connection, path: Path) -> int:

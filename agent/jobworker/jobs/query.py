@@ -1,6 +1,10 @@
-"""Which jobs a page of the job table has, as SQL."""
+"""Which jobs a page of the job table has, as SQL.
 
-from collections.abc import Mapping, Sequence
+A page is a walk along one index, newest first, that ends when the page is full: never over all jobs, and without a
+sort. A condition with alternatives (states, scopes) is a walk for each of them, which SQLite merges.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jobworker.jobs.scope import EVERYTHING, Scope
@@ -20,19 +24,42 @@ class Query(NamedTuple):
     scopes: Sequence[Scope] = EVERYTHING
     limit: int = 100
 
-    def condition(self) -> tuple[str, list[Any]]:
-        """Return the condition as SQL, and its values."""
-        scopes = [scope.condition() for scope in self.scopes]
-        where = ["(" + " OR ".join(text for text, _ in scopes) + ")"] if scopes else ["0"]
-        values: list[Any] = [value for _, scope_values in scopes for value in scope_values]
-        if self.states is not None:
-            where.append(f"state IN ({','.join('?' * len(self.states))})")
-            values += self.states
-        for label, value in self.labels.items():
-            where.append("EXISTS (SELECT 1 FROM json_each(record, '$.job.labels') WHERE key = ? AND value = ?)")
-            values += [label, value]
-        for column, value_ in (("owner = ?", self.owner), ("id < ?", self.before)):
-            if value_ is not None:
-                where.append(column)
-                values.append(value_)
-        return " AND ".join(where), values
+    def select(self, limit: int) -> tuple[str, list[Any]] | None:
+        """Return the statement for up to `limit` ids of jobs, and its values; None if no job can match."""
+        walks = list(self._walks())
+        if not walks:
+            return None
+        text = " UNION ".join(text for text, _ in walks)
+        values = [value for _, walk_values in walks for value in walk_values]
+        return f"{text} ORDER BY id DESC LIMIT ?", [*values, limit]
+
+    def _walks(self) -> Iterator[tuple[str, list[Any]]]:
+        """Yield a statement and its values for each combination of a scope and a state."""
+        for scope in self.scopes:
+            owners = {self.owner, scope.owner} - {None}
+            exact = scope.exact_labels()
+            if len(owners) > 1 or any(exact.get(label, value) != value for label, value in self.labels.items()):
+                continue  # what is asked for and what may be seen have nothing in common
+            for state in [None] if self.states is None else dict.fromkeys(self.states):
+                yield self._walk(scope, {**exact, **self.labels}, state)
+
+    def _walk(self, scope: Scope, labels: dict[str, str], state: State | None) -> tuple[str, list[Any]]:
+        owner = self.owner if self.owner is not None else scope.owner
+        conditions = [*scope.patterns()]
+        job, source = "id", "jobs"
+        # Few jobs run at a time: then their index is the shortest walk. Else a label is.
+        if labels and (state is None or state.final or state == State.CREATED):
+            (label, text), *others = labels.items()
+            # CROSS JOIN keeps the order of the two: labels outside, which are in the order of their jobs.
+            job, source = "labels.job", "labels CROSS JOIN jobs ON jobs.id = labels.job"
+            conditions.append(("labels.label = ? AND labels.value = ?", [label, text]))
+            labels = dict(others)
+        conditions += [(_HAS_LABEL, [label, text]) for label, text in labels.items()]
+        columns = (("state = ?", state), ("owner = ?", owner), (f"{job} < ?", self.before))
+        conditions += [(column, [value]) for column, value in columns if value is not None]
+        where = " AND ".join(text for text, _ in conditions) or "1"
+        values = [value for _, condition_values in conditions for value in condition_values]
+        return f"SELECT {job} AS id FROM {source} WHERE {where}", values  # noqa: S608  # built of constants
+
+
+_HAS_LABEL = "EXISTS (SELECT 1 FROM labels AS one WHERE one.job = id AND one.label = ? AND one.value = ?)"

@@ -1,11 +1,13 @@
 """Scopes of jobs, by owner and by patterns for labels: the same condition in Python and in SQL."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import NamedTuple
 
 from jobworker.model import JobSummary
+
+_WILD = re.compile(r"[*?]")
 
 
 class Scope(NamedTuple):
@@ -21,16 +23,18 @@ class Scope(NamedTuple):
             return True
         return all(name in labels and _matches(pattern, labels[name]) for name, pattern in self.labels.items())
 
-    def condition(self) -> tuple[str, list[str]]:
-        """Return the same condition as SQL, and its values."""
-        parts, values = ["1"], []
-        if self.owner is not None:
-            parts.append("owner = ?")
-            values.append(self.owner)
+    def exact_labels(self) -> dict[str, str]:
+        """Return the labels whose pattern is one value."""
+        return {name: pattern for name, pattern in self.labels.items() if not _WILD.search(pattern)}
+
+    def patterns(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield the same condition as `holds`, but for owner and exact labels, as SQL with its values."""
         for name, pattern in self.labels.items():
-            parts.append("EXISTS (SELECT 1 FROM json_each(record, '$.job.labels') WHERE key = ? AND value GLOB ?)")
-            values += [name, pattern.replace("[", "[[]")]
-        return f"({' AND '.join(parts)})", values
+            if _WILD.search(pattern):
+                text = (
+                    "EXISTS (SELECT 1 FROM labels AS one WHERE one.job = id AND one.label = ? AND one.value GLOB ?)"
+                )
+                yield text, [name, pattern.replace("[", "[[]")]
 
 
 EVERYTHING = (Scope(),)

@@ -183,12 +183,20 @@ class Store:
     def _write(self, pending: dict[str, JobRecord | None], meta: dict[str, Any], events: list[JobEvent]) -> None:
         rows = [_row(record) for record in pending.values() if record is not None]
         gone = [(job,) for job, record in pending.items() if record is None]
+        labels = [
+            (label, value, record.job.id)
+            for record in pending.values()
+            if record is not None
+            for label, value in record.job.labels.items()
+        ]
         if self._read_only:
             self._reopen()
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany("REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             self._db.executemany("DELETE FROM jobs WHERE id = ?", gone)
+            self._db.executemany("DELETE FROM labels WHERE job = ?", [(job,) for job in pending])
+            self._db.executemany("INSERT INTO labels VALUES (?, ?, ?)", labels)
             self._db.executemany("REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
             self.events.write(self._db, events)
             self._db.execute("COMMIT")
@@ -226,40 +234,38 @@ class Store:
         if self._pending:  # changes that were answered before must be in the page
             with contextlib.suppress(DiskFull):
                 await self.saved()
-        where, values = query.condition()
-        text = f"SELECT record FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608  # built of constants
+        if (statement := query.select(query.limit + 1)) is None:
+            return [], False
         async with self._turn:
-            return await self._do(lambda: self._page(text, [*values, query.limit + 1], query.limit))
+            return await self._do(lambda: self._page(*statement, query.limit))
 
     def _page(self, query: str, values: Sequence[Any], limit: int) -> tuple[list[JobRecord], bool]:
         records: list[JobRecord] = []
         size = 0
-        with contextlib.closing(self._db.execute(query, values)) as rows:
-            for (text,) in rows:
-                size += len(text)
-                if len(records) == limit or (records and size > PAGE_BYTES):
-                    return records, True
-                records.append(decode_record(text))
+        for job in self._db.execute(query, values).fetchall():
+            (text,) = self._db.execute("SELECT record FROM jobs WHERE id = ?", job).fetchone()
+            size += len(text)
+            if len(records) == limit or (records and size > PAGE_BYTES):
+                return records, True
+            records.append(decode_record(text))
         return records, False
 
     async def oldest_ended(self, limit: int) -> list[JobRecord]:
         """Return records of ended jobs, in the order in which they ended."""
-        query = f"SELECT record {ENDED} ORDER BY json_extract(record, '$.job.exited_at') LIMIT ?"
-        return await self._all(query, [limit])
+        return await self._all(f"SELECT record {ENDED} ORDER BY ended LIMIT ?", [limit])
 
     def ended_totals(self) -> tuple[int, int]:
         """Return the number of ended jobs and the bytes of their logs; called once, at the start."""
-        kept = "json_extract(record, '$.job.log.bytes') - json_extract(record, '$.job.log.first_offset')"
-        count, total = self._db.execute(f"SELECT count(*), sum({kept}) {ENDED}").fetchone()
+        count, total = self._db.execute(f"SELECT count(*), sum(kept) {ENDED}").fetchone()
         return count, total or 0
 
     def newest_end(self) -> str:
         """Return when the last job ended (RFC 3339), "" if none has."""
-        return self._db.execute(f"SELECT max(json_extract(record, '$.job.exited_at')) {ENDED}").fetchone()[0] or ""
+        return self._db.execute(f"SELECT max(ended) {ENDED}").fetchone()[0] or ""
 
     async def ended_since(self, time: str) -> list[JobRecord]:
         """Return records of jobs that ended at that time (RFC 3339) or later."""
-        return await self._all(f"SELECT record {ENDED} AND json_extract(record, '$.job.exited_at') >= ?", [time])
+        return await self._all(f"SELECT record {ENDED} AND ended >= ?", [time])
 
     async def events_after(self, revision: int) -> EventPage:
         """Return a page of the committed events after a revision."""
@@ -293,4 +299,5 @@ class Store:
 
 def _row(record: JobRecord) -> tuple[Any, ...]:
     job = record.job
-    return job.id, job.state, record.active, job.owner, job.name, record.key, _encode(record).decode()
+    text = _encode(record).decode()
+    return job.id, job.state, record.active, job.owner, job.name, record.key, text, job.exited_at, job.log.kept
