@@ -189,6 +189,24 @@ async def test_jobs_in_every_state(store: Store) -> None:
     assert store.ended_totals() == (2, 70)
 
 
+@pytest.mark.parametrize("opened", [lambda path: open_for_writing(path, False), open_read_only], ids=["rw", "ro"])
+def test_the_columns_of_a_table_of_format_1(tmp_path: Path, opened: Callable[[Path], sqlite3.Connection]) -> None:
+    """They are filled from the records, in memory if the disk cannot be written; a damaged record keeps none away."""
+    path = tmp_path / "jobs.db"
+    shutil.copy(DATA / "states.db", path)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP INDEX ended")  # it parses each record
+        db.execute("UPDATE jobs SET record = '{' WHERE id = '00d21btnb004'")
+    before = path.read_bytes()
+    with closing(opened(path)) as db:
+        assert db.execute("SELECT id, ended, kept FROM jobs WHERE kept").fetchall() == [
+            ("00d21btnb011", "2026-11-24T00:29:41.093412Z", 70)
+        ]
+        assert db.execute("SELECT * FROM labels").fetchall() == [("a", "b", "00d21btnb011")]
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    assert (path.read_bytes() == before) == (opened is open_read_only)
+
+
 async def test_a_record_of_format_1_is_rewritten_when_it_changes(tmp_path: Path) -> None:
     """The table has the format 2 from the start on, its rows one by one."""
     path = tmp_path / "jobs.db"

@@ -26,6 +26,12 @@ def to_format_1(table: Path) -> None:
     with closing(sqlite3.connect(table)) as db, db:
         for job, text in db.execute("SELECT id, record FROM jobs").fetchall():
             db.execute("UPDATE jobs SET record = ? WHERE id = ?", (json.dumps(flat(json.loads(text))), job))
+        for index in ("ended_jobs", "states", "owners"):
+            db.execute(f"DROP INDEX {index}")
+        db.execute("DROP TABLE labels")
+        for column in ("ended", "kept"):
+            db.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
+        db.execute("CREATE INDEX ended ON jobs (json_extract(record, '$.job.exited_at'))")
         db.execute("PRAGMA user_version=1")
 
 

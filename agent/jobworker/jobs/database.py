@@ -24,7 +24,7 @@ INDEXES = f"""
 CREATE INDEX IF NOT EXISTS live ON jobs (id) WHERE live;
 CREATE INDEX IF NOT EXISTS name ON jobs (name, id) WHERE name IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS key ON jobs (owner, key) WHERE key IS NOT NULL;
-CREATE INDEX IF NOT EXISTS ended_jobs ON jobs (ended, kept) WHERE {_ENDED};
+CREATE INDEX IF NOT EXISTS ended_jobs ON jobs (ended, id, kept, live, state) WHERE {_ENDED};
 CREATE INDEX IF NOT EXISTS states ON jobs (state, id);
 CREATE INDEX IF NOT EXISTS owners ON jobs (owner, id);
 CREATE INDEX IF NOT EXISTS labels_of ON labels (job, label, value);
@@ -87,7 +87,7 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 
 
 def _upgraded_in_memory(db: sqlite3.Connection, version: int) -> sqlite3.Connection:
-    """Return a copy in this format of a table that cannot be upgraded where it is; close the original."""
+    """Return a copy in this format of a table on a disk that cannot be written; close the original."""
     copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     db.backup(copy)
     db.close()

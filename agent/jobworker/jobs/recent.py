@@ -1,4 +1,7 @@
-"""Records of jobs that have ended a moment ago: callers ask for these most, and need not wait for the store."""
+"""Records of jobs that were created or have ended a moment ago: most calls are about these, and need no query.
+
+A job in memory is not looked up here; when it leaves the memory, its newest record is put.
+"""
 
 import msgspec
 

@@ -106,8 +106,10 @@ class Starting:
     def check_room(self, owner: str) -> None:
         """Raise RateLimited if the owner has as many running jobs as one principal may have."""
         limit = self._config.limits.jobs_per_principal
+        if not limit:
+            return
         theirs = (active for active in self._table if active.record.job.owner == owner)
-        if limit and sum(active.starting or active.record.running for active in theirs) >= limit:
+        if sum(active.starting or active.record.running for active in theirs) >= limit:
             raise RateLimited(f"{limit} jobs of {owner} run; expected at most that at once", retry_after=1)
 
     async def _launch(self, active: ActiveJob) -> None:
@@ -136,7 +138,7 @@ class Starting:
         exit_ = active.record.job.exit
         if exit_ is not None and exit_.reason == Reason.START_FAILED:
             raise ExecFailed(exit_.message, job=active.id, errno=exit_.errno, step=exit_.step)
-        return self._table.public(active.record)
+        return active.record.job  # without a look at its log, which has only begun
 
     def refuse(self, why: str) -> None:
         """Refuse from now on to create or start jobs."""

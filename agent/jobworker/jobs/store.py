@@ -8,10 +8,9 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -21,6 +20,7 @@ from jobworker.jobs.events import EventLog, EventPage
 from jobworker.jobs.query import Query
 from jobworker.jobs.record import JobRecord
 from jobworker.jobs.stored import decode_record
+from jobworker.jobs.worker import Worker
 from jobworker.model import JobEvent
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,13 @@ log = logging.getLogger(__name__)
 LAZY_COMMIT_SECONDS = 0.05  # that changes which the journal also holds may wait for others to be committed with them
 RETRY_SECONDS = 1.0  # until changes that could not be written are tried again
 PAGE_BYTES = 1 << 20  # of records, after which a page ends: a single spec may be as large
-ENDED = "FROM jobs WHERE NOT live AND state IN ('exited', 'lost')"
-T = TypeVar("T")
+ENDED = "FROM jobs INDEXED BY ended_jobs WHERE NOT live AND state IN ('exited', 'lost')"
+# An update leaves alone what never changes of a job, and with it the indexes over that.
+UPSERT = """
+INSERT INTO jobs (id, state, live, owner, name, key, record, ended, kept) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET state = excluded.state, live = excluded.live, record = excluded.record,
+    ended = excluded.ended, kept = excluded.kept
+"""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -39,7 +44,7 @@ class Store:
     def __init__(self, path: Path, keep_events: int, *, durable: bool = False) -> None:
         """`durable`: what is committed survives a power cut."""
         self._durable = durable
-        self._thread = ThreadPoolExecutor(1, "store")
+        self._worker = Worker("store")  # makes all queries
         self._pending: dict[str, JobRecord | None] = {}  # to be committed next; None: to be deleted
         self._writing: dict[str, JobRecord | None] = {}  # being committed: the table still has the old ones
         self._meta: dict[str, Any] = {}  # values of `meta` to be committed next
@@ -150,7 +155,7 @@ class Store:
         waiters, self._waiters = self._waiters, []
         error: Exception | None = None
         try:
-            await self._do(lambda: self._write(pending, meta, events))
+            await self._worker.do(lambda: self._write(pending, meta, events))
             self.events.committed(events, meta.get("revision", self.events.last))
         except Exception as failure:  # whatever it is: the next commit must be tried
             error = failure
@@ -193,7 +198,7 @@ class Store:
             self._reopen()
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany(UPSERT, rows)
             self._db.executemany("DELETE FROM jobs WHERE id = ?", gone)
             self._db.executemany("DELETE FROM labels WHERE job = ?", [(job,) for job in pending])
             self._db.executemany("INSERT INTO labels VALUES (?, ?, ?)", labels)
@@ -237,7 +242,7 @@ class Store:
         if (statement := query.select(query.limit + 1)) is None:
             return [], False
         async with self._turn:
-            return await self._do(lambda: self._page(*statement, query.limit))
+            return await self._worker.do(lambda: self._page(*statement, query.limit))
 
     def _page(self, query: str, values: Sequence[Any], limit: int) -> tuple[list[JobRecord], bool]:
         records: list[JobRecord] = []
@@ -252,7 +257,7 @@ class Store:
 
     async def oldest_ended(self, limit: int) -> list[JobRecord]:
         """Return records of ended jobs, in the order in which they ended."""
-        return await self._all(f"SELECT record {ENDED} ORDER BY ended LIMIT ?", [limit])
+        return await self._all(f"SELECT record {ENDED} ORDER BY ended, id LIMIT ?", [limit])
 
     def ended_totals(self) -> tuple[int, int]:
         """Return the number of ended jobs and the bytes of their logs; called once, at the start."""
@@ -270,7 +275,7 @@ class Store:
     async def events_after(self, revision: int) -> EventPage:
         """Return a page of the committed events after a revision."""
         async with self._turn:
-            return await self._do(lambda: EventLog.after(self._db, revision))
+            return await self._worker.do(lambda: EventLog.after(self._db, revision))
 
     async def events_of(self, job: str) -> list[JobEvent]:
         """Return the last events of one job, also those that are not committed yet."""
@@ -278,13 +283,10 @@ class Store:
             with contextlib.suppress(DiskFull):
                 await self.saved()
         async with self._turn:
-            return await self._do(lambda: EventLog.of_job(self._db, job))
+            return await self._worker.do(lambda: EventLog.of_job(self._db, job))
 
     async def _all(self, query: str, values: Sequence[Any]) -> list[JobRecord]:
-        return await self._do(lambda: [decode_record(row[0]) for row in self._db.execute(query, values)])
-
-    async def _do(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        return await self._worker.do(lambda: [decode_record(row[0]) for row in self._db.execute(query, values)])
 
     async def close(self) -> None:
         try:
@@ -293,8 +295,8 @@ class Store:
             log.error(
                 "the last changes of the job table were not written; the next agent takes them from the journal"
             )
-        await self._do(self._db.close)
-        self._thread.shutdown()
+        await self._worker.do(self._db.close)
+        self._worker.end()
 
 
 def _row(record: JobRecord) -> tuple[Any, ...]:

@@ -48,7 +48,7 @@ class JobTable:
         self.on_deleted: Callable[[JobRecord], None] = lambda record: None  # called when such a job is deleted
         self.on_release: Callable[[], None] = lambda: None  # called when a job leaves the memory
         self._loading = Counter[str]()  # by job, how many calls read its record to bring it into memory
-        self._recent = RecentRecords()  # of jobs that have ended and left the memory
+        self._recent = RecentRecords()  # of jobs that were created a moment ago, or have left the memory
         self._active = {record.job.id: ActiveJob(record) for record in self._store.active_records()}
 
     def __iter__(self) -> Iterator[ActiveJob]:
@@ -76,6 +76,8 @@ class JobTable:
         Another call may start the job, and the job may end, while the record is read: what was read is old then. So
         a job that is being loaded does not leave the memory, and what is there counts, not what was read.
         """
+        if (recent := self._recent.get(job)) is not None:  # what is stored is the same
+            return self._active.setdefault(job, ActiveJob(recent))
         self._loading[job] += 1
         try:
             record = await self.load(job)
@@ -117,7 +119,7 @@ class JobTable:
         busy = active.record.active or active.holders or active.starting or active.stop is not None or active.waiters
         if not busy and active.id not in self._loading and self._active.get(active.id) is active:
             del self._active[active.id]
-            if active.record.job.state.final and not active.deleted:
+            if not active.deleted:
                 self._recent.put(active.record)
             self.on_release()
 
@@ -146,6 +148,7 @@ class JobTable:
         except DiskFull:
             self._store.discard(record.job.id)
             raise
+        self._recent.put(record)  # most jobs are started next
 
     def save(
         self, active: ActiveJob, record: JobRecord, *, by: str | None = None, detail: str = "", lazy: bool = False
