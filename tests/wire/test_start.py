@@ -133,7 +133,7 @@ async def test_a_job_table_of_a_later_version(
     assert "later version" in said
     assert "99" in said
     with sqlite3.connect(home.database) as db:
-        db.execute("PRAGMA user_version=1")
+        db.execute("PRAGMA user_version = 2")
     db.close()
 
 
