@@ -24,7 +24,7 @@ WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest
 IN_PARALLEL := -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup demo demo-crash check test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile bench bench-peers docs clean
+.PHONY: help setup demo demo-crash check test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile bench bench-peers profile docs clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
@@ -39,6 +39,7 @@ help:
 	@echo "make hostile    send an agent what nobody should, beside a good user, and print what came of it"
 	@echo "make bench      print the figures, each beside the limit measured in the same run"
 	@echo "make bench-peers  compare with task-spooler, supervisor and circus in one run, those that are there"
+	@echo "make profile    print where the time of one job goes, stage by stage"
 	@echo "make docs       generate the tables of the reference, and render the pages to build/docs"
 	@echo "make clean      remove the virtual environments and the caches"
 
@@ -96,6 +97,9 @@ hostile: setup
 
 bench: setup
 	$(BIN)/python tests/benchmarks/run.py
+
+profile: setup
+	$(BIN)/python tests/benchmarks/run.py timeline
 
 # In an environment of its own: they are here to be compared with only.
 build/peers/.installed:

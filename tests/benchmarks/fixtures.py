@@ -59,9 +59,13 @@ async def running_agent(config: str = "") -> AsyncIterator[Agent]:
 
 
 @contextlib.asynccontextmanager
-async def agent_on(home: Home) -> AsyncIterator[Agent]:
-    """Start an agent on a state folder that stays; at the end shut it down with all of its jobs."""
+async def agent_on(home: Home, program: list[str] | None = None) -> AsyncIterator[Agent]:
+    """Start an agent on a state folder that stays; at the end shut it down with all of its jobs.
+
+    `program`: the arguments of Python that start it.
+    """
     agent = Agent(home)
+    agent.program = program or agent.program
     await asyncio.to_thread(agent.start)
     try:
         async with agent.client() as client:

@@ -28,11 +28,13 @@ from tests.benchmarks import (
     stalled,
     starts,
     status,
+    timeline,
 )
 from tests.benchmarks.fixtures import BenchmarkError
 
 SECTIONS: dict[str, Callable[[], Awaitable[None]]] = {
     "starts": starts.measure,
+    "timeline": timeline.measure,
     "pauses": pauses.measure,
     "idle": idle.measure,
     "pumped": pumped.measure,
