@@ -53,6 +53,14 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{link}: there is no such heading"
 
 
+@each_page
+def test_files_that_are_named_exist(page: Path) -> None:
+    """A page that follows a call from file to file is wrong after a move."""
+    tops = [ROOT, ROOT / "agent" / "jobworker", ROOT / "cli" / "jobworker_cli"]
+    for name in re.findall(r"`([a-z_]+/[\w/-]*\w\.py)`", page.read_text()):
+        assert any((top / name).is_file() for top in tops), f"{name}: there is no such file"
+
+
 def test_every_page_is_in_the_table_of_contents() -> None:
     """In that of the folder, and in that of the rendered pages."""
     listed = set(links(DOCS / "README.md"))

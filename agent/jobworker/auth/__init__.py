@@ -1,1 +1,1 @@
-"""Admission control: authenticate callers, authorize their calls, throttle failed logins, audit."""
+"""The identity of a caller and its rights: logins, their throttle, sessions, rights, the audit log."""

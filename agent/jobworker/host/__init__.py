@@ -1,1 +1,1 @@
-"""Keeper and pump, their formats on disk, and the agent's end of them."""
+"""What the agent asks of the host: keeper, journal, processes and files."""
