@@ -12,9 +12,9 @@ from jobworker_cli.declare import Context, Group, UsageError
 
 def main() -> None:
     """Run `jw` and exit with its code."""
+    output.write_whole()
     code = run(sys.argv[1:])
-    output.close()
-    os._exit(code)  # all is written; the interpreter would complain about what cannot be flushed
+    os._exit(code)  # nothing is buffered, and there is nothing to clean up
 
 
 def run(words: Sequence[str]) -> int:

@@ -3,7 +3,6 @@
 from jobworker_cli.output.write import (
     DIM,
     ReaderGone,
-    close,
     coloured,
     emit,
     emit_json,
@@ -14,12 +13,12 @@ from jobworker_cli.output.write import (
     put,
     show,
     write_stderr,
+    write_whole,
 )
 
 __all__ = [
     "DIM",
     "ReaderGone",
-    "close",
     "coloured",
     "emit",
     "emit_json",
@@ -30,4 +29,5 @@ __all__ = [
     "put",
     "show",
     "write_stderr",
+    "write_whole",
 ]

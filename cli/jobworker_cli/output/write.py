@@ -1,6 +1,8 @@
 """Write: data to stdout, everything else to stderr; colours and sanitised text on a terminal only."""
 
+import io
 import os
+import select
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
@@ -12,6 +14,56 @@ DIM, RED, YELLOW = "2", "31", "33"
 
 class ReaderGone(Exception):
     """The reader of our output has closed it."""
+
+
+class Whole(io.RawIOBase):
+    """A file descriptor to which each write is written whole, also if it does not block or takes a part only."""
+
+    def __init__(self, file: TextIO, name: str) -> None:
+        self._fd = file.fileno()
+        self.name = name
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def isatty(self) -> bool:
+        return os.isatty(self._fd)
+
+    def write(self, data: Any) -> int:
+        """Write all bytes; raise ReaderGone, or OSError with the name of this output."""
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[os.write(self._fd, left) :]
+            except BlockingIOError:  # another process, such as ssh or node, has set its pipe to non-blocking
+                self._wait()
+            except BrokenPipeError:
+                raise ReaderGone from None
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, self.name) from None
+        return len(data)
+
+    def _wait(self) -> None:
+        """Return when the descriptor takes bytes again, or has an error."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        poll.poll()
+
+
+def write_whole() -> None:
+    """Replace stdout and stderr, for us and for libraries, by such that write whole."""
+    if sys.stdout is not None:
+        sys.stdout = _text(sys.stdout, "stdout")
+    if sys.stderr is not None:
+        sys.stderr = _text(sys.stderr, "stderr")
+
+
+def _text(file: TextIO, name: str) -> TextIO:
+    whole: Any = Whole(file, name)  # a raw file does for a buffered one: nothing may wait in a buffer
+    return io.TextIOWrapper(whole, file.encoding, "backslashreplace", write_through=True)
 
 
 def coloured(file: TextIO | None) -> bool:
@@ -73,21 +125,6 @@ def write_stderr(text: str) -> None:
 
 
 def put(file: TextIO | None, data: bytes) -> None:
-    """Write bytes at once, or nothing if the file was closed before we started; raise ReaderGone."""
-    if file is None:
-        return
-    try:
+    """Write bytes at once, or nothing if the file was closed before we started; raise ReaderGone or OSError."""
+    if file is not None:
         file.buffer.write(data)
-        file.buffer.flush()
-    except BrokenPipeError:
-        raise ReaderGone from None
-
-
-def close() -> None:
-    """Flush what is buffered, as far as it is still read."""
-    for file in (sys.stdout, sys.stderr):
-        try:
-            if file is not None:
-                file.flush()
-        except (OSError, ValueError):
-            pass
