@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from jobworker.client.endpoint import Endpoint
+from jobworker.client.endpoint import Endpoint, normal_address, normal_token
 from jobworker.paths import Home, contexts_file, default_home
 from jobworker_cli import LOCAL_CONTEXT, output
 from jobworker_cli.declare import UsageError
@@ -122,7 +122,7 @@ def choose(flags: Endpoint, context: str | None) -> Choice:
     if address is None:
         context = context or environment.get("JW_CONTEXT") or None
     else:
-        usable_address(address)
+        address = usable_address(address)
     ca, pin = flags.ca, flags.pin
     if ca is None and pin is None:
         ca, pin = _file(environment, "JW_CA"), environment.get("JW_PIN") or None
@@ -130,15 +130,25 @@ def choose(flags: Endpoint, context: str | None) -> Choice:
     if key is not None and cert is None:
         raise UsageError(f"key: {str(key)!r}; expected --cert or JW_CERT with it")
     token = flags.token or environment.get("JW_TOKEN") or None
+    token = None if token is None else usable_token(token)
     insecure = flags.insecure or environment.get("JW_INSECURE") == "1"
     return Choice(Endpoint(address, token, ca, cert, key, usable_pin(pin), insecure), context)
 
 
 def usable_address(address: str) -> str:
-    """Return it; raise UsageError."""
-    if not address.startswith("wss://"):
-        raise UsageError(f"address: {address!r}; expected wss://HOST:PORT/rpc: jw speaks TLS only")
-    return address
+    """Return it without blanks around it; raise UsageError."""
+    try:
+        return normal_address(address)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def usable_token(text: str) -> str:
+    """Return a token that an HTTP header can hold; raise UsageError, which does not show it."""
+    try:
+        return normal_token(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def usable_pin(pin: str | None) -> str | None:

@@ -271,10 +271,35 @@ async def test_a_configured_origin(start_agent: "Callable[..., RunningAgent]", u
 async def test_the_host(shared: "RunningAgent", upgrade: "Upgrade") -> None:
     """The Host must be a name of the agent: a page that rebinds its own name gets nowhere."""
     bearer = ("Authorization", f"Bearer {shared.token}")
-    for good in (f"localhost:{shared.port}", f"LOCALHOST:{shared.port}", "127.0.0.1", f"[::1]:{shared.port}"):
+    port = shared.port
+    for good in (f"localhost:{port}", f"LOCALHOST:{port}", "127.0.0.1", f"[::1]:{port}", "localhost:1", "[::1]"):
         assert (await upgrade(shared, bearer, host=good))[0] == 101, good
-    for bad in ("evil.example", f"evil.example:{shared.port}", "localhost:1", "localhost.evil.example", ""):
+    for bad in (
+        "evil.example",
+        f"evil.example:{port}",
+        "localhost.evil.example",
+        "",
+        ":1",
+        "localhost:",
+        "localhost:1:1",
+        "localhost:evil",
+        "localhost@evil.example",
+        "::1",
+        "[::1]evil.example",
+    ):
         assert (await upgrade(shared, bearer, host=bad))[0] in (400, 403), bad
+
+
+async def test_a_page_behind_a_published_port(shared: "RunningAgent", upgrade: "Upgrade") -> None:
+    """As by docker -p or ssh -L: a page of the name and port of the request is the agent's own, others are not."""
+    bearer = ("Authorization", f"Bearer {shared.token}")
+    for origin, status in (
+        ("https://localhost:9443", 101),
+        ("https://localhost:9444", 403),
+        ("http://localhost:9443", 403),
+        ("https://127.0.0.1:9443", 403),
+    ):
+        assert (await upgrade(shared, bearer, ("Origin", origin), host="localhost:9443"))[0] == status, origin
 
 
 async def test_two_hosts(shared: "RunningAgent", upgrade: "Upgrade") -> None:

@@ -31,3 +31,24 @@ class Endpoint:
         if given.ca is not None or given.pin is not None:
             endpoint = replace(endpoint, ca=given.ca, pin=given.pin)
         return endpoint if given.cert is None else replace(endpoint, cert=given.cert, key=given.key)
+
+
+BLANKS = " \t\r\n\ufeff"  # around a value from a file or a variable, with the byte order mark of some editors
+
+
+def normal_token(text: str) -> str:
+    """Return a token without blanks around it; raise ValueError, which does not show it, if no header can hold it."""
+    token = text.strip(BLANKS)
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError("the token is empty or malformed; expected letters, digits and signs on a single line")
+    return token
+
+
+def normal_address(text: str) -> str:
+    """Return an address without blanks around it; raise ValueError, which shows no password in it."""
+    address = text.strip(BLANKS)
+    if "@" in address:
+        raise ValueError("address: it has credentials; expected wss://HOST:PORT/rpc, and a token beside it")
+    if not address.startswith("wss://") or not address.isprintable() or " " in address:
+        raise ValueError(f"address: {address!r}; expected wss://HOST:PORT/rpc: jw speaks TLS only")
+    return address

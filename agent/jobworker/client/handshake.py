@@ -3,30 +3,42 @@
 import base64
 import ssl
 
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import InvalidStatus, WebSocketException
 
 from jobworker import errors
-from jobworker.client.endpoint import Endpoint
+from jobworker.client.endpoint import Endpoint, normal_address, normal_token
 from jobworker.client.trust import PinMismatch
 from jobworker.protocol import BINARY_SUBPROTOCOL, SUBPROTOCOL
 from jobworker.untrusted import explain_refusal
 
 OPEN_SECONDS = 20.0  # for connection, TLS and upgrade together
 SUBPROTOCOLS = (BINARY_SUBPROTOCOL, SUBPROTOCOL)
+MAX_ANSWER_BYTES = 300  # of an answer that is no upgrade, in an error
+# HTTP statuses.
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
+HINTS = {
+    FORBIDDEN: "connect by a name of the agent, or add this name to server.names in its configuration",
+    NOT_FOUND: "is the path right? An agent is at wss://HOST:PORT/rpc",
+    429: "too many failed logins: try again later",
+    503: "the agent, or a proxy before it, has no room: try again later, or see limits.connections",
+}
 
 
 def usable_address(endpoint: Endpoint) -> str:
     """Return the address; raise ConnectionFailed if it is none of ours."""
-    address = endpoint.address or ""
-    if not address.startswith("wss://"):
-        raise errors.ConnectionFailed(f"address: {endpoint.address!r}; expected wss://HOST:PORT/rpc")
-    return address
+    try:
+        return normal_address(endpoint.address or "")
+    except ValueError as error:
+        raise errors.ConnectionFailed(str(error)) from None
 
 
 def authorization(endpoint: Endpoint) -> dict[str, str]:
-    """Return the header with the credentials, if there are any."""
+    """Return the header with the credentials, if there are any; raise ConnectionFailed for a malformed token."""
     if endpoint.token:
-        return {"Authorization": f"Bearer {endpoint.token}"}
+        try:
+            return {"Authorization": f"Bearer {normal_token(endpoint.token)}"}
+        except ValueError as error:
+            raise errors.ConnectionFailed(str(error)) from None
     if endpoint.username is None:
         return {}
     pair = base64.b64encode(f"{endpoint.username}:{endpoint.password or ''}".encode()).decode()
@@ -37,12 +49,7 @@ def describe_failure(endpoint: Endpoint, error: Exception) -> errors.JobworkerEr
     """Return the error to raise if no connection came about: what failed, and what to do next."""
     address = endpoint.address
     if isinstance(error, InvalidStatus):
-        text = (error.response.body or b"").decode(errors="replace").strip()
-        status = error.response.status_code
-        if status in (401, 403):
-            hint = "is the token right?" if endpoint.token else ""
-            return errors.Unauthenticated(f"{address} refused: {text}", hint=hint)
-        return errors.ConnectionFailed(f"{address} answered {status}: {text}")
+        return _describe_answer(endpoint, error.response.status_code, bytes(error.response.body or b""))
     if isinstance(error, ssl.SSLCertVerificationError):
         usual = error.verify_message, "give its CA with --ca or JW_CA, or its fingerprint with --pin or JW_PIN"
         reason, hint = explain_refusal(error, endpoint.ca) or usual
@@ -53,6 +60,33 @@ def describe_failure(endpoint: Endpoint, error: Exception) -> errors.JobworkerEr
             hint="if it was renewed, pin the new one (on its host: jw agent info); "
             "if it was not, another server answers at this address",
         )
+    if isinstance(error, WebSocketException):
+        # The texts of the library may have parts of the request, and so a secret.
+        reason, hint = (
+            "what answers there is no agent",
+            "is another server at this port, or a proxy before the agent?",
+        )
+        return errors.ConnectionFailed(f"{address} cannot be reached: {reason} ({type(error).__name__})", hint=hint)
     reason = str(error) or type(error).__name__
     hint = "does the agent trust the CA of the client certificate? Its log has the reason" if endpoint.cert else ""
     return errors.ConnectionFailed(f"{address} cannot be reached: {reason}", hint=hint)
+
+
+def _describe_answer(endpoint: Endpoint, status: int, body: bytes) -> errors.JobworkerError:
+    """Return the error for an answer that is no upgrade; the hint is for its cause."""
+    text = body[:MAX_ANSWER_BYTES].decode(errors="replace").strip().partition("\n")[0]
+    address = endpoint.address
+    if status == UNAUTHORIZED:
+        return errors.Unauthenticated(f"{address} refused: {text}", hint=_about_credentials(endpoint))
+    if status == FORBIDDEN:
+        return errors.ConnectionFailed(f"{address} refused: {text}", hint=HINTS[status])
+    return errors.ConnectionFailed(f"{address} answered {status}: {text}", hint=HINTS.get(status, ""))
+
+
+def _about_credentials(endpoint: Endpoint) -> str:
+    """Return a question about what the client has shown."""
+    if endpoint.token:
+        return "is the token right, and for this agent?"
+    if endpoint.username is not None:
+        return "are user name and password right?"
+    return "does the agent accept the client certificate?" if endpoint.cert else ""

@@ -5,7 +5,7 @@ import re
 import socket
 import ssl
 
-from jobworker.client.endpoint import Endpoint
+from jobworker.client.endpoint import BLANKS, Endpoint
 from jobworker.errors import ConnectionFailed
 from jobworker.untrusted import CheckedObject, keep_shown
 
@@ -22,7 +22,7 @@ class PinMismatch(ssl.SSLError):
 
 def normal_pin(text: str) -> str:
     """Return a fingerprint in lower case and without colons; raise ValueError."""
-    kind, colon, digits = text.strip().lower().partition(":")
+    kind, colon, digits = text.strip(BLANKS).lower().partition(":")
     pin = f"{kind}:{digits.replace(':', '')}" if colon else ""
     if not PIN.fullmatch(pin):
         raise ValueError(f"pin: {text!r}; expected sha256: and 64 hexadecimal digits")

@@ -2,6 +2,7 @@
 
 import http
 import logging
+import re
 import socket
 import ssl
 from collections.abc import Sequence
@@ -54,8 +55,9 @@ class Listener:
         self._sock = sock
         self._tls = tls
         port = sock.getsockname()[1]
-        # Accepted values of `Host`. A browser sends another name for a page that rebinds its name to our address.
-        self._hosts = {f"{_bracketed(name)}:{port}" for name in names} | {_bracketed(name) for name in names}
+        # Accepted names in `Host`. A browser sends another name for a page that rebinds its name to our address. The
+        # port there is that of a tunnel or proxy, if the client connects to one.
+        self._hosts = {_bracketed(name).lower() for name in names}
         own = {f"https://{_bracketed(name)}:{port}" for name in names}
         # Accepted values of `Origin`, which browsers send: other origins are pages of other sites.
         self._origins = own | set(services.config.server.origins)
@@ -98,11 +100,12 @@ class Listener:
         if request.path.partition("?")[0] != PATH:
             return connection.respond(http.HTTPStatus.NOT_FOUND, f"expected {PATH}\n")
         hosts = headers.get_all("Host")
-        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+        if len(hosts) != 1 or _without_port(hosts[0].lower()) not in self._hosts:
             admission.note_refusal(address, f"the Host {hosts[:1]} is not a name of this agent")
             return connection.respond(http.HTTPStatus.FORBIDDEN, "the Host is not a name of this agent\n")
         origins = headers.get_all("Origin")
-        if origins and (len(origins) > 1 or origins[0] not in self._origins):
+        own = f"https://{hosts[0].lower()}"  # of a page that the browser got by the same name and port
+        if origins and (len(origins) > 1 or origins[0] not in self._origins | {own}):
             admission.note_refusal(address, f"the Origin {origins[:1]} is not allowed")
             return connection.respond(http.HTTPStatus.FORBIDDEN, "the Origin is not allowed\n")
         full = self._sessions >= self._services.config.limits.connections
@@ -154,6 +157,12 @@ def peer(connection: ServerConnection) -> str:
     """Return the address of the client, as HOST:PORT."""
     host, port = connection.remote_address[:2]
     return f"{_bracketed(host)}:{port}"
+
+
+def _without_port(host: str) -> str:
+    """Return the name in a `Host`; "" if it is malformed."""
+    match = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:\d{1,5})?", host)
+    return match[1] if match else ""
 
 
 def _bracketed(name: str) -> str:

@@ -10,7 +10,7 @@ from jobworker.errors import JobworkerError
 from jobworker_cli import LOCAL_CONTEXT, contexts, options, output
 from jobworker_cli.command import command
 from jobworker_cli.declare import Argument, Group, Option, UsageError
-from jobworker_cli.endpoint import usable_address, usable_pin
+from jobworker_cli.endpoint import usable_address, usable_pin, usable_token
 from jobworker_cli.output import table
 
 group = Group(help="Name agents, and choose one.")
@@ -122,8 +122,10 @@ def _token(file: Path | None, cert: Path | None) -> str | None:
     if file is not None:
         try:
             return usable_token(file.read_text())
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"token-file: {str(file)!r}: {error}") from None
+        except OSError as error:
+            raise UsageError(f"token-file: {str(file)!r}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise UsageError(f"token-file: {str(file)!r}: it is not UTF-8; expected a token") from None
     text = "" if cert is not None else ask("Token (empty for none)")
     return usable_token(text) if text.strip() else None
 
@@ -142,11 +144,3 @@ def ask(what: str) -> str:
             raise KeyboardInterrupt from None
         return text
     return sys.stdin.readline().rstrip("\r\n")
-
-
-def usable_token(text: str) -> str:
-    """Return a token that an HTTP header can hold; raise UsageError, which does not show it."""
-    token = text.strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise UsageError("the token is empty or malformed; expected letters, digits and signs on a single line")
-    return token

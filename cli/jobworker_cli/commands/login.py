@@ -7,9 +7,9 @@ import msgspec
 
 from jobworker_cli import LOCAL_CONTEXT, contexts, options, output
 from jobworker_cli.command import command
-from jobworker_cli.commands.context import ask, usable_token
+from jobworker_cli.commands.context import ask
 from jobworker_cli.declare import Argument, Context, Option, UsageError
-from jobworker_cli.endpoint import Choice
+from jobworker_cli.endpoint import Choice, usable_token
 
 
 @command
