@@ -117,8 +117,7 @@ def load(path: Path | None) -> Config:
     if path is None:
         return Config()
     try:
-        with path.open("rb") as file:
-            raw = tomllib.load(file)
+        raw = tomllib.loads(path.read_bytes().decode("utf-8-sig"))  # some editors write a byte order mark
         nested = too_deep(raw)
     except FileNotFoundError:
         raise StartError(f"{path}: there is no such file; expected a configuration in TOML") from None

@@ -11,7 +11,9 @@ Duration: TypeAlias = int | float | str
 Size: TypeAlias = int | str
 Rate: TypeAlias = int | str | dict[str, int | str]  # bytes a second: of the disk of the cwd, or by MAJ:MIN
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_PART = r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)"
+_DURATION = re.compile(_PART, re.ASCII)
+_DURATIONS = re.compile(rf"{_PART}(\s*{_PART})*", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_DURATION = 10 * 365 * 86400  # seconds: ten years; a longer duration is a mistake
 
@@ -21,13 +23,15 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def seconds(value: Duration, field: str) -> float:
-    """Return a duration (seconds as a number, or "90s", "10m", "2h") in seconds; raise InvalidSpec."""
+    """Return a duration (seconds as a number, or "90s", "10m", "1h30m") in seconds; raise InvalidSpec."""
     shown = f"{field}: {repr(value)[:80]}"
     if isinstance(value, str):
-        match = _DURATION.fullmatch(value.strip())
-        if match is None:
+        text = value.strip()
+        parts = [(float(number), _UNITS[unit]) for number, unit in _DURATION.findall(text)]
+        units = [unit for _, unit in parts]
+        if _DURATIONS.fullmatch(text) is None or units != sorted({*units}, reverse=True):
             raise InvalidSpec(f'{shown}; expected seconds or a text like "90s", "10m", "2h"', field=field)
-        value = float(match[1]) * _UNITS[match[2]]
+        value = sum(number * unit for number, unit in parts)
     if not 0 <= value <= MAX_DURATION:
         raise InvalidSpec(f"{shown}; expected 0 to {MAX_DURATION} seconds", field=field)
     return float(value)

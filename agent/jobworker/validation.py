@@ -82,8 +82,11 @@ def _choices(kind: Any, path: list[str]) -> str:
 
 
 def signal_name(value: Any, field: str) -> str:
-    """Return the name of a signal (`SIGTERM` for `SIGTERM` and `TERM`); raise ValueError, with the field."""
-    name = value if isinstance(value, str) and value.startswith("SIG") else f"SIG{value}"
+    """Return the name of a signal (`SIGTERM` for `SIGTERM`, `term` and `"15"`); raise ValueError, with the field."""
+    name = str(value).upper()
+    if isinstance(value, str) and name.isascii() and name.isdigit() and int(name[:4]) in {*signal.Signals}:
+        name = signal.Signals(int(name[:4])).name
+    name = name if name.startswith("SIG") else f"SIG{name}"
     if name not in signal.Signals.__members__:
         raise ValueError(f"{field}: {repr(value)[:80]}; expected the name of a signal, as SIGTERM")
     return name

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 from typing import Any
 
@@ -126,10 +127,8 @@ def _policy(text: str) -> TimeoutSpec:
 
 def duration(text: str | None) -> Duration | None:
     """Return seconds as a number, or the text unchanged: the agent checks it."""
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return text
+    number = text is not None and re.fullmatch(r"-?\d+(\.\d+)?", text, re.ASCII)
+    return float(text) if text is not None and number else text
 
 
 def _timeout(text: str | None) -> Duration | UnsetType | None:
@@ -152,12 +151,17 @@ def values(option: str, texts: list[str] | None) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, value in pairs(option, texts).items():
         try:
-            result[name] = json.loads(value)
+            result[name] = json.loads(value, parse_constant=_refuse_constant)
         except ValueError:
             result[name] = value
         except RecursionError:
             raise UsageError(f"{option}: {name}: nested too deep") from None
     return result
+
+
+def _refuse_constant(text: str) -> Any:
+    """Raise ValueError for NaN and Infinity, which are no JSON."""
+    raise ValueError(text)
 
 
 def _rlimit(text: str) -> Any:

@@ -168,7 +168,7 @@ class Connection:
         if self._websocket is None or self._reader is None or self._reader.done():
             raise self._refusal() or errors.ConnectionFailed("there is no connection to the agent")
         number = next(self._ids)
-        message = msgspec.json.encode(wire.request(number, method, params))
+        message = wire.encode(wire.request(number, method, params))
         wire.require_size(message, method)
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future

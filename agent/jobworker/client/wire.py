@@ -1,5 +1,7 @@
 """What the clients share and no socket needs: sizes, answers, close codes, and how long to connect again."""
 
+import json
+import math
 from typing import Any
 
 from jobworker import errors
@@ -27,6 +29,41 @@ def require_size(message: bytes, method: str) -> None:
             f"{method}: the request has {len(message)} bytes; expected at most {MAX_MESSAGE}",
             hint="give the job its data in a file",
         )
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """Return a request as JSON; raise MessageRefused for a number or a text that JSON cannot carry."""
+    try:
+        return json.dumps(
+            message, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
+        ).encode()
+    except (ValueError, RecursionError):  # also UnicodeEncodeError, whose text is the whole message
+        raise errors.MessageRefused(_fault(_plain(message["params"]), message["method"])) from None
+
+
+def _fault(value: Any, path: str) -> str:
+    """Return which value JSON cannot carry, without what else is in the message."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{path}: {value}; expected a finite number"
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            return (
+                f"{path}: {value[error.start : error.end]!r} at {error.start}; expected UTF-8, all that JSON carries"
+            )
+    inner = [*value.items()] if isinstance(value, dict) else [*enumerate(value)] if isinstance(value, list) else []
+    for name, member in inner:
+        if fault := _fault(str(name), path) or _fault(member, f"{path} {name}"):
+            return fault
+    return ""
+
+
+def _plain(value: Any) -> Any:
+    """Return a type of `jobworker.model` as plain data."""
+    from jobworker.model import to_builtins  # slow to import, and `jw` needs it seldom
+
+    return to_builtins(value)
 
 
 def outcome(answer: dict[str, Any]) -> Any:

@@ -12,6 +12,8 @@ from jobworker_cli.command import attempt
 from jobworker_cli.declare import Context, Option, UsageError
 from jobworker_cli.endpoint import Choice
 from jobworker_cli.output.records import Records
+from jobworker_cli.output.sanitise import printable
+from jobworker_cli.output.width import pad, width
 from jobworker_cli.resolve import job_id_async
 
 
@@ -58,9 +60,9 @@ async def _logs(choice: Choice, records_by_job: dict[str, Records], request: dic
         subscriptions = [await client.subscribe(await job_id_async(client, job), **request) for job in records_by_job]
         pairs = list(zip(records_by_job.values(), subscriptions, strict=True))
         if len(pairs) > 1:
-            width = max(map(len, map(_label, subscriptions)))
+            widest = max(map(width, map(_label, subscriptions)))
             for records, subscription in pairs:
-                records.prefix = f"{_label(subscription):{width}} | ".encode()
+                records.prefix = f"{pad(_label(subscription), widest)} | ".encode()
         try:
             await asyncio.gather(*(records.follow(subscription) for records, subscription in pairs))
         except output.ReaderGone:
@@ -73,4 +75,4 @@ async def _logs(choice: Choice, records_by_job: dict[str, Records], request: dic
 
 
 def _label(subscription: Subscription) -> str:
-    return subscription.job.name or subscription.job.id
+    return printable(subscription.job.name or subscription.job.id)

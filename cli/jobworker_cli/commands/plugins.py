@@ -13,6 +13,7 @@ from jobworker_cli.output import table
 
 group = Group(help="List the plugins of the agent; check, enable, disable or create one.")
 Config = Annotated[Path | None, Option("--config", metavar="FILE", help="The configuration file of the agent.")]
+BYTE_ORDER_MARK = "\ufeff"
 HEAD = ("NAME", "PACKAGE", "STATE", "REGISTERS")
 NameArgument = Annotated[str, Argument(metavar="NAME", help="The name of the plugin.")]
 
@@ -129,7 +130,7 @@ def _require_installed(name: str) -> None:
 
 
 def _set_enabled(path: Path, names: list[str]) -> None:
-    """Write the list into the configuration file, created if missing; keep the rest and its comments."""
+    """Write the list into the configuration file, created if missing; keep the rest as it is, ends of lines too."""
     import tomlkit
 
     from jobworker.private import write_private
@@ -138,9 +139,12 @@ def _set_enabled(path: Path, names: list[str]) -> None:
         home().create()
     path = path.resolve()
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
-    document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
+    before = path.read_bytes().decode() if path.exists() else ""
+    mark, windows = BYTE_ORDER_MARK * before.startswith(BYTE_ORDER_MARK), "\r\n" in before
+    document = tomlkit.parse(before.removeprefix(mark).replace("\r\n", "\n"))
     document.setdefault("plugins", tomlkit.table())["enabled"] = names
-    write_private(path, tomlkit.dumps(document).encode())
+    text = tomlkit.dumps(document)
+    write_private(path, (mark + (text.replace("\n", "\r\n") if windows else text)).encode())
     path.chmod(mode)
 
 

@@ -7,25 +7,27 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from jobworker_cli.output import write
 from jobworker_cli.output.sanitise import printable
+from jobworker_cli.output.width import cut, pad, width
 
 
 def lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """Yield the lines of a table for stdout."""
     cells = [[printable(cell) or "-" for cell in row] for row in (head, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    widths = [max(width(row[column]) for row in cells) for column in range(len(head))]
     limit = _width()
     for number, row in enumerate(cells):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        if limit and len(line) > limit:
-            line = line[: limit - 1] + "…"
+        line = "  ".join(map(pad, row, widths)).rstrip()
+        if limit:
+            line = cut(line, limit)
         yield write.paint(line, write.DIM, sys.stdout) if number == 0 else line
 
 
 def pair_lines(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
     """Yield `name: value` lines."""
-    width = max((len(name) for name, _ in pairs), default=0) + 2
-    for name, value in pairs:
-        yield f"{printable(name) + ':':{width}}{printable(value)}"
+    shown = [(f"{printable(name)}:", printable(value)) for name, value in pairs]
+    longest = max((width(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        yield f"{pad(name, longest)} {value}"
 
 
 def _width() -> int:

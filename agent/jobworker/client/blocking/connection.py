@@ -149,7 +149,7 @@ class Connection:
     def _request(self, method: str, params: dict[str, Any]) -> tuple[int, bytes]:
         """Return the id and the text of a request; raise MessageRefused if it is too large."""
         number = next(self._ids)
-        message = _encode(wire.request(number, method, params))
+        message = wire.encode(wire.request(number, method, params))
         wire.require_size(message, method)
         return number, message
 
@@ -208,7 +208,7 @@ class Connection:
         inbox.append(None)
         assert self._channel is not None
         request = wire.request(next(self._ids), inbox.unsubscribe, {"subscription": name})
-        self._channel.send(_encode(request))  # its answer is discarded
+        self._channel.send(wire.encode(request))  # its answer is discarded
 
     def _note_loss(self) -> None:
         lost, self._inboxes = self._inboxes, {}
@@ -262,14 +262,3 @@ class Connection:
                 self._take(message)
         except ChannelLost:
             self._note_loss()
-
-
-def _encode(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain).encode()
-
-
-def _plain(value: Any) -> Any:
-    """Return a type of `jobworker.model` as plain data."""
-    from jobworker.model import to_builtins  # slow to import, and `jw` needs it seldom
-
-    return to_builtins(value)
