@@ -259,7 +259,8 @@ def from_payload(error: dict[str, Any]) -> RpcError:
     cls = BY_CODE.get(error.get("code", 0), RpcError)
     data = error.get("data")
     data = data if isinstance(data, dict) else {}
-    built = cls(str(error.get("message", "")), hint=str(data.pop("hint", "")), **data)
+    built = cls(str(error.get("message", "")), hint=str(data.pop("hint", "")))
+    built.data = data  # not as arguments: its members may have any names
     if cls is RpcError:
         built.code = error.get("code", 0)  # type: ignore[misc]  # a code newer than this client
     return built

@@ -11,6 +11,7 @@ from jobworker_cli import describe, failures, output
 from jobworker_cli.endpoint import Choice
 from jobworker_cli.interrupts import Interrupts
 from jobworker_cli.output.records import Records
+from jobworker_cli.resolve import NOT_FINAL, PAGE_JOBS, warn_of_namesakes
 
 
 async def follow(choice: Choice, wanted: JobSpec, key: str | None, *, as_json: bool, raw: bool) -> int:
@@ -33,6 +34,9 @@ async def _follow(choice: Choice, wanted: JobSpec, key: str | None, records: Rec
         job = subscription.job.id
         interrupts.started(client, job)
         try:
+            if wanted.name is not None:
+                live = await client.call("job.list", states=NOT_FINAL, limit=PAGE_JOBS)
+                warn_of_namesakes(job, wanted.name, live["jobs"])
             await records.begin(subscription.job)
             await records.follow(subscription)
         except output.ReaderGone:  # the job runs on

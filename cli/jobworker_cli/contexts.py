@@ -1,6 +1,7 @@
 """The contexts of a user: agents by name, with credentials and the certificate to trust, in one file."""
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,8 +41,9 @@ def read() -> Contexts:
     require_private(path.parent)
     require_private(path)
     try:
-        stored = msgspec.json.decode(data, type=Contexts, dec_hook=lambda kind, value: kind(value))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        # The module json passes on the bytes of file names that are not UTF-8.
+        stored = msgspec.convert(json.loads(data), Contexts, dec_hook=lambda kind, value: kind(value))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise StartError(f"{path}: not contexts of jw: {error}", hint=f"rm {path}") from error
     for name, endpoint in stored.contexts.items():
         if endpoint.address is None:  # that would be the local agent
@@ -71,4 +73,4 @@ def _encode(stored: Contexts) -> bytes:
         name: {field: value for field, value in endpoint.items() if value}
         for name, endpoint in plain["contexts"].items()
     }
-    return msgspec.json.format(msgspec.json.encode(plain)) + b"\n"
+    return json.dumps(plain, indent=2).encode() + b"\n"

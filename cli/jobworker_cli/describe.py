@@ -31,7 +31,8 @@ def exit_code(end: Plain | None) -> int:
         return TIMED_OUT
     if end["signal"] is not None:
         return 128 + _number(end["signal"])
-    return RUN_FAILED if end["code"] is None else int(end["code"])
+    code = end["code"]
+    return code if isinstance(code, int) and 0 <= code <= 255 else RUN_FAILED  # 256 would end as 0
 
 
 def start_code(step: str | None, number: int | None) -> int:

@@ -27,6 +27,8 @@ class Choice:
     given: Endpoint
     # The context that was named. None: the one in use.
     context: str | None = None
+    # Whether flags name an agent or a context, and not the environment.
+    flagged: bool = False
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint, completed from its context; without an address, the local agent.
@@ -50,12 +52,19 @@ class Choice:
         return self.endpoint().address is None
 
     def require_local(self, command: str, *, ignore_current: bool = False) -> None:
-        """Raise UsageError if another agent is chosen; `ignore_current`: by a flag, not by the context in use."""
-        named = self.given.address is not None or self.context not in (None, LOCAL_CONTEXT)
-        if named or not (ignore_current or self.local):
-            raise UsageError(
-                f"{command} is for the local agent; it cannot be used with an address or with a context of another"
-            )
+        """Raise UsageError if another agent is chosen; `ignore_current`: by a flag.
+
+        Then neither the environment nor the context in use count.
+        """
+        if self.flagged and (self.given.address is not None or self.context not in (None, LOCAL_CONTEXT)):
+            raise UsageError(f"{command} is for the local agent; it cannot be used with --address or --context")
+        if ignore_current or self.local:
+            return
+        chosen = "JW_ADDRESS" if self.given.address is not None else "JW_CONTEXT" if self.context else ""
+        why = f"{chosen} is set, for another agent" if chosen else "the context in use is of another agent"
+        raise UsageError(
+            f"{command} is for the local agent, and {why}; jw --context local {command[3:]} ignores that"
+        )
 
     def client(self, *, start: bool = True) -> "Client":
         """Return a client for ``async with``; with `start` a local agent that does not run is started."""
@@ -117,6 +126,7 @@ def choose(flags: Endpoint, context: str | None) -> Choice:
     """
     if context and flags.address:
         raise UsageError("address and context: both are given; expected one of them")
+    named = context is not None
     environment = {} if context else os.environ
     address = flags.address or environment.get("JW_ADDRESS") or None
     if address is None:
@@ -132,7 +142,8 @@ def choose(flags: Endpoint, context: str | None) -> Choice:
     token = flags.token or environment.get("JW_TOKEN") or None
     token = None if token is None else usable_token(token)
     insecure = flags.insecure or environment.get("JW_INSECURE") == "1"
-    return Choice(Endpoint(address, token, ca, cert, key, usable_pin(pin), insecure), context)
+    flagged = flags.address is not None or named
+    return Choice(Endpoint(address, token, ca, cert, key, usable_pin(pin), insecure), context, flagged)
 
 
 def usable_address(address: str) -> str:

@@ -4,6 +4,7 @@ import os
 
 from jobworker.errors import JobNotFound, JobworkerError, PermissionDenied
 from jobworker_cli import output
+from jobworker_cli.output.sanitise import printable
 
 USAGE = 2
 RUN_FAILED = 125  # of `run` and `wait`; their other codes are the job's
@@ -16,7 +17,8 @@ def report(error: BaseException) -> int:
     if os.environ.get("JW_DEBUG") == "1":
         import traceback
 
-        output.write_stderr("".join(traceback.format_exception(error)).rstrip())
+        for line in "".join(traceback.format_exception(error)).rstrip().split("\n"):
+            output.write_stderr(printable(line))  # an error may have the words of an agent
     hint, code = "", 1
     if isinstance(error, JobworkerError):
         hint, code = error.hint or HINTS.get(type(error), ""), error.exit_code

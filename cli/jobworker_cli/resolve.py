@@ -1,9 +1,10 @@
-"""Find the id of a job from its id, a unique prefix of it, or a name (then the newest job of that name)."""
+"""Find the id of a job from its id, a unique prefix of it, or a name: of several jobs, the newest that is live."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from jobworker.errors import JobNotFound, JobworkerError
+from jobworker.errors import ConnectionFailed, JobNotFound, JobworkerError
+from jobworker_cli import failures, output
 
 if TYPE_CHECKING:
     from jobworker.client import Client as AsyncClient
@@ -12,14 +13,34 @@ if TYPE_CHECKING:
 ID_LENGTH = 12
 PAGE_JOBS = 1000
 MAX_CANDIDATES = 10
+LIVE = ("running", "paused", "stopping")
+NOT_FINAL = ("created", *LIVE)
 
 
-def job_id(client: "Client", text: str) -> str:
-    """Return the id; raise JobNotFound, or JobworkerError with the candidates."""
-    return str(find_job(client, text)["id"])
+def job_id(client: "Client", text: str, states: Sequence[str] = LIVE) -> str:
+    """Return the id; raise JobNotFound, or JobworkerError with the candidates.
+
+    Of the jobs of a name, one in one of `states` comes first.
+    """
+    return str(find_job(client, text, states)["id"])
 
 
-def find_job(client: "Client", text: str) -> dict[str, Any]:
+def job_ids(client: "Client", texts: Sequence[str], states: Sequence[str] = LIVE) -> tuple[dict[str, str], int]:
+    """Return the ids by text; report what means no job, and return the exit code of the first such text, or 0."""
+    ids: dict[str, str] = {}
+    code = 0
+    for text in dict.fromkeys(texts):
+        try:
+            ids[text] = job_id(client, text, states)
+        except ConnectionFailed:
+            raise
+        except JobworkerError as error:
+            reported = failures.report(error)
+            code = code or reported
+    return ids, code
+
+
+def find_job(client: "Client", text: str, states: Sequence[str] = LIVE) -> dict[str, Any]:
     """Return the job as its status; raise JobNotFound, or JobworkerError with the candidates."""
     if len(text) == ID_LENGTH:
         try:
@@ -27,7 +48,7 @@ def find_job(client: "Client", text: str) -> dict[str, Any]:
         except JobNotFound:
             pass  # it may be a name
     jobs = list_all(client)
-    chosen = choose(text, jobs)
+    chosen = choose(text, jobs, states)
     return next(job for job in jobs if job["id"] == chosen)
 
 
@@ -60,9 +81,12 @@ def list_all(client: "Client", states: Sequence[str] | None = None) -> list[dict
         params["cursor"] = answer["next"]
 
 
-def choose(text: str, jobs: Sequence[dict[str, Any]]) -> str:
-    """Return the id that `text` means among jobs, which are newest first."""
-    named = [job for job in jobs if job["name"] == text][:1]
+def choose(text: str, jobs: Sequence[dict[str, Any]], states: Sequence[str] = LIVE) -> str:
+    """Return the id that `text` means among jobs, which are newest first; of a name, one in `states` comes first."""
+    named = [job for job in jobs if job["name"] == text]
+    live = [job for job in named if job["state"] in states]
+    others = [str(job["id"]) for job in live[1:]]
+    named = (live or [job for job in named if job["state"] in NOT_FINAL] or named)[:1]
     begun = [job for job in jobs if text and job["id"].startswith(text)]
     matches = {job["id"]: job for job in named + begun}
     if not matches:
@@ -73,4 +97,15 @@ def choose(text: str, jobs: Sequence[dict[str, Any]]) -> str:
         raise JobworkerError(
             f"{text!r} is ambiguous: it matches {', '.join(shown)}{more}", hint="use the whole id, see `jw ps -a`"
         )
-    return str(next(iter(matches)))
+    chosen = str(next(iter(matches)))
+    if others and chosen == named[0]["id"]:
+        rest = f"the {'other is' if len(others) == 1 else 'others are'} {', '.join(others)}"
+        output.note(f"{len(live)} live jobs have the name {text}: this is the newest, {chosen}; {rest}")
+    return chosen
+
+
+def warn_of_namesakes(job: str, name: str | None, jobs: Sequence[dict[str, Any]]) -> None:
+    """Note which live jobs have the name of a new job, too."""
+    for other in jobs:
+        if name is not None and other["name"] == name and other["id"] != job:
+            output.note(f"the name {name} is that of job {other['id']} too, which is {other['state']}")

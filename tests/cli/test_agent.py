@@ -103,10 +103,13 @@ def test_two_homes_are_two_agents(jw: "Jw", shared: "RunningAgent", home: Home, 
 
 def test_agent_commands_are_for_the_local_agent(jw: "Jw", shared: "RunningAgent") -> None:
     """A remote agent is not ended by a word meant for this host."""
-    for command in ("run", "start", "stop", "restart"):
+    for command in ("start", "stop", "restart"):
         done = jw("agent", command, JW_ADDRESS=shared.address)
         assert done.returncode == 2
-        assert "is for the local agent" in done.stderr
+        assert "is for the local agent, and JW_ADDRESS is set" in done.stderr
+    for command in ("run", "start", "stop", "restart"):
+        done = jw("--address", shared.address, "agent", command)
+        assert (done.returncode, "is for the local agent" in done.stderr) == (2, True)
     assert agent_pid(shared.home) == shared.pid
 
 
@@ -185,10 +188,14 @@ def test_a_new_ca_of_the_local_agent_is_used_at_once(lone_jw: "Jw") -> None:
 
 
 def test_the_agent_in_the_foreground(lone_jw: "Jw", home: Home, tmp_path: Path) -> None:
-    """It serves until Ctrl-C, and takes its jobs with it; the others use it as the local agent."""
+    """It serves until Ctrl-C, and takes its jobs with it; the others use it as the local agent.
+
+    The environment may name another one, for the commands of its user.
+    """
     config = tmp_path / "test.toml"
     config.write_text("[server]\nport = 0\n")
-    agent = lone_jw.start("agent", "run", "--config", str(config))
+    other = {"JW_ADDRESS": "wss://ci.example:7443/rpc", "JW_TOKEN": "jw1_other"}
+    agent = lone_jw.start("agent", "run", "--config", str(config), **other)
     agent.wait_for(rb"listening on wss://", "stderr")
     running = lone_jw.start("run", "sh", "-c", "echo begun; sleep 60")
     running.wait_for(b"begun\n")

@@ -113,7 +113,7 @@ def test_a_configuration_that_an_editor_of_windows_wrote(jw: "Jw", tmp_path: Pat
         b"port = 0 # any",
         b"",
         b"[plugins]",
-        b'enabled = ["token", "graceful", "total"]',
+        b'enabled = ["token", "roles", "graceful", "kill", "total"]',
         b"",
     ]
     path.write_bytes(before := mark + end.join(lines))

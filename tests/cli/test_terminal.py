@@ -1,5 +1,6 @@
 """Output to a terminal: harmless text, and colours only if they are wanted."""
 
+import json
 import os
 import pty
 import subprocess
@@ -46,6 +47,29 @@ def test_colours_of_ours_are_for_terminals(jw: "Jw") -> None:
     assert b"\x1b" not in on_a_terminal("status", "no-such-job", NO_COLOR="1")
     assert b"\x1b" not in on_a_terminal("status", "no-such-job", TERM="dumb")
     assert "\x1b" not in jw("status", "no-such-job").stderr
+
+
+HIDES = "\x9b2J\x7f\u202e\u2066\u200f\u2028\u2029\u061c"
+
+
+def test_json_on_a_terminal(jw: "Jw") -> None:
+    """No character of a job's command or output commands it; a program reads the same values."""
+    job = jw.out("run", "-d", "--name", "hides", "--", "printf", "%s", HIDES)
+    assert jw("wait", job).returncode == 0
+    for arguments in (["status", "--json", job], ["logs", "--json", job], ["rpc", "job.status", f"id={job}"]):
+        for said in (on_a_terminal(*arguments).decode(), jw.out(*arguments)):
+            assert not set(HIDES) - set("2J") & set(said), said
+    assert json.loads(jw.out("status", "--json", job))["spec"]["argv"][2] == HIDES
+    assert json.loads(jw.out("logs", "--json", job).splitlines()[0])["data"] == HIDES
+
+
+def test_the_log_of_a_job_that_turns_text_around(jw: "Jw") -> None:
+    """Bidi controls and the line ends of Unicode are shown; a pipe, and --raw, get what the job wrote."""
+    command = ["run", "printf", "%s", "\u202egnp.exe\u2028jw: error: \u2069\u200f"]
+    shown = rb"\u202egnp.exe\u2028jw: error: \u2069\u200f"
+    assert on_a_terminal(*command) == shown
+    assert jw(*command).stdout == command[-1]
+    assert on_a_terminal("run", "--raw", *command[1:]).decode() == command[-1]
 
 
 def test_a_name_cannot_command_the_terminal(jw: "Jw") -> None:

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any
 
-from jobworker.errors import ConnectionFailed, JobworkerError
+from jobworker.errors import JobworkerError
 from jobworker_cli import describe, failures, options, output
 from jobworker_cli.command import command
 from jobworker_cli.declare import Context, Option
-from jobworker_cli.resolve import job_id
+from jobworker_cli.resolve import LIVE, NOT_FINAL, job_ids, list_all, warn_of_namesakes
 
 
 @command
@@ -48,6 +48,8 @@ def create(
     params = {"spec": spec.from_options(ctx.params, local=ctx.obj.local)} | ({} if key is None else {"key": key})
     with ctx.obj.blocking() as client:
         job = client.call("job.create", **params)
+        if name is not None:
+            warn_of_namesakes(job["id"], name, list_all(client, NOT_FINAL))
     output.show(job, [job["id"]], as_json=json_, quiet=quiet, ids=[job["id"]])
 
 
@@ -150,19 +152,12 @@ def _each(ctx: Context, jobs: list[str], method: str, **params: Any) -> int:
     """Call a method for all jobs at once; report each failure and return the exit code of the first."""
     codes: dict[str, int] = {}
     with ctx.obj.blocking() as client:
-        ids: dict[str, str] = {}
-        for text in dict.fromkeys(jobs):
-            try:
-                ids[text] = job_id(client, text)
-            except ConnectionFailed:
-                raise
-            except JobworkerError as error:
-                codes[text] = failures.report(error)
+        ids, code = job_ids(client, jobs, ["created"] if method == "job.start" else LIVE)
         calls = [(method, {"id": job} | params) for job in ids.values()]
         for number, outcome in client.call_all(calls):
             text, job = [*ids.items()][number]
             codes[text] = _report(ctx, job, outcome)
-    return next((codes[text] for text in jobs if codes[text]), 0)
+    return code or next((codes[text] for text in ids if codes[text]), 0)
 
 
 def _report(ctx: Context, job: str, outcome: Any) -> int:

@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Annotated, Any
 
 from jobworker.client import Subscription
+from jobworker.errors import ConnectionFailed, JobworkerError, RateLimited
 from jobworker.model import to_builtins
 from jobworker_cli import describe, failures, options, output
 from jobworker_cli.command import attempt
@@ -56,11 +58,19 @@ def logs(
 
 
 async def _logs(choice: Choice, records_by_job: dict[str, Records], request: dict[str, Any], exit_code: bool) -> int:
-    async with choice.client() as client:
-        subscriptions = [await client.subscribe(await job_id_async(client, job), **request) for job in records_by_job]
-        pairs = list(zip(records_by_job.values(), subscriptions, strict=True))
-        if len(pairs) > 1:
-            widest = max(map(width, map(_label, subscriptions)))
+    code = 0
+    async with Subscriber(choice) as subscriber:
+        pairs = []
+        for text, records in records_by_job.items():
+            try:
+                pairs.append((records, await subscriber.subscribe(text, request)))
+            except ConnectionFailed:
+                raise
+            except JobworkerError as error:  # the logs of the others are shown
+                reported = failures.report(error)
+                code = code or (failures.RUN_FAILED if exit_code else reported)
+        if len(records_by_job) > 1:
+            widest = max((width(_label(subscription)) for _, subscription in pairs), default=0)
             for records, subscription in pairs:
                 records.prefix = f"{pad(_label(subscription), widest)} | ".encode()
         try:
@@ -68,10 +78,34 @@ async def _logs(choice: Choice, records_by_job: dict[str, Records], request: dic
         except output.ReaderGone:
             os._exit(0)  # closing the connection properly would wait for all that is still to be received
     if not exit_code:
-        return 0
-    ends = [subscription.end for subscription in subscriptions]
+        return code
+    ends = [subscription.end for _, subscription in pairs]
     codes = [describe.exit_code(to_builtins(end.exit) if end else None) for end in ends]
-    return next((code for code in codes if code), 0)
+    return code or next((code for code in codes if code), 0)
+
+
+class Subscriber:
+    """Subscribes to logs; over a further connection when one has as many subscriptions as the agent allows."""
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> "Subscriber":
+        self._client = await self._stack.enter_async_context(self._choice.client())
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._stack.aclose()
+
+    async def subscribe(self, text: str, request: dict[str, Any]) -> Subscription:
+        """Return a subscription to the log of the job that a text means; raise JobworkerError."""
+        job = await job_id_async(self._client, text)
+        try:
+            return await self._client.subscribe(job, **request)
+        except RateLimited:
+            self._client = await self._stack.enter_async_context(self._choice.client())
+            return await self._client.subscribe(job, **request)
 
 
 def _label(subscription: Subscription) -> str:

@@ -8,10 +8,9 @@ from jobworker_cli.command import command, job_command
 from jobworker_cli.declare import Context, Option
 from jobworker_cli.output import table
 from jobworker_cli.output.sanitise import printable
-from jobworker_cli.resolve import find_job, job_id, list_all
+from jobworker_cli.resolve import NOT_FINAL, find_job, job_id, list_all
 from jobworker_cli.retry import retry
 
-NOT_FINAL = ["created", "running", "paused", "stopping"]
 HEAD = ("ID", "NAME", "STATE", "AGE", "RAN", "COMMAND")
 
 

@@ -6,6 +6,7 @@ from jobworker_cli import describe, failures, options, output, spec
 from jobworker_cli.command import job_command, run_on_loop
 from jobworker_cli.declare import Context, UsageError
 from jobworker_cli.endpoint import Choice
+from jobworker_cli.resolve import NOT_FINAL, list_all, warn_of_namesakes
 
 
 @job_command
@@ -77,6 +78,8 @@ def _detach(choice: Choice, wanted: model.JobSpec, key: str | None, *, as_json: 
                 job = client.start(job.id)
             except InvalidState:
                 pass  # another client with the same key has started it
+        if wanted.name is not None:
+            warn_of_namesakes(job.id, wanted.name, list_all(client, NOT_FINAL))
         result = client.call("job.status", id=job.id) if as_json else None
     output.show(result, [job.id], as_json=as_json)
     return 0

@@ -14,7 +14,7 @@ from jobworker_cli import options, output
 from jobworker_cli.command import command
 from jobworker_cli.declare import Argument, Context
 from jobworker_cli.output import table
-from jobworker_cli.resolve import job_id, list_all
+from jobworker_cli.resolve import job_id, job_ids, list_all
 from jobworker_cli.retry import retry
 
 if TYPE_CHECKING:
@@ -49,16 +49,19 @@ def stats(
     jobs: Annotated[list[str] | None, Argument(metavar="[JOB...]", help="Default: all jobs that run.")] = None,
     watch: options.Watch = False,
     json_: options.Json = False,
-) -> None:
+) -> int:
     """Show the CPU, memory, tasks and disk usage of jobs; for a job that has ended, its totals."""
     shares = Shares()
     with ctx.obj.blocking() as client:
-        ids = [job_id(client, text) for text in dict.fromkeys(jobs or [])]
+        found, code = job_ids(client, jobs or [])
+        ids = [*found.values()]
+        if jobs and not ids:
+            return code
         while True:
             usages = retry(client, lambda: _look(client, ids))
             _show(usages, [_row(usage, shares) for usage in usages], HEAD, watch, json_)
             if not watch or (ids and all(usage.state.final for usage in usages)):
-                return
+                return code
             time.sleep(INTERVAL_SECONDS)
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-from jobworker_cli.output.sanitise import printable
+from jobworker_cli.output.sanitise import escaped_json, harmless, printable
 
 DIM, RED, YELLOW = "2", "31", "33"
 
@@ -77,15 +77,22 @@ def paint(text: str, colour: str, file: TextIO | None) -> str:
 
 
 def emit(text: str) -> None:
-    """Write a line of data."""
-    put(sys.stdout, text.encode(errors="backslashreplace") + b"\n")
+    """Write a line of data; into a pipe or file, with the bytes of file names that are not UTF-8."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        data = harmless(text).encode(errors="backslashreplace")
+    else:
+        try:
+            data = text.encode(errors="surrogateescape")
+        except UnicodeEncodeError:  # other surrogates, which no file name has
+            data = text.encode(errors="backslashreplace")
+    put(sys.stdout, data + b"\n")
 
 
 def emit_json(value: Any) -> None:
     """Write a value as one line of JSON."""
     import json  # seldom needed
 
-    emit(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    emit(escaped_json(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
 
 
 def show(
@@ -95,7 +102,7 @@ def show(
     if as_json:
         emit_json(value)
         return
-    for line in ids if quiet else text:
+    for line in map(printable, ids) if quiet else text:
         emit(line)
 
 
