@@ -308,13 +308,14 @@ class EventGap(Struct, frozen=True):
 
 
 class LogEnd(Struct, frozen=True):
-    """The params of `log.end`, the last notification of a subscription."""
+    """The params of `log.end`, the last notification of a subscription; `truncated`: some output was never kept."""
 
     subscription: str
     job: str
     offset: int
     state: State
     exit: Exit | None
+    truncated: bool = False
 
 
 def to_builtins(value: Any) -> Any:

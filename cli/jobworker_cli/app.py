@@ -19,6 +19,7 @@ def main() -> None:
 
 def run(words: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
+    failures.settings.as_json = _wants_json(words)
     try:
         call = find(words)
         if call is None:
@@ -34,6 +35,15 @@ def run(words: Sequence[str]) -> int:
         return failures.LEFT
     except Exception as error:
         return failures.report(error)
+
+
+def _wants_json(words: Sequence[str]) -> bool:
+    """Return whether errors are to be JSON, also if the command line is wrong.
+
+    After `run` and `create`, --json may belong to the command of the job: it counts when the line was understood.
+    """
+    options = words[: words.index("--")] if "--" in words else words
+    return "--json" in options and not commands.TAKE_COMMAND & set(options[: options.index("--json")])
 
 
 def find(words: Sequence[str]) -> Callable[[], Any] | None:
@@ -65,6 +75,7 @@ def _call(choose: Callable[[Context], None], function: Callable[..., Any], value
     """Choose the agent and call the command."""
     ctx = Context()
     ctx.params = values
+    failures.settings.as_json = bool(values.get("json_"))
     choose(ctx)  # what is wrong here is explained by `jw --help`
     try:
         return function(ctx, **values) if parse.takes_context(function) else function(**values)

@@ -12,6 +12,7 @@ from jobworker_cli.endpoint import Choice
 from jobworker_cli.interrupts import Interrupts
 from jobworker_cli.output.records import Records
 from jobworker_cli.resolve import NOT_FINAL, PAGE_JOBS, warn_of_namesakes
+from jobworker_cli.unread_input import UnreadInput
 
 
 async def follow(choice: Choice, wanted: JobSpec, key: str | None, *, as_json: bool, raw: bool) -> int:
@@ -33,12 +34,15 @@ async def _follow(choice: Choice, wanted: JobSpec, key: str | None, records: Rec
         subscription = await _begin(client, wanted, key)
         job = subscription.job.id
         interrupts.started(client, job)
+        unread = UnreadInput()
+        unread.check()
         try:
             if wanted.name is not None:
                 live = await client.call("job.list", states=NOT_FINAL, limit=PAGE_JOBS)
                 warn_of_namesakes(job, wanted.name, live["jobs"])
             await records.begin(subscription.job)
             await records.follow(subscription)
+            unread.check()
         except output.ReaderGone:  # the job runs on
             interrupts.leave()
             return failures.LEFT
@@ -51,7 +55,7 @@ async def _follow(choice: Choice, wanted: JobSpec, key: str | None, records: Rec
         end = None if subscription.end is None else to_builtins(subscription.end.exit)
         if words := describe.remark(end):
             output.note(f"job {job}: {words}")
-        return describe.exit_code(end)
+        return describe.exit_code(end) or describe.missing_code(subscription)
 
 
 async def _begin(client: Client, wanted: JobSpec, key: str | None) -> Subscription:

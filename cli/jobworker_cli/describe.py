@@ -9,11 +9,15 @@ import shlex
 import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobworker.units import bytes_text
 from jobworker_cli.failures import RUN_FAILED
 
+if TYPE_CHECKING:
+    from jobworker.client import Subscription
+
+MISSING = 123  # `run` and `logs`: all is well but for bytes of the output that are missing
 TIMED_OUT = 124
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
@@ -33,6 +37,12 @@ def exit_code(end: Plain | None) -> int:
         return 128 + _number(end["signal"])
     code = end["code"]
     return code if isinstance(code, int) and 0 <= code <= 255 else RUN_FAILED  # 256 would end as 0
+
+
+def missing_code(subscription: "Subscription") -> int:
+    """Return the exit code for what was missing in a log that was followed to its end."""
+    end = subscription.end
+    return MISSING if subscription.gaps or (end is not None and end.truncated) else 0
 
 
 def start_code(step: str | None, number: int | None) -> int:
@@ -125,10 +135,16 @@ def lines(job: Plain) -> list[tuple[str, str]]:
         ("ran", ran(job) if job["started_at"] else ""),
         ("limits", _limits(job["spec"].get("limits", {}))),
         ("used", used(end.get("usage") or {})),
-        ("log", f"{log['bytes']} bytes" + (", truncated" if log["truncated"] else "")),
+        ("log", _log(log)),
         ("labels", " ".join(f"{name}={value}" for name, value in job["labels"].items())),
     ]
     return [(name, str(value)) for name, value in pairs + _receipt(end.get("receipt")) if value]
+
+
+def _log(log: Plain) -> str:
+    first = log.get("first_offset")
+    dropped = f", of which the first {first} are no longer kept" if first else ""
+    return f"{log['bytes']} bytes{dropped}" + (", truncated" if log["truncated"] else "")
 
 
 def _limits(limits: Plain) -> str:

@@ -1,8 +1,9 @@
 """Report an error as text and as an exit code."""
 
 import os
+from typing import Any
 
-from jobworker.errors import JobNotFound, JobworkerError, PermissionDenied
+from jobworker.errors import JobNotFound, JobworkerError, PermissionDenied, RpcError
 from jobworker_cli import output
 from jobworker_cli.output.sanitise import printable
 
@@ -12,8 +13,18 @@ LEFT = 130  # ended by Ctrl-C
 HINTS: dict[type[JobworkerError], str] = {JobNotFound: "jw ps -a", PermissionDenied: "jw rpc auth.whoami"}
 
 
-def report(error: BaseException) -> int:
-    """Write the error and the next command to stderr; return the exit code of the error."""
+class _Settings:
+    as_json = False  # whether the command has --json: then errors are written to stdout as well, as JSON
+
+
+settings = _Settings()
+
+
+def report(error: BaseException, job: str | None = None) -> int:
+    """Write the error and the next command to stderr; return the exit code of the error.
+
+    With --json, write it as JSON to stdout, too; `job` is the job that it is about, of several.
+    """
     if os.environ.get("JW_DEBUG") == "1":
         import traceback
 
@@ -29,10 +40,25 @@ def report(error: BaseException) -> int:
         text = f"{type(error).__name__}: {error}"
         hint = "JW_DEBUG=1 shows the traceback"
     output.error(text, hint)
+    if settings.as_json:
+        payload = error.payload() if isinstance(error, RpcError) else {"code": None, "message": text}
+        _emit_error(payload, hint, {} if job is None else {"id": job})
     return code
+
+
+def _emit_error(payload: dict[str, Any], hint: str, about: dict[str, str]) -> None:
+    """Write an error as JSON, in the form of an answer of the agent; ignore that stdout takes nothing."""
+    data = payload.get("data", {}) | ({"hint": hint} if hint else {})
+    try:
+        output.emit_json(about | {"error": payload | ({"data": data} if data else {})})
+    except (output.ReaderGone, OSError):
+        pass
 
 
 def usage(message: str, command: str) -> int:
     """Report what is wrong with the command line; return the exit code."""
-    output.error(message, f"{command} --help")
+    hint = f"{command} --help"
+    output.error(message, hint)
+    if settings.as_json:
+        _emit_error({"code": None, "message": message}, hint, {})
     return USAGE

@@ -44,6 +44,10 @@ OnFull = Annotated[
     str | None,
     Option("--on-full", metavar="wait|drop", help="On a full disk: let the job wait, or drop output."),
 ]
+LogMax = Annotated[str | None, Option("--log-max", metavar="SIZE", help="How much of its output is kept, at most.")]
+LogKeep = Annotated[
+    str | None, Option("--log-keep", metavar="newest|oldest", help="Which output is kept, if there is more.")
+]
 Memory = Annotated[str | None, Option("-m", "--memory", metavar="SIZE", help="Memory limit.")]
 Cpus = Annotated[float | None, Option("--cpus", metavar="N", help="CPU limit.")]
 Pids = Annotated[int | None, Option("--pids", metavar="N", help="Limit of processes and threads.")]

@@ -35,7 +35,7 @@ def job_ids(client: "Client", texts: Sequence[str], states: Sequence[str] = LIVE
         except ConnectionFailed:
             raise
         except JobworkerError as error:
-            reported = failures.report(error)
+            reported = failures.report(error, text)
             code = code or reported
     return ids, code
 

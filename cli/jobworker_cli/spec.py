@@ -52,8 +52,9 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
     )
     if limits != LimitSpec():
         spec = replace(spec, limits=limits)
-    if options["on_full"]:
-        spec = replace(spec, log=LogSpec(on_full=options["on_full"]))
+    log = {"on_full": options["on_full"], "max_bytes": _number(options["log_max"]), "keep": options["log_keep"]}
+    if any(log.values()):
+        spec = replace(spec, log=LogSpec(**{name: value for name, value in log.items() if value is not None}))
     _require_text([*words, *spec.env.values(), *spec.env, spec.cwd or ""])
     return spec
 

@@ -68,6 +68,7 @@ def typed(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a command with the declarations of typer in place of ours."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        failures.settings.as_json |= bool(kwargs.get("json_"))
         try:
             return function(*args, **kwargs)
         except UsageError as error:

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -11,11 +12,14 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Jw
 
 
+COMMAND = [sys.executable, "-m", "jobworker_cli"]
+
+
 def on_a_terminal(*arguments: str, **env: str) -> bytes:
     """Return what `jw` writes to a terminal."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "jobworker_cli", *arguments],
+        [*COMMAND, *arguments],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -78,3 +82,32 @@ def test_a_name_cannot_command_the_terminal(jw: "Jw") -> None:
     for done in (jw("ps"), jw("status", "evil")):
         assert r"echo '\x1b[2J\n'" in done.stdout
         assert "\x1b" not in done.stdout
+
+
+def test_a_progress_bar_cannot_overwrite_the_prefix_of_its_line(jw: "Jw") -> None:
+    """After a bare CR the prefix is written again: the bar moves behind it. CRLF ends a line, as LF does."""
+    script = (
+        r"printf '10%%\r20%%\rplain | forged\nwindows\r\n\rtwice\r\r\n'; printf 'late\r'; sleep 0.3; printf 'r\n\n'"
+    )
+    assert jw("run", "--name", "bar", "--", "sh", "-c", script).returncode == 0
+    assert jw("run", "--name", "plain", "--", "true").returncode == 0
+    bar = b"bar   | "
+    lines = [b"10%\r" + bar + b"20%\r" + bar + b"plain | forged\n", b"windows\r\n", b"\r" + bar + b"twice\r\r\n"]
+    lines += [b"late\r" + bar + b"r\n", b"\n"]
+    expected = b"".join(bar + line for line in lines)
+    for options in ([], ["-f"]):
+        done = subprocess.run([*COMMAND, "logs", *options, "bar", "plain"], capture_output=True, check=False)
+        assert done.stdout == expected
+    alone = subprocess.run([*COMMAND, "logs", "bar"], capture_output=True, check=False).stdout
+    assert alone == expected.replace(bar, b""), "one job alone may draw as it likes"
+    times = subprocess.run([*COMMAND, "logs", "-t", "bar"], capture_output=True, check=False).stdout
+    marked = re.sub(rb"\d{4}-\d\d-\d\dT[0-9:.]+Z ", b"bar   | ", times)
+    assert marked == expected, "nor can the time of a line be overwritten"
+
+
+def test_the_colours_of_a_job_end_before_the_next_prefix(jw: "Jw") -> None:
+    """A job that hides what follows hides no prefix."""
+    for name in ("hider", "other"):
+        assert jw("run", "--name", name, "--", "printf", r"\033[8mhidden\nmore\n").returncode == 0
+    said = on_a_terminal("logs", "hider", "other")
+    assert said.count(b"\x1b[0mhider | ") == said.count(b"\x1b[0mother | ") == 2, said

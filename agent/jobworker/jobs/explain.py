@@ -40,6 +40,9 @@ def explain(
         chain += _stop(job.exit.receipt, job.exit.by)
         chain.append(ChainLink(job.exited_at or "", job.state.value, job.exit.by, job.exit.message))
     chain.sort(key=lambda link: link.time)
+    if first := job.log.first_offset:
+        detail = f"the first {first} of {job.log.bytes} bytes are no longer kept"
+        chain.append(ChainLink("", "output dropped", None, detail))
     if job.log.truncated:
         chain.append(ChainLink("", "output lost", None, "the log does not hold all that the job wrote"))
     if lines := stderr.decode(errors="replace").splitlines()[-STDERR_LINES:]:

@@ -45,7 +45,7 @@ class LogSubscription(Subscription):
                 await self._send_data(piece)
             await asyncio.sleep(0)  # a send that does not block does not yield: let other tasks run
         job = await self._cursor.job_at_end()
-        end = LogEnd(self.name, self._job, self._cursor.offset, job.state, job.exit)
+        end = LogEnd(self.name, self._job, self._cursor.offset, job.state, job.exit, job.log.truncated)
         await self._send((log_frames.notification("log.end", end),), True)
 
     async def _send_data(self, piece: CachedChunk) -> None:

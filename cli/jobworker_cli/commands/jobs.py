@@ -28,6 +28,8 @@ def create(
     stop_option: options.StopOption = None,
     stop_signal: options.StopSignal = None,
     grace: options.Grace = None,
+    log_max: options.LogMax = None,
+    log_keep: options.LogKeep = None,
     on_full: options.OnFull = None,
     memory: options.Memory = None,
     cpus: options.Cpus = None,
@@ -163,8 +165,9 @@ def _each(ctx: Context, jobs: list[str], method: str, **params: Any) -> int:
 def _report(ctx: Context, job: str, outcome: Any) -> int:
     """Print the outcome of a call; return its exit code."""
     if isinstance(outcome, JobworkerError):
-        return failures.report(outcome)
+        return failures.report(outcome, job)
     _report_faults(job, outcome)
+    outcome = {"id": job} | outcome
     state = f"  {describe.state(outcome)}" if "state" in outcome else ""
     output.show(outcome, [job + state], as_json=ctx.params["json_"], quiet=ctx.params["quiet"], ids=[job])
     return 0

@@ -67,7 +67,7 @@ async def _logs(choice: Choice, records_by_job: dict[str, Records], request: dic
             except ConnectionFailed:
                 raise
             except JobworkerError as error:  # the logs of the others are shown
-                reported = failures.report(error)
+                reported = failures.report(error, text)
                 code = code or (failures.RUN_FAILED if exit_code else reported)
         if len(records_by_job) > 1:
             widest = max((width(_label(subscription)) for _, subscription in pairs), default=0)
@@ -77,11 +77,12 @@ async def _logs(choice: Choice, records_by_job: dict[str, Records], request: dic
             await asyncio.gather(*(records.follow(subscription) for records, subscription in pairs))
         except output.ReaderGone:
             os._exit(0)  # closing the connection properly would wait for all that is still to be received
+    missing = next((code for code in (describe.missing_code(subscription) for _, subscription in pairs) if code), 0)
     if not exit_code:
-        return code
+        return code or missing
     ends = [subscription.end for _, subscription in pairs]
     codes = [describe.exit_code(to_builtins(end.exit) if end else None) for end in ends]
-    return code or next((code for code in codes if code), 0)
+    return code or next((code for code in codes if code), missing)
 
 
 class Subscriber:

@@ -7,6 +7,7 @@ from jobworker_cli.command import job_command, run_on_loop
 from jobworker_cli.declare import Context, UsageError
 from jobworker_cli.endpoint import Choice
 from jobworker_cli.resolve import NOT_FINAL, list_all, warn_of_namesakes
+from jobworker_cli.unread_input import UnreadInput
 
 
 @job_command
@@ -28,6 +29,8 @@ def run(
     stop_option: options.StopOption = None,
     stop_signal: options.StopSignal = None,
     grace: options.Grace = None,
+    log_max: options.LogMax = None,
+    log_keep: options.LogKeep = None,
     on_full: options.OnFull = None,
     memory: options.Memory = None,
     cpus: options.Cpus = None,
@@ -46,8 +49,9 @@ def run(
 ) -> int:
     """Run a command, show its output, exit with its code.
 
-    124: timed out. 125: jw or the agent failed. 126: not executable. 127: not found. 128+n: killed by
-    signal n. Ctrl-C once stops the job, twice kills it, three times leaves it running (130).
+    123: bytes of the output are missing. 124: timed out. 125: jw or the agent failed. 126: not executable.
+    127: not found. 128+n: killed by signal n. Ctrl-C once stops the job, twice kills it, three times leaves it
+    running (130).
     """
     if quiet and not detach:
         raise UsageError("--quiet prints the id: use it with --detach")
@@ -66,7 +70,8 @@ def run(
 def start_failed(error: ExecFailed) -> int:
     """Report why a job did not start; return the exit code that shells use for it."""
     job = error.data.get("job")
-    failures.report(ExecFailed(f"{error.message} (job {job})", hint=error.hint or f"jw status {job}"))
+    hint = error.hint or f"jw status {job}"
+    failures.report(ExecFailed(f"{error.message} (job {job})", hint=hint, **error.data))
     return describe.start_code(error.data.get("step"), error.data.get("errno"))
 
 
@@ -80,6 +85,7 @@ def _detach(choice: Choice, wanted: model.JobSpec, key: str | None, *, as_json: 
                 pass  # another client with the same key has started it
         if wanted.name is not None:
             warn_of_namesakes(job.id, wanted.name, list_all(client, NOT_FINAL))
+        UnreadInput().check()
         result = client.call("job.status", id=job.id) if as_json else None
     output.show(result, [job.id], as_json=as_json)
     return 0

@@ -1,15 +1,19 @@
 """Write the log of a job as it arrives: as bytes, lines with times, or JSON."""
 
 import asyncio
+import re
 from typing import Any
 
 from jobworker.client import LogChunk, Subscription
 from jobworker.model import Job, to_builtins
 from jobworker.protocol import STREAMS, encode_data, split_text
 from jobworker_cli.output import write
+from jobworker_cli.output.sanitise import RESET
 from jobworker_cli.output.sinks import job_sinks
 
 MAX_LINE_BYTES = 65536  # of a line that may wait for its end, if each line has the prefix of its job
+LINE_END, RETURN = b"\n", b"\r"
+_PART = re.compile(rb"[^\r\n]*(?:\n|\r)|[^\r\n]+")  # of a line: up to its end, or to where it begins again
 
 
 class Records:
@@ -20,8 +24,8 @@ class Records:
         self._json = as_json
         self._times = times
         self._sinks = job_sinks(raw=raw)
-        # By stream: whether the last byte written was not the end of a line.
-        self._within_line = dict.fromkeys(STREAMS, False)
+        # By stream: the last byte that was written.
+        self._before = dict.fromkeys(STREAMS, LINE_END)
         # By stream: an unfinished line that waits for its end.
         self._held = dict.fromkeys(STREAMS, b"")
 
@@ -50,15 +54,23 @@ class Records:
         await self._sinks[chunk.stream].write(self._whole_lines(chunk.stream, data) if self.prefix else data)
 
     def _marked(self, chunk: LogChunk) -> bytes:
-        """Put prefix and time before each line that begins in this chunk."""
+        """Put prefix and time before each line that begins in this chunk, and once more after each bare CR.
+
+        A CR goes back to the begin of the line: what follows would overwrite them.
+        """
         mark = self.prefix + (chunk.time.encode() + b" " if self._times else b"")
-        lines = chunk.data.split(b"\n")
-        ends = lines.pop()  # what follows the last newline
-        marked = [line + b"\n" for line in lines] + ([ends] if ends else [])
-        if marked and not self._within_line[chunk.stream]:
-            marked[0] = mark + marked[0]
-        self._within_line[chunk.stream] = bool(ends)
-        return mark.join(marked)
+        if self._sinks[chunk.stream].sanitises:
+            mark = RESET + mark  # the colours of a job are for its own text
+        before = self._before[chunk.stream]
+        marked = []
+        for part in _PART.findall(chunk.data):
+            text = part.strip(b"\r\n")
+            if before == LINE_END or (before == RETURN and text):
+                marked.append(mark)
+            marked.append(part)
+            before = part[-1:]
+        self._before[chunk.stream] = before
+        return b"".join(marked)
 
     def _whole_lines(self, stream: str, data: bytes) -> bytes:
         """Hold back an unfinished line, since another job may write meanwhile."""
@@ -67,7 +79,7 @@ class Records:
         whole, self._held[stream] = data[:at], data[at:]
         if len(self._held[stream]) > MAX_LINE_BYTES:
             whole, self._held[stream] = data + b"\n", b""
-            self._within_line[stream] = False
+            self._before[stream] = LINE_END
         return whole
 
 

@@ -17,7 +17,7 @@ _LINE_TOKEN = re.compile(rf"{_COLOUR}|[\x00-\x08\x0a-\x1f\x7f-\x9f{_DIRECTION}]"
 # What JSON need not escape and a terminal, or a reader of lines, may take for more than text.
 _IN_JSON = re.compile(f"[\x7f-\x9f\xad\u200b-\u200d\u2060-\u2065\ufeff\ud800-\udfff{_DIRECTION}]")
 _BEGINNING = re.compile(rf"\x1b(?:\[[0-9;:]{{0,{MAX_COLOUR_CHARACTERS}}})?\Z")
-_RESET = b"\x1b[0m"
+RESET = b"\x1b[0m"
 
 
 def printable(text: str) -> str:
@@ -58,7 +58,7 @@ class Sanitiser:
         """Return the rest, and a reset if there were colours."""
         rest = self._harmless(self._held + self._decoder.decode(b"", final=True))
         self._held = ""
-        return rest + (_RESET if self._coloured else b"")
+        return rest + (RESET if self._coloured else b"")
 
     def _harmless(self, text: str) -> bytes:
         return _TOKEN.sub(self._replace, text).encode()

@@ -15,6 +15,10 @@ class Sink:
         self._file = file
         self._sanitiser = Sanitiser() if file is not None and file.isatty() and not raw else None
 
+    @property
+    def sanitises(self) -> bool:
+        return self._sanitiser is not None
+
     async def write(self, data: bytes) -> None:
         """Write in a thread: a reader that has stopped must not block Ctrl-C."""
         if self._sanitiser is not None:
