@@ -142,7 +142,7 @@ def test_rates(jw: "Jw") -> None:
     words = ["--io-read", "10M", "--io-write", "4095:1=1MiB", "--io-write", "4095:2=5"]
     done = jw("run", *words, "true")
     assert done.returncode == 125
-    assert "cannot limit it" in done.stderr or "no block device 4095:1" in done.stderr, done.stderr
+    assert "cannot limit that" in done.stderr or "no block device 4095:1" in done.stderr, done.stderr
 
 
 def test_help_names_them(jw: "Jw") -> None:

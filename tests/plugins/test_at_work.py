@@ -173,7 +173,7 @@ async def test_text_that_cannot_be_encoded(odd: "RunningAgent", signal: str) -> 
         assert stopped.exit.receipt is not None
         assert [step.action for step in stopped.exit.receipt.steps] == ["strategy_failed", "kill", "signal"]
         told = (await client.call("job.explain", id=job.id))["chain"]
-        assert [link["by"] for link in told if link["what"] == "a time limit failed and is not enforced"] == ["odd"]
+        assert [link["by"] for link in told if link["what"] == "time limit not enforced, after a fault"] == ["odd"]
         assert (await client.create(JobSpec(shell=":"))).state == State.CREATED
 
 

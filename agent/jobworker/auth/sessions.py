@@ -59,7 +59,8 @@ class SessionRegistry:
         """Raise RateLimited if this principal has all the connections it may have."""
         limit = self._limits.connections_per_principal
         if limit and self._connections(principal) >= limit:
-            raise RateLimited(f"{principal.name} has {limit} connections; expected at most that", retry_after=1)
+            text = f"{principal.name} has {limit} connections, the most that one principal may have"
+            raise RateLimited(text, hint="close one of them", retry_after=1)
 
     def has_too_many_connections(self, principal: Principal) -> bool:
         """Whether several logins at the same time have exceeded the limit, each checked before the others."""

@@ -73,7 +73,7 @@ def describe_failure(endpoint: Endpoint, error: Exception) -> errors.JobworkerEr
 
 
 def _describe_answer(endpoint: Endpoint, status: int, body: bytes) -> errors.JobworkerError:
-    """Return the error for an answer that is no upgrade; the hint is for its cause."""
+    """Return the error for an HTTP answer in place of an upgrade, with a hint that fits its cause."""
     text = body[:MAX_ANSWER_BYTES].decode(errors="replace").strip().partition("\n")[0]
     address = endpoint.address
     if status == UNAUTHORIZED:

@@ -13,7 +13,7 @@ EVENT_TEXT = {  # for the events that leave nothing in the record
     "paused": "paused",
     "resumed": "resumed",
     "deadline_near": "near its time limit",
-    "limit_failed": "a time limit failed and is not enforced",
+    "limit_failed": "time limit not enforced, after a fault",
 }
 COMMAND_CHARACTERS = 100  # of the command in the summary
 

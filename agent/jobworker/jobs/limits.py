@@ -33,8 +33,9 @@ def check_limits(limits: LimitSpec, parsed: dict[str, Any], can: Collection[str]
     """Raise NotSupported if the host has no controller for a limit (`can`: the kinds it has), or no such device."""
     for name, kind in KINDS.items():
         if getattr(limits, name) is not None and kind not in can:
-            text = f"spec.limits.{name}: this host or this version cannot limit it"
-            raise NotSupported(text, field=f"limits.{name}")
+            text = f"spec.limits.{name}: this agent cannot limit that: its host gives it no cgroup controller for it"
+            hint = "`jw agent info` has the reason in capabilities.missing"
+            raise NotSupported(text, hint=hint, field=f"limits.{name}")
     for way, rates in parsed.get("io", {}).items():
         _check_devices(rates, f"limits.io_{way}")
 

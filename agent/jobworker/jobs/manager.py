@@ -186,7 +186,8 @@ class JobManager:
             if active.starting or active.record.running:
                 if not force:
                     state = active.record.job.state
-                    raise InvalidState(f"job {job} is {state}; expected one that has ended, or force", state=state)
+                    text = f"job {job} is {state}, and only a job that has ended can be deleted"
+                    raise InvalidState(text, hint="stop it first, or delete it with force", state=state)
                 while active.starting:
                     await active.wait_changed()
                 if active.record.running:

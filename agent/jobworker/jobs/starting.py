@@ -110,7 +110,8 @@ class Starting:
             return
         theirs = (active for active in self._table if active.record.job.owner == owner)
         if sum(active.starting or active.record.running for active in theirs) >= limit:
-            raise RateLimited(f"{limit} jobs of {owner} run; expected at most that at once", retry_after=1)
+            text = f"{limit} jobs of {owner} run, and limits.jobs_per_principal allows no more at once"
+            raise RateLimited(text, hint="try again when one has ended", retry_after=1)
 
     async def _launch(self, active: ActiveJob) -> None:
         """Have the keeper launch the job, and wait until the journal has the outcome."""

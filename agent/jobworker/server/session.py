@@ -226,7 +226,9 @@ class Session:
         limit = self.services.config.limits.subscriptions
         if len(self.subscriptions) >= limit:
             raise errors.RateLimited(
-                f"this connection has {limit} subscriptions; expected at most that", retry_after=1.0
+                f"this connection has {limit} subscriptions, and limits.subscriptions allows no more",
+                hint="end one, or open another connection",
+                retry_after=1.0,
             )
 
     def subscribe(self, make: Callable[[str, Send, Callable[[], None]], S], source: Closable) -> S:

@@ -13,7 +13,7 @@ from jobworker_cli.output.sinks import job_sinks
 
 MAX_LINE_BYTES = 65536  # of a line that may wait for its end, if each line has the prefix of its job
 LINE_END, RETURN = b"\n", b"\r"
-_PART = re.compile(rb"[^\r\n]*(?:\n|\r)|[^\r\n]+")  # of a line: up to its end, or to where it begins again
+_PART = re.compile(rb"[^\r\n]*(?:\n|\r)|[^\r\n]+")  # of a line: up to its end, or to the CR at which it begins again
 
 
 class Records:
