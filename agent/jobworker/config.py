@@ -3,7 +3,6 @@
 ``config.toml`` at the root of the repository explains each key and equals these defaults.
 """
 
-import signal
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -15,7 +14,7 @@ from jobworker.errors import InvalidSpec, StartError
 from jobworker.model import MIN_LOG, TimeoutSpec
 from jobworker.protocol import MAX_DEPTH
 from jobworker.units import Duration, Size, seconds, size
-from jobworker.validation import describe_error, too_deep
+from jobworker.validation import describe_error, signal_name, too_deep
 
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Positive: TypeAlias = Annotated[int, Meta(ge=1)]
@@ -162,8 +161,10 @@ def _check(path: Path, config: Config) -> None:
         raise StartError(f"{path}: {error.message}") from error
     if 0 < bound < MIN_LOG:
         raise StartError(f"{path}: jobs.log_max_bytes: {bound}; expected 0 (no bound), or {MIN_LOG} bytes or more")
-    if config.jobs.stop_signal not in signal.Signals.__members__:
-        raise StartError(f"{path}: jobs.stop_signal: {config.jobs.stop_signal!r}; expected a name as SIGTERM")
+    try:
+        signal_name(config.jobs.stop_signal, "jobs.stop_signal")
+    except ValueError as error:
+        raise StartError(f"{path}: {error}") from error
     if not 0 <= config.server.port <= 65535:
         raise StartError(f"{path}: server.port: {config.server.port}; expected 0 (any free port) to 65535")
     if not seconds(config.limits.plugin_call, "limits.plugin_call"):

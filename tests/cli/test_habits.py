@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobworker import config
+from jobworker.jobs.plan import Defaults
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Jw
@@ -59,6 +60,13 @@ def test_signals_by_number_and_in_lower_case(jw: "Jw", text: str) -> None:
     other = jw.out("run", "-d", "--", "sleep", "600")
     assert jw("stop", "--signal", text, other).returncode == 0
     assert json.loads(jw.out("status", "--json", other))["exit"]["signal"] == "SIGTERM"
+
+
+def test_a_signal_in_lower_case_in_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    for text in ("term", "15", "SIGTERM"):
+        path.write_text(f'[jobs]\nstop_signal = "{text}"\n')
+        assert Defaults.of(config.load(path).jobs).stop.signal == "SIGTERM"
 
 
 @pytest.mark.parametrize("text", ["0", "99", "-9", "nonsense", "9.0", "٩"])

@@ -153,7 +153,7 @@ def test_json_of_the_verbs_is_the_job(jw: "Jw") -> None:
     assert json.loads(jw.out("start", "--json", job))["state"] == "running"
     assert json.loads(jw.out("kill", "--json", job))["exit"]["signal"] == "SIGKILL"
     assert json.loads(jw("wait", "--json", job).stdout)["id"] == job
-    assert json.loads(jw.out("rm", "--json", job)) == {"deleted": True}
+    assert json.loads(jw.out("rm", "--json", job)) == {"id": job, "deleted": True}
 
 
 def test_update(jw: "Jw") -> None:

@@ -1,11 +1,14 @@
 """A secret with something around it is used without that, or refused without being shown."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.conftest import RunningAgent
+from tests.conftest import DEADLINE, RunningAgent
 
 from jobworker import client, errors
 
@@ -65,3 +68,21 @@ def test_a_password_in_the_address(jw: "Jw") -> None:
     with pytest.raises(errors.ConnectionFailed) as caught:
         client.connect_blocking(f"wss://me:{SECRET}@localhost:1/rpc").__enter__()
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.usefixtures("jw")
+def test_a_token_from_a_pipe_that_does_not_block(shared: RunningAgent, tmp_path: Path) -> None:
+    """It is waited for; one that is not UTF-8 is refused without an error of Python."""
+    command = [sys.executable, "-m", "jobworker_cli", "context", "add", "piped", "--address", shared.address]
+    for data, code in ((f"{shared.token}\n".encode(), 0), (b"\xff" + SECRET.encode(), 2)):
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        env = os.environ | {"XDG_CONFIG_HOME": str(tmp_path)}
+        process = subprocess.Popen([*command, "--ca", str(shared.ca)], stdin=reader, stdout=-1, stderr=-1, env=env)
+        os.close(reader)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(3)  # it waits
+        os.write(writer, data)
+        os.close(writer)
+        _, err = process.communicate(timeout=DEADLINE)
+        assert (process.returncode, SECRET.encode() in err, b"Error" in err) == (code, False, False), err

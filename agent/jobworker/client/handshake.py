@@ -41,7 +41,9 @@ def authorization(endpoint: Endpoint) -> dict[str, str]:
             raise errors.ConnectionFailed(str(error)) from None
     if endpoint.username is None:
         return {}
-    pair = base64.b64encode(f"{endpoint.username}:{endpoint.password or ''}".encode()).decode()
+    pair = base64.b64encode(
+        f"{endpoint.username}:{endpoint.password or ''}".encode(errors="surrogateescape")
+    ).decode()
     return {"Authorization": f"Basic {pair}"}
 
 

@@ -109,7 +109,11 @@ class Defaults(Struct, frozen=True):
             log_max_bytes=size(config.log_max_bytes, "jobs.log_max_bytes"),
             timeout=seconds(config.timeout, "jobs.timeout"),
             time_limits=[TimeLimit(limit.policy, limit.options) for limit in config.timeout_policies],
-            stop=StopPlan(config.stop_strategy, config.stop_signal, seconds(config.grace, "jobs.grace")),
+            stop=StopPlan(
+                config.stop_strategy,
+                signal_name(config.stop_signal, "jobs.stop_signal"),
+                seconds(config.grace, "jobs.grace"),
+            ),
         )
 
 

@@ -1,6 +1,8 @@
 """`jw context`: name agents and choose one."""
 
+import os
 import re
+import select
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -143,4 +145,19 @@ def ask(what: str) -> str:
         except click.Abort:  # Ctrl-C
             raise KeyboardInterrupt from None
         return text
-    return sys.stdin.readline().rstrip("\r\n")
+    return _first_line().decode(errors="surrogateescape").rstrip("\r\n")
+
+
+def _first_line() -> bytes:
+    """Return a line of stdin, which may not block, and may not be UTF-8."""
+    line = b""
+    while not line.endswith(b"\n"):
+        try:
+            byte = os.read(0, 1)
+        except BlockingIOError:
+            select.select([0], [], [])
+            continue
+        if not byte:
+            break
+        line += byte
+    return line
