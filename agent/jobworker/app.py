@@ -184,6 +184,7 @@ class Agent:
         if not self._ending.is_set():
             self._service.reloading("reading the certificate again")
             renewal.reload()
+            renewal.check()
             self._service.ready(self._status)
 
     def _end(self) -> None:

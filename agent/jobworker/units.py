@@ -20,6 +20,7 @@ MAX_DURATION = 10 * 365 * 86400  # seconds: ten years; a longer duration is a mi
 _SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)\s*([kKMGT]?)(i(?=B))?B?")
 MAX_SIZE = 1 << 50  # bytes: 1 PiB; a larger size is a mistake
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SPANS = ((31_536_000, "year"), (86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 def seconds(value: Duration, field: str) -> float:
@@ -56,6 +57,24 @@ def bytes_text(count: float) -> str:
             break
         count /= 1024
     return f"{count:.1f}".removesuffix(".0") + unit
+
+
+def span_text(seconds: float) -> str:
+    """Return a duration as text in its largest unit: `2 days`."""
+    for unit, name in SPANS:
+        if seconds >= unit:
+            count = round(seconds / unit)
+            return f"{count} {name}" + ("s" if count != 1 else "")
+    return "less than a second"
+
+
+def validity_fault(begin: float, end: float, now: float) -> str:
+    """Return why a certificate is not valid now, as `expired at TIME, 2 days ago`; "" if it is. In seconds."""
+    if now < begin:
+        return f"is not valid before {rfc3339(int(begin) * 10**9)}, in {span_text(begin - now)}"
+    if now >= end:
+        return f"expired at {rfc3339(int(end) * 10**9)}, {span_text(now - end)} ago"
+    return ""
 
 
 def rfc3339(ns: int) -> str:

@@ -1,13 +1,16 @@
-"""Explain why a certificate is refused by the stricter checks of Python 3.13 and later.
+"""Explain why a certificate is refused: by its time, or by the stricter checks of Python 3.13 and later.
 
 Since 3.13 `ssl.create_default_context` sets VERIFY_X509_STRICT: certificates must have what RFC 5280 demands.
 The error of OpenSSL has what is missing, but neither in which certificate nor how to add it.
 """
 
 import ssl
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from jobworker.units import rfc3339, validity_fault
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -31,6 +34,9 @@ FAULTS = {
 }
 
 
+TIMES = {9: "is not yet valid", 10: "has expired"}  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+
+
 class CheckedObject(ssl.SSLObject):
     """A handshake whose error has, as `shown`, the certificates that the server sent, in DER."""
 
@@ -51,8 +57,12 @@ def keep_shown(error: ssl.SSLCertVerificationError, peer: ssl.SSLObject | ssl.SS
 def explain_refusal(error: ssl.SSLCertVerificationError, ca: Path | None = None) -> tuple[str, str] | None:
     """Return which certificate has which fault, and a hint; None if the error is of another kind.
 
+    With a clock that is wrong, the fault is how far the time is from its validity.
+
     The certificate is looked for in the error's `shown` (see `CheckedObject`) and in the file `ca`.
     """
+    if error.verify_code in TIMES:
+        return _wrong_time(error, ca)
     fault = FAULTS.get(error.verify_code)
     if fault is None:
         return None
@@ -65,6 +75,21 @@ def explain_refusal(error: ssl.SSLCertVerificationError, ca: Path | None = None)
             break
     hint = f"{again} with `{fault.remedy}`; `jw cert show FILE` lists what a certificate lacks"
     return f"{which} has {fault.what}, which Python 3.13 and later refuse", hint
+
+
+def _wrong_time(error: ssl.SSLCertVerificationError, ca: Path | None) -> tuple[str, str]:
+    """Return which certificate is not valid by the clock of this host, by how much, and a hint."""
+    now = time.time()
+    what = f"its certificate {TIMES[error.verify_code]}"
+    for certificate, place in _candidates(getattr(error, "shown", ()), ca):
+        begin, end = certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
+        if fault := validity_fault(begin, end, now):
+            what = f"the certificate {certificate.subject.rfc4514_string()} {place} {fault}"
+            break
+    return (
+        f"{what}; the clock of this host is at {rfc3339(int(now) * 10**9)}",
+        "is that the right time, and is the clock of the agent's host right? If both are: jw cert renew there",
+    )
 
 
 def faults(certificate: "x509.Certificate") -> list[Fault]:

@@ -200,7 +200,7 @@ async def test_its_own_certificate_is_renewed_in_time(
     agent = RunningAgent(home)
     agent.start()
     if renewed:
-        await said(agent, "the certificate was read again")
+        await said(agent, "the agent's own certificate was renewed")
     assert (shown(agent) != before) is renewed
     async with agent.client() as client:
         assert (await client.call("agent.info"))["tls"]["days_left"] == (396 if renewed else 396 - days)

@@ -3,6 +3,7 @@
 import datetime
 import fcntl
 import ipaddress
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,13 +21,17 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from jobworker.errors import StartError
 from jobworker.private import make_trusted, replace_private, require_given
+from jobworker.units import validity_fault
 from jobworker.untrusted import faults
 
+log = logging.getLogger(__name__)
+
+CA_NAME = "jobworker CA"  # the beginning of the name of each CA that is made here
 CA_DAYS = 3650  # validity in days
 SERVER_DAYS = 397
 MAX_SERVER_DAYS = 398  # browsers accept no more
 CLIENT_DAYS = 90
-BACKDATED = datetime.timedelta(minutes=5)  # for clocks that are a little behind; part of the validity
+BACKDATED = datetime.timedelta(hours=1)  # for clocks that are behind; part of the validity
 HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 USES = {  # names as OpenSSL has them
     ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth",
@@ -59,17 +64,47 @@ class Authority:
     @classmethod
     def new(cls) -> "Authority":
         """Return a new CA with a key of its own."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"jobworker CA {os.urandom(4).hex()}")])
+        name = f"{CA_NAME} {os.urandom(4).hex()}"
+        return cls._made(
+            ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        )
+
+    @classmethod
+    def _made(cls, key: Key, name: x509.Name) -> "Authority":
         builder = _builder(name, name, key, CA_DAYS)
         # path_length 0: it signs no further CA.
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
         return cls(builder.sign(key, hashes.SHA256()), key)
 
+    def made_again(self) -> "Authority":
+        """Return this CA, with its key and its name, valid from now on: what it has signed stays signed.
+
+        Raises StartError for a CA that jobworker has not made.
+        """
+        subject = self.certificate.subject
+        if not isinstance(self.key, Key) or not subject.rfc4514_string().startswith(f"CN={CA_NAME} "):
+            raise StartError(
+                f"the CA {subject.rfc4514_string()} {self.fault}: renew it, or set the clock of this host"
+            )
+        return self._made(self.key, subject)
+
+    @property
+    def fault(self) -> str:
+        """Why it is not valid now, as `expired at TIME, 2 days ago`; "" if it is."""
+        certificate = self.certificate
+        return validity_fault(
+            certificate.not_valid_before_utc.timestamp(),
+            certificate.not_valid_after_utc.timestamp(),
+            _now().timestamp(),
+        )
+
     @classmethod
-    def load(cls, folder: Path) -> "Authority":
-        """Return the CA whose files ca.pem and ca.key are in a folder; raise StartError."""
+    def load(cls, folder: Path, *, valid: bool = True) -> "Authority":
+        """Return the CA whose files ca.pem and ca.key are in a folder; raise StartError.
+
+        `valid`: also raise if it is not valid now.
+        """
         certificate = load(folder / "ca.pem")[0]
         key_file = folder / "ca.key"
         try:
@@ -81,10 +116,13 @@ class Authority:
             raise StartError(f"{key_file}: cannot be used: {error}; expected the key of the CA in PEM") from error
         if key.public_key() != certificate.public_key():
             raise StartError(f"{key_file} is not the key of {folder / 'ca.pem'}")
-        if certificate.not_valid_after_utc <= _now():
-            end = _time(certificate.not_valid_after_utc)
-            raise StartError(f"{folder / 'ca.pem'} expired at {end}", hint="jw cert renew --ca makes a new CA")
-        return cls(certificate, key)
+        authority = cls(certificate, key)
+        if valid and authority.fault:
+            raise StartError(
+                f"{folder / 'ca.pem'} {authority.fault}",
+                hint=f"is the clock of this host right? If it is: jw cert renew --out {folder}",
+            )
+        return authority
 
     def sign(
         self, name: str, names: Iterable[str], purpose: Purpose, days: int | None = None, units: Sequence[str] = ()
@@ -134,16 +172,22 @@ def make_all(folder: Path, names: Iterable[str]) -> None:
 def renew(folder: Path, names: Iterable[str] = ()) -> None:
     """Replace server.pem and server.key by the same CA, for the names of the old one and `names`; raise StartError.
 
-    A certificate of another CA is not replaced: the operator renews it.
+    A certificate of another CA is not replaced: the operator renews it. A CA that is not valid now, because the clock
+    was wrong or its time is over, is made again with its key.
     """
     with _locked(folder):
-        authority = Authority.load(folder)
+        authority = Authority.load(folder, valid=False)
+        files = {}
+        if authority.fault:
+            log.warning("%s %s: the CA was made again, with the same key", folder / "ca.pem", authority.fault)
+            authority = authority.made_again()
+            files = authority.files()
         old = load(folder / "server.pem")[0]
         if not authority.issued(old):
             raise StartError(
                 f"{folder / 'server.pem'} was not signed by the CA in this folder: renew it at its own CA"
             )
-        _write(folder, authority.server([*_names(old), *names]))
+        _write(folder, authority.server([*_names(old), *names]) | files)
 
 
 def renew_ca(folder: Path) -> None:

@@ -5,6 +5,7 @@ import ipaddress
 import logging
 import ssl
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from jobworker.errors import StartError
 from jobworker.linux import descriptors
 from jobworker.private import require_given
 from jobworker.rate_limit import RateLimiter
-from jobworker.units import rfc3339
+from jobworker.units import rfc3339, validity_fault
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,11 @@ class Certificate:
     def left(self) -> float:
         """Seconds for which it is still valid; below 0 it has expired."""
         return self.not_after - time.time()
+
+    @property
+    def fault(self) -> str:
+        """Why it is not valid now, as `expired at TIME, 2 days ago`; "" if it is."""
+        return validity_fault(self.not_before, self.not_after, time.time())
 
     @property
     def old(self) -> bool:
@@ -84,8 +90,8 @@ class Tls(ssl.SSLContext):
     def renew(self) -> None:
         """Read the files again; raise StartError, and keep the certificate in use, if they cannot be used."""
         context, certificate = self._read()
-        if certificate.left <= 0:
-            raise StartError(f"{self._files[0]} expired at {certificate.end}")
+        if certificate.fault:
+            raise StartError(f"{self._files[0]} {certificate.fault}")
         self._current, self.certificate = context, certificate
 
     def signature(self) -> list[tuple[int, ...]]:
@@ -174,6 +180,24 @@ def _presented(context: ssl.SSLContext, cert: Path) -> Certificate:
         [plain(name) for _, name in names],
         f"sha256:{hashlib.sha256(encoded).hexdigest()}",
     )
+
+
+def ca_faults(path: Path) -> Iterator[str]:
+    """Yield for each CA in a PEM file that is not valid now its name and why; raise StartError for another file."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(path)
+    except (ssl.SSLError, OSError) as error:
+        raise StartError(f"{path}: {error}; expected CA certificates in PEM") from error
+    for ca in context.get_ca_certs():
+        begin, end = (ssl.cert_time_to_seconds(str(ca[key])) for key in ("notBefore", "notAfter"))
+        if fault := validity_fault(begin, end, time.time()):
+            yield f"{_common_name(ca)} {fault}"
+
+
+def _common_name(certificate: dict[str, Any]) -> str:
+    pairs = [pair for part in certificate.get("subject", ()) for pair in part]
+    return next((value for name, value in reversed(pairs) if name == "commonName"), "a CA without a name")
 
 
 def plain(name: str) -> str:

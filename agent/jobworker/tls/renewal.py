@@ -1,6 +1,11 @@
-"""Keep the agent's certificate valid: read changed files, warn before it expires, renew the agent's own."""
+"""Keep the agent's certificate valid: read changed files, warn if it is not valid, renew the agent's own in time.
+
+A certificate has two ends, and the clock may be set: validity is checked before the agent listens, once a day, at
+SIGHUP, and whenever the clock of the host is set.
+"""
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -8,8 +13,9 @@ from pathlib import Path
 
 from jobworker.errors import JobworkerError, StartError
 from jobworker.host.inotify import IN_CREATE, Inotify
+from jobworker.host.wall_clock import WallClock
 from jobworker.tasks import Background
-from jobworker.tls.context import DAY, Tls
+from jobworker.tls.context import DAY, Tls, ca_faults
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +32,23 @@ MAX_LINKS = 40  # symbolic links in one path, as in the kernel
 class Renewal:
     """Watches the files of `tls`, and renews them with `remake` in time; None: the operator renews them."""
 
-    def __init__(self, tls: Tls, remake: Callable[[], None] | None, warning: float, every: float = DAY) -> None:
+    def __init__(
+        self,
+        tls: Tls,
+        remake: Callable[[], None] | None,
+        warning: float,
+        every: float = DAY,
+        own_ca: Path | None = None,
+        client_ca: Path | None = None,
+    ) -> None:
+        """`own_ca`: the CA that `remake` makes again as well; `client_ca`: that of the clients."""
         self._tls = tls
         self._remake = remake
+        self._own_ca = own_ca
+        self._client_ca = client_ca
+        self._refused = False  # the files as they are now could not be used
+        self._due = asyncio.Event()  # the next check is due now: the clock was set, or at SIGHUP
+        self._clock: WallClock | None = None  # notices when the clock of the host is set
         self._warning = warning  # seconds before the expiry from which each check logs a warning
         self._every = every  # seconds between two checks of the expiry
         self._inotify: Inotify | None = None  # None: files cannot be watched
@@ -36,13 +56,17 @@ class Renewal:
         self._tasks = Background()
 
     def open(self) -> None:
-        """Watch the files, and check the expiry now and once a day."""
+        """Watch the files, and check the validity now, once a day, and when the clock is set."""
         self._watch()
+        self._clock = WallClock()
+        self._clock.waiters.add(self._due)
         self._changed("")  # perhaps they have changed since they were read
         self._tasks.spawn(self._check_daily())
 
     def close(self) -> None:
         self._tasks.cancel()
+        if self._clock is not None:
+            self._clock.close()
         if self._settling is not None:
             self._settling.cancel()
         if self._inotify is not None:
@@ -54,8 +78,10 @@ class Renewal:
         try:
             self._tls.renew()
         except (StartError, OSError) as error:
+            self._refused = True
             log.error("the new certificate is not used: %s", error)
             return
+        self._refused = False
         certificate = self._tls.certificate
         log.info("the certificate was read again: %s, valid until %s", certificate.fingerprint, certificate.end)
 
@@ -80,12 +106,21 @@ class Renewal:
         if self._tls.signature() != self._tls.seen:
             self.reload()
 
+    def check(self) -> None:
+        """Check the validity soon."""
+        self._due.set()
+
     async def _check_daily(self) -> None:
         while True:
-            if self._remake is not None and self._tls.certificate.old:
+            self._due.clear()
+            if self._refused:  # perhaps for a certificate that was not valid yet
+                self.reload()
+            if self._remake is not None and renewal_due(self._tls, self._own_ca):
                 await self._renew_own(self._remake)
             self._warn()
-            await asyncio.sleep(self._every)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._every):
+                    await self._due.wait()
 
     async def _renew_own(self, remake: Callable[[], None]) -> None:
         try:
@@ -96,13 +131,34 @@ class Renewal:
         self.reload()
 
     def _warn(self) -> None:
-        """Log how long the certificate is valid, if that is not long."""
+        """Log which certificates are not valid now, and how long ours is, if that is not long."""
         certificate = self._tls.certificate
-        if certificate.left <= 0:
-            log.error("%s expired at %s: clients that verify it cannot connect", self._tls.files[0], certificate.end)
+        for fault in _faults_of(self._client_ca):
+            log.error(
+                "server.client_ca: %s: %s: clients with its certificates cannot connect", self._client_ca, fault
+            )
+        if certificate.fault:
+            log.error(
+                "%s %s: clients that verify it cannot connect; is the clock of this host right?",
+                self._tls.files[0],
+                certificate.fault,
+            )
         elif certificate.left < self._warning:
             days = int(certificate.left // DAY)
             log.warning("%s is valid for another %d days, until %s", self._tls.files[0], days, certificate.end)
+
+
+def renewal_due(tls: Tls, own_ca: Path | None) -> bool:
+    """Whether the agent's own certificate should be renewed: it or its CA is not valid now, or it is old."""
+    return bool(tls.certificate.old or tls.certificate.fault or _faults_of(own_ca))
+
+
+def _faults_of(ca: Path | None) -> list[str]:
+    """Return the faults of the CAs in a file; none if the file cannot be read, which is reported elsewhere."""
+    try:
+        return [] if ca is None else [*ca_faults(ca)]
+    except StartError:
+        return []
 
 
 def _folders(path: Path) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from jobworker.errors import StartError
 from jobworker.paths import Home
 from jobworker.private import reclaim
 from jobworker.tls.context import Mismatch, Tls, plain
-from jobworker.tls.renewal import Renewal
+from jobworker.tls.renewal import Renewal, renewal_due
 from jobworker.units import seconds
 
 log = logging.getLogger(__name__)
@@ -38,19 +38,28 @@ def load_or_create(home: Home, server: Server, names: Sequence[str]) -> Tls:
             raise
         _renew_own(home, names)
         return load(home, server)
-    if not server.cert and not set(map(plain, names)) <= set(tls.certificate.names):
+    if server.cert:
+        return tls
+    named = set(map(plain, names)) <= set(tls.certificate.names)
+    if not named or renewal_due(tls, home.tls / "ca.pem"):  # before the agent listens: no client gets one not valid
         try:
             _renew_own(home, names)
             tls.renew()
         except (StartError, OSError) as error:
-            log.warning("the certificate does not have all of %s: %s", ", ".join(names), error)
+            what = "cannot be renewed" if named else f"does not have all of {', '.join(names)}"
+            log.warning("the certificate %s: %s", what, error)
     return tls
 
 
 def renewal(home: Home, server: Server, tls: Tls, names: Sequence[str]) -> Renewal:
     """Return the part that keeps the certificate valid while the agent runs."""
-    renew_own = None if server.cert else functools.partial(_renew_own, home, names)
-    return Renewal(tls, renew_own, seconds(server.expiry_warning, "server.expiry_warning"))
+    return Renewal(
+        tls,
+        None if server.cert else functools.partial(_renew_own, home, names),
+        seconds(server.expiry_warning, "server.expiry_warning"),
+        own_ca=None if server.cert else home.tls / "ca.pem",
+        client_ca=Path(server.client_ca) if server.client_ca else None,
+    )
 
 
 def _renew_own(home: Home, names: Sequence[str]) -> None:
