@@ -167,6 +167,7 @@ class Exit(Struct, frozen=True):
     """How a job ended: of `code` and `signal` (a name) at most one is not null.
 
     For `start_failed`, `step` and `errno` have the cause. `usage` is at that moment, None if the job never ran.
+    `ran_seconds` is measured by a clock that no one can set; None if the job never ran, or was lost.
     """
 
     code: int | None
@@ -178,6 +179,7 @@ class Exit(Struct, frozen=True):
     step: str | None = None
     errno: int | None = None
     usage: Usage | None = None
+    ran_seconds: float | None = None
 
 
 class LogInfo(Struct, frozen=True):

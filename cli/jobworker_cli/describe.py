@@ -94,6 +94,8 @@ def ran(job: Plain) -> str:
     """Return for how long the job has run, or ran."""
     if job["started_at"] is None:
         return "-"
+    if (measured := (job["exit"] or {}).get("ran_seconds")) is not None:
+        return span(measured)  # the times are of a clock that may have been set
     until = _moment(job["exited_at"]) if job["exited_at"] else datetime.now(UTC)
     return span((until - _moment(job["started_at"])).total_seconds())
 

@@ -1,4 +1,4 @@
-"""A wall clock that was wrong, or is set while jobs run: certificates heal, and no order or duration depends on it."""
+"""A wall clock that was wrong or is set: certificates heal, and no order or duration depends on it."""
 
 import os
 import signal
@@ -84,3 +84,39 @@ async def test_jw_with_a_wrong_clock(
     assert words in refused.stderr
     assert ("3 days" if wrong < 0 else "years") in refused.stderr
     assert "clock" in refused.stderr
+
+
+async def test_the_clock_is_set_back_between_two_starts(elsewhen: RunningAgent, set_clock: SetClock) -> None:
+    """A name means the newer job, and lists have it first, although it was created at an earlier time."""
+    elsewhen.start()
+    old = elsewhen.jw("run", "-d", "--name", "web", "--", "true").stdout.strip()
+    deleted = elsewhen.jw("run", "-d", "--name", "web", "--", "true").stdout.strip()
+    assert elsewhen.jw("wait", deleted).returncode == 0
+    assert elsewhen.jw("rm", deleted).returncode == 0
+    elsewhen.end()
+    set_clock.set(-2 * HOUR)
+    elsewhen.start()
+    new = elsewhen.jw("run", "-d", "--name", "web", "--", "sleep", "600").stdout.strip()
+    assert old < deleted < new
+    stopped = elsewhen.jw("stop", "web")
+    assert stopped.stdout.startswith(new), stopped.stderr
+
+
+async def test_the_clock_is_set_back_under_a_job(elsewhen: RunningAgent, set_clock: SetClock) -> None:
+    """Its duration is positive, and its history is in the order in which it happened."""
+    elsewhen.start()
+    job = elsewhen.jw("run", "-d", "--", "sleep", "600").stdout.strip()
+    async with elsewhen.client() as client:
+        assert (await client.call("job.pause", id=job))["state"] == "paused"
+        set_clock.set(-2 * HOUR)
+        await client.call("job.resume", id=job)
+        await client.call("job.stop", id=job)
+        explained = await client.call("job.explain", id=job)
+        ended = await client.call("job.status", id=job)
+    what = [link["what"] for link in explained["chain"] if link["time"]]
+    assert what == ["created", "started", "paused", "resumed", "SIGTERM to all", "exited"]
+    assert 0 < ended["exit"]["ran_seconds"] < HOUR
+    assert "after -" not in explained["summary"]
+    assert f"after {ended['exit']['ran_seconds']:.1f} s" in explained["summary"]
+    shown = elsewhen.jw("status", job).stdout
+    assert "ran: 0.0s" not in shown

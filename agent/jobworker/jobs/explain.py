@@ -15,6 +15,7 @@ EVENT_TEXT = {  # for the events that leave nothing in the record
     "deadline_near": "near its time limit",
     "limit_failed": "time limit not enforced, after a fault",
 }
+JITTER_SECONDS = 1.0  # by which times of agent and keeper may be out of order without a clock that was set
 COMMAND_CHARACTERS = 100  # of the command in the summary
 
 
@@ -26,20 +27,11 @@ def explain(
     `stopping_by`: the caller of the stop that is under way; `receipt`: of a stop that the main process outlived;
     `stderr`: the last bytes that the job wrote to it.
     """
-    chain = [ChainLink(job.created_at, "created", job.owner, command(job))]
-    if job.started_at is not None:
-        chain.append(ChainLink(job.started_at, "started", "agent", f"pid {job.pid}"))
-    chain += [
-        ChainLink(event.time, EVENT_TEXT[event.event], event.by, event.detail)
-        for event in events
-        if event.event in EVENT_TEXT
-    ]
-    if receipt is not None:
-        chain += _stop(receipt, stopping_by)
+    before, after = _changes(job, events)
+    steps = _stop(receipt, stopping_by) if receipt is not None else []
     if job.exit is not None:
-        chain += _stop(job.exit.receipt, job.exit.by)
-        chain.append(ChainLink(job.exited_at or "", job.state.value, job.exit.by, job.exit.message))
-    chain.sort(key=lambda link: link.time)
+        steps += _stop(job.exit.receipt, job.exit.by)
+    chain = before + _merged(after, steps)
     if first := job.log.first_offset:
         detail = f"the first {first} of {job.log.bytes} bytes are no longer kept"
         chain.append(ChainLink("", "output dropped", None, detail))
@@ -49,6 +41,52 @@ def explain(
         chain.append(ChainLink("", "last lines of stderr", None, "\n".join(lines)))
     text = summary(job, stopping_by) + (_proof(receipt) if receipt else "")
     return Explanation(job.id, text, chain)
+
+
+def _changes(job: Job, events: list[JobEvent]) -> tuple[list[ChainLink], list[ChainLink]]:
+    """Return the changes of a job in order of their revisions: before its stop began, and since; the end is since.
+
+    Times do not give the order: the clock may have been set. Events of the first changes may no longer be kept.
+    """
+    before = [ChainLink(job.created_at, "created", job.owner, command(job))]
+    if job.started_at is not None:
+        started = ChainLink(job.started_at, "started", "agent", f"pid {job.pid}")
+        if all(event.event != "started" for event in events):
+            before.append(started)
+    after: list[ChainLink] = []
+    links = before
+    for event in events:
+        if event.event == "stopping":
+            links = after
+        if event.event == "started" and job.started_at is not None:
+            links.append(started)
+        elif event.event in EVENT_TEXT:
+            links.append(ChainLink(event.time, EVENT_TEXT[event.event], event.by, event.detail))
+    if job.exit is not None:
+        after.append(ChainLink(job.exited_at or "", job.state.value, job.exit.by, job.exit.message))
+    return before, after
+
+
+def _merged(changes: list[ChainLink], steps: list[ChainLink]) -> list[ChainLink]:
+    """Return the changes since a stop began and the steps of that stop as one list, each of them in its own order.
+
+    Both begin when the stop does. What comes after the clock was set back comes after what was before.
+    """
+    keyed = [(_set_back(links), links) for links in (steps, changes)]
+    pairs = [(times, link) for all_times, links in keyed for times, link in zip(all_times, links, strict=True)]
+    return [link for _, link in sorted(pairs, key=lambda pair: pair[0])]
+
+
+def _set_back(links: list[ChainLink]) -> list[tuple[int, str]]:
+    """Return for each link how often the clock was set back before it, and its time; both never decrease."""
+    keys: list[tuple[int, str]] = []
+    count, last = 0, ""
+    for link in links:
+        if last and link.time and seconds_between(link.time, last) > JITTER_SECONDS:
+            count, last = count + 1, link.time
+        last = max(last, link.time)
+        keys.append((count, last))
+    return keys
 
 
 def _stop(receipt: Receipt | None, by: str | None) -> list[ChainLink]:
@@ -77,9 +115,20 @@ def summary(job: Job, stopping_by: str | None) -> str:
         return f"{what} " + {State.CREATED: "was created and not started."}.get(job.state, f"is {job.state}.")
     if job.exit.reason == Reason.START_FAILED:
         return f"{what} was not started: {job.exit.message}."
-    ran = f" after {seconds_between(job.started_at, job.exited_at):.1f} s" if job.started_at and job.exited_at else ""
+    seconds = _ran_seconds(job)
+    ran = "" if seconds is None else f" after {seconds:.1f} s"
     text = f"{what} {'was lost' if job.state == State.LOST else 'ended'}{ran}: {job.exit.message}."
     return text + (_proof(job.exit.receipt) if job.exit.receipt else "")
+
+
+def _ran_seconds(job: Job) -> float | None:
+    """Return how long the job ran: as it was measured, else by the wall clock, unless that was set back."""
+    if job.exit is not None and job.exit.ran_seconds is not None:
+        return job.exit.ran_seconds
+    if not job.started_at or not job.exited_at:
+        return None
+    seconds = seconds_between(job.started_at, job.exited_at)
+    return seconds if seconds >= 0 else None
 
 
 def _proof(receipt: Receipt) -> str:

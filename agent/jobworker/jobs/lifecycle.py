@@ -105,10 +105,16 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
     else:
         why = request.message or REASON_TEXT[request.reason].format(by=request.by)
         exit_ = Exit(event.code, name, request.reason, request.by, f"{why}: {how}", record.stop.receipt)
-    exit_ = replace(exit_, usage=event.usage)
+    exit_ = replace(exit_, usage=event.usage, ran_seconds=_ran_seconds(record, event))
     record = record.with_job(state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
     record = record.with_process(launching=False, left=event.left).with_stop(receipt=None)
     return record if event.left else tree_gone(record, event.at)
+
+
+def _ran_seconds(record: JobRecord, event: Ended) -> float | None:
+    """Return how long the job ran, on CLOCK_BOOTTIME; None if its start is not known."""
+    started = record.process.started
+    return round((event.boottime - started) / 1e9, 3) if started and event.boottime >= started else None
 
 
 def _peak(usage: Usage | None) -> str:

@@ -128,4 +128,4 @@ def find_range(reader: LogReader, span: LogRange) -> tuple[int, int | None]:
         offset = last_lines(reader, span.tail, span.streams)
     elif span.since is not None:
         offset = reader.since(span.since)
-    return offset, None if span.until is None else max(offset, reader.since(span.until))
+    return offset, None if span.until is None else max(offset, reader.until(span.until))

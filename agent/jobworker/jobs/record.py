@@ -37,7 +37,7 @@ class ProcessRecord(msgspec.Struct, frozen=True):
     launching: bool = False  # the keeper has written `launching`, and not yet how the launch went
     boot: str = ""  # the boot id under which it was launched; in state `created`: under which a launch was announced
     start: int = 0  # of the main process: tells it from a later one of the same pid
-    started: int = 0  # ns on CLOCK_BOOTTIME
+    started: int = 0  # ns on CLOCK_BOOTTIME, which no one can set
     group: str = ""  # path of its cgroup v2; "": it has none
     namespace: bool = False  # it was launched in a pid namespace of its own
     init: int = 0  # the process that is pid 1 of that namespace
@@ -112,7 +112,10 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new_id() -> str:
-    """Return a job id: 12 characters that sort by creation and are safe in a path."""
+    """Return a job id: 12 characters that sort by creation and are safe in a path.
+
+    The time in it only spreads ids: what decides the order is the last id, see `continue_ids`.
+    """
     global _last_id  # noqa: PLW0603  # one clock per process
     _last_id = max(_last_id + 1, time.time_ns() // 1_000_000 << 8 | secrets.randbelow(64))
     number, text = _last_id, ""
@@ -120,6 +123,16 @@ def new_id() -> str:
         number, digit = divmod(number, 32)
         text = _ALPHABET[digit] + text
     return text
+
+
+def continue_ids(last: str) -> None:
+    """Have new ids come after this one, whatever the clock is now: it may have been set back since."""
+    global _last_id  # noqa: PLW0603  # one clock per process
+    number = 0
+    for char in last if is_id(last) else "":
+        number = number * 32 + _ALPHABET.index(char)
+    # Not right after it: a newer job, of which no trace is left, may have had that id.
+    _last_id = max(_last_id, number + secrets.randbelow(1 << 16))
 
 
 def is_id(text: str) -> bool:

@@ -88,6 +88,11 @@ class Store:
         row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return row[0] if row else default
 
+    def last_id(self) -> str:
+        """Return the last id of a job that is or was in the table, as far as its events are kept; "" if none was."""
+        query = "SELECT max(id) FROM (SELECT max(id) AS id FROM jobs UNION ALL SELECT max(job) FROM events)"
+        return self._db.execute(query).fetchone()[0] or ""
+
     def look(self, job: str) -> JobRecord | None:
         """Return a record, blocking the loop: for the rare journal entry about a job that is not in memory."""
         for changed in (self._pending, self._writing):

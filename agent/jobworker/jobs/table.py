@@ -22,7 +22,7 @@ from jobworker.jobs.event_cursor import EventCursor
 from jobworker.jobs.events import event, happened
 from jobworker.jobs.query import Query
 from jobworker.jobs.recent import RecentRecords
-from jobworker.jobs.record import JobRecord, is_id
+from jobworker.jobs.record import JobRecord, continue_ids, is_id
 from jobworker.jobs.scope import Scope, sees
 from jobworker.jobs.store import Store
 from jobworker.linux.proc import boot_id
@@ -42,6 +42,7 @@ class JobTable:
         # What the store has about all jobs; `noted` returns what `note` stored.
         self.newest_end, self.ended_totals, self.noted = store.newest_end, store.ended_totals, store.meta
         self.by_key, self.events_of = store.by_key, store.events_of
+        continue_ids(store.last_id())
         self.boot = boot_id()  # of the host, now
         self._revision: int = self._store.meta("revision", 0)  # the last one that was given
         self.on_inactive: Callable[[JobRecord], None] = lambda record: None  # called when a job can no longer change

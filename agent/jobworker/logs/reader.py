@@ -5,7 +5,7 @@ The format is described in ``docs/reference/on-disk-formats.md``.
 
 import os
 from binascii import crc32
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ STDERR = 1
 CHUNK_BYTES = 65536
 NOWHERE = (-1, -1)
 BATCH_RECORDS = 128  # index records that are read at once
+SCANNED_RECORDS = 16384  # the same, to look for a time
 MAX_TRIES = 10  # to read records that a bounded log drops meanwhile
 REASONS = {NO_ROOM: "disk_full", REFUSED: "refused", POWER_CUT: "power_cut"}
 
@@ -272,9 +273,48 @@ class LogReader:
         return record.offset
 
     def since(self, time_ns: int) -> int:
-        """Return the offset of the first byte that arrived at a wall-clock time or later; the end if none has."""
+        """Return the offset after the last byte that arrived before a wall-clock time.
+
+        If even the last one did, but the clock was set back in between, the offset of the first byte that arrived at
+        that time or later; the end if none did.
+        """
         if not self.open():
             return 0
-        count = self.count()
-        number = bisect_left(range(count), time_ns, key=lambda n: self.record(n).time)
+        count, number = self.count(), self._after(time_ns)
+        if number == count and (first := self._first_since(time_ns, count)) is not None:
+            number = first
         return max(self.record(number).offset, self.first()) if number < count else self.size()
+
+    def until(self, time_ns: int) -> int:
+        """Return the offset after the last byte that arrived before a wall-clock time; 0 if none did."""
+        if not self.open():
+            return 0
+        number = self._after(time_ns)
+        return max(self.record(number).offset, self.first()) if number < self.count() else self.size()
+
+    def _after(self, time_ns: int) -> int:
+        """Return the number of the record after the last one from before a time.
+
+        Not by bisection: where the clock was set back, the times are in no order. Dropped records have the time 0.
+        """
+        end = self.count()
+        while end:
+            start = max(0, end - SCANNED_RECORDS)
+            for back, time in enumerate(reversed(self._times(start, end))):
+                if time < time_ns:
+                    return end - back
+            end = start
+        return 0
+
+    def _first_since(self, time_ns: int, count: int) -> int | None:
+        """Return the number of the first record from a time or later; None if there is none."""
+        for start in range(self.first_record(), count, SCANNED_RECORDS):
+            times = self._times(start, min(count, start + SCANNED_RECORDS))
+            if max(times, default=0) >= time_ns:
+                return start + next(number for number, time in enumerate(times) if time >= time_ns)
+        return None
+
+    def _times(self, start: int, end: int) -> list[int]:
+        """Return the times of the records between two numbers."""
+        block = os.pread(self._index, (end - start) * RECORD.size, start * RECORD.size)
+        return [record[0] for record in RECORD.iter_unpack(block[: len(block) - len(block) % RECORD.size])]

@@ -64,7 +64,7 @@ def test_from_created_to_exited() -> None:
         "1970-01-01T00:00:00.000000Z",
     )
     exited = after(ended(code=3), record=RUNNING)
-    assert exited.job.exit == Exit(3, None, Reason.FINISHED, None, "exited with code 3")
+    assert exited.job.exit == Exit(3, None, Reason.FINISHED, None, "exited with code 3", ran_seconds=0.0)
     assert (exited.job.state, exited.process_tree_gone, exited.log.closed, exited.active) == (
         State.EXITED,
         True,

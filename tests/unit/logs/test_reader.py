@@ -168,3 +168,31 @@ def test_since(mixed: Writer, reader: LogReader, tmp_path: Path) -> None:
     assert LogReader(tmp_path / "none").since(5) == 0
     times = {-5: 0, 0: 0, 100: 0, 101: 3, 200: 3, 300: 4, 799: 16, 800: 16, 801: 17, 2**62: 17}
     assert {time: reader.since(time) for time in times} == times
+
+
+def timed(folder: Path, times: list[int]) -> LogReader:
+    """Return a log in which a byte arrived at each of these times."""
+    writer = Writer(folder)
+    for time in times:
+        writer.records = time // 100 - 1
+        writer.arrive(0, b"x")
+    return LogReader(folder)
+
+
+@pytest.mark.parametrize(
+    ("times", "since", "until"),
+    [
+        ([100, 200, 300, 400], {250: 2, 400: 3, 500: 4}, {250: 2, 500: 4}),
+        # Set back from 1200 to 900: times that only the past has, times that the present has, times that both have.
+        ([1000, 1100, 1200, 900, 1000, 1100], {950: 4, 1050: 5, 1150: 2, 1300: 6}, {1150: 6, 1050: 5}),
+        # It was far ahead at first.
+        ([9000, 9100, 100, 200, 300], {150: 3, 50: 0, 9050: 1}, {150: 3, 9050: 5}),
+    ],
+)
+def test_since_with_a_clock_that_was_set_back(
+    tmp_path: Path, times: list[int], since: dict[int, int], until: dict[int, int]
+) -> None:
+    """What has arrived since a time begins after the last byte from before it; if there is none, at the first one."""
+    reader = timed(tmp_path / "log", times)
+    assert {time: reader.since(time) for time in since} == since
+    assert {time: reader.until(time) for time in until} == until
