@@ -24,6 +24,7 @@ from jobworker.linux import syscalls
 from jobworker.paths import Home, default_home
 from jobworker.plugin import loader
 from jobworker.private import require_trusted
+from jobworker.quiet_log import bound_libraries
 from jobworker.service import Service
 from jobworker.tls import setup
 
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = config.load(path)
         level = settings.agent.log_level.upper()
         logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-        logging.getLogger("websockets").setLevel(logging.WARNING)
+        bound_libraries()
         if options.check:
             check(home, settings)
             return

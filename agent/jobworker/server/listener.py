@@ -5,6 +5,7 @@ import logging
 import re
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
@@ -18,14 +19,17 @@ from jobworker.auth.authentication import from_handshake, from_upgrade
 from jobworker.linux import descriptors
 from jobworker.model import Principal
 from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
+from jobworker.rate_limit import RateLimiter
 from jobworker.server.connection import MAX_ANONYMOUS_BYTES, Connection
 from jobworker.server.dispatch import dispatch
 from jobworker.server.keepalive import Keepalive
 from jobworker.server.services import Services
 from jobworker.server.session import Session
+from jobworker.validation import shown
 
 log = logging.getLogger(__name__)
 
+LOG_LINES = RateLimiter(1, 30)  # a second, for refusals of one kind: strangers must not fill the disk
 OPEN_TIMEOUT_SECONDS = 10.0  # for TLS and upgrade together
 HANDSHAKE_TIMEOUT_SECONDS = 5.0  # for TLS
 CLOSE_TIMEOUT_SECONDS = 5.0  # for the client to answer a close frame
@@ -95,6 +99,8 @@ class Listener:
 
     async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Return None to upgrade, else the response; responses reveal nothing to unauthenticated clients."""
+        if connection.remote_address is None:  # it was closed before its request was read: no one gets a response
+            return connection.respond(http.HTTPStatus.BAD_REQUEST, "")
         headers = request.headers
         address, admission = peer(connection), self._services.admission
         if request.path.partition("?")[0] != PATH:
@@ -106,8 +112,11 @@ class Listener:
         origins = headers.get_all("Origin")
         own = f"https://{hosts[0].lower()}"  # of a page that the browser got by the same name and port
         if origins and (len(origins) > 1 or origins[0] not in self._origins | {own}):
-            admission.note_refusal(address, f"the Origin {origins[:1]} is not allowed")
-            return connection.respond(http.HTTPStatus.FORBIDDEN, "the Origin is not allowed\n")
+            what = f"the Origin {shown(origins[0])} is not allowed"
+            admission.note_refusal(address, what)
+            if LOG_LINES.allows("origin", time.monotonic()):
+                log.warning("%s: refused: %s; server.origins: %s", address, what, sorted(self._origins))
+            return connection.respond(http.HTTPStatus.FORBIDDEN, f"{what}; server.origins has those that are\n")
         full = self._sessions >= self._services.config.limits.connections
         if full or descriptors.left() < descriptors.RESERVED:
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
@@ -124,7 +133,8 @@ class Listener:
             response.headers["Retry-After"] = str(error.data["retry_after"])
             return response
         except errors.JobworkerError as error:
-            log.warning("%s: refused: %s", address, error.message)
+            if LOG_LINES.allows("credentials", time.monotonic()):
+                log.warning("%s: refused: %s", address, error.message)
             response = connection.respond(http.HTTPStatus.UNAUTHORIZED, f"{error.message}\n")
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
