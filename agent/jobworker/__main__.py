@@ -20,6 +20,7 @@ import uvloop
 
 from jobworker import app, config, preflight
 from jobworker.errors import InvalidState, JobworkerError, StartError
+from jobworker.jobs.identity import require_users
 from jobworker.linux import syscalls
 from jobworker.paths import Home, default_home
 from jobworker.plugin import loader
@@ -105,6 +106,7 @@ def _command(home: Home, options: argparse.Namespace) -> list[str]:
 
 def check(home: Home, settings: config.Config) -> None:
     """Raise StartError if plugins, settings or certificates would keep an agent from starting in this one's place."""
+    require_users(settings)
     loader.try_out(settings, home.path)
     if settings.server.cert or (home.tls / "ca.pem").exists():
         setup.load(home, settings.server)

@@ -17,6 +17,7 @@ from jobworker.auth.authentication import Authenticator
 from jobworker.auth.authorization import Authorization
 from jobworker.auth.sessions import SessionRegistry
 from jobworker.instance import Instance
+from jobworker.jobs.identity import require_users
 from jobworker.jobs.manager import JobManager
 from jobworker.paths import Home
 from jobworker.plugin import loader
@@ -70,12 +71,13 @@ class Agent:
         Return, for a restart, the descriptors that the next agent inherits; else none.
         """
         self._service.open()
+        await asyncio.to_thread(require_users, self._config)
         server = self._config.server
         instance = Instance(self._home, server, local=self._local, inherited=self._inherited)
         tls = setup.load_or_create(self._home, server, instance.names)
         services = self._services(tls, instance.url)
         jobs = services.jobs
-        listener = Listener(services, instance.socket, tls, instance.names)
+        listener = Listener(services, instance.sockets, tls, instance.names)
         await jobs.open()  # before the listener: the first call must find the jobs that ran on
         instance.note_place()
         instance.create_local_token(services.tokens)

@@ -3,6 +3,7 @@
 ``config.toml`` at the root of the repository explains each key and equals these defaults.
 """
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -16,12 +17,14 @@ from jobworker.protocol import MAX_DEPTH
 from jobworker.units import Duration, Size, seconds, size
 from jobworker.validation import describe_error, signal_name, too_deep
 
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?")  # as browsers send it
+
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Positive: TypeAlias = Annotated[int, Meta(ge=1)]
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
-    host: str = "127.0.0.1"
+    host: str | list[str] = "127.0.0.1"  # "::": IPv4 too
     port: int = 7443  # 0: any free port
     names: list[str] = []  # host names that clients use for the agent
     origins: list[str] = []  # of web pages that may connect
@@ -29,6 +32,11 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     key: str = ""
     client_ca: str = ""  # a path; "": no client certificates
     expiry_warning: Duration = "30d"
+
+    @property
+    def hosts(self) -> list[str]:
+        """The addresses to listen on, each once."""
+        return [*dict.fromkeys([self.host] if isinstance(self.host, str) else self.host)]
 
 
 class Auth(Struct, frozen=True, forbid_unknown_fields=True):
@@ -165,12 +173,15 @@ def _check(path: Path, config: Config) -> None:
         signal_name(config.jobs.stop_signal, "jobs.stop_signal")
     except ValueError as error:
         raise StartError(f"{path}: {error}") from error
+    if config.server.host in ("", []):
+        raise StartError(f"{path}: server.host: {config.server.host!r}; expected an address, or a list of some")
     if not 0 <= config.server.port <= 65535:
         raise StartError(f"{path}: server.port: {config.server.port}; expected 0 (any free port) to 65535")
     if not seconds(config.limits.plugin_call, "limits.plugin_call"):
         raise StartError(f"{path}: limits.plugin_call: 0; expected more than 0 seconds")
     if bool(config.server.cert) != bool(config.server.key):
         raise StartError(f"{path}: server.cert and server.key: only one is set; expected both or neither")
+    _check_who(path, config)
     for key, names in config.users.items():
         if key != "*" and ":" not in key:
             expected = 'a principal as "token:NAME", "role:NAME", or "*" for everyone'
@@ -185,3 +196,36 @@ def _check(path: Path, config: Config) -> None:
             raise StartError(
                 f"{path}: plugins.{name}: {table!r}; expected `enabled` or a table of a plugin's settings"
             )
+
+
+def _check_who(path: Path, config: Config) -> None:
+    """Check settings that would keep out those whom they should let in; raise StartError."""
+    for origin in config.server.origins:
+        if fault := _origin_fault(origin):
+            expected = f'expected an origin as browsers send it, "https://ops.example.org": {fault}'
+            raise StartError(f"{path}: server.origins: {origin[:200]!r}; {expected}")
+    if not config.auth.providers:
+        raise StartError(f"{path}: auth.providers: []; expected at least one: no one could log in")
+    if not config.auth.authorizers:
+        raise StartError(f"{path}: auth.authorizers: []; expected at least one: no one could do anything")
+    if "mtls" in config.auth.providers and not config.server.client_ca:
+        raise StartError(
+            f"{path}: auth.providers: 'mtls' needs server.client_ca, which is not set: no client would be asked",
+            hint='set server.client_ca to the PEM file of the CA of the clients, or remove "mtls"',
+        )
+
+
+def _origin_fault(origin: str) -> str:
+    """Return why no browser sends such an origin; "" if one can."""
+    scheme, separator, rest = origin.partition("://")
+    if not separator:
+        return "it has no https://"
+    if "*" in origin:
+        return "no wildcard is known, each origin is listed"
+    if origin != origin.lower():
+        return "in lower case"
+    if "/" in rest or "?" in rest or "#" in rest:
+        return "with no path, not even /"
+    if rest.endswith({"https": ":443", "http": ":80"}.get(scheme, "\0")):
+        return "without the default port"
+    return "" if ORIGIN.fullmatch(origin) else "SCHEME://HOST or SCHEME://HOST:PORT"

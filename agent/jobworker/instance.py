@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import socket
+import stat
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -37,24 +38,29 @@ class Instance:
         self._server = server
         self._local = local  # a local agent may listen on any port
         if inherited:
-            self._locks, self.socket = _reclaim(inherited)
+            self._locks, self.sockets = _reclaim(inherited)
         else:
             self._locks = self._lock()
-            self.socket = bind(server.host, self._ports())
-        self._backlog = self.socket.dup()  # clients wait here during a restart in place
-        self._host, self._port = self.socket.getsockname()[:2]
+            self.sockets = bind(server.hosts, self._ports())
+        self._backlogs = [sock.dup() for sock in self.sockets]  # clients wait here during a restart in place
+        self._port = self.sockets[0].getsockname()[1]
+        self._hosts = [sock.getsockname()[0] for sock in self.sockets]
 
     @property
     def names(self) -> list[str]:
         """The host names for which clients accept the agent's certificate."""
-        bound = [] if self._host in ANY_ADDRESS else [self._host]
+        bound = [host for host in self._hosts if host not in ANY_ADDRESS]
         return [*dict.fromkeys([*self._server.names, *LOCAL_NAMES, *bound])]
 
     @property
     def url(self) -> str:
-        """The address at which clients on this host connect."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"wss://{'localhost' if self._host in ANY_ADDRESS else host}:{self._port}{PATH}"
+        """The address at which clients on this host connect: of the loopback, if the agent listens there."""
+        if any(host in ANY_ADDRESS for host in self._hosts):
+            host = "localhost" if "0.0.0.0" in self._hosts or socket.has_dualstack_ipv6() else "[::1]"
+        else:
+            host = next((host for host in self._hosts if host in LOCAL_NAMES), self._hosts[0])
+            host = f"[{host}]" if ":" in host else host
+        return f"wss://{host}:{self._port}{PATH}"
 
     def _lock(self) -> list[int]:
         """Make sure that this is the only agent on the state folder; raise StartError."""
@@ -132,19 +138,20 @@ class Instance:
             log.error("%s has the agent's address, but not its pid: %s", self._home.address, error.strerror)
 
     def hand_over(self) -> list[int]:
-        """Return the descriptors for the agent that is executed in place of this one: locks, then the socket."""
-        return [*self._locks, self._backlog.detach()]
+        """Return the descriptors for the agent that is executed in place of this one: locks, then the sockets."""
+        return [*self._locks, *(backlog.detach() for backlog in self._backlogs)]
 
     def release(self) -> None:
         """Leave the state folder to another agent."""
         for lock in self._locks:
             os.close(lock)
-        self._backlog.close()
+        for backlog in self._backlogs:
+            backlog.close()
 
 
-def _reclaim(inherited: Sequence[int]) -> tuple[list[int], socket.socket]:
-    """Return the locks and the socket of the agent that restarted in place as this one."""
+def _reclaim(inherited: Sequence[int]) -> tuple[list[int], list[socket.socket]]:
+    """Return the locks and the sockets of the agent that restarted in place as this one."""
     for fd in inherited:
         os.set_inheritable(fd, False)
-    *locks, sock = inherited
-    return locks, socket.socket(fileno=sock)
+    sockets = [fd for fd in inherited if stat.S_ISSOCK(os.fstat(fd).st_mode)]
+    return [fd for fd in inherited if fd not in sockets], [socket.socket(fileno=fd) for fd in sockets]

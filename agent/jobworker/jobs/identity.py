@@ -2,11 +2,15 @@
 
 import functools
 import grp
+import logging
 import os
 import pwd
 from dataclasses import dataclass
 
-from jobworker.errors import InvalidSpec
+from jobworker.config import Config
+from jobworker.errors import InvalidSpec, StartError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,21 @@ def look_up(user: str, group: str | None, setting: str = "user") -> Identity:
     except (KeyError, ValueError, OverflowError):
         text = f"group: {str(group)[:80]!r}; expected a group of this host, by name or number"
         raise InvalidSpec(text, field="group") from None
+
+
+def require_users(config: Config) -> None:
+    """Raise StartError if `jobs.user` does not exist; log which users of `[users]` do not. It may block."""
+    if config.jobs.user:
+        try:
+            look_up(config.jobs.user, None, "jobs.user")
+        except InvalidSpec as error:
+            raise StartError(error.message, hint="create it with useradd, or set jobs.user to another one") from None
+    for key, names in config.users.items():
+        for name in names:
+            try:
+                look_up(name, None, f"users.{key}")
+            except InvalidSpec as error:
+                log.warning("%s: no job can run as it", error.message)
 
 
 def user_message(identity: Identity) -> dict[str, object]:

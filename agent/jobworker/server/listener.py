@@ -1,5 +1,6 @@
 """Accept connections: TLS, the HTTP upgrade with its checks, and a session for each connection that passes."""
 
+import errno
 import http
 import logging
 import re
@@ -30,38 +31,61 @@ from jobworker.validation import shown
 log = logging.getLogger(__name__)
 
 LOG_LINES = RateLimiter(1, 30)  # a second, for refusals of one kind: strangers must not fill the disk
+BIND_TRIES = 10  # to find a port that is free on all hosts
 OPEN_TIMEOUT_SECONDS = 10.0  # for TLS and upgrade together
 HANDSHAKE_TIMEOUT_SECONDS = 5.0  # for TLS
 CLOSE_TIMEOUT_SECONDS = 5.0  # for the client to answer a close frame
 
 
-def bind(host: str, ports: list[int]) -> socket.socket:
-    """Return a socket that listens on the first free port of these; raise StartError."""
-    failure: OSError | None = None
+def bind(hosts: Sequence[str], ports: Sequence[int]) -> list[socket.socket]:
+    """Return a socket for each host, all of them on the first of these ports that is free; raise StartError."""
+    failure: errors.StartError | None = None
     for port in ports:
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            return socket.create_server((host, port), family=family, backlog=256)
-        except OSError as error:
-            failure = error
-    reason = failure.strerror if failure else "no port is given"
-    raise errors.StartError(
-        f"cannot listen on {host} port {ports[-1]}: {reason}",
-        hint="set server.port in the configuration to a free port, or 0 for any",
-    )
+        for _ in range(
+            BIND_TRIES if port == 0 else 1
+        ):  # the port that is free on the first host may be taken on others
+            socks: list[socket.socket] = []
+            try:
+                for host in hosts:
+                    socks.append(_listen(host, socks[0].getsockname()[1] if socks else port))
+            except errors.StartError as error:
+                failure = error
+                for sock in socks:
+                    sock.close()
+            else:
+                return socks
+    assert failure is not None
+    raise failure
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there, of "::" also by IPv4; raise StartError."""
+    every = host == "::" and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=256, dualstack_ipv6=every)
+    except OSError as error:
+        hint = "set server.port in the configuration to a free port, or 0 for any"
+        if (error.errno or 0) < 0 or error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):  # < 0: of the resolver
+            hint = "set server.host to an address of this host (see `ip address`), or to 0.0.0.0 or :: for all"
+        reason = (error.strerror or str(error)).partition(" (while attempting")[0]
+        raise errors.StartError(f"cannot listen on {host} port {port}: {reason}", hint=hint) from None
 
 
 class Listener:
-    """Accepts connections on a bound socket until it is closed."""
+    """Accepts connections on bound sockets until it is closed."""
 
-    def __init__(self, services: Services, sock: socket.socket, tls: ssl.SSLContext, names: list[str]) -> None:
+    def __init__(
+        self, services: Services, socks: Sequence[socket.socket], tls: ssl.SSLContext, names: list[str]
+    ) -> None:
         self._services = services
-        self._sock = sock
+        self._socks = socks
         self._tls = tls
-        port = sock.getsockname()[1]
+        port = socks[0].getsockname()[1]
+        names = [name.lower() for name in names]  # as browsers send them, and as `Host` is compared
         # Accepted names in `Host`. A browser sends another name for a page that rebinds its name to our address. The
         # port there is that of a tunnel or proxy, if the client connects to one.
-        self._hosts = {_bracketed(name).lower() for name in names}
+        self._hosts = {_bracketed(name) for name in names}
         own = {f"https://{_bracketed(name)}:{port}" for name in names}
         # Accepted values of `Origin`, which browsers send: other origins are pages of other sites.
         self._origins = own | set(services.config.server.origins)
@@ -70,12 +94,16 @@ class Listener:
         self._keepalive = Keepalive()
         # Number of open sessions.
         self._sessions = 0
-        self._server: Server | None = None
+        self._servers: list[Server] = []  # one for each socket
 
     async def open(self) -> None:
-        self._server = await serve(
+        for sock in self._socks:
+            self._servers.append(await self._open(sock))
+
+    async def _open(self, sock: socket.socket) -> Server:
+        return await serve(
             self._serve,
-            sock=self._sock,
+            sock=sock,
             ssl=self._tls,
             process_request=self._process_request,
             select_subprotocol=_select_subprotocol,
@@ -92,9 +120,10 @@ class Listener:
 
     async def close(self, *, restart: bool = False) -> None:
         """Close all connections (1001, going away, or 1012, service restart) and wait until they have ended."""
-        if self._server is not None:
-            self._server.close(code=CloseCode.SERVICE_RESTART if restart else CloseCode.GOING_AWAY)
-            await self._server.wait_closed()
+        for server in self._servers:
+            server.close(code=CloseCode.SERVICE_RESTART if restart else CloseCode.GOING_AWAY)
+        for server in self._servers:
+            await server.wait_closed()
         self._keepalive.close()
 
     async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
