@@ -74,7 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
         hint = "set JOBWORKER_HOME to a folder of the agent's own that it can write" if denied else ""
-        fail(StartError(f"{error.filename or home.path}: {error.strerror}", hint=hint), options.ready)
+        if error.filename is None:  # of a call that has no file, such as a socket's: not the state folder's fault
+            traceback.print_exc()  # else nothing names the call
+            fail(StartError(f"a system call failed: {error.strerror or error}"), options.ready)
+        fail(StartError(f"{error.filename}: {error.strerror}", hint=hint), options.ready)
     if kept:  # execve keeps the pid: as an ancestor of its keeper the agent inherits the jobs of a keeper that dies
         for fd in kept:
             os.set_inheritable(fd, True)

@@ -115,6 +115,8 @@ class Agent:
         """Create the parts that the methods use."""
         plugin_host = PluginHost(seconds(self._config.limits.plugin_call, "limits.plugin_call"))
         registry = loader.load(self._config, self._home.path, plugin_host)
+        for sentence in loader.never_asked(self._config, registry.plugins):
+            log.warning("%s", sentence)
         providers = [registry.auth_providers[name] for name in self._config.auth.providers]
         authorizers = [registry.authorizers[name] for name in self._config.auth.authorizers]
         audit = Audit(self._home.audit, size(self._config.audit.max_bytes, "audit.max_bytes"))

@@ -174,3 +174,9 @@ def test_options_of_strategies_and_policies(jw: "Jw") -> None:
     assert jw("create", "--timeout-policy", "'", "true").returncode == 2
     assert jw("create", "--stop-option", "novalue", "true").returncode == 2
     assert jw("create", "--stop-option", "deep=" + "[" * 50_000, "true").returncode == 2
+
+
+def test_a_provider_that_is_never_asked(own: "Jw") -> None:
+    """`check` names the key that does not have it."""
+    checked = own("plugins", "check", "mtls")
+    assert "'mtls' of the plugin 'mtls' is never asked: auth.providers does not name it" in checked.stderr

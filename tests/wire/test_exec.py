@@ -82,3 +82,16 @@ async def test_a_large_environment(wire: "Wire") -> None:
     env = {f"V{number}": "y" * 9_000 for number in range(100)}
     run = await wire.ask("job.run", spec={"argv": ["sh", "-c", "env | grep -c ^V; echo ${#V99}"], "env": env})
     assert (await wire.follow(run["subscription"])).stdout.split() == [b"100", b"9000"]
+
+
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [("#!/no/such/python\n", "its interpreter '/no/such/python' is not"), ("#!/bin/sh\r\n", "CR LF")],
+)
+async def test_a_script_whose_interpreter_is_missing(wire: "Wire", tmp_path: Path, first: str, words: str) -> None:
+    """The file is there: the message names the interpreter, not the file."""
+    script = tmp_path / "script"
+    script.write_text(f"{first}echo hello\n")
+    script.chmod(0o755)
+    error = await wire.refused("job.start", id=await wire.create(argv=[str(script)]))
+    assert words in error["message"]

@@ -2,7 +2,8 @@
 
 import os
 import signal
-from errno import ETIMEDOUT
+from errno import ENOENT, ETIMEDOUT
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -19,6 +20,7 @@ REASON_TEXT = {
     Reason.SHUTDOWN: "ended because the agent was shut down",
 }
 
+SHEBANG_BYTES = 256  # that the kernel reads
 FROM_OUTSIDE = {"SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGQUIT"}  # signals that usually come from another process
 
 
@@ -79,9 +81,26 @@ def explain_start_failure(record: JobRecord, step: str, errno: int, detail: str 
     }.get(step, "cannot set up the process")
     if errno == ETIMEDOUT:
         return f"{what}: it hung: a file system that does not answer, or a lease on the file"
+    if step == "exec" and errno == ENOENT and (interpreter := missing_interpreter(record)):
+        return f"{what}: the file is there, its interpreter {interpreter!r} is not" + (
+            ": the first line ends with CR LF, as on Windows" if interpreter.endswith("\r") else ""
+        )
     if step == "setup" and detail:
         return f"{what}: {detail}"
     return f"{what}: {os.strerror(errno)}"
+
+
+def missing_interpreter(record: JobRecord) -> str | None:
+    """Return the interpreter that the first line of the job's program names, if the program exists; else None."""
+    program = Path(folder_of(record.job.spec, record.identity)) / record.job.spec.command()[0]
+    try:
+        # Without waiting for a writer: the file may have become a FIFO.
+        with open(os.open(program, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            first = file.read(SHEBANG_BYTES).partition(b"\n")[0]
+    except (OSError, ValueError):
+        return None
+    words = first.removeprefix(b"#!").decode(errors="replace").strip(" \t").split(" ")
+    return words[0] if first.startswith(b"#!") else None
 
 
 def ended(record: JobRecord, event: Ended) -> JobRecord:

@@ -137,7 +137,8 @@ class Specs:
         try:
             refusal = await self._host.run(checker, check)
         except (PluginFault, JobworkerError) as error:
-            refusal = str(error)
+            text = f"{field}: {checker.name} could not check its options: {str(error)[:500]}"
+            raise PolicyRejected(text, field=field) from error
         if refusal:
             raise PolicyRejected(f"{field}: {checker.name} refuses its options: {refusal[:500]}", field=field)
         if not options:

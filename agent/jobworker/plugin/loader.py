@@ -112,6 +112,18 @@ def try_out(config: Config, state: Path) -> list[Plugin]:
         host.close()
 
 
+def never_asked(config: Config, plugins: Iterable[Plugin]) -> list[str]:
+    """Return a sentence for each registered auth provider and authorizer that the configuration does not name."""
+    named = {"auth_providers": config.auth.providers, "authorizers": config.auth.authorizers}
+    keys = {"auth_providers": "auth.providers", "authorizers": "auth.authorizers"}
+    return [
+        f"{name!r} of the plugin {plugin.name!r} is never asked: {keys[kind]} does not name it"
+        for plugin in plugins
+        for kind, _, name in (registered.partition(":") for registered in plugin.registers)
+        if kind in named and name not in named[kind]
+    ]
+
+
 class Loader:
     """Loads one plugin after the other, each in its own thread and in limited time."""
 
@@ -269,7 +281,8 @@ def _try(key: str, checker: StopStrategy | TimeoutPolicy, options: Mapping[str, 
     try:
         host.first(host.owner(checker), partial(checker.check, options), LOAD_SECONDS)
     except PluginFault as error:
-        raise StartError(f"{key}: {checker.name} refuses its options: {error}") from error
+        what = "refuses its options" if isinstance(error.__cause__, ValueError) else "could not check its options"
+        raise StartError(f"{key}: {checker.name} {what}: {error}") from error
 
 
 def _names(objects: dict[str, Any]) -> str:

@@ -40,7 +40,8 @@ def _state(plugin: dict[str, Any]) -> str:
     if not plugin["enabled"]:
         return "not enabled"
     words = [word for word in ("blocked", "dropped") if plugin.get(word)]
-    words += [f"{plugin['faults']} faults"] if plugin.get("faults") else []
+    faults = plugin.get("faults")
+    words += [f"{faults} fault" + ("s" if faults > 1 else "")] if faults else []
     return ", ".join(words) or "enabled"
 
 
@@ -83,6 +84,8 @@ def check(name: NameArgument, config: Config = None, json_: options.Json = False
     ]
     answer = {"plugin": to_builtins(plugin), "enabled": name in enabled}
     output.show(answer, table.pair_lines(pairs), as_json=json_)
+    for sentence in plugins.never_asked(settings, [plugin]):
+        output.note(sentence)
     if name not in enabled and not json_:
         path = config or home().config
         output.hint(f"jw plugins enable {name}, for {path}, then jw agent restart")
