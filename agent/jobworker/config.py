@@ -199,7 +199,7 @@ def _check(path: Path, config: Config) -> None:
 
 
 def _check_who(path: Path, config: Config) -> None:
-    """Check settings that would keep out those whom they should let in; raise StartError."""
+    """Check the settings that let callers in; raise StartError for one with which no caller gets in."""
     for origin in config.server.origins:
         if fault := _origin_fault(origin):
             expected = f'expected an origin as browsers send it, "https://ops.example.org": {fault}'
