@@ -43,6 +43,6 @@ class Admission:
             self._audit.note("refused", None, address, "upgrade", reason=reason)
 
     def revoke(self, provider: str, name: str, spare: OpenSession | None = None) -> None:
-        """Close the sessions of a principal whose credentials were revoked, except `spare`."""
+        """Take the access from the sessions of a principal whose credentials were revoked; close all but `spare`."""
         self._throttle.forget_known()
         self._sessions.revoke(provider, name, spare)

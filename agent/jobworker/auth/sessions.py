@@ -22,8 +22,11 @@ class OpenSession(Protocol):
     def principal(self) -> Principal | None:
         """The caller; None until it has logged in."""
 
+    def drop(self) -> None:
+        """Take the access from the caller at once."""
+
     async def close(self, reason: str) -> None:
-        """Close the connection."""
+        """Take the access from the caller, and close the connection."""
 
 
 class SessionRegistry:
@@ -89,14 +92,16 @@ class SessionRegistry:
         return self._revoked.get((principal.provider, principal.name), -math.inf) >= since
 
     def revoke(self, provider: str, name: str, spare: OpenSession | None = None) -> None:
-        """Close the sessions of a principal whose credentials were revoked, except `spare`."""
+        """Take the access from the sessions of a principal whose credentials were revoked; close all but `spare`."""
         self._revoked[provider, name] = time.monotonic()
         if len(self._revoked) > MAX_REVOCATIONS:
             del self._revoked[next(iter(self._revoked))]
         for session in self._sessions:
             caller = session.principal
-            if session is not spare and caller is not None and (caller.provider, caller.name) == (provider, name):
-                self.close_revoked(session)
+            if caller is not None and (caller.provider, caller.name) == (provider, name):
+                session.drop()
+                if session is not spare:
+                    self.close_revoked(session)
 
     def close_revoked(self, session: OpenSession) -> None:
         """Begin to close a session; do not wait for the closing handshake."""
