@@ -115,7 +115,8 @@ class Agent:
         registry = loader.load(self._config, self._home.path, plugin_host)
         providers = [registry.auth_providers[name] for name in self._config.auth.providers]
         authorizers = [registry.authorizers[name] for name in self._config.auth.authorizers]
-        audit = Audit(self._home.audit, size(self._config.audit.max_bytes, "audit.max_bytes"))
+        audited = self._config.audit
+        audit = Audit(self._home.audit, size(audited.max_bytes, "audit.max_bytes"), audited.files)
         sessions = SessionRegistry(self._config.limits)
         return Services(
             config=self._config,

@@ -82,7 +82,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Audit(Struct, frozen=True, forbid_unknown_fields=True):
-    max_bytes: Size = "64MiB"
+    max_bytes: Size = "256MiB"  # of all files together
+    files: Positive = 8
 
 
 BUILT_IN = ("token", "roles", "graceful", "ladder", "command", "kill", "total", "idle", "deadline", "cpu")
