@@ -31,6 +31,13 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     expiry_warning: Duration = "30d"
 
 
+class Unix(Struct, frozen=True, forbid_unknown_fields=True):
+    """The Unix socket. `users` has the roles of users of this host, besides the agent's own, by name or uid."""
+
+    path: str = ""  # of the socket; "": in the run folder, which only the agent's own user can enter
+    users: dict[str, list[str]] = field(default_factory=dict)
+
+
 class Auth(Struct, frozen=True, forbid_unknown_fields=True):
     providers: list[str] = field(default_factory=lambda: ["token"])
     authorizers: list[str] = field(default_factory=lambda: ["roles"])
@@ -97,6 +104,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     server: Server = Server()
+    unix: Unix = Unix()
     auth: Auth = Auth()
     jobs: Jobs = Jobs()
     users: dict[str, list[str]] = field(default_factory=dict)
@@ -172,6 +180,10 @@ def _check(path: Path, config: Config) -> None:
         raise StartError(f"{path}: limits.plugin_call: 0; expected more than 0 seconds")
     if bool(config.server.cert) != bool(config.server.key):
         raise StartError(f"{path}: server.cert and server.key: only one is set; expected both or neither")
+    if config.unix.users and not config.unix.path.startswith("/"):
+        raise StartError(
+            f"{path}: unix.path: {config.unix.path!r}; expected an absolute path, which unix.users can reach"
+        )
     for key, names in config.users.items():
         if key != "*" and ":" not in key:
             expected = 'a principal as "token:NAME", "role:NAME", or "*" for everyone'

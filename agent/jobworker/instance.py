@@ -5,16 +5,19 @@ import json
 import logging
 import os
 import socket
+import stat
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jobworker import __version__, state_lock
-from jobworker.config import Server
+from jobworker.config import Server, Unix
 from jobworker.errors import JobworkerError, StartError
 from jobworker.paths import Home
 from jobworker.private import write_private
 from jobworker.protocol import PATH
 from jobworker.server.listener import bind
+from jobworker.server.unix_socket import bind_unix
 from jobworker.service import own_unit
 from jobworker.tokens import TokenFile
 
@@ -28,8 +31,8 @@ LOCAL_TOKEN = "local"  # noqa: S105  # its name
 class Instance:
     """Locks and socket that an agent holds while it runs, and passes on when it restarts in place."""
 
-    def __init__(self, home: Home, server: Server, *, local: bool, inherited: Sequence[int] = ()) -> None:
-        """Lock the state folder and bind the port; raise StartError.
+    def __init__(self, home: Home, server: Server, *, local: bool, unix: Unix, inherited: Sequence[int] = ()) -> None:
+        """Lock the state folder, bind the port and the Unix socket; raise StartError.
 
         `inherited`: the descriptors that `hand_over` returned to the agent before this one.
         """
@@ -37,11 +40,17 @@ class Instance:
         self._server = server
         self._local = local  # a local agent may listen on any port
         if inherited:
-            self._locks, self.socket = _reclaim(inherited)
+            self._locks, self.unix, self.socket = _reclaim(inherited)
         else:
+            self.unix = None
             self._locks = self._lock()
             self.socket = bind(server.host, self._ports())
-        self._backlog = self.socket.dup()  # clients wait here during a restart in place
+        path = Path(unix.path) if unix.path else home.run_folder() / "agent.sock"
+        if self.unix is None or self.unix.getsockname() != str(path) or not path.is_socket():
+            self.unix = bind_unix(path, configured=bool(unix.path), shared=bool(unix.users))
+        self._unix_path = str(path)
+        # Clients wait here during a restart in place.
+        self._backlog = [sock.dup() for sock in (self.unix, self.socket) if sock is not None]
         self._host, self._port = self.socket.getsockname()[:2]
 
     @property
@@ -120,6 +129,8 @@ class Instance:
             "pid": os.getpid(),
             "version": __version__,
         }
+        if self.unix is not None:
+            described["socket"] = self._unix_path
         if managed:
             described["unit"] = own_unit()
         try:
@@ -132,19 +143,24 @@ class Instance:
             log.error("%s has the agent's address, but not its pid: %s", self._home.address, error.strerror)
 
     def hand_over(self) -> list[int]:
-        """Return the descriptors for the agent that is executed in place of this one: locks, then the socket."""
-        return [*self._locks, self._backlog.detach()]
+        """Return the descriptors for the agent that is executed in place of this one: locks, then the sockets."""
+        return [*self._locks, *(sock.detach() for sock in self._backlog)]
 
     def release(self) -> None:
         """Leave the state folder to another agent."""
         for lock in self._locks:
             os.close(lock)
-        self._backlog.close()
+        for sock in self._backlog:
+            sock.close()
 
 
-def _reclaim(inherited: Sequence[int]) -> tuple[list[int], socket.socket]:
-    """Return the locks and the socket of the agent that restarted in place as this one."""
+def _reclaim(inherited: Sequence[int]) -> tuple[list[int], socket.socket | None, socket.socket]:
+    """Return the locks and the sockets of the agent that restarted in place as this one.
+
+    One of the version before has no Unix socket.
+    """
     for fd in inherited:
         os.set_inheritable(fd, False)
-    *locks, sock = inherited
-    return locks, socket.socket(fileno=sock)
+    *locks, port = inherited
+    unix = socket.socket(fileno=locks.pop()) if stat.S_ISSOCK(os.fstat(locks[-1]).st_mode) else None
+    return locks, unix, socket.socket(fileno=port)

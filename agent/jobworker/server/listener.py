@@ -6,15 +6,17 @@ import re
 import socket
 import ssl
 from collections.abc import Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import Server, ServerConnection, serve, unix_serve
 from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from jobworker import errors
 from jobworker.auth.authentication import from_handshake, from_upgrade
+from jobworker.auth.peers import uid_of
 from jobworker.linux import descriptors
 from jobworker.model import Principal
 from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
@@ -26,6 +28,7 @@ from jobworker.server.session import Session
 
 log = logging.getLogger(__name__)
 
+ADMIN_CONNECTIONS = 16  # beyond limits.connections, for the local admin
 OPEN_TIMEOUT_SECONDS = 10.0  # for TLS and upgrade together
 HANDSHAKE_TIMEOUT_SECONDS = 5.0  # for TLS
 CLOSE_TIMEOUT_SECONDS = 5.0  # for the client to answer a close frame
@@ -48,11 +51,19 @@ def bind(host: str, ports: list[int]) -> socket.socket:
 
 
 class Listener:
-    """Accepts connections on a bound socket until it is closed."""
+    """Accepts connections on bound sockets until it is closed: on a port with TLS, on a Unix socket without."""
 
-    def __init__(self, services: Services, sock: socket.socket, tls: ssl.SSLContext, names: list[str]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        sock: socket.socket,
+        unix: socket.socket | None,
+        tls: ssl.SSLContext,
+        names: list[str],
+    ) -> None:
         self._services = services
         self._sock = sock
+        self._unix = unix
         self._tls = tls
         port = sock.getsockname()[1]
         # Accepted names in `Host`. A browser sends another name for a page that rebinds its name to our address. The
@@ -66,31 +77,43 @@ class Listener:
         self._keepalive = Keepalive()
         # Number of open sessions.
         self._sessions = 0
-        self._server: Server | None = None
+        self._servers: list[Server] = []
 
     async def open(self) -> None:
-        self._server = await serve(
-            self._serve,
-            sock=self._sock,
-            ssl=self._tls,
-            process_request=self._process_request,
-            select_subprotocol=_select_subprotocol,
-            compression=None,  # costs memory for each connection, and CPU for small messages that inflate
-            max_size=MAX_MESSAGE,
-            max_queue=4,  # frames received and not read yet; beyond that reading pauses
-            open_timeout=OPEN_TIMEOUT_SECONDS,
-            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_SECONDS,
-            close_timeout=CLOSE_TIMEOUT_SECONDS,
-            ping_interval=None,  # it would be a task and a timer for each connection; see keepalive.py
-            server_header=None,
-            create_connection=Connection,
+        common = self._options()
+        if self._unix is not None:
+            self._servers.append(await unix_serve(self._serve, sock=self._unix, **common))
+        self._servers.append(
+            await serve(
+                self._serve,
+                sock=self._sock,
+                ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_SECONDS,
+                **common,
+            )
         )
+
+    def _options(self) -> dict[str, Any]:
+        """Return what both servers have in common."""
+        return {
+            "process_request": self._process_request,
+            "select_subprotocol": _select_subprotocol,
+            "compression": None,  # costs memory for each connection, and CPU for small messages that inflate
+            "max_size": MAX_MESSAGE,
+            "max_queue": 4,  # frames received and not read yet; beyond that reading pauses
+            "open_timeout": OPEN_TIMEOUT_SECONDS,
+            "close_timeout": CLOSE_TIMEOUT_SECONDS,
+            "ping_interval": None,  # it would be a task and a timer for each connection; see keepalive.py
+            "server_header": None,
+            "create_connection": Connection,
+        }
 
     async def close(self, *, restart: bool = False) -> None:
         """Close all connections (1001, going away, or 1012, service restart) and wait until they have ended."""
-        if self._server is not None:
-            self._server.close(code=CloseCode.SERVICE_RESTART if restart else CloseCode.GOING_AWAY)
-            await self._server.wait_closed()
+        for server in self._servers:
+            server.close(code=CloseCode.SERVICE_RESTART if restart else CloseCode.GOING_AWAY)
+        for server in self._servers:
+            await server.wait_closed()
         self._keepalive.close()
 
     async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
@@ -108,15 +131,19 @@ class Listener:
         if origins and (len(origins) > 1 or origins[0] not in self._origins | {own}):
             admission.note_refusal(address, f"the Origin {origins[:1]} is not allowed")
             return connection.respond(http.HTTPStatus.FORBIDDEN, "the Origin is not allowed\n")
-        full = self._sessions >= self._services.config.limits.connections
-        if full or descriptors.left() < descriptors.RESERVED:
+        uid = peer_uid(connection)
+        if self._full(reserved=uid is not None and self._services.peers.is_local_admin(uid)):
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         try:
             presented = [from_handshake(connection.transport, address), from_upgrade(headers, address)]
             credentials = [item for item in presented if item is not None]
-            if not credentials:
+            if credentials:
+                principal = await admission.admit(*credentials, method="upgrade")
+            elif uid is not None:
+                principal = admission.admit_peer(uid, address)
+            else:
                 self._services.sessions.check_unauthenticated()
-            principal = await admission.admit(*credentials, method="upgrade") if credentials else None
+                principal = None
         except errors.InvalidRequest as error:
             return connection.respond(http.HTTPStatus.BAD_REQUEST, f"{error.message}\n")
         except errors.RateLimited as error:
@@ -132,6 +159,13 @@ class Listener:
         if principal is None and isinstance(connection, Connection):
             connection.allowance = MAX_ANONYMOUS_BYTES
         return None
+
+    def _full(self, *, reserved: bool) -> bool:
+        """Whether one connection more would be too many; the local admin can still enter what others have filled."""
+        limit, needed = self._services.config.limits.connections, descriptors.RESERVED
+        if reserved:
+            limit, needed = limit + ADMIN_CONNECTIONS, descriptors.RESERVED // 2
+        return self._sessions >= limit or descriptors.left() < needed
 
     async def _serve(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)
@@ -153,8 +187,16 @@ def _select_subprotocol(connection: ServerConnection, offered: Sequence[Subproto
     return next((name for name in offered if name in (SUBPROTOCOL, BINARY_SUBPROTOCOL)), None)
 
 
+def peer_uid(connection: ServerConnection) -> int | None:
+    """Return the uid of a client on the Unix socket; None for one on the port."""
+    sock = connection.transport.get_extra_info("socket")
+    return uid_of(sock) if sock.family == socket.AF_UNIX else None
+
+
 def peer(connection: ServerConnection) -> str:
-    """Return the address of the client, as HOST:PORT."""
+    """Return the address of the client, as HOST:PORT, or as unix:UID."""
+    if (uid := peer_uid(connection)) is not None:
+        return f"unix:{uid}"
     host, port = connection.remote_address[:2]
     return f"{_bracketed(host)}:{port}"
 
