@@ -23,6 +23,7 @@ from jobworker.tokens import TokenFile
 
 log = logging.getLogger("jobworker")
 
+PRIVATE_SOCKET = Unix()  # where only the agent's own user can reach it
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 ANY_ADDRESS = ("0.0.0.0", "::")  # only compared with; the bind address comes from the configuration
 LOCAL_TOKEN = "local"  # noqa: S105  # its name
@@ -31,7 +32,9 @@ LOCAL_TOKEN = "local"  # noqa: S105  # its name
 class Instance:
     """Locks and socket that an agent holds while it runs, and passes on when it restarts in place."""
 
-    def __init__(self, home: Home, server: Server, *, local: bool, unix: Unix, inherited: Sequence[int] = ()) -> None:
+    def __init__(
+        self, home: Home, server: Server, *, local: bool, unix: Unix = PRIVATE_SOCKET, inherited: Sequence[int] = ()
+    ) -> None:
         """Lock the state folder, bind the port and the Unix socket; raise StartError.
 
         `inherited`: the descriptors that `hand_over` returned to the agent before this one.

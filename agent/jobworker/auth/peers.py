@@ -11,6 +11,7 @@ from jobworker.interfaces import Grant
 from jobworker.model import Principal
 
 PROVIDER = "unix"  # of these principals; no plugin may have the name
+LOCAL = "local"  # the name of the agent's own user, and of root
 LOCAL_GRANTS = (Grant(look="all", control="all", create=True, admin=True),)
 _UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
@@ -29,9 +30,11 @@ class Peers:
             if unknown := [role for role in given if role not in roles]:
                 raise StartError(f"unix.users.{name}: {unknown}; expected some of {', '.join(sorted(roles))}")
             uid = _uid(name)
+            if user_name(uid) == LOCAL:
+                raise StartError(f"unix.users.{name}: {LOCAL} is the name of the agent's own user; expected another")
             self._principals[uid] = Principal(user_name(uid), PROVIDER, list(given))
-        for uid in (0, os.geteuid()):
-            self._principals[uid] = Principal(user_name(uid), PROVIDER, ["admin"])
+        local = Principal(LOCAL, PROVIDER, ["admin"])
+        self._principals |= {0: local, os.geteuid(): local}
 
     def admit(self, uid: int) -> Principal:
         """Return the principal of a user; raise Unauthenticated for one that has none."""
@@ -46,8 +49,7 @@ class Peers:
 
     def grants(self, principal: Principal) -> Sequence[Grant] | None:
         """Return the grants of the local admin, which no authorizer that is broken can take; None: ask them."""
-        local = (self._principals[uid] for uid in (0, os.geteuid()))
-        return LOCAL_GRANTS if any(principal is one for one in local) else None
+        return LOCAL_GRANTS if principal is self._principals[0] else None
 
 
 def _uid(name: str) -> int:

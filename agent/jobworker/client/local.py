@@ -90,6 +90,11 @@ def local_endpoint(home: Home) -> Endpoint:
     return Endpoint(address, token, ca if ca.exists() else None)
 
 
+def port_address(home: Home) -> str:
+    """Return the address of the local agent's port, for clients on other hosts as well."""
+    return str(json.loads(home.address.read_bytes())["address"])
+
+
 @contextlib.contextmanager
 def _starting(home: Home) -> Iterator[None]:
     """Lock the state folder: one process at a time may start an agent."""
