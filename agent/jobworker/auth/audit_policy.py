@@ -28,11 +28,12 @@ CHANGES = NEED_ROOM | {
     "stdin.write",
     "stdin.close",
     "token.revoke",
+    "session.end",
     "agent.shutdown",
     "agent.restart",
 }
 # Methods of admins: a line is written before each of them too.
-AHEAD = {"token.create", "token.revoke", "agent.shutdown", "agent.restart"}
+AHEAD = {"token.create", "token.revoke", "session.end", "agent.shutdown", "agent.restart"}
 
 
 class Subject(msgspec.Struct):
@@ -40,6 +41,7 @@ class Subject(msgspec.Struct):
 
     id: Any = None  # of a job or session
     name: Any = None  # of a token
+    principal: Any = None  # whose sessions
 
 
 _decode = msgspec.json.Decoder(Subject).decode
@@ -92,7 +94,7 @@ def _job_id(raw: msgspec.Raw, outcome: Any) -> str | None:
 def _target(raw: msgspec.Raw) -> str | None:
     """Return the token or session that a call was for."""
     subject = _subject(raw)
-    return _short(subject.name) or _short(subject.id)
+    return _short(subject.name) or _short(subject.id) or _short(subject.principal)
 
 
 def _subject(raw: msgspec.Raw) -> Subject:

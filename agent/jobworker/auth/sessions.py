@@ -16,7 +16,11 @@ MAX_REVOCATIONS = 10_000  # revoked principals remembered; beyond that the oldes
 
 
 class OpenSession(Protocol):
-    """What the registry needs of a session."""
+    """What the registry, and those who look into it, need of a session: `since` is wall-clock time in ns."""
+
+    id: str
+    address: str
+    since: int
 
     @property
     def principal(self) -> Principal | None:
@@ -52,6 +56,9 @@ class SessionRegistry:
 
     def discard(self, session: OpenSession) -> None:
         self._sessions.discard(session)
+
+    def open(self) -> list[OpenSession]:
+        return [*self._sessions]
 
     def check_unauthenticated(self) -> None:
         """Raise RateLimited if too many sessions have not logged in."""
@@ -96,7 +103,7 @@ class SessionRegistry:
         self._revoked[provider, name] = time.monotonic()
         if len(self._revoked) > MAX_REVOCATIONS:
             del self._revoked[next(iter(self._revoked))]
-        for session in self._sessions:
+        for session in self.open():
             caller = session.principal
             if caller is not None and (caller.provider, caller.name) == (provider, name):
                 session.drop()
@@ -104,5 +111,8 @@ class SessionRegistry:
                     self.close_revoked(session)
 
     def close_revoked(self, session: OpenSession) -> None:
+        self.close_ended(session, "the credentials were revoked")
+
+    def close_ended(self, session: OpenSession, reason: str) -> None:
         """Begin to close a session; do not wait for the closing handshake."""
-        self._tasks.spawn(session.close("the credentials were revoked"))
+        self._tasks.spawn(session.close(reason))

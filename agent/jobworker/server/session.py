@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
@@ -55,6 +56,10 @@ class Session:
         principal: Principal | None,
         handle: Handler,
     ) -> None:
+        # Names the session for admins.
+        self.id = secrets.token_hex(6)
+        # When the connection was upgraded, wall-clock time in ns.
+        self.since = time.time_ns()
         self.services = services
         self.address = address
         # When the caller presented its credentials, on the monotonic clock: a later revocation ends the session.
@@ -139,6 +144,7 @@ class Session:
         if self._dropped:
             return
         self._dropped = True
+        self.services.sessions.discard(self)
         self._messages.end()
         for subscription in list(self.subscriptions.values()):
             subscription.cancel()
