@@ -80,6 +80,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     connections: Positive = 1000  # of all callers, logged in or not
     connections_per_principal: Count = 500
     unauthenticated: Positive = 100  # connections before their login
+    unauthenticated_per_address: Positive = 50
     failed_logins: Count = 30  # a minute, from one address
     requests_per_second: Count = 2000
     requests_in_flight: Positive = 64

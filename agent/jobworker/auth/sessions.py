@@ -1,11 +1,15 @@
 """Track open sessions: limits per principal, and the end of sessions whose credentials are revoked."""
 
 import asyncio
+import contextlib
 import math
 import time
+from collections import Counter
+from collections.abc import Iterator
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+from jobworker.auth.throttle import network_of
 from jobworker.config import Limits
 from jobworker.errors import RateLimited
 from jobworker.model import Principal
@@ -40,8 +44,8 @@ class SessionRegistry:
         self._limits = limits
         # Sessions from the end of the upgrade to the end of the connection, logged in or not.
         self._sessions: set[OpenSession] = set()
-        # Number of sessions that wait for `auth.login`.
-        self.unauthenticated = 0
+        # Numbers of sessions that wait for `auth.login`, by network.
+        self._unauthenticated: Counter[str] = Counter()
         # Tokens for requests, by the id of a principal, over all its connections.
         self._requests = RateLimiter(limits.requests_per_second, limits.requests_per_second * 2)
         # Locks by the id of a principal; each lives as long as a call holds it or waits for it.
@@ -60,10 +64,23 @@ class SessionRegistry:
     def open(self) -> list[OpenSession]:
         return [*self._sessions]
 
-    def check_unauthenticated(self) -> None:
-        """Raise RateLimited if too many sessions have not logged in."""
-        if self.unauthenticated >= self._limits.unauthenticated:
+    def check_unauthenticated(self, address: str) -> None:
+        """Raise RateLimited if too many sessions, of all or of this address, have not logged in."""
+        full = self._unauthenticated.total() >= self._limits.unauthenticated
+        if full or self._unauthenticated[network_of(address)] >= self._limits.unauthenticated_per_address:
             raise RateLimited("too many connections that have not logged in", retry_after=1)
+
+    @contextlib.contextmanager
+    def unauthenticated(self, address: str) -> Iterator[None]:
+        """Count a session that has not logged in."""
+        network = network_of(address)
+        self._unauthenticated[network] += 1
+        try:
+            yield
+        finally:
+            self._unauthenticated[network] -= 1
+            if not self._unauthenticated[network]:
+                del self._unauthenticated[network]
 
     def check_connections(self, principal: Principal) -> None:
         """Raise RateLimited if this principal has all the connections it may have."""

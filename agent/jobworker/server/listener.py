@@ -142,7 +142,7 @@ class Listener:
             elif uid is not None:
                 principal = admission.admit_peer(uid, address)
             else:
-                self._services.sessions.check_unauthenticated()
+                self._services.sessions.check_unauthenticated(address)
                 principal = None
         except errors.InvalidRequest as error:
             return connection.respond(http.HTTPStatus.BAD_REQUEST, f"{error.message}\n")

@@ -180,11 +180,8 @@ class Session:
 
     async def _await_login(self) -> bool:
         """Count as unauthenticated until the first message is handled; return whether it logged the caller in."""
-        self.services.sessions.unauthenticated += 1
-        try:
+        with self.services.sessions.unauthenticated(self.address):
             return await self._log_in_by_first_message()
-        finally:
-            self.services.sessions.unauthenticated -= 1
 
     async def _log_in_by_first_message(self) -> bool:
         """Accept auth.login only, in time and small; else close the connection and return False."""
