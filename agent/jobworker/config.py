@@ -3,6 +3,7 @@
 ``config.toml`` at the root of the repository explains each key and equals these defaults.
 """
 
+import ipaddress
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -25,6 +26,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     port: int = 7443  # 0: any free port
     names: list[str] = []  # host names that clients use for the agent
     origins: list[str] = []  # of web pages that may connect
+    proxies: list[str] = []  # networks of proxies whose X-Forwarded-For is believed
     cert: str = ""  # a path; "": the agent's own certificate
     key: str = ""
     client_ca: str = ""  # a path; "": no client certificates
@@ -175,6 +177,13 @@ def _check(path: Path, config: Config) -> None:
         signal_name(config.jobs.stop_signal, "jobs.stop_signal")
     except ValueError as error:
         raise StartError(f"{path}: {error}") from error
+    for network in config.server.proxies:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            raise StartError(
+                f"{path}: server.proxies: {network!r}; expected an address or a network as 10.0.0.0/8"
+            ) from None
     if not 0 <= config.server.port <= 65535:
         raise StartError(f"{path}: server.port: {config.server.port}; expected 0 (any free port) to 65535")
     if not seconds(config.limits.plugin_call, "limits.plugin_call"):

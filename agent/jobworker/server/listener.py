@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from websockets.asyncio.server import Server, ServerConnection, serve, unix_serve
+from websockets.datastructures import Headers
 from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
@@ -23,6 +24,7 @@ from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCO
 from jobworker.server.connection import MAX_ANONYMOUS_BYTES, Connection
 from jobworker.server.dispatch import dispatch
 from jobworker.server.keepalive import Keepalive
+from jobworker.server.proxies import Proxies
 from jobworker.server.services import Services
 from jobworker.server.session import Session
 
@@ -72,8 +74,10 @@ class Listener:
         own = {f"https://{_bracketed(name)}:{port}" for name in names}
         # Accepted values of `Origin`, which browsers send: other origins are pages of other sites.
         self._origins = own | set(services.config.server.origins)
-        # Callers that the upgrade has authenticated, until their session begins; None: no credentials yet.
-        self._principals: WeakKeyDictionary[ServerConnection, Principal | None] = WeakKeyDictionary()
+        self._proxies = Proxies(services.config.server.proxies)
+        # Callers that the upgrade has authenticated (None: no credentials yet), and their addresses, until their
+        # session begins.
+        self._upgraded: WeakKeyDictionary[ServerConnection, tuple[Principal | None, str]] = WeakKeyDictionary()
         self._keepalive = Keepalive()
         # Number of open sessions.
         self._sessions = 0
@@ -119,7 +123,7 @@ class Listener:
     async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Return None to upgrade, else the response; responses reveal nothing to unauthenticated clients."""
         headers = request.headers
-        address, admission = peer(connection), self._services.admission
+        address, admission = self._address(connection, headers), self._services.admission
         if request.path.partition("?")[0] != PATH:
             return connection.respond(http.HTTPStatus.NOT_FOUND, f"expected {PATH}\n")
         hosts = headers.get_all("Host")
@@ -155,10 +159,18 @@ class Listener:
             response = connection.respond(http.HTTPStatus.UNAUTHORIZED, f"{error.message}\n")
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
-        self._principals[connection] = principal
+        self._upgraded[connection] = principal, address
         if principal is None and isinstance(connection, Connection):
             connection.allowance = MAX_ANONYMOUS_BYTES
         return None
+
+    def _address(self, connection: ServerConnection, headers: Headers) -> str:
+        """Return the address of the client, as HOST:PORT, or as unix:UID; of one behind a proxy the port is 0."""
+        if (uid := peer_uid(connection)) is not None:
+            return f"unix:{uid}"
+        host, port = connection.remote_address[:2]
+        client = self._proxies.client(host, headers)
+        return f"{_bracketed(client)}:{port if client == host else 0}"
 
     def _full(self, *, reserved: bool) -> bool:
         """Whether one connection more would be too many; the local admin can still enter what others have filled."""
@@ -172,11 +184,11 @@ class Listener:
         self._sessions += 1
         self._keepalive.watch(connection)
         try:
-            principal = self._principals[connection]
+            principal, address = self._upgraded[connection]
             for kept in (connection.request, connection.response):
                 if kept is not None:
                     kept.headers.clear()  # the connection would keep them, credentials among them, until it ends
-            await Session(connection, peer(connection), self._services, principal, dispatch).run()
+            await Session(connection, address, self._services, principal, dispatch).run()
         finally:
             self._keepalive.forget(connection)
             self._sessions -= 1
@@ -191,14 +203,6 @@ def peer_uid(connection: ServerConnection) -> int | None:
     """Return the uid of a client on the Unix socket; None for one on the port."""
     sock = connection.transport.get_extra_info("socket")
     return uid_of(sock) if sock.family == socket.AF_UNIX else None
-
-
-def peer(connection: ServerConnection) -> str:
-    """Return the address of the client, as HOST:PORT, or as unix:UID."""
-    if (uid := peer_uid(connection)) is not None:
-        return f"unix:{uid}"
-    host, port = connection.remote_address[:2]
-    return f"{_bracketed(host)}:{port}"
 
 
 def _without_port(host: str) -> str:
