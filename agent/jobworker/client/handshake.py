@@ -11,7 +11,7 @@ from jobworker.client.trust import PinMismatch
 from jobworker.protocol import BINARY_SUBPROTOCOL, SUBPROTOCOL
 from jobworker.untrusted import explain_refusal
 
-UNIX_URL = "ws://localhost/rpc"  # what is requested there, without TLS: the kernel vouches for both ends
+UNIX_URL = "ws://localhost/rpc"  # what is requested there, without TLS: only its two ends can read it
 OPEN_SECONDS = 20.0  # for connection, TLS and upgrade together
 SUBPROTOCOLS = (BINARY_SUBPROTOCOL, SUBPROTOCOL)
 MAX_ANSWER_BYTES = 300  # of an answer that is no upgrade, in an error

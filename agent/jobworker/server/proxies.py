@@ -15,9 +15,9 @@ class Proxies:
         self._networks = [ipaddress.ip_network(network, strict=False) for network in networks]
 
     def client(self, peer: str, headers: Headers) -> str:
-        """Return the address of the client of a connection from `peer`, which is the peer itself if it is no proxy.
+        """Return the address of the client behind `peer`; that of `peer` itself unless it is a proxy.
 
-        Each proxy appends the address from which it was called. The list is read from its end, as far as proxies
+        Each proxy appends the address that has called it. The list is read from its end, as far as proxies
         have written it: what comes before may be the client's own invention.
         """
         if not self._networks or (address := _address(peer)) is None:

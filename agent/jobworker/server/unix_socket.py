@@ -1,4 +1,4 @@
-"""The Unix socket of the agent: bind it where nobody else can replace it."""
+"""The Unix socket of the agent: bind it so that no other user can replace it."""
 
 import logging
 import os
