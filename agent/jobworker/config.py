@@ -190,6 +190,8 @@ def _check(path: Path, config: Config) -> None:
         raise StartError(f"{path}: limits.plugin_call: 0; expected more than 0 seconds")
     if bool(config.server.cert) != bool(config.server.key):
         raise StartError(f"{path}: server.cert and server.key: only one is set; expected both or neither")
+    if "unix" in config.auth.providers:
+        raise StartError(f"{path}: auth.providers: 'unix' names callers on the Unix socket; expected other names")
     if config.unix.users and not config.unix.path.startswith("/"):
         raise StartError(
             f"{path}: unix.path: {config.unix.path!r}; expected an absolute path, which unix.users can reach"
