@@ -21,7 +21,7 @@ import uvloop
 from jobworker import app, config, preflight
 from jobworker.errors import InvalidState, JobworkerError, StartError
 from jobworker.jobs.identity import require_users
-from jobworker.linux import syscalls
+from jobworker.linux import descriptors, syscalls
 from jobworker.paths import Home, default_home
 from jobworker.plugin import loader
 from jobworker.private import require_trusted
@@ -82,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for fd in kept:
             os.set_inheritable(fd, True)
         command = [*command, "--inherited", *map(str, kept)]
-        os.execve(command[0], command, os.environ | service.variables)
+        with descriptors.original_limit():
+            os.execve(command[0], command, os.environ | service.variables)
 
 
 def _parser() -> argparse.ArgumentParser:

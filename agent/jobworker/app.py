@@ -15,6 +15,7 @@ from jobworker.auth.admission import Admission
 from jobworker.auth.audit import Audit
 from jobworker.auth.authentication import Authenticator
 from jobworker.auth.authorization import Authorization
+from jobworker.auth.peers import Peers
 from jobworker.auth.sessions import SessionRegistry
 from jobworker.instance import Instance
 from jobworker.jobs.identity import require_users
@@ -73,11 +74,11 @@ class Agent:
         self._service.open()
         await asyncio.to_thread(require_users, self._config)
         server = self._config.server
-        instance = Instance(self._home, server, local=self._local, inherited=self._inherited)
+        instance = Instance(self._home, server, local=self._local, inherited=self._inherited, unix=self._config.unix)
         tls = setup.load_or_create(self._home, server, instance.names)
         services = self._services(tls, instance.url)
         jobs = services.jobs
-        listener = Listener(services, instance.sockets, tls, instance.names)
+        listener = Listener(services, instance.sockets, instance.unix, tls, instance.names)
         await jobs.open()  # before the listener: the first call must find the jobs that ran on
         instance.note_place()
         instance.create_local_token(services.tokens)
@@ -119,18 +120,30 @@ class Agent:
             log.warning("%s", sentence)
         providers = [registry.auth_providers[name] for name in self._config.auth.providers]
         authorizers = [registry.authorizers[name] for name in self._config.auth.authorizers]
-        audit = Audit(self._home.audit, size(self._config.audit.max_bytes, "audit.max_bytes"))
+        audited = self._config.audit
+        audit = Audit(self._home.audit, size(audited.max_bytes, "audit.max_bytes"), audited.files)
         sessions = SessionRegistry(self._config.limits)
+        tokens = TokenFile(self._home.tokens)
+        roles = set().union(*(registry.roles[name] for name in self._config.auth.authorizers))
+        peers = Peers(self._config.unix.users, roles)
         return Services(
             config=self._config,
             jobs=JobManager(self._config, self._home, self._home.create_run_folder(), registry, plugin_host),
             registry=registry,
             plugin_host=plugin_host,
             audit=audit,
-            admission=Admission(self._config.limits, Authenticator(providers, plugin_host), audit, sessions),
+            admission=Admission(
+                self._config.limits,
+                Authenticator(providers, plugin_host),
+                audit,
+                sessions,
+                peers,
+                lambda credentials: credentials.scheme == "bearer" and tokens.recognizes(credentials.token),
+            ),
             sessions=sessions,
-            authorization=Authorization(authorizers, plugin_host),
-            tokens=TokenFile(self._home.tokens),
+            authorization=Authorization(authorizers, plugin_host, peers),
+            peers=peers,
+            tokens=tokens,
             shut_down=self.shut_down,
             may_restart=self._may_restart,
             tls=tls,

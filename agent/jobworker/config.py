@@ -3,6 +3,7 @@
 ``config.toml`` at the root of the repository explains each key and equals these defaults.
 """
 
+import ipaddress
 import re
 import tomllib
 from pathlib import Path
@@ -28,6 +29,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     port: int = 7443  # 0: any free port
     names: list[str] = []  # host names that clients use for the agent
     origins: list[str] = []  # of web pages that may connect
+    proxies: list[str] = []  # networks of proxies whose X-Forwarded-For is believed
     cert: str = ""  # a path; "": the agent's own certificate
     key: str = ""
     client_ca: str = ""  # a path; "": no client certificates
@@ -37,6 +39,13 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     def hosts(self) -> list[str]:
         """The addresses to listen on, each once."""
         return [*dict.fromkeys([self.host] if isinstance(self.host, str) else self.host)]
+
+
+class Unix(Struct, frozen=True, forbid_unknown_fields=True):
+    """The Unix socket. `users` has the roles of users of this host, besides the agent's own, by name or uid."""
+
+    path: str = ""  # of the socket; "": in the run folder, which only the agent's own user can enter
+    users: dict[str, list[str]] = field(default_factory=dict)
 
 
 class Auth(Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +90,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     connections: Positive = 1000  # of all callers, logged in or not
     connections_per_principal: Count = 500
     unauthenticated: Positive = 100  # connections before their login
+    unauthenticated_per_address: Positive = 50
     failed_logins: Count = 30  # a minute, from one address
     requests_per_second: Count = 2000
     requests_in_flight: Positive = 64
@@ -90,7 +100,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Audit(Struct, frozen=True, forbid_unknown_fields=True):
-    max_bytes: Size = "64MiB"
+    max_bytes: Size = "256MiB"  # of all files together
+    files: Positive = 8
 
 
 BUILT_IN = ("token", "roles", "graceful", "ladder", "command", "kill", "total", "idle", "deadline", "cpu")
@@ -104,6 +115,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     server: Server = Server()
+    unix: Unix = Unix()
     auth: Auth = Auth()
     jobs: Jobs = Jobs()
     users: dict[str, list[str]] = field(default_factory=dict)
@@ -175,6 +187,13 @@ def _check(path: Path, config: Config) -> None:
         raise StartError(f"{path}: {error}") from error
     if config.server.host in ("", []):
         raise StartError(f"{path}: server.host: {config.server.host!r}; expected an address, or a list of some")
+    for network in config.server.proxies:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            raise StartError(
+                f"{path}: server.proxies: {network!r}; expected an address or a network as 10.0.0.0/8"
+            ) from None
     if not 0 <= config.server.port <= 65535:
         raise StartError(f"{path}: server.port: {config.server.port}; expected 0 (any free port) to 65535")
     if not seconds(config.limits.plugin_call, "limits.plugin_call"):
@@ -182,6 +201,12 @@ def _check(path: Path, config: Config) -> None:
     if bool(config.server.cert) != bool(config.server.key):
         raise StartError(f"{path}: server.cert and server.key: only one is set; expected both or neither")
     _check_who(path, config)
+    if "unix" in config.auth.providers:
+        raise StartError(f"{path}: auth.providers: 'unix' names callers on the Unix socket; expected other names")
+    if config.unix.users and not config.unix.path.startswith("/"):
+        raise StartError(
+            f"{path}: unix.path: {config.unix.path!r}; expected an absolute path, which unix.users can reach"
+        )
     for key, names in config.users.items():
         if key != "*" and ":" not in key:
             expected = 'a principal as "token:NAME", "role:NAME", or "*" for everyone'

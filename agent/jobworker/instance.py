@@ -7,20 +7,23 @@ import os
 import socket
 import stat
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jobworker import __version__, state_lock
-from jobworker.config import Server
+from jobworker.config import Server, Unix
 from jobworker.errors import JobworkerError, StartError
 from jobworker.paths import Home
 from jobworker.private import write_private
 from jobworker.protocol import PATH
 from jobworker.server.listener import bind
+from jobworker.server.unix_socket import bind_unix
 from jobworker.service import own_unit
 from jobworker.tokens import TokenFile
 
 log = logging.getLogger("jobworker")
 
+PRIVATE_SOCKET = Unix()  # where only the agent's own user can reach it
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 ANY_ADDRESS = ("0.0.0.0", "::")  # only compared with; the bind address comes from the configuration
 LOCAL_TOKEN = "local"  # noqa: S105  # its name
@@ -29,8 +32,10 @@ LOCAL_TOKEN = "local"  # noqa: S105  # its name
 class Instance:
     """Locks and socket that an agent holds while it runs, and passes on when it restarts in place."""
 
-    def __init__(self, home: Home, server: Server, *, local: bool, inherited: Sequence[int] = ()) -> None:
-        """Lock the state folder and bind the port; raise StartError.
+    def __init__(
+        self, home: Home, server: Server, *, local: bool, unix: Unix = PRIVATE_SOCKET, inherited: Sequence[int] = ()
+    ) -> None:
+        """Lock the state folder, bind the port and the Unix socket; raise StartError.
 
         `inherited`: the descriptors that `hand_over` returned to the agent before this one.
         """
@@ -38,11 +43,17 @@ class Instance:
         self._server = server
         self._local = local  # a local agent may listen on any port
         if inherited:
-            self._locks, self.sockets = _reclaim(inherited)
+            self._locks, self.unix, self.sockets = _reclaim(inherited)
         else:
+            self.unix = None
             self._locks = self._lock()
             self.sockets = bind(server.hosts, self._ports())
-        self._backlogs = [sock.dup() for sock in self.sockets]  # clients wait here during a restart in place
+        path = Path(unix.path) if unix.path else home.run_folder() / "agent.sock"
+        if self.unix is None or self.unix.getsockname() != str(path) or not path.is_socket():
+            self.unix = bind_unix(path, configured=bool(unix.path), shared=bool(unix.users))
+        self._unix_path = str(path)
+        # Clients wait here during a restart in place.
+        self._backlogs = [sock.dup() for sock in (self.unix, *self.sockets) if sock is not None]
         self._port = self.sockets[0].getsockname()[1]
         self._hosts = [sock.getsockname()[0] for sock in self.sockets]
 
@@ -126,6 +137,8 @@ class Instance:
             "pid": os.getpid(),
             "version": __version__,
         }
+        if self.unix is not None:
+            described["socket"] = self._unix_path
         if managed:
             described["unit"] = own_unit()
         try:
@@ -149,9 +162,14 @@ class Instance:
             backlog.close()
 
 
-def _reclaim(inherited: Sequence[int]) -> tuple[list[int], list[socket.socket]]:
-    """Return the locks and the sockets of the agent that restarted in place as this one."""
+def _reclaim(inherited: Sequence[int]) -> tuple[list[int], socket.socket | None, list[socket.socket]]:
+    """Return the locks and the sockets of the agent that restarted in place as this one.
+
+    One of the version before has no Unix socket.
+    """
     for fd in inherited:
         os.set_inheritable(fd, False)
-    sockets = [fd for fd in inherited if stat.S_ISSOCK(os.fstat(fd).st_mode)]
-    return [fd for fd in inherited if fd not in sockets], [socket.socket(fileno=fd) for fd in sockets]
+    locks = [fd for fd in inherited if not stat.S_ISSOCK(os.fstat(fd).st_mode)]
+    sockets = [socket.socket(fileno=fd) for fd in inherited if fd not in locks]
+    unix = sockets.pop(0) if sockets[0].family == socket.AF_UNIX else None
+    return locks, unix, sockets

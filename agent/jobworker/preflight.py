@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable
 
 from jobworker.errors import StartError
+from jobworker.linux import descriptors
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 HANDLED = (*ENDING, signal.SIGHUP)  # signals that the agent handles once it serves
@@ -83,6 +84,7 @@ def require() -> None:
             f"pidfd_open: {error.strerror}; expected Linux 5.3 or later, and a seccomp profile that allows it",
             hint="Docker 19 and earlier refuse it: update the engine, or docker run --security-opt seccomp=FILE",
         ) from error
+    descriptors.raise_limit()
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files < MIN_FILES:
         raise StartError(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from jobworker.errors import InvalidSpec, StartError, TokenExpired
+from jobworker.errors import InvalidSpec, JobworkerError, StartError, TokenExpired
 from jobworker.private import require_private, write_private
 from jobworker.units import rfc3339
 
@@ -73,6 +73,13 @@ class TokenFile:
         if match and match.expires_at is not None and match.expires_at <= time.time():
             raise TokenExpired(f"the token {match.name!r} expired at {rfc3339(int(match.expires_at * 1e9))}")
         return match
+
+    def recognizes(self, token: str) -> bool:
+        """Whether a token is valid now; this costs a hash and no more."""
+        try:
+            return token.startswith(PREFIX) and self.find(token) is not None
+        except (JobworkerError, OSError):  # it has expired, or the file cannot be used
+            return False
 
     def last_used(self) -> dict[str, float]:
         """Return by name when tokens were last used, in seconds since 1970."""

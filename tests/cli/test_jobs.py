@@ -183,11 +183,11 @@ def test_events(jw: "Jw") -> None:
     """One line for each event from a revision on, in words and as JSON, until Ctrl-C."""
     jw.out("run", "--name", "told", "--", "true")
     running = jw.start("events", "--from", "0")
-    running.wait_for(rb"\(told\) created by token:local\n.*\(told\) started\n.*\(told\) exited: exited with code 0\n")
+    running.wait_for(rb"\(told\) created by unix:local\n.*\(told\) started\n.*\(told\) exited: exited with code 0\n")
     running.interrupt()
     assert running.end() == 130
     as_json = jw.start("events", "--from", "0", "--json")
-    as_json.wait_for(rb'\{"revision":\d+,"time":"[^"]+","event":"created","by":"token:local"')
+    as_json.wait_for(rb'\{"revision":\d+,"time":"[^"]+","event":"created","by":"unix:local"')
     as_json.interrupt()
     assert jw("events", "--from", "-1").returncode == 1
 
@@ -198,7 +198,7 @@ def test_audit(jw: "Jw") -> None:
     job = jw.job("audited")["id"]
     jw("start", "audited")
     lines = jw.out("audit", "--job", job).splitlines()
-    assert re.fullmatch(rf"\S+Z allowed token:local from 127.0.0.1:\d+ job.run {job}", lines[0])
-    assert re.fullmatch(rf"\S+Z allowed token:local from \S+ job.start {job} 40901: .*", lines[1])
+    assert re.fullmatch(rf"\S+Z allowed unix:local from unix:\d+ job.run {job}", lines[0])
+    assert re.fullmatch(rf"\S+Z allowed unix:local from \S+ job.start {job} 40901: .*", lines[1])
     assert json.loads(jw.out("audit", "--json", "-n", "1", "--job", job))["method"] == "job.start"
     assert jw.out("audit", "--denied", "--job", job) == ""

@@ -200,6 +200,7 @@ async def test_what_is_audited(start_agent: "Callable[..., RunningAgent]", dial:
     who = "token:ann"
     assert told == [
         ("login", "token:local", "upgrade", None, None),
+        ("begun", "token:local", "token.create", None, None),
         ("allowed", "token:local", "token.create", None, "ok"),
         ("login", who, "upgrade", None, None),
         ("allowed", who, "job.create", job, "ok"),
@@ -217,15 +218,16 @@ async def test_what_is_audited(start_agent: "Callable[..., RunningAgent]", dial:
 
 
 async def test_the_audit_log_is_bounded(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
-    """The older half is removed; whole lines remain, the newest."""
+    """The oldest file is removed; whole lines remain, the newest."""
     agent = start_agent(config='[audit]\nmax_bytes = "32KiB"\n')
     async with dial(agent) as wire:
         for _ in range(300):
             await wire.create(argv=["true"])
         last = await wire.create(argv=["true"])
-    old = agent.home.audit.with_name("audit.log.1")
-    assert agent.home.audit.stat().st_size + old.stat().st_size <= 34 << 10
-    lines = [json.loads(line) for file in (old, agent.home.audit) for line in file.read_text().splitlines()]
+    files = [*(agent.home.audit.with_name(f"audit.log.{number}") for number in (3, 2, 1)), agent.home.audit]
+    assert len([*agent.home.path.glob("audit.log*")]) == len(files)
+    assert sum(file.stat().st_size for file in files) <= 34 << 10
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert lines[-1]["job"] == last
     assert len(lines) > 50
 
@@ -258,6 +260,7 @@ async def test_no_room_for_the_audit_log(mounted: "Callable[[str], Path]", home:
             created = await wire.create(argv=["true"])
             fill(filler)
             for _ in range(1000):  # the room that was reserved is used up first
+                await wire.ask("job.signal", id=running, signal="SIGCONT")
                 error = (await wire.answer(await wire.begin("job.start", id=running))).get("error", {})
                 if error["code"] == 50701:
                     break

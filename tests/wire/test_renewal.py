@@ -131,7 +131,7 @@ async def test_a_broken_pair_is_kept_out(
     pair = authority.issue("agent", names=local_names(), ends=ends, usage=usage)
     words = {
         "foreign key": "key values mismatch",
-        "open key": "others can reach it",
+        "open key": "others can read this secret",
         "expired": "expired at",
         "text": "not a certificate and its key",
         "missing": "there is no such file",

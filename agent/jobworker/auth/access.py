@@ -53,6 +53,11 @@ class Permissions:
             raise PermissionDenied(f"{self.principal.name} may not {requires.value}: {self._roles()}")
         self._allowed[method] = requires
 
+    @property
+    def has_rights(self) -> bool:
+        """Whether any grant allows anything."""
+        return any(grant.admin or grant.create or grant.look != "none" for grant in self._grants)
+
     def is_admin(self, method: str) -> bool:
         """Whether a grant makes the principal an admin when it calls this method."""
         return any(grant.admin for grant in self._grants_for(method))

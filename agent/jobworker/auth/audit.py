@@ -1,9 +1,10 @@
-"""The audit log: logins, refusals and changes as JSON lines, only appended, in two bounded files.
+"""The audit log: logins, refusals and changes as JSON lines, only appended, in a bounded number of files.
 
 A line holds the fields of `Entry` and nothing else: no spec, no environment, no credentials. Disk space is
 reserved ahead, so that the line of a call can be written after it; if there is none, nothing is started.
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -13,10 +14,11 @@ from pathlib import Path
 
 import msgspec
 
+from jobworker.auth.audit_rations import Rations
+from jobworker.auth.throttle import network_of
 from jobworker.errors import DiskFull
 from jobworker.linux import syscalls
 from jobworker.model import Principal
-from jobworker.rate_limit import MAX_KEYS, RateLimiter
 from jobworker.units import rfc3339
 
 log = logging.getLogger(__name__)
@@ -24,12 +26,13 @@ log = logging.getLogger(__name__)
 RESERVE_BYTES = 65536  # disk space reserved at once
 MIN_RESERVED_BYTES = 8192  # disk space required before a call that must be audited
 MAX_PENDING_LINES = 1000  # lines kept in memory until the disk has room; beyond that the oldest is lost
-DENIALS_PER_SECOND = 2.0  # denials of one principal that are recorded, on average
-DENIALS_BURST = 200  # and at once
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line. `decision` is `login`, `refused` (a caller), `allowed` or `denied` (a call)."""
+    """One line. `decision` is `login`, `refused` (a caller), `allowed` or `denied` (a call), or `begun`.
+
+    A call of an admin has two lines: `begun` is written before it, so that it is recorded if the agent ends in it.
+    """
 
     time: str
     decision: str
@@ -38,18 +41,21 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     address: str
     method: str
     job: str | None = None
+    target: str | None = None  # the name of the token, or the id of the session, that an admin's call is for
     outcome: str | None = None  # of an allowed call: `ok`, or the code of its error
     reason: str | None = None
-    unwritten: int = 0  # denials of the same principal before this line that were too many to record
+    unwritten: int = 0  # lines of the same caller before this one that were too many to record
 
 
 class Audit:
-    """Writes `audit.log` and renames it to `audit.log.1` when it has half of `max_bytes`."""
+    """Writes `audit.log`, which becomes `audit.log.1` when it has its share of `max_bytes`, and so on."""
 
-    def __init__(self, path: Path, max_bytes: int) -> None:
+    def __init__(self, path: Path, max_bytes: int, files: int) -> None:
         self._path = path
+        # Number of files, the one that is written included; fewer than configured if each would be tiny.
+        self._files = max(2, min(files, max_bytes // MIN_RESERVED_BYTES))
         # Bytes of one file.
-        self._limit = max(max_bytes // 2, MIN_RESERVED_BYTES)
+        self._limit = max(max_bytes // self._files, MIN_RESERVED_BYTES)
         # -1 until the first line: an agent that cannot open the file starts, and refuses to start jobs.
         self._fd = -1
         # Bytes written, and the offset up to which the file system keeps room.
@@ -58,10 +64,8 @@ class Audit:
         self._pending: deque[bytes] = deque(maxlen=MAX_PENDING_LINES)
         # Whether the last write failed: the agent's log reports the first failure of a row only.
         self._failing = False
-        # Tokens for denials by principal: a caller who repeats them must not push all other lines out.
-        self._denials = RateLimiter(DENIALS_PER_SECOND, DENIALS_BURST)
-        # Denials left out since the last line of a principal.
-        self._unwritten: dict[str, int] = {}
+        # Rations of lines whose outcome is not ok, and of logins.
+        self._rations = Rations()
 
     def require_room(self) -> None:
         """Raise DiskFull if the line of a call that is about to run might not fit on the disk."""
@@ -81,17 +85,19 @@ class Audit:
         method: str,
         *,
         job: str | None = None,
+        target: str | None = None,
         outcome: str | None = None,
         reason: str | None = None,
     ) -> None:
         """Append a line; if the disk has no room, keep it and write it with a later one."""
         principal_id, provider = (principal.id, principal.provider) if principal else (None, None)
-        unwritten = 0
-        if principal_id is not None:
-            if decision == "denied" and not self._denials.allows(principal_id, time.monotonic()):
-                self._leave_out(principal_id)
-                return
-            unwritten = self._unwritten.pop(principal_id, 0)
+        network = network_of(address)
+        caller = principal_id or network
+        kind = network if decision == "login" else ""  # logins from elsewhere are not left out for those from here
+        rationed = decision != "begun" and outcome != "ok"
+        if rationed and not self._rations.allows(caller, kind, stranger=principal is None):
+            return
+        unwritten = self._rations.take_unwritten(caller)
         short = None if reason is None else reason[:500]
         entry = Entry(
             rfc3339(time.time_ns()),
@@ -101,6 +107,7 @@ class Audit:
             address,
             method[:80],
             job,
+            target,
             outcome,
             short,
             unwritten,
@@ -121,20 +128,21 @@ class Audit:
                 )
             self._failing = True
 
-    def _leave_out(self, principal_id: str) -> None:
-        """Count a denial in place of recording it."""
-        self._unwritten[principal_id] = self._unwritten.get(principal_id, 0) + 1
-        if len(self._unwritten) > MAX_KEYS:
-            del self._unwritten[next(iter(self._unwritten))]
-
     def _open(self) -> None:
         if self._fd < 0:
             self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             self._size = self._reserved = os.fstat(self._fd).st_size
         if self._size >= self._limit:
-            os.replace(self._path, self._path.with_name(f"{self._path.name}.1"))
+            self._shift()
             self.close()
             self._open()
+
+    def _shift(self) -> None:
+        """Rename each file to the next number; the oldest one is replaced."""
+        names = [self._path, *(self._path.with_name(f"{self._path.name}.{n}") for n in range(1, self._files))]
+        for older, newer in zip(reversed(names), reversed(names[:-1]), strict=False):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(newer, older)
 
     def _reserve(self) -> None:
         syscalls.reserve(self._fd, self._size, RESERVE_BYTES)

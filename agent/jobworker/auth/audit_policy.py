@@ -1,4 +1,4 @@
-"""Decide which calls are audited: all that change something, and those that were denied."""
+"""Decide which calls are audited: all that change something, before and after if an admin makes them, and denials."""
 
 from typing import Any
 
@@ -28,18 +28,28 @@ CHANGES = NEED_ROOM | {
     "stdin.write",
     "stdin.close",
     "token.revoke",
+    "session.end",
     "agent.shutdown",
     "agent.restart",
 }
+# Methods of admins: a line is written before each of them too.
+AHEAD = {"token.create", "token.revoke", "session.end", "agent.shutdown", "agent.restart"}
 
 
-class OfJob(msgspec.Struct):
+class Subject(msgspec.Struct):
     """What is read of the params of a call that is recorded."""
 
-    id: Any = None
+    id: Any = None  # of a job or session
+    name: Any = None  # of a token
+    principal: Any = None  # whose sessions
 
 
-_decode = msgspec.json.Decoder(OfJob).decode
+_decode = msgspec.json.Decoder(Subject).decode
+
+
+def note_ahead(audit: Audit, principal: Principal | None, address: str, method: str, raw: msgspec.Raw) -> None:
+    """Record what an admin is about to do; the params were found valid."""
+    audit.note("begun", principal, address, method, target=_target(raw))
 
 
 def note(
@@ -58,7 +68,8 @@ def note(
         principal,
         address,
         method,
-        job=_job_id(raw, outcome),
+        job=None if method in AHEAD else _job_id(raw, outcome),
+        target=_target(raw) if method in AHEAD and error is None else None,
         outcome=None if denied else str(error.code) if error else "ok",
         reason=_reason(error) if error else None,
     )
@@ -77,8 +88,21 @@ def _job_id(raw: msgspec.Raw, outcome: Any) -> str | None:
         return outcome.id
     if isinstance(outcome, dict) and isinstance(outcome.get("job"), JobSummary):
         return str(outcome["job"].id)
+    return _short(_subject(raw).id)
+
+
+def _target(raw: msgspec.Raw) -> str | None:
+    """Return the token or session that a call was for."""
+    subject = _subject(raw)
+    return _short(subject.name) or _short(subject.id) or _short(subject.principal)
+
+
+def _subject(raw: msgspec.Raw) -> Subject:
     try:
-        job = _decode(raw).id
+        return _decode(raw)
     except msgspec.MsgspecError:
-        return None
-    return job[:80] if isinstance(job, str) else None
+        return Subject()
+
+
+def _short(text: Any) -> str | None:
+    return text[:80] if isinstance(text, str) else None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 from websockets.datastructures import Headers
 
+from jobworker.auth.peers import PROVIDER
 from jobworker.errors import InvalidRequest, Unauthenticated
 from jobworker.interfaces import AuthProvider, Credentials
 from jobworker.model import Principal
@@ -63,7 +64,7 @@ class Authenticator:
         except (msgspec.ValidationError, TypeError, Unauthenticated) as error:
             raise PluginFault(f"{provider} returned an invalid Principal: {error}") from error
         # An issuer named like another provider would give a principal the id of that provider's principal.
-        others = {other.name for other in self._providers} - {provider}
+        others = {PROVIDER, *(other.name for other in self._providers)} - {provider}
         if principal.provider != provider or principal.issuer in others:
             raise PluginFault(f"{provider} returned {principal.id!r}; expected a principal of its own")
         return principal
@@ -71,7 +72,8 @@ class Authenticator:
 
 def from_handshake(transport: asyncio.BaseTransport, address: str) -> Credentials | None:
     """Return the client certificate that TLS has verified; None if the client sent none or TLS requested none."""
-    certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    tls = transport.get_extra_info("ssl_object")
+    certificate = tls.getpeercert(binary_form=True) if tls is not None else None
     return Credentials("certificate", certificate=certificate, address=address) if certificate else None
 
 

@@ -7,6 +7,7 @@ from copy import deepcopy
 import msgspec
 
 from jobworker.auth.access import Permissions
+from jobworker.auth.peers import Peers
 from jobworker.errors import JobworkerError
 from jobworker.interfaces import Authorizer, Grant
 from jobworker.model import Principal
@@ -20,13 +21,16 @@ MAX_GRANTS = 1000  # grants of one principal; more are ignored, since each call 
 class Authorization:
     """The authorizers in configured order."""
 
-    def __init__(self, authorizers: Sequence[Authorizer], host: PluginHost) -> None:
+    def __init__(self, authorizers: Sequence[Authorizer], host: PluginHost, peers: Peers) -> None:
         self._authorizers = authorizers
+        self._peers = peers
         # Runs the authorizers in threads of their own, with a time limit.
         self._host = host
 
     async def permissions(self, principal: Principal) -> Permissions:
         """Return the answer of the first authorizer that has one; an authorizer that fails grants nothing."""
+        if (local := self._peers.grants(principal)) is not None:
+            return Permissions(principal, local)
         for authorizer in self._authorizers:
             try:
                 grants = await self._ask(authorizer, principal)

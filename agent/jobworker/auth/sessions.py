@@ -1,11 +1,15 @@
 """Track open sessions: limits per principal, and the end of sessions whose credentials are revoked."""
 
 import asyncio
+import contextlib
 import math
 import time
+from collections import Counter
+from collections.abc import Iterator
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+from jobworker.auth.throttle import network_of
 from jobworker.config import Limits
 from jobworker.errors import RateLimited
 from jobworker.model import Principal
@@ -16,14 +20,21 @@ MAX_REVOCATIONS = 10_000  # revoked principals remembered; beyond that the oldes
 
 
 class OpenSession(Protocol):
-    """What the registry needs of a session."""
+    """What the registry, and those who look into it, need of a session: `since` is wall-clock time in ns."""
+
+    id: str
+    address: str
+    since: int
 
     @property
     def principal(self) -> Principal | None:
         """The caller; None until it has logged in."""
 
+    def drop(self) -> None:
+        """Take the access from the caller at once."""
+
     async def close(self, reason: str) -> None:
-        """Close the connection."""
+        """Take the access from the caller, and close the connection."""
 
 
 class SessionRegistry:
@@ -33,8 +44,8 @@ class SessionRegistry:
         self._limits = limits
         # Sessions from the end of the upgrade to the end of the connection, logged in or not.
         self._sessions: set[OpenSession] = set()
-        # Number of sessions that wait for `auth.login`.
-        self.unauthenticated = 0
+        # Numbers of sessions that wait for `auth.login`, by network.
+        self._unauthenticated: Counter[str] = Counter()
         # Tokens for requests, by the id of a principal, over all its connections.
         self._requests = RateLimiter(limits.requests_per_second, limits.requests_per_second * 2)
         # Locks by the id of a principal; each lives as long as a call holds it or waits for it.
@@ -50,10 +61,26 @@ class SessionRegistry:
     def discard(self, session: OpenSession) -> None:
         self._sessions.discard(session)
 
-    def check_unauthenticated(self) -> None:
-        """Raise RateLimited if too many sessions have not logged in."""
-        if self.unauthenticated >= self._limits.unauthenticated:
+    def open(self) -> list[OpenSession]:
+        return [*self._sessions]
+
+    def check_unauthenticated(self, address: str) -> None:
+        """Raise RateLimited if too many sessions, of all or of this address, have not logged in."""
+        full = self._unauthenticated.total() >= self._limits.unauthenticated
+        if full or self._unauthenticated[network_of(address)] >= self._limits.unauthenticated_per_address:
             raise RateLimited("too many connections that have not logged in", retry_after=1)
+
+    @contextlib.contextmanager
+    def unauthenticated(self, address: str) -> Iterator[None]:
+        """Count a session that has not logged in."""
+        network = network_of(address)
+        self._unauthenticated[network] += 1
+        try:
+            yield
+        finally:
+            self._unauthenticated[network] -= 1
+            if not self._unauthenticated[network]:
+                del self._unauthenticated[network]
 
     def check_connections(self, principal: Principal) -> None:
         """Raise RateLimited if this principal has all the connections it may have."""
@@ -89,15 +116,20 @@ class SessionRegistry:
         return self._revoked.get((principal.provider, principal.name), -math.inf) >= since
 
     def revoke(self, provider: str, name: str, spare: OpenSession | None = None) -> None:
-        """Close the sessions of a principal whose credentials were revoked, except `spare`."""
+        """Take the access from the sessions of a principal whose credentials were revoked; close all but `spare`."""
         self._revoked[provider, name] = time.monotonic()
         if len(self._revoked) > MAX_REVOCATIONS:
             del self._revoked[next(iter(self._revoked))]
-        for session in self._sessions:
+        for session in self.open():
             caller = session.principal
-            if session is not spare and caller is not None and (caller.provider, caller.name) == (provider, name):
-                self.close_revoked(session)
+            if caller is not None and (caller.provider, caller.name) == (provider, name):
+                session.drop()
+                if session is not spare:
+                    self.close_revoked(session)
 
     def close_revoked(self, session: OpenSession) -> None:
+        self.close_ended(session, "the credentials were revoked")
+
+    def close_ended(self, session: OpenSession, reason: str) -> None:
         """Begin to close a session; do not wait for the closing handshake."""
-        self._tasks.spawn(session.close("the credentials were revoked"))
+        self._tasks.spawn(session.close(reason))

@@ -7,7 +7,7 @@ import ipaddress
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from jobworker.config import Limits
 from jobworker.errors import RateLimited, RpcError
@@ -21,10 +21,11 @@ class LoginThrottle:
     """Limits failed logins for each network.
 
     Credentials that were valid recently reach the providers whatever else comes from the same network: a
-    neighbour who guesses locks no one out.
+    neighbour who guesses locks no one out. So do those that `recognizes` finds valid.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, recognizes: Callable[[Credentials], bool] = lambda credentials: False) -> None:
+        self._recognizes = recognizes
         # Tokens for failed logins, by network; `limits.failed_logins` is a number a minute.
         self._failures = RateLimiter(limits.failed_logins / 60, limits.failed_logins)
         # Attempts under way by network, so that a caller without a token can wait for one to be refunded.
@@ -42,7 +43,7 @@ class LoginThrottle:
         that succeeds gets its token back, so a caller who finds none left waits for the attempts under way.
         """
         network, fingerprint = network_of(credentials[0].address), self._fingerprint(credentials)
-        known = fingerprint in self._known
+        known = fingerprint in self._known or all(map(self._recognizes, credentials))
         if not known:
             await self._take_token(network)
         with self._under_way(network):
@@ -88,10 +89,6 @@ class LoginThrottle:
         if not known:
             self._failures.refund(network, time.monotonic())
 
-    def forget_known(self) -> None:
-        """Forget all valid credentials: some of them have been revoked."""
-        self._known.clear()
-
     def _fingerprint(self, credentials: Sequence[Credentials]) -> bytes:
         """Return what identifies credentials without holding them."""
         texts = [text for item in credentials for text in (item.token, item.username, item.password)]
@@ -103,7 +100,12 @@ class LoginThrottle:
 
 
 def network_of(address: str) -> str:
-    """Return what one caller controls of HOST:PORT: its IPv4 address, or the /64 network of its IPv6 address."""
+    """Return what one caller controls of HOST:PORT: its IPv4 address, or the /64 network of its IPv6 address.
+
+    Of a caller on the Unix socket it is all of unix:UID.
+    """
+    if address.startswith("unix:"):
+        return address
     host = ipaddress.ip_address(address.rpartition(":")[0].strip("[]").partition("%")[0])
     if not isinstance(host, ipaddress.IPv6Address):
         return str(host)

@@ -70,11 +70,12 @@ class Connection:
         """Connect to the agent and start reading; raise ConnectionFailed or Unauthenticated."""
         endpoint = await asyncio.to_thread(self._find)
         address = handshake.usable_address(endpoint)
-        context = tls_context(endpoint)
+        path = handshake.unix_path(address)
+        place: dict[str, Any] = {"unix": True, "path": path} if path else {"ssl": tls_context(endpoint)}
         try:
             self._websocket = await _NoRedirect(
-                address,
-                ssl=context,
+                handshake.UNIX_URL if path else address,
+                **place,
                 subprotocols=[Subprotocol(name) for name in handshake.SUBPROTOCOLS],
                 additional_headers=handshake.authorization(endpoint),
                 compression=None,

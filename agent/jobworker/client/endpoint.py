@@ -44,11 +44,16 @@ def normal_token(text: str) -> str:
     return token
 
 
+UNIX = "unix:///"  # how the address of a Unix socket begins, up to the first slash of its path
+
+
 def normal_address(text: str) -> str:
     """Return an address without blanks around it; raise ValueError, which shows no password in it."""
     address = text.strip(BLANKS)
+    if address.startswith(UNIX):
+        return address
     if "@" in address:
         raise ValueError("address: it has credentials; expected wss://HOST:PORT/rpc, and a token beside it")
     if not address.startswith("wss://") or not address.isprintable() or " " in address:
-        raise ValueError(f"address: {address!r}; expected wss://HOST:PORT/rpc: jw speaks TLS only")
+        raise ValueError(f"address: {address!r}; expected wss://HOST:PORT/rpc, or unix:///PATH of a socket")
     return address

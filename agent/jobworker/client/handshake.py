@@ -6,11 +6,12 @@ import ssl
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from jobworker import errors
-from jobworker.client.endpoint import Endpoint, normal_address, normal_token
+from jobworker.client.endpoint import UNIX, Endpoint, normal_address, normal_token
 from jobworker.client.trust import PinMismatch
 from jobworker.protocol import BINARY_SUBPROTOCOL, SUBPROTOCOL
 from jobworker.untrusted import explain_refusal
 
+UNIX_URL = "ws://localhost/rpc"  # what is requested there, without TLS: only its two ends can read it
 OPEN_SECONDS = 20.0  # for connection, TLS and upgrade together
 SUBPROTOCOLS = (BINARY_SUBPROTOCOL, SUBPROTOCOL)
 MAX_ANSWER_BYTES = 300  # of an answer that is no upgrade, in an error
@@ -30,6 +31,11 @@ def usable_address(endpoint: Endpoint) -> str:
         return normal_address(endpoint.address or "")
     except ValueError as error:
         raise errors.ConnectionFailed(str(error)) from None
+
+
+def unix_path(address: str) -> str | None:
+    """Return the path of a Unix socket; None for an address of a port."""
+    return address[len(UNIX) - 1 :] if address.startswith(UNIX) else None
 
 
 def authorization(endpoint: Endpoint) -> dict[str, str]:

@@ -74,7 +74,10 @@ def ensure_local_agent(home: Home, report: Callable[[str], None] = lambda text: 
 def local_endpoint(home: Home) -> Endpoint:
     """Return the endpoint of the agent on this state folder; raise ConnectionFailed."""
     try:
-        address = json.loads(home.address.read_bytes())["address"]
+        described = json.loads(home.address.read_bytes())
+        if (path := described.get("socket")) and os.access(path, os.R_OK | os.W_OK):
+            return Endpoint(f"unix://{path}")
+        address = described["address"]
         token = home.local_token.read_text().strip()
     except FileNotFoundError:
         raise ConnectionFailed(f"no agent runs on {home.path}", hint="jw agent start") from None
@@ -85,6 +88,11 @@ def local_endpoint(home: Home) -> Endpoint:
         ) from None
     ca = home.tls / "ca.pem"
     return Endpoint(address, token, ca if ca.exists() else None)
+
+
+def port_address(home: Home) -> str:
+    """Return the address of the local agent's port, for clients on other hosts as well."""
+    return str(json.loads(home.address.read_bytes())["address"])
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from jobworker import state_lock
 from jobworker.formats.code import checksum
 from jobworker.host.process_tree import process_of
 from jobworker.host.procfs import ProcReader, run_with_stuck_guard
+from jobworker.linux import descriptors
 from jobworker.linux.features import WITHOUT
 from jobworker.linux.proc import PF_FORKNOEXEC, pids, stat_of, user_of
 from jobworker.paths import Home, appendable
@@ -38,19 +39,20 @@ def start_keeper(home: Home, run: Path, path: str) -> int:
         os.chmod(path, 0o600)
         listener.listen(8)
         append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        return os.posix_spawn(
-            sys.executable,
-            keeper_command(home, run),
-            {"PATH": os.defpath} | {name: os.environ[name] for name in (WITHOUT,) if name in os.environ},
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, listener.fileno(), 3),
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, appendable(home.keeper_log), append, 0o600),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ],
-            setsid=True,
-            setsigmask=[],
-        )
+        with descriptors.original_limit():  # which the keeper passes on to the jobs
+            return os.posix_spawn(
+                sys.executable,
+                keeper_command(home, run),
+                {"PATH": os.defpath} | {name: os.environ[name] for name in (WITHOUT,) if name in os.environ},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, listener.fileno(), 3),
+                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, appendable(home.keeper_log), append, 0o600),
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                ],
+                setsid=True,
+                setsigmask=[],
+            )
 
 
 def find_keeper(home: Home) -> tuple[int, Path] | None:

@@ -31,18 +31,40 @@ class Users:
 
         Raises InvalidSpec, NotSupported, and PermissionDenied.
         """
-        identity = await self._wanted(plan.spec)
-        self.require(identity, principal, admin)
+        try:
+            identity = await self._wanted(plan.spec)
+        except InvalidSpec:
+            if not admin:  # the same errors as for users and groups that exist: it must not learn which do
+                self._refuse_unknown(plan.spec, principal)
+            raise
+        self.require(identity, principal, admin, plan.spec)
         if os.geteuid() != 0 or not admin:
             check_within_ours(plan)
         plan = plan.run_as(identity, self._defaults)
         self.require_capabilities(plan)
         return plan
 
-    def require(self, identity: Identity | None, principal: Principal, admin: bool) -> None:
-        """Raise PermissionDenied unless the principal may run a job as this user (None: the agent's own)."""
+    def require(
+        self, identity: Identity | None, principal: Principal, admin: bool, spec: JobSpec | None = None
+    ) -> None:
+        """Raise PermissionDenied unless the principal may run a job as this user (None: the agent's own).
+
+        The error names user and group as `spec` does: the name of a uid is not for everyone.
+        """
         if os.geteuid() == 0 and not admin:  # else there is only one user, or all are allowed
-            permit(principal, identity or own(), self._default, self._allowed)
+            permit(principal, identity or own(), self._default, self._allowed, spec)
+
+    def _refuse_unknown(self, spec: JobSpec, principal: Principal) -> None:
+        """Raise what a user or group of the host would be refused with, unless the configuration allows the user."""
+        user = own().name if spec.user is None else str(spec.user)
+        if os.geteuid() != 0:
+            other = spec.user is not None and user not in (own().name, str(own().uid))
+            raise _not_root("user" if other else "group")
+        names = _names(principal, self._default, self._allowed)
+        if spec.user is not None and user not in names:
+            raise _user_denied(principal, user, names)
+        if spec.group is not None:
+            raise _group_denied(principal, str(spec.group), user if spec.user is not None else self._default)
 
     def require_capabilities(self, plan: LaunchPlan) -> None:
         """Raise NotSupported if the keeper cannot start a process with these settings."""
@@ -63,9 +85,9 @@ class Users:
         if identity == own():
             return None
         if os.geteuid() != 0:
-            field, what = ("user", setting) if identity.uid != os.geteuid() else ("group", "group")
-            why = f"the agent does not run as root: all its jobs run as {own().name}, in its own group"
-            raise NotSupported(f"{what}: {why}", field=field)
+            if identity.uid != os.geteuid():
+                raise _not_root("user", setting)
+            raise _not_root("group")
         return identity
 
     async def _find(self, user: str, group: str | None, setting: str) -> Identity:
@@ -78,23 +100,48 @@ class Users:
         return self._known[user, group][1]
 
 
-def permit(principal: Principal, identity: Identity, default: str, allowed: Mapping[str, Sequence[str]]) -> None:
+def _not_root(field: str, setting: str = "") -> NotSupported:
+    why = f"the agent does not run as root: all its jobs run as {own().name}, in its own group"
+    return NotSupported(f"{setting or field}: {why}", field=field)
+
+
+def _names(principal: Principal, default: str, allowed: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the users that a principal may run jobs as."""
+    keys = (principal.id, *(f"role:{role}" for role in principal.roles), "*")
+    return [name for key in keys for name in allowed.get(key, ())] + ([default] if default else [])
+
+
+def _user_denied(principal: Principal, user: str, names: Sequence[str]) -> PermissionDenied:
+    may = ", ".join(dict.fromkeys(names)) or "no user at all"
+    text = f"{principal.name} may not run jobs as {user[:80]}: it may use {may}"
+    return PermissionDenied(
+        text, hint="name a user (`user` of the spec, jw run -u), or ask an admin to allow one in [users]"
+    )
+
+
+def _group_denied(principal: Principal, group: str, user: str) -> PermissionDenied:
+    return PermissionDenied(f"{principal.name} may not run jobs in the group {group[:80]}: {user} is not in it")
+
+
+def permit(
+    principal: Principal,
+    identity: Identity,
+    default: str,
+    allowed: Mapping[str, Sequence[str]],
+    spec: JobSpec | None = None,
+) -> None:
     """Raise PermissionDenied unless a principal that is no admin may run jobs as this user of the host.
 
     `default`: the user for specs that name none; `allowed`: the users by principal, `role:NAME` and `*`.
     Root, and groups that the user is not in, are never allowed.
     """
-    keys = (principal.id, *(f"role:{role}" for role in principal.roles), "*")
-    names = [name for key in keys for name in allowed.get(key, ())] + ([default] if default else [])
+    names = _names(principal, default, allowed)
+    user = identity.name if spec is None or spec.user is None else str(spec.user)
+    group = str(identity.gid) if spec is None or spec.group is None else str(spec.group)
     if identity.uid == 0 or not {identity.name, str(identity.uid)} & set(names):
-        may = ", ".join(dict.fromkeys(names)) or "no user at all"
-        text = f"{principal.name} may not run jobs as {identity.name}: it may use {may}"
-        raise PermissionDenied(
-            text, hint="name a user (`user` of the spec, jw run -u), or ask an admin to allow one in [users]"
-        )
+        raise _user_denied(principal, user, names)
     if identity.gid not in identity.groups:
-        text = f"{principal.name} may not run jobs in the group {identity.gid}: {identity.name} is not in it"
-        raise PermissionDenied(text)
+        raise _group_denied(principal, group, user)
 
 
 def check_within_ours(plan: LaunchPlan) -> None:

@@ -177,6 +177,10 @@ class Connection(ServerConnection):
             self._awaited_pong = b""
         super().acknowledge_pings(data)
 
+    def abort_after(self, seconds: float) -> None:
+        """Cut the connection after this time, whatever is still to be sent or received."""
+        self.loop.call_later(seconds, self.transport.abort)
+
     async def close_silent(self) -> None:
         """Close the connection of a client that did not answer a ping."""
         try:

@@ -73,12 +73,18 @@ WAITING = Success(None)  # stands for the result of a method that must wait
 def method(name: str, params: type[msgspec.Struct], requires: Requires) -> Callable[[Method], Method]:
     """Register a function as an RPC method; it gets params of this type, from callers that may call it."""
     decode = msgspec.json.Decoder(params).decode
+    ahead = name in audit_policy.AHEAD
 
     def register(function: Method) -> Method:
         def entry(call: Call, raw: msgspec.Raw) -> Result:
             try:
                 _admit(call, requires)
-                result = function(call, _decoded(decode, raw))
+                decoded = _decoded(decode, raw)
+                if ahead:
+                    audit_policy.note_ahead(
+                        call.session.services.audit, call.session.principal, call.session.address, name, raw
+                    )
+                result = function(call, decoded)
             except BaseException as failure:
                 return _failed(call, raw, failure)
             if type(result) is CoroutineType:

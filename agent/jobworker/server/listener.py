@@ -8,15 +8,18 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.asyncio.server import Server, ServerConnection, serve, unix_serve
+from websockets.datastructures import Headers
 from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from jobworker import errors
 from jobworker.auth.authentication import from_handshake, from_upgrade
+from jobworker.auth.peers import uid_of
 from jobworker.linux import descriptors
 from jobworker.model import Principal
 from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
@@ -24,6 +27,7 @@ from jobworker.rate_limit import RateLimiter
 from jobworker.server.connection import MAX_ANONYMOUS_BYTES, Connection
 from jobworker.server.dispatch import dispatch
 from jobworker.server.keepalive import Keepalive
+from jobworker.server.proxies import Proxies
 from jobworker.server.services import Services
 from jobworker.server.session import Session
 from jobworker.validation import shown
@@ -32,6 +36,7 @@ log = logging.getLogger(__name__)
 
 LOG_LINES = RateLimiter(1, 30)  # a second, for refusals of one kind: strangers must not fill the disk
 BIND_TRIES = 10  # to find a port that is free on all hosts
+ADMIN_CONNECTIONS = 16  # beyond limits.connections, for the local admin
 OPEN_TIMEOUT_SECONDS = 10.0  # for TLS and upgrade together
 HANDSHAKE_TIMEOUT_SECONDS = 5.0  # for TLS
 CLOSE_TIMEOUT_SECONDS = 5.0  # for the client to answer a close frame
@@ -73,13 +78,19 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class Listener:
-    """Accepts connections on bound sockets until it is closed."""
+    """Accepts connections on bound sockets until it is closed: on ports with TLS, on a Unix socket without."""
 
     def __init__(
-        self, services: Services, socks: Sequence[socket.socket], tls: ssl.SSLContext, names: list[str]
+        self,
+        services: Services,
+        socks: Sequence[socket.socket],
+        unix: socket.socket | None,
+        tls: ssl.SSLContext,
+        names: list[str],
     ) -> None:
         self._services = services
         self._socks = socks
+        self._unix = unix
         self._tls = tls
         port = socks[0].getsockname()[1]
         names = [name.lower() for name in names]  # as browsers send them, and as `Host` is compared
@@ -89,34 +100,37 @@ class Listener:
         own = {f"https://{_bracketed(name)}:{port}" for name in names}
         # Accepted values of `Origin`, which browsers send: other origins are pages of other sites.
         self._origins = own | set(services.config.server.origins)
-        # Callers that the upgrade has authenticated, until their session begins; None: no credentials yet.
-        self._principals: WeakKeyDictionary[ServerConnection, Principal | None] = WeakKeyDictionary()
+        self._proxies = Proxies(services.config.server.proxies)
+        # Callers that the upgrade has authenticated (None: no credentials yet), and their addresses, until their
+        # session begins.
+        self._upgraded: WeakKeyDictionary[ServerConnection, tuple[Principal | None, str]] = WeakKeyDictionary()
         self._keepalive = Keepalive()
         # Number of open sessions.
         self._sessions = 0
         self._servers: list[Server] = []  # one for each socket
 
     async def open(self) -> None:
+        common = self._options()
+        if self._unix is not None:
+            self._servers.append(await unix_serve(self._serve, sock=self._unix, **common))
+        tls: dict[str, Any] = {"ssl": self._tls, "ssl_handshake_timeout": HANDSHAKE_TIMEOUT_SECONDS}
         for sock in self._socks:
-            self._servers.append(await self._open(sock))
+            self._servers.append(await serve(self._serve, sock=sock, **tls, **common))
 
-    async def _open(self, sock: socket.socket) -> Server:
-        return await serve(
-            self._serve,
-            sock=sock,
-            ssl=self._tls,
-            process_request=self._process_request,
-            select_subprotocol=_select_subprotocol,
-            compression=None,  # costs memory for each connection, and CPU for small messages that inflate
-            max_size=MAX_MESSAGE,
-            max_queue=4,  # frames received and not read yet; beyond that reading pauses
-            open_timeout=OPEN_TIMEOUT_SECONDS,
-            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_SECONDS,
-            close_timeout=CLOSE_TIMEOUT_SECONDS,
-            ping_interval=None,  # it would be a task and a timer for each connection; see keepalive.py
-            server_header=None,
-            create_connection=Connection,
-        )
+    def _options(self) -> dict[str, Any]:
+        """Return what both servers have in common."""
+        return {
+            "process_request": self._process_request,
+            "select_subprotocol": _select_subprotocol,
+            "compression": None,  # costs memory for each connection, and CPU for small messages that inflate
+            "max_size": MAX_MESSAGE,
+            "max_queue": 4,  # frames received and not read yet; beyond that reading pauses
+            "open_timeout": OPEN_TIMEOUT_SECONDS,
+            "close_timeout": CLOSE_TIMEOUT_SECONDS,
+            "ping_interval": None,  # it would be a task and a timer for each connection; see keepalive.py
+            "server_header": None,
+            "create_connection": Connection,
+        }
 
     async def close(self, *, restart: bool = False) -> None:
         """Close all connections (1001, going away, or 1012, service restart) and wait until they have ended."""
@@ -131,7 +145,7 @@ class Listener:
         if connection.remote_address is None:  # it was closed before its request was read: no one gets a response
             return connection.respond(http.HTTPStatus.BAD_REQUEST, "")
         headers = request.headers
-        address, admission = peer(connection), self._services.admission
+        address, admission = self._address(connection, headers), self._services.admission
         if request.path.partition("?")[0] != PATH:
             return connection.respond(http.HTTPStatus.NOT_FOUND, f"expected {PATH}\n")
         hosts = headers.get_all("Host")
@@ -146,15 +160,19 @@ class Listener:
             if LOG_LINES.allows("origin", time.monotonic()):
                 log.warning("%s: refused: %s; server.origins: %s", address, what, sorted(self._origins))
             return connection.respond(http.HTTPStatus.FORBIDDEN, f"{what}; server.origins has those that are\n")
-        full = self._sessions >= self._services.config.limits.connections
-        if full or descriptors.left() < descriptors.RESERVED:
+        uid = peer_uid(connection)
+        if self._full(reserved=uid is not None and self._services.peers.is_local_admin(uid)):
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         try:
             presented = [from_handshake(connection.transport, address), from_upgrade(headers, address)]
             credentials = [item for item in presented if item is not None]
-            if not credentials:
-                self._services.sessions.check_unauthenticated()
-            principal = await admission.admit(*credentials, method="upgrade") if credentials else None
+            if credentials:
+                principal = await admission.admit(*credentials, method="upgrade")
+            elif uid is not None:
+                principal = admission.admit_peer(uid, address)
+            else:
+                self._services.sessions.check_unauthenticated(address)
+                principal = None
         except errors.InvalidRequest as error:
             return connection.respond(http.HTTPStatus.BAD_REQUEST, f"{error.message}\n")
         except errors.RateLimited as error:
@@ -167,21 +185,36 @@ class Listener:
             response = connection.respond(http.HTTPStatus.UNAUTHORIZED, f"{error.message}\n")
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
-        self._principals[connection] = principal
+        self._upgraded[connection] = principal, address
         if principal is None and isinstance(connection, Connection):
             connection.allowance = MAX_ANONYMOUS_BYTES
         return None
+
+    def _address(self, connection: ServerConnection, headers: Headers) -> str:
+        """Return the address of the client, as HOST:PORT, or as unix:UID; of one behind a proxy the port is 0."""
+        if (uid := peer_uid(connection)) is not None:
+            return f"unix:{uid}"
+        host, port = connection.remote_address[:2]
+        client = self._proxies.client(host, headers)
+        return f"{_bracketed(client)}:{port if client == host else 0}"
+
+    def _full(self, *, reserved: bool) -> bool:
+        """Whether one connection more would be too many; the local admin can still enter what others have filled."""
+        limit, needed = self._services.config.limits.connections, descriptors.RESERVED
+        if reserved:
+            limit, needed = limit + ADMIN_CONNECTIONS, descriptors.RESERVED // 2
+        return self._sessions >= limit or descriptors.left() < needed
 
     async def _serve(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)
         self._sessions += 1
         self._keepalive.watch(connection)
         try:
-            principal = self._principals[connection]
+            principal, address = self._upgraded[connection]
             for kept in (connection.request, connection.response):
                 if kept is not None:
                     kept.headers.clear()  # the connection would keep them, credentials among them, until it ends
-            await Session(connection, peer(connection), self._services, principal, dispatch).run()
+            await Session(connection, address, self._services, principal, dispatch).run()
         finally:
             self._keepalive.forget(connection)
             self._sessions -= 1
@@ -192,10 +225,10 @@ def _select_subprotocol(connection: ServerConnection, offered: Sequence[Subproto
     return next((name for name in offered if name in (SUBPROTOCOL, BINARY_SUBPROTOCOL)), None)
 
 
-def peer(connection: ServerConnection) -> str:
-    """Return the address of the client, as HOST:PORT."""
-    host, port = connection.remote_address[:2]
-    return f"{_bracketed(host)}:{port}"
+def peer_uid(connection: ServerConnection) -> int | None:
+    """Return the uid of a client on the Unix socket; None for one on the port."""
+    sock = connection.transport.get_extra_info("socket")
+    return uid_of(sock) if sock.family == socket.AF_UNIX else None
 
 
 def _without_port(host: str) -> str:

@@ -90,6 +90,7 @@ class MessageLoop:
                 if not await self._wait_for_room(number):
                     return
             if self._ended:
+                await connection.send_collected()
                 return
             reply = self._handle(message)
             if reply.waiting is not None:

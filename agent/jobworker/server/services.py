@@ -7,6 +7,7 @@ from typing import Any
 from jobworker.auth.admission import Admission
 from jobworker.auth.audit import Audit
 from jobworker.auth.authorization import Authorization
+from jobworker.auth.peers import Peers
 from jobworker.auth.sessions import SessionRegistry
 from jobworker.config import Config
 from jobworker.jobs.manager import JobManager
@@ -33,6 +34,7 @@ class Services:
     admission: Admission
     sessions: SessionRegistry
     authorization: Authorization
+    peers: Peers
     tokens: TokenFile
     shut_down: Callable[[str], None]
     may_restart: Callable[[], Awaitable[None]]

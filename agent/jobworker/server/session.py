@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
@@ -29,6 +30,7 @@ Handler = Callable[["Session", Message], Reply]
 
 MAX_LOGIN_BYTES = 8192  # bytes of the first message
 MAX_SLEEP_SECONDS = 60.0  # between two looks at the wall clock, which may be set meanwhile
+DROPPED_SECONDS = 1.0  # for the closing handshake with a caller that may no longer have the connection
 CLOSE_POLICY = 1008
 CLOSE_INTERNAL = 1011
 
@@ -54,6 +56,10 @@ class Session:
         principal: Principal | None,
         handle: Handler,
     ) -> None:
+        # Names the session for admins.
+        self.id = secrets.token_hex(6)
+        # When the connection was upgraded, wall-clock time in ns.
+        self.since = time.time_ns()
         self.services = services
         self.address = address
         # When the caller presented its credentials, on the monotonic clock: a later revocation ends the session.
@@ -77,6 +83,8 @@ class Session:
         self._waits: set[asyncio.Future[Any]] = set()
         # Whether the connection has ended; what is still under way must clean up after itself.
         self._closed = False
+        # Whether the caller has lost its access, before the connection ends.
+        self._dropped = False
         # Held by the one subscription that is sending.
         self._notify_lock = asyncio.Lock()
         # Reads and answers messages once the caller has logged in.
@@ -104,7 +112,9 @@ class Session:
         return self.permissions().principal
 
     def permissions(self) -> Permissions:
-        """Return what the caller may do; raise Unauthenticated if it has not logged in."""
+        """Return what the caller may do; raise Unauthenticated if it has not logged in, or may no longer call."""
+        if self._dropped:
+            raise errors.Unauthenticated("the credentials are no longer valid")
         if self._permissions is None:
             raise errors.Unauthenticated("not logged in", hint="call auth.login first")
         return self._permissions
@@ -126,9 +136,23 @@ class Session:
             await asyncio.sleep(min(left, MAX_SLEEP_SECONDS))
         await self.close("the credentials expired")
 
+    def drop(self) -> None:
+        """Begin no call of this caller any more, send nothing to its subscriptions, and cut the connection soon.
+
+        The closing handshake alone would leave that to the caller: it may ignore the close frame, or read nothing.
+        """
+        if self._dropped:
+            return
+        self._dropped = True
+        self.services.sessions.discard(self)
+        self._messages.end()
+        for subscription in list(self.subscriptions.values()):
+            subscription.cancel()
+        self._connection.abort_after(DROPPED_SECONDS)
+
     async def close(self, reason: str) -> None:
         """Close the connection because its caller may no longer have it."""
-        self._messages.end()
+        self.drop()
         await self._connection.close(CLOSE_POLICY, reason)
 
     # The life of the connection
@@ -156,11 +180,8 @@ class Session:
 
     async def _await_login(self) -> bool:
         """Count as unauthenticated until the first message is handled; return whether it logged the caller in."""
-        self.services.sessions.unauthenticated += 1
-        try:
+        with self.services.sessions.unauthenticated(self.address):
             return await self._log_in_by_first_message()
-        finally:
-            self.services.sessions.unauthenticated -= 1
 
     async def _log_in_by_first_message(self) -> bool:
         """Accept auth.login only, in time and small; else close the connection and return False."""
@@ -221,7 +242,7 @@ class Session:
 
     def check_subscription_limit(self) -> None:
         """Raise RateLimited if one subscription more would be too many."""
-        if self._closed:
+        if self._closed or self._dropped:
             raise errors.SubscriptionNotFound("the connection is closed")
         limit = self.services.config.limits.subscriptions
         if len(self.subscriptions) >= limit:

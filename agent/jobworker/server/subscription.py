@@ -32,10 +32,17 @@ class Subscription:
         if not self._ended:
             self._task = asyncio.create_task(self._guarded())
 
-    async def stop(self) -> None:
-        """Return once it sends nothing more."""
+    def cancel(self) -> None:
+        """Send nothing more: the task gets the cancellation before its next step."""
         if self._task is not None:
             self._task.cancel()
+        else:
+            self._end()
+
+    async def stop(self) -> None:
+        """Return once it sends nothing more and its source is released."""
+        self.cancel()
+        if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
         self._end()  # a task cancelled before its first step never runs its `finally`
 

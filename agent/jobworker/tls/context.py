@@ -19,6 +19,7 @@ from jobworker.units import rfc3339, validity_fault
 log = logging.getLogger(__name__)
 
 NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # X509_V_FLAG_NO_CHECK_TIME, which the module ssl does not name
+CIPHERS = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2: no CBC, no SHA-1, forward secrecy
 DAY = 86400  # seconds
 LOG_LINES = RateLimiter(1, 30)  # a second, for failed handshakes: strangers must not fill the disk
 
@@ -125,6 +126,7 @@ def _context(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.sslobject_class = _Handshake  # logs failures
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
     try:
         context.load_cert_chain(cert, key, password="")  # else OpenSSL asks for one at the terminal
     except (ssl.SSLError, OSError) as error:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from jobworker.client.local import agent_pid, wait_gone
+from jobworker.client.local import agent_pid, port_address, wait_gone
 from jobworker.errors import JobworkerError
 from jobworker_cli import options, output
 from jobworker_cli.command import command
@@ -41,9 +41,9 @@ def start(ctx: Context, json_: options.Json = False) -> None:
     pid = agent_pid(home())
     if pid is not None:
         output.note(f"the agent is already running (pid {pid})")
-    endpoint = local_agent(start=True)
+    local_agent(start=True)
     info = _info(ctx.obj) if json_ else None
-    output.show(info, [str(endpoint.address)], as_json=json_)
+    output.show(info, [port_address(home())], as_json=json_)
 
 
 @group.command()
@@ -95,9 +95,9 @@ def restart(ctx: Context, json_: options.Json = False) -> None:
         with ctx.obj.blocking(start=False) as client:
             client.call("agent.restart")
             client.closed()
-    endpoint = local_agent(start=True)
+    local_agent(start=True)
     info = _info(ctx.obj)  # returns when the agent serves again
-    output.show(info, [str(endpoint.address)], as_json=json_)
+    output.show(info, [str(info["address"])], as_json=json_)
 
 
 Systemd = Annotated[bool, Option("--systemd", help="As a systemd service.")]

@@ -35,8 +35,9 @@ def audit(
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the entries of both files, the older first; skip lines that are not JSON objects."""
-    for file in (path.with_name(f"{path.name}.1"), path):
+    """Yield the entries of all files, the oldest first; skip lines that are not JSON objects."""
+    older = {int(file.suffix[1:]): file for file in path.parent.glob(f"{path.name}.*") if file.suffix[1:].isdecimal()}
+    for file in [*(older[number] for number in sorted(older, reverse=True)), path]:
         if not file.exists():
             continue
         with file.open(encoding="utf-8", errors="replace") as lines:
@@ -53,11 +54,9 @@ def line(entry: dict[str, Any]) -> str:
     """Return an entry as one line of text."""
     who = entry.get("principal") or "an unknown caller"
     words = [entry.get("time"), entry.get("decision"), who, f"from {entry.get('address')}", entry.get("method")]
-    words += [entry.get("job"), entry.get("outcome") if entry.get("outcome") != "ok" else None]
+    words += [entry.get("job"), entry.get("target"), entry.get("outcome") if entry.get("outcome") != "ok" else None]
     reason = f": {entry['reason']}" if entry.get("reason") else ""
     before = (
-        f" (after {entry['unwritten']} denials that were too many to be written down)"
-        if entry.get("unwritten")
-        else ""
+        f" (after {entry['unwritten']} lines that were too many to be recorded)" if entry.get("unwritten") else ""
     )
     return printable(" ".join(str(word) for word in words if word) + reason + before)

@@ -44,11 +44,12 @@ class Channel:
         self._failure: OSError | None = None
         self.lost = False
         try:
-            uri = parse_uri(address)
+            path = handshake.unix_path(address)
+            uri = parse_uri(handshake.UNIX_URL if path else address)
             names = [Subprotocol(name) for name in handshake.SUBPROTOCOLS]
             self._protocol = ClientProtocol(uri, subprotocols=names, max_size=None)
             deadline = time.monotonic() + handshake.OPEN_SECONDS
-            self._sock = self._connect(uri.host, uri.port, endpoint)
+            self._sock = _connect_unix(path) if path else self._connect(uri.host, uri.port, endpoint)
             try:
                 self._upgrade(endpoint, deadline)
             except BaseException:
@@ -148,7 +149,7 @@ class Channel:
         try:
             self._sock.settimeout(seconds)
             data = self._sock.recv(READ_BYTES)
-        except (TimeoutError, ssl.SSLWantReadError):
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
             return False
         except OSError as error:
             self._failure, data = error, b""
@@ -199,3 +200,14 @@ class Channel:
         self._sock.settimeout(0.0)
         while data := self._sock.recv(READ_BYTES):
             self._protocol.receive_data(data)
+
+
+def _connect_unix(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.settimeout(handshake.OPEN_SECONDS)
+        sock.connect(path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -29,9 +29,12 @@ def ping(call: Call, params: Nothing) -> dict[str, str]:
 
 @method("agent.info", Nothing, Requires.LOGIN)
 def info(call: Call, params: Nothing) -> dict[str, Any]:
+    """Describe the agent; a caller that may do nothing learns only what it needs to speak to it."""
     services = call.session.services
     keeper = services.jobs.link.hello
     limits = msgspec.to_builtins(services.config.limits)
+    if not call.permissions.has_rights:
+        return {"protocol": SUBPROTOCOL, "limits": {"message_bytes": MAX_MESSAGE, "batch": MAX_BATCH}}
     return {
         "version": __version__,
         "pid": os.getpid(),

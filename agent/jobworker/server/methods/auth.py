@@ -92,10 +92,10 @@ def list_(call: Call, params: Nothing) -> dict[str, Any]:
 def revoke(call: Call, params: RevokeToken) -> bool:
     if not call.session.services.tokens.revoke(params.name):
         raise InvalidParams(f"name: there is no token {params.name[:80]!r}", field="name")
-    services = call.session.services
-    # A caller that revokes its own token gets its answer before its session is closed.
+    services, caller = call.session.services, call.session.caller
+    # A caller that revokes its own token gets its answer before its session is closed, and may do nothing more.
     services.admission.revoke("token", params.name, spare=call.session)
-    if (call.session.caller.provider, call.session.caller.name) == ("token", params.name):
+    if (caller.provider, caller.name) == ("token", params.name):
         call.after.append(partial(services.sessions.close_revoked, call.session))
     return True
 

@@ -14,7 +14,7 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
     pass
 
 
-@method("plugin.list", Nothing, Requires.LOGIN)
+@method("plugin.list", Nothing, Requires.READ)
 async def list_(call: Call, params: Nothing) -> dict[str, Any]:
     """Return enabled plugins in the order of the configuration, then, for an admin, the others by name."""
     services = call.session.services

@@ -1,0 +1,91 @@
+"""The audit log: nobody displaces what others did, and what an admin does is recorded before it is done."""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tests.conftest import FOR_OTHERS
+from websockets.exceptions import InvalidStatus
+
+from jobworker.auth.audit import Audit
+from jobworker.model import Principal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.wire import Dial
+
+    from jobworker.testing import RunningAgent
+
+CALLS = 3000
+
+
+def entries(folder: "Path") -> list[dict[str, Any]]:
+    """Return the entries of all files."""
+    return [json.loads(line) for file in folder.glob("audit.log*") for line in file.read_text().splitlines()]
+
+
+async def test_refused_calls_displace_nothing(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
+    """A writer that repeats what cannot succeed leaves some lines, and the number of the others."""
+    agent = start_agent(config=f'{FOR_OTHERS}\n[audit]\nmax_bytes = "160KiB"\n')
+    async with dial(agent) as wire:
+        token = (await wire.ask("token.create", name="busy", roles=["writer"]))["token"]
+        async with dial(agent, token=token) as busy:
+            job = await busy.create(argv=["true"])
+            await busy.ask("job.start", id=job)
+            await busy.ask("job.wait", id=job)
+            for _ in range(CALLS // 50):
+                for number in [await busy.begin("job.start", id=job) for _ in range(50)]:
+                    assert "error" in await busy.answer(number)
+            await busy.create(argv=["true"])
+    recorded = entries(agent.home.path)
+    assert "token.create" in [entry["method"] for entry in recorded]
+    failed = [entry for entry in recorded if entry["method"] == "job.start" and entry["outcome"] != "ok"]
+    assert 200 <= len(failed) < CALLS // 2
+    assert len(failed) + sum(entry.get("unwritten", 0) for entry in recorded) == CALLS
+
+
+async def test_connections_too_many_displace_nothing(
+    start_agent: "Callable[..., RunningAgent]", dial: "Dial"
+) -> None:
+    """Upgrades that are refused although the token is good are rationed as well."""
+    agent = start_agent(config="[limits]\nconnections_per_principal = 1\n")
+    refused = 0
+    async with dial(agent):
+        for _ in range(260):
+            try:
+                async with dial(agent):
+                    pass
+            except InvalidStatus:
+                refused += 1
+    assert refused > 250
+    assert 200 <= len([entry for entry in entries(agent.home.path) if entry["decision"] == "refused"]) < refused
+
+
+def test_logins_displace_nothing(tmp_path: "Path") -> None:
+    """Of very many logins of one principal from one address some are recorded, and those from another address."""
+    audit = Audit(tmp_path / "audit.log", 1 << 20, 8)
+    ann = Principal("ann", "token", [])
+    for _ in range(400):
+        audit.note("login", ann, "192.0.2.1:1", "upgrade")
+    audit.note("login", ann, "192.0.2.2:1", "upgrade")
+    audit.close()
+    addresses = [entry["address"] for entry in entries(tmp_path)]
+    assert 200 <= len(addresses) < 300
+    assert addresses[-1] == "192.0.2.2:1"
+
+
+async def test_what_an_admin_does_is_recorded_ahead(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
+    """An agent that is killed while it does what an admin has called for has recorded the call."""
+    agent = start_agent()
+    async with dial(agent) as wire:
+        await wire.ask("token.create", name="ann", roles=["reader"])
+        await wire.begin("agent.restart")  # which first tries, in another process, whether the agent would start
+        await wire.ask("agent.ping")
+        agent.kill()
+    recorded = [(entry["decision"], entry["method"], entry.get("target")) for entry in entries(agent.home.path)]
+    assert recorded[1:] == [
+        ("begun", "token.create", "ann"),
+        ("allowed", "token.create", "ann"),
+        ("begun", "agent.restart", None),
+    ]
