@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any, TypeVar
@@ -57,11 +57,13 @@ class Stop:
         plan: LaunchPlan,
         link: KeeperLink,
         host: PluginHost,
+        resume: Callable[[ActiveJob], Awaitable[None]],
     ) -> None:
         self._active = active
         self._plan = plan
         self._link = link
         self._host = host
+        self._resume = resume  # lets a paused job go on
         self._steps: list[Step] = []
 
     async def run(self, strategy: StopStrategy | None, options: StopOptions, limit: float) -> Receipt:
@@ -119,13 +121,21 @@ class Stop:
         at = time.time_ns()
         alive, delivered = await send_signal(self._active, self._link, number, target)
         self.note("signal", number.name, at, target=target, alive=alive, delivered=delivered)
+        await self._thaw()  # only now: a paused job executes nothing before the signal
         return delivered
+
+    async def _thaw(self) -> None:
+        """Let a paused job go on: frozen, it handles no signal and answers nobody."""
+        if self._active.record.pause.frozen:
+            await self._resume(self._active)
 
     async def asked(self, how: str) -> None:
         await send_signal(self._active, self._link, 0, "main")  # signal 0 only checks that it is alive
+        await self._thaw()
         self.note("asked", detail=how)
 
     async def wait(self, limit: float | None) -> bool:
+        await self._thaw()
         try:
             async with asyncio.timeout(limit):
                 await self._active.gone()

@@ -91,7 +91,7 @@ class StopManager:
             strategy, options = await self._usual_stop(active)
         if active.stop is not None or active.record.process_tree_gone:
             return active.stop
-        stop = Stop(active, plan, self._link, self._host)
+        stop = Stop(active, plan, self._link, self._host, self.pausing.resume)
         if not active.record.job.state.final:
             name = strategy.name if strategy is not None else KILL
             request = StopRequest(reason=reason, by=by, strategy=name, message=message, call=call)
@@ -110,8 +110,6 @@ class StopManager:
     async def _carry_out(self, active: ActiveJob, stop: Coroutine[Any, Any, Receipt]) -> Receipt:
         try:
             await self._table.written()  # first: if this agent dies now, the next one goes on with the stop
-            if active.record.pause.frozen:  # a frozen process receives no signal but SIGKILL
-                await self.pausing.resume(active)
             receipt = await stop
             if not receipt.survivors and not await self._release(active):
                 survivor = {"pid": active.record.process.init, "name": INIT_NAME, "command": None}
