@@ -65,6 +65,8 @@ class Stop:
         self._host = host
         self._resume = resume  # lets a paused job go on
         self._steps: list[Step] = []
+        self._killed = asyncio.Event()  # set at the first SIGKILL for the whole tree
+        self._kill_until = 0.0  # on CLOCK_MONOTONIC: what is left then counts as survivors
 
     async def run(self, strategy: StopStrategy | None, options: StopOptions, limit: float) -> Receipt:
         """Run the strategy, kill what it leaves, and return the receipt.
@@ -95,23 +97,29 @@ class Stop:
             handle.over = True
 
     async def _make_sure(self) -> list[dict[str, Any]]:
-        tree = self._active.tree()
-        if not self._active.record.job.state.final or await tree.members():
+        """Kill what is left, unless that was tried already; return the survivors."""
+        if not self._given_up() and (not self._active.record.job.state.final or await self._active.tree().members()):
             self.note("kill", detail="processes are left")
             try:
                 await self.signal("SIGKILL", "all")
-                await self._kill_again()
+                await self._kill_again(None)
             except JobworkerError as error:
                 self.note("kill_failed", detail=str(error) or "the keeper is gone")
-        return await described(await tree.members())
+        left = await self._active.tree().members()
+        return await described(left + [each for each in await self._active.unattributed() if each not in left])
 
-    async def _kill_again(self) -> None:
+    def _given_up(self) -> bool:
+        """Whether SIGKILL was sent for as long as it makes sense."""
+        return self._killed.is_set() and time.monotonic() >= self._kill_until
+
+    async def _kill_again(self, limit: float | None) -> bool:
         """Kill until the tree is gone or time is up: a sweep misses processes that were forked since it began."""
-        end = time.monotonic() + SURVIVOR_SECONDS
-        while (
-            not await self.wait(KILL_AGAIN_SECONDS) or await self._active.tree().members()
-        ) and time.monotonic() < end:
+        end = self._kill_until if limit is None else min(self._kill_until, time.monotonic() + limit)
+        while not await self._gone(KILL_AGAIN_SECONDS) or await self._active.tree().members():
+            if time.monotonic() >= end:
+                return False
             await send_signal(self._active, self._link, signal.SIGKILL, "all")
+        return True
 
     def note(self, action: str, signal: str | None = None, at: int = 0, **what: Any) -> None:
         self._steps.append(Step(rfc3339(at or time.time_ns()), action, signal, **what))
@@ -122,6 +130,10 @@ class Stop:
         alive, delivered = await send_signal(self._active, self._link, number, target)
         self.note("signal", number.name, at, target=target, alive=alive, delivered=delivered)
         await self._thaw()  # only now: a paused job executes nothing before the signal
+        if number == signal.SIGKILL and target == "all":
+            if not self._killed.is_set():
+                self._kill_until = time.monotonic() + SURVIVOR_SECONDS
+            self._killed.set()
         return delivered
 
     async def _thaw(self) -> None:
@@ -135,7 +147,20 @@ class Stop:
         self.note("asked", detail=how)
 
     async def wait(self, limit: float | None) -> bool:
+        """Wait until the tree is gone; after SIGKILL for it, send that again meanwhile, until time is up."""
         await self._thaw()
+        began = time.monotonic()
+        waits = [asyncio.ensure_future(wait) for wait in (self._gone(limit), self._killed.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if not self._killed.is_set():
+                return await waits[0]
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return await self._kill_again(None if limit is None else limit - (time.monotonic() - began))
+
+    async def _gone(self, limit: float | None) -> bool:
         try:
             async with asyncio.timeout(limit):
                 await self._active.gone()

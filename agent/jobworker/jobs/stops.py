@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from jobworker.config import Jobs
 from jobworker.errors import InvalidState, JobworkerError, RpcError, StopIncomplete
 from jobworker.host.keeper_client import KeeperLink
-from jobworker.host.process_tree import NamespaceTree
+from jobworker.host.process_tree import NamespaceTree, wait_exit
 from jobworker.interfaces import StopOptions, StopStrategy
 from jobworker.jobs import lifecycle
 from jobworker.jobs.active import ActiveJob
@@ -51,6 +51,7 @@ class StopManager:
         self._host = host
         self._table = table
         self._tasks = tasks
+        self._under_way: dict[str, Stop] = {}  # by job
         self.pausing = Pausing(table, link)
 
     async def stop(self, active: ActiveJob, call: StopSpec | None, by: str) -> None:
@@ -96,6 +97,7 @@ class StopManager:
             name = strategy.name if strategy is not None else KILL
             request = StopRequest(reason=reason, by=by, strategy=name, message=message, call=call)
             self._table.save(active, lifecycle.stopping(active.record, request), by=by)
+        self._under_way[active.id] = stop
         active.stop = asyncio.create_task(self._carry_out(active, stop.run(strategy, options, self._limit)))
         return active.stop
 
@@ -116,6 +118,7 @@ class StopManager:
                 receipt = replace(receipt, proof="none", survivors=[survivor])
         finally:
             active.stop = None
+            del self._under_way[active.id]
         by = active.record.stop.request.by if active.record.stop.request is not None else None
         self._table.save(active, lifecycle.stopped(active.record, receipt), by=by)
         if receipt.survivors and active.record.job.state.final:
@@ -125,6 +128,11 @@ class StopManager:
     async def _until_empty(self, active: ActiveJob) -> None:
         """Wait until the tree is gone and record that, unless a stop does."""
         await active.gone()
+        exit_ = active.record.job.exit
+        if exit_ is not None and exit_.receipt is not None:
+            named = {process["pid"] for process in exit_.receipt.survivors}
+            left = [process for process in await active.unattributed() if process.pid in named]
+            await asyncio.gather(*(wait_exit(process.pid, process.start) for process in left))
         if active.stop is None and active.record.process.left:
             await self._release(active)
             self._table.save(active, lifecycle.tree_gone(active.record, time.time_ns()))
@@ -187,4 +195,9 @@ class StopManager:
             await self._kill(active)
 
     async def _kill(self, active: ActiveJob) -> None:
-        await send_signal(active, self._link, signal.SIGKILL, "all")
+        """Kill a job; a stop that is under way waits for no grace any more."""
+        stop = self._under_way.get(active.id)
+        if stop is not None:
+            await stop.signal("SIGKILL", "all")
+        else:
+            await send_signal(active, self._link, signal.SIGKILL, "all")
