@@ -58,13 +58,15 @@ class Stop:
         link: KeeperLink,
         host: PluginHost,
         resume: Callable[[ActiveJob], Awaitable[None]],
+        save_steps: Callable[[ActiveJob, list[Step]], None],
     ) -> None:
         self._active = active
         self._plan = plan
         self._link = link
         self._host = host
         self._resume = resume  # lets a paused job go on
-        self._steps: list[Step] = []
+        self._save_steps = save_steps
+        self._steps = list(active.record.stop.steps)  # those of an agent that died within this stop, then ours
         self._killed = asyncio.Event()  # set at the first SIGKILL for the whole tree
         self._kill_until = 0.0  # on CLOCK_MONOTONIC: what is left then counts as survivors
 
@@ -74,6 +76,8 @@ class Stop:
         The strategy may take as long as it announces, plus `limit` seconds. Without a strategy, only kill.
         """
         await self._active.has_strays()
+        if self._steps:
+            self.note("continued", detail="by the next agent, from the beginning")
         if strategy is not None:
             await self._try(strategy, options, limit)
         survivors = await self._make_sure()
@@ -123,6 +127,7 @@ class Stop:
 
     def note(self, action: str, signal: str | None = None, at: int = 0, **what: Any) -> None:
         self._steps.append(Step(rfc3339(at or time.time_ns()), action, signal, **what))
+        self._save_steps(self._active, self._steps)
 
     async def signal(self, name: str, target: str) -> int:
         number = signal_number(name, "signal")

@@ -21,7 +21,7 @@ from jobworker.jobs.record import Sent, StopRequest
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.stop import KILL, SURVIVOR_SECONDS, Stop, send_signal
 from jobworker.jobs.table import JobTable
-from jobworker.model import Reason, Receipt, StopSpec
+from jobworker.model import Reason, Receipt, Step, StopSpec
 from jobworker.plugin.host import PluginHost
 from jobworker.tasks import Background
 from jobworker.units import seconds
@@ -92,7 +92,7 @@ class StopManager:
             strategy, options = await self._usual_stop(active)
         if active.stop is not None or active.record.process_tree_gone:
             return active.stop
-        stop = Stop(active, plan, self._link, self._host, self.pausing.resume)
+        stop = Stop(active, plan, self._link, self._host, self.pausing.resume, self._save_steps)
         if not active.record.job.state.final:
             name = strategy.name if strategy is not None else KILL
             request = StopRequest(reason=reason, by=by, strategy=name, message=message, call=call)
@@ -100,6 +100,11 @@ class StopManager:
         self._under_way[active.id] = stop
         active.stop = asyncio.create_task(self._carry_out(active, stop.run(strategy, options, self._limit)))
         return active.stop
+
+    def _save_steps(self, active: ActiveJob, steps: list[Step]) -> None:
+        """Store the steps of a stop that is under way, for the agent that goes on with it if this one dies."""
+        if active.stop is not None:
+            self._table.save(active, active.record.with_stop(steps=list(steps)))
 
     async def _usual_stop(self, active: ActiveJob) -> tuple[StopStrategy | None, StopOptions]:
         """Return the configured strategy and its options; no strategy if its plugin fails: then only kill."""
@@ -170,7 +175,9 @@ class StopManager:
         self._tasks.spawn(self._begin_again(active, request))
 
     async def _begin_again(self, active: ActiveJob, request: StopRequest) -> None:
-        call = replace(request.call or StopSpec(), strategy=request.strategy)
+        call = request.call
+        if self._specs.plan_of(active).stop.for_call(call).strategy != request.strategy:
+            call = replace(call or StopSpec(), strategy=request.strategy)
         await self.begin(active, call, request.by, request.reason, request.message)
 
     def end_leftovers(self, active: ActiveJob) -> None:
