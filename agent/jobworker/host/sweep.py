@@ -128,7 +128,7 @@ def _may_be(one: "_Seen | None", start: int) -> bool:
 def _is_marked(one: _Seen, job: str, keeper: int, reader: ProcReader) -> bool:
     """Whether a process has the job's marker or, as an orphan that has none, the job's pipes."""
     marker = _marker_of(one.process, reader)
-    return job == marker or (not marker and one.parent == keeper > 0 and job in _pipes_of(one.process.pid))
+    return (marker == job != "") or (not marker and one.parent == keeper > 0 and job in _pipes_of(one.process.pid))
 
 
 def _marker_of(process: Process, reader: ProcReader) -> str:

@@ -16,7 +16,6 @@ from jobworker.host.strays import StrayTree
 from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy
 from jobworker.jobs import commands
 from jobworker.jobs.active import ActiveJob
-from jobworker.jobs.identity import user_message
 from jobworker.jobs.plan import LaunchPlan, signal_number
 from jobworker.model import Job, Receipt, Step
 from jobworker.plugin.host import PluginFault, PluginHost, clean
@@ -165,6 +164,10 @@ class Stop:
                 wait.cancel()
         return await self._kill_again(None if limit is None else limit - (time.monotonic() - began))
 
+    async def run_command(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
+        await self._thaw()
+        await commands.run(self._active, self._plan, self._link, argv, env, timeout)
+
     async def _gone(self, limit: float | None) -> bool:
         try:
             async with asyncio.timeout(limit):
@@ -202,7 +205,6 @@ class _Handle:
         self.over = False  # the strategy has returned or was given up: further calls raise
         self._stop = stop
         self._loop = loop
-        self._user = None if plan.user is None else user_message(plan.user)
 
     async def signal(self, name: str, target: str = "all") -> int:
         return await self._carry(self._stop.signal(name, target))
@@ -214,9 +216,7 @@ class _Handle:
         return await self._carry(self._stop.wait(timeout))
 
     async def run(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
-        """Run a command, in the plugin's thread like all that a plugin does."""
-        self._refuse_if_over()
-        await commands.run(argv, env, self.cwd, self._user, timeout)
+        await self._carry(self._stop.run_command(argv, env, timeout))
 
     def _refuse_if_over(self) -> None:
         if self.over:
