@@ -34,7 +34,7 @@ LOOKS = 5  # at the children of the keeper: one that keeps forking and exiting i
 
 
 class Neighbours(NamedTuple):
-    """Who else is on the host: what of it is no part of a job, whatever it descends from."""
+    """What else runs on the host and is no part of a job, whatever it descends from."""
 
     keeper: int = 0  # the pid of the keeper; 0: there is none now
     own: frozenset[int] = frozenset()  # pids of agent, keeper and pump

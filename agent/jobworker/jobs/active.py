@@ -17,7 +17,7 @@ class ActiveJob:
 
     def __init__(self, record: JobRecord, neighbours: Callable[[], Neighbours] = lambda: ALONE) -> None:
         self.record = record
-        self._neighbours = neighbours  # returns who else is on the host: no part of this job
+        self._neighbours = neighbours  # returns what else runs on the host and is no part of this job
         self.plan: LaunchPlan | None = None  # made by `Specs.plan_of` when it is first needed
         self.holders = 0  # calls that need it in memory, see `JobTable.acquire`
         self.starting = False  # a start is under way

@@ -1,4 +1,4 @@
-"""Who else is on the host: what a sweep for one job must leave alone."""
+"""What else runs on the host, which a sweep for one job must leave alone."""
 
 import os
 from collections.abc import Iterable

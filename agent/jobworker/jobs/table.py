@@ -49,7 +49,7 @@ class JobTable:
         self.on_inactive: Callable[[JobRecord], None] = lambda record: None  # called when a job can no longer change
         self.on_deleted: Callable[[JobRecord], None] = lambda record: None  # called when such a job is deleted
         self.on_release: Callable[[], None] = lambda: None  # called when a job leaves the memory
-        self.neighbours: Callable[[], Neighbours] = lambda: ALONE  # who is on the host, for a sweep
+        self.neighbours: Callable[[], Neighbours] = lambda: ALONE  # what else runs on the host, for a sweep
         self._loading = Counter[str]()  # by job, how many calls read its record to bring it into memory
         self._recent = RecentRecords()  # of jobs that were created a moment ago, or have left the memory
         self._active = {record.job.id: self._made(record) for record in self._store.active_records()}
