@@ -99,7 +99,7 @@ async def test_a_process_that_holds_the_pipes_of_the_job(blind: RunningAgent, tm
 
 
 @pytest.mark.parametrize("strategy", ["kill", "graceful"])
-async def test_a_kill_that_meets_nobody(blind: RunningAgent, tmp_path: Path, strategy: str) -> None:
+async def test_a_kill_that_meets_no_process(blind: RunningAgent, tmp_path: Path, strategy: str) -> None:
     """A job that is another process every 2 ms is killed again and again, and the strategy does not wait it out."""
     over = tmp_path / "over"
     async with blind.client() as client:

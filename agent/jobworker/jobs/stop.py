@@ -141,7 +141,7 @@ class Stop:
         return delivered
 
     async def _thaw(self) -> None:
-        """Let a paused job go on: frozen, it handles no signal and answers nobody."""
+        """Let a paused job go on: frozen, it handles no signal and answers no request."""
         if self._active.record.pause.frozen:
             await self._resume(self._active)
 
