@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(error, options.ready)
     command = _command(home, options)
     if options.local and not options.check:
+        preflight.leave_job()
         preflight.leave_caller({*options.inherited, *([] if options.ready is None else [options.ready])})
     try:
         preflight.require()

@@ -152,9 +152,10 @@ class JobHandle(Protocol):
         """Wait until the whole tree is gone; return False if that takes longer than `timeout` seconds."""
 
     async def run(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
-        """Run a command as the job's user and in its folder; raise OSError if it cannot be executed.
+        """Run a command inside the job, as its user and in its folder; raise OSError if it cannot be executed.
 
-        After `timeout` seconds the command and its process group are killed.
+        When it has ended, and after `timeout` seconds in any case, its session and what descends from it is killed.
+        What else it leaves is of the job.
         """
 
 

@@ -123,7 +123,8 @@ class Step(Struct, frozen=True, omit_defaults=True):
     """One step of a stop. `alive` is how many processes there were before it, null if they were not counted.
 
     `action` is `signal` (with `signal`, `target`, `alive`, `delivered`), `asked` (otherwise than by a signal),
-    `strategy_failed`, `kill` (by the agent, of what the strategy left), `kill_failed` or `gone`; `detail` has more.
+    `strategy_failed`, `kill` (by the agent, of what the strategy left), `kill_failed`, `continued` (by the
+    agent after one that died within the stop) or `gone`; `detail` has more.
     """
 
     time: str

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Iterable
 
 from jobworker.errors import StartError
-from jobworker.linux import descriptors
+from jobworker.linux import departure, descriptors
+from jobworker.linux.proc import MARKER
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 HANDLED = (*ENDING, signal.SIGHUP)  # signals that the agent handles once it serves
@@ -46,6 +47,16 @@ def leave_caller(keep: Iterable[int]) -> None:
         os.closerange(first, fd)
         first = fd + 1
     os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
+
+def leave_job() -> None:
+    """Be no part of the job that started this agent in the background, if a job did: it would end with the job.
+
+    The marker in /proc is the one that the process was started with; `jw` starts an agent without it.
+    """
+    os.environ.pop(MARKER, None)
+    for refused in departure.leave_job():
+        sys.stderr.write(f"the agent stays in the cgroup of a job, and ends with it: {refused}\n")
 
 
 def act_as_init() -> None:

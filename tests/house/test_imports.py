@@ -96,10 +96,10 @@ def test_nothing_shadows_the_standard_library_for_the_keeper(tmp_path: Path) -> 
     for folder in (tmp_path, keeper.parent, keeper.parents[1], keeper.parents[1] / "linux"):
         for name in ("json", "socket", "select", "fcntl", "gc", "resource", "traceback"):
             (folder / f"{name}.py").write_text("raise SystemExit('a stranger was imported')\n")
-    command = [sys.executable, "-I", "-S", str(keeper), "--as"]
-    ran = subprocess.run(command, input=b"no JSON", capture_output=True, cwd=keeper.parent, check=False)
+    command = [sys.executable, "-I", "-S", str(keeper)]
+    ran = subprocess.run(command, capture_output=True, cwd=keeper.parent, check=False)
     assert b"stranger" not in ran.stderr
-    assert b"JSONDecodeError" in ran.stderr, "it got as far as its request"
+    assert b"not enough values" in ran.stderr, "it got as far as its folders"
 
 
 def test_the_command_line_knows_nothing_of_the_inside() -> None:

@@ -11,8 +11,8 @@ import pytest
 from tests.support.keeper_copy import copy_keeper
 
 from jobworker.host import keeper_process
-from jobworker.host import process_tree as tree
 from jobworker.host.journal import Ended, Started, StartFailed
+from jobworker.host.sweep import SweepTree
 from jobworker.linux import cgroupfs, features
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ async def test_without_a_cgroup_if_need_be(host: "Host", group: Path) -> None:
     started = await host.shell("a1", "echo on; exec sleep 1000")
     assert started.group == ""
     assert await host.lines("a1") == ["on"]
-    swept = await tree.SweepTree("a1", started.pid).members()
+    swept = await SweepTree("a1", started.pid).members()
     pids = [[process.pid, process.start] for process in swept]
     answer = await host.ask("signal", id="a1", target="all", signal=signal.SIGKILL, pids=pids)
     assert answer["delivered"] == 1

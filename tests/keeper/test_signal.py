@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobworker.host.journal import Closed, Ended, Started
-from jobworker.host.process_tree import CgroupTree, Process, SweepTree, sweep
+from jobworker.host.process_tree import CgroupTree, Process
+from jobworker.host.sweep import SweepTree, sweep
 from jobworker.linux.proc import MARKER
 
 if TYPE_CHECKING:
@@ -339,7 +340,7 @@ def test_sweep_reads_any_name(spawned: Callable[..., int], tmp_path: Path) -> No
 
 def test_sweep_never_lists_the_sweeper() -> None:
     """Leave out the agent itself, though it may have been started with the marker."""
-    code = "import os; from jobworker.host.process_tree import sweep; print(sweep('tree-c1', os.getpid()))"
+    code = "import os; from jobworker.host.sweep import sweep; print(sweep('tree-c1', os.getpid()))"
     env = {MARKER: "tree-c1"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

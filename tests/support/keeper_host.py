@@ -18,6 +18,7 @@ from jobworker.host import process_tree as tree
 from jobworker.host.journal import Closed, Ended, Journal, JournalEntry, Started, StartFailed
 from jobworker.host.keeper_client import KeeperLink
 from jobworker.host.keeper_process import KEEPER
+from jobworker.host.sweep import SweepTree
 from jobworker.linux.proc import MARKER
 from jobworker.logs.reader import Chunk, Gap, LogReader
 from jobworker.paths import Home
@@ -196,7 +197,7 @@ class Host:
     def tree(self, job: str, main: int) -> tree.Tree:
         if self.group:
             return tree.CgroupTree(Path(self.group, job))
-        return tree.SweepTree(job, main)
+        return SweepTree(job, main)
 
     async def signal_all(self, job: str, main: int, number: int) -> int:
         """Signal the tree in the way that is available here; return how many were."""

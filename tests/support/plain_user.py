@@ -11,7 +11,8 @@ from pathlib import Path
 
 from jobworker.host.journal import Closed, Ended, Journal, JournalEntry, Started, StartFailed
 from jobworker.host.keeper_client import KeeperLink
-from jobworker.host.process_tree import CgroupTree, NamespaceTree, SweepTree, Tree
+from jobworker.host.process_tree import CgroupTree, NamespaceTree, Tree
+from jobworker.host.sweep import SweepTree
 from jobworker.linux.proc import MARKER
 from jobworker.logs.reader import Chunk, LogReader
 from jobworker.paths import Home

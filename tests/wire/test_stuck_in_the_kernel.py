@@ -218,3 +218,20 @@ def _holds_its_map(pid: int) -> bool:
     for thread in Path(f"/proc/{pid}/task").iterdir():
         states.append((thread / "stat").read_text().rpartition(")")[2].split()[0])
     return states == ["D", "D"]
+
+
+@pytest.mark.parametrize("strategy", ["kill", "graceful", "ladder"])
+async def test_its_strategy_does_not_wait_it_out(home: Home, silent: Silent, strategy: str) -> None:
+    """After the last signal the stop takes as long as SIGKILL is repeated, not as long as the strategy may take."""
+    running = RunningAgent(home, config='[jobs]\nstop_limit = "10m"\n')
+    running.start()
+    steps = {"steps": [{"signal": "KILL"}]} if strategy == "ladder" else {}
+    try:
+        async with running.client() as client, asyncio.timeout(DEADLINE):
+            job = await hang(client, silent)
+            with pytest.raises(StopIncomplete) as caught:
+                await client.stop(job.id, StopSpec(strategy=strategy, grace=0, options=steps))
+            assert [one["pid"] for one in caught.value.data["survivors"]] == [job.pid]
+    finally:
+        silent.end()
+        await running.clean()

@@ -6,7 +6,7 @@ import pytest
 from tests.wire.test_limits import HOG, groups, need, value
 from tests.wire.test_usage import MIB, can, holding, replace_keeper
 
-from jobworker.keeper.delegation import LEAF
+from jobworker.linux.departure import LEAF
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent

@@ -16,6 +16,7 @@ from jobworker.errors import ConnectionFailed, StartError
 from jobworker.paths import Home, appendable
 
 START_SECONDS = 120.0  # an emulated host, or one that starts all its services at once, takes half a minute
+MARKER = "JOBWORKER_JOB_ID"  # a variable of jobs: what inherits it belongs to that job, which an agent never does
 SERVICE_SECONDS = 180.0  # for systemctl: the previous agent may still be ending
 
 
@@ -148,7 +149,7 @@ def start_agent(home: Home) -> None:
             sys.executable,
             # -P: no module is imported from the folder that this process happens to be called in.
             [sys.executable, "-P", "-m", "jobworker", "--home", str(home.path), "--local", "--ready", "3"],
-            os.environ,
+            {name: value for name, value in os.environ.items() if name != MARKER},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, writer, 3),
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),

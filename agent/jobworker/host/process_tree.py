@@ -1,8 +1,7 @@
-"""Find the processes of a job and wait until all are gone: by its namespace or cgroup, else by a sweep of /proc.
+"""Find the processes of a job and wait until all are gone: by its namespace or cgroup, else by `sweep`.
 
 Namespace and cgroup are complete: no process of a plain user leaves them by itself, and `strays` finds processes
-that were moved out of a cgroup. A sweep finds processes by session, by descent and by the marker
-``JOBWORKER_JOB_ID`` that children inherit; a process that has shed all three cannot be attributed.
+that were moved out of a cgroup.
 """
 
 import asyncio
@@ -16,7 +15,6 @@ from typing import Any, NamedTuple, Protocol
 
 from jobworker.host.procfs import ProcReader, run_with_stuck_guard
 from jobworker.linux.proc import (
-    MARKER,
     PF_FORKNOEXEC,
     TICKS_PER_SECOND,
     children_of,
@@ -69,14 +67,14 @@ class CgroupTree:
         self._group = group
 
     async def members(self) -> list[Process]:
-        processes = []
+        found = []
         for folder, _, _ in os.walk(self._group):
             try:
                 pids = Path(folder, "cgroup.procs").read_text().split()
             except OSError:
                 continue
-            processes += [process for pid in pids if (process := process_of(int(pid)))]
-        return processes
+            found += [process for pid in pids if (process := process_of(int(pid)))]
+        return found
 
     async def cpu_seconds(self) -> float:
         try:
@@ -133,20 +131,18 @@ class NamespaceTree:
 
     def _look(self) -> list[Process]:
         roots = {self._init: self._init_start, self._main: self._start}
-        processes = {process.pid: (process, int(fields[1])) for process, fields in _processes()}
-        parents = {pid: parent for pid, (_, parent) in processes.items()}
-        mine = _below(
-            parents, {pid for pid, start in roots.items() if pid in processes and processes[pid][0].start == start}
-        )
-        return [processes[pid][0] for pid in sorted(mine - {self._init})]
+        found = {process.pid: (process, int(fields[1])) for process, fields in processes()}
+        parents = {pid: parent for pid, (_, parent) in found.items()}
+        mine = below(parents, {pid for pid, start in roots.items() if pid in found and found[pid][0].start == start})
+        return [found[pid][0] for pid in sorted(mine - {self._init})]
 
     async def cpu_seconds(self) -> float:
-        return await self._group.cpu_seconds() if self._group else _cpu_seconds(await self.members())
+        return await self._group.cpu_seconds() if self._group else cpu_seconds_of(await self.members())
 
     async def wait_empty(self) -> None:
         pause = 0.0
-        while (processes := await self.members()) or self._has_children():
-            await asyncio.gather(*(wait_exit(process.pid, process.start) for process in processes))
+        while (members := await self.members()) or self._has_children():
+            await asyncio.gather(*(wait_exit(process.pid, process.start) for process in members))
             await asyncio.sleep(pause)
             pause = SWEEP_AGAIN_SECONDS
 
@@ -163,30 +159,6 @@ class NamespaceTree:
     async def wait_init(self) -> None:
         """Return when the init has ended, which it does after all others."""
         await wait_exit(self._init, self._init_start)
-
-
-class SweepTree:
-    """The tree is the processes that a walk through /proc attributes to the job."""
-
-    method = "sweep"
-
-    def __init__(self, job: str, main: int, start: int = 0) -> None:
-        self._job = job
-        self._main = main
-        self._start = start
-
-    async def members(self) -> list[Process]:
-        return await asyncio.to_thread(sweep, self._job, self._main, self._start)
-
-    async def cpu_seconds(self) -> float:
-        return _cpu_seconds(await self.members())
-
-    async def wait_empty(self) -> None:
-        pause = 0.0
-        while processes := await self.members():
-            await asyncio.gather(*(wait_exit(process.pid, process.start) for process in processes))
-            await asyncio.sleep(pause)
-            pause = SWEEP_AGAIN_SECONDS
 
 
 def init_process(members: Iterable[Process]) -> Process | None:
@@ -210,34 +182,7 @@ def main_process(members: Iterable[Process]) -> Process | None:
     return min(leaders, key=lambda process: (process.start, process.pid), default=None)
 
 
-def sweep(job: str, main: int, start: int = 0) -> list[Process]:
-    """Walk through /proc once. Blocking; a process that hangs in the kernel delays it, but not for ever.
-
-    `start` (0: unknown) shows whether `main` is still the job's: a pid is used again only when neither a process nor
-    a session of that number is left.
-    """
-    return run_with_stuck_guard(partial(_sweep, job, main, start))
-
-
-def _sweep(job: str, main: int, start: int, reader: ProcReader) -> list[Process]:
-    if start and (process := process_of(main)) and process.start != start:
-        main = 0
-    marker = f"{MARKER}={job}".encode()
-    parents: dict[int, int] = {}
-    mine: set[int] = set()
-    processes: dict[int, Process] = {}
-    for process, fields in _processes():
-        pid = process.pid
-        processes[pid] = process
-        parents[pid] = int(fields[1])
-        if (main > 0 and main in (pid, int(fields[3]))) or _has_marker(processes[pid], marker, reader):
-            mine.add(pid)
-    mine = _below(parents, mine)
-    mine.discard(os.getpid())
-    return [processes[pid] for pid in sorted(mine)]
-
-
-def _processes() -> Iterator[tuple[Process, list[str]]]:
+def processes() -> Iterator[tuple[Process, list[str]]]:
     """Yield every living process once, with its `stat_of`."""
     for pid in pids():
         try:
@@ -248,7 +193,7 @@ def _processes() -> Iterator[tuple[Process, list[str]]]:
             yield Process(pid, int(fields[19]), name), fields
 
 
-def _below(parents: dict[int, int], roots: set[int]) -> set[int]:
+def below(parents: dict[int, int], roots: set[int]) -> set[int]:
     """Return these processes and all that descend from them."""
     mine = set(roots)
     while more := {pid for pid, parent in parents.items() if parent in mine} - mine:
@@ -256,7 +201,7 @@ def _below(parents: dict[int, int], roots: set[int]) -> set[int]:
     return mine
 
 
-def _cpu_seconds(members: Iterable[Process]) -> float:
+def cpu_seconds_of(members: Iterable[Process]) -> float:
     ticks = 0
     for process in members:
         try:
@@ -266,20 +211,13 @@ def _cpu_seconds(members: Iterable[Process]) -> float:
     return ticks / TICKS_PER_SECOND
 
 
-def _has_marker(process: Process, marker: bytes, reader: ProcReader) -> bool:
-    try:
-        return marker in reader.read(process.pid, process.start, "environ").split(b"\0")
-    except OSError:
-        return False
-
-
-async def described(processes: list[Process]) -> list[dict[str, Any]]:
+async def described(found: list[Process]) -> list[dict[str, Any]]:
     """Return `pid`, `name` and `command` (None if it cannot be read) of each process."""
-    return await asyncio.to_thread(run_with_stuck_guard, partial(_describe, processes)) if processes else []
+    return await asyncio.to_thread(run_with_stuck_guard, partial(_describe, found)) if found else []
 
 
-def _describe(processes: list[Process], reader: ProcReader) -> list[dict[str, Any]]:
-    return [{"pid": process.pid, "name": process.name, "command": _command(process, reader)} for process in processes]
+def _describe(found: list[Process], reader: ProcReader) -> list[dict[str, Any]]:
+    return [{"pid": process.pid, "name": process.name, "command": _command(process, reader)} for process in found]
 
 
 def _command(process: Process, reader: ProcReader) -> str | None:

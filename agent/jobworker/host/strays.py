@@ -6,10 +6,11 @@ parent had ended before it was looked for cannot be attributed: so what a tree w
 
 import asyncio
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from pathlib import Path
 
 from jobworker.host.process_tree import SWEEP_AGAIN_SECONDS, CgroupTree, Process, process_of, wait_exit
+from jobworker.host.sweep import Neighbours
 
 
 class StrayTree:
@@ -17,8 +18,9 @@ class StrayTree:
 
     method = "sweep"
 
-    def __init__(self, group: CgroupTree, main: int, start: int) -> None:
+    def __init__(self, group: CgroupTree, main: int, start: int, neighbours: Callable[[], Neighbours]) -> None:
         self._group = group
+        self._neighbours = neighbours
         self._main = (main, start)
         self.inside: set[int] = set()  # pids that were in the cgroup at the last look
         self._seen: dict[int, int] = {}  # strays of earlier looks, by pid: their start; their parents may end
@@ -27,7 +29,8 @@ class StrayTree:
         """Return those that are not in the cgroup."""
         inside = await self._inside()
         roots = [pid for pid, start in [self._main, *self._seen.items()] if _is(pid, start)]
-        outside = [process for pid in _with_descendants([*inside, *roots]) - inside if (process := process_of(pid))]
+        related = _with_descendants([*inside, *roots], self._neighbours().own)
+        outside = [process for pid in related - inside if (process := process_of(pid))]
         if outside:
             # A process that was forked since the first reading is in the cgroup. One that is still alive after the
             # second reading was alive during it: if it is not there, it has really left.
@@ -60,12 +63,12 @@ def _is(pid: int, start: int) -> bool:
     return process is not None and process.start == start
 
 
-def _with_descendants(pids: Iterable[int]) -> set[int]:
-    """Return these and all that descend from them."""
-    found = set(pids)
+def _with_descendants(pids: Iterable[int], own: Set[int]) -> set[int]:
+    """Return these and all that descend from them, without processes of ours and what descends from those."""
+    found = set(pids) - own
     queue = list(found)
     while queue:
-        fresh = set(_children(queue.pop())) - found
+        fresh = set(_children(queue.pop())) - found - own
         found |= fresh
         queue += fresh
     return found

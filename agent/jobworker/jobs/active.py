@@ -1,10 +1,12 @@
 """A job that the agent keeps in memory: its record, the tasks that work on it, and its process tree."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
-from jobworker.host.process_tree import CgroupTree, NamespaceTree, SweepTree, Tree
+from jobworker.host.process_tree import CgroupTree, NamespaceTree, Process, Tree
 from jobworker.host.strays import StrayTree
+from jobworker.host.sweep import ALONE, Neighbours, SweepTree, unattributed
 from jobworker.jobs.plan import LaunchPlan
 from jobworker.jobs.record import JobRecord
 from jobworker.model import Reason, Receipt, State
@@ -13,8 +15,9 @@ from jobworker.model import Reason, Receipt, State
 class ActiveJob:
     """`record` is replaced as a whole by `JobTable.save`, which then wakes the waiters."""
 
-    def __init__(self, record: JobRecord) -> None:
+    def __init__(self, record: JobRecord, neighbours: Callable[[], Neighbours] = lambda: ALONE) -> None:
         self.record = record
+        self._neighbours = neighbours  # returns what else runs on the host and is no part of this job
         self.plan: LaunchPlan | None = None  # made by `Specs.plan_of` when it is first needed
         self.holders = 0  # calls that need it in memory, see `JobTable.acquire`
         self.starting = False  # a start is under way
@@ -67,18 +70,24 @@ class ActiveJob:
         main, process = self.record.job.pid or 0, self.record.process
         if process.init:
             return NamespaceTree(process.init, process.init_start, main, process.start, self.group())
-        return self._strays or self.group() or SweepTree(self.id, main, process.start)
+        return self._strays or self.group() or SweepTree(self.id, main, process.start, self._neighbours)
 
     async def has_strays(self) -> bool:
         """Look for processes that have left the job's cgroup; `tree` has them from then on."""
         group = self.group()
         if group is None or self.record.process.init:
             return False
-        tree = self._strays or StrayTree(group, self.record.job.pid or 0, self.record.process.start)
+        tree = self._strays or StrayTree(group, self.record.job.pid or 0, self.record.process.start, self._neighbours)
         strays = await tree.strays()
         if strays:
             self._strays = tree
         return bool(strays)
+
+    async def unattributed(self) -> list[Process]:
+        """Return the processes that may be the job's and are known to be of no job, if its tree is swept for."""
+        if self.tree().method != "sweep":
+            return []
+        return await asyncio.to_thread(unattributed, self.record.process.start, self._neighbours())
 
     def init(self) -> list[int] | None:
         """Return pid and start of the init of the job's namespace, for the keeper; None without a namespace."""

@@ -1,58 +1,76 @@
-"""Run a command as the job's user, for a stop strategy that stops the job by a command."""
+"""Run a command inside a job, for a stop strategy that stops the job by a command. What it leaves is the job's."""
 
 import asyncio
-import json
+import errno
 import os
 import signal
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from jobworker.host.keeper_process import KEEPER
+from jobworker.errors import JobworkerError
+from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.process_tree import process_of, wait_exit
+from jobworker.host.sweep import SweepTree
+from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.plan import LaunchPlan
+from jobworker.linux.proc import MARKER
 
 
 async def run(
-    argv: Sequence[str], env: Mapping[str, str], cwd: str, user: Mapping[str, Any] | None, timeout: float
+    active: ActiveJob, plan: LaunchPlan, link: KeeperLink, argv: Sequence[str], env: Mapping[str, str], timeout: float
 ) -> None:
-    """Run a command for at most `timeout` seconds, then kill it and all of its group.
+    """Run a command for at most `timeout` seconds, then kill its session and what descends from it.
 
-    `user` is a user as in the message to the keeper; None: the agent's own. Raises OSError if the command cannot be
+    The keeper starts it as the job's user, in the job's groups and namespaces. Raises OSError if it cannot be
     executed.
     """
-    end = asyncio.get_running_loop().time() + timeout
-    if user is None:
-        process = await asyncio.create_subprocess_exec(
-            *argv, env=env, cwd=cwd, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, process_group=0
-        )
-    else:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", str(KEEPER), "--as"),
-            env={},  # its own are sent to stdin: this process is still root, and every user can read its arguments
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=DEVNULL,
-            process_group=0,
-        )
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    command = {"argv": list(argv), "env": dict(env) | {MARKER: active.id}, "cwd": plan.cwd}
+    tree = None
     try:
-        async with asyncio.timeout_at(end):
-            if user is not None:
-                await _send(process, {"argv": list(argv), "env": dict(env), "cwd": cwd, "user": user})
-            await process.wait()
-    except TimeoutError:
-        pass
-    finally:
         try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
+            answer = await link.ask(
+                "command",
+                id=active.id,
+                group=active.record.process.group,
+                init=active.init(),
+                report=f"/proc/{os.getpid()}/fd/{writer}",
+                **command,
+                **plan.process_message(),
+            )
+            tree = SweepTree(f"command of {active.id}", answer["pid"], answer["start"])
+            async with asyncio.timeout(timeout):
+                await wait_exit(answer["pid"], answer["start"])
+        except TimeoutError:
             pass
+        except JobworkerError as error:
+            raise OSError(errno.EAGAIN, f"the keeper did not start it: {error.message}", argv[0]) from error
+        if code := _read(reader):
+            raise OSError(int(code), os.strerror(int(code)), argv[0])
+    finally:
+        os.close(reader)
+        os.close(writer)
+        if tree is not None:
+            await _kill(tree)
 
 
-async def _send(process: Process, request: dict[str, Any]) -> None:
-    """Send the command to the process that executes it; raise OSError if it cannot."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(json.dumps(request).encode())
-    process.stdin.close()
-    if code := await process.stdout.read():  # an errno; nothing if execve succeeded
-        raise OSError(int(code), os.strerror(int(code)), request["argv"][0])
+def _read(reader: int) -> bytes:
+    """Return what the child has written: an errno, or nothing."""
+    try:
+        return os.read(reader, 64)
+    except BlockingIOError:
+        return b""
+
+
+async def _kill(tree: SweepTree) -> None:
+    for process in await tree.members():
+        try:
+            pidfd = os.pidfd_open(process.pid)
+        except OSError:
+            continue
+        try:
+            if process_of(process.pid) == process:  # looked at after pidfd_open: from now on the pid is its own
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        except OSError:
+            continue
+        finally:
+            os.close(pidfd)

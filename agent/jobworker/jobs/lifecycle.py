@@ -166,12 +166,19 @@ def stopped(record: JobRecord, receipt: Receipt) -> JobRecord:
         record = record.with_stop(receipt=receipt)
     else:
         record = record.with_job(exit=replace(exit_, receipt=receipt))
-    return record.with_process(left=bool(receipt.survivors))
+    return record.with_stop(steps=[]).with_process(left=bool(receipt.survivors))
 
 
 def tree_gone(record: JobRecord, at: int) -> JobRecord:
-    """Return the record of an ended job whose tree is gone; a receipt with survivors is completed."""
-    exit_ = record.job.exit
+    """Return the record of an ended job whose tree is gone; a receipt with survivors is completed.
+
+    If the agent died within the stop and the job ended then, the receipt has the steps up to that.
+    """
+    exit_, request = record.job.exit, record.stop.request
+    if exit_ is not None and exit_.receipt is None and record.stop.steps and request is not None:
+        method = "namespace" if record.process.init else "cgroup" if record.process.group else "sweep"
+        receipt = Receipt(request.strategy, method, PROOFS[method], record.stop.steps)
+        return record.with_job(exit=replace(exit_, receipt=receipt)).with_process(left=False)
     if exit_ is not None and exit_.receipt is not None and exit_.receipt.survivors:
         steps = [*exit_.receipt.steps, Step(rfc3339(at), "gone")]
         receipt = replace(exit_.receipt, proof=PROOFS[exit_.receipt.method], steps=steps, survivors=[])

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from jobworker.config import Config
@@ -18,6 +19,7 @@ from jobworker.jobs.identity import own
 from jobworker.jobs.log_sync import LogSync
 from jobworker.jobs.log_watch import LogWatch
 from jobworker.jobs.logs import Logs
+from jobworker.jobs.neighbours import neighbours
 from jobworker.jobs.observers import Observers
 from jobworker.jobs.plan import Defaults
 from jobworker.jobs.reconciler import Reconciler
@@ -52,6 +54,7 @@ class JobManager:
         self._table = JobTable(home, config.events.keep, durable=durable)
         self._tasks = Background()
         self.link = KeeperLink(home, run)
+        self._table.neighbours = partial(neighbours, self._table, self.link)
         defaults = Defaults.of(config.jobs)
         self._specs = Specs(defaults, registry, host, lambda: self.link.hello)
         self._users = Users(config, defaults, lambda: self.link.hello)

@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobworker.jobs.identity import Identity
-from jobworker.model import Job, JobSpec, Reason, Receipt, State, StopSpec
+from jobworker.model import Job, JobSpec, Reason, Receipt, State, Step, StopSpec
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _last_id = 0
@@ -51,6 +51,7 @@ class StopRecord(msgspec.Struct, frozen=True):
     request: StopRequest | None = None
     receipt: Receipt | None = None  # of a stop that the main process outlived
     sent: Sent | None = None
+    steps: list[Step] = []  # of the stop that is under way: an agent that dies within it leaves them to the next
 
 
 class PauseRecord(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any, TypeVar
@@ -16,7 +16,6 @@ from jobworker.host.strays import StrayTree
 from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy
 from jobworker.jobs import commands
 from jobworker.jobs.active import ActiveJob
-from jobworker.jobs.identity import user_message
 from jobworker.jobs.plan import LaunchPlan, signal_number
 from jobworker.model import Job, Receipt, Step
 from jobworker.plugin.host import PluginFault, PluginHost, clean
@@ -57,12 +56,18 @@ class Stop:
         plan: LaunchPlan,
         link: KeeperLink,
         host: PluginHost,
+        resume: Callable[[ActiveJob], Awaitable[None]],
+        save_steps: Callable[[ActiveJob, list[Step]], None],
     ) -> None:
         self._active = active
         self._plan = plan
         self._link = link
         self._host = host
-        self._steps: list[Step] = []
+        self._resume = resume  # lets a paused job go on
+        self._save_steps = save_steps
+        self._steps = list(active.record.stop.steps)  # those of an agent that died within this stop, then ours
+        self._killed = asyncio.Event()  # set at the first SIGKILL for the whole tree
+        self._kill_until = 0.0  # on CLOCK_MONOTONIC: what is left then counts as survivors
 
     async def run(self, strategy: StopStrategy | None, options: StopOptions, limit: float) -> Receipt:
         """Run the strategy, kill what it leaves, and return the receipt.
@@ -70,6 +75,8 @@ class Stop:
         The strategy may take as long as it announces, plus `limit` seconds. Without a strategy, only kill.
         """
         await self._active.has_strays()
+        if self._steps:
+            self.note("continued", detail="by the next agent, from the beginning")
         if strategy is not None:
             await self._try(strategy, options, limit)
         survivors = await self._make_sure()
@@ -93,39 +100,75 @@ class Stop:
             handle.over = True
 
     async def _make_sure(self) -> list[dict[str, Any]]:
-        tree = self._active.tree()
-        if not self._active.record.job.state.final or await tree.members():
+        """Kill what is left, unless that was tried already; return the survivors."""
+        if not self._given_up() and (not self._active.record.job.state.final or await self._active.tree().members()):
             self.note("kill", detail="processes are left")
             try:
                 await self.signal("SIGKILL", "all")
-                await self._kill_again()
+                await self._kill_again(None)
             except JobworkerError as error:
                 self.note("kill_failed", detail=str(error) or "the keeper is gone")
-        return await described(await tree.members())
+        left = await self._active.tree().members()
+        return await described(left + [each for each in await self._active.unattributed() if each not in left])
 
-    async def _kill_again(self) -> None:
+    def _given_up(self) -> bool:
+        """Whether SIGKILL was sent for as long as it makes sense."""
+        return self._killed.is_set() and time.monotonic() >= self._kill_until
+
+    async def _kill_again(self, limit: float | None) -> bool:
         """Kill until the tree is gone or time is up: a sweep misses processes that were forked since it began."""
-        end = time.monotonic() + SURVIVOR_SECONDS
-        while (
-            not await self.wait(KILL_AGAIN_SECONDS) or await self._active.tree().members()
-        ) and time.monotonic() < end:
+        end = self._kill_until if limit is None else min(self._kill_until, time.monotonic() + limit)
+        while not await self._gone(KILL_AGAIN_SECONDS) or await self._active.tree().members():
+            if time.monotonic() >= end:
+                return False
             await send_signal(self._active, self._link, signal.SIGKILL, "all")
+        return True
 
     def note(self, action: str, signal: str | None = None, at: int = 0, **what: Any) -> None:
         self._steps.append(Step(rfc3339(at or time.time_ns()), action, signal, **what))
+        self._save_steps(self._active, self._steps)
 
     async def signal(self, name: str, target: str) -> int:
         number = signal_number(name, "signal")
         at = time.time_ns()
         alive, delivered = await send_signal(self._active, self._link, number, target)
         self.note("signal", number.name, at, target=target, alive=alive, delivered=delivered)
+        await self._thaw()  # only now: a paused job executes nothing before the signal
+        if number == signal.SIGKILL and target == "all":
+            if not self._killed.is_set():
+                self._kill_until = time.monotonic() + SURVIVOR_SECONDS
+            self._killed.set()
         return delivered
+
+    async def _thaw(self) -> None:
+        """Let a paused job go on: frozen, it handles no signal and answers no request."""
+        if self._active.record.pause.frozen:
+            await self._resume(self._active)
 
     async def asked(self, how: str) -> None:
         await send_signal(self._active, self._link, 0, "main")  # signal 0 only checks that it is alive
+        await self._thaw()
         self.note("asked", detail=how)
 
     async def wait(self, limit: float | None) -> bool:
+        """Wait until the tree is gone; after SIGKILL for it, send that again meanwhile, until time is up."""
+        await self._thaw()
+        began = time.monotonic()
+        waits = [asyncio.ensure_future(wait) for wait in (self._gone(limit), self._killed.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if not self._killed.is_set():
+                return await waits[0]
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return await self._kill_again(None if limit is None else limit - (time.monotonic() - began))
+
+    async def run_command(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
+        await self._thaw()
+        await commands.run(self._active, self._plan, self._link, argv, env, timeout)
+
+    async def _gone(self, limit: float | None) -> bool:
         try:
             async with asyncio.timeout(limit):
                 await self._active.gone()
@@ -162,7 +205,6 @@ class _Handle:
         self.over = False  # the strategy has returned or was given up: further calls raise
         self._stop = stop
         self._loop = loop
-        self._user = None if plan.user is None else user_message(plan.user)
 
     async def signal(self, name: str, target: str = "all") -> int:
         return await self._carry(self._stop.signal(name, target))
@@ -174,9 +216,7 @@ class _Handle:
         return await self._carry(self._stop.wait(timeout))
 
     async def run(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
-        """Run a command, in the plugin's thread like all that a plugin does."""
-        self._refuse_if_over()
-        await commands.run(argv, env, self.cwd, self._user, timeout)
+        await self._carry(self._stop.run_command(argv, env, timeout))
 
     def _refuse_if_over(self) -> None:
         if self.over:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from jobworker.config import Jobs
 from jobworker.errors import InvalidState, JobworkerError, RpcError, StopIncomplete
 from jobworker.host.keeper_client import KeeperLink
-from jobworker.host.process_tree import NamespaceTree
+from jobworker.host.process_tree import NamespaceTree, wait_exit
 from jobworker.interfaces import StopOptions, StopStrategy
 from jobworker.jobs import lifecycle
 from jobworker.jobs.active import ActiveJob
@@ -21,7 +21,7 @@ from jobworker.jobs.record import Sent, StopRequest
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.stop import KILL, SURVIVOR_SECONDS, Stop, send_signal
 from jobworker.jobs.table import JobTable
-from jobworker.model import Reason, Receipt, StopSpec
+from jobworker.model import Reason, Receipt, Step, StopSpec
 from jobworker.plugin.host import PluginHost
 from jobworker.tasks import Background
 from jobworker.units import seconds
@@ -51,6 +51,7 @@ class StopManager:
         self._host = host
         self._table = table
         self._tasks = tasks
+        self._under_way: dict[str, Stop] = {}  # by job
         self.pausing = Pausing(table, link)
 
     async def stop(self, active: ActiveJob, call: StopSpec | None, by: str) -> None:
@@ -91,13 +92,19 @@ class StopManager:
             strategy, options = await self._usual_stop(active)
         if active.stop is not None or active.record.process_tree_gone:
             return active.stop
-        stop = Stop(active, plan, self._link, self._host)
+        stop = Stop(active, plan, self._link, self._host, self.pausing.resume, self._save_steps)
         if not active.record.job.state.final:
             name = strategy.name if strategy is not None else KILL
             request = StopRequest(reason=reason, by=by, strategy=name, message=message, call=call)
             self._table.save(active, lifecycle.stopping(active.record, request), by=by)
+        self._under_way[active.id] = stop
         active.stop = asyncio.create_task(self._carry_out(active, stop.run(strategy, options, self._limit)))
         return active.stop
+
+    def _save_steps(self, active: ActiveJob, steps: list[Step]) -> None:
+        """Store the steps of a stop that is under way, for the agent that goes on with it if this one dies."""
+        if active.stop is not None:
+            self._table.save(active, active.record.with_stop(steps=list(steps)))
 
     async def _usual_stop(self, active: ActiveJob) -> tuple[StopStrategy | None, StopOptions]:
         """Return the configured strategy and its options; no strategy if its plugin fails: then only kill."""
@@ -110,14 +117,13 @@ class StopManager:
     async def _carry_out(self, active: ActiveJob, stop: Coroutine[Any, Any, Receipt]) -> Receipt:
         try:
             await self._table.written()  # first: if this agent dies now, the next one goes on with the stop
-            if active.record.pause.frozen:  # a frozen process receives no signal but SIGKILL
-                await self.pausing.resume(active)
             receipt = await stop
             if not receipt.survivors and not await self._release(active):
                 survivor = {"pid": active.record.process.init, "name": INIT_NAME, "command": None}
                 receipt = replace(receipt, proof="none", survivors=[survivor])
         finally:
             active.stop = None
+            del self._under_way[active.id]
         by = active.record.stop.request.by if active.record.stop.request is not None else None
         self._table.save(active, lifecycle.stopped(active.record, receipt), by=by)
         if receipt.survivors and active.record.job.state.final:
@@ -127,6 +133,11 @@ class StopManager:
     async def _until_empty(self, active: ActiveJob) -> None:
         """Wait until the tree is gone and record that, unless a stop does."""
         await active.gone()
+        exit_ = active.record.job.exit
+        if exit_ is not None and exit_.receipt is not None:
+            named = {process["pid"] for process in exit_.receipt.survivors}
+            left = [process for process in await active.unattributed() if process.pid in named]
+            await asyncio.gather(*(wait_exit(process.pid, process.start) for process in left))
         if active.stop is None and active.record.process.left:
             await self._release(active)
             self._table.save(active, lifecycle.tree_gone(active.record, time.time_ns()))
@@ -164,7 +175,9 @@ class StopManager:
         self._tasks.spawn(self._begin_again(active, request))
 
     async def _begin_again(self, active: ActiveJob, request: StopRequest) -> None:
-        call = replace(request.call or StopSpec(), strategy=request.strategy)
+        call = request.call
+        if self._specs.plan_of(active).stop.for_call(call).strategy != request.strategy:
+            call = replace(call or StopSpec(), strategy=request.strategy)
         await self.begin(active, call, request.by, request.reason, request.message)
 
     def end_leftovers(self, active: ActiveJob) -> None:
@@ -189,4 +202,9 @@ class StopManager:
             await self._kill(active)
 
     async def _kill(self, active: ActiveJob) -> None:
-        await send_signal(active, self._link, signal.SIGKILL, "all")
+        """Kill a job; a stop that is under way waits for no grace any more."""
+        stop = self._under_way.get(active.id)
+        if stop is not None:
+            await stop.signal("SIGKILL", "all")
+        else:
+            await send_signal(active, self._link, signal.SIGKILL, "all")

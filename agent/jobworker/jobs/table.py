@@ -16,6 +16,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from jobworker.errors import DiskFull, JobNotFound, OffsetOutOfRange
+from jobworker.host.sweep import ALONE, Neighbours
 from jobworker.jobs import lifecycle
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.event_cursor import EventCursor
@@ -48,13 +49,17 @@ class JobTable:
         self.on_inactive: Callable[[JobRecord], None] = lambda record: None  # called when a job can no longer change
         self.on_deleted: Callable[[JobRecord], None] = lambda record: None  # called when such a job is deleted
         self.on_release: Callable[[], None] = lambda: None  # called when a job leaves the memory
+        self.neighbours: Callable[[], Neighbours] = lambda: ALONE  # what else runs on the host, for a sweep
         self._loading = Counter[str]()  # by job, how many calls read its record to bring it into memory
         self._recent = RecentRecords()  # of jobs that were created a moment ago, or have left the memory
-        self._active = {record.job.id: ActiveJob(record) for record in self._store.active_records()}
+        self._active = {record.job.id: self._made(record) for record in self._store.active_records()}
 
     def __iter__(self) -> Iterator[ActiveJob]:
         """Iterate over the jobs in memory, as they are now."""
         return iter(list(self._active.values()))
+
+    def _made(self, record: JobRecord) -> ActiveJob:
+        return ActiveJob(record, lambda: self.neighbours())  # noqa: PLW0108  # it is set later
 
     # In memory
 
@@ -78,11 +83,11 @@ class JobTable:
         a job that is being loaded does not leave the memory, and what is there counts, not what was read.
         """
         if (recent := self._recent.get(job)) is not None:  # what is stored is the same
-            return self._active.setdefault(job, ActiveJob(recent))
+            return self._active.setdefault(job, self._made(recent))
         self._loading[job] += 1
         try:
             record = await self.load(job)
-            return self._active.setdefault(job, ActiveJob(record))
+            return self._active.setdefault(job, self._made(record))
         except BaseException:
             if (idle := self._active.get(job)) is not None:
                 asyncio.get_running_loop().call_soon(self._forget, idle)  # it stayed for this call only
@@ -110,7 +115,7 @@ class JobTable:
         """Mark an ended job as deleted and return it; None if it is in memory, because a call uses it."""
         if record.job.id in self._active:
             return None
-        active = self._active[record.job.id] = ActiveJob(record)
+        active = self._active[record.job.id] = self._made(record)
         active.deleted = True
         self._recent.drop(record.job.id)
         return active
@@ -131,11 +136,11 @@ class JobTable:
         record = self._store.look(job)
         if record is None or (record.process_tree_gone and record.log.closed):
             return None
-        return self._active.setdefault(job, ActiveJob(record))
+        return self._active.setdefault(job, self._made(record))
 
     def insert(self, record: JobRecord) -> ActiveJob:
         """Add a job that had no record to the memory; `save` stores it."""
-        return self._active.setdefault(record.job.id, ActiveJob(record))
+        return self._active.setdefault(record.job.id, self._made(record))
 
     # Changing
 

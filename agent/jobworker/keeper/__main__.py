@@ -1,8 +1,7 @@
 """Start the keeper: ``python -I -S …/keeper/__main__.py STATE RUN``; descriptor 3 is a listening seqpacket socket.
 
-With ``--as`` in place of the folders it executes one command as another user. The standard library comes first on the
-path and our own package last: nothing beside our files can shadow a module. All is imported before the first job,
-so that an upgrade on disk cannot mix versions.
+The standard library comes first on the path and our own package last: nothing beside our files can shadow a module.
+All is imported before the first job, so that an upgrade on disk cannot mix versions.
 """
 
 import fcntl
@@ -19,7 +18,6 @@ from jobworker.formats.code import checksum
 code = checksum()  # before the other imports: compared after them
 
 from jobworker.keeper import upgrade  # noqa: E402
-from jobworker.keeper.child import run_as  # noqa: E402
 from jobworker.keeper.keeper import Keeper  # noqa: E402
 from jobworker.keeper.state import State  # noqa: E402
 from jobworker.linux.syscalls import become_subreaper  # noqa: E402
@@ -66,7 +64,4 @@ def close_inherited() -> None:
 if __name__ == "__main__":
     if checksum() != code:  # an upgrade on disk came between the imports
         os.execv(sys.executable, sys.orig_argv)
-    if sys.argv[1:] == ["--as"]:
-        run_as()
-    else:
-        main()
+    main()

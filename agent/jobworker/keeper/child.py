@@ -5,12 +5,9 @@ failure. The pipe is closed by the execve: an end without a failure is a start t
 """
 
 import errno
-import fcntl
-import json
 import os
 import resource
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -147,21 +144,3 @@ def change_user(uid: int, gid: int, groups: list[int]) -> None:
         raise OSError(errno.EINVAL, f"{uid}:{gid} is not what a process can be")  # -1 changes nothing
     if uid:
         drop_capabilities()
-
-
-def run_as() -> None:
-    """Execute a command as another user, on its own; all about it is read from 0, an errno is written to 1."""
-    asked = json.load(sys.stdin)
-    report = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    for fd in range(3):
-        os.dup2(null, fd)
-    try:
-        reset_signals()
-        change_user(**asked["user"])
-        os.chdir(asked["cwd"])
-        argv, env = asked["argv"], asked["env"]
-        os.execve(find_program(argv[0], env.get("PATH", os.defpath)), argv, env)
-    except OSError as error:
-        os.write(report, str(error.errno).encode())
-        sys.exit(1)

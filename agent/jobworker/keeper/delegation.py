@@ -7,17 +7,15 @@ cgroup was delegated, unless systemd starts its processes in a leaf: else it cou
 
 import errno
 import os
-import re
 import time
 from typing import NamedTuple
 
 from jobworker.keeper import systemd
 from jobworker.linux import cgroupfs
 from jobworker.linux.cgroupfs import Hierarchy
+from jobworker.linux.departure import LEAF, OURS
 from jobworker.linux.proc import group_of
 
-LEAF = "agent.leaf"  # below the delegated cgroup: agent, keeper and pump, and the processes that were there before
-OURS = re.compile(rf"/(jobworker-(\d+-)?[0-9a-f]{{12}}|{LEAF})(/.*)?$")  # what agents make below a delegated cgroup
 MOVES = 50  # rounds of moving processes that fork meanwhile
 HINT = "run the agent as a service: jw agent install --systemd"
 USER_HINT = (

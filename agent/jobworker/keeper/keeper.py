@@ -20,6 +20,7 @@ from jobworker.keeper import upgrade
 from jobworker.keeper.adoption import Adoption
 from jobworker.keeper.agent_socket import AgentSocket
 from jobworker.keeper.child import can_change_user
+from jobworker.keeper.commands import Commands
 from jobworker.keeper.exits import Exits
 from jobworker.keeper.launch import Launcher
 from jobworker.keeper.launches import Launches
@@ -64,6 +65,7 @@ class Keeper:
             "freeze": self._signals.freeze,
             "limit": Limiting(state).limit,
             "release": self._signals.release,
+            "command": Commands(state).command,
             "adopt": self._adoption.adopt,
             "exited": self._adoption.exited,
             "upgrade": self._upgrade,

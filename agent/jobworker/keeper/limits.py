@@ -72,6 +72,12 @@ class Limits:
             if kind in self._v1:
                 cgroupfs.write(f"{self.roots[kind]}/{job}/cgroup.procs", "0")
 
+    def enter_all(self, job: str) -> None:
+        """Step into the groups of v1 that a job has."""
+        for kind in self._v1:
+            if os.path.isdir(f"{self.roots[kind]}/{job}"):
+                cgroupfs.write(f"{self.roots[kind]}/{job}/cgroup.procs", "0")
+
     def killed(self, job: str) -> bool:
         """Whether the kernel has killed a process of the job because its memory was at the limit."""
         name = "memory.events" if self.in_cgroup("memory") else "memory.oom_control"

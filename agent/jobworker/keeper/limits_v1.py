@@ -4,8 +4,8 @@ import os
 import sys
 from typing import Any
 
-from jobworker.keeper.delegation import OURS
 from jobworker.linux import cgroupfs
+from jobworker.linux.departure import OURS
 
 CPU_PERIOD = 100000  # us, the kernel's default, in which a quota holds
 

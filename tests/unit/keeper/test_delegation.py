@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobworker.keeper.delegation import LEAF, OURS
+from jobworker.linux.departure import LEAF, OURS
 
 
 @pytest.mark.parametrize(
