@@ -5,7 +5,6 @@ the agent: the next one connects to the same socket. Messages: ``docs/reference/
 """
 
 import errno
-import json
 import os
 import select
 import signal
@@ -29,7 +28,7 @@ from jobworker.keeper.run_folder import ensure
 from jobworker.keeper.signals import Signals
 from jobworker.keeper.state import State
 from jobworker.keeper.usage import v1_roots
-from jobworker.keeper.wire import VERSION
+from jobworker.keeper.wire import VERSION, decode
 from jobworker.linux.proc import boot_id
 
 IDLE_EXIT_SECONDS = 60.0  # without agent and job
@@ -154,7 +153,7 @@ class Keeper:
         """Carry out one message; return the answer, which has `error` and `errno` if it was refused."""
         answer: dict[str, Any] = {"re": None}
         try:
-            message = json.loads(data)
+            message = decode(data)
             answer["re"] = message.get("re")
             operation = self._operations.get(message["op"])
             if operation is None:

@@ -22,7 +22,6 @@ from jobworker.keeper.spawn import require_valid, spawn
 from jobworker.keeper.state import State
 from jobworker.linux import cgroupfs, devices
 from jobworker.linux.clone import fork_into
-from jobworker.linux.proc import start_of
 
 NO_GROUP = b'{"group":""}\n'  # reported by a child that does without its cgroup
 OOM = b'{"oom":true}\n'  # reported by a child that has more memory than its job may
@@ -40,7 +39,8 @@ class Launcher:
     def launch(self, message: dict[str, Any]) -> None:
         """Launch a job; raise OSError if the journal cannot be written: then nothing was started."""
         state = self._state
-        ensure(state)
+        if not state.holds_fifo():
+            ensure(state)
         job = Job(message["id"], state.fifo, message)
         if job.id in state.jobs:
             raise OSError(errno.EEXIST, "launched before")
@@ -67,6 +67,7 @@ class Launcher:
             self._pump.send_pipes()
             self._make_groups(job, limits)
         except OSError as error:
+            self._state.release_fifo()
             raise LaunchError("setup", error) from error
         try:
             if self._spawn(job, message):
@@ -98,12 +99,14 @@ class Launcher:
         try:
             if job.group:
                 entered = self._enter(job)
+            began = state.clock.now()
             job.pid = spawn(program, message, job.names, state.nofile)
         finally:
             if entered:
                 state.cgroups.leave()
-            os.chdir("/")
-        self._launches.started(job, start_of(job.pid))
+            if message["cwd"] != "/":
+                os.chdir("/")
+        self._launches.started(job, state.clock.start_of(job.pid, began))
         return True
 
     def _enter(self, job: Job) -> bool:

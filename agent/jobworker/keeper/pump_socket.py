@@ -1,6 +1,5 @@
 """The keeper's end of the connection to the pump: start one if there is none, pass it pipes, journal its reports."""
 
-import json
 import os
 import select
 import socket
@@ -13,7 +12,7 @@ from jobworker.formats.code import ROOT
 from jobworker.keeper.job import Job
 from jobworker.keeper.run_folder import ensure
 from jobworker.keeper.state import State
-from jobworker.keeper.wire import MESSAGE, encode
+from jobworker.keeper.wire import MESSAGE, decode, encode
 from jobworker.linux.syscalls import ALL_SIGNALS
 
 PUMP = f"{ROOT}/pump/__main__.py"
@@ -126,7 +125,7 @@ class PumpSocket:
                 self.socket.close()
                 self.socket = None
                 return
-            message = json.loads(bytes(self._buffer[:length]))
+            message = decode(bytes(self._buffer[:length]))
             if "hello" in message:
                 self.splices = message["splice"]
                 self.punches = message.get("punch", False)
