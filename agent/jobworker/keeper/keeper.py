@@ -97,6 +97,7 @@ class Keeper:
                     os.read(fd, 4096)
                 elif fd == self._agent.fileno():
                     self._agent.read()
+                    self._launcher.start()
                 elif fd == self._pump.fileno():
                     self._pump.read()
                 elif fd == self._agent.listener.fileno():
@@ -158,6 +159,8 @@ class Keeper:
             operation = self._operations.get(message["op"])
             if operation is None:
                 raise OSError(errno.ENOSYS, f"this keeper knows no {message['op']!r}")
+            if operation != self._launch:
+                self._launcher.start()  # it may be about a job of this turn
             answer |= operation(message) or {}
         except OSError as error:
             answer |= {"error": (error.strerror or str(error))[:500], "errno": error.errno}

@@ -6,6 +6,7 @@ import socket
 import sys
 import time
 from collections import deque
+from itertools import islice
 from typing import Any
 
 from jobworker.formats.code import ROOT
@@ -16,6 +17,7 @@ from jobworker.keeper.wire import MESSAGE, decode, encode
 from jobworker.linux.syscalls import ALL_SIGNALS
 
 PUMP = f"{ROOT}/pump/__main__.py"
+JOBS_AT_ONCE = 64  # of which the pipes go to the pump in one message, which can have 253 descriptors
 RETRY_SECONDS = 0.2  # between two attempts to start a pump
 
 
@@ -29,6 +31,8 @@ class PumpSocket:
         self.splices = True  # the pump moves bytes with splice(2): a kill loses none
         self.punches = True  # the file system lets the pump drop the oldest bytes of a log
         self.unwatched: deque[str] = deque()  # jobs whose pipes the pump does not have yet
+        self._fresh: set[str] = set()  # those of them that no pump has had: there is no log of them yet
+        self._many = False  # the pump takes the pipes of many jobs at once
         self._forgotten: deque[str] = deque()  # jobs whose pipes the pump has in vain
         self._held: set[str] = set()  # jobs that the pump had before it connected to us
         self._buffer = memoryview(bytearray(MESSAGE))  # messages are received into it, one after the other
@@ -82,8 +86,14 @@ class PumpSocket:
         self._epoll.register(pump, select.EPOLLIN)
         return True
 
+    def watch(self, job: str) -> None:
+        """Have the next `send_pipes` give the pump the pipes of a new job."""
+        self.unwatched.append(job)
+        self._fresh.add(job)
+
     def forget(self, job: str) -> None:
         """Take back the pipes of a job that did not start."""
+        self._fresh.discard(job)
         if job in self.unwatched:
             self.unwatched.remove(job)
         else:
@@ -93,21 +103,33 @@ class PumpSocket:
     def send_pipes(self) -> None:
         """Give the pump the read ends it does not have."""
         while self.socket and (self._forgotten or self.unwatched):
-            queue = self._forgotten or self.unwatched
-            message: dict[str, Any] = {"op": "forget", "id": queue[0]}
-            pipes: list[int] = []
-            if queue is self.unwatched:
-                job = self._state.jobs[queue[0]]
-                message = {"op": "watch", "id": job.id, "drop": job.drop, "max": job.max, "keep": job.keep}
-                pipes = job.pipes
+            message: dict[str, Any]
+            jobs: list[Job] = []
+            if self._forgotten:
+                message = {"op": "forget", "id": self._forgotten[0]}
+            else:
+                jobs = [self._state.jobs[job] for job in islice(self.unwatched, JOBS_AT_ONCE if self._many else 1)]
+                watches = [self._watch(job) for job in jobs]
+                message = {"op": "watch", "jobs": watches} if self._many else {"op": "watch", **watches[0]}
             try:
-                socket.send_fds(self.socket, [encode(message).encode()], pipes)
+                socket.send_fds(self.socket, [encode(message).encode()], [pipe for job in jobs for pipe in job.pipes])
             except BlockingIOError:
                 self._epoll.modify(self.socket, select.EPOLLIN | select.EPOLLOUT)
                 return
             except OSError:
                 return  # read() will see that the pump is gone
-            queue.popleft()
+            for job in jobs:
+                self.unwatched.popleft()
+                self._fresh.discard(job.id)
+            if not jobs:
+                self._forgotten.popleft()
+
+    def _watch(self, job: Job) -> dict[str, Any]:
+        """Return what the pump has to know of a job."""
+        watch: dict[str, Any] = {"id": job.id, "drop": job.drop, "max": job.max, "keep": job.keep}
+        if self._many:
+            watch |= {"pipes": len(job.pipes), "new": job.id in self._fresh}
+        return watch
 
     def read(self) -> None:
         """Take what the pump has sent, or notice that it is gone."""
@@ -123,7 +145,7 @@ class PumpSocket:
             if not length:
                 self._epoll.unregister(self.socket)
                 self.socket.close()
-                self.socket = None
+                self.socket, self._many = None, False
                 return
             message = decode(bytes(self._buffer[:length]))
             if "hello" in message:
@@ -131,8 +153,11 @@ class PumpSocket:
                 self.punches = message.get("punch", False)
                 self._state.pump_pid = message["pid"]
                 self._held = set(message["jobs"])
-            elif job := self._state.jobs.get(message["id"]):
-                self._record(job, message)
+                self._many = message.get("many", False)
+                continue
+            for report in message.get("reports", [message]):
+                if job := self._state.jobs.get(report["id"]):
+                    self._record(job, report)
 
     def _record(self, job: Job, message: dict[str, Any]) -> None:
         """Journal what the pump reports of a log: that output was dropped, or that it is closed."""
