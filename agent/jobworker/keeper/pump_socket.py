@@ -32,6 +32,7 @@ class PumpSocket:
         self.punches = True  # the file system lets the pump drop the oldest bytes of a log
         self.unwatched: deque[str] = deque()  # jobs whose pipes the pump does not have yet
         self._fresh: set[str] = set()  # those of them that no pump has had: there is no log of them yet
+        self._full = False  # the pump's socket takes no more for now
         self._many = False  # the pump takes the pipes of many jobs at once
         self._forgotten: deque[str] = deque()  # jobs whose pipes the pump has in vain
         self._held: set[str] = set()  # jobs that the pump had before it connected to us
@@ -114,6 +115,7 @@ class PumpSocket:
             try:
                 socket.send_fds(self.socket, [encode(message).encode()], [pipe for job in jobs for pipe in job.pipes])
             except BlockingIOError:
+                self._full = True
                 self._epoll.modify(self.socket, select.EPOLLIN | select.EPOLLOUT)
                 return
             except OSError:
@@ -134,7 +136,9 @@ class PumpSocket:
     def read(self) -> None:
         """Take what the pump has sent, or notice that it is gone."""
         assert self.socket is not None
-        self._epoll.modify(self.socket, select.EPOLLIN)
+        if self._full:
+            self._full = False
+            self._epoll.modify(self.socket, select.EPOLLIN)
         while True:
             try:
                 length = self.socket.recv_into(self._buffer)
@@ -145,7 +149,7 @@ class PumpSocket:
             if not length:
                 self._epoll.unregister(self.socket)
                 self.socket.close()
-                self.socket, self._many = None, False
+                self.socket, self._many, self._full = None, False, False
                 return
             message = decode(bytes(self._buffer[:length]))
             if "hello" in message:

@@ -96,7 +96,8 @@ def _bytes_of_devices(folder: str) -> Values:
 def _pairs(path: str) -> dict[str, int]:
     """Return the lines `name number` of a file as a dict; empty if it cannot be read."""
     try:
-        return {name: int(value) for name, value in (line.split() for line in _text(path).splitlines())}
+        words = _text(path).split()
+        return dict(zip(words[::2], map(int, words[1::2]), strict=True))
     except (OSError, ValueError):
         return {}
 

@@ -94,7 +94,8 @@ class Pump:
         if events & select.EPOLLOUT:
             self.epoll.modify(self.keeper, select.EPOLLIN)
             self.send_reports()
-        for _ in range(MESSAGES_AT_ONCE):  # a flood of starts must not delay the pipes
+        # One that has many jobs is most likely the only one: to find that out takes another call.
+        for _ in range(1 if self.many else MESSAGES_AT_ONCE):  # a flood of starts must not delay the pipes
             try:
                 data, fds, _, _ = socket.recv_fds(self.keeper, MESSAGE, DESCRIPTORS)
             except BlockingIOError:
