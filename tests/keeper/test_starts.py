@@ -1,8 +1,14 @@
-"""When a process started, known from the clock: it must be what /proc has, as that identifies the process."""
+"""The start of a process, known from the clock as /proc has it, and its end, seen before it is reaped."""
 
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import pytest
+
+from jobworker.linux import syscalls
 from jobworker.linux.proc import start_of
 from jobworker.linux.starts import NS_PER_TICK, StartClock
 
@@ -33,3 +39,36 @@ def test_a_clock_that_proc_does_not_follow_is_not_believed() -> None:
         pass
     assert clock.start_of(os.getpid(), began) == start_of(os.getpid())
     assert clock.start_of(os.getpid(), clock.now()) == start_of(os.getpid())
+
+
+SEEN = """
+import os, signal, sys
+sys.path.append(sys.argv[1])
+from jobworker.linux import syscalls
+if sys.argv[2] == "python":
+    syscalls.WAITID = None
+for script, code, status in (("exit 7", os.CLD_EXITED, 7), ("kill -TERM $$", os.CLD_KILLED, signal.SIGTERM)):
+    pid = os.posix_spawn("/bin/sh", ["sh", "-c", script], {})
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    for _ in range(2):
+        child = syscalls.ended_child()
+        assert child[:3] == (pid, code, status), child
+        assert (child.usage is None) == (syscalls.WAITID is None), child
+        assert child.usage is None or child.usage.peak > 0, child
+    os.waitpid(pid, 0)
+pid = os.posix_spawn("/bin/sleep", ["sleep", "600"], {})
+assert syscalls.ended_child() is None
+os.kill(pid, signal.SIGKILL)
+os.waitpid(pid, 0)
+try:
+    syscalls.ended_child()
+except ChildProcessError:
+    print("seen")
+"""
+
+
+@pytest.mark.parametrize("way", ["system call", "python"])
+def test_an_ended_child_is_seen_and_not_reaped(way: str) -> None:
+    """By the system call, whose result has its usage, or by what Python has on other machines."""
+    root = str(Path(syscalls.__file__).parents[2])
+    assert subprocess.check_output([sys.executable, "-c", SEEN, root, way]) == b"seen\n"

@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import struct
+import sys
 from typing import NamedTuple
 
 from jobworker.linux import features
@@ -25,7 +26,8 @@ PIDFD_INFO_EXIT = 1 << 3
 OPENAT2 = 437  # the number of the system call, the same on all machines of our list
 OPEN_HOW = struct.Struct("QQQ")  # flags, mode, resolve
 RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 0x04, 0x08
-WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95}.get(os.uname().machine)  # its number as a system call
+# Its number as a system call, for a process of 64 bits.
+WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95}.get(os.uname().machine) if sys.maxsize > 1 << 32 else None
 RUSAGE = struct.Struct("18l")  # struct rusage: user and system time (seconds, microseconds), then 14 counters
 SIGINFO = struct.Struct("8xi4xi4xi")  # siginfo_t of a child on these machines: si_code, si_pid, si_status
 M_MMAP_THRESHOLD = -3  # of mallopt
