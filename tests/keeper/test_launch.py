@@ -349,7 +349,9 @@ async def test_a_burst_of_launches_and_a_kill_of_one_of_them(host: "Host") -> No
     asked = asyncio.gather(*burst, kill, host.launch("b5", "/bin/sh", "-c", "echo last"))
     await asyncio.sleep(0)  # now all of it is sent
     os.kill(host.pid, signal.SIGCONT)
-    assert (await asked)[5]["delivered"] == 1
+    killed = (await asked)[5]
+    assert killed is not None
+    assert killed["delivered"] == 1
     outcome = await host.outcome("b2")
     if isinstance(outcome, StartFailed):
         assert outcome.errno == errno.ECANCELED
