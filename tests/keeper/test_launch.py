@@ -338,3 +338,29 @@ def test_home_with_a_long_name_has_sockets_all_the_same(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
         sock.bind(str(run / "keeper.sock"))
     shutil.rmtree(run)
+
+
+async def test_a_burst_of_launches_and_a_kill_of_one_of_them(host: "Host") -> None:
+    """All that waits in the socket is handled in one turn: a job is there for what was asked after it."""
+    await host.ask("hello")
+    os.kill(host.pid, signal.SIGSTOP)
+    burst = [host.launch(f"b{number}", "/bin/sh", "-c", f"echo {number}; exec sleep 600") for number in range(5)]
+    kill = host.ask("signal", id="b2", target="main", signal=int(signal.SIGKILL), pids=[])
+    asked = asyncio.gather(*burst, kill, host.launch("b5", "/bin/sh", "-c", "echo last"))
+    await asyncio.sleep(0)  # now all of it is sent
+    os.kill(host.pid, signal.SIGCONT)
+    killed = (await asked)[5]
+    assert killed is not None
+    assert killed["delivered"] == 1
+    outcome = await host.outcome("b2")
+    if isinstance(outcome, StartFailed):
+        assert outcome.errno == errno.ECANCELED
+    else:
+        assert (await host.until(Ended, "b2")).signal == signal.SIGKILL
+    await host.until(Closed, "b5")
+    assert host.output("b5") == b"last\n"
+    for number in (0, 1, 3, 4):
+        await host.until(Started, f"b{number}")
+        await host.ask("signal", id=f"b{number}", target="main", signal=int(signal.SIGKILL), pids=[])
+        await host.until(Closed, f"b{number}")
+        assert host.output(f"b{number}") == f"{number}\n".encode()

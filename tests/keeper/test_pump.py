@@ -306,6 +306,36 @@ def test_forgotten_job_is_let_go(bench: Bench, eventually: Callable[[Callable[[]
     assert bench.hear() == {"id": "a1", "size": 5, "out": 5, "truncated": False, "first": 0}
 
 
+def test_many_jobs_in_one_message(bench: Bench) -> None:
+    """Each job gets as many of the descriptors as it says, and the ends come as reports."""
+    assert bench.hello["many"]
+    (out, to_out), (err, to_err), (both, to_both) = bench.pipe(), bench.pipe(), bench.pipe()
+    watches = [{"id": "a1", "pipes": 2, "new": True}, {"id": "a2", "pipes": 1, "new": True}]
+    socket.send_fds(bench.sock, [json.dumps({"op": "watch", "jobs": watches}).encode()], [out, err, both])
+    os.write(to_err, b"err")
+    os.write(to_both, b"merged")
+    bench.close(to_out, to_err, to_both)
+    reports: dict[str, Any] = {}
+    while len(reports) < 2:
+        reports |= {report["id"]: report["size"] for report in bench.hear()["reports"]}
+    assert reports == {"a1": 3, "a2": 6}
+    assert (bench.logs / "a1" / "err").read_bytes() == b"err"
+    assert (bench.logs / "a2" / "out").read_bytes() == b"merged"
+
+
+def test_a_keeper_that_takes_one_report_at_a_time(bench: Bench) -> None:
+    """A keeper of a version before, after one that took many, gets its reports as it knows them."""
+    (out, to_out), (err, to_err) = bench.pipe(), bench.pipe()
+    watch = {"id": "a1", "pipes": 2, "new": True}
+    socket.send_fds(bench.sock, [json.dumps({"op": "watch", "jobs": [watch]}).encode()], [out, err])
+    bench.sock.close()
+    bench.sock = bench.connect()
+    assert "hello" in bench.hear()
+    os.write(to_out, b"out")
+    bench.close(to_out, to_err)
+    assert bench.hear() == {"id": "a1", "size": 3, "out": 3, "truncated": False, "first": 0}
+
+
 def test_next_keeper_gets_what_the_last_did_not_read(bench: Bench) -> None:
     """The pump stays while a log is open, and reports jobs and ends to the next keeper."""
     out, err = bench.watch("a1")

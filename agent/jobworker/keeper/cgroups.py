@@ -7,6 +7,7 @@ from jobworker.keeper.delegation import NotDelegatedError, find_base
 from jobworker.keeper.moves import Moves
 from jobworker.linux import cgroupfs
 from jobworker.linux.proc import group_of
+from jobworker.linux.usage import KINDS
 
 CONTROLLERS = ("memory", "io", "pids", "cpu")  # in this order: see _enable
 
@@ -18,6 +19,7 @@ class Cgroups:
         self.root = ""  # a folder
         self.missing = ""  # why jobs get no cgroup, and what to change
         self.controllers: dict[str, str] = {}  # by name: "" if it is enabled for the jobs, else why it is not
+        self.counted: frozenset[str] = frozenset()  # kinds of usage that the cgroups of jobs count, besides cpu
         self.clones = False  # a process can be born in a cgroup by clone3; a trial found that out
         self.moves = Moves()  # decides when to step into a group
         self._home = -1  # to write to: back to where this process belongs
@@ -39,7 +41,12 @@ class Cgroups:
         self.root = root
         for controller in CONTROLLERS:
             self.controllers[controller] = base.why_no_controllers or _enable(controller, base.folder, root)
+        self._see_counted()
         self._clear()
+
+    def _see_counted(self) -> None:
+        """Learn which files of usage the cgroups of jobs have: to look for others at each exit would take longer."""
+        self.counted = KINDS & {*cgroupfs.read(f"{self.root}/cgroup.subtree_control").split()}
 
     def make(self, group: str) -> None:
         """Make the cgroup of a job; raise OSError."""
@@ -50,6 +57,7 @@ class Cgroups:
             for controller, why in self.controllers.items():
                 if not why:
                     cgroupfs.write(f"{self.root}/cgroup.subtree_control", f"+{controller}")
+            self._see_counted()
             os.mkdir(group, 0o755)
 
     def give_up(self, why: str) -> None:

@@ -11,6 +11,7 @@ from jobworker.keeper.signals import Signals
 from jobworker.keeper.state import State
 from jobworker.keeper.usage import usage_of
 from jobworker.linux.proc import children_of
+from jobworker.linux.syscalls import EndedChild, Rusage, ended_child
 
 
 class Exits:
@@ -31,45 +32,46 @@ class Exits:
             return
         while True:
             try:
-                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                child = ended_child()
             except ChildProcessError:
                 return
-            if info is None:
+            if child is None:
                 return
-            if state.launches and info.si_pid not in state.pids:
-                self._launches.settle(info.si_pid)  # it may be the end of a job whose start is not journaled yet
-            job = state.pids.get(info.si_pid)
+            pid = child.pid
+            if state.launches and pid not in state.pids:
+                self._launches.settle(pid)  # it may be the end of a job whose start is not journaled yet
+            job = state.pids.get(pid)
             if job is not None:
                 try:
-                    self._end(job, info)
+                    self._end(job, child)
                 except OSError:
                     state.exit_owed = True
                     return  # it stays a zombie until the journal takes its status
-            os.waitpid(info.si_pid, 0)
-            if info.si_pid in state.launching or info.si_pid in state.stuck:
-                self._launches.reaped(info.si_pid)
-            if info.si_pid == state.pump_pid:
+            os.waitpid(pid, 0)
+            if pid in state.launching or pid in state.stuck:
+                self._launches.reaped(pid)
+            if pid == state.pump_pid:
                 state.pump_pid = 0
-            if info.si_pid in state.inits:
-                state.ending.discard(info.si_pid)
-                job = state.inits.pop(info.si_pid)
+            if pid in state.inits:
+                state.ending.discard(pid)
+                job = state.inits.pop(pid)
                 state.remove_groups(job.id, job.group, limited=job.limited)
 
-    def _end(self, job: Job, info: os.waitid_result) -> None:
-        usage = self._usage(job)
-        exited = info.si_code == os.CLD_EXITED
+    def _end(self, job: Job, child: EndedChild) -> None:
+        usage = self._usage(job, child.usage)
+        exited = child.code == os.CLD_EXITED
         self._state.journal.append(
             {
                 "event": "ended",
                 "id": job.id,
-                "code": info.si_status if exited else None,
-                "signal": None if exited else info.si_status,
-                "core": info.si_code == os.CLD_DUMPED,
+                "code": child.status if exited else None,
+                "signal": None if exited else child.status,
+                "core": child.code == os.CLD_DUMPED,
                 "boottime": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
                 "user": usage.get("cpu_user", 0.0),
                 "system": usage.get("cpu_system", 0.0),
                 "usage": usage,
-                "oom": self._out_of_memory(job, None if exited else info.si_status),
+                "oom": self._out_of_memory(job, None if exited else child.status),
                 "left": self._left_behind(job),
                 "struck": job.struck,
             }
@@ -100,10 +102,10 @@ class Exits:
         job.ended = True
         self._state.forget_if_done(job)
 
-    def _usage(self, job: Job) -> dict[str, Any]:
+    def _usage(self, job: Job, used: Rusage | None = None) -> dict[str, Any]:
         """Return what the job has used; its groups are still there at the first call."""
         if job.usage is None:  # kept: the journal may not take it at once
-            job.usage = usage_of(self._state, job)
+            job.usage = usage_of(self._state, job, used)
         return job.usage
 
     def _out_of_memory(self, job: Job, number: int | None) -> bool:

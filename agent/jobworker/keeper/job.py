@@ -42,10 +42,14 @@ class Job:
 
     def open_pipes(self) -> None:
         """Make the FIFOs and open our read ends."""
+        umask = os.umask(0)  # two short calls in place of a chmod for each
+        try:
+            for name in self.names:
+                # A job that changes its user opens /dev/stderr anew; only this user can get here by name.
+                os.mkfifo(name, 0o622)
+        finally:
+            os.umask(umask)
         for name in self.names:
-            os.mkfifo(name)
-            # A job that changes its user opens /dev/stderr anew; only this user can get here by name.
-            os.chmod(name, 0o622)  # noqa: S103
             self.pipes.append(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
 
     def inherit(self, inherit: bool) -> None:

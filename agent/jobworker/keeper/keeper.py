@@ -5,7 +5,6 @@ the agent: the next one connects to the same socket. Messages: ``docs/reference/
 """
 
 import errno
-import json
 import os
 import select
 import signal
@@ -30,7 +29,7 @@ from jobworker.keeper.run_folder import ensure
 from jobworker.keeper.signals import Signals
 from jobworker.keeper.state import State
 from jobworker.keeper.usage import v1_roots
-from jobworker.keeper.wire import VERSION
+from jobworker.keeper.wire import VERSION, decode
 from jobworker.linux.proc import boot_id
 
 IDLE_EXIT_SECONDS = 60.0  # without agent and job
@@ -100,6 +99,7 @@ class Keeper:
                     os.read(fd, 4096)
                 elif fd == self._agent.fileno():
                     self._agent.read()
+                    self._launcher.start()
                 elif fd == self._pump.fileno():
                     self._pump.read()
                 elif fd == self._agent.listener.fileno():
@@ -156,11 +156,13 @@ class Keeper:
         """Carry out one message; return the answer, which has `error` and `errno` if it was refused."""
         answer: dict[str, Any] = {"re": None}
         try:
-            message = json.loads(data)
+            message = decode(data)
             answer["re"] = message.get("re")
             operation = self._operations.get(message["op"])
             if operation is None:
                 raise OSError(errno.ENOSYS, f"this keeper knows no {message['op']!r}")
+            if operation != self._launch:
+                self._launcher.start()  # it may be about a job of this turn
             answer |= operation(message) or {}
         except OSError as error:
             answer |= {"error": (error.strerror or str(error))[:500], "errno": error.errno}

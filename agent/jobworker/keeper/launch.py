@@ -9,6 +9,7 @@ import errno
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,6 @@ from jobworker.keeper.spawn import require_valid, spawn
 from jobworker.keeper.state import State
 from jobworker.linux import cgroupfs, devices
 from jobworker.linux.clone import fork_into
-from jobworker.linux.proc import start_of
 
 NO_GROUP = b'{"group":""}\n'  # reported by a child that does without its cgroup
 OOM = b'{"oom":true}\n'  # reported by a child that has more memory than its job may
@@ -36,11 +36,13 @@ class Launcher:
         self._pump = pump
         self._launches = launches
         self._signals = changed_signals()  # what a child has to reset
+        self._begun: list[tuple[Job, dict[str, Any]]] = []  # jobs of this turn that have pipes and no process yet
 
     def launch(self, message: dict[str, Any]) -> None:
-        """Launch a job; raise OSError if the journal cannot be written: then nothing was started."""
+        """Begin to launch a job; raise OSError if the journal cannot be written: then nothing is started."""
         state = self._state
-        ensure(state)
+        if not state.holds_fifo():
+            ensure(state)
         job = Job(message["id"], state.fifo, message)
         if job.id in state.jobs:
             raise OSError(errno.EEXIST, "launched before")
@@ -53,28 +55,48 @@ class Launcher:
         state.journal.append({"event": "launching", "id": job.id, "group": job.group, "namespace": inside})
         state.jobs[job.id] = job
         try:
-            self._begin(job, message)
+            self._prepare(job, message.get("limits") or {})
+            self._begun.append((job, message))
         except LaunchError as error:
             self._launches.abort(job, error.step, error.errno, error.detail)
 
-    def _begin(self, job: Job, message: dict[str, Any]) -> None:
-        """Start a child that becomes the job; raise LaunchError if there is none."""
-        limits = message.get("limits") or {}
+    def start(self) -> None:
+        """Start all jobs that were begun, now that the pump gets their pipes in one message."""
+        if not self._begun:
+            return
+        begun, self._begun = self._begun, []
+        self._pump.send_pipes()  # before there is a child: if we are killed, the pump has all that it may write
+        for job, message in begun:
+            try:
+                self._start(job, message)
+            except LaunchError as error:
+                self._launches.abort(job, error.step, error.errno, error.detail)
+            except Exception as error:  # no fault here may cost more than one launch
+                traceback.print_exc()
+                if job.pid:
+                    os.kill(job.pid, signal.SIGKILL)  # not reaped yet
+                self._launches.abort(job, "setup", getattr(error, "errno", None) or errno.EPROTO, repr(error)[:500])
+
+    def _prepare(self, job: Job, limits: dict[str, Any]) -> None:
+        """Make the pipes and groups of a job; raise LaunchError."""
         job.limited = bool(limits)
         try:
             job.open_pipes()
-            self._pump.unwatched.append(job.id)
-            self._pump.send_pipes()
+            self._pump.watch(job.id)
             self._make_groups(job, limits)
         except OSError as error:
+            self._state.release_fifo()
             raise LaunchError("setup", error) from error
+
+    def _start(self, job: Job, message: dict[str, Any]) -> None:
+        """Start a child that becomes the job; raise LaunchError if there is none."""
         try:
             if self._spawn(job, message):
                 return
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise LaunchError("setup", OSError(errno.EINVAL, repr(error))) from error
         require_valid(message)  # before there is a child, which would take longer to report it
-        self._fork(job, message, limits)
+        self._fork(job, message, message.get("limits") or {})
 
     def _make_groups(self, job: Job, limits: dict[str, Any]) -> None:
         """Make the job's cgroup and the groups of its limits; raise OSError."""
@@ -98,12 +120,14 @@ class Launcher:
         try:
             if job.group:
                 entered = self._enter(job)
+            began = state.clock.now()
             job.pid = spawn(program, message, job.names, state.nofile)
         finally:
             if entered:
                 state.cgroups.leave()
-            os.chdir("/")
-        self._launches.started(job, start_of(job.pid))
+            if message["cwd"] != "/":
+                os.chdir("/")
+        self._launches.started(job, state.clock.start_of(job.pid, began))
         return True
 
     def _enter(self, job: Job) -> bool:

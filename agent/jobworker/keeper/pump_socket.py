@@ -1,22 +1,23 @@
 """The keeper's end of the connection to the pump: start one if there is none, pass it pipes, journal its reports."""
 
-import json
 import os
 import select
 import socket
 import sys
 import time
 from collections import deque
+from itertools import islice
 from typing import Any
 
 from jobworker.formats.code import ROOT
 from jobworker.keeper.job import Job
 from jobworker.keeper.run_folder import ensure
 from jobworker.keeper.state import State
-from jobworker.keeper.wire import MESSAGE, encode
+from jobworker.keeper.wire import MESSAGE, decode, encode
 from jobworker.linux.syscalls import ALL_SIGNALS
 
 PUMP = f"{ROOT}/pump/__main__.py"
+JOBS_AT_ONCE = 64  # of which the pipes go to the pump in one message, which can have 253 descriptors
 RETRY_SECONDS = 0.2  # between two attempts to start a pump
 
 
@@ -30,6 +31,9 @@ class PumpSocket:
         self.splices = True  # the pump moves bytes with splice(2): a kill loses none
         self.punches = True  # the file system lets the pump drop the oldest bytes of a log
         self.unwatched: deque[str] = deque()  # jobs whose pipes the pump does not have yet
+        self._fresh: set[str] = set()  # those of them that no pump has had: there is no log of them yet
+        self._full = False  # the pump's socket takes no more for now
+        self._many = False  # the pump takes the pipes of many jobs at once
         self._forgotten: deque[str] = deque()  # jobs whose pipes the pump has in vain
         self._held: set[str] = set()  # jobs that the pump had before it connected to us
         self._buffer = memoryview(bytearray(MESSAGE))  # messages are received into it, one after the other
@@ -83,8 +87,14 @@ class PumpSocket:
         self._epoll.register(pump, select.EPOLLIN)
         return True
 
+    def watch(self, job: str) -> None:
+        """Have the next `send_pipes` give the pump the pipes of a new job."""
+        self.unwatched.append(job)
+        self._fresh.add(job)
+
     def forget(self, job: str) -> None:
         """Take back the pipes of a job that did not start."""
+        self._fresh.discard(job)
         if job in self.unwatched:
             self.unwatched.remove(job)
         else:
@@ -94,26 +104,41 @@ class PumpSocket:
     def send_pipes(self) -> None:
         """Give the pump the read ends it does not have."""
         while self.socket and (self._forgotten or self.unwatched):
-            queue = self._forgotten or self.unwatched
-            message: dict[str, Any] = {"op": "forget", "id": queue[0]}
-            pipes: list[int] = []
-            if queue is self.unwatched:
-                job = self._state.jobs[queue[0]]
-                message = {"op": "watch", "id": job.id, "drop": job.drop, "max": job.max, "keep": job.keep}
-                pipes = job.pipes
+            message: dict[str, Any]
+            jobs: list[Job] = []
+            if self._forgotten:
+                message = {"op": "forget", "id": self._forgotten[0]}
+            else:
+                jobs = [self._state.jobs[job] for job in islice(self.unwatched, JOBS_AT_ONCE if self._many else 1)]
+                watches = [self._watch(job) for job in jobs]
+                message = {"op": "watch", "jobs": watches} if self._many else {"op": "watch", **watches[0]}
             try:
-                socket.send_fds(self.socket, [encode(message).encode()], pipes)
+                socket.send_fds(self.socket, [encode(message).encode()], [pipe for job in jobs for pipe in job.pipes])
             except BlockingIOError:
+                self._full = True
                 self._epoll.modify(self.socket, select.EPOLLIN | select.EPOLLOUT)
                 return
             except OSError:
                 return  # read() will see that the pump is gone
-            queue.popleft()
+            for job in jobs:
+                self.unwatched.popleft()
+                self._fresh.discard(job.id)
+            if not jobs:
+                self._forgotten.popleft()
+
+    def _watch(self, job: Job) -> dict[str, Any]:
+        """Return what the pump has to know of a job."""
+        watch: dict[str, Any] = {"id": job.id, "drop": job.drop, "max": job.max, "keep": job.keep}
+        if self._many:
+            watch |= {"pipes": len(job.pipes), "new": job.id in self._fresh}
+        return watch
 
     def read(self) -> None:
         """Take what the pump has sent, or notice that it is gone."""
         assert self.socket is not None
-        self._epoll.modify(self.socket, select.EPOLLIN)
+        if self._full:
+            self._full = False
+            self._epoll.modify(self.socket, select.EPOLLIN)
         while True:
             try:
                 length = self.socket.recv_into(self._buffer)
@@ -124,16 +149,19 @@ class PumpSocket:
             if not length:
                 self._epoll.unregister(self.socket)
                 self.socket.close()
-                self.socket = None
+                self.socket, self._many, self._full = None, False, False
                 return
-            message = json.loads(bytes(self._buffer[:length]))
+            message = decode(bytes(self._buffer[:length]))
             if "hello" in message:
                 self.splices = message["splice"]
                 self.punches = message.get("punch", False)
                 self._state.pump_pid = message["pid"]
                 self._held = set(message["jobs"])
-            elif job := self._state.jobs.get(message["id"]):
-                self._record(job, message)
+                self._many = message.get("many", False)
+                continue
+            for report in message.get("reports", [message]):
+                if job := self._state.jobs.get(report["id"]):
+                    self._record(job, report)
 
     def _record(self, job: Job, message: dict[str, Any]) -> None:
         """Journal what the pump reports of a log: that output was dropped, or that it is closed."""

@@ -14,6 +14,7 @@ def ensure(state: State) -> None:
     /dev/shm another user may have taken the name.
     """
     if _is_ours(state.run_folder) and os.path.isdir(state.fifo):
+        state.hold_fifo()
         return
     name = os.path.basename(state.run_folder)
     if not name.startswith("jobworker-"):
@@ -28,6 +29,7 @@ def ensure(state: State) -> None:
             failed = error
             continue
         state.use_run_folder(place)
+        state.hold_fifo()
         state.unreachable = True  # the socket was in the folder
         return
     raise failed

@@ -11,6 +11,7 @@ from jobworker.keeper.namespace import find_namespace
 from jobworker.keeper.quick import QuickPath
 from jobworker.keeper.trial import try_out
 from jobworker.linux import cgroupfs
+from jobworker.linux.starts import StartClock
 
 DESCRIPTORS_PER_JOB = 5  # at most, in the pump: two pipes, two files, an index
 OWN_DESCRIPTORS = 64  # of the keeper itself, and for a moment
@@ -22,6 +23,7 @@ class State:
     def __init__(self, state_folder: str, run_folder: str) -> None:
         self.folder = state_folder
         self.unreachable = False  # an agent cannot connect: the socket was removed
+        self._fifo_folder = -1  # a descriptor of the folder of FIFOs; -1: it was not looked at yet
         self.use_run_folder(run_folder)
         self.journal = Journal(f"{state_folder}/journal")
         self.jobs: dict[str, Job] = {}  # by id: all whose end or end of output is still to come
@@ -44,6 +46,7 @@ class State:
         self.cgroups = Cgroups(name, f"jobs of the jobworker agent on {state_folder}")
         self.limits = Limits(self.cgroups, name)
         self.quick = QuickPath()
+        self.clock = StartClock()
         self.trial_seconds = try_out(self.cgroups, self.limits)  # what was found above is believed after this
         self.namespace, self.no_namespace = find_namespace()  # the kind that works here, or why none does
 
@@ -55,6 +58,22 @@ class State:
         """Have new sockets and FIFOs in this folder."""
         self.run_folder = folder
         self.fifo = f"{folder}/fifo"
+        self.release_fifo()
+
+    def hold_fifo(self) -> None:
+        """Keep the folder of FIFOs open, which shows without a lookup whether it is still there."""
+        self.release_fifo()
+        self._fifo_folder = os.open(self.fifo, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def holds_fifo(self) -> bool:
+        """Whether the folder that was looked at last was not removed."""
+        return self._fifo_folder >= 0 and os.fstat(self._fifo_folder).st_nlink > 0
+
+    def release_fifo(self) -> None:
+        """Have the folder looked at again before the next launch."""
+        if self._fifo_folder >= 0:
+            os.close(self._fifo_folder)
+            self._fifo_folder = -1
 
     def forget_if_done(self, job: Job) -> None:
         """Drop a job once it has ended and its output is closed."""

@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import struct
+import sys
 from typing import NamedTuple
 
 from jobworker.linux import features
@@ -25,10 +26,14 @@ PIDFD_INFO_EXIT = 1 << 3
 OPENAT2 = 437  # the number of the system call, the same on all machines of our list
 OPEN_HOW = struct.Struct("QQQ")  # flags, mode, resolve
 RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 0x04, 0x08
-WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95}.get(os.uname().machine)  # its number as a system call
+# Its number as a system call, for a process of 64 bits.
+WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95}.get(os.uname().machine) if sys.maxsize > 1 << 32 else None
 RUSAGE = struct.Struct("18l")  # struct rusage: user and system time (seconds, microseconds), then 14 counters
+SIGINFO = struct.Struct("8xi4xi4xi")  # siginfo_t of a child on these machines: si_code, si_pid, si_status
 M_MMAP_THRESHOLD = -3  # of mallopt
 LIBC = ctypes.CDLL(None, use_errno=True)
+_WAITID = ctypes.c_long(WAITID or 0)
+_info, _usage = ctypes.create_string_buffer(128), ctypes.create_string_buffer(RUSAGE.size)  # what waitid fills
 ALL_SIGNALS = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
 
 
@@ -103,19 +108,32 @@ class Rusage(NamedTuple):
     blocks_written: int
 
 
-def exit_rusage(pid: int) -> Rusage | None:
-    """Return what an ended child has used, without reaping it; None if it is not known.
+class EndedChild(NamedTuple):
+    """A child that has ended and is not reaped yet, as waitid(2) has it."""
+
+    pid: int
+    code: int  # CLD_EXITED, CLD_KILLED or CLD_DUMPED
+    status: int  # the exit code, or the number of the signal
+    usage: Rusage | None  # None: no number of the system call is known for this machine
+
+
+def ended_child() -> EndedChild | None:
+    """Return a child that has ended, without reaping it; None if none has. Raise ChildProcessError if there is none.
 
     os.wait4 would reap the child, and os.waitid drops the rusage that the system call returns.
     """
-    if WAITID is None:
-        return None
-    usage = ctypes.create_string_buffer(RUSAGE.size)
     flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-    if LIBC.syscall(ctypes.c_long(WAITID), os.P_PID, pid, None, flags, usage):
+    if WAITID is None:
+        info = os.waitid(os.P_ALL, 0, flags)
+        return info and EndedChild(info.si_pid, info.si_code, info.si_status, None)
+    if LIBC.syscall(_WAITID, os.P_ALL, 0, _info, flags, _usage):
+        raise OSError(ctypes.get_errno(), "waitid")
+    code, pid, status = SIGINFO.unpack_from(_info)
+    if not pid:
         return None
-    fields = RUSAGE.unpack(usage.raw)
-    return Rusage(fields[0] + fields[1] / 1e6, fields[2] + fields[3] / 1e6, fields[4] * 1024, fields[11], fields[12])
+    used = RUSAGE.unpack_from(_usage)
+    usage = Rusage(used[0] + used[1] / 1e6, used[2] + used[3] / 1e6, used[4] * 1024, used[11], used[12])
+    return EndedChild(pid, code, status, usage)
 
 
 def drop_bounding_set() -> None:

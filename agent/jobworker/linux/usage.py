@@ -1,7 +1,7 @@
 """Read what the kernel has counted for the cgroups of a job, from files of v2 and of v1."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 NAMES = {  # by kind: the values that one controller counts
     "cpu": ("cpu_seconds", "cpu_user", "cpu_system"),
@@ -9,6 +9,7 @@ NAMES = {  # by kind: the values that one controller counts
     "pids": ("pids_peak",),
     "io": ("io_read_bytes", "io_write_bytes"),
 }
+KINDS = frozenset({"memory", "pids", "io"})  # counted by controllers that a group may lack
 PEAKS = {"memory": ("memory.peak", "memory.max_usage_in_bytes"), "pids": ("pids.peak", "pids.peak")}  # in v2, in v1
 CURRENT = {"memory": ("memory.current", "memory.usage_in_bytes"), "pids": ("pids.current", "pids.current")}
 # Cached files, which the kernel can drop, in memory.stat of v2 and of v1.
@@ -19,21 +20,26 @@ Values = dict[str, int | float]
 Sources = dict[str, str]  # by kind: "cgroup", "cgroup-v1"
 
 
-def folders(job: str, group: str, v1: Mapping[str, str]) -> dict[str, tuple[str, bool]]:
+def folders(
+    job: str, group: str, v1: Mapping[str, str], kinds: Collection[str] = KINDS
+) -> dict[str, tuple[str, bool]]:
     """Return by kind the folder that has the job's counters, and whether it belongs to v1.
 
     `group` is the job's cgroup v2 ("": it has none); `v1` has, by kind, the folder above the groups of all jobs.
+    `kinds` are those that the cgroup v2 may count.
     """
     found = {}
     for kind in ("memory", "pids", "io"):
         if kind in v1:
             found[kind] = (f"{v1[kind]}/{job}", True)
-        elif group:
+        elif group and kind in kinds:
             found[kind] = (group, False)
     return found
 
 
-def group_usage(job: str, group: str, v1: Mapping[str, str], *, live: bool = False) -> tuple[Values, Sources]:
+def group_usage(
+    job: str, group: str, v1: Mapping[str, str], *, live: bool = False, kinds: Collection[str] = KINDS
+) -> tuple[Values, Sources]:
     """Return what the job has used, and by kind which cgroup counted it; with `live` also what it uses now.
 
     In seconds, bytes and tasks (processes and their threads). Values that nothing counts are absent.
@@ -44,7 +50,7 @@ def group_usage(job: str, group: str, v1: Mapping[str, str], *, live: bool = Fal
         names = ("usage_usec", "user_usec", "system_usec")
         values |= {to: times[name] / 1e6 for to, name in zip(NAMES["cpu"], names, strict=True) if name in times}
         sources["cpu"] = "cgroup"
-    for kind, (folder, old) in folders(job, group, v1).items():
+    for kind, (folder, old) in folders(job, group, v1, kinds).items():
         if kind == "io":
             found = {} if old else _bytes_of_devices(folder)
         else:
@@ -90,7 +96,8 @@ def _bytes_of_devices(folder: str) -> Values:
 def _pairs(path: str) -> dict[str, int]:
     """Return the lines `name number` of a file as a dict; empty if it cannot be read."""
     try:
-        return {name: int(value) for name, value in (line.split() for line in _text(path).splitlines())}
+        words = _text(path).split()
+        return dict(zip(words[::2], map(int, words[1::2]), strict=True))
     except (OSError, ValueError):
         return {}
 

@@ -31,7 +31,15 @@ class Log:
     """
 
     def __init__(
-        self, job: str, folder: str, pipes: list[int], *, drops: bool, bound: int = 0, newest: bool = True
+        self,
+        job: str,
+        folder: str,
+        pipes: list[int],
+        *,
+        drops: bool,
+        bound: int = 0,
+        newest: bool = True,
+        new: bool = False,
     ) -> None:
         self.job = job
         self.folder = folder
@@ -39,6 +47,7 @@ class Log:
         self.bound = bound
         self.chunk = min(WIDE, bound // 8) if bound else WIDE  # bytes that one call of `pump` moves at most
         self.newest = newest
+        self.new = new  # no pump before this one can have made files
         self.full = False  # the log has reached its bound for good: further bytes are refused
         self.dropped = [0, 0]  # by stream: bytes thrown away on a full disk that no record counts yet
         self.refused = 0  # bytes beyond the bound that no record counts yet
@@ -288,10 +297,13 @@ class Log:
             os.close(file)
         self.first, self.copy = (record, offset), 1 - self.copy
 
+    def _has_files(self) -> bool:
+        return not self.new and os.path.exists(f"{self.folder}/index")
+
     def close(self) -> int:
         """Write what is left to be written, close the files, and return the number of bytes in the log."""
         try:
-            if self.index < 0 and (any(self.dropped) or os.path.exists(f"{self.folder}/index")):
+            if self.index < 0 and (any(self.dropped) or self._has_files()):
                 self.open()
             self.write_records()
         except OSError as error:

@@ -9,12 +9,15 @@ import os
 import select
 import socket
 import time
+from itertools import islice
 from typing import Any
 
 from jobworker.pump.file_system import CHUNK, RETRY_SECONDS, can_punch, can_splice
 from jobworker.pump.log import Log, Stalled
 
 MESSAGE = 262144  # bytes: longer than any message of the keeper
+DESCRIPTORS = 253  # at most with a message, by the kernel's limit
+REPORTS_AT_ONCE = 64  # in a message
 MESSAGES_AT_ONCE = 64  # of the keeper, before the pipes are served again
 PAUSE_SECONDS = 0.0005  # after a short read, so that tiny writes gather into one record
 
@@ -32,6 +35,8 @@ class Pump:
         self.stalled: set[int] = set()  # pipes whose log cannot be written now; not in epoll
         self.unwritten: set[Log] = set()  # logs with records that could not be written
         self.retry_at = 0.0  # when stalled pipes and unwritten logs are tried again
+        self.many = False  # the keeper takes many reports in a message
+        self.fresh_reports = False  # there are reports since the last turn of the loop
         self.reports: dict[str, dict[str, object]] = {}  # by job: what no keeper has received yet, the latest only
         self.splices = can_splice(folder)
         self.punches = can_punch(folder)
@@ -43,17 +48,21 @@ class Pump:
         while True:
             waiting = self.stalled or self.unwritten
             ready = self.epoll.poll(max(0.0, self.retry_at - time.monotonic()) if waiting else -1)
-            short = False
+            short, others = False, []
             for fd, events in ready:
                 if fd in self.pipes:
                     short |= self.serve(fd, events)
-            for fd, events in ready:  # last: these open descriptors, whose numbers may be those just closed
+                else:
+                    others.append((fd, events))
+            for fd, events in others:  # last: these open descriptors, whose numbers may be those just closed
                 if self.keeper and fd == self.keeper.fileno():
                     self.read_keeper(events)
                 elif fd == self.listener.fileno():
                     self.accept()
             if waiting and time.monotonic() >= self.retry_at:
                 self.retry()
+            if self.fresh_reports:
+                self.send_reports()
             if self.keeper is None and self.greeted and not self.logs:
                 return
             if short:
@@ -68,9 +77,10 @@ class Pump:
             self.disconnect()
         self.keeper = keeper
         self.greeted = True
+        self.many = False
         self.keeper.setblocking(False)
         self.epoll.register(self.keeper, select.EPOLLIN)
-        features = {"splice": self.splices, "punch": self.punches}
+        features = {"splice": self.splices, "punch": self.punches, "many": True}
         hello = {"hello": 1, "pid": os.getpid(), **features, "jobs": [*self.logs, *self.reports]}
         try:
             self.keeper.send(json.dumps(hello).encode())
@@ -84,9 +94,10 @@ class Pump:
         if events & select.EPOLLOUT:
             self.epoll.modify(self.keeper, select.EPOLLIN)
             self.send_reports()
-        for _ in range(MESSAGES_AT_ONCE):  # a flood of starts must not delay the pipes
+        # One that has many jobs is most likely the only one: to find that out takes another call.
+        for _ in range(1 if self.many else MESSAGES_AT_ONCE):  # a flood of starts must not delay the pipes
             try:
-                data, fds, _, _ = socket.recv_fds(self.keeper, MESSAGE, 2)
+                data, fds, _, _ = socket.recv_fds(self.keeper, MESSAGE, DESCRIPTORS)
             except BlockingIOError:
                 return False
             except OSError:
@@ -105,9 +116,23 @@ class Pump:
         self.keeper = None
 
     def handle(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Take the pipes of a job (`watch`), or give them up (`forget`: its launch failed)."""
+        """Take the pipes of jobs (`watch`), or give them up (`forget`: the launch failed)."""
+        if "jobs" in message:
+            self.many = True
+            for watch in message["jobs"]:
+                count = watch["pipes"]
+                self.watch(watch, fds[:count])
+                del fds[:count]
+        elif message["op"] == "watch":
+            self.watch(message, fds)
+        elif message["op"] == "forget":
+            self.forget(message["id"])
+
+    def watch(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Take the pipes of one job, unless it is known."""
         job = message["id"]
-        if message["op"] == "watch" and job not in self.logs and fds:
+        new = message.get("new", False)  # no pump had its pipes before
+        if job not in self.logs and fds:
             log = self.logs[job] = Log(
                 job,
                 f"{self.folder}/{job}",
@@ -115,16 +140,20 @@ class Pump:
                 drops=bool(message.get("drop")),
                 bound=message.get("max", 0),
                 newest=self.punches and message.get("keep") != "oldest",
+                new=new,
             )
             for stream, fd in enumerate(fds):
                 self.pipes[fd] = (log, stream)
                 self.epoll.register(fd, select.EPOLLIN)
-            if os.path.exists(log.folder):
+            if not new and os.path.exists(log.folder):
                 self.index_backlog(log)
-        elif message["op"] == "watch":  # the pump has this job's pipes already
+        else:  # the pump has this job's pipes already
             for fd in fds:
                 os.close(fd)
-        elif message["op"] == "forget" and job in self.logs:
+
+    def forget(self, job: str) -> None:
+        """Close the pipes of a job whose launch failed."""
+        if job in self.logs:
             log = self.logs.pop(job)
             for pipe in log.pipes:
                 if pipe is not None:
@@ -160,7 +189,7 @@ class Pump:
             self.unwritten.add(log)
         if log.truncated and whole and log.job in self.logs:
             self.reports[log.job] = {"id": log.job, "truncated": True}
-            self.send_reports()
+            self.fresh_reports = True
         return 0 < length < min(log.chunk, CHUNK) // 4
 
     def retry_later(self) -> None:
@@ -192,7 +221,7 @@ class Pump:
             self.unwritten.discard(log)
             end = {"id": log.job, "size": size, "out": log.positions[0], "truncated": log.truncated}
             self.reports[log.job] = end | {"first": log.first[1]}
-            self.send_reports()
+            self.fresh_reports = True
         log.pipes[stream] = None
         self.close_pipe(fd)
 
@@ -207,13 +236,16 @@ class Pump:
 
     def send_reports(self) -> None:
         """Send the keeper what it has not received; go on when its socket has room."""
+        self.fresh_reports = False
         while self.keeper and self.reports:
-            job = next(iter(self.reports))
+            jobs = list(islice(self.reports, REPORTS_AT_ONCE if self.many else 1))
+            message = {"reports": [self.reports[job] for job in jobs]} if self.many else self.reports[jobs[0]]
             try:
-                self.keeper.send(json.dumps(self.reports[job]).encode())
+                self.keeper.send(json.dumps(message).encode())
             except BlockingIOError:
                 self.epoll.modify(self.keeper, select.EPOLLIN | select.EPOLLOUT)
                 return
             except OSError:
                 return  # the keeper is gone: read_keeper() will notice, and the next one gets the report
-            del self.reports[job]
+            for job in jobs:
+                del self.reports[job]
