@@ -122,12 +122,12 @@ class Starting:
             await self._table.announce(active)
             while active.is_created() and not active.record.process.launching:
                 try:
-                    self._users.require_capabilities(plan)
                     await self._link.ask("launch", **message)
                 except (
                     KeeperGone
                 ):  # the launch has not begun, unless the journal has it: try again with the next keeper
                     await self._link.ready()
+                    self._users.require_capabilities(plan)
         except RpcError:
             self._table.retract(active)
             raise
