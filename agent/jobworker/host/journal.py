@@ -149,6 +149,13 @@ class Journal:
 
     def _decode(self, block: bytes) -> tuple[list[JournalEntry], int]:
         """Return the entries of one boot at the start of a block, and how many bytes they took."""
+        if b'"opened"' not in block:  # almost always: all entries are of one boot
+            try:
+                entries = _decoder.decode_lines(block)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                entries = []  # the garbled line is found below
+            if len(entries) == block.count(b"\n"):
+                return entries, len(block)  # type: ignore[return-value]
         records: list[JournalEntry] = []
         used = 0
         for line in block.splitlines(keepends=True):

@@ -40,7 +40,7 @@ class CachedChunk:
 class SharedLog:
     """The open files of one log, and the chunks that were read last, for all cursors on it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | str) -> None:
         self.reader = LogReader(folder)
         self.cursors = 0  # that are open
         self._cached: dict[tuple[int, Sequence[int], bool], CachedChunk] = {}

@@ -68,7 +68,7 @@ class Logs:
     async def page(self, job: str, span: LogRange, limit: int) -> LogPage:
         """Return up to `limit` bytes at an offset; raise OffsetOutOfRange."""
         active = await self._table.acquire(job)
-        reader = LogReader(self._table.log_folder(job))
+        reader = LogReader(self._table.log_path(job))
         try:
             offset, _ = await self._range(active, span, follow=True)
             parts: list[Chunk | Gap] = []
@@ -87,7 +87,7 @@ class Logs:
         anywhere = span.tail is None and span.since is None and span.until is None
         if follow and anywhere and not span.offset:
             return 0, None  # each log has this place: no need to look
-        reader = LogReader(self._table.log_folder(active.id))
+        reader = LogReader(self._table.log_path(active.id))
         try:
             size = reader.size()
             if not follow or span.tail is not None or not 0 <= span.offset <= size:
@@ -104,7 +104,7 @@ class Logs:
 
     def _share(self, job: str) -> SharedLog:
         if (shared := self._shared.get(job)) is None:
-            shared = self._shared[job] = SharedLog(self._table.log_folder(job))
+            shared = self._shared[job] = SharedLog(self._table.log_path(job))
         shared.cursors += 1
         return shared
 

@@ -80,12 +80,15 @@ class Starting:
         another call, under way or done, counts as this one.
         """
         self._require_open()
-        async with self._table.held(job) as active:
+        active = await self._table.acquire(job)
+        try:
             while join and active.starting:
                 await active.wait_changed()
             if not (join and not active.is_created()):
                 await self._start(active, by, admin)
             return self._started(active)
+        finally:
+            self._table.release(active)
 
     async def _start(self, active: ActiveJob, by: Principal, admin: bool) -> None:
         if active.deleted:

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 LAZY_COMMIT_SECONDS = 0.05  # that changes which the journal also holds may wait for others to be committed with them
 RETRY_SECONDS = 1.0  # until changes that could not be written are tried again
+REVISION = "revision"  # in `meta`: the last one that was given
 PAGE_BYTES = 1 << 20  # of records, after which a page ends: a single spec may be as large
 ENDED = "FROM jobs INDEXED BY ended_jobs WHERE NOT live AND state IN ('exited', 'lost')"
 # An update leaves alone what never changes of a job, and with it the indexes over that.
@@ -72,7 +73,7 @@ class Store:
             )
             self._db = database.open_for_writing(path, durable)
         self.events = EventLog(keep_events)
-        self.events.last = self.meta("revision", 0)
+        self.events.last = self.meta(REVISION, 0)
 
     def active_records(self) -> list[JobRecord]:
         """Return the records that the agent keeps in memory; called once, at the start."""
@@ -104,6 +105,7 @@ class Store:
     def put(self, record: JobRecord, *, lazy: bool = False) -> None:
         """Store a record soon. `lazy`: it may wait, because the journal has the change as well."""
         self._pending[record.job.id] = record
+        self._meta[REVISION] = record.job.revision  # the newest: each change takes the next one
         self._schedule(lazy)
 
     def drop(self, job: str) -> None:
@@ -161,7 +163,7 @@ class Store:
         error: Exception | None = None
         try:
             await self._worker.do(lambda: self._write(pending, meta, events))
-            self.events.committed(events, meta.get("revision", self.events.last))
+            self.events.committed(events, meta.get(REVISION, self.events.last))
         except Exception as failure:  # whatever it is: the next commit must be tried
             error = failure
             self._pending = pending | self._pending
