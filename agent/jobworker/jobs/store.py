@@ -19,6 +19,7 @@ from jobworker.jobs import database
 from jobworker.jobs.events import EventLog, EventPage
 from jobworker.jobs.query import Query
 from jobworker.jobs.record import JobRecord
+from jobworker.jobs.rows import write_rows
 from jobworker.jobs.stored import decode_record
 from jobworker.jobs.worker import Worker
 from jobworker.model import JobEvent
@@ -32,7 +33,7 @@ PAGE_BYTES = 1 << 20  # of records, after which a page ends: a single spec may b
 ENDED = "FROM jobs INDEXED BY ended_jobs WHERE NOT live AND state IN ('exited', 'lost')"
 # An update leaves alone what never changes of a job, and with it the indexes over that.
 UPSERT = """
-INSERT INTO jobs (id, state, live, owner, name, key, record, ended, kept) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO jobs (id, state, live, owner, name, key, record, ended, kept) VALUES {rows}
 ON CONFLICT (id) DO UPDATE SET state = excluded.state, live = excluded.live, record = excluded.record,
     ended = excluded.ended, kept = excluded.kept
 """
@@ -205,11 +206,11 @@ class Store:
             self._reopen()
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(UPSERT, rows)
-            self._db.executemany("DELETE FROM jobs WHERE id = ?", gone)
-            self._db.executemany("DELETE FROM labels WHERE job = ?", [(job,) for job in pending])
-            self._db.executemany("INSERT INTO labels VALUES (?, ?, ?)", labels)
-            self._db.executemany("REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
+            write_rows(self._db, UPSERT, rows)
+            write_rows(self._db, "DELETE FROM jobs WHERE (id) IN (VALUES {rows})", gone)
+            write_rows(self._db, "DELETE FROM labels WHERE (job) IN (VALUES {rows})", [(job,) for job in pending])
+            write_rows(self._db, "INSERT INTO labels VALUES {rows}", labels)
+            write_rows(self._db, "REPLACE INTO meta VALUES {rows}", list(meta.items()))
             self.events.write(self._db, events)
             self._db.execute("COMMIT")
         except Exception as error:
