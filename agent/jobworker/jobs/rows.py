@@ -1,7 +1,7 @@
 """Write many rows to SQLite in few steps.
 
-In each step of a statement sqlite3 lets go of the interpreter lock, and the thread then waits for it until the loop,
-which answers calls meanwhile, lets go of it in turn. `executemany` takes a step for each row.
+sqlite3 releases the interpreter lock in each step of a statement. The thread then waits for it until the loop, which
+answers calls meanwhile, releases it in turn. `executemany` takes a step for each row.
 """
 
 import sqlite3

@@ -49,6 +49,7 @@ class Store:
         self._worker = Worker("store")  # makes all queries
         self._pending: dict[str, JobRecord | None] = {}  # to be committed next; None: to be deleted
         self._writing: dict[str, JobRecord | None] = {}  # being committed: the table still has the old ones
+        self._labelled: set[str] = set()  # those of `_pending` whose labels may differ from those in the table
         self._meta: dict[str, Any] = {}  # values of `meta` to be committed next
         self._waiters: list[asyncio.Future[None]] = []  # of `saved`, for the next commit
         self._turn = asyncio.Lock()  # one page at a time: however many are requested, a commit waits for one at most
@@ -103,8 +104,13 @@ class Store:
         row = self._db.execute("SELECT record FROM jobs WHERE id = ?", (job,)).fetchone()
         return decode_record(row[0]) if row else None
 
-    def put(self, record: JobRecord, *, lazy: bool = False) -> None:
-        """Store a record soon. `lazy`: it may wait, because the journal has the change as well."""
+    def put(self, record: JobRecord, *, labels: bool = True, lazy: bool = False) -> None:
+        """Store a record soon. `labels`: they may differ from those in the table.
+
+        `lazy`: it may wait, because the journal has the change as well.
+        """
+        if labels:
+            self._labelled.add(record.job.id)
         self._pending[record.job.id] = record
         self._meta[REVISION] = record.job.revision  # the newest: each change takes the next one
         self._schedule(lazy)
@@ -112,6 +118,7 @@ class Store:
     def drop(self, job: str) -> None:
         """Delete a record soon."""
         self._pending[job] = None
+        self._labelled.add(job)
         self._schedule()
 
     def set_meta(self, name: str, value: Any, *, lazy: bool = False) -> None:
@@ -157,17 +164,18 @@ class Store:
             self._later = None
         self._eager = False
         pending = self._writing = self._pending
-        self._pending = {}
+        labelled, self._pending, self._labelled = self._labelled, {}, set()
         meta, self._meta = self._meta, {}
         events = self.events.take_pending()
         waiters, self._waiters = self._waiters, []
         error: Exception | None = None
         try:
-            await self._worker.do(lambda: self._write(pending, meta, events))
+            await self._worker.do(lambda: self._write(pending, labelled, meta, events))
             self.events.committed(events, meta.get(REVISION, self.events.last))
         except Exception as failure:  # whatever it is: the next commit must be tried
             error = failure
             self._pending = pending | self._pending
+            self._labelled |= labelled
             self._meta = meta | self._meta
             self.events.put_back(events)
         self._writing = {}
@@ -193,22 +201,20 @@ class Store:
             log.warning("the job table can be written again")
         self.writable = error is None
 
-    def _write(self, pending: dict[str, JobRecord | None], meta: dict[str, Any], events: list[JobEvent]) -> None:
+    def _write(
+        self, pending: dict[str, JobRecord | None], labelled: set[str], meta: dict[str, Any], events: list[JobEvent]
+    ) -> None:
         rows = [_row(record) for record in pending.values() if record is not None]
         gone = [(job,) for job, record in pending.items() if record is None]
-        labels = [
-            (label, value, record.job.id)
-            for record in pending.values()
-            if record is not None
-            for label, value in record.job.labels.items()
-        ]
+        changed = [(job, record) for job in labelled if (record := pending.get(job)) is not None]
+        labels = [(label, value, job) for job, record in changed for label, value in record.job.labels.items()]
         if self._read_only:
             self._reopen()
         try:
             self._db.execute("BEGIN IMMEDIATE")
             write_rows(self._db, UPSERT, rows)
-            write_rows(self._db, "DELETE FROM jobs WHERE (id) IN (VALUES {rows})", gone)
-            write_rows(self._db, "DELETE FROM labels WHERE (job) IN (VALUES {rows})", [(job,) for job in pending])
+            write_rows(self._db, "DELETE FROM jobs WHERE id IN (VALUES {rows})", gone)
+            write_rows(self._db, "DELETE FROM labels WHERE job IN (VALUES {rows})", [(job,) for job in labelled])
             write_rows(self._db, "INSERT INTO labels VALUES {rows}", labels)
             write_rows(self._db, "REPLACE INTO meta VALUES {rows}", list(meta.items()))
             self.events.write(self._db, events)

@@ -143,7 +143,7 @@ class JobTable:
 
     async def add(self, record: JobRecord) -> None:
         """Store a new job; return when it is on disk. Raises DiskFull: then the job does not exist."""
-        self._store.put(record)
+        self._store.put(record, labels=bool(record.job.labels))
         self._store.append_event(event("created", record.job, record.job.owner))
         try:
             await self._store.saved()
@@ -163,7 +163,7 @@ class JobTable:
         if not active.deleted:
             if what := happened(before.job, record.job):
                 self._store.append_event(event(what, record.job, by, detail))
-            self._store.put(record, lazy=lazy)
+            self._store.put(record, labels=record.job.labels is not before.job.labels, lazy=lazy)
             if not record.active and before.active:
                 self.on_inactive(record)
         else:
