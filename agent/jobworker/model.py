@@ -4,6 +4,7 @@ Agent, client and plugins share them. On the wire an object has the fields of it
 """
 
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -219,7 +220,11 @@ class Job(JobSummary, frozen=True, kw_only=True):
     spec: JobSpec
 
     def summary(self) -> JobSummary:
-        return JobSummary(**{name: getattr(self, name) for name in JobSummary.__struct_fields__})
+        return JobSummary(**dict(zip(_SUMMARY, _summary_of(self), strict=True)))
+
+
+_SUMMARY = JobSummary.__struct_fields__
+_summary_of = attrgetter(*_SUMMARY)  # one call for all fields: each change of a job makes a summary for its event
 
 
 class Stats(Usage, frozen=True, kw_only=True):

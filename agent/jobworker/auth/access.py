@@ -34,6 +34,8 @@ class Permissions:
         self._grants = grants
         # What `require` has allowed, by method. Only methods of the protocol get there, so they are few.
         self._allowed: dict[str, Requires] = {}
+        # The grants for methods that were called.
+        self._granted: dict[str, list[Grant]] = {}
         # The scopes of methods that were called.
         self._scopes: dict[str, tuple[Scope, ...]] = {}
 
@@ -93,7 +95,10 @@ class Permissions:
         return Scope(None if whose == "all" else self.principal.id, grant.labels)
 
     def _grants_for(self, method: str) -> list[Grant]:
-        return [grant for grant in self._grants if any(fnmatchcase(method, pattern) for pattern in grant.methods)]
+        if (granted := self._granted.get(method)) is None:
+            granted = [grant for grant in self._grants if any(fnmatchcase(method, name) for name in grant.methods)]
+            self._granted[method] = granted
+        return granted
 
     def _roles(self) -> str:
         return f"its roles are {', '.join(self.principal.roles) or 'none'}"

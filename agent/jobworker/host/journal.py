@@ -15,7 +15,8 @@ from jobworker.model import Usage
 
 log = logging.getLogger(__name__)
 
-BLOCK_BYTES = 1 << 20  # read at once
+BLOCK_BYTES = 1 << 20  # read at once at most
+USUAL_BYTES = 65536  # tried first: entries of a moment fit, and a larger buffer is pages of the kernel each time
 
 
 class Entry(msgspec.Struct, tag_field="event", frozen=True):
@@ -133,9 +134,10 @@ class Journal:
         `end`: read no further than this byte.
         """
         while True:
-            block = os.pread(
-                self._fd, BLOCK_BYTES if end is None else min(BLOCK_BYTES, max(0, end - self.position)), self.position
-            )
+            most = BLOCK_BYTES if end is None else min(BLOCK_BYTES, max(0, end - self.position))
+            block = os.pread(self._fd, min(most, USUAL_BYTES), self.position)
+            if len(block) == USUAL_BYTES < most:  # there is more
+                block = os.pread(self._fd, most, self.position)
             if len(block) == BLOCK_BYTES and b"\n" not in block:  # a power cut can leave zeros in place of entries
                 log.warning("journal: %d bytes at byte %d are no entries and are skipped", BLOCK_BYTES, self.position)
                 self.position += BLOCK_BYTES
@@ -147,6 +149,13 @@ class Journal:
 
     def _decode(self, block: bytes) -> tuple[list[JournalEntry], int]:
         """Return the entries of one boot at the start of a block, and how many bytes they took."""
+        if b'"opened"' not in block:  # almost always: all entries are of one boot
+            try:
+                entries = _decoder.decode_lines(block)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                entries = []  # the garbled line is found below
+            if len(entries) == block.count(b"\n"):
+                return entries, len(block)  # type: ignore[return-value]
         records: list[JournalEntry] = []
         used = 0
         for line in block.splitlines(keepends=True):

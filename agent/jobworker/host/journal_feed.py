@@ -42,7 +42,10 @@ class JournalFeed:
     def read(self, size: int | None, then: Callable[[], None] = lambda: None) -> None:
         """Apply the journal up to byte `size` at least (None: all of it), then call `then`, in the order of calls."""
         if not self._durable:
-            while records := self._journal.read():
+            # What the keeper has reported is read in one call as a rule, without another that finds nothing.
+            while size is None or self._journal.position < size:
+                if not (records := self._journal.read()):
+                    break
                 self._apply(records, self._journal.boot, self._journal.position)
             then()
         elif self._task is None and size is not None and size <= self._journal.position:

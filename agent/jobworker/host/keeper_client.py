@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from jobworker.errors import DiskFull, InternalError, JobworkerError, RateLimited
 from jobworker.host.keeper_connect import connect
 from jobworker.host.keeper_process import find_keeper, keeper_command, program_checksum
@@ -29,6 +31,7 @@ HELLO_SECONDS = 30.0  # for the first answer of a keeper: it tries out first wha
 SILENCE_SECONDS = 5.0  # without an answer, after which a keeper is stuck: no request may take so long
 DISK_ERRNOS = {errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 ReadJournal = Callable[[int, Callable[[], None]], None]
+_requests, _answers = msgspec.json.Encoder(), msgspec.json.Decoder()
 
 
 class KeeperGone(JobworkerError):
@@ -58,6 +61,8 @@ class KeeperLink:
         self._read_journal: ReadJournal = at_once
         self._lost = lost
         self._sock: socket.socket | None = None
+        self._buffer = memoryview(bytearray(MAX_ANSWER_BYTES))  # receives each message: a fresh one costs page faults
+        self._blocked = False  # the socket takes nothing now: `_send` goes on when it does
         self._outbox: deque[tuple[bytes, int | None]] = deque()  # to send: a message, or a file with a large one
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}  # answers to come, by number of the request
         self._number = 0  # of the last request
@@ -152,7 +157,7 @@ class KeeperLink:
         if self._sock is None:
             raise KeeperGone
         self._number += 1
-        message = json.dumps({"op": op, "re": self._number, **params}).encode()
+        message = _encode({"op": op, "re": self._number, **params})
         future = asyncio.get_running_loop().create_future()
         if not self._waiting:
             self._last_answer = time.monotonic()
@@ -221,6 +226,7 @@ class KeeperLink:
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._sock.fileno())
         loop.remove_writer(self._sock.fileno())
+        self._blocked = False
         self._sock.close()
         self._sock = None
         for _, fd in self._outbox:
@@ -243,6 +249,7 @@ class KeeperLink:
                 else:
                     socket.send_fds(self._sock, [message], [fd])
             except BlockingIOError:
+                self._blocked = True
                 loop.add_writer(self._sock.fileno(), self._send)
                 return
             except OSError:
@@ -250,24 +257,43 @@ class KeeperLink:
             self._outbox.popleft()
             if fd is not None:
                 os.close(fd)
-        loop.remove_writer(self._sock.fileno())
+        if self._blocked:
+            self._blocked = False
+            loop.remove_writer(self._sock.fileno())
 
     def _readable(self) -> None:
-        while self._sock is not None:
-            try:
-                data = self._sock.recv(MAX_ANSWER_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self._end()
-                return
-            self._last_answer = time.monotonic()
-            message = json.loads(data)
-            self.hello["pump"] = message["pump"]
-            pairs = [(self._waiting.pop(answer["re"], None), answer) for answer in message["answers"]]
-            self._read_journal(message["journal"], partial(_resolve, pairs))
+        """Take one message; if there are more, the loop calls again."""
+        if self._sock is None:
+            return
+        try:
+            size = self._sock.recv_into(self._buffer)
+        except BlockingIOError:
+            return
+        except OSError:
+            size = 0
+        if not size:
+            self._end()
+            return
+        self._last_answer = time.monotonic()
+        message = _decode(self._buffer[:size])
+        self.hello["pump"] = message["pump"]
+        pairs = [(self._waiting.pop(answer["re"], None), answer) for answer in message["answers"]]
+        self._read_journal(message["journal"], partial(_resolve, pairs))
+
+
+def _encode(message: dict[str, Any]) -> bytes:
+    try:
+        return _requests.encode(message)
+    except UnicodeEncodeError:  # a path that is no UTF-8
+        return json.dumps(message).encode()
+
+
+def _decode(data: memoryview) -> dict[str, Any]:
+    try:
+        message: dict[str, Any] = _answers.decode(data)
+    except msgspec.DecodeError:  # a path that is no UTF-8: its bytes are escaped as lone surrogates
+        message = json.loads(bytes(data))
+    return message
 
 
 def _resolve(pairs: list[tuple[asyncio.Future[dict[str, Any]] | None, dict[str, Any]]]) -> None:

@@ -28,6 +28,7 @@ class ActiveJob:
         self.limits: list[asyncio.Task[None]] = []  # one task for each time limit
         self.fallback = False  # the default time limit is watched in place of one that failed
         self.watch: int | None = None  # the number of the inotify watch on its log folder
+        self.silent = False  # its log is followed, and has no folder yet: there is nothing to read
         self.waiters: set[asyncio.Event] = set()  # set when the record or a followed log changes
         self._strays: StrayTree | None = None  # once a process was seen outside the job's cgroup
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from jobworker.jobs.rows import write_rows
 from jobworker.jobs.stored import current, decode_event
 from jobworker.model import Job, JobEvent, State
 from jobworker.units import rfc3339
@@ -98,7 +99,7 @@ class EventLog:
     def write(self, db: sqlite3.Connection, events: list[JobEvent]) -> None:
         """Add events within a transaction; drop the oldest if there are too many, a twentieth of all at a time."""
         rows = [(event.revision, event.job.id, _encode(event).decode()) for event in events]
-        db.executemany("REPLACE INTO events VALUES (?, ?, ?)", rows)
+        write_rows(db, "REPLACE INTO events VALUES {rows}", rows)
         if self._lost:
             _mark_dropped(db, self._lost)
         self._added += len(rows)

@@ -42,24 +42,26 @@ def advance(record: JobRecord, event: JournalEntry, boot: str) -> JobRecord:
         case Truncated():
             return record.with_job(log=replace(record.job.log, truncated=True))
         case Closed(size=size, truncated=truncated, first=first):
-            return record.with_log(closed=True).with_job(log=LogInfo(size, first, truncated))
+            job = replace(record.job, log=LogInfo(size, first, truncated))
+            return replace(record, job=job, log=replace(record.log, closed=True))
 
 
 def started(record: JobRecord, event: Started, boot: str) -> JobRecord:
     if record.job.state.final:
         return record
     state = State.RUNNING if record.job.state == State.CREATED else record.job.state
-    record = record.with_job(state=state, pid=event.pid, started_at=rfc3339(event.at))
-    group = record.process.group if event.group is None else event.group
-    return record.with_process(
+    process = replace(
+        record.process,
         launching=False,
         boot=boot,
         start=event.start,
         started=event.boottime,
-        group=group,
+        group=record.process.group if event.group is None else event.group,
         init=event.init,
         init_start=event.init_start,
     )
+    job = replace(record.job, state=state, pid=event.pid, started_at=rfc3339(event.at))
+    return replace(record, job=job, process=process)
 
 
 def start_failed(record: JobRecord, event: StartFailed) -> JobRecord:
@@ -125,8 +127,11 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
         why = request.message or REASON_TEXT[request.reason].format(by=request.by)
         exit_ = Exit(event.code, name, request.reason, request.by, f"{why}: {how}", record.stop.receipt)
     exit_ = replace(exit_, usage=event.usage, ran_seconds=_ran_seconds(record, event))
-    record = record.with_job(state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
-    record = record.with_process(launching=False, left=event.left).with_stop(receipt=None)
+    job = replace(record.job, state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
+    process = replace(record.process, launching=False, left=event.left)
+    record = replace(record, job=job, process=process)
+    if record.stop.receipt is not None:
+        record = record.with_stop(receipt=None)
     return record if event.left else tree_gone(record, event.at)
 
 
@@ -183,7 +188,7 @@ def tree_gone(record: JobRecord, at: int) -> JobRecord:
         steps = [*exit_.receipt.steps, Step(rfc3339(at), "gone")]
         receipt = replace(exit_.receipt, proof=PROOFS[exit_.receipt.method], steps=steps, survivors=[])
         record = record.with_job(exit=replace(exit_, receipt=receipt))
-    return record.with_process(left=False)
+    return record.with_process(left=False) if record.process.left else record
 
 
 def found_running(record: JobRecord, pid: int, start: int, now: int, boottime: int) -> JobRecord:

@@ -40,7 +40,7 @@ class CachedChunk:
 class SharedLog:
     """The open files of one log, and the chunks that were read last, for all cursors on it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | str) -> None:
         self.reader = LogReader(folder)
         self.cursors = 0  # that are open
         self._cached: dict[tuple[int, Sequence[int], bool], CachedChunk] = {}
@@ -122,6 +122,12 @@ class Cursor:
         """Whether nothing will be added. If it is true before a peek that returns None, that was the end."""
         return self._active is None or self._active.record.log.closed
 
+    def _silent(self, ended: bool) -> bool:
+        """Whether it is known without a look at the files that the log is empty, as most of short jobs are."""
+        if self._active is None:
+            return False
+        return not self._active.record.job.log.bytes if ended else self._active.silent
+
     def more_follows(self, chunk: Chunk) -> bool:
         """Whether there are more bytes after the chunk already."""
         return chunk.end < self._shared.reader.size()
@@ -132,12 +138,15 @@ class Cursor:
             self._wakeup.clear()
             ended = self.ended
             started = self._active is None or not self._active.is_created()  # no byte before `started` is sent
-            if started and (next_part := self.peek()) is not None:
+            silent = self._silent(ended)
+            if started and not silent and (next_part := self.peek()) is not None:
                 return next_part
             if ended:
-                self.offset = self._shared.reader.size() if self._end is None else self._end
+                if not silent:
+                    self.offset = self._shared.reader.size() if self._end is None else self._end
                 return None
-            self.offset = max(self.offset, self._shared.reader.passed(self.offset, self._where.streams))
+            if not silent:
+                self.offset = max(self.offset, self._shared.reader.passed(self.offset, self._where.streams))
             await self._wakeup.wait()
 
     async def grown(self, limit: float) -> Chunk | Gap | None:

@@ -49,9 +49,13 @@ class LogWatch:
         """Notify the job of new output, until `unfollow` was called as often."""
         _, count = self._followers.get(active.id, (active, 0))
         self._followers[active.id] = active, count + 1
-        if not count:
-            # After it is in the table: a folder that is created in between is noticed here or in `_appeared`.
-            self._watch(active)
+        if count:
+            return
+        if self._inotify is not None and active.is_created() and not (active.starting or active.record.active):
+            active.silent = True  # its log folder appears after its launch: no need to look for it
+            return
+        # After it is in the table: a folder that is created in between is noticed here or in `_appeared`.
+        active.silent = not self._watch(active)
 
     def _watch_all(self) -> None:
         """Watch the folder of all logs; make it again if it was removed."""
@@ -68,6 +72,7 @@ class LogWatch:
         followers = [self._followers.get(job)] if job else list(self._followers.values())
         for active, _ in filter(None, followers):
             if active.watch is None and self._watch(active):
+                active.silent = False
                 active.notify()  # for the output that is already in it
 
     def _watch(self, active: ActiveJob) -> bool:
@@ -99,6 +104,7 @@ class LogWatch:
             self._followers[active.id] = active, count - 1
             return
         self._polled.discard(active.id)
+        active.silent = False
         if active.watch is not None and self._inotify is not None:
             self._inotify.unwatch(active.watch)
             active.watch = None

@@ -68,7 +68,7 @@ class Logs:
     async def page(self, job: str, span: LogRange, limit: int) -> LogPage:
         """Return up to `limit` bytes at an offset; raise OffsetOutOfRange."""
         active = await self._table.acquire(job)
-        reader = LogReader(self._table.log_folder(job))
+        reader = LogReader(self._table.log_path(job))
         try:
             offset, _ = await self._range(active, span, follow=True)
             parts: list[Chunk | Gap] = []
@@ -84,8 +84,10 @@ class Logs:
 
     async def _range(self, active: ActiveJob, span: LogRange, follow: bool) -> tuple[int, int | None]:
         """Return the offset at which to begin and the one at which to end, None: at the end of the log."""
-        folder = self._table.log_folder(active.id)
-        reader = LogReader(folder)
+        anywhere = span.tail is None and span.since is None and span.until is None
+        if follow and anywhere and not span.offset:
+            return 0, None  # each log has this place: no need to look
+        reader = LogReader(self._table.log_path(active.id))
         try:
             size = reader.size()
             if not follow or span.tail is not None or not 0 <= span.offset <= size:
@@ -94,14 +96,15 @@ class Logs:
             if not 0 <= span.offset <= size:
                 message = f"offset: {span.offset}; expected 0 to {size}, the end of the log"
                 raise OffsetOutOfRange(message, end=size)
-            if span.tail is None and span.since is None and span.until is None:
+            if anywhere:
                 return span.offset, None
             return await asyncio.to_thread(find_range, reader, span)
         finally:
             reader.close()
 
     def _share(self, job: str) -> SharedLog:
-        shared = self._shared.setdefault(job, SharedLog(self._table.log_folder(job)))
+        if (shared := self._shared.get(job)) is None:
+            shared = self._shared[job] = SharedLog(self._table.log_path(job))
         shared.cursors += 1
         return shared
 

@@ -27,8 +27,11 @@ class RecentRecords:
 
     def put(self, record: JobRecord) -> None:
         """Keep a record, in place of one of the same job and of the oldest ones."""
-        self.drop(record.job.id)
-        size = len(_encode(record))
+        known, size = self._records.pop(record.job.id, (None, 0))
+        self._bytes -= size
+        # Only its spec and a stop are of any size; a record that differs in neither is not measured again.
+        if known is None or known.job.spec is not record.job.spec or known.stop is not record.stop:
+            size = len(_encode(record))
         self._records[record.job.id] = (record, size)
         self._bytes += size
         while self._bytes > MAX_BYTES or len(self._records) > MAX_RECORDS:

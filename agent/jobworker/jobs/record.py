@@ -118,7 +118,7 @@ def new_id() -> str:
     The time in it only spreads ids: what decides the order is the last id, see `continue_ids`.
     """
     global _last_id  # noqa: PLW0603  # one clock per process
-    _last_id = max(_last_id + 1, time.time_ns() // 1_000_000 << 8 | secrets.randbelow(64))
+    _last_id = max(_last_id + 1, time.time_ns() // 1_000_000 << 8 | secrets.randbits(6))
     number, text = _last_id, ""
     for _ in range(12):
         number, digit = divmod(number, 32)

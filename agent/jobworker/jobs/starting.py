@@ -80,12 +80,15 @@ class Starting:
         another call, under way or done, counts as this one.
         """
         self._require_open()
-        async with self._table.held(job) as active:
+        active = await self._table.acquire(job)
+        try:
             while join and active.starting:
                 await active.wait_changed()
             if not (join and not active.is_created()):
                 await self._start(active, by, admin)
             return self._started(active)
+        finally:
+            self._table.release(active)
 
     async def _start(self, active: ActiveJob, by: Principal, admin: bool) -> None:
         if active.deleted:
@@ -122,12 +125,12 @@ class Starting:
             await self._table.announce(active)
             while active.is_created() and not active.record.process.launching:
                 try:
-                    self._users.require_capabilities(plan)
                     await self._link.ask("launch", **message)
                 except (
                     KeeperGone
                 ):  # the launch has not begun, unless the journal has it: try again with the next keeper
                     await self._link.ready()
+                    self._users.require_capabilities(plan)
         except RpcError:
             self._table.retract(active)
             raise

@@ -19,6 +19,7 @@ from jobworker.jobs import database
 from jobworker.jobs.events import EventLog, EventPage
 from jobworker.jobs.query import Query
 from jobworker.jobs.record import JobRecord
+from jobworker.jobs.rows import write_rows
 from jobworker.jobs.stored import decode_record
 from jobworker.jobs.worker import Worker
 from jobworker.model import JobEvent
@@ -27,11 +28,12 @@ log = logging.getLogger(__name__)
 
 LAZY_COMMIT_SECONDS = 0.05  # that changes which the journal also holds may wait for others to be committed with them
 RETRY_SECONDS = 1.0  # until changes that could not be written are tried again
+REVISION = "revision"  # in `meta`: the last one that was given
 PAGE_BYTES = 1 << 20  # of records, after which a page ends: a single spec may be as large
 ENDED = "FROM jobs INDEXED BY ended_jobs WHERE NOT live AND state IN ('exited', 'lost')"
 # An update leaves alone what never changes of a job, and with it the indexes over that.
 UPSERT = """
-INSERT INTO jobs (id, state, live, owner, name, key, record, ended, kept) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO jobs (id, state, live, owner, name, key, record, ended, kept) VALUES {rows}
 ON CONFLICT (id) DO UPDATE SET state = excluded.state, live = excluded.live, record = excluded.record,
     ended = excluded.ended, kept = excluded.kept
 """
@@ -47,6 +49,7 @@ class Store:
         self._worker = Worker("store")  # makes all queries
         self._pending: dict[str, JobRecord | None] = {}  # to be committed next; None: to be deleted
         self._writing: dict[str, JobRecord | None] = {}  # being committed: the table still has the old ones
+        self._labelled: set[str] = set()  # those of `_pending` whose labels may differ from those in the table
         self._meta: dict[str, Any] = {}  # values of `meta` to be committed next
         self._waiters: list[asyncio.Future[None]] = []  # of `saved`, for the next commit
         self._turn = asyncio.Lock()  # one page at a time: however many are requested, a commit waits for one at most
@@ -72,7 +75,7 @@ class Store:
             )
             self._db = database.open_for_writing(path, durable)
         self.events = EventLog(keep_events)
-        self.events.last = self.meta("revision", 0)
+        self.events.last = self.meta(REVISION, 0)
 
     def active_records(self) -> list[JobRecord]:
         """Return the records that the agent keeps in memory; called once, at the start."""
@@ -101,14 +104,21 @@ class Store:
         row = self._db.execute("SELECT record FROM jobs WHERE id = ?", (job,)).fetchone()
         return decode_record(row[0]) if row else None
 
-    def put(self, record: JobRecord, *, lazy: bool = False) -> None:
-        """Store a record soon. `lazy`: it may wait, because the journal has the change as well."""
+    def put(self, record: JobRecord, *, labels: bool = True, lazy: bool = False) -> None:
+        """Store a record soon. `labels`: they may differ from those in the table.
+
+        `lazy`: it may wait, because the journal has the change as well.
+        """
+        if labels:
+            self._labelled.add(record.job.id)
         self._pending[record.job.id] = record
+        self._meta[REVISION] = record.job.revision  # the newest: each change takes the next one
         self._schedule(lazy)
 
     def drop(self, job: str) -> None:
         """Delete a record soon."""
         self._pending[job] = None
+        self._labelled.add(job)
         self._schedule()
 
     def set_meta(self, name: str, value: Any, *, lazy: bool = False) -> None:
@@ -154,17 +164,18 @@ class Store:
             self._later = None
         self._eager = False
         pending = self._writing = self._pending
-        self._pending = {}
+        labelled, self._pending, self._labelled = self._labelled, {}, set()
         meta, self._meta = self._meta, {}
         events = self.events.take_pending()
         waiters, self._waiters = self._waiters, []
         error: Exception | None = None
         try:
-            await self._worker.do(lambda: self._write(pending, meta, events))
-            self.events.committed(events, meta.get("revision", self.events.last))
+            await self._worker.do(lambda: self._write(pending, labelled, meta, events))
+            self.events.committed(events, meta.get(REVISION, self.events.last))
         except Exception as failure:  # whatever it is: the next commit must be tried
             error = failure
             self._pending = pending | self._pending
+            self._labelled |= labelled
             self._meta = meta | self._meta
             self.events.put_back(events)
         self._writing = {}
@@ -190,24 +201,22 @@ class Store:
             log.warning("the job table can be written again")
         self.writable = error is None
 
-    def _write(self, pending: dict[str, JobRecord | None], meta: dict[str, Any], events: list[JobEvent]) -> None:
+    def _write(
+        self, pending: dict[str, JobRecord | None], labelled: set[str], meta: dict[str, Any], events: list[JobEvent]
+    ) -> None:
         rows = [_row(record) for record in pending.values() if record is not None]
         gone = [(job,) for job, record in pending.items() if record is None]
-        labels = [
-            (label, value, record.job.id)
-            for record in pending.values()
-            if record is not None
-            for label, value in record.job.labels.items()
-        ]
+        changed = [(job, record) for job in labelled if (record := pending.get(job)) is not None]
+        labels = [(label, value, job) for job, record in changed for label, value in record.job.labels.items()]
         if self._read_only:
             self._reopen()
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(UPSERT, rows)
-            self._db.executemany("DELETE FROM jobs WHERE id = ?", gone)
-            self._db.executemany("DELETE FROM labels WHERE job = ?", [(job,) for job in pending])
-            self._db.executemany("INSERT INTO labels VALUES (?, ?, ?)", labels)
-            self._db.executemany("REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
+            write_rows(self._db, UPSERT, rows)
+            write_rows(self._db, "DELETE FROM jobs WHERE id IN (VALUES {rows})", gone)
+            write_rows(self._db, "DELETE FROM labels WHERE job IN (VALUES {rows})", [(job,) for job in labelled])
+            write_rows(self._db, "INSERT INTO labels VALUES {rows}", labels)
+            write_rows(self._db, "REPLACE INTO meta VALUES {rows}", list(meta.items()))
             self.events.write(self._db, events)
             self._db.execute("COMMIT")
         except Exception as error:

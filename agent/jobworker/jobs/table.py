@@ -25,7 +25,7 @@ from jobworker.jobs.query import Query
 from jobworker.jobs.recent import RecentRecords
 from jobworker.jobs.record import JobRecord, continue_ids, is_id
 from jobworker.jobs.scope import Scope, sees
-from jobworker.jobs.store import Store
+from jobworker.jobs.store import REVISION, Store
 from jobworker.linux.proc import boot_id
 from jobworker.logs.reader import LogReader
 from jobworker.model import Job, State
@@ -38,6 +38,7 @@ class JobTable:
     def __init__(self, home: Home, keep_events: int, *, durable: bool = False) -> None:
         """`durable`: what is answered survives a power cut."""
         self._logs = home.logs
+        self._log_path = f"{home.logs}/"  # before the id of a job: each start of a job needs the path
         self._durable = durable
         store = self._store = Store(home.database, keep_events, durable=durable)
         # What the store has about all jobs; `noted` returns what `note` stored.
@@ -45,7 +46,7 @@ class JobTable:
         self.by_key, self.events_of = store.by_key, store.events_of
         continue_ids(store.last_id())
         self.boot = boot_id()  # of the host, now
-        self._revision: int = self._store.meta("revision", 0)  # the last one that was given
+        self._revision: int = self._store.meta(REVISION, 0)  # the last one that was given
         self.on_inactive: Callable[[JobRecord], None] = lambda record: None  # called when a job can no longer change
         self.on_deleted: Callable[[JobRecord], None] = lambda record: None  # called when such a job is deleted
         self.on_release: Callable[[], None] = lambda: None  # called when a job leaves the memory
@@ -122,8 +123,9 @@ class JobTable:
 
     def _forget(self, active: ActiveJob) -> None:
         """Drop a job from memory if it can no longer change and nothing uses it."""
-        busy = active.record.active or active.holders or active.starting or active.stop is not None or active.waiters
-        if not busy and active.id not in self._loading and self._active.get(active.id) is active:
+        if active.holders or active.waiters or active.starting or active.stop is not None or active.record.active:
+            return
+        if active.id not in self._loading and self._active.get(active.id) is active:
             del self._active[active.id]
             if not active.deleted:
                 self._recent.put(active.record)
@@ -146,9 +148,8 @@ class JobTable:
 
     async def add(self, record: JobRecord) -> None:
         """Store a new job; return when it is on disk. Raises DiskFull: then the job does not exist."""
-        self._store.put(record)
+        self._store.put(record, labels=bool(record.job.labels))
         self._store.append_event(event("created", record.job, record.job.owner))
-        self._store.set_meta("revision", self._revision)
         try:
             await self._store.saved()
         except DiskFull:
@@ -162,15 +163,16 @@ class JobTable:
         """Replace the record; `by` made the change. `lazy`: it may be stored later, the journal has it as well."""
         if record is active.record:
             return
-        before, was_active = active.record.job, active.record.active
-        active.record = record.with_job(revision=self.next_revision())
+        before = active.record
+        active.record = record = record.with_job(revision=self.next_revision())
         if not active.deleted:
-            if what := happened(before, active.record.job):
-                self._store.append_event(event(what, active.record.job, by, detail))
-            self._store.put(active.record, lazy=lazy)
-            if was_active and not active.record.active:
-                self.on_inactive(active.record)
-        self._store.set_meta("revision", self._revision, lazy=lazy)
+            if what := happened(before.job, record.job):
+                self._store.append_event(event(what, record.job, by, detail))
+            self._store.put(record, labels=record.job.labels is not before.job.labels, lazy=lazy)
+            if not record.active and before.active:
+                self.on_inactive(record)
+        else:
+            self._store.set_meta(REVISION, self._revision, lazy=lazy)
         active.notify()
         self._forget(active)
 
@@ -179,7 +181,6 @@ class JobTable:
         active.record = active.record.with_job(revision=self.next_revision())
         self._store.append_event(event(what, active.record.job, by, detail))
         self._store.put(active.record)
-        self._store.set_meta("revision", self._revision)
 
     async def written(self) -> None:
         """Return when all that was saved is on disk, or if the disk cannot be written now."""
@@ -224,7 +225,7 @@ class JobTable:
                 await asyncio.to_thread(sync_folder, self._logs)
             self._store.drop(active.id)
             self._store.append_event(event("deleted", replace(record.job, revision=self.next_revision()), by))
-            self._store.set_meta("revision", self._revision)
+            self._store.set_meta(REVISION, self._revision)
             await self._store.saved()
         except DiskFull:
             active.deleted = False
@@ -314,13 +315,17 @@ class JobTable:
         """Return the record with the size that the job's log has now."""
         if record.log.closed or record.job.state == State.CREATED:
             return record
-        reader = LogReader(self.log_folder(record.job.id))
+        reader = LogReader(self.log_path(record.job.id))
         size, first = reader.size(), reader.first()
         reader.close()
         return record.with_job(log=replace(record.job.log, bytes=size, first_offset=first))
 
     def log_folder(self, job: str) -> Path:
         return self._logs / job
+
+    def log_path(self, job: str) -> str:
+        """Return `log_folder` as text, which is made in less time."""
+        return self._log_path + job
 
     async def wait_ended(self, active: ActiveJob) -> Job:
         """Return the job when it has ended and, if a stop ended it, the stop has written its receipt."""

@@ -40,7 +40,8 @@ class Users:
         self.require(identity, principal, admin, plan.spec)
         if os.geteuid() != 0 or not admin:
             check_within_ours(plan)
-        plan = plan.run_as(identity, self._defaults)
+        if identity is not None:  # else it is the plan for our own user already
+            plan = plan.run_as(identity, self._defaults)
         self.require_capabilities(plan)
         return plan
 

@@ -81,7 +81,7 @@ class LogReader:
     so it has to be read only when a zero is found: never for a log that drops nothing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | str) -> None:
         self._folder = os.fspath(folder)  # as text, which opens faster: a silent job's log is looked for often
         # Descriptors; -1 and [] while they are not open.
         self._index = -1

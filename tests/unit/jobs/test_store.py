@@ -164,3 +164,20 @@ async def test_a_record_that_was_read_too_early(tmp_path: Path, monkeypatch: pyt
     table.release(active)
     assert table.active(created.job.id) is None, "it leaves the memory with its last call"
     await table.close()
+
+
+async def test_labels_are_written_when_they_change(reopen: Callable[[], "asyncio.Future[Store]"]) -> None:
+    """A job is found by the labels that it has now, after other changes of it as well."""
+    store = await reopen()
+    job = record(State.CREATED, a="old")
+    store.put(job)
+    await store.saved()
+    store.put(job.with_job(state=State.RUNNING), labels=False)
+    assert await page(store, labels={"a": "old"}) == [job.job.id]
+    job = job.with_job(labels={"a": "new"})
+    store.put(job)
+    store.put(job.with_process(group="later"), labels=False)  # in the same commit
+    assert await page(store, labels={"a": "old"}) == []
+    assert await page(store, labels={"a": "new"}) == [job.job.id]
+    store.drop(job.job.id)
+    assert await page(store, labels={"a": "new"}) == []
