@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.stranger import UID
+from tests.support.stranger import UID, let_in
 
 from jobworker.paths import Home
 from jobworker.testing import RunningAgent
@@ -41,8 +41,7 @@ def check(rule: str, path: Path, uid: int = UID) -> str:
 
 @pytest.fixture
 def open_tmp(tmp_path: Path) -> Path:
-    for above in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        above.chmod(0o755)
+    let_in(tmp_path)
     return tmp_path
 
 

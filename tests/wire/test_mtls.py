@@ -162,11 +162,11 @@ async def test_certificate_and_token(start_agent: Start, agent: "RunningAgent", 
     good = authority.issue("alice")
     assert (await whoami(agent, good, agent.token)).provider == "mtls"
     assert (await whoami(agent, good, WRONG)).provider == "mtls"
-    assert (await whoami(agent, good, "of nobody here")).provider == "mtls"
+    assert (await whoami(agent, good, "of-nobody-here")).provider == "mtls"
     other = start_agent(config=configuration(authority.ca, '"token", "mtls"'))
     assert (await whoami(other, good)).provider == "mtls"
     assert (await whoami(other, good, other.token)).provider == "token"
-    assert (await whoami(other, good, "of nobody here")).provider == "mtls"
+    assert (await whoami(other, good, "of-nobody-here")).provider == "mtls"
     with pytest.raises(Unauthenticated, match="the token is not known"):
         await whoami(other, good, WRONG)
     assert (await whoami(other, authority.issue("bob"), other.token)).provider == "token"
@@ -179,7 +179,7 @@ async def test_a_certificate_that_no_provider_knows(start_agent: Start, authorit
     with pytest.raises(Unauthenticated, match="no provider knows these certificate credentials"):
         await whoami(agent, good)
     with pytest.raises(Unauthenticated, match="certificate and bearer"):
-        await whoami(agent, good, "of nobody here")
+        await whoami(agent, good, "of-nobody-here")
     assert (await whoami(agent, good, agent.token)).provider == "token"
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.stranger import UID, as_stranger
+from tests.support.stranger import UID, as_stranger, let_in
 
 from jobworker.client import local
 from jobworker.paths import Home
@@ -70,9 +70,8 @@ async def test_an_agent_starts_and_uses_nothing_that_is_not_its_own(home: Home, 
 def test_no_process_of_another_user_is_signalled(tmp_path: Path) -> None:
     """A state folder that a stranger prepared names one of their processes, or none: neither gets a signal."""
     folder = tmp_path / "theirs"
+    let_in(tmp_path)
     tmp_path.chmod(0o777)
-    tmp_path.parent.chmod(0o755)
-    tmp_path.parent.parent.chmod(0o755)
     locked = LOCKED.replace("37,", "fcntl.F_SETLK,")
     for code in (LOCKED, locked):
         with as_stranger(code, folder) as process:
@@ -98,8 +97,7 @@ def jw(*words: object, **env: str) -> "subprocess.CompletedProcess[str]":
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
     """A folder that every user can reach and write, without the sticky bit."""
-    for above in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        above.chmod(0o755)
+    let_in(tmp_path)
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o777)

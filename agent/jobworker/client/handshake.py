@@ -38,6 +38,9 @@ def unix_path(address: str) -> str | None:
     return address[len(UNIX) - 1 :] if address.startswith(UNIX) else None
 
 
+CERT_HINT = "does the agent trust the CA of the client certificate? Its log has the reason"
+
+
 def authorization(endpoint: Endpoint) -> dict[str, str]:
     """Return the header with the credentials, if there are any; raise ConnectionFailed for a malformed token."""
     if endpoint.token:
@@ -72,12 +75,12 @@ def describe_failure(endpoint: Endpoint, error: Exception) -> errors.JobworkerEr
         # The texts of the library may have parts of the request, and so a secret.
         reason, hint = (
             "what answers there is no agent",
-            "is another server at this port, or a proxy before the agent?",
+            # In TLS 1.3 a client certificate is refused only after the handshake: the connection just ends.
+            CERT_HINT if endpoint.cert else "is another server at this port, or a proxy before the agent?",
         )
         return errors.ConnectionFailed(f"{address} cannot be reached: {reason} ({type(error).__name__})", hint=hint)
     reason = str(error) or type(error).__name__
-    hint = "does the agent trust the CA of the client certificate? Its log has the reason" if endpoint.cert else ""
-    return errors.ConnectionFailed(f"{address} cannot be reached: {reason}", hint=hint)
+    return errors.ConnectionFailed(f"{address} cannot be reached: {reason}", hint=CERT_HINT if endpoint.cert else "")
 
 
 def _describe_answer(endpoint: Endpoint, status: int, body: bytes) -> errors.JobworkerError:
