@@ -11,6 +11,7 @@ from jobworker.host.journal import Closed, Ended, JournalEntry, Launching, Lost,
 from jobworker.host.process_tree import PROOFS
 from jobworker.jobs.plan import folder_of
 from jobworker.jobs.record import JobRecord, StopRequest
+from jobworker.linux.lookup import read_at_once
 from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, Usage
 from jobworker.units import bytes_text, rfc3339
 
@@ -96,9 +97,8 @@ def missing_interpreter(record: JobRecord) -> str | None:
     """Return the interpreter that the first line of the job's program names, if the program exists; else None."""
     program = Path(folder_of(record.job.spec, record.identity)) / record.job.spec.command()[0]
     try:
-        # Without waiting for a writer: the file may have become a FIFO.
-        with open(os.open(program, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            first = file.read(SHEBANG_BYTES).partition(b"\n")[0]
+        # The execve has just looked it up. A file system of the job's owner must not hold up the agent now.
+        first = read_at_once(str(program), SHEBANG_BYTES).partition(b"\n")[0]
     except (OSError, ValueError):
         return None
     words = first.removeprefix(b"#!").decode(errors="replace").strip(" \t").split(" ")
@@ -175,20 +175,26 @@ def stopped(record: JobRecord, receipt: Receipt) -> JobRecord:
 
 
 def tree_gone(record: JobRecord, at: int) -> JobRecord:
-    """Return the record of an ended job whose tree is gone; a receipt with survivors is completed.
-
-    If the agent died within the stop and the job ended then, the receipt has the steps up to that.
-    """
-    exit_, request = record.job.exit, record.stop.request
-    if exit_ is not None and exit_.receipt is None and record.stop.steps and request is not None:
-        method = "namespace" if record.process.init else "cgroup" if record.process.group else "sweep"
-        receipt = Receipt(request.strategy, method, PROOFS[method], record.stop.steps)
-        return record.with_job(exit=replace(exit_, receipt=receipt)).with_process(left=False)
+    """Return the record of an ended job whose tree is gone; a receipt with survivors is completed."""
+    exit_ = record.job.exit
     if exit_ is not None and exit_.receipt is not None and exit_.receipt.survivors:
         steps = [*exit_.receipt.steps, Step(rfc3339(at), "gone")]
         receipt = replace(exit_.receipt, proof=PROOFS[exit_.receipt.method], steps=steps, survivors=[])
         record = record.with_job(exit=replace(exit_, receipt=receipt))
     return record.with_process(left=False) if record.process.left else record
+
+
+def interrupted(record: JobRecord) -> JobRecord:
+    """Return the record of a job that ended while no stop is under way.
+
+    If an agent died within a stop and the job ended then, the receipt has the steps up to that.
+    """
+    exit_, request, steps = record.job.exit, record.stop.request, record.stop.steps
+    if not record.process_tree_gone or exit_ is None or exit_.receipt is not None or not steps or request is None:
+        return record
+    method = "namespace" if record.process.init else "cgroup" if record.process.group else "sweep"
+    receipt = Receipt(request.strategy, method, PROOFS[method], steps)
+    return record.with_job(exit=replace(exit_, receipt=receipt))
 
 
 def found_running(record: JobRecord, pid: int, start: int, now: int, boottime: int) -> JobRecord:

@@ -134,7 +134,10 @@ class Reconciler:
 
     def _apply(self, active: ActiveJob, event: JournalEntry, boot: str) -> None:
         was = active.record.job.state
-        self._table.save(active, lifecycle.advance(active.record, event, boot), lazy=True)
+        record = lifecycle.advance(active.record, event, boot)
+        if active.stop is None:  # else that stop writes the receipt
+            record = lifecycle.interrupted(record)
+        self._table.save(active, record, lazy=True)
         if boot == self._boot:  # else its processes are gone, and their pids belong to others
             self._after(active, was)
 

@@ -140,7 +140,8 @@ class StopManager:
             await asyncio.gather(*(wait_exit(process.pid, process.start) for process in left))
         if active.stop is None and active.record.process.left:
             await self._release(active)
-            self._table.save(active, lifecycle.tree_gone(active.record, time.time_ns()))
+            record = lifecycle.tree_gone(active.record, time.time_ns())
+            self._table.save(active, lifecycle.interrupted(record))
 
     async def _release(self, active: ActiveJob) -> bool:
         """Remove cgroup and namespace of a job without processes; return whether the namespace's init is gone."""

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import stat
 
 from jobworker.linux import features
 
@@ -29,12 +30,36 @@ _FOLDER = _How(
 )
 
 
+_FILE = _How(flags=os.O_PATH | os.O_CLOEXEC, resolve=RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED)
+
+
 def open_folder_at_once(path: str) -> int:
     """Return a descriptor, O_PATH, of a folder on the file system of "/"; raise OSError if that could take time."""
+    return _open_at_once(path, _FOLDER)
+
+
+def read_at_once(path: str, size: int) -> bytes:
+    """Return the first bytes of a regular file of this host; raise OSError if that could take time."""
+    fd = _open_at_once(path, _FILE)
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode) or info.st_dev not in local_devices():
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
+        with open(f"/proc/self/fd/{fd}", "rb", opener=_without_waiting) as file:
+            return file.read(size)
+    finally:
+        os.close(fd)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # for a lease of another process
+
+
+def _open_at_once(path: str, how: _How) -> int:
     if not features.has("openat2_cached") or not path.startswith("/"):
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     size = ctypes.c_size_t(ctypes.sizeof(_How))
-    fd: int = _libc.syscall(ctypes.c_long(OPENAT2), AT_FDCWD, os.fsencode(path), ctypes.byref(_FOLDER), size)
+    fd: int = _libc.syscall(ctypes.c_long(OPENAT2), AT_FDCWD, os.fsencode(path), ctypes.byref(how), size)
     if fd < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), path)
