@@ -9,7 +9,7 @@ import pytest
 from tests.support.keeper_copy import copy_keeper
 
 from jobworker.host import keeper_process
-from jobworker.host.journal import Closed, Ended
+from jobworker.host.journal import Closed, Ended, StartFailed
 
 if TYPE_CHECKING:
     from tests.support.keeper_host import Host
@@ -29,7 +29,7 @@ async def test_the_order_is_exact(host: "Host") -> None:
     assert closed.size == len(expected)
     assert host.output("a1") == expected
     assert host.output("a1", 1) == b""
-    await host.ask("hello")
+    await host.until(StartFailed, "a1")
     assert os.listdir(host.run / "fifo") == []
 
 

@@ -1,6 +1,7 @@
 """A connection to an agent: open it, call, read, route notifications to inboxes, reconnect."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -61,7 +62,10 @@ class Connection:
         self._closing = True
         if self._websocket is not None:
             self._room.set()
-            await self._websocket.close()
+            # websockets aborts the transport of a lost connection; asyncio fails if that was closed with bytes left
+            # to write, as after a message that the agent refused.
+            with contextlib.suppress(AttributeError):
+                await self._websocket.close()
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
