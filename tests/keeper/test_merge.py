@@ -29,7 +29,7 @@ async def test_the_order_is_exact(host: "Host") -> None:
     assert closed.size == len(expected)
     assert host.output("a1") == expected
     assert host.output("a1", 1) == b""
-    await host.until(StartFailed, "a1")
+    await host.ask("hello")
     assert os.listdir(host.run / "fifo") == []
 
 
@@ -76,7 +76,7 @@ async def test_adopted_and_handed_on(host: "Host", tmp_path: Path, monkeypatch: 
 async def test_a_launch_that_fails(host: "Host") -> None:
     """Nothing is left of its pipe, and the next job is served."""
     await host.launch("a1", "/no/such/program", merge=True)
-    await host.ask("hello")
+    await host.until(StartFailed, "a1")
     assert os.listdir(host.run / "fifo") == []
     assert (await host.finish("a1", "echo on >&2; exit 5", merge=True)).code == 5
     assert host.output("a1") == b"on\n"

@@ -5,10 +5,13 @@ sort. A condition with alternatives (states, scopes) is a walk for each of them,
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from jobworker.jobs.scope import EVERYTHING, Scope
 from jobworker.model import State
+
+MAX_WALKS = 100  # in one statement; SQLite allows 500
 
 
 class Query(NamedTuple):
@@ -24,14 +27,16 @@ class Query(NamedTuple):
     scopes: Sequence[Scope] = EVERYTHING
     limit: int = 100
 
-    def select(self, limit: int) -> tuple[str, list[Any]] | None:
-        """Return the statement for up to `limit` ids of jobs, and its values; None if no job can match."""
-        walks = list(self._walks())
-        if not walks:
-            return None
-        text = " UNION ".join(text for text, _ in walks)
-        values = [value for _, walk_values in walks for value in walk_values]
-        return f"{text} ORDER BY id DESC LIMIT ?", [*values, limit]
+    def selects(self, limit: int) -> Iterator[tuple[str, list[Any]]]:
+        """Yield statements, each for up to `limit` ids of jobs, and their values; none if no job can match.
+
+        There are several if an authorizer has returned very many scopes. The same job may be in the rows of each.
+        """
+        walks = self._walks()
+        while some := list(islice(walks, MAX_WALKS)):
+            text = " UNION ".join(text for text, _ in some)
+            values = [value for _, walk_values in some for value in walk_values]
+            yield f"{text} ORDER BY id DESC LIMIT ?", [*values, limit]
 
     def _walks(self) -> Iterator[tuple[str, list[Any]]]:
         """Yield a statement and its values for each combination of a scope and a state."""

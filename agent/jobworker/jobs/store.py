@@ -253,18 +253,17 @@ class Store:
         if self._pending:  # changes that were answered before must be in the page
             with contextlib.suppress(DiskFull):
                 await self.saved()
-        if (statement := query.select(query.limit + 1)) is None:
-            return [], False
         async with self._turn:
-            return await self._worker.do(lambda: self._page(*statement, query.limit))
+            return await self._worker.do(lambda: self._page(query))
 
-    def _page(self, query: str, values: Sequence[Any], limit: int) -> tuple[list[JobRecord], bool]:
+    def _page(self, query: Query) -> tuple[list[JobRecord], bool]:
+        found = {job for select in query.selects(query.limit + 1) for (job,) in self._db.execute(*select)}
         records: list[JobRecord] = []
         size = 0
-        for job in self._db.execute(query, values).fetchall():
-            (text,) = self._db.execute("SELECT record FROM jobs WHERE id = ?", job).fetchone()
+        for job in sorted(found, reverse=True):
+            (text,) = self._db.execute("SELECT record FROM jobs WHERE id = ?", [job]).fetchone()
             size += len(text)
-            if len(records) == limit or (records and size > PAGE_BYTES):
+            if len(records) == query.limit or (records and size > PAGE_BYTES):
                 return records, True
             records.append(decode_record(text))
         return records, False
