@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import signal
+import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from jobworker.host.keeper_process import find_keeper
 from jobworker.linux.cgroupfs import find_hierarchy
 from jobworker.linux.proc import group_of
 from jobworker.model import JobSpec
+from jobworker.paths import Home
 from jobworker.testing import RunningAgent
 
 DEADLINE = 20.0
@@ -73,11 +76,21 @@ async def test_a_pump_that_dies_without_the_run_folder(agent: RunningAgent) -> N
     assert agent.jw("logs", "--follow", "kept").stdout == "late\n"
 
 
-async def test_a_run_folder_that_cannot_be_made_again(agent: RunningAgent) -> None:
+@pytest.fixture
+async def close_agent() -> AsyncIterator[RunningAgent]:
+    """An agent whose state folder has a short path: that of a socket has room for 107 bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        agent = RunningAgent(Home(Path(folder, "home")))
+        agent.start()
+        yield agent
+        await agent.clean()
+
+
+async def test_a_run_folder_that_cannot_be_made_again(close_agent: RunningAgent) -> None:
     """What another user put in its place is not used: sockets and FIFOs go to the state folder."""
     if os.geteuid() != 0:
         pytest.skip("only root can be another user")
-    run = run_folder(agent)
+    agent, run = close_agent, run_folder(close_agent)
     shutil.rmtree(run)
     with as_stranger("os.mkdir(sys.argv[1]); os.mkdir(sys.argv[1] + '/fifo'); os.chmod(sys.argv[1], 0o777)", run):
         try:
