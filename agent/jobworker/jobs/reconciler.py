@@ -298,7 +298,7 @@ class Reconciler:
     async def close(self, *, restart: bool, finish: bool) -> None:
         """Ask the keeper to end, at once if it has no job, else after the last one; not for a restart.
 
-        `finish`: wait for its end, at most LEAVING seconds; a container ends with its agent, output in pipes and all.
+        `finish`: wait for its end, at most QUIT_SECONDS; a container ends with its agent, output in pipes and all.
         """
         self._closing = True
         self._link.set_ready(ShuttingDown("the agent is ending"))

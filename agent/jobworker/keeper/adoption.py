@@ -44,7 +44,7 @@ class Adoption:
         except FileNotFoundError:
             job.closed = True
             job.close_pipes()  # a keeper died between the two
-        # Looked at after the pipes were opened: a process that is a zombie then may have let go of them before.
+        # Looked at after the pipes were opened: a process that is a zombie by then may have closed them before.
         job.unheld = job.ended or not is_alive(job.pid)
         if not (job.ended and job.closed):
             state.jobs[job.id] = job

@@ -13,7 +13,7 @@ CONTROLLERS = ("memory", "io", "pids", "cpu")  # in this order: see _enable
 
 
 class Cgroups:
-    """The cgroups of all jobs are the children of `root`; it is "" if jobs get none, and `missing` says why."""
+    """The cgroups of all jobs are the children of `root`; it is "" if jobs get none, and `missing` has the reason."""
 
     def __init__(self, name: str, description: str) -> None:
         self.root = ""  # a folder
@@ -52,7 +52,7 @@ class Cgroups:
         """Make the cgroup of a job; raise OSError."""
         try:
             os.mkdir(group, 0o755)
-        except FileNotFoundError:  # somebody has removed the group of all jobs while there was no job
+        except FileNotFoundError:  # the group of all jobs was removed while there was no job
             os.mkdir(self.root, 0o755)
             for controller, why in self.controllers.items():
                 if not why:

@@ -27,7 +27,7 @@ class LaunchError(Exception):
         super().__init__(step, error)
         self.step = step
         self.errno = error.errno or errno.EINVAL
-        self.detail = (error.strerror or str(error))[:500]  # more than the errno says, for a failed setup
+        self.detail = (error.strerror or str(error))[:500]  # more than the errno has, for a failed setup
 
 
 def find_program(name: str, path: str) -> str:

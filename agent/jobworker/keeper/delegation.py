@@ -25,7 +25,7 @@ USER_HINT = (
 
 
 class Base(NamedTuple):
-    """A cgroup below which jobs get theirs: `leaf` is where we are, `controllers` whether any may be enabled."""
+    """A cgroup below which jobs get theirs: `leaf` is our own one, `controllers` whether any may be enabled."""
 
     folder: str
     leaf: str
@@ -34,7 +34,7 @@ class Base(NamedTuple):
 
 
 class NotDelegatedError(Exception):
-    """There is no cgroup for us; the text says why and what to change."""
+    """There is no cgroup for us; the text has the reason and what to change."""
 
 
 def find_base(hierarchy: Hierarchy, name: str, description: str) -> Base:

@@ -84,7 +84,11 @@ class Exits:
         """Journal the end of a job that was not our child; `status` is (code, signal), None if it is unknown."""
         record: dict[str, Any]
         if status is None:
-            record = {"event": "lost", "id": job.id, "why": "its keeper died, and nobody else saw its exit status"}
+            record = {
+                "event": "lost",
+                "id": job.id,
+                "why": "its keeper died, and no other process read its exit status",
+            }
         else:
             record = {
                 "event": "ended",

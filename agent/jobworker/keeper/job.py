@@ -31,7 +31,7 @@ class Job:
         self.oom = False  # it had used more than its limit before the limit could hold
         self.usage: dict[str, Any] | None = None  # what it had used when its main process ended
         self.struck = False  # a signal of ours reached the main process alive
-        self.ended = False  # the main process is gone, and the journal says so
+        self.ended = False  # the main process is gone, and the journal has that
         self.closed = False  # no more output will come
         self.unheld = False  # it had ended when we adopted it: its pipes held on only if a pump held them
 
@@ -45,7 +45,7 @@ class Job:
         umask = os.umask(0)  # two short calls in place of a chmod for each
         try:
             for name in self.names:
-                # A job that changes its user opens /dev/stderr anew; only this user can get here by name.
+                # A job that changes its user opens /dev/stderr again; only this user can get here by name.
                 os.mkfifo(name, 0o622)
         finally:
             os.umask(umask)

@@ -42,7 +42,7 @@ class Keeper:
     def __init__(self, code: int, listener: socket.socket, lock: int, state: State) -> None:
         self._code = code  # the checksum of the files that this process was made from
         self._lock = lock  # held for life: at most one keeper on a state folder
-        self._quitting = False  # told to leave when the last job has ended
+        self._quitting = False  # whether to leave when the last job has ended
         self._state = state
         self._epoll = select.epoll()
         self._wakeup, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # readable after a SIGCHLD

@@ -1,4 +1,4 @@
-"""Launch a job: FIFOs, journal, groups, and a child that becomes the job. The journal tells how it went.
+"""Launch a job: FIFOs, journal, groups, and a child that becomes the job. The journal has the outcome.
 
 Two ways lead to a process. By a fork, which the keeper does not wait for: the child does all that may take long
 (`child.py`), and its report pipe is followed (`launches.py`). By posix_spawn, which costs less and waits for the
@@ -164,7 +164,7 @@ class Launcher:
                 return fork_into(job.group), True
             except OSError as error:
                 if error.errno in (errno.EAGAIN, errno.ENOMEM):
-                    raise  # no process is to be had, in whichever group
+                    raise  # no process is available, in whichever group
                 self._do_without(job, limits, error)
         return os.fork(), False
 

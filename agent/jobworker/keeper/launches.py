@@ -89,7 +89,7 @@ class Launches:
                     _kill(pid)
 
     def _decide(self, job: Job) -> None:
-        """Have the journal say what became of a launch whose report has ended."""
+        """Write the outcome of a launch whose report has ended to the journal."""
         self._learn_pids(job)
         self._close_report(job)
         report = _parsed(job)
@@ -107,7 +107,7 @@ class Launches:
     def _decide_by_process(self, job: Job, step: str) -> None:
         """Tell a child that has executed the program from one that was killed before, at this step."""
         try:
-            stat = stat_of(job.pid)  # it is not reaped, so there is one, be it of a zombie
+            stat = stat_of(job.pid)  # it is not reaped, so there is one, if only of a zombie
         except OSError:
             self.fail(job, step, errno.ECANCELED, KILLED)
             return

@@ -121,7 +121,7 @@ def start_init(job: str, report: int) -> int:
 
 
 def run_init(job: str) -> None:
-    """Give the namespace a /proc of its own, where that is allowed, and sleep: no signal but SIGKILL is heard."""
+    """Give the namespace a /proc of its own, if that is allowed, and sleep; only SIGKILL has an effect."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # outlives execve: the kernel reaps its children
     # Mounts of the host appear inside, not the other way round: else this /proc would become the host's.
     if not syscalls.LIBC.mount(None, b"/", None, ctypes.c_ulong(PRIVATE), None):

@@ -34,7 +34,7 @@ class PumpSocket:
         self._fresh: set[str] = set()  # those of them that no pump has had: there is no log of them yet
         self._full = False  # the pump's socket takes no more for now
         self._many = False  # the pump takes the pipes of many jobs at once
-        self._forgotten: deque[str] = deque()  # jobs whose pipes the pump has in vain
+        self._forgotten: deque[str] = deque()  # jobs whose launch failed: the pump must drop their pipes
         self._held: set[str] = set()  # jobs that the pump had before it connected to us
         self._buffer = memoryview(bytearray(MESSAGE))  # messages are received into it, one after the other
         self._tried = 0.0  # when the last pump was started

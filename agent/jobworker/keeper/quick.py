@@ -32,7 +32,7 @@ class QuickPath:
         self._programs: dict[str, tuple[int, int, int]] = {}  # by file: device, inode, ctime; no script, and root's
 
     def _real_folder(self, name: str) -> str:
-        """Return the real path of a folder of the system; "" if somebody besides root could change what it has."""
+        """Return the real path of a folder of the system; "" if a user other than root could change it."""
         try:
             real = os.path.realpath(name, strict=True)
             above = real

@@ -10,8 +10,8 @@ from jobworker.keeper.state import State
 def ensure(state: State) -> None:
     """Have folders for sockets and FIFOs that are ours; raise OSError if there can be none.
 
-    They are made where they were, or else in the state folder: logind removes what is above /run/user/UID/…, and in
-    /dev/shm another user may have taken the name.
+    They are made at their old place, or else in the state folder: logind removes what is above /run/user/UID/…,
+    and in /dev/shm another user may have taken the name.
     """
     if _is_ours(state.run_folder) and os.path.isdir(state.fifo):
         state.hold_fifo()

@@ -79,12 +79,12 @@ class Signals:
             self._state.ending.add(pid)
 
     def freeze(self, message: dict[str, Any]) -> None:
-        """Freeze the whole cgroup of a job, or let it go on."""
+        """Freeze the whole cgroup of a job, or thaw it."""
         try:
             cgroupfs.freeze(self._group(message), frozen=message["frozen"])
         except FileNotFoundError:
             if message["frozen"]:
-                raise  # to let go what was removed is nothing to do
+                raise  # it was removed: there is nothing to thaw
 
     def release(self, message: dict[str, Any]) -> dict[str, Any]:
         """End the namespace of an ended job that left no process, and remove what is left of its groups."""

@@ -8,7 +8,7 @@ from typing import Any
 from jobworker.keeper.child import LaunchError
 from jobworker.linux.syscalls import ALL_SIGNALS
 
-SHORT = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # no process, memory or descriptor to be had
+SHORT = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # no process, memory or descriptor is available
 
 
 def require_valid(message: dict[str, Any]) -> None:
@@ -44,7 +44,7 @@ def spawn(program: str, message: dict[str, Any], names: list[str], nofile: tuple
             setsigdef=ALL_SIGNALS,
         )
     except OSError as error:
-        # One errno for all that posix_spawn does: no process or memory to be had is not the program's fault.
+        # One errno for all that posix_spawn does: a lack of processes or memory is not the program's fault.
         raise LaunchError("setup" if error.errno in SHORT else "exec", error) from error
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (nofile[1], nofile[1]))  # this process takes all there is

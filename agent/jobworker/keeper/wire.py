@@ -8,7 +8,7 @@ VERSION = 1  # of messages and journal, described in ``docs/reference/``
 MESSAGE = 262144  # bytes; a larger message comes as a file in memory
 _encoder = json.JSONEncoder(separators=(",", ":"))
 _decoder = json.JSONDecoder()
-# JSONEncoder.encode makes this anew at each call, which takes longer than to encode a message with it.
+# JSONEncoder.encode makes this at each call, which takes longer than to encode a message with it.
 _make = getattr(encoder, "c_make_encoder", None)
 _chunks = _make and _make(None, _encoder.default, encoder.encode_basestring_ascii, None, ":", ",", False, False, True)
 
@@ -19,7 +19,7 @@ def encode(message: dict[str, Any]) -> str:
 
 
 def decode(data: bytes) -> Any:
-    """Return what a message in JSON says; raise ValueError."""
+    """Return a message, decoded from JSON; raise ValueError."""
     text = data.decode(errors="surrogatepass")
     found, end = _decoder.raw_decode(text)
     # What follows a message, which may be space, is left to the method that looks for it at each call.
