@@ -110,9 +110,9 @@ async def test_a_receipt_with_means(tmp_path: Path) -> None:
     receipt = '{"strategy":"graceful","means":"cgroup","proof":"complete"}'
     with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as db:
         db.execute(
-            "UPDATE jobs SET record = json_set(record, '$.receipt', json(?1), '$.job.exit.receipt', json(?1),"
-            " '$.job.labels', json('{\"means\":\"any\"}')) WHERE id = ?2",
-            (receipt, TIMED_OUT),
+            "UPDATE jobs SET record = json_set(record, '$.receipt', json(?), '$.job.exit.receipt', json(?),"
+            " '$.job.labels', json('{\"means\":\"any\"}')) WHERE id = ?",
+            (receipt, receipt, TIMED_OUT),
         )
         db.execute(
             "INSERT INTO events SELECT 1, id, json_object('revision', 1, 'time', '', 'event', 'stopped',"
