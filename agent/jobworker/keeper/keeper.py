@@ -138,6 +138,8 @@ class Keeper:
     def _may_leave(self) -> bool:
         if self._state.jobs or self._state.journal.owed or self._state.ending:
             return False
+        if self._agent.answers:  # the agent does not read at the moment: it must get the answer to `quit`
+            return False
         if self._quitting:
             return True
         return self._agent.socket is None and time.monotonic() - self._agent.alone_since >= IDLE_EXIT_SECONDS
