@@ -20,7 +20,7 @@ SUBSET := $(addprefix tests/, unit house/test_imports.py promises/test_2_exits.p
 	$(addprefix cli/test_, $(addsuffix .py, cert client_certificate interrupts run untrusted)))
 
 # Tests run in as many processes: most of them wait, so that more than there are cores pay. 0: in one, without xdist.
-WORKERS ?= 3
+WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest
 IN_PARALLEL := -n $(WORKERS) --dist worksteal
 
