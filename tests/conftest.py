@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.authority import Authority
+from tests.support.blind import BLIND
 from tests.support.plugin_site import install_plugin
 from tests.support.waiting import DEADLINE
 from tests.support.wire_fixtures import dial, gate, second, shared, start_agent, unharmed, upgrade, wire
@@ -37,6 +38,15 @@ def home(tmp_path: Path) -> Home:
 async def agent(home: Home) -> AsyncIterator[RunningAgent]:
     """A running agent with the default configuration."""
     running = RunningAgent(home)
+    running.start()
+    yield running
+    await running.clean()
+
+
+@pytest.fixture(params=[[], BLIND], ids=["cgroup", "sweep"])
+async def either(home: Home, request: pytest.FixtureRequest) -> AsyncIterator[RunningAgent]:
+    """An agent that finds processes by the best method that the host offers, and one that sweeps."""
+    running = RunningAgent(home, under=request.param)
     running.start()
     yield running
     await running.clean()

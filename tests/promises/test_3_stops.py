@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import RunningAgent
+from tests.support.blind import BLIND
 from tests.support.waiting import DEADLINE
 from tests.torture import stops
 from tests.torture.outcome import judge
-from tests.torture.stops import BLIND
 
 from jobworker.client import Client
 from jobworker.errors import StopIncomplete

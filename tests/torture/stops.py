@@ -8,6 +8,7 @@ from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
+from tests.support.blind import BLIND
 from tests.torture.outcome import Outcome
 from tests.torture.victim import LIMIT, Victim
 
@@ -25,7 +26,6 @@ ESCAPES = {
     "environment cleared": "env -i setsid sleep {0} &",
     "daemon, environment cleared": "(env -i setsid sh -c 'sleep {0} &' &);",
 }
-BLIND = ["unshare", "-m", "sh", "-c", 'umount -a -t cgroup2; exec "$@"', "sh"]
 
 
 async def trees_are_stopped(path: Path, stops: int, *, blind: bool, namespace: bool = False) -> Outcome:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from tests.conftest import DEADLINE, RunningAgent
-from tests.torture.stops import BLIND, ESCAPES
+from tests.support.blind import BLIND
+from tests.torture.stops import ESCAPES
 from tests.wire.test_hung_launch import leased  # noqa: F401  # a fixture
 
 from jobworker.client import Client

@@ -1,13 +1,11 @@
 """An agent that a job has started, as an upgrade script does: it is no part of that job."""
 
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from tests.conftest import RunningAgent
 from tests.support.waiting import until
-from tests.torture.stops import BLIND
 
 from jobworker.client.local import agent_pid
 from jobworker.errors import StopIncomplete
@@ -16,15 +14,6 @@ from jobworker.model import Job, JobSpec, StopSpec
 from jobworker.paths import Home
 
 JW = f"{sys.executable} -m jobworker_cli"
-
-
-@pytest.fixture(params=[[], BLIND], ids=["cgroup", "sweep"])
-async def either(home: Home, request: pytest.FixtureRequest) -> AsyncIterator[RunningAgent]:
-    """An agent that finds processes by the best method that the host offers, and one that sweeps."""
-    running = RunningAgent(home, under=request.param)
-    running.start()
-    yield running
-    await running.clean()
 
 
 async def restarted(either: RunningAgent, home: Home, folder: Path, **spec: object) -> tuple[Job, Job]:

@@ -1,18 +1,15 @@
 """The command of a stop runs inside the job: in its groups and namespaces, and what it leaves ends with the job."""
 
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.conftest import RunningAgent
 from tests.support.waiting import alive
-from tests.torture.stops import BLIND
 
 from jobworker.client import Client
 from jobworker.model import Exit, JobSpec, Reason, StopSpec
-from jobworker.paths import Home
 
 # Leaves a process in a session of its own, and has the job end.
 SCRIPT = """
@@ -24,15 +21,6 @@ setsid sleep 600 &
 touch over
 """
 UNTIL_OVER = "readlink /proc/self/ns/pid > own; echo up; while [ ! -e over ]; do sleep 0.01; done; exit 8"
-
-
-@pytest.fixture(params=[[], BLIND], ids=["cgroup", "sweep"])
-async def either(home: Home, request: pytest.FixtureRequest) -> AsyncIterator[RunningAgent]:
-    """An agent that finds processes by the best method that the host offers, and one that sweeps."""
-    running = RunningAgent(home, under=request.param)
-    running.start()
-    yield running
-    await running.clean()
 
 
 def by_command(script: str, **options: Any) -> StopSpec:

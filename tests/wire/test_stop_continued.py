@@ -3,28 +3,15 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 from tests.conftest import RunningAgent
 from tests.support.waiting import ends, until
-from tests.torture.stops import BLIND
 
 from jobworker.client import Client
 from jobworker.model import Exit, Job, JobSpec, Reason, StopSpec
-from jobworker.paths import Home
 
 HANDLES = "trap ': > {0}/got' USR1; trap 'exit 5' USR2; echo up; while :; do sleep 0.01; done"
-
-
-@pytest.fixture(params=[[], BLIND], ids=["cgroup", "sweep"])
-async def either(home: Home, request: pytest.FixtureRequest) -> AsyncIterator[RunningAgent]:
-    """An agent that finds processes by the best method that the host offers, and one that sweeps."""
-    running = RunningAgent(home, under=request.param)
-    running.start()
-    yield running
-    await running.clean()
 
 
 async def begun(client: Client, folder: Path, grace: str) -> Job:

@@ -1,27 +1,15 @@
 """A stop of a paused job: the signal is sent first, and only then does the job go on."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from tests.conftest import RunningAgent
-from tests.torture.stops import BLIND
 
 from jobworker.client import Client
 from jobworker.model import Job, JobSpec, Reason, State, StopSpec
-from jobworker.paths import Home
 
 # Once it goes on, it finds the file `go` and writes another.
 RUNS_ON = "echo up; while [ ! -e {0}/go ]; do :; done; : > {0}/ran; exit 0"
-
-
-@pytest.fixture(params=[[], BLIND], ids=["cgroup", "sweep"])
-async def either(home: Home, request: pytest.FixtureRequest) -> AsyncIterator[RunningAgent]:
-    """An agent that finds processes by the best method that the host offers, and one that sweeps."""
-    running = RunningAgent(home, under=request.param)
-    running.start()
-    yield running
-    await running.clean()
 
 
 async def paused(client: Client, folder: Path, spec: JobSpec) -> Job:

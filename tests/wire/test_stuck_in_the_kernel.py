@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from tests.conftest import RunningAgent
 from tests.support import silent_fuse
+from tests.support.blind import BLIND
 from tests.support.waiting import DEADLINE
-from tests.torture.stops import BLIND
 
 from jobworker.client import Client
 from jobworker.errors import InvalidState, StopIncomplete

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import DEADLINE, RunningAgent
+from tests.support.blind import BLIND
 from tests.support.waiting import alive, until
-from tests.torture.stops import BLIND
 
 from jobworker.client import Client
 from jobworker.errors import StopIncomplete

@@ -9,7 +9,7 @@ from jobworker.host.journal import Closed, Ended, Launching, Started, StartFaile
 from jobworker.jobs import lifecycle
 from jobworker.jobs.lifecycle import advance
 from jobworker.jobs.record import JobRecord, ProcessRecord, StopRequest, is_id, new_id
-from jobworker.model import Exit, Job, JobSpec, LimitSpec, Reason, Receipt, State
+from jobworker.model import Exit, Job, JobSpec, LimitSpec, Reason, Receipt, State, Step
 
 NEW = JobRecord(
     job=Job(
@@ -161,6 +161,27 @@ def test_a_start_that_failed(step: str, words: str) -> None:
     assert record.job.exit.reason == Reason.START_FAILED
     assert words in record.job.exit.message
     assert "No such file or directory" in record.job.exit.message
+
+
+def test_a_log_that_is_closed_before_the_start_has_failed() -> None:
+    """The pump finds the end of the pipes on its own; which entry comes first changes nothing."""
+    failed = StartFailed(at=5, id="a" * 12, step="exec", errno=13)
+    empty = Closed(at=4, id="a" * 12, size=0)
+    assert after(LAUNCHING, empty, failed) == after(LAUNCHING, failed, empty)
+
+
+def test_the_receipt_of_a_stop() -> None:
+    """A stop that is under way writes it; only one that its agent did not survive leaves that to the exit."""
+    steps = [Step("2026-01-01T00:00:00.000000Z", "signal", "SIGTERM")]
+    stopping = lifecycle.stopping(RUNNING, STOPPED).with_stop(steps=steps)
+    exited = after(ended(code=None, signal=15, signalled=True), record=stopping)
+    assert exited.job.exit is not None
+    assert exited.job.exit.receipt is None
+    receipt = Receipt("graceful", "cgroup", "complete", steps)
+    assert lifecycle.interrupted(exited).job.exit == replace(exited.job.exit, receipt=receipt)
+    left = after(ended(left=True), record=stopping)
+    assert lifecycle.interrupted(left) == left
+    assert lifecycle.interrupted(RUNNING) == RUNNING
 
 
 def test_leftovers() -> None:
