@@ -24,7 +24,7 @@ LISTS: dict[str, dict[str, Any]] = {
     "running": {"states": ["running"]},
     "owner": {"owner": "nobody"},
     "label": {"labels": LABEL},
-    "newest": {"limit": 50},
+    "newest": {"limit": 1},
 }
 
 
