@@ -122,8 +122,9 @@ async def test_a_job_that_forks_as_fast_as_it_can(either: RunningAgent, crowd: C
             while program is BOMB and len(crowd.pids()) < MOST:
                 await client.call("agent.ping")
         ended = await stop(client, job)
-        assert is_complete(ended) == (await stop_method(client) == "cgroup")
-        assert ended is None or crowd.pids() == set()
+        by_cgroup = await stop_method(client) == "cgroup"
+        assert is_complete(ended) == by_cgroup
+        assert ended is None or crowd.pids() == set() or (program is RUNAWAY and not by_cgroup)
         crowd.kill()
 
 

@@ -9,7 +9,7 @@ of any job that was started before it.
 import asyncio
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
@@ -30,7 +30,7 @@ PIPE = re.compile(r"/([0-9a-z]{12})\.(out|err)( \(deleted\))?$")  # the name of 
 # What stands in a command line of ours after the interpreter: keeper and pump, and the agent in the background.
 OURS = re.compile(rb"-I\0-S\0[^\0]*/(keeper|pump)/__main__\.py\0|-P\0-m\0jobworker\0")
 PREFIX = f"{MARKER}=".encode()
-LOOKS = 5  # at the children of the keeper: one that keeps forking and exiting is another process each time
+LOOKS = 20  # at the children of the keeper: one that keeps forking and exiting is another process each time
 
 
 class Neighbours(NamedTuple):
@@ -128,7 +128,10 @@ def _may_be(one: "_Seen | None", start: int) -> bool:
 def _is_marked(one: _Seen, job: str, keeper: int, reader: ProcReader) -> bool:
     """Whether a process has the job's marker or, as an orphan that has none, the job's pipes."""
     marker = _marker_of(one.process, reader)
-    return (marker == job != "") or (not marker and one.parent == keeper > 0 and job in _pipes_of(one.process.pid))
+    if marker or one.parent != keeper or not keeper:
+        return marker == job != ""
+    # A fork of the keeper holds the pipes of all jobs until it executes its own: so look at the program first.
+    return not _is_ours(one.process, reader) and job in _pipes_of(one.process.pid)
 
 
 def _marker_of(process: Process, reader: ProcReader) -> str:
@@ -153,31 +156,45 @@ def _pipes_of(pid: int) -> set[str]:
     return found
 
 
-def unattributed(start: int, neighbours: Neighbours) -> list[Process]:
-    """Return the children of the keeper that may be of a job with this start (ticks), and are known to be of none.
+def unattributed(job: str, start: int, neighbours: Neighbours) -> list[Process]:
+    """Return the children of the keeper that may be of a job with this start (ticks), and of no other.
 
-    Blocking, as `sweep`.
+    Of a process that keeps changing its pid, return the last that was seen. Blocking, as `sweep`.
     """
-    return run_with_stuck_guard(partial(_unattributed, start, neighbours)) if neighbours.keeper else []
+    return run_with_stuck_guard(partial(_unattributed, job, start, neighbours)) if neighbours.keeper else []
 
 
-def _unattributed(start: int, neighbours: Neighbours, reader: ProcReader) -> list[Process]:
-    found: dict[int, Process] = {}
+def _unattributed(job: str, start: int, neighbours: Neighbours, reader: ProcReader) -> list[Process]:
+    others = {pid for pid, (owner, _) in neighbours.mains.items() if owner != job}
+    looked_at = neighbours.own | others
+    found: list[Process] = []
+    new = 0  # looks that have seen a process that was not there before
     for _ in range(LOOKS):
         try:
-            children = children_of(neighbours.keeper) - neighbours.own - neighbours.mains.keys() - found.keys()
+            children = children_of(neighbours.keeper) - looked_at
         except OSError:
             break
-        for pid in children:
-            try:
-                name, fields = named_stat_of(pid)
-            except OSError:
-                continue
-            process = Process(pid, int(fields[19]), name)
-            jobs = int(fields[3]) in neighbours.mains or _marker_of(process, reader) or _pipes_of(pid)
-            if not has_ended(fields) and process.start >= start and not jobs and not _is_ours(process, reader):
-                found[pid] = process
-    return [process for process in found.values() if process_of(process.pid) == process]
+        looked_at |= children
+        fresh = [one for pid in children if (one := _unknown(pid, job, start, others, reader))]
+        new += bool(fresh)
+        found += fresh
+    # One that keeps changing its pid is gone at the next look, and there all the same.
+    return [each for each in found if process_of(each.pid) == each] or (found[-1:] if new * 4 >= LOOKS else [])
+
+
+def _unknown(pid: int, job: str, start: int, others: Set[int], reader: ProcReader) -> Process | None:
+    """Return a child of the keeper that is not plainly ours or another job's; None also if it has ended."""
+    try:
+        name, fields = named_stat_of(pid)
+    except OSError:
+        return None
+    process = Process(pid, int(fields[19]), name)
+    if has_ended(fields) or process.start < start or int(fields[3]) in others:
+        return None
+    marker = _marker_of(process, reader)
+    if marker not in ("", job) or _is_ours(process, reader) or _pipes_of(pid) - {job}:
+        return None
+    return process
 
 
 def _is_ours(process: Process, reader: ProcReader) -> bool:

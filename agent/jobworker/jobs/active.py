@@ -85,10 +85,10 @@ class ActiveJob:
         return bool(strays)
 
     async def unattributed(self) -> list[Process]:
-        """Return the processes that may be the job's and are known to be of no job, if its tree is swept for."""
+        """Return the processes that may be the job's and are known to be of no other, if its tree is swept for."""
         if self.tree().method != "sweep":
             return []
-        return await asyncio.to_thread(unattributed, self.record.process.start, self._neighbours())
+        return await asyncio.to_thread(unattributed, self.id, self.record.process.start, self._neighbours())
 
     def init(self) -> list[int] | None:
         """Return pid and start of the init of the job's namespace, for the keeper; None without a namespace."""
