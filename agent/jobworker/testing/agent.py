@@ -114,10 +114,16 @@ class RunningAgent:
             await client.call("agent.shutdown", jobs="stop")
         assert self.process is not None
         await asyncio.to_thread(self.process.wait, DEADLINE)
-        for pid in filter(None, (keeper["pid"], keeper["pump"])):
-            gone = await asyncio.to_thread(wait_gone, pid, DEADLINE)
-            assert gone, f"process {pid} still runs; expected keeper and pump to end with the last job"
         run = self.home.run_folder()
+        for role in ("pid", "pump"):
+            pid = keeper[role]
+            if pid and not await asyncio.to_thread(wait_gone, pid, DEADLINE):
+                pipes = [path.name for path in run.glob("fifo/*")]
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+                raise AssertionError(
+                    f"process {pid} (keeper.{role}) still runs, with the pipes {pipes} and the children {children};"
+                    " expected it to end with the last job"
+                )
         for name in (*run.glob("fifo/*"), *run.glob("*.sock"), *run.glob("*.lock")):
             name.unlink()
         if run.exists():
