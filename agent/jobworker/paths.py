@@ -39,6 +39,10 @@ def _expanded(path: str) -> Path:
             f"(this is uid {os.geteuid()})",
             hint="set JOBWORKER_HOME to a folder that this user can write",
         ) from None
+    except FileNotFoundError:
+        raise StartError(
+            f"{path}: is relative to the current folder, which was removed", hint="cd to a folder that exists"
+        ) from None
 
 
 class Home:

@@ -42,7 +42,8 @@ def _change_hint(place: str, info: os.stat_result) -> str:
 
 def _places(path: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Yield each folder and link on the way to a path, then the path itself, as the kernel finds them."""
-    names = [*reversed(os.path.join(os.getcwd(), path).split("/"))]
+    # Of an absolute path the current folder does not matter: it may have been removed.
+    names = [*reversed(str(path if path.is_absolute() else os.getcwd() / path).split("/"))]
     here, links = "/", 0
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         yield here, os.lstat(here)

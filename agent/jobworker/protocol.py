@@ -6,10 +6,11 @@ SUBPROTOCOL = "jobworker.v1"
 BINARY_SUBPROTOCOL = "jobworker.v1.binary"  # log data in binary frames: a line of JSON, then the raw bytes
 BEARER_SUBPROTOCOL = "base64url.bearer.jobworker."  # a prefix: the token follows, in base64url
 PATH = "/rpc"
-MAX_MESSAGE = 1 << 20  # bytes
+MAX_MESSAGE = 4 << 20  # bytes: the 2 MiB of arguments and environment that execve takes, each byte escaped
 MAX_BATCH = 50  # requests
 MAX_DEPTH = 32  # levels of lists and objects
 MAX_CONTAINERS = 10_000  # lists and objects in one message
+MAX_MEMBERS = 1 << 18  # commas and colons between them: execve takes no more arguments
 MAX_ID = 1 << 53  # a larger number loses digits in a double, as in JavaScript
 STREAMS = ("stdout", "stderr")
 

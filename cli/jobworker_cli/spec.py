@@ -177,9 +177,16 @@ def _number(text: str | None) -> int | str | None:
 
 
 def _folder(folder: str | None, *, local: bool) -> str | None:
-    if not local:
+    if not local or (folder is not None and os.path.isabs(folder)):
         return folder
-    return os.path.join(os.getcwd(), folder) if folder else os.getcwd()
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        named = os.environ.get("PWD", "")
+        raise UsageError(
+            f"the current folder{f' {named}' if named else ''} was removed; expected --cwd with an absolute path"
+        ) from None
+    return os.path.join(here, folder) if folder else here
 
 
 def _require_text(words: list[str]) -> None:

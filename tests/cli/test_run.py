@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -27,14 +29,45 @@ def test_options_stop_at_the_first_word(jw: "Jw") -> None:
     assert jw("run", "--name", "one-word", "--", "echo", "--json").stdout == "--json\n"
 
 
-def test_a_command_that_is_too_large(jw: "Jw") -> None:
-    """One error with size and limit, not a connection that is lost again and again."""
+def test_echo_of_15000_words_of_99_letters(jw: "Jw") -> None:
+    """What the kernel takes for `jw`, it takes for the job."""
     done = jw("run", "--", "echo", *["w" * 99] * 15_000)
+    assert (done.returncode, done.stdout, done.stderr) == (0, " ".join(["w" * 99] * 15_000) + "\n", "")
+
+
+def test_a_request_that_is_too_large(jw: "Jw") -> None:
+    """One error with size and limit, not a connection that is lost again and again."""
+    done = jw("run", "--", "echo", *["\1" * 99] * 10_000)  # JSON has six bytes for each of these
     assert done.returncode == 125
-    assert "the request has 15" in done.stderr
-    assert "expected at most 1048576" in done.stderr
+    assert re.search(r"the request has 5\d{6} bytes; expected at most 4194304", done.stderr), done.stderr
     assert done.stderr.count("error:") == 1
     assert "connection lost" not in done.stderr
+
+
+def test_a_script_of_more_than_128_kib(jw: "Jw") -> None:
+    """The error of the kernel names no size: of each argument, and of all."""
+    done = jw("run", "--shell", *["w" * 99] * 3_000)
+    assert done.returncode == 126
+    assert "arguments and environment have 300011 bytes, the longest of them 300000" in done.stderr
+    assert "expected at most 131072 for each" in done.stderr
+
+
+def test_a_run_in_a_folder_that_was_removed(jw: "Jw", tmp_path: Path) -> None:
+    """The error names the folder; with an absolute folder for the job it does not matter."""
+    folder = tmp_path / "removed"
+
+    def run(*options: str) -> "subprocess.CompletedProcess[str]":
+        folder.mkdir()
+        command = [sys.executable, "-P", "-m", "jobworker_cli", "run", *options, "--", "pwd"]
+        script = f"cd {folder} && rmdir {folder} && exec {shlex.join(command)}"
+        return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+
+    done = run("-w", "/")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "/\n", "")
+    for options in ([], ["-w", "inside"]):
+        done = run(*options)
+        assert f"the current folder {folder} was removed; expected --cwd with an absolute path" in done.stderr
+        assert done.returncode == 2
 
 
 def test_streams_are_kept_apart_and_every_byte_is_the_same(jw: "Jw", tmp_path: Path) -> None:

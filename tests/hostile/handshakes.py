@@ -150,7 +150,7 @@ def frames() -> Iterable[tuple[str, bytes, set[int]]]:
         ("a ping in fragments", frame(PING, b"", fin=False), {1002}),
         ("a continuation of nothing", frame(0, ping), {1002}),
         ("a text within a text", frame(TEXT, b"{", fin=False) + frame(TEXT, ping), {1002}),
-        ("a frame of 2 MB", frame(TEXT, b" " * (2 << 20)), {1009}),
+        ("a frame of 5 MB", frame(TEXT, b" " * (5 << 20)), {1009}),
         ("a frame of 2^62 bytes", b"\x81\xff" + struct.pack("!Q", 1 << 62) + bytes(4), {1009}),
         ("a frame of 2^64 - 1 bytes", b"\x81\xff" + b"\xff" * 8 + bytes(4), {1002, 1009}),
         ("2 MB in fragments", frame(TEXT, b" ", fin=False) + frame(0, b" " * 70_000, fin=False) * 30, {1009}),

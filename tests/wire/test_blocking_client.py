@@ -217,14 +217,14 @@ def counting(agent: "RunningAgent") -> tuple[list[int], Callable[[], Endpoint]]:
 
 async def test_a_request_that_is_too_large(shared: "RunningAgent") -> None:
     """Is one error with its size and the limit, from both clients, and nothing is sent."""
-    spec = JobSpec(argv=["echo", *["w" * 99] * 15_000])
+    spec = JobSpec(argv=["echo", *["w" * 99] * 45_000])
     found, find = counting(shared)
     with Client(find) as client:
-        with pytest.raises(errors.MessageRefused, match=r"job.run: .* 15\d{5} bytes; expected at most 1048576"):
+        with pytest.raises(errors.MessageRefused, match=r"job.run: .* 45\d{5} bytes; expected at most 4194304"):
             client.run(spec)
         assert client.call("agent.ping")
     async with AsyncClient(find) as other:
-        with pytest.raises(errors.MessageRefused, match=r"job.run: .* 15\d{5} bytes; expected at most 1048576"):
+        with pytest.raises(errors.MessageRefused, match=r"job.run: .* 45\d{5} bytes; expected at most 4194304"):
             await other.run(spec)
         assert await other.call("agent.ping")
     assert len(found) == 2
@@ -233,7 +233,7 @@ async def test_a_request_that_is_too_large(shared: "RunningAgent") -> None:
 async def test_a_message_that_the_agent_refuses(shared: "RunningAgent", monkeypatch: pytest.MonkeyPatch) -> None:
     """1009 of a real agent is final, for the call and for a subscription: no client connects again."""
     monkeypatch.setattr(wire, "MAX_MESSAGE", 1 << 30)
-    spec = JobSpec(argv=["echo", *["w" * 99] * 15_000])
+    spec = JobSpec(argv=["echo", *["w" * 99] * 45_000])
     found, find = counting(shared)
     with Client(find) as client:
         run = client.run(JobSpec(argv=["sleep", "600"], timeout="5s"))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobworker.linux.lookup import local_devices
+
 if TYPE_CHECKING:
     from tests.support.wire import Wire
 
@@ -71,27 +73,61 @@ async def test_a_file_that_is_not_a_program(wire: "Wire", tmp_path: Path) -> Non
 
 
 async def test_many_arguments(wire: "Wire") -> None:
-    """An argv of 900 kB in many words arrives whole."""
-    words = ["x" * 99] * 8_800
+    """An argv of 1.8 MB in many words arrives whole."""
+    words = ["x" * 99] * 16_600
     run = await wire.ask("job.run", spec={"argv": ["sh", "-c", 'echo $#; printf %s "$@" | wc -c', "sh", *words]})
-    assert (await wire.follow(run["subscription"])).stdout.split() == [b"8800", b"871200"]
+    assert (await wire.follow(run["subscription"])).stdout.split() == [b"16600", b"1643400"]
 
 
 async def test_a_large_environment(wire: "Wire") -> None:
-    """An environment of 900 kB arrives whole."""
-    env = {f"V{number}": "y" * 9_000 for number in range(100)}
+    """An environment of 1.8 MB arrives whole."""
+    env = {f"V{number}": "y" * 18_000 for number in range(100)}
     run = await wire.ask("job.run", spec={"argv": ["sh", "-c", "env | grep -c ^V; echo ${#V99}"], "env": env})
-    assert (await wire.follow(run["subscription"])).stdout.split() == [b"100", b"9000"]
+    assert (await wire.follow(run["subscription"])).stdout.split() == [b"100", b"18000"]
 
 
 @pytest.mark.parametrize(
     ("first", "words"),
-    [("#!/no/such/python\n", "its interpreter '/no/such/python' is not"), ("#!/bin/sh\r\n", "CR LF")],
+    [
+        ("#!/no/such/python\n", "the file is there, its interpreter '/no/such/python' is not"),
+        ("#!/bin/sh\r\n", "'/bin/sh\\r' is not: the first line ends with CR LF"),
+        ("#!python3\n", "expected an absolute path"),
+        ("#!/etc\n", "for the file or its interpreter '/etc'"),
+        ("\ufeff#!/bin/sh\n", "byte order mark"),
+        ("# a script\n", "expected a first line that names its interpreter"),
+        ("\x7fELF\n", "another kind of processor"),
+        ("", "the file is empty"),
+    ],
 )
-async def test_a_script_whose_interpreter_is_missing(wire: "Wire", tmp_path: Path, first: str, words: str) -> None:
-    """The file is there: the message names the interpreter, not the file."""
+async def test_a_script_that_the_kernel_does_not_execute(
+    wire: "Wire", tmp_path: Path, first: str, words: str
+) -> None:
+    """The file is there: the message has what is wrong with it, by path and by PATH, wherever the job starts."""
+    require_local(tmp_path)
     script = tmp_path / "script"
-    script.write_text(f"{first}echo hello\n")
+    script.write_text(first and f"{first}echo hello\n")
     script.chmod(0o755)
     error = await wire.refused("job.start", id=await wire.create(argv=[str(script)]))
     assert words in error["message"]
+    spec = {"argv": ["script"], "env": {"PATH": str(tmp_path)}, "cwd": "/"}
+    error = await wire.refused("job.start", id=await wire.create(**spec))
+    assert words in error["message"]
+
+
+async def test_what_is_no_program(wire: "Wire", tmp_path: Path) -> None:
+    """A folder, a file without the mode, a name that no folder of PATH has: each has its own message."""
+    require_local(tmp_path)
+    (tmp_path / "plain").write_text("#!/bin/sh\n")
+    for name, words in (("", "it is a folder"), ("plain", "chmod +x")):
+        error = await wire.refused("job.start", id=await wire.create(argv=[f"{tmp_path}/{name}"]))
+        assert words in error["message"]
+    # A file of that name in the folder of the job is not what was looked for.
+    (tmp_path / "other").write_text("#!/no/such/python\n")
+    (tmp_path / "other").chmod(0o755)
+    error = await wire.refused("job.start", id=await wire.create(argv=["other"], cwd=str(tmp_path)))
+    assert "no folder of its PATH has one of that name" in error["message"]
+
+
+def require_local(folder: Path) -> None:
+    if folder.stat().st_dev not in local_devices():
+        pytest.skip("the temporary folder is not on a local file system: the agent does not look at its files")

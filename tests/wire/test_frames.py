@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("unharmed")
 
 
-async def test_a_message_of_1_mib_is_read(wire: "Wire") -> None:
-    """A message of exactly 1 MiB is answered."""
+async def test_a_message_of_4_mib_is_read(wire: "Wire") -> None:
+    """A message of exactly 4 MiB is answered."""
     text = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "agent.ping"})
-    assert "result" in await wire.tell(text + " " * ((1 << 20) - len(text)))
+    assert "result" in await wire.tell(text + " " * ((4 << 20) - len(text)))
 
 
 async def test_a_larger_message_closes_the_connection(wire: "Wire") -> None:
-    """A message over 1 MiB: close 1009."""
+    """A message over 4 MiB: close 1009."""
     text = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "agent.ping"})
-    await wire.say(text + " " * ((1 << 20) - len(text) + 1))
+    await wire.say(text + " " * ((4 << 20) - len(text) + 1))
     assert await wire.closed() == 1009
 
 
 async def test_a_large_message_in_small_frames(wire: "Wire") -> None:
     """The limit holds for the message, not for each of its frames."""
-    await wire.connection.send([" " * 100_000 for _ in range(11)])
+    await wire.connection.send([" " * 100_000 for _ in range(42)])
     assert await wire.closed() == 1009
 
 

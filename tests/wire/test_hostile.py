@@ -14,8 +14,8 @@ from tests.hostile.outcome import judge
 from tests.hostile.raw import PING, TEXT, Raw, frame
 
 from jobworker.errors import ParseError
-from jobworker.protocol import MAX_CONTAINERS
-from jobworker.server.jsonrpc import parse
+from jobworker.protocol import MAX_CONTAINERS, MAX_MEMBERS
+from jobworker.server.jsonrpc import parse, read
 
 if TYPE_CHECKING:
     from tests.support.wire import Dial, Upgrade
@@ -54,6 +54,15 @@ def test_more_lists_and_objects_than_are_read(text: str) -> None:
     """They are counted before any is made."""
     with pytest.raises(ParseError, match="lists and objects"):
         parse(text)
+
+
+@pytest.mark.parametrize("member", ["1", '""', '","', '"\\\\"'])
+def test_more_members_than_are_read(member: str) -> None:
+    """They are counted before any is made, and what is in strings does not count."""
+    text = "[" + f"{member}," * (MAX_MEMBERS - 10) + "1]"
+    assert len(read(f'{{"jsonrpc":"2.0","method":"x","params":{text}}}').requests) == 1
+    with pytest.raises(ParseError, match=f"commas and colons; expected at most {MAX_MEMBERS}"):
+        read(f'{{"jsonrpc":"2.0","method":"x","params":[{text},{text}]}}')
 
 
 def test_brackets_in_strings_are_none() -> None:

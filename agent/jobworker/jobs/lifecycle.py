@@ -1,17 +1,13 @@
 """The life of a job as pure functions: each takes a record and what happened, and returns the next record."""
 
-import os
 import signal
-from errno import ENOENT, ETIMEDOUT
-from pathlib import Path
 
 from msgspec.structs import replace
 
 from jobworker.host.journal import Closed, Ended, JournalEntry, Launching, Lost, Started, StartFailed, Truncated
 from jobworker.host.process_tree import PROOFS
-from jobworker.jobs.plan import folder_of
 from jobworker.jobs.record import JobRecord, StopRequest
-from jobworker.linux.lookup import read_at_once
+from jobworker.jobs.start_failure import explain_start_failure
 from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, Usage
 from jobworker.units import bytes_text, rfc3339
 
@@ -21,7 +17,6 @@ REASON_TEXT = {
     Reason.SHUTDOWN: "ended because the agent was shut down",
 }
 
-SHEBANG_BYTES = 256  # that the kernel reads
 FROM_OUTSIDE = {"SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGQUIT"}  # signals that usually come from another process
 
 
@@ -72,37 +67,6 @@ def start_failed(record: JobRecord, event: StartFailed) -> JobRecord:
     exit_ = Exit(None, None, Reason.START_FAILED, None, message, step=event.step, errno=event.errno)
     record = record.with_job(state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
     return record.with_process(launching=False, left=bool(record.process.init)).with_log(closed=True)
-
-
-def explain_start_failure(record: JobRecord, step: str, errno: int, detail: str = "") -> str:
-    """Return a sentence that names the step that failed, and the reason."""
-    who = f" as {record.identity.name}" if record.identity is not None else ""
-    what = {
-        "cwd": f"cannot change to the folder {folder_of(record.job.spec, record.identity)!r}{who}",
-        "user": f"cannot become the user{who}",
-        "exec": f"cannot execute {record.job.spec.command()[0][:200]!r}{who}",
-    }.get(step, "cannot set up the process")
-    if errno == ETIMEDOUT:
-        return f"{what}: it hung: a file system that does not answer, or a lease on the file"
-    if step == "exec" and errno == ENOENT and (interpreter := missing_interpreter(record)):
-        return f"{what}: the file is there, its interpreter {interpreter!r} is not" + (
-            ": the first line ends with CR LF, as on Windows" if interpreter.endswith("\r") else ""
-        )
-    if step == "setup" and detail:
-        return f"{what}: {detail}"
-    return f"{what}: {os.strerror(errno)}"
-
-
-def missing_interpreter(record: JobRecord) -> str | None:
-    """Return the interpreter that the first line of the job's program names, if the program exists; else None."""
-    program = Path(folder_of(record.job.spec, record.identity)) / record.job.spec.command()[0]
-    try:
-        # The execve has just looked it up. A file system of the job's owner must not hold up the agent now.
-        first = read_at_once(str(program), SHEBANG_BYTES).partition(b"\n")[0]
-    except (OSError, ValueError):
-        return None
-    words = first.removeprefix(b"#!").decode(errors="replace").strip(" \t").split(" ")
-    return words[0] if first.startswith(b"#!") else None
 
 
 def ended(record: JobRecord, event: Ended) -> JobRecord:

@@ -8,7 +8,7 @@ import msgspec
 from jobworker.jobs.record import JobRecord
 
 MAX_RECORDS = 500
-MAX_BYTES = 4 << 20  # of all records as JSON: a single spec may have 1 MiB
+MAX_BYTES = 4 << 20  # of all records as JSON: a single spec may have as many
 
 _encode = msgspec.json.Encoder().encode
 

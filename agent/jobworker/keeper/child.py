@@ -27,21 +27,25 @@ class LaunchError(Exception):
         super().__init__(step, error)
         self.step = step
         self.errno = error.errno or errno.EINVAL
-        self.detail = (error.strerror or str(error))[:500]  # more than the errno has, for a failed setup
+        # More than the errno has: of the program the file that was found, of other steps the reason.
+        self.detail = os.fsdecode(error.filename or "") if step == "exec" else (error.strerror or str(error))[:500]
 
 
 def find_program(name: str, path: str) -> str:
-    """Return the file to execute; `path` is the job's own PATH, the current folder the job's."""
+    """Return the file to execute; `path` is the job's own PATH, the current folder the job's.
+
+    Raises OSError with the file that is not executable, or with the name if no folder has it.
+    """
     if "/" in name:
         return name
-    refused = errno.ENOENT
+    refused, found = errno.ENOENT, name
     for folder in path.split(":"):
         file = os.path.join(folder or ".", name)
         if os.path.isfile(file):
             if os.access(file, os.X_OK):
                 return file
-            refused = errno.EACCES
-    raise OSError(refused, os.strerror(refused), name)
+            refused, found = errno.EACCES, file
+    raise OSError(refused, os.strerror(refused), found)
 
 
 class Birth(NamedTuple):

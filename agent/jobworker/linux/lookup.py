@@ -38,15 +38,21 @@ def open_folder_at_once(path: str) -> int:
     return _open_at_once(path, _FOLDER)
 
 
-def read_at_once(path: str, size: int) -> bytes:
-    """Return the first bytes of a regular file of this host; raise OSError if that could take time."""
+def look_at_once(path: str, size: int) -> tuple[int, bool, bytes]:
+    """Return the mode of a file of this host, whether it is mounted noexec, and its first bytes if it is regular.
+
+    Raises OSError if that could take time.
+    """
     fd = _open_at_once(path, _FILE)
     try:
         info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode) or info.st_dev not in local_devices():
+        if info.st_dev not in local_devices():
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
-        with open(f"/proc/self/fd/{fd}", "rb", opener=_without_waiting) as file:
-            return file.read(size)
+        first = b""
+        if stat.S_ISREG(info.st_mode):
+            with open(f"/proc/self/fd/{fd}", "rb", opener=_without_waiting) as file:
+                first = file.read(size)
+        return info.st_mode, bool(os.fstatvfs(fd).f_flag & os.ST_NOEXEC), first
     finally:
         os.close(fd)
 

@@ -15,6 +15,7 @@ from websockets.protocol import State
 READ_BYTES = 16384  # bytes parsed in one turn of the event loop: some thousand empty frames
 MAX_PONG_BYTES = 1 << 20  # bytes of pongs queued for a client that does not read them
 MAX_ANONYMOUS_BYTES = 65536  # bytes accepted after the upgrade until the caller has logged in
+MAX_QUEUED_BYTES = 1 << 20  # bytes of messages that wait to be handled, beyond which nothing more is read
 MAX_UNSENT_BYTES = 1 << 18  # bytes of answers that the client has not read, beyond which nothing more is read
 MAX_COLLECTED_BYTES = 65536  # bytes of answers that are sent together
 
@@ -123,7 +124,11 @@ class Connection(ServerConnection):
         self._parse(piece)
         if self._unparsed:
             self.transport.pause_reading()
-        if not self.recv_messages.paused:
+        messages = self.recv_messages
+        if not messages.paused and sum(len(frame.data) for frame in messages.frames.queue) > MAX_QUEUED_BYTES:
+            messages.paused = True  # by their bytes, as by their number: they call `resume` when they are taken
+            self.transport.pause_reading()
+        if not messages.paused:
             self._go_on()
 
     def _go_on(self) -> None:

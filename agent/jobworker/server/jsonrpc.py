@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from jobworker import errors
-from jobworker.protocol import MAX_BATCH, MAX_CONTAINERS, MAX_DEPTH, MAX_ID
+from jobworker.protocol import MAX_BATCH, MAX_CONTAINERS, MAX_DEPTH, MAX_ID, MAX_MEMBERS
 from jobworker.validation import too_deep
 
 NO_PARAMS = Raw(b"{}")
@@ -35,6 +35,9 @@ encode = msgspec.json.Encoder().encode
 
 def read(text: str) -> Message:
     """Decode a message; raise ParseError or InvalidRequest."""
+    signs = _members(text)
+    if signs > MAX_MEMBERS:
+        raise errors.ParseError(f"the message holds {signs} commas and colons; expected at most {MAX_MEMBERS}")
     # A small request is decoded once, from its text: so few brackets cannot nest too deep.
     if text.count("{") + text.count("[") <= MAX_DEPTH:
         try:
@@ -68,8 +71,8 @@ def _request(raw: str | Raw, decoded: Any) -> Request | dict[str, Any]:
 def parse(text: str) -> Any:
     """Decode strict JSON; raise ParseError or InvalidRequest.
 
-    Decoding a message of 1 MiB must not hold up the event loop for more than some milliseconds. Making lists
-    and objects is what costs time, so they are counted before the decoder makes any.
+    Decoding a message must not hold up the event loop for more than some milliseconds. Making lists and objects is
+    what costs time, so they are counted before the decoder makes any.
     """
     containers = _containers(text)
     if containers > MAX_CONTAINERS:
@@ -93,9 +96,27 @@ def _containers(text: str) -> int:
     brackets = text.count("[") + text.count("{")
     if brackets <= MAX_CONTAINERS:
         return brackets
-    # Count again without the contents of strings: every second part between unescaped quotes.
-    bare = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
+    bare = _without_strings(text)
     return bare.count("[") + bare.count("{")
+
+
+def _members(text: str) -> int:
+    """Return an upper bound on the number of members of all lists and objects; a member of an object counts twice."""
+    if len(text) <= MAX_MEMBERS:  # almost always
+        return 0
+    signs = text.count(",") + text.count(":")
+    if signs <= MAX_MEMBERS:
+        return signs
+    # Almost each string follows one of these signs; to split at so many quotes takes long.
+    if (text.count('"') - text.count('\\"')) // 2 > MAX_MEMBERS + MAX_CONTAINERS:
+        return signs
+    bare = _without_strings(text)
+    return bare.count(",") + bare.count(":")
+
+
+def _without_strings(text: str) -> str:
+    """Return a text of JSON without the contents of its strings."""
+    return "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
 
 
 def check(request: Any) -> None:
