@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,6 +28,9 @@ __all__ = ["DEADLINE", "FIXTURES", "FOR_OTHERS", "RunningAgent"]
 
 # As whom jobs run of those who are no admins: root would be for admins only.
 FOR_OTHERS = '[jobs]\nuser = "nobody"\n' if os.geteuid() == 0 else ""
+
+# A shell has what it starts in the background ignore Ctrl-C, and every process of a test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
