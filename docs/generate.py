@@ -36,6 +36,8 @@ NAMES = {
     "Size": "size",
     "Count": "integer",
     "Positive": "integer",
+    "Above": "number",
+    "RoleLimits": "[limits](configuration.md#limitsroles)",
     "Rate": "rate",
     "Moment": "moment",
     "JobSpec": "[spec](job-spec.md)",

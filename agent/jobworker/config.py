@@ -22,6 +22,7 @@ ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]{
 
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Positive: TypeAlias = Annotated[int, Meta(ge=1)]
+Above: TypeAlias = Annotated[float, Meta(gt=0)]
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,6 +87,22 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class RoleLimits(Struct, frozen=True, forbid_unknown_fields=True):
+    """The most that principals with a role may have; None: no limit. Of several roles the widest holds."""
+
+    grace: Duration | None = None  # of a stop, all its steps together
+    time: Duration | None = None  # from the start of a job to its end
+    log: Size | None = None
+    memory: Size | None = None
+    pids: Positive | None = None
+    cpus: Above | None = None
+    running: Count | None = None  # jobs at once; instead of jobs_per_principal
+    created: Count | None = None  # jobs that are not started yet; instead of created_per_principal
+    starts_per_second: Above | None = None
+    labels: Count | None = None  # of one job
+    policies: Count | None = None  # time limits by policy, of one job
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     connections: Positive = 1000  # of all callers, logged in or not
     connections_per_principal: Count = 500
@@ -96,7 +113,10 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     requests_in_flight: Positive = 64
     subscriptions: Positive = 100
     jobs_per_principal: Count = 0  # running at once; 0: no limit
+    created_per_principal: Count = 10_000  # jobs that are not started yet; 0: no limit
+    created_bytes_per_principal: Size = "64MiB"  # of the specs of these; 0: no limit
     plugin_call: Duration = "5s"  # that one call into a plugin may take
+    roles: dict[str, RoleLimits] = field(default_factory=dict)  # "*": of roles without a table, admins excepted
 
 
 class Audit(Struct, frozen=True, forbid_unknown_fields=True):
@@ -177,6 +197,9 @@ def _check(path: Path, config: Config) -> None:
         bound = size(config.jobs.log_max_bytes, "jobs.log_max_bytes")
         size(config.retention.bytes, "retention.bytes")
         size(config.audit.max_bytes, "audit.max_bytes")
+        size(config.limits.created_bytes_per_principal, "limits.created_bytes_per_principal")
+        for role, most in config.limits.roles.items():
+            _check_role(f"limits.roles.{role}", most)
     except InvalidSpec as error:
         raise StartError(f"{path}: {error.message}") from error
     if 0 < bound < MIN_LOG:
@@ -221,6 +244,16 @@ def _check(path: Path, config: Config) -> None:
             raise StartError(
                 f"{path}: plugins.{name}: {table!r}; expected `enabled` or a table of a plugin's settings"
             )
+
+
+def _check_role(key: str, most: RoleLimits) -> None:
+    """Raise InvalidSpec for a limit of a role that no job could have."""
+    for name, value in (("grace", most.grace), ("time", most.time)):
+        if value is not None and not seconds(value, f"{key}.{name}") and name == "time":
+            raise InvalidSpec(f"{key}.time: 0; expected more than 0 seconds")
+    for name, least, amount in (("log", MIN_LOG, most.log), ("memory", 1, most.memory)):
+        if amount is not None and size(amount, f"{key}.{name}") < least:
+            raise InvalidSpec(f"{key}.{name}: {amount!r}; expected {least} bytes or more")
 
 
 def _check_who(path: Path, config: Config) -> None:

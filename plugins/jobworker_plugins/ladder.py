@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStrategy, duration, hookimpl, signal_name
 
+MAX_STEPS = 32  # each is saved, with all before it, as soon as it is taken
 EXPECTED = 'expected {"steps": [{"signal": "INT", "grace": "5s"}, …, {"signal": "KILL"}]}'
 
 
@@ -25,6 +26,8 @@ def rungs(options: Mapping[str, Any]) -> list[Rung]:
     steps = options.get("steps")
     if set(options) != {"steps"} or not isinstance(steps, list) or not steps:
         raise ValueError(f"{dict(options)!r}; {EXPECTED}")
+    if len(steps) > MAX_STEPS:
+        raise ValueError(f"steps: {len(steps)}; expected at most {MAX_STEPS}")
     ladder = [_rung(f"steps[{number}]", step) for number, step in enumerate(steps)]
     if ladder[-1].signal != "SIGKILL":
         raise ValueError(f"steps: the last is {ladder[-1].signal}; expected SIGKILL, which no process survives")

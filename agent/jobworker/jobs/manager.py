@@ -15,6 +15,7 @@ from jobworker.errors import (
 from jobworker.host.keeper_client import KeeperLink
 from jobworker.jobs import explain
 from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.caps import RoleCaps
 from jobworker.jobs.identity import own
 from jobworker.jobs.log_sync import LogSync
 from jobworker.jobs.log_watch import LogWatch
@@ -22,6 +23,7 @@ from jobworker.jobs.logs import Logs
 from jobworker.jobs.neighbours import neighbours
 from jobworker.jobs.observers import Observers
 from jobworker.jobs.plan import Defaults
+from jobworker.jobs.quotas import Quotas
 from jobworker.jobs.reconciler import Reconciler
 from jobworker.jobs.retention import Retention
 from jobworker.jobs.scope import Scope, sees
@@ -72,10 +74,12 @@ class JobManager:
             durable=durable,
         )
         self._log_sync = LogSync(self._table) if durable else None
-        self._starting = Starting(config, self._specs, self._users, self._table, self.link)
-        self.create, self.start = self._starting.create, self._starting.start
+        caps, quotas = RoleCaps(config.limits.roles), Quotas(config.limits, self._table)
+        self._caps = caps
+        self._starting = Starting(self._specs, self._users, self._table, self.link, caps, quotas)
+        self.create, self.start, self.withdraw = self._starting.create, self._starting.start, self._starting.withdraw
         self.check_room, self.refuse = self._starting.check_room, self._starting.refuse
-        self.update = Updating(self._specs, self._time_limits, self._table, self.link).update
+        self.update = Updating(self._specs, self._time_limits, self._table, self.link, caps, quotas).update
         self.stats = JobStats(self._table, self.link)
         self._watch = LogWatch(home.logs)
         self.logs = Logs(self._table, self._watch)
@@ -106,6 +110,10 @@ class JobManager:
         active = await self._begun(job)
         if call is not None and call.options:
             self._users.require(active.record.identity, by, admin)
+        caps = self._caps.of(by, admin=admin)
+        if caps.grace is not None and call is not None and call != StopSpec():
+            plan = self._specs.plan_of(active).stop.for_call(call)
+            caps.check_stop(await self._specs.longest_stop(plan))
         try:
             await self._stops.stop(active, call, by.name)
         finally:

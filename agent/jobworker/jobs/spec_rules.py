@@ -9,13 +9,14 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from jobworker.errors import InvalidSpec, JobworkerError, NotSupported, PolicyRejected
-from jobworker.interfaces import StopOptions, StopStrategy, TimeoutPolicy
+from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy, TimeoutPolicy
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.limits import check_limits
 from jobworker.jobs.plan import TOTAL, Defaults, LaunchPlan, StopPlan, TimeLimit, plan, total_limit
 from jobworker.model import JobSpec
 from jobworker.plugin.host import PluginFault, PluginHost, said
 from jobworker.plugin.loader import Registry
+from jobworker.units import seconds
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ UNSUPPORTED = ("stdin", "tty")
 
 MAX_LABELS = 64
 LABEL_NAME, LABEL_VALUE = 128, 1024  # characters
+MAX_POLICIES = 32  # each is a task that asks a plugin
 MAX_NEW_PLANS = 16  # of jobs that were created and are not in memory; a spec may have a megabyte
 
 
@@ -47,6 +49,9 @@ class Specs:
             value = getattr(spec, field)
             if value is not None and value is not False:
                 raise NotSupported(f"spec.{field}: this version does not support it", field=field)
+        if len(spec.timeout_policies) > MAX_POLICIES:  # first: the plugins are asked about each
+            text = f"timeout_policies: {len(spec.timeout_policies)}; expected at most {MAX_POLICIES}"
+            raise InvalidSpec(text, field="timeout_policies")
         checked = plan(spec, self.defaults, None)
         check_limits(spec.limits, checked.limits, self._capabilities().get("limits", ()))
         self._check_namespace(checked)
@@ -120,6 +125,17 @@ class Specs:
         strategy = self._strategies[stop.strategy]
         await self._check_options("stop.options", strategy, stop.options)
         return strategy, StopOptions(stop.signal, stop.grace, stop.options)
+
+    async def longest_stop(self, stop: StopPlan) -> float:
+        """Return the seconds that a stop may take until it kills; raise the errors of `stop_options`."""
+        strategy, options = await self.stop_options(stop)
+        if not isinstance(strategy, LongStopStrategy):
+            return options.grace
+        try:
+            return await self._host.run(strategy, lambda: seconds(strategy.longest(deepcopy(options)), "longest"))
+        except (PluginFault, JobworkerError) as error:
+            text = f"stop: {strategy.name} could not compute how long it takes: {str(error)[:500]}"
+            raise PolicyRejected(text, field="stop") from error
 
     async def _check_options(
         self, field: str, checker: StopStrategy | TimeoutPolicy, options: Mapping[str, Any]

@@ -3,33 +3,36 @@
 import asyncio
 import time
 
-from jobworker.config import Config
 from jobworker.errors import (
     ExecFailed,
     InvalidState,
     JobNotFound,
     KeyConflict,
-    RateLimited,
     RpcError,
     ShuttingDown,
 )
 from jobworker.host.keeper_client import KeeperGone, KeeperLink
 from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.caps import NO_CAPS, RoleCaps
 from jobworker.jobs.plan import LaunchPlan
+from jobworker.jobs.quotas import Quotas
 from jobworker.jobs.record import JobRecord, ProcessRecord, new_id
 from jobworker.jobs.scope import EVERYTHING
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.users import Users
-from jobworker.model import Job, JobSpec, Principal, Reason, State
+from jobworker.model import Job, JobSpec, Principal, Reason, State, StopSpec
 from jobworker.units import rfc3339
 
 
 class Starting:
     """The verbs `create` and `start`."""
 
-    def __init__(self, config: Config, specs: Specs, users: Users, table: JobTable, link: KeeperLink) -> None:
-        self._config = config
+    def __init__(
+        self, specs: Specs, users: Users, table: JobTable, link: KeeperLink, caps: RoleCaps, quotas: Quotas
+    ) -> None:
+        self._caps = caps
+        self._quotas = quotas
         self._specs = specs
         self._users = users
         self._table = table
@@ -43,22 +46,34 @@ class Starting:
         `admin`: whether the owner may run it as any user.
         """
         self._require_open()
-        plan = await self._specs.check(spec)
+        plan = await self._checked(spec, owner, admin)
         if key is None:
-            return (await self._create(plan, None, owner, admin)), True
+            return (await self._create(spec, plan, None, owner, admin)), True
         async with self._creating:
             existing = await self._table.by_key(owner.id, key)
             if existing is None:
-                return (await self._create(plan, key, owner, admin)), True
+                return (await self._create(spec, plan, key, owner, admin)), True
         if (existing.asked or existing.job.spec) != spec:
             raise KeyConflict(
                 f"key: {key[:80]!r} belongs to the job {existing.job.id} with another spec", job=existing.job.id
             )
         return await self._table.seen(existing.job.id, EVERYTHING), False
 
-    async def _create(self, plan: LaunchPlan, key: str | None, owner: Principal, admin: bool) -> Job:
+    async def _checked(self, asked: JobSpec, owner: Principal, admin: bool) -> LaunchPlan:
+        """Return the plan of a spec within the owner's caps, which take the place of what it leaves open."""
+        caps = self._caps.of(owner, admin=admin)
+        if caps is NO_CAPS:
+            return await self._specs.check(asked)
+        plan = await self._specs.check(caps.fill(asked, self._specs.defaults))
+        caps.check(plan)
+        if caps.grace is not None and asked.stop != StopSpec():
+            caps.check_stop(await self._specs.longest_stop(plan.stop))
+        return plan
+
+    async def _create(self, asked: JobSpec, plan: LaunchPlan, key: str | None, owner: Principal, admin: bool) -> Job:
         plan = await self._users.assign(plan, owner, admin)
         spec = plan.spec
+        self._quotas.check_created(owner.id, self._caps.of(owner, admin=admin), spec)
         job = Job(
             id=new_id(),
             name=spec.name,
@@ -69,7 +84,8 @@ class Starting:
             labels=spec.labels,
             revision=self._table.next_revision(),
         )
-        await self._table.add(JobRecord(job=job, key=key, identity=plan.user, process=ProcessRecord()))
+        other = None if spec == asked else asked
+        await self._table.add(JobRecord(job=job, key=key, asked=other, identity=plan.user, process=ProcessRecord()))
         self._specs.keep(job.id, plan)
         return job
 
@@ -98,7 +114,9 @@ class Starting:
             what = "is being started already" if active.starting else f"is {state}"
             raise InvalidState(f"job {active.id} {what}; expected created", state=state)
         self._users.require(active.record.identity, by, admin)
-        self.check_room(active.record.job.owner)
+        caps = self._caps.of(by, admin=admin)
+        self._quotas.check_running(active.record.job.owner, caps)
+        self._quotas.take_start(by.id, caps)
         active.starting = True
         try:
             await self._launch(active)
@@ -106,15 +124,15 @@ class Starting:
             active.starting = False
             active.notify()
 
-    def check_room(self, owner: str) -> None:
-        """Raise RateLimited if the owner has as many running jobs as one principal may have."""
-        limit = self._config.limits.jobs_per_principal
-        if not limit:
-            return
-        theirs = (active for active in self._table if active.record.job.owner == owner)
-        if sum(active.starting or active.record.running for active in theirs) >= limit:
-            text = f"{limit} jobs of {owner} run, and limits.jobs_per_principal allows no more at once"
-            raise RateLimited(text, hint="try again when one has ended", retry_after=1)
+    def check_room(self, by: Principal, *, admin: bool) -> None:
+        """Raise RateLimited if the principal has as many running jobs as it may have."""
+        self._quotas.check_running(by.id, self._caps.of(by, admin=admin))
+
+    async def withdraw(self, job: str, by: Principal) -> None:
+        """Delete a job that was created only to be started, and whose start was refused before it began."""
+        async with self._table.held(job) as active:
+            if active.is_created() and not (active.starting or active.deleted or active.record.active):
+                await self._table.delete(active, by.name)
 
     async def _launch(self, active: ActiveJob) -> None:
         """Have the keeper launch the job, and wait until the journal has the outcome."""

@@ -87,6 +87,11 @@ class Store:
                 log.error("job %s: its record cannot be read and is ignored: %s", job, error)
         return records
 
+    def created_jobs(self) -> list[tuple[str, str, int]]:
+        """Return id, owner and size of each job that is not started; called once, at the start."""
+        query = "SELECT id, owner, length(CAST(record AS BLOB)) FROM jobs WHERE state = 'created'"
+        return self._db.execute(query).fetchall()
+
     def meta(self, name: str, default: Any) -> Any:
         row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return row[0] if row else default

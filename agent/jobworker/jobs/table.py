@@ -19,6 +19,7 @@ from jobworker.errors import DiskFull, JobNotFound, OffsetOutOfRange
 from jobworker.host.sweep import ALONE, Neighbours
 from jobworker.jobs import lifecycle
 from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.created import CreatedJobs
 from jobworker.jobs.event_cursor import EventCursor
 from jobworker.jobs.events import event, happened
 from jobworker.jobs.query import Query
@@ -44,6 +45,7 @@ class JobTable:
         # What the store has about all jobs; `noted` returns what `note` stored.
         self.newest_end, self.ended_totals, self.noted = store.newest_end, store.ended_totals, store.meta
         self.by_key, self.events_of = store.by_key, store.events_of
+        self.created = CreatedJobs(store.created_jobs())
         continue_ids(store.last_id())
         self.boot = boot_id()  # of the host, now
         self._revision: int = self._store.meta(REVISION, 0)  # the last one that was given
@@ -148,12 +150,14 @@ class JobTable:
 
     async def add(self, record: JobRecord) -> None:
         """Store a new job; return when it is on disk. Raises DiskFull: then the job does not exist."""
+        self.created.put(record.job)
         self._store.put(record, labels=bool(record.job.labels))
         self._store.append_event(event("created", record.job, record.job.owner))
         try:
             await self._store.saved()
         except DiskFull:
             self._store.discard(record.job.id)
+            self.created.remove(record.job.id)
             raise
         self._recent.put(record)  # most jobs are started next
 
@@ -165,6 +169,8 @@ class JobTable:
             return
         before = active.record
         active.record = record = record.with_job(revision=self.next_revision())
+        if before.job.state == State.CREATED:
+            self.created.put(record.job)
         if not active.deleted:
             if what := happened(before.job, record.job):
                 self._store.append_event(event(what, record.job, by, detail))
@@ -233,6 +239,7 @@ class JobTable:
             raise
         self._active.pop(active.id, None)
         self._recent.drop(active.id)
+        self.created.remove(active.id)
         if record.job.state.final and not record.active:
             self.on_deleted(record)
         if active.holders:

@@ -10,8 +10,10 @@ from jobworker.errors import InvalidState, JobNotFound, NotSupported
 from jobworker.host.keeper_client import KeeperLink
 from jobworker.host.usage import memory_floor
 from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.caps import RoleCaps
 from jobworker.jobs.limits import KINDS, with_disks
 from jobworker.jobs.plan import LaunchPlan
+from jobworker.jobs.quotas import Quotas
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.time_limits import TimeLimits
@@ -25,22 +27,35 @@ MAX_DETAIL = 4096  # characters of the detail of an `updated` event
 class Updating:
     """The verb `update`."""
 
-    def __init__(self, specs: Specs, time_limits: TimeLimits, table: JobTable, link: KeeperLink) -> None:
+    def __init__(
+        self,
+        specs: Specs,
+        time_limits: TimeLimits,
+        table: JobTable,
+        link: KeeperLink,
+        caps: RoleCaps,
+        quotas: Quotas,
+    ) -> None:
+        self._caps = caps
+        self._quotas = quotas
         self._specs = specs
         self._time_limits = time_limits
         self._table = table
         self._link = link
 
     async def update(
-        self, job: str, changes: dict[str, Any], limits: dict[str, Any], by: Principal, *, force: bool
+        self, job: str, changes: dict[str, Any], limits: dict[str, Any], by: Principal, *, admin: bool, force: bool
     ) -> Job:
         """Change fields of the spec, and single `limits` (None takes one away), of a job that has not ended.
 
         A running job's deadline moves, and its limits hold when this returns. Raises InvalidState (also for a limit
-        of memory below what the job uses, without `force`), NotSupported, and the errors of a spec that is refused.
+        of memory below what the job uses, without `force`), NotSupported, PermissionDenied for more than the caller's
+        roles allow, and the errors of a spec that is refused.
         """
+        caps = self._caps.of(by, admin=admin)
         async with self._table.held(job) as active, active.updating:
             checked = await self._specs.check(_changed(active.record.job.spec, changes, limits))
+            caps.for_changes([*changes, *limits]).check(checked)
             while active.starting:  # the launch message with the old limits is under way
                 await active.wait_changed()
             _require_open(active)
@@ -48,6 +63,8 @@ class Updating:
                 await self._hold(active, checked, list(limits), force)
                 _require_open(active)
             before, spec = active.record.job.spec, checked.spec
+            if active.is_created():
+                self._quotas.check_created(active.record.job.owner, caps, spec, instead=before)
             record = replace(active.record, asked=active.record.asked or before)
             record = record.with_job(spec=spec, labels=spec.labels)
             self._table.save(active, record, by=by.name, detail=_detail(before, changes, limits))

@@ -33,6 +33,7 @@ def info(call: Call, params: Nothing) -> dict[str, Any]:
     services = call.session.services
     keeper = services.jobs.link.hello
     limits = msgspec.to_builtins(services.config.limits)
+    del limits["roles"]  # those of others are for the operator
     if not call.permissions.has_rights:
         return {"protocol": SUBPROTOCOL, "limits": {"message_bytes": MAX_MESSAGE, "batch": MAX_BATCH}}
     return {

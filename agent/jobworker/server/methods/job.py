@@ -1,6 +1,7 @@
 """`job.*`: create jobs, start, stop, signal, pause and change them, show and list them, wait for them."""
 
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 
 from jobworker import model
 from jobworker.auth.access import Requires
-from jobworker.errors import InvalidParams, InvalidSpec, SubscriptionNotFound
+from jobworker.errors import InvalidParams, InvalidSpec, RpcError, SubscriptionNotFound
 from jobworker.jobs.log_cursor import LogRange
 from jobworker.jobs.plan import signal_number
 from jobworker.jobs.query import Query
@@ -109,10 +110,10 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
     """Create a job, subscribe to its log from byte 0 and start it; with the key of a started job, only subscribe."""
     jobs = call.session.services.jobs
     call.session.check_subscription_limit()
-    jobs.check_room(call.session.caller.id)
-    call.permissions.require_create(call.method, params.spec.labels)
     admin = call.permissions.is_admin(call.method)
-    job, _ = await jobs.create(params.spec, params.key, call.session.caller, admin=admin)
+    jobs.check_room(call.session.caller, admin=admin)
+    call.permissions.require_create(call.method, params.spec.labels)
+    job, new = await jobs.create(params.spec, params.key, call.session.caller, admin=admin)
     cursor = await jobs.logs.cursor(job.id, LogRange(), follow=True)
     encoding = BINARY if call.session.binary else params.encoding
     make = partial(LogSubscription, job=job.id, cursor=cursor, encoding=encoding)
@@ -126,8 +127,11 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
     if job.state == State.CREATED:
         try:
             job = await start()
-        except BaseException:
+        except BaseException as failure:
             await subscription.stop()
+            if new and isinstance(failure, RpcError):  # the caller does not learn its id, and could not delete it
+                with suppress(RpcError):
+                    await jobs.withdraw(job.id, call.session.caller)
             raise
     call.after.append(subscription.start)
     return {"job": job, "subscription": subscription.name}
@@ -161,7 +165,8 @@ async def update(call: Call, params: Update) -> Job:
     changes = _given(params, ("timeout", "idle_timeout", "timeout_policies", "labels"))
     limits = {} if params.limits is msgspec.UNSET else _given(params.limits, Limits.__struct_fields__)
     jobs = call.session.services.jobs
-    return await jobs.update(params.id, changes, limits, call.session.caller, force=params.force)
+    admin = call.permissions.is_admin(call.method)
+    return await jobs.update(params.id, changes, limits, call.session.caller, admin=admin, force=params.force)
 
 
 def _given(params: Params, names: Sequence[str]) -> dict[str, Any]:
