@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable
 
 from jobworker.errors import StartError
-from jobworker.linux import departure, descriptors
+from jobworker.linux import departure, descriptors, inheritance
 from jobworker.linux.proc import MARKER
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -40,6 +40,7 @@ def leave_caller(keep: Iterable[int]) -> None:
     """Keep nothing of the process that started this agent in the background: no folder, no descriptor but `keep`.
 
     The folder would keep a disk from being unmounted; a lock held by a descriptor would never be released.
+    Niceness, limits and the like were meant for another command. The environment stays, and no job gets it.
     """
     os.chdir("/")
     first = 3
@@ -47,6 +48,8 @@ def leave_caller(keep: Iterable[int]) -> None:
         os.closerange(first, fd)
         first = fd + 1
     os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    for refused in (*inheritance.reset(), *inheritance.reset_limits()):
+        sys.stderr.write(f"{refused}\n")
 
 
 def leave_job() -> None:

@@ -158,7 +158,7 @@ def start_agent(home: Home) -> None:
             ],
             setsid=True,
             setsigmask=[],
-            setsigdef=[signal.SIGINT, signal.SIGHUP],
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
         )
     finally:
         os.close(writer)

@@ -14,6 +14,7 @@ from jobworker.host.procfs import ProcReader, run_with_stuck_guard
 from jobworker.linux import descriptors
 from jobworker.linux.features import WITHOUT
 from jobworker.linux.proc import PF_FORKNOEXEC, pids, stat_of, user_of
+from jobworker.linux.syscalls import ALL_SIGNALS
 from jobworker.paths import Home, appendable
 from jobworker.private import make_private
 
@@ -52,6 +53,7 @@ def start_keeper(home: Home, run: Path, path: str) -> int:
                 ],
                 setsid=True,
                 setsigmask=[],
+                setsigdef=ALL_SIGNALS,
             )
 
 

@@ -20,6 +20,7 @@ code = checksum()  # before the other imports: compared after them
 from jobworker.keeper import upgrade  # noqa: E402
 from jobworker.keeper.keeper import Keeper  # noqa: E402
 from jobworker.keeper.state import State  # noqa: E402
+from jobworker.linux import inheritance  # noqa: E402
 from jobworker.linux.syscalls import become_subreaper  # noqa: E402
 
 
@@ -31,6 +32,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the agent ends it, not whatever ends a session
     os.chdir("/")
     os.umask(0o022)
+    for refused in inheritance.reset():  # once, here: pump and jobs get from us what they have
+        print(refused, file=sys.stderr, flush=True)
     handed = upgrade.received()
     if not handed:
         close_inherited()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from jobworker.keeper.wire import encode
+from jobworker.linux.inheritance import try_new_session_keyring
 from jobworker.linux.proc import capabilities
 from jobworker.linux.syscalls import ALL_SIGNALS, drop_bounding_set, drop_capabilities
 
@@ -82,6 +83,7 @@ def exec_job(birth: Birth, report: int) -> None:
     try:
         birth.enter_groups()  # first: whatever it uses from now on counts as the job's
         os.setsid()
+        try_new_session_keyring()  # before another user: most users may have 200 keys, root a million
         reset_signals(birth.signals)
         open_streams(birth.names, report)
         birth.apply_limits()  # late, as they hold for us too; before a limit of open files, and as our own user

@@ -11,6 +11,7 @@ from jobworker.keeper.child import change_user, changed_signals, find_program, r
 from jobworker.keeper.state import State
 from jobworker.linux import syscalls
 from jobworker.linux.clone import fork_into
+from jobworker.linux.inheritance import try_new_session_keyring
 from jobworker.linux.proc import start_of
 
 
@@ -44,6 +45,7 @@ class Commands:
     def _become(self, message: dict[str, Any], group: str) -> None:
         """Turn this child into the command; return only if that failed, which the agent has been sent then."""
         os.setsid()
+        try_new_session_keyring()
         report = os.open(message["report"], os.O_WRONLY | os.O_CLOEXEC)
         try:
             if group:

@@ -6,6 +6,7 @@ import resource
 from typing import Any
 
 from jobworker.keeper.child import LaunchError
+from jobworker.linux.inheritance import try_new_session_keyring
 from jobworker.linux.syscalls import ALL_SIGNALS
 
 SHORT = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # no process, memory or descriptor is available
@@ -28,6 +29,7 @@ def spawn(program: str, message: dict[str, Any], names: list[str], nofile: tuple
     With one name, 2 is the same as 1. The job's folder is the current one.
     """
     try:
+        try_new_session_keyring()  # which the child shares with this process, until the next launch
         resource.setrlimit(resource.RLIMIT_NOFILE, nofile)  # inherited: what the job gets
         # The job opens its FIFOs O_RDWR: it blocks without a reader; with O_WRONLY it would die of SIGPIPE.
         return os.posix_spawn(
