@@ -78,7 +78,7 @@ async def test_what_a_predecessor_left_is_removed(
     os.kill(host.pid, signal.SIGKILL)
     await host.until_lost()
     await host.link.dead()
-    for number in range(2000):
+    for number in range(10_000):
         (group / f"dead{number}").mkdir()
     await host.connect()
     assert host.group == str(group)
@@ -96,6 +96,19 @@ async def test_a_trial_that_fails(cold_host: "Host", tmp_path: Path, monkeypatch
     assert cold_host.group == ""
     assert "did not end the process" in cold_host.link.hello["no_cgroup"]
     assert (await cold_host.finish("a1", "exit 3")).code == 3
+
+
+async def test_a_trial_without_clone3(cold_host: "Host", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process of the trial stays in the group that it was forked in, however late the keeper looks."""
+    without(monkeypatch, "clone_into_cgroup")
+    line = "    pidfd = os.pidfd_open(child)\n"
+    late = copy_keeper(tmp_path / "late", {"keeper/trial.py": (line, f"{line}    time.sleep(0.5)\n")})
+    monkeypatch.setattr(keeper_process, "KEEPER", late)
+    await cold_host.connect()
+    if cold_host.link.hello["no_cgroup"].startswith("no cgroup"):
+        pytest.skip("there are no cgroups here")
+    assert cold_host.link.hello["no_cgroup"] == ""
+    assert cold_host.group
 
 
 @pytest.fixture(params=["cgroup.kill", "nothing"])

@@ -84,9 +84,12 @@ def _fork(cgroups: Cgroups, group: str) -> int:
         child = fork_into(group)
     except OSError:  # an older kernel, or a container that forbids it
         cgroups.enter(group)
+        child = -1
         try:
-            return os.fork()
+            child = os.fork()
         finally:
-            cgroups.leave()
+            if child:  # the child stays in the group
+                cgroups.leave()
+        return child
     cgroups.clones = True
     return child
