@@ -45,6 +45,8 @@ NAMES = {
     "TimeoutSpec": "[time limit](job-spec.md#timeout_policies)",
     "LogSpec": "[log](job-spec.md#log)",
     "LimitSpec": "[limits](job-spec.md#limits)",
+    "TtySpec": "[tty](job-spec.md#tty)",
+    "TtySize": "integer",
     "Limits": "[limits](job-spec.md#limits)",
     "State": "[state](job.md#states)",
     "Reason": "reason",

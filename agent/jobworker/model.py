@@ -90,6 +90,14 @@ class LimitSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     io_write: Rate | None = None
 
 
+class TtySpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The terminal of a job: its size when the job starts, and what `TERM` is in the environment."""
+
+    rows: int = 24
+    cols: int = 80
+    term: str = "xterm-256color"
+
+
 class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What to run. Exactly one of `argv` and `shell`; `docs/reference/job-spec.md` describes each field."""
 
@@ -105,7 +113,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     rlimits: dict[str, Any] = {}
     limits: LimitSpec = LimitSpec()
     stdin: str | None = None
-    tty: bool = False
+    tty: bool | TtySpec = False
     timeout: Duration | UnsetType | None = UNSET
     idle_timeout: Duration | None = None
     timeout_policies: list[TimeoutSpec] = []
@@ -118,6 +126,10 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     def command(self) -> list[str]:
         """Return the argv to execute."""
         return ["/bin/sh", "-c", str(self.shell)] if self.argv is UNSET else list(self.argv)
+
+    def terminal(self) -> TtySpec | None:
+        """Return the terminal that the job is to have."""
+        return (TtySpec() if self.tty else None) if isinstance(self.tty, bool) else self.tty
 
 
 class Step(Struct, frozen=True, omit_defaults=True):

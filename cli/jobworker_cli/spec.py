@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
+from jobworker.errors import NotSupported
 from jobworker.model import JobSpec, LimitSpec, LogSpec, StopSpec, TimeoutSpec
 from jobworker.units import Duration, Rate
 from jobworker_cli.declare import UsageError
@@ -17,6 +18,8 @@ from jobworker_cli.declare import UsageError
 def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
     """Return the spec; raise UsageError. With the local agent a job runs in the folder of `jw`."""
     words: list[str] = options["command"]
+    if options["tty"]:
+        raise NotSupported("spec.tty: this version of jw shows no terminal; programs can ask for one", field="tty")
     user, _, group = (options["user"] or "").partition(":")
     spec = JobSpec(
         argv=UNSET if options["shell"] else words,
@@ -30,7 +33,6 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
         nice=options["nice"],
         rlimits={name: _rlimit(value) for name, value in pairs("--rlimit", options["rlimit"]).items()},
         stdin="pipe" if options["stdin"] else None,
-        tty=options["tty"],
         timeout=_timeout(options["timeout"]),
         idle_timeout=duration(options["idle_timeout"]),
         timeout_policies=[_policy(text) for text in options["timeout_policy"] or []],

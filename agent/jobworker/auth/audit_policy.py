@@ -23,6 +23,7 @@ CHANGES = NEED_ROOM | {
     "job.signal",
     "job.pause",
     "job.resume",
+    "job.resize",
     "job.update",
     "job.delete",
     "stdin.write",

@@ -32,6 +32,7 @@ from jobworker.jobs.starting import Starting
 from jobworker.jobs.stats import JobStats
 from jobworker.jobs.stops import StopManager
 from jobworker.jobs.table import JobTable
+from jobworker.jobs.terminals import Terminals
 from jobworker.jobs.time_limits import TimeLimits
 from jobworker.jobs.updating import Updating
 from jobworker.jobs.users import Users
@@ -81,6 +82,7 @@ class JobManager:
         self.check_room, self.refuse = self._starting.check_room, self._starting.refuse
         self.update = Updating(self._specs, self._time_limits, self._table, self.link, caps, quotas).update
         self.stats = JobStats(self._table, self.link)
+        self._terminals = Terminals(self.link)
         self._watch = LogWatch(home.logs)
         self.logs = Logs(self._table, self._watch)
         self.seen, self.list, self.events = self._table.seen, self._table.page, self._table.events
@@ -143,6 +145,10 @@ class JobManager:
         if active.record.job.state == State.RUNNING:
             self._time_limits.watch(active)
         return self._table.public(active.record)
+
+    async def resize_terminal(self, job: str, rows: int, cols: int) -> None:
+        """Change the size of the job's terminal. Raises InvalidState if it has none, or none any more."""
+        await self._terminals.resize(await self._begun(job), rows, cols)
 
     async def _begun(self, job: str) -> ActiveJob:
         """Return a job that was started, when a start that is under way is over; raise InvalidState."""

@@ -24,6 +24,7 @@ RLIMITS = {name[7:].lower(): getattr(resource, name) for name in dir(resource) i
 MAX_RLIMIT = (1 << 63) - 1
 MAX_NICE, MIN_NICE = 19, -20  # from the lowest priority to the highest
 MAX_UMASK = 0o777
+TtySize = Annotated[int, Meta(ge=1, le=65535)]  # rows or columns of a terminal, which the kernel has in 16 bits
 
 
 class _Log(Struct, frozen=True):
@@ -36,6 +37,12 @@ class _Limits(Struct, frozen=True):
     pids: Annotated[int, Meta(ge=1, le=MAX_PIDS)] | None
 
 
+class _Tty(Struct, frozen=True):
+    rows: TtySize
+    cols: TtySize
+    term: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
+
+
 class _Checked(Struct, frozen=True):
     """The fields of a spec whose values a type can check.
 
@@ -46,6 +53,7 @@ class _Checked(Struct, frozen=True):
     leftovers: Literal["stop", "leave"]
     log: _Log
     limits: _Limits
+    tty: bool | _Tty
 
 
 class LogPlan(Struct, frozen=True):
@@ -139,7 +147,13 @@ class LaunchPlan(Struct, frozen=True, kw_only=True):
         """Return the message that launches the job: nothing in it is of the agent's own environment."""
         message: dict[str, Any] = {"id": job, "argv": self.argv, "env": self.env | {MARKER: job}, "cwd": self.cwd}
         message |= {"namespace": self.namespace, "limits": self.limits}
-        return message | self.process_message() | self.log.message()
+        return message | self.process_message() | self.output_message()
+
+    def output_message(self) -> dict[str, Any]:
+        """Return the part about the log, and the terminal if the job has one."""
+        tty = self.spec.terminal()
+        terminal = {} if tty is None else {"tty": {"rows": tty.rows, "cols": tty.cols}}
+        return self.log.message() | terminal
 
     def process_message(self) -> dict[str, Any]:
         """Return the part about user, umask, nice and rlimits, as far as the spec has them."""
@@ -191,6 +205,8 @@ def _environment(spec: JobSpec, defaults: Defaults, user: Identity | None) -> tu
     """Return the variables of a job, without the marker, and its folder."""
     user = user or own()
     env = {"PATH": defaults.path, "HOME": user.home, "USER": user.name, "LANG": defaults.lang}
+    if (tty := spec.terminal()) is not None:
+        env["TERM"] = tty.term
     return env | spec.env, folder_of(spec, user)
 
 

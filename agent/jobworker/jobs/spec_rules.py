@@ -21,7 +21,7 @@ from jobworker.units import seconds
 log = logging.getLogger(__name__)
 
 # Fields of the protocol that this version does not implement: a spec with them is refused.
-UNSUPPORTED = ("stdin", "tty")
+UNSUPPORTED = ("stdin",)
 
 MAX_LABELS = 64
 LABEL_NAME, LABEL_VALUE = 128, 1024  # characters
@@ -55,6 +55,7 @@ class Specs:
         checked = plan(spec, self.defaults, None)
         check_limits(spec.limits, checked.limits, self._capabilities().get("limits", ()))
         self._check_namespace(checked)
+        self._check_terminal(spec)
         check_command(spec)
         check_environment(spec.env)
         check_labels(spec.labels)
@@ -75,6 +76,12 @@ class Specs:
         why = self._capabilities().get("no_namespace") or "the keeper is of an older version"
         text = f"{setting}: this host cannot give a job a pid namespace of its own: {why}"
         raise NotSupported(text, field="pid_namespace")
+
+    def _check_terminal(self, spec: JobSpec) -> None:
+        if spec.tty is False or self._capabilities().get("terminal"):
+            return
+        why = self._capabilities().get("no_terminal") or "the keeper is of an older version"
+        raise NotSupported(f"spec.tty: jobs can have no terminal on this host: {why}", field="tty")
 
     def keep(self, job: str, made: LaunchPlan) -> None:
         """Keep the plan of a job that is created now until the job is in memory."""

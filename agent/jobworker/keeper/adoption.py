@@ -33,6 +33,7 @@ class Adoption:
             return {"held": True, "closed": job.closed}
         job = Job(message["id"], state.fifo, message)
         job.pid = message["pid"]
+        job.size = []  # the terminal has one
         # An agent of a version before did not pass it on.
         job.group = message["group"] if "group" in message else state.cgroups.find(job.id, job.pid)
         job.struck = message.get("struck", False)
@@ -45,7 +46,8 @@ class Adoption:
             job.closed = True
             job.close_pipes()  # a keeper died between the two
         # Looked at after the pipes were opened: a process that is a zombie by then may have closed them before.
-        job.unheld = job.ended or not is_alive(job.pid)
+        # The master of a terminal is gone unless the pump had it, which then sends it.
+        job.unheld = job.ended or job.tty or not is_alive(job.pid)
         if not (job.ended and job.closed):
             state.jobs[job.id] = job
         return {"gone": job.ended, "held": not job.ended, "closed": job.closed}

@@ -15,6 +15,7 @@ from jobworker.keeper.wire import encode
 from jobworker.linux.inheritance import try_new_session_keyring
 from jobworker.linux.proc import capabilities
 from jobworker.linux.syscalls import ALL_SIGNALS, drop_bounding_set, drop_capabilities
+from jobworker.linux.terminal import take_terminal
 
 CAP_SETGID, CAP_SETUID, CAP_SETPCAP = 6, 7, 8
 NO_MEMORY = b'{"step":"setup","errno":12}\n'  # of a child without the memory to report more
@@ -54,6 +55,7 @@ class Birth(NamedTuple):
 
     message: dict[str, Any]  # the request to launch it
     names: list[str]  # of its FIFOs
+    slave: int  # of its terminal, which it has in their place; -1: none
     nofile: tuple[int, int]  # its limit of open files, soft and hard
     signals: Sequence[int]  # those that the keeper handles or ignores
     enter_groups: Callable[[], None]  # step into the groups that it was not born in
@@ -85,7 +87,13 @@ def exec_job(birth: Birth, report: int) -> None:
         os.setsid()
         try_new_session_keyring()  # before another user: most users may have 200 keys, root a million
         reset_signals(birth.signals)
-        open_streams(birth.names, report)
+        if birth.slave >= 0:
+            take_terminal(birth.slave)
+            if message.get("user"):
+                os.fchown(0, message["user"]["uid"], -1)  # it can open /dev/tty by its name, as after a login
+            close_others(report)
+        else:
+            open_streams(birth.names, report)
         birth.apply_limits()  # late, as they hold for us too; before a limit of open files, and as our own user
         if message.get("umask") is not None:
             os.umask(message["umask"])
@@ -130,6 +138,11 @@ def open_streams(names: list[str], report: int) -> None:
     streams += [os.open(name, os.O_RDWR | os.O_CLOEXEC) for name in names]
     for fd, stream in enumerate([*streams, streams[-1]][:3]):
         os.dup2(stream, fd)
+    close_others(report)
+
+
+def close_others(report: int) -> None:
+    """Close all but 0, 1, 2 and `report`."""
     os.closerange(3, report)
     os.closerange(report + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 

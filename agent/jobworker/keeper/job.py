@@ -3,6 +3,8 @@
 import os
 from typing import Any
 
+from jobworker.linux.terminal import open_terminal
+
 
 class Job:
     """What the keeper knows of a job. An upgrade passes all attributes on: their names are part of the format."""
@@ -13,7 +15,12 @@ class Job:
         self.max = message.get("max", 0)  # bytes that the log may hold; 0: no bound
         self.keep = message.get("keep", "newest")  # which bytes a full log keeps
         self.truncated = False  # output was dropped or refused
-        streams = ("out",) if message.get("merge") else ("out", "err")
+        self.tty = bool(message.get("tty"))  # it has a terminal in place of its standard streams
+        # Rows and columns that the terminal is to get when it is opened, or, if adopted, when the pump has sent it.
+        self.size: list[int] = [message["tty"]["rows"], message["tty"]["cols"]] if self.tty else []
+        self.master = -1  # of the terminal; the pump has another: when the last is closed, the job is hung up
+        self.slave = -1  # of the terminal, until the job has it
+        streams = ("out",) if message.get("merge") or self.tty else ("out", "err")
         self.names = [f"{fifo}/{job}.{stream}" for stream in streams]  # of the FIFOs
         self.pipes: list[int] = []  # our read ends; the pump has others
         self.group = ""  # the folder of its cgroup, if it has one
@@ -51,10 +58,16 @@ class Job:
             os.umask(umask)
         for name in self.names:
             self.pipes.append(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        if self.tty:
+            self.master, self.slave = open_terminal(*self.size)
+
+    def descriptors(self) -> list[int]:
+        """Return what the pump gets: the read ends, and last the master."""
+        return [*self.pipes, self.master] if self.master >= 0 else self.pipes
 
     def inherit(self, inherit: bool) -> None:
         """Let this process's next image have the descriptors, or not."""
-        for fd in (*self.pipes, self.pidfd, self.report):
+        for fd in (*self.descriptors(), self.pidfd, self.report):
             if fd >= 0:
                 os.set_inheritable(fd, inherit)
 
@@ -65,7 +78,17 @@ class Job:
             # If the last writer is gone already, only a writer that came after us makes the end visible.
             os.close(os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
 
+    def close_slave(self) -> None:
+        """Leave the slave to the job: its last end is the end of the output."""
+        if self.slave >= 0:
+            os.close(self.slave)
+            self.slave = -1
+
     def close_pipes(self) -> None:
+        self.close_slave()
+        if self.master >= 0:
+            os.close(self.master)
+            self.master = -1
         for fd in self.pipes:
             os.close(fd)
         self.pipes = []

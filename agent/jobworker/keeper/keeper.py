@@ -28,6 +28,7 @@ from jobworker.keeper.pump_socket import PumpSocket
 from jobworker.keeper.run_folder import ensure
 from jobworker.keeper.signals import Signals
 from jobworker.keeper.state import State
+from jobworker.keeper.terminals import Terminals, find_terminal
 from jobworker.keeper.usage import v1_roots
 from jobworker.keeper.wire import VERSION, decode
 from jobworker.linux.proc import boot_id
@@ -65,11 +66,13 @@ class Keeper:
             "limit": Limiting(state).limit,
             "release": self._signals.release,
             "command": Commands(state).command,
+            "resize": Terminals(state).resize,
             "adopt": self._adoption.adopt,
             "exited": self._adoption.exited,
             "upgrade": self._upgrade,
             "quit": self._quit,
         }
+        self._no_terminal = find_terminal()  # why no job can have one; "": they can
         state.journal.note({"event": "opened", "v": VERSION, "pid": os.getpid(), "boot": boot_id()})
 
     def begin(self) -> None:
@@ -191,6 +194,8 @@ class Keeper:
             "v1": v1_roots(state),
             "namespace": state.namespace,
             "no_namespace": state.no_namespace,
+            "terminal": not self._no_terminal,
+            "no_terminal": self._no_terminal,
             "users": "any" if can_change_user() else "agent",
         }
 

@@ -76,11 +76,15 @@ class Launcher:
                 if job.pid:
                     os.kill(job.pid, signal.SIGKILL)  # not reaped yet
                 self._launches.abort(job, "setup", getattr(error, "errno", None) or errno.EPROTO, repr(error)[:500])
+            finally:
+                job.close_slave()
 
     def _prepare(self, job: Job, limits: dict[str, Any]) -> None:
         """Make the pipes and groups of a job; raise LaunchError."""
         job.limited = bool(limits)
         try:
+            if job.tty and not self._pump.terminals:
+                raise OSError(errno.EOPNOTSUPP, "the pump is of an older version, which knows no terminals")
             job.open_pipes()
             self._pump.watch(job.id)
             self._make_groups(job, limits)
@@ -174,6 +178,7 @@ class Launcher:
             birth = Birth(
                 message,
                 job.names,
+                job.slave,
                 self._state.nofile,
                 self._signals,
                 self._entering(job, limits, report, born=born),

@@ -15,8 +15,10 @@ from jobworker.keeper.run_folder import ensure
 from jobworker.keeper.state import State
 from jobworker.keeper.wire import MESSAGE, decode, encode
 from jobworker.linux.syscalls import ALL_SIGNALS
+from jobworker.linux.terminal import set_size
 
 PUMP = f"{ROOT}/pump/__main__.py"
+ONE_DESCRIPTOR = socket.CMSG_LEN(4)  # bytes: room for the master of a terminal
 JOBS_AT_ONCE = 64  # of which the pipes go to the pump in one message, which can have 253 descriptors
 RETRY_SECONDS = 0.2  # between two attempts to start a pump
 
@@ -29,6 +31,7 @@ class PumpSocket:
         self._epoll = epoll
         self.socket: socket.socket | None = None
         self.splices = True  # the pump moves bytes with splice(2): a kill loses none
+        self.terminals = True  # the pump moves the output of terminals
         self.punches = True  # the file system lets the pump drop the oldest bytes of a log
         self.unwatched: deque[str] = deque()  # jobs whose pipes the pump does not have yet
         self._fresh: set[str] = set()  # those of them that no pump has had: there is no log of them yet
@@ -113,7 +116,8 @@ class PumpSocket:
                 watches = [self._watch(job) for job in jobs]
                 message = {"op": "watch", "jobs": watches} if self._many else {"op": "watch", **watches[0]}
             try:
-                socket.send_fds(self.socket, [encode(message).encode()], [pipe for job in jobs for pipe in job.pipes])
+                fds = [fd for job in jobs for fd in job.descriptors()]
+                socket.send_fds(self.socket, [encode(message).encode()], fds)
             except BlockingIOError:
                 self._full = True
                 self._epoll.modify(self.socket, select.EPOLLIN | select.EPOLLOUT)
@@ -129,8 +133,10 @@ class PumpSocket:
     def _watch(self, job: Job) -> dict[str, Any]:
         """Return what the pump has to know of a job."""
         watch: dict[str, Any] = {"id": job.id, "drop": job.drop, "max": job.max, "keep": job.keep}
+        if job.tty:
+            watch["tty"] = "given" if job.master >= 0 else "wanted"
         if self._many:
-            watch |= {"pipes": len(job.pipes), "new": job.id in self._fresh}
+            watch |= {"pipes": len(job.descriptors()), "new": job.id in self._fresh}
         return watch
 
     def read(self) -> None:
@@ -141,11 +147,13 @@ class PumpSocket:
             self._epoll.modify(self.socket, select.EPOLLIN)
         while True:
             try:
-                length = self.socket.recv_into(self._buffer)
+                length, ancillary, _, _ = self.socket.recvmsg_into(
+                    [self._buffer], ONE_DESCRIPTOR, socket.MSG_CMSG_CLOEXEC
+                )
             except BlockingIOError:
                 return
             except OSError:
-                length = 0
+                length, ancillary = 0, []
             if not length:
                 self._epoll.unregister(self.socket)
                 self.socket.close()
@@ -158,10 +166,25 @@ class PumpSocket:
                 self._state.pump_pid = message["pid"]
                 self._held = set(message["jobs"])
                 self._many = message.get("many", False)
+                self.terminals = message.get("tty", False)
+                continue
+            if "terminal" in message:
+                for _, _, data in ancillary:
+                    self._take_terminal(message["terminal"], int.from_bytes(data[:4], sys.byteorder))
                 continue
             for report in message.get("reports", [message]):
                 if job := self._state.jobs.get(report["id"]):
                     self._record(job, report)
+
+    def _take_terminal(self, name: str, master: int) -> None:
+        """Hold the terminal of an adopted job, which the pump had from the keeper before."""
+        job = self._state.jobs.get(name)
+        if job is None or job.closed or job.master >= 0:
+            os.close(master)
+            return
+        job.master, job.unheld = master, False
+        if job.size:
+            set_size(master, *job.size)
 
     def _record(self, job: Job, message: dict[str, Any]) -> None:
         """Journal what the pump reports of a log: that output was dropped, or that it is closed."""

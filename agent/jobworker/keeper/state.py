@@ -13,7 +13,8 @@ from jobworker.keeper.trial import try_out
 from jobworker.linux import cgroupfs
 from jobworker.linux.starts import StartClock
 
-DESCRIPTORS_PER_JOB = 5  # at most, in the pump: two pipes, two files, an index
+# At most, in the pump: two pipes, or both ends of one and a terminal; two files, an index.
+DESCRIPTORS_PER_JOB = 6
 OWN_DESCRIPTORS = 64  # of the keeper itself, and for a moment
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from jobworker.pump.file_system import CHUNK, RETRY_SECONDS, can_punch, can_splice
 from jobworker.pump.log import Log, Stalled
+from jobworker.pump.terminal import Terminal
 
 MESSAGE = 262144  # bytes: longer than any message of the keeper
 DESCRIPTORS = 253  # at most with a message, by the kernel's limit
@@ -32,6 +33,9 @@ class Pump:
         self.greeted = False  # a keeper has connected once; before that the pump does not end
         self.logs: dict[str, Log] = {}  # by job
         self.pipes: dict[int, tuple[Log, int]] = {}  # by descriptor: the log and the stream
+        self.terminals: dict[int, Terminal] = {}  # by master
+        self.blocked: dict[int, Terminal] = {}  # by read end of a full FIFO: not in epoll
+        self.wanted: set[str] = set()  # jobs of whose terminal the keeper wants the master
         self.stalled: set[int] = set()  # pipes whose log cannot be written now; not in epoll
         self.unwritten: set[Log] = set()  # logs with records that could not be written
         self.retry_at = 0.0  # when stalled pipes and unwritten logs are tried again
@@ -52,6 +56,8 @@ class Pump:
             for fd, events in ready:
                 if fd in self.pipes:
                     short |= self.serve(fd, events)
+                elif fd in self.terminals:
+                    self.move(self.terminals[fd])
                 else:
                     others.append((fd, events))
             for fd, events in others:  # last: these open descriptors, whose numbers may be those just closed
@@ -75,12 +81,13 @@ class Pump:
             pass
         if self.keeper is not None:
             self.disconnect()
+        self.wanted.clear()
         self.keeper = keeper
         self.greeted = True
         self.many = False
         self.keeper.setblocking(False)
         self.epoll.register(self.keeper, select.EPOLLIN)
-        features = {"splice": self.splices, "punch": self.punches, "many": True}
+        features = {"splice": self.splices, "punch": self.punches, "many": True, "tty": True}
         hello = {"hello": 1, "pid": os.getpid(), **features, "jobs": [*self.logs, *self.reports]}
         try:
             self.keeper.send(json.dumps(hello).encode())
@@ -132,7 +139,11 @@ class Pump:
         """Take the pipes of one job, unless it is known."""
         job = message["id"]
         new = message.get("new", False)  # no pump had its pipes before
+        if job in self.logs and message.get("tty") == "wanted":
+            self.wanted.add(job)
+            self.fresh_reports = True
         if job not in self.logs and fds:
+            master = fds.pop() if message.get("tty") == "given" else -1
             log = self.logs[job] = Log(
                 job,
                 f"{self.folder}/{job}",
@@ -142,6 +153,9 @@ class Pump:
                 newest=self.punches and message.get("keep") != "oldest",
                 new=new,
             )
+            if master >= 0:
+                self.terminals[master] = Terminal(job, master, fds[0])
+                self.epoll.register(master, select.EPOLLIN)
             for stream, fd in enumerate(fds):
                 self.pipes[fd] = (log, stream)
                 self.epoll.register(fd, select.EPOLLIN)
@@ -154,6 +168,8 @@ class Pump:
     def forget(self, job: str) -> None:
         """Close the pipes of a job whose launch failed."""
         if job in self.logs:
+            for terminal in [terminal for terminal in self.terminals.values() if terminal.job == job]:
+                self.close_terminal(terminal)
             log = self.logs.pop(job)
             for pipe in log.pipes:
                 if pipe is not None:
@@ -184,6 +200,8 @@ class Pump:
             self.epoll.unregister(fd)
             self.stalled.add(fd)
             length = 0
+        if length and fd in self.blocked:
+            self.unblock(fd)
         if log.has_unwritten_records and log.job in self.logs:
             self.retry_later()
             self.unwritten.add(log)
@@ -191,6 +209,29 @@ class Pump:
             self.reports[log.job] = {"id": log.job, "truncated": True}
             self.fresh_reports = True
         return 0 < length < min(log.chunk, CHUNK) // 4
+
+    def move(self, terminal: Terminal) -> None:
+        """Move output of a terminal to its FIFO; close both at its end."""
+        if not terminal.move():
+            self.close_terminal(terminal)
+        elif terminal.blocked:
+            self.epoll.unregister(terminal.master)
+            self.blocked[terminal.pipe] = terminal
+
+    def unblock(self, pipe: int) -> None:
+        """Go on with a terminal, now that its FIFO has room."""
+        terminal = self.blocked.pop(pipe)
+        terminal.blocked = False
+        self.epoll.register(terminal.master, select.EPOLLIN)
+
+    def close_terminal(self, terminal: Terminal) -> None:
+        """Close a terminal that has ended, or whose launch has failed."""
+        if terminal.blocked:
+            del self.blocked[terminal.pipe]
+        else:
+            self.epoll.unregister(terminal.master)
+        del self.terminals[terminal.master]
+        terminal.close()
 
     def retry_later(self) -> None:
         """Schedule a retry, unless one is scheduled."""
@@ -237,6 +278,7 @@ class Pump:
     def send_reports(self) -> None:
         """Send the keeper what it has not received; go on when its socket has room."""
         self.fresh_reports = False
+        self.send_terminals()
         while self.keeper and self.reports:
             jobs = list(islice(self.reports, REPORTS_AT_ONCE if self.many else 1))
             message = {"reports": [self.reports[job] for job in jobs]} if self.many else self.reports[jobs[0]]
@@ -249,3 +291,18 @@ class Pump:
                 return  # the keeper is gone: read_keeper() will notice, and the next one gets the report
             for job in jobs:
                 del self.reports[job]
+
+    def send_terminals(self) -> None:
+        """Send the keeper the masters that it wants; those of terminals that have ended are gone."""
+        for terminal in [terminal for terminal in self.terminals.values() if terminal.job in self.wanted]:
+            if self.keeper is None:
+                return  # the next one asks again
+            try:
+                socket.send_fds(self.keeper, [json.dumps({"terminal": terminal.job}).encode()], [terminal.master])
+            except BlockingIOError:
+                self.epoll.modify(self.keeper, select.EPOLLIN | select.EPOLLOUT)
+                return
+            except OSError:
+                return  # read_keeper() will notice that it is gone
+            self.wanted.discard(terminal.job)
+        self.wanted.clear()

@@ -12,7 +12,7 @@ from jobworker import model
 from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidSpec, RpcError, SubscriptionNotFound
 from jobworker.jobs.log_cursor import LogRange
-from jobworker.jobs.plan import signal_number
+from jobworker.jobs.plan import TtySize, signal_number
 from jobworker.jobs.query import Query
 from jobworker.jobs.record import is_id
 from jobworker.jobs.spec_rules import MAX_LABELS
@@ -59,6 +59,11 @@ class Limits(Params):
     pids: int | msgspec.UnsetType | None = msgspec.UNSET
     io_read: Rate | msgspec.UnsetType | None = msgspec.UNSET
     io_write: Rate | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Resize(OfJob):
+    rows: TtySize
+    cols: TtySize
 
 
 class Update(OfJob):
@@ -154,6 +159,14 @@ async def signal(call: Call, params: Signal) -> dict[str, int]:
         raise InvalidParams(error.message, **error.data) from error
     delivered = await call.session.services.jobs.signal(params.id, number, params.target, call.session.caller)
     return {"delivered": delivered}
+
+
+@method("job.resize", Resize, Requires.READ)
+async def resize(call: Call, params: Resize) -> dict[str, int]:
+    """Change the size of the job's terminal; its processes in the foreground get SIGWINCH."""
+    await call.controlled(params.id)
+    await call.session.services.jobs.resize_terminal(params.id, params.rows, params.cols)
+    return {"rows": params.rows, "cols": params.cols}
 
 
 @method("job.update", Update, Requires.READ)
