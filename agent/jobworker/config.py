@@ -53,6 +53,8 @@ class Auth(Struct, frozen=True, forbid_unknown_fields=True):
     providers: list[str] = field(default_factory=lambda: ["token"])
     authorizers: list[str] = field(default_factory=lambda: ["roles"])
     login_timeout: Duration = "5s"
+    token_lifetime: Duration = "90d"  # noqa: S105  # unless `expires_in` is given; 0: no end
+    session_lifetime: Duration = "7d"  # then the client must log in again; 0: no limit
 
 
 class Jobs(Struct, frozen=True, forbid_unknown_fields=True):
@@ -183,6 +185,8 @@ def _check(path: Path, config: Config) -> None:
     durations = {
         "server.expiry_warning": config.server.expiry_warning,
         "auth.login_timeout": config.auth.login_timeout,
+        "auth.token_lifetime": config.auth.token_lifetime,
+        "auth.session_lifetime": config.auth.session_lifetime,
         "jobs.timeout": config.jobs.timeout,
         "jobs.grace": config.jobs.grace,
         "jobs.stop_limit": config.jobs.stop_limit,

@@ -123,8 +123,8 @@ class Instance:
                 return
         except (FileNotFoundError, JobworkerError):
             pass
-        tokens.revoke(LOCAL_TOKEN)
-        write_private(self._home.local_token, tokens.create(LOCAL_TOKEN, ["admin"], ["admin"]).encode() + b"\n")
+        token = tokens.create(LOCAL_TOKEN, ["admin"], ["admin"], replace=True)  # it has no end
+        write_private(self._home.local_token, token.encode() + b"\n")
 
     def write_address(self, *, managed: bool) -> None:
         """Write the agent's address for `jw` on this host; raise StartError if `jw` could not find the agent.

@@ -25,8 +25,10 @@ class Token:
         record = self._tokens.find(credentials.token)
         if record is None:
             raise Unauthenticated("the token is not known here; expected one of `jw token create`")
-        self._tokens.note_use(record.name)  # shown by `jw token list`
-        return Principal(record.name, self.name, list(record.roles), expires_at=record.expires_at)
+        self._tokens.note_use(record.id)  # shown by `jw token list`
+        return Principal(
+            record.name, self.name, list(record.roles), expires_at=record.expires_at, subject=record.subject
+        )
 
 
 @hookimpl

@@ -17,7 +17,7 @@ from jobworker.errors import (
 from jobworker.model import JobSummary, Principal
 
 # Methods refused while the audit log has no room for their line.
-NEED_ROOM = {"job.create", "job.start", "job.run", "token.create"}
+NEED_ROOM = {"job.create", "job.start", "job.run", "token.create", "token.renew"}
 CHANGES = NEED_ROOM | {
     "job.stop",
     "job.signal",
@@ -34,7 +34,7 @@ CHANGES = NEED_ROOM | {
     "agent.restart",
 }
 # Methods of admins: a line is written before each of them too.
-AHEAD = {"token.create", "token.revoke", "session.end", "agent.shutdown", "agent.restart"}
+AHEAD = {"token.create", "token.renew", "token.revoke", "session.end", "agent.shutdown", "agent.restart"}
 
 
 class Subject(msgspec.Struct):

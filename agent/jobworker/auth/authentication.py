@@ -61,11 +61,14 @@ class Authenticator:
             principal = msgspec.convert(msgspec.to_builtins(answer), Principal)
             for role in principal.roles:
                 usable_name(role, "role")
+            if principal.subject:
+                usable_name(principal.subject, "subject")
         except (msgspec.ValidationError, TypeError, Unauthenticated) as error:
             raise PluginFault(f"{provider} returned an invalid Principal: {error}") from error
-        # An issuer named like another provider would give a principal the id of that provider's principal.
+        # An issuer named like another provider would give a principal the id of that provider's principal; so would
+        # one that begins like its ids.
         others = {PROVIDER, *(other.name for other in self._providers)} - {provider}
-        if principal.provider != provider or principal.issuer in others:
+        if principal.provider != provider or principal.issuer.partition(":")[0] in others:
             raise PluginFault(f"{provider} returned {principal.id!r}; expected a principal of its own")
         return principal
 

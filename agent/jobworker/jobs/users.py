@@ -108,7 +108,7 @@ def _not_root(field: str, setting: str = "") -> NotSupported:
 
 def _names(principal: Principal, default: str, allowed: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the users that a principal may run jobs as."""
-    keys = (principal.id, *(f"role:{role}" for role in principal.roles), "*")
+    keys = (principal.known_as, *(f"role:{role}" for role in principal.roles), "*")
     return [name for key in keys for name in allowed.get(key, ())] + ([default] if default else [])
 
 

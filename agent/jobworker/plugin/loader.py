@@ -198,6 +198,9 @@ class Loader:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             expected = "expected letters, digits, '_', '.', ':' or '-', at most 64"
             raise StartError(f"{hook}: an object whose name is {str(name)[:80]!r}; {expected}")
+        if kind.objects == "auth_providers" and ":" in name:
+            expected = "expected no ':', which ends it in the ids of principals"
+            raise StartError(f"{hook}: an object whose name is {name!r}; {expected}")
         for method in kind.methods:
             if not callable(getattr(registered, method, None)):
                 raise StartError(f"{hook}: {name!r} has no method {method}(); expected {' and '.join(kind.methods)}")

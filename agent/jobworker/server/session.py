@@ -33,6 +33,7 @@ MAX_SLEEP_SECONDS = 60.0  # between two looks at the wall clock, which may be se
 DROPPED_SECONDS = 1.0  # for the closing handshake with a caller that may no longer have the connection
 CLOSE_POLICY = 1008
 CLOSE_INTERNAL = 1011
+CLOSE_AGAIN = 1012  # a client connects and logs in again
 
 
 class Closable(Protocol):
@@ -75,6 +76,8 @@ class Session:
         self._permissions: Permissions | None = None
         # Closes the session when the credentials expire.
         self._expiry: asyncio.Task[None] | None = None
+        # Closes the session when it has lasted auth.session_lifetime.
+        self._longest_life: asyncio.TimerHandle | None = None
         # Number of subscriptions made so far: names are never used twice.
         self._last_subscription = 0
         # Messages being answered, and handshakes of closing. They outlive the connection.
@@ -129,12 +132,17 @@ class Session:
             await self.close("too many connections of this principal")
         if principal.expires_at is not None:
             self._expiry = self._tasks.spawn(self._close_at(principal.expires_at))
+        if lifetime := seconds(self.services.config.auth.session_lifetime, "auth.session_lifetime"):
+            self._longest_life = asyncio.get_running_loop().call_later(lifetime, self._end_of_life)
 
     async def _close_at(self, expires_at: float) -> None:
         """Close the session at a wall-clock time, in seconds since 1970."""
         while (left := expires_at - time.time()) > 0:  # noqa: ASYNC110  # the wall clock has no event for it
             await asyncio.sleep(min(left, MAX_SLEEP_SECONDS))
         await self.close("the credentials expired")
+
+    def _end_of_life(self) -> None:
+        self._tasks.spawn(self.close("auth.session_lifetime is over: log in again", CLOSE_AGAIN))
 
     def drop(self) -> None:
         """Begin no call of this caller any more, send nothing to its subscriptions, and cut the connection soon.
@@ -150,10 +158,10 @@ class Session:
             subscription.cancel()
         self._connection.abort_after(DROPPED_SECONDS)
 
-    async def close(self, reason: str) -> None:
+    async def close(self, reason: str, code: int = CLOSE_POLICY) -> None:
         """Close the connection because its caller may no longer have it."""
         self.drop()
-        await self._connection.close(CLOSE_POLICY, reason)
+        await self._connection.close(code, reason)
 
     # The life of the connection
 
@@ -172,8 +180,9 @@ class Session:
             self.services.sessions.discard(self)
             self._closed = True
             self._messages.when_completed(self._stop_subscriptions)  # what is under way may make one after this
-            if self._expiry is not None:
-                self._expiry.cancel()
+            for timer in (self._expiry, self._longest_life):
+                if timer is not None:
+                    timer.cancel()
             for wait in self._waits:
                 wait.cancel()
             await self._stop_subscriptions()

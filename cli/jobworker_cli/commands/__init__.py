@@ -29,6 +29,7 @@ MODULES = {
     "plugins": "plugins",
     "cert": "cert",
     "token": "tokens",
+    "session": "sessions",
     "audit": "audit",
     "context": "context",
     "login": "login",

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidRequest, InvalidSpec
@@ -27,7 +28,12 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
 class CreateToken(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     roles: list[str]
-    expires_in: Duration | None = None
+    expires_in: Duration | UnsetType | None = UNSET
+
+
+class RenewToken(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    expires_in: Duration | UnsetType | None = UNSET
 
 
 class RevokeToken(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,13 +68,23 @@ def whoami(call: Call, params: Nothing) -> Principal:
 def create(call: Call, params: CreateToken) -> dict[str, Any]:
     """Return the token: the agent keeps only its hash."""
     services = call.session.services
-    expires_in = None if params.expires_in is None else seconds(params.expires_in, "expires_in")
+    expires_in = _lifetime(call, params.expires_in)
     roles = set().union(*(services.registry.roles[name] for name in services.config.auth.authorizers))
     try:
         token = services.tokens.create(params.name, params.roles, sorted(roles), expires_in)
     except InvalidSpec as error:
         raise InvalidParams(error.message, **error.data) from error
-    return {"name": params.name, "roles": params.roles, "token": token}
+    return {"name": params.name, "roles": params.roles, "token": token, "expires_at": _end(call, params.name)}
+
+
+@method("token.renew", RenewToken, Requires.ADMIN)
+def renew(call: Call, params: RenewToken) -> dict[str, Any]:
+    """Return a new secret for a token, which keeps its roles and its jobs; the old one ends at once."""
+    token = call.session.services.tokens.renew(params.name, _lifetime(call, params.expires_in))
+    if token is None:
+        raise _unknown(params.name)
+    _end_sessions(call, params.name)
+    return {"name": params.name, "token": token, "expires_at": _end(call, params.name)}
 
 
 @method("token.list", Nothing, Requires.ADMIN)
@@ -78,10 +94,11 @@ def list_(call: Call, params: Nothing) -> dict[str, Any]:
         "tokens": [
             {
                 "name": record.name,
+                "id": f"token:{record.id}",
                 "roles": record.roles,
                 "created_at": record.created_at,
                 "expires_at": _time(record.expires_at),
-                "last_used": _time(last_used.get(record.name)),
+                "last_used": _time(last_used.get(record.id)),
             }
             for record in call.session.services.tokens.records()
         ]
@@ -91,13 +108,35 @@ def list_(call: Call, params: Nothing) -> dict[str, Any]:
 @method("token.revoke", RevokeToken, Requires.ADMIN)
 def revoke(call: Call, params: RevokeToken) -> bool:
     if not call.session.services.tokens.revoke(params.name):
-        raise InvalidParams(f"name: there is no token {params.name[:80]!r}", field="name")
-    services, caller = call.session.services, call.session.caller
-    # A caller that revokes its own token gets its answer before its session is closed, and may do nothing more.
-    services.admission.revoke("token", params.name, spare=call.session)
-    if (caller.provider, caller.name) == ("token", params.name):
-        call.after.append(partial(services.sessions.close_revoked, call.session))
+        raise _unknown(params.name)
+    _end_sessions(call, params.name)
     return True
+
+
+def _unknown(name: str) -> InvalidParams:
+    return InvalidParams(f"name: there is no token {name[:80]!r}", field="name")
+
+
+def _end_sessions(call: Call, name: str) -> None:
+    """End the sessions that were opened with the secret that a token had."""
+    services, caller = call.session.services, call.session.caller
+    # A caller that ends its own token gets its answer before its session is closed, and may do nothing more.
+    services.admission.revoke("token", name, spare=call.session)
+    if (caller.provider, caller.name) == ("token", name):
+        call.after.append(partial(services.sessions.close_revoked, call.session))
+
+
+def _lifetime(call: Call, expires_in: Duration | UnsetType | None) -> float | None:
+    """Return how long a token is valid, in seconds; None: it has no end. Raises InvalidSpec."""
+    if expires_in in (None, "never"):
+        return None
+    if expires_in is UNSET:
+        return seconds(call.session.services.config.auth.token_lifetime, "auth.token_lifetime") or None
+    return seconds(expires_in, "expires_in")
+
+
+def _end(call: Call, name: str) -> str | None:
+    return next(_time(record.expires_at) for record in call.session.services.tokens.records() if record.name == name)
 
 
 def _time(moment: float | None) -> str | None:
