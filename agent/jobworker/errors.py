@@ -21,6 +21,7 @@
         ├── WaitTimeout            40801
         ├── InvalidState           40901  data.state                               exit 5
         ├── KeyConflict            40902                                           exit 5
+        ├── AnswerTooLarge         41301
         ├── OffsetOutOfRange       41601
         ├── PolicyRejected         42201
         ├── ExecFailed             42202  data.job, data.errno, data.step
@@ -185,6 +186,13 @@ class KeyConflict(RpcError):
     code = 40902
     reason = "key_conflict"
     exit_code = 5
+
+
+class AnswerTooLarge(RpcError):
+    """The call was made, and the answer to its batch has no room for the result."""
+
+    code = 41301
+    reason = "answer_too_large"
 
 
 class OffsetOutOfRange(RpcError):

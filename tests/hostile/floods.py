@@ -65,7 +65,7 @@ async def measured(
         raw.drop()
 
 
-async def unread_events(path: Path, *, connections: int = 4, each: int = 50) -> Outcome:
+async def unread_events(path: Path, *, connections: int = 4, each: int = 50, changes: int = 100) -> Outcome:
     """Events with large labels, to subscriptions that nobody reads."""
     outcome = Outcome("events")
     async with Target(path, outcome) as target:
@@ -73,8 +73,8 @@ async def unread_events(path: Path, *, connections: int = 4, each: int = 50) -> 
         async def flood(token: str, victim: Raw) -> list[Raw]:
             raw = await Raw.upgraded(target.agent, token)
             created = await ask(raw, "job.create", spec={"argv": ["true"], "labels": LABELS})
-            for _ in range(100):
-                await ask(raw, "job.update", id=created["result"]["id"], labels=LABELS)
+            for number in range(changes):
+                await ask(raw, "job.update", id=created["result"]["id"], labels=LABELS | {"n": str(number)})
             unread = []
             for _ in range(connections):
                 unread.append(await Raw.upgraded(target.agent, token))
@@ -109,7 +109,7 @@ async def unread_answers(path: Path, method: str, *, connections: int = 4, each:
                     outcome.cases += 1
             return [raw, *unread]
 
-        await measured(outcome, target, flood, 6 * connections)
+        await measured(outcome, target, flood, 10 * connections)
     return outcome
 
 
@@ -154,7 +154,6 @@ async def stop_options(path: Path, *, connections: int = 4, each: int = 64) -> O
                     stop = {"strategy": "command", "options": options}
                     await one.say(call("job.stop", number, id=run["result"]["job"]["id"], stop=stop))
                     outcome.cases += 1
-            await ask(raw, "job.stop", id=run["result"]["job"]["id"], stop={"strategy": "kill"})
             return [raw, *unread]
 
         await measured(outcome, target, flood, 12 * connections)

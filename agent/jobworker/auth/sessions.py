@@ -16,6 +16,7 @@ from jobworker.model import Principal
 from jobworker.rate_limit import RateLimiter
 from jobworker.tasks import Background
 
+MAX_REQUEST_BYTES = 32 << 20  # of the large requests of one principal that are under way
 MAX_REVOCATIONS = 10_000  # revoked principals remembered; beyond that the oldest is dropped
 
 
@@ -48,6 +49,8 @@ class SessionRegistry:
         self._unauthenticated: Counter[str] = Counter()
         # Tokens for requests, by the id of a principal, over all its connections.
         self._requests = RateLimiter(limits.requests_per_second, limits.requests_per_second * 2)
+        # Bytes of the large requests that are under way, by the id of a principal, over all its connections.
+        self._request_bytes: Counter[str] = Counter()
         # Locks by the id of a principal; each lives as long as a call holds it or waits for it.
         self._read_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # When the credentials of a principal (provider, name) were revoked, on the monotonic clock.
@@ -106,6 +109,19 @@ class SessionRegistry:
             raise RateLimited(
                 f"{principal.name} sends more than {rate:g} requests a second", retry_after=round(wait, 3)
             )
+
+    def reserve_request(self, principal: Principal, size: int) -> None:
+        """Count the bytes of a large request until `release_request`; raise RateLimited if there are too many."""
+        used = self._request_bytes[principal.id]
+        if used and used + size > MAX_REQUEST_BYTES:
+            text = f"the requests of {principal.name} that are under way have {used} bytes, and this one {size}"
+            raise RateLimited(f"{text}; expected at most {MAX_REQUEST_BYTES} of large ones together", retry_after=1)
+        self._request_bytes[principal.id] += size
+
+    def release_request(self, principal: Principal, size: int) -> None:
+        self._request_bytes[principal.id] -= size
+        if not self._request_bytes[principal.id]:
+            del self._request_bytes[principal.id]
 
     def read_lock(self, principal: Principal) -> asyncio.Lock:
         """Return the lock for expensive reads: a principal has one at a time, so that others wait for one at most."""

@@ -15,18 +15,29 @@ class EventCursor:
         self._wakeup = asyncio.Event()
         store.events.waiters.add(self._wakeup)
 
+    async def ready(self) -> None:
+        """Return when there may be more to read."""
+        while self._store.events.last <= self.revision:
+            self._wakeup.clear()
+            await self._wakeup.wait()
+
+    async def read(self) -> EventPage:
+        """Return the next page, which may be empty, and move on."""
+        last = self._store.events.last
+        page = await self._store.events_after(self.revision)
+        if page.gap is not None:
+            self.revision = page.gap
+        else:
+            self.revision = page.events[-1][0] if page.events else max(self.revision, last)
+        return page
+
     async def next(self) -> EventPage:
         """Return the next page, with at least one event or a gap, and move on."""
         while True:
-            self._wakeup.clear()
-            page = await self._store.events_after(self.revision)
-            if page.gap is not None:
-                self.revision = page.gap
+            await self.ready()
+            page = await self.read()
+            if page.events or page.gap is not None:
                 return page
-            if page.events:
-                self.revision = page.events[-1][0]
-                return page
-            await self._wakeup.wait()
 
     def close(self) -> None:
         self._store.events.waiters.discard(self._wakeup)

@@ -18,6 +18,7 @@ from jobworker.model import Job, JobEvent, State
 from jobworker.units import rfc3339
 
 PAGE_EVENTS = 100  # events that are read at once
+PAGE_BYTES = 1 << 18  # of events that are read at once: the labels of a single one may have as many
 MAX_PENDING = 10_000  # events that wait for a disk that cannot be written; older ones are dropped
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (revision INTEGER PRIMARY KEY, job TEXT NOT NULL, event TEXT NOT NULL);
@@ -119,13 +120,20 @@ class EventLog:
         if row is not None and row[0] > revision:
             return EventPage([], row[0])
         query = "SELECT revision, event FROM events WHERE revision > ? ORDER BY revision LIMIT ?"
-        rows = db.execute(query, (revision, PAGE_EVENTS))
-        return EventPage([(number, current(text)) for number, text in rows])
+        events: list[tuple[int, str]] = []
+        size = 0
+        for number, text in db.execute(query, (revision, PAGE_EVENTS)):
+            size += len(text)
+            if events and size > PAGE_BYTES:
+                break
+            events.append((number, current(text)))
+        return EventPage(events)
 
     @staticmethod
     def of_job(db: sqlite3.Connection, job: str) -> list[JobEvent]:
-        """Return the last events of one job, in order."""
-        query = "SELECT event FROM events WHERE job = ? ORDER BY revision DESC LIMIT ?"
+        """Return the last events of one job, in order, without its labels: those of a hundred events may be large."""
+        event = "iif(json_valid(event), json_remove(event, '$.job.labels'), event)"
+        query = f"SELECT {event} FROM events WHERE job = ? ORDER BY revision DESC LIMIT ?"  # noqa: S608  # constant
         return [decode_event(text) for (text,) in db.execute(query, (job, PAGE_EVENTS))][::-1]
 
 

@@ -191,6 +191,10 @@ class JobManager:
                     f"job {job} is still {active.record.job.state} after {limit:g} s", job=job
                 ) from None
 
+    def ended(self, job: Job) -> bool:
+        """Whether nothing of a job, which was read a moment ago, can change any more."""
+        return job.state.final and self._table.active(job.id) is None
+
     def running(self, scopes: Sequence[Scope]) -> int:
         """Return how many of the jobs within the scopes are running."""
         return sum(active.record.running and sees(scopes, active.record.job) for active in self._table)

@@ -175,7 +175,7 @@ class Store:
         waiters, self._waiters = self._waiters, []
         error: Exception | None = None
         try:
-            await self._worker.do(lambda: self._write(pending, labelled, meta, events))
+            await self._worker.do(lambda: self._write(pending, labelled, meta, events), urgent=True)
             self.events.committed(events, meta.get(REVISION, self.events.last))
         except Exception as failure:  # whatever it is: the next commit must be tried
             error = failure

@@ -54,7 +54,16 @@ class Call:
 
     async def seen(self, job: str) -> Job:
         """Return a job that the caller may see; raise JobNotFound for any other, whether it exists or not."""
-        return await self.session.services.jobs.seen(job, self.permissions.scopes(self.method))
+        found = self.seen_in_memory(job)
+        return found if found is not None else await self.session.in_turn(self._look(job))
+
+    async def seen_and_read(self, job: str) -> Job:
+        """Return a job as `seen` does, for an answer that has all of it: only while the caller is there and reads."""
+        found = self.seen_in_memory(job)
+        return found if found is not None else await self.session.read_in_turn(self._look(job))
+
+    def _look(self, job: str) -> Coroutine[Any, Any, Job]:
+        return self.session.services.jobs.seen(job, self.permissions.scopes(self.method))
 
     async def controlled(self, job: str) -> Job:
         """Return a job that the caller controls; raise JobNotFound or PermissionDenied."""
@@ -67,6 +76,7 @@ Method = Callable[[Call, Any], Any]
 METHODS: dict[str, Callable[[Call, msgspec.Raw], Result]] = {}
 PARAMS: dict[str, type[msgspec.Struct]] = {}  # by method; the reference is generated from them
 OBJECT = ord("{")  # the first byte of params that are given by name
+MAX_BATCH_BYTES = 4 << 20  # of the answer to a batch: fifty pages of a list would have fifty times a megabyte
 WAITING = Success(None)  # stands for the result of a method that must wait
 
 
@@ -167,19 +177,21 @@ def _audit(call: Call, raw: msgspec.Raw, outcome: Any) -> None:
 
 def dispatch(session: Session, message: Message) -> Reply:
     """Begin to answer a message; what need not wait is answered when this returns."""
-    reply = Reply()
+    reply = Reply(encode_answer)
     if not message.batch:
         response = _respond(session, message.requests[0], reply.after)
         if type(response) is CoroutineType:
-            reply.waiting = _encoded(response)
+            reply.waiting = response
         elif response is not None:
             reply.answer = encode_answer(response)
         return reply
-    responses = [_respond(session, request, reply.after) for request in message.requests]
-    if any(type(response) is CoroutineType for response in responses):
-        reply.waiting = _batch(responses)
-    elif present := [response for response in responses if response is not None]:
-        reply.answer = encode_answer(present)
+    batch = Batch()
+    for request in message.requests:
+        batch.add(_respond(session, request, reply.after))
+    if batch.waiting:
+        reply.waiting = batch.completed()
+    else:
+        reply.answer = batch.answer()
     return reply
 
 
@@ -207,30 +219,67 @@ async def _responded(asked: library.Request, waiting: Awaitable[Result]) -> dict
     return None if asked.id is msgspec.UNSET else library.response(asked, result)
 
 
-async def _encoded(response: Awaitable[dict[str, Any] | None]) -> bytes | None:
-    found = await response
-    return None if found is None else encode_answer(found)
+class Batch:
+    """The responses to a batch, each encoded as soon as it is there, as long as all of them together fit."""
+
+    def __init__(self) -> None:
+        # In order; None for a notification, or one that is waited for.
+        self._parts: list[bytes | None] = []
+        # Bytes of all that were encoded, with those that did not fit.
+        self._bytes = 0
+        self.waiting: list[tuple[int, Coroutine[Any, Any, dict[str, Any] | None]]] = []
+
+    def add(self, response: Any) -> None:
+        """Add a response, None for a notification, or a coroutine that returns either."""
+        if type(response) is CoroutineType:
+            self.waiting.append((len(self._parts), response))
+            response = None
+        self._parts.append(self._encoded(response))
+
+    def _encoded(self, response: dict[str, Any] | None) -> bytes | None:
+        if response is None:
+            return None
+        if self._bytes <= MAX_BATCH_BYTES:
+            part = encode_answer(response)
+            self._bytes += len(part)
+            if self._bytes <= MAX_BATCH_BYTES:
+                return part
+        return encode_answer(_left_out(response))
+
+    async def completed(self) -> bytes | None:
+        """Return the answer when all calls have ended, also if one fails: none may run on after that."""
+        ended = [self._complete(index, response) for index, response in self.waiting]
+        for failure in await asyncio.gather(*ended, return_exceptions=True):
+            if failure is not None:
+                raise failure
+        return self.answer()
+
+    async def _complete(self, index: int, response: Coroutine[Any, Any, dict[str, Any] | None]) -> None:
+        self._parts[index] = self._encoded(await response)
+
+    def answer(self) -> bytes | None:
+        """Return the answer; None if there were notifications only."""
+        present = [part for part in self._parts if part is not None]
+        return b"[" + b",".join(present) + b"]" if present else None
 
 
-async def _batch(responses: list[Any]) -> bytes | None:
-    """Complete the answer to a batch when all of it has ended, also if one fails: none may run on after that."""
-    waiting = [response for response in responses if type(response) is CoroutineType]
-    found = iter(await asyncio.gather(*waiting, return_exceptions=True))
-    complete = [next(found) if type(response) is CoroutineType else response for response in responses]
-    for response in complete:
-        if isinstance(response, BaseException):
-            raise response
-    present: list[Any] = [response for response in complete if response is not None]
-    return encode_answer(present) if present else None
+def _left_out(response: dict[str, Any]) -> dict[str, Any]:
+    """Return what stands for a result that the answer to a batch has no room for; errors are short."""
+    if "error" in response:
+        return response
+    text = f"the answers to this batch have more than {MAX_BATCH_BYTES} bytes: the call was made, its result left out"
+    return error_response(
+        response["id"], errors.AnswerTooLarge(text, hint="make the call alone, or read the job again")
+    )
 
 
-def encode_answer(answer: dict[str, Any] | list[Any]) -> bytes:
-    """Encode a response, or those of a batch; one that JSON cannot hold becomes an error."""
+def encode_answer(answer: dict[str, Any] | bytes) -> bytes:
+    """Encode a response; one that JSON cannot hold becomes an error. The answer to a batch is encoded already."""
+    if isinstance(answer, bytes):
+        return answer
     try:
         return encode(answer)
     except Exception as failure:  # of a plugin's value, of any type
-        if isinstance(answer, list):
-            return b"[" + b",".join(encode_answer(response) for response in answer) + b"]"
         return encode(error_response(answer["id"], _internal("an answer", failure)))
 
 

@@ -148,6 +148,18 @@ def refused(error: errors.RpcError) -> bytes:
     return encode(error_response(None, error))
 
 
+def refuse_all(message: Message, error: errors.RpcError) -> bytes | None:
+    """Encode the answer to a message of which no call is made; None if it expects none."""
+    responses = [
+        error_response(request.id, error) if isinstance(request, Request) else request
+        for request in message.requests
+        if not isinstance(request, Request) or request.id is not UNSET
+    ]
+    if not responses:
+        return None
+    return encode(responses if message.batch else responses[0])
+
+
 def not_logged_in() -> bytes:
     """Encode the response to a message that is refused unread, as its sender has not logged in."""
     return refused(errors.Unauthenticated("not logged in", hint="call auth.login first, by itself"))

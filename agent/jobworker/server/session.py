@@ -67,6 +67,8 @@ class Session:
         self.authenticated_at = connection.admitted
         # Bytes of log pages that are read or waiting to be sent; `log.read` bounds them.
         self.pending_page_bytes = 0
+        # Held while a subscription reads and sends a page of events: a connection has one page in memory at most.
+        self.event_turn = asyncio.Lock()
         # Running subscriptions by name; each removes itself when it ends.
         self.subscriptions: dict[str, Subscription] = {}
         self._connection = connection
@@ -92,7 +94,11 @@ class Session:
         self._notify_lock = asyncio.Lock()
         # Reads and answers messages once the caller has logged in.
         self._messages = MessageLoop(
-            connection, lambda message: handle(self, message), services.config.limits.requests_in_flight, self._tasks
+            connection,
+            lambda message: handle(self, message),
+            services.config.limits.requests_in_flight,
+            self._tasks,
+            self,
         )
 
     @property
@@ -163,6 +169,15 @@ class Session:
         self.drop()
         await self._connection.close(code, reason)
 
+    def reserve(self, size: int) -> None:
+        """Count the bytes of a large request; raise RateLimited if the caller has too many under way."""
+        self.services.sessions.reserve_request(self.caller, size)
+
+    def release(self, size: int) -> None:
+        principal = self.principal
+        assert principal is not None  # it stays the one that `reserve` counted for
+        self.services.sessions.release_request(principal, size)
+
     # The life of the connection
 
     async def run(self) -> None:
@@ -208,7 +223,7 @@ class Session:
         elif isinstance(message, str) and len(message.encode()) <= MAX_LOGIN_BYTES:
             try:
                 reply = self._handle(self, read(message))
-                answer = reply.answer if reply.waiting is None else await reply.waiting
+                answer = reply.answer if reply.waiting is None else await reply.completed()
             except errors.RpcError as error:
                 answer = refused(error)
             if answer is not None:
@@ -219,6 +234,19 @@ class Session:
         return False
 
     # Work for the caller
+
+    @property
+    def takes_answers(self) -> bool:
+        """Whether the caller has read enough of its answers for more to be made."""
+        return self._connection.takes_answers
+
+    async def in_turn(self, reading: Coroutine[Any, Any, T]) -> T:
+        """Run a read of the job table that a call needs: one at a time for each principal."""
+        try:
+            async with self.services.sessions.read_lock(self.caller):
+                return await reading
+        finally:
+            reading.close()  # if it was not begun
 
     async def read_in_turn(self, reading: Coroutine[Any, Any, T]) -> T:
         """Run an expensive read: one at a time for each principal, and only while the caller is there and reads."""

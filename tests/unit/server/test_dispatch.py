@@ -2,7 +2,7 @@
 
 import json
 
-from jobworker.server.dispatch import encode_answer
+from jobworker.server.dispatch import Batch, encode_answer
 
 
 def test_a_result_that_json_cannot_hold() -> None:
@@ -11,6 +11,9 @@ def test_a_result_that_json_cannot_hold() -> None:
     good = {"jsonrpc": "2.0", "result": 1, "id": 6}
     answer = json.loads(encode_answer(broken))
     assert (answer["id"], answer["error"]["code"]) == (5, 50001)
-    first, second = json.loads(encode_answer([broken, good]))
+    batch = Batch()
+    batch.add(broken)
+    batch.add(good)
+    first, second = json.loads(batch.answer() or b"")
     assert (first["id"], first["error"]["code"]) == (5, 50001)
     assert second == good

@@ -23,7 +23,8 @@ def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
     """Send the events after a revision; without one, from now on."""
     cursor = call.session.services.jobs.events(params.from_)
     revision = cursor.revision
-    make = partial(EventSubscription, cursor=cursor, scopes=call.permissions.scopes(call.method))
+    scopes = call.permissions.scopes(call.method)
+    make = partial(EventSubscription, cursor=cursor, scopes=scopes, turn=call.session.event_turn)
     subscription = call.session.subscribe(make, cursor)
     call.after.append(subscription.start)
     return {"subscription": subscription.name, "revision": revision}

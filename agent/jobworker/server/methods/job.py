@@ -203,7 +203,7 @@ async def resume(call: Call, params: OfJob) -> Job:
 
 @method("job.status", OfJob, Requires.READ)
 def status(call: Call, params: OfJob) -> Job | Coroutine[Any, Any, Job]:
-    return call.seen_in_memory(params.id) or call.seen(params.id)
+    return call.seen_in_memory(params.id) or call.seen_and_read(params.id)
 
 
 @method("job.stats", Stats, Requires.READ)
@@ -240,8 +240,14 @@ async def list_(call: Call, params: List) -> dict[str, Any]:
 @method("job.wait", Wait, Requires.READ)
 async def wait(call: Call, params: Wait) -> Job:
     limit = None if params.timeout is None else seconds(params.timeout, "timeout")
-    await call.seen(params.id)
-    return await call.session.while_connected(call.session.services.jobs.wait(params.id, limit))
+    jobs, job = call.session.services.jobs, await call.seen(params.id)
+    if not jobs.ended(job):
+        del job  # it may have megabytes, and becomes old
+        job = await call.session.while_connected(jobs.wait(params.id, limit))
+    if call.session.takes_answers:
+        return job
+    del job  # until the caller has read other answers
+    return await call.seen_and_read(params.id)
 
 
 @method("job.delete", Delete, Requires.READ)

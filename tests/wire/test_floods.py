@@ -1,0 +1,74 @@
+"""What one caller can make the agent hold is bounded: unread answers and events, large calls under way."""
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.hostile import floods
+from tests.hostile.messages import request
+from tests.hostile.outcome import judge
+
+from jobworker.auth.sessions import MAX_REQUEST_BYTES
+from jobworker.server.dispatch import MAX_BATCH_BYTES
+
+if TYPE_CHECKING:
+    from tests.support.wire import Dial, Wire
+
+    from jobworker.testing import RunningAgent
+
+
+async def test_unread_events(tmp_path: Path) -> None:
+    """A connection holds one page of events, however many subscriptions are not read."""
+    judge(await floods.unread_events(tmp_path / "t", connections=1, each=20, changes=20))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["job.status", "job.wait", "job.list"])
+async def test_unread_answers(tmp_path: Path, method: str) -> None:
+    judge(await floods.unread_answers(tmp_path / "t", method))
+
+
+@pytest.mark.slow
+async def test_stop_options(tmp_path: Path) -> None:
+    judge(await floods.stop_options(tmp_path / "t"))
+
+
+async def test_a_large_batch(wire: "Wire") -> None:
+    """What does not fit is an error of its own; the calls were made, and small results are there."""
+    job = (await wire.ask("job.create", spec={"argv": ["true"], "env": {"X": "x" * 900_000}}))["id"]
+    ids = [job] * 8
+    batch = [request("job.status", {"id": job}, number) for number, job in enumerate(ids)]
+    await wire.say(json.dumps([request("agent.ping", {}, "first"), *batch, request("agent.ping", {}, "last")]))
+    answers = await wire.hear()
+    assert [answer["id"] for answer in answers] == ["first", *range(8), "last"]
+    assert len(json.dumps(answers)) < MAX_BATCH_BYTES + 100_000
+    kept = [answer for answer in answers if "result" in answer]
+    assert {answer["id"] for answer in kept} >= {"first", 0, 1, 2, 3}
+    left_out = [answer["error"] for answer in answers if "error" in answer]
+    assert {(error["code"], error["data"]["retryable"]) for error in left_out} == {(41301, False)}
+    assert len(left_out) >= 4
+    await wire.ask("job.delete", id=job)
+
+
+async def test_large_requests_under_way(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
+    """Too many bytes of one principal are refused by the id of each request; small calls and others go on."""
+    agent = start_agent()
+    large = {"strategy": "command", "options": {"argv": ["true", "x" * 3_000_000]}}
+    async with dial(agent) as first, contextlib.AsyncExitStack() as stack:
+        job = (await first.run(shell="trap '' TERM; while :; do sleep 1; done"))["id"]
+        await first.begin("job.stop", id=job, stop={"grace": 1000})  # the others join it
+        calls = []
+        for _ in range(7):
+            wire = await stack.enter_async_context(dial(agent))
+            calls += [(wire, await wire.begin("job.stop", id=job, stop=large)) for _ in range(2)]
+            await wire.ask("agent.ping")
+        await first.ask("job.stop", id=job, stop={"strategy": "kill"})
+        answers = [await wire.answer(number) for wire, number in calls]
+        errors = [answer["error"] for answer in answers if "error" in answer]
+        assert len(answers) - len(errors) == MAX_REQUEST_BYTES // 3_000_000
+        assert {error["code"] for error in errors} == {42901}
+        assert str(MAX_REQUEST_BYTES) in errors[0]["message"]
+        await first.ask("job.create", spec={"argv": ["true"], "env": {"X": "x" * 3_000_000}})  # there is room again
