@@ -115,6 +115,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     requests_in_flight: Positive = 64
     subscriptions: Positive = 100
     jobs_per_principal: Count = 0  # running at once; 0: no limit
+    starts_per_principal: Count = 64  # under way at once, more wait; 0: no limit
     created_per_principal: Count = 10_000  # jobs that are not started yet; 0: no limit
     created_bytes_per_principal: Size = "64MiB"  # of the specs of these; 0: no limit
     plugin_call: Duration = "5s"  # that one call into a plugin may take

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -13,9 +14,10 @@ import pytest
 from tests.conftest import RunningAgent
 
 from jobworker.client import Client
-from jobworker.errors import ExecFailed
+from jobworker.errors import ExecFailed, InvalidSpec
 from jobworker.linux.proc import PF_FORKNOEXEC
 from jobworker.model import JobSpec, Reason
+from jobworker.paths import Home
 
 HUNG = 16
 
@@ -74,6 +76,38 @@ async def test_hung_launches_delay_no_other_job(client: Client, leased: Path, us
         assert ended.exit.reason == Reason.START_FAILED
     left = [pid for pid in os.listdir("/proc") if pid.isdigit() and executes(pid, leased)]
     assert left == []
+
+
+async def test_starts_of_one_principal_wait_for_each_other(home: Home, leased: Path) -> None:
+    """Two are under way at once, as configured; each of the others begins when one has ended."""
+    agent = RunningAgent(home, "[limits]\nstarts_per_principal = 2\n")
+    agent.start()
+    try:
+        async with agent.client() as client:
+            hung = [(await client.create(JobSpec(argv=[str(leased)]))).id for _ in range(4)]
+            starts = [asyncio.create_task(client.start(job)) for job in hung]
+            last = asyncio.create_task(start(client, JobSpec(argv=["true"])))
+            for failed in await asyncio.gather(*starts, return_exceptions=True):
+                assert isinstance(failed, ExecFailed), failed
+            await client.wait(await last, 20)
+    finally:
+        await agent.clean()
+    under_way, most = 0, 0
+    for line in home.journal.read_bytes().splitlines():
+        entry = json.loads(line)
+        under_way += {"launching": 1, "started": -1, "start_failed": -1}.get(entry["event"], 0)
+        most = max(most, under_way)
+    assert (most, under_way) == (2, 0)
+
+
+async def test_a_long_search_path_is_refused(client: Client) -> None:
+    """Each folder of it is looked into at a start; the error has the number and the limit."""
+    with pytest.raises(InvalidSpec, match=r"PATH has 1025 folders; expected at most 1024"):
+        await client.create(JobSpec(argv=["true"], env={"PATH": "/nowhere:" * 1024 + "/usr/bin"}))
+    job = await start(client, JobSpec(argv=["true"], env={"PATH": "/nowhere:" * 1023 + "/usr/bin"}))
+    ended = await client.wait(job, 20)
+    assert ended.exit is not None
+    assert ended.exit.code == 0
 
 
 async def test_a_launch_that_hangs_when_its_keeper_dies(client: Client, leased: Path) -> None:

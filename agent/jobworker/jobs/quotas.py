@@ -6,6 +6,7 @@ from jobworker.config import Limits
 from jobworker.errors import RateLimited
 from jobworker.jobs.caps import Caps
 from jobworker.jobs.created import spec_bytes
+from jobworker.jobs.start_slots import StartSlots
 from jobworker.jobs.table import JobTable
 from jobworker.model import JobSpec
 from jobworker.rate_limit import RateLimiter
@@ -21,6 +22,7 @@ class Quotas:
         self._limits = limits
         self._created_bytes = size(limits.created_bytes_per_principal, "limits.created_bytes_per_principal")
         self._table = table
+        self.slots = StartSlots(limits.starts_per_principal)
         # Starts by principal, for each rate that a role has.
         self._starts: dict[float, RateLimiter] = {}
 

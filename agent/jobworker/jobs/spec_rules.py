@@ -25,6 +25,7 @@ UNSUPPORTED = ("stdin",)
 
 MAX_LABELS = 64
 LABEL_NAME, LABEL_VALUE = 128, 1024  # characters
+MAX_PATH_FOLDERS = 1024  # each is looked into at a start
 MAX_POLICIES = 32  # each is a task that asks a plugin
 MAX_NEW_PLANS = 16  # of jobs that were created and are not in memory; a spec may have a megabyte
 
@@ -187,6 +188,8 @@ def check_environment(env: Mapping[str, str]) -> None:
     for name, value in env.items():
         if not name or "=" in name or "\0" in name:
             raise InvalidSpec(f"env: the name {name[:80]!r}; expected one without '=' and NUL", field="env")
+        if name == "PATH" and (folders := value.count(":") + 1) > MAX_PATH_FOLDERS:
+            raise InvalidSpec(f"env: PATH has {folders} folders; expected at most {MAX_PATH_FOLDERS}", field="env")
         if "\0" in value:
             raise InvalidSpec(f"env: the value of {name[:80]!r} holds a NUL character; expected none", field="env")
 

@@ -119,7 +119,12 @@ class Starting:
         self._quotas.take_start(by.id, caps)
         active.starting = True
         try:
-            await self._launch(active)
+            await self._quotas.slots.acquire(by.id)
+            try:
+                self._require_open()  # still: it may have waited
+                await self._launch(active)
+            finally:
+                self._quotas.slots.release(by.id)
         finally:
             active.starting = False
             active.notify()
