@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from jobworker.keeper.wire import encode
-from jobworker.linux.inheritance import try_new_session_keyring
+from jobworker.linux.inheritance import take_loginuid, try_new_session_keyring
 from jobworker.linux.proc import capabilities
 from jobworker.linux.syscalls import ALL_SIGNALS, drop_bounding_set, drop_capabilities
 from jobworker.linux.terminal import take_terminal
@@ -155,6 +155,7 @@ def can_change_user() -> bool:
 def change_user(uid: int, gid: int, groups: list[int]) -> None:
     """Become this user for good: with none of our groups and, but for root, without capabilities, now or later."""
     if uid:
+        take_loginuid(uid)
         drop_bounding_set()
     os.setgroups(groups)
     os.setresgid(gid, gid, gid)

@@ -43,6 +43,17 @@ def try_new_session_keyring() -> None:
         pass
 
 
+def take_loginuid(uid: int) -> None:
+    """Have what this process does be recorded as done by this user, if the host audits and we may choose.
+
+    Unset, as of a service, it could be chosen by the process itself, once: that of an administrator, for example.
+    """
+    try:
+        _write("loginuid", uid, 10)
+    except OSError:
+        pass
+
+
 def reset() -> list[str]:
     """Take the default of each value that an execve passes on; return why some stay, one text for each."""
     refused = []
