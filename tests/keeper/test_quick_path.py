@@ -151,7 +151,7 @@ def test_no_file_system_of_a_process_or_another_host_is_local() -> None:
     assert not LOCAL_TYPES & {"fuse", "fuseblk", "nfs", "nfs4", "cifs", "9p", "overlay", "autofs", "ceph", "afs"}
 
 
-@pytest.mark.parametrize("without", ["", "clone_into_cgroup", "openat2_cached"])
+@pytest.mark.parametrize("without", ["", "spawn_into_cgroup", "clone_into_cgroup", "openat2_cached"])
 async def test_each_way_gives_the_same_job(
     cold_host: "Host", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: str
 ) -> None:

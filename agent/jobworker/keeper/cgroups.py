@@ -21,6 +21,7 @@ class Cgroups:
         self.controllers: dict[str, str] = {}  # by name: "" if it is enabled for the jobs, else why it is not
         self.counted: frozenset[str] = frozenset()  # kinds of usage that the cgroups of jobs count, besides cpu
         self.clones = False  # a process can be born in a cgroup by clone3; a trial found that out
+        self.spawns = False  # so can one that posix_spawn starts
         self.moves = Moves()  # decides when to step into a group
         self._home = -1  # to write to: back to where this process belongs
         self._hierarchy = cgroupfs.find_hierarchy()

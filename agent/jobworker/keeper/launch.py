@@ -2,7 +2,8 @@
 
 Two ways lead to a process. By a fork, which the keeper does not wait for: the child does all that may take long
 (`child.py`), and its report pipe is followed (`launches.py`). By posix_spawn, which costs less and waits for the
-execve, only if nothing in its way can hang (`quick.py`) and it pays to step into the job's cgroup (`moves.py`).
+execve, only if nothing in its way can hang (`quick.py`). Where it cannot spawn into a cgroup, it does so only if it
+pays to step into the job's cgroup before (`moves.py`).
 """
 
 import errno
@@ -23,6 +24,7 @@ from jobworker.keeper.spawn import require_valid, spawn
 from jobworker.keeper.state import State
 from jobworker.linux import cgroupfs, devices
 from jobworker.linux.clone import fork_into
+from jobworker.linux.spawn_into import GroupError
 
 NO_GROUP = b'{"group":""}\n'  # reported by a child that does without its cgroup
 OOM = b'{"oom":true}\n'  # reported by a child that has more memory than its job may
@@ -115,17 +117,20 @@ class Launcher:
     def _spawn(self, job: Job, message: dict[str, Any]) -> bool:
         """Start the job by posix_spawn if that cannot take long; return whether it was. Raise LaunchError."""
         state = self._state
-        if job.group and not state.cgroups.moves.are_worth_it():
+        into = job.group if state.cgroups.spawns else ""
+        if job.group and not into and not state.cgroups.moves.are_worth_it():
             return False
         program = state.quick.program(message)
         if program is None or not state.quick.enter(message["cwd"]):
             return False
         entered = False
         try:
-            if job.group:
+            if job.group and not into:
                 entered = self._enter(job)
             began = state.clock.now()
-            job.pid = spawn(program, message, job.names, state.nofile)
+            job.pid = spawn(program, message, job.names, state.nofile, into)
+        except GroupError:
+            return False  # the fork finds out why, and does without it if it may
         finally:
             if entered:
                 state.cgroups.leave()

@@ -7,6 +7,7 @@ from typing import Any
 
 from jobworker.keeper.child import LaunchError
 from jobworker.linux.inheritance import try_new_session_keyring
+from jobworker.linux.spawn_into import GroupError, spawn_into
 from jobworker.linux.syscalls import ALL_SIGNALS
 
 SHORT = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # no process, memory or descriptor is available
@@ -23,28 +24,33 @@ def require_valid(message: dict[str, Any]) -> None:
         raise LaunchError("setup", OSError(errno.EINVAL, repr(error))) from error
 
 
-def spawn(program: str, message: dict[str, Any], names: list[str], nofile: tuple[int, int]) -> int:
+def spawn(program: str, message: dict[str, Any], names: list[str], nofile: tuple[int, int], group: str = "") -> int:
     """Start the program in a new session with nothing open but 0, 1 and 2; raise LaunchError.
 
-    With one name, 2 is the same as 1. The job's folder is the current one.
+    With one name, 2 is the same as 1. The job's folder is the current one. With `group`, it is born in that cgroup;
+    raise GroupError if it cannot be.
     """
+    # The job opens its FIFOs O_RDWR: it blocks without a reader; with O_WRONLY it would die of SIGPIPE.
+    streams = [(0, "/dev/null", os.O_RDONLY), *((fd, name, os.O_RDWR) for fd, name in enumerate(names, 1))]
     try:
         try_new_session_keyring()  # which the child shares with this process, until the next launch
         resource.setrlimit(resource.RLIMIT_NOFILE, nofile)  # inherited: what the job gets
-        # The job opens its FIFOs O_RDWR: it blocks without a reader; with O_WRONLY it would die of SIGPIPE.
+        if group:
+            return spawn_into(group, program, message["argv"], message["env"], streams)
         return os.posix_spawn(
             program,
             message["argv"],
             message["env"],
             file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, names[0], os.O_RDWR, 0),
-                (os.POSIX_SPAWN_OPEN, 2, names[1], os.O_RDWR, 0) if names[1:] else (os.POSIX_SPAWN_DUP2, 1, 2),
+                *((os.POSIX_SPAWN_OPEN, *stream, 0) for stream in streams),
+                *([] if names[1:] else [(os.POSIX_SPAWN_DUP2, 1, 2)]),
             ],
             setsid=True,
             setsigmask=[],
             setsigdef=ALL_SIGNALS,
         )
+    except GroupError:
+        raise
     except OSError as error:
         # One errno for all that posix_spawn does: a lack of processes or memory is not the program's fault.
         raise LaunchError("setup" if error.errno in SHORT else "exec", error) from error

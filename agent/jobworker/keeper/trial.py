@@ -7,7 +7,7 @@ import time
 
 from jobworker.keeper.cgroups import Cgroups
 from jobworker.keeper.limits import Limits
-from jobworker.linux import cgroupfs
+from jobworker.linux import cgroupfs, spawn_into
 from jobworker.linux.clone import fork_into
 from jobworker.linux.syscalls import die_with
 
@@ -92,4 +92,5 @@ def _fork(cgroups: Cgroups, group: str) -> int:
                 cgroups.leave()
         return child
     cgroups.clones = True
+    cgroups.spawns = spawn_into.is_available()
     return child

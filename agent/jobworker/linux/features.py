@@ -10,6 +10,7 @@ def has(feature: str) -> bool:
     """Whether a feature may be used if the kernel has it.
 
     `openat2` (5.6), `cgroup.kill` (5.14), `pidfd_info` (6.15).
-    Also `clone_into_cgroup` (5.7) and `openat2_cached` (5.12), without which starts only take longer.
+    Also `clone_into_cgroup` (5.7), `spawn_into_cgroup` (the same, by glibc 2.39) and `openat2_cached` (5.12), without
+    which starts only take longer.
     """
     return feature not in _missing
