@@ -2,7 +2,7 @@
 
 Run as ``python caller.py ADDRESS CA CONNECTIONS IN_FLIGHT CALLS REQUEST < TOKEN``. It prints "ready" when it is
 connected. For each line on its stdin it makes CALLS calls over all connections, with IN_FLIGHT under way on each, and
-prints how many seconds that took.
+prints how many seconds that took. Between them it answers pings.
 """
 
 import select
@@ -87,12 +87,25 @@ def call(callers: list[Caller], in_flight: int, calls: int) -> None:
             caller.send(more)
 
 
+def asked(callers: list[Caller]) -> bool:
+    """Wait for a line on stdin, and answer pings meanwhile; return whether there was one."""
+    poll = select.epoll()
+    by_fd = {caller.fileno(): caller for caller in callers}
+    for fd in (0, *by_fd):
+        poll.register(fd, select.EPOLLIN)
+    while True:
+        for fd, _ in poll.poll():
+            if fd == 0:
+                return bool(sys.stdin.readline())
+            by_fd[fd].receive()
+
+
 def main(address: str, ca: str, connections: str, in_flight: str, calls: str, request: str) -> None:
     token = sys.stdin.readline().strip()
     frame = text_frame(request.encode().ljust(126))
     callers = [Caller(connected(address, ca, token, ""), frame) for _ in range(int(connections))]
     print("ready", flush=True)
-    for _ in sys.stdin:
+    while asked(callers):
         began = time.monotonic()
         call(callers, int(in_flight), int(calls))
         print(time.monotonic() - began, flush=True)

@@ -1,6 +1,7 @@
 """One log to many readers over TLS, text and binary; beside it a server that sends the same frames from memory."""
 
-from tests.benchmarks.figures import median_and_range, ratio, table
+from tests.benchmarks import results
+from tests.benchmarks.figures import median_and_range, table
 from tests.benchmarks.fixtures import Agent, require, running_agent
 from tests.benchmarks.readers import LINE, flow, of_job, plain_server, readers
 from tests.benchmarks.starts import through_api
@@ -62,7 +63,7 @@ async def compare(agent: Agent, job: Job, count: int, size: int, kind: str) -> l
     return [
         median_and_range(speeds),
         median_and_range(limits),
-        ratio(speeds, limits),
+        results.keep(f"fanout: {count} readers, {kind}, of frames from memory", speeds, limits),
         median_and_range(costs, 2),
         median_and_range(least, 2),
     ]

@@ -30,13 +30,7 @@ LISTS: dict[str, dict[str, Any]] = {
 
 async def measure() -> None:
     with state_folder() as few, state_folder() as many:
-        for home in (few, many):
-            home.config.write_text("[retention]\njobs = 0\nbytes = 0\n")
-            async with agent_on(home) as agent, agent.client() as client:
-                job = await client.create(JobSpec(argv=[PROGRAM]))
-                await client.start(job.id)
-                await client.wait(job.id)
-        require(copy_record(many, COPIES) == COPIES, "the records were not copied")
+        await fill(few, many)
         async with agent_on(few) as small, agent_on(many) as large:
             starts = [cpu_seconds(small.pids["agent"]), cpu_seconds(large.pids["agent"])]
             async with small.client() as small_client, large.client() as large_client:
@@ -47,15 +41,26 @@ async def measure() -> None:
     table("CPU of the start", [["", "s"], ["with 1", f"{starts[0]:.2f}"], [f"with {COPIES:,}", f"{starts[1]:.2f}"]])
 
 
+async def fill(few: Home, many: Home, config: str = "") -> None:
+    """Put one job on record in both state folders, and copies of it in the second one."""
+    for home in (few, many):
+        home.config.write_text(f"[retention]\njobs = 0\nbytes = 0\n{config}")
+        async with agent_on(home) as agent, agent.client() as client:
+            job = await client.create(JobSpec(argv=[PROGRAM]))
+            await client.start(job.id)
+            await client.wait(job.id)
+    require(copy_record(many, COPIES) == COPIES, "the records were not copied")
+
+
 async def _lists(small: Client, large: Client) -> list[list[str]]:
     rows = []
     for name, query in LISTS.items():
-        call = partial(_list, query)
+        call = partial(list_once, query)
         rows.append(await _rounds(f"list {name}", partial(call, small), partial(call, large)))
     return rows
 
 
-async def _list(query: dict[str, Any], client: Client) -> None:
+async def list_once(query: dict[str, Any], client: Client) -> None:
     await client.call("job.list", **query)
 
 

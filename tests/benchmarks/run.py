@@ -19,6 +19,7 @@ from tests.benchmarks import (
     commands,
     delay,
     fanout,
+    growth,
     idle,
     pauses,
     plugged,
@@ -45,6 +46,7 @@ SECTIONS: dict[str, Callable[[], Awaitable[None]]] = {
     "status": status.measure,
     "plugins": plugged.measure,
     "recorded": recorded.measure,
+    "growth": growth.measure,
     "commands": commands.measure,
 }
 

@@ -2,7 +2,7 @@
 
 Two ways lead to a process. By a fork, which the keeper does not wait for: the child does all that may take long
 (`child.py`), and its report pipe is followed (`launches.py`). By posix_spawn, which costs less and waits for the
-execve, only if nothing in its way can hang (`quick.py`). Where it cannot spawn into a cgroup, it does so only if it
+execve, only if nothing in its way can hang (`quick.py`). If it cannot spawn into a cgroup, it does so only if it
 pays to step into the job's cgroup before (`moves.py`).
 """
 
