@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,7 @@ def test_folders_that_others_can_change_are_not_of_the_system(tmp_path: Path) ->
 
 @pytest.mark.parametrize("folder", ["/proc", "/proc/self/root", "/proc/self/cwd", "/dev", "/no/such", "etc", ""])
 def test_other_file_systems_are_not_entered(folder: str) -> None:
-    """Not another mount, no link of /proc, nothing relative."""
+    """No file system without a disk, no link of /proc, nothing relative."""
     before = os.getcwd()
     assert not QuickPath().enter(folder)
     assert os.getcwd() == before
@@ -138,13 +139,45 @@ def test_other_file_systems_are_not_entered(folder: str) -> None:
 
 def test_a_folder_that_is_not_cached_is_not_waited_for(tmp_path: Path) -> None:
     """A lookup that would have to ask the file system fails in place of that."""
-    if tmp_path.stat().st_dev != os.stat("/").st_dev:
-        pytest.skip("the temporary folder is not on the root file system")
     (tmp_path / "there").mkdir()
     os.stat(tmp_path / "there" / "..")  # now all of the way is in the cache
     os.close(open_folder_at_once(str(tmp_path / "there")))
     with pytest.raises(OSError, match=r"Resource temporarily unavailable|No such file"):
         open_folder_at_once(str(tmp_path / "never-looked-up"))
+
+
+def test_a_folder_that_others_see_another_file_system_on_is_entered(tmp_path: Path) -> None:
+    """As /home and /tmp are for services of systemd: in their mount namespace something else is mounted there."""
+    if (
+        os.geteuid() != 0
+        or tmp_path.stat().st_dev != os.stat("/").st_dev
+        or os.stat("/").st_dev not in local_devices()
+    ):
+        pytest.skip("needs root, and a temporary folder on the root file system")
+    (tmp_path / "home").mkdir()
+    script = 'mount -t tmpfs none "$1" && echo mounted && read _'
+    command = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", str(tmp_path / "home")]
+    before = os.getcwd()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        try:
+            assert other.stdout.readline() == b"mounted\n"
+            os.stat(tmp_path / "home" / "..")  # now all of the way is in the cache
+            assert QuickPath().enter(str(tmp_path / "home"))
+            assert os.path.samefile(".", tmp_path / "home")
+        finally:
+            os.chdir(before)
+            other.stdin.close()
+
+
+def test_a_file_system_without_a_disk_is_not_entered() -> None:
+    """A number of a tmpfs that is gone may be one of a file system that asks a process."""
+    if os.stat("/dev/shm").st_dev == os.stat("/").st_dev:
+        pytest.skip("/dev/shm is no file system of its own")
+    before = os.getcwd()
+    assert not QuickPath().enter("/dev/shm")
+    assert os.getcwd() == before
 
 
 def test_no_file_system_of_a_process_or_another_host_is_local() -> None:

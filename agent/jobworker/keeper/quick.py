@@ -9,7 +9,7 @@ import os
 import stat
 from typing import Any
 
-from jobworker.linux.lookup import local_devices, open_folder_at_once
+from jobworker.linux.lookup import device_of, local_devices, open_folder_at_once
 
 FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 CHANGES = ("user", "umask", "nice", "rlimits", "tty")  # of a launch: what posix_spawn cannot do
@@ -26,7 +26,10 @@ class QuickPath:
             self._local = local_devices()  # file systems that ask no process and no other host
         except OSError:
             self._local = set()
-        self._root_is_local = os.stat("/").st_dev in self._local
+        root = os.stat("/").st_dev
+        # What folders of jobs are on. But for "/" no numbers without a device (0:N): a file system that is mounted
+        # later, and asks a process or another host, may get the number of one that is gone.
+        self._disks = {device for device in self._local if os.major(device) or device == root}
         # By name: the folders that only root can change, and so can any folder above them.
         self._folders = {name: real for name in FOLDERS if (real := self._real_folder(name))}
         self._programs: dict[str, tuple[int, int, int]] = {}  # by file: device, inode, ctime; no script, and root's
@@ -105,13 +108,13 @@ class QuickPath:
         """Change to the folder of a job if that takes no time; return whether it did."""
         if folder == "/":
             return True  # this process is there
-        if not self._root_is_local:
-            return False
         try:
             fd = open_folder_at_once(folder)
         except OSError:
             return False
         try:
+            if device_of(fd) not in self._disks:
+                return False
             os.fchdir(fd)  # to what was looked up, and not by a name that leads elsewhere by now
             return True
         except OSError:

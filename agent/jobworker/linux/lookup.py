@@ -4,13 +4,17 @@ import ctypes
 import errno
 import os
 import stat
+import struct
 
 from jobworker.linux import features
 
 OPENAT2 = 437  # the number of the system call on every machine but alpha
-# Stay on the file system that the lookup began on, follow no link of /proc, and fail with EAGAIN if the answer is not
-# in the kernel's cache (Linux 5.12): before any file system or automounter is asked.
-RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_CACHED = 0x01, 0x02, 0x20
+# Follow no link of /proc, and fail with EAGAIN if the answer is not in the kernel's cache (Linux 5.12): before any
+# file system or automounter is asked. Not RESOLVE_NO_XDEV: with it the kernel refuses a folder over which anything is
+# mounted in any mount namespace, as systemd does with /home, /root and /tmp for most of its services.
+RESOLVE_NO_MAGICLINKS, RESOLVE_CACHED = 0x02, 0x20
+AT_EMPTY_PATH, AT_STATX_DONT_SYNC = 0x1000, 0x4000
+STATX_BYTES, STATX_DEVICE = 256, 136  # of struct statx, and of the device in it: two unsigned ints
 # File systems whose files the kernel reads itself, from a disk of this host or from memory. Not those that ask a
 # process or another host, nor overlays, whose layers may.
 LOCAL_TYPES = frozenset({"bcachefs", "btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "squashfs", "tmpfs", "xfs"})
@@ -26,7 +30,7 @@ class _How(ctypes.Structure):
 
 _FOLDER = _How(
     flags=os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC,
-    resolve=RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED,
+    resolve=RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED,
 )
 
 
@@ -34,8 +38,17 @@ _FILE = _How(flags=os.O_PATH | os.O_CLOEXEC, resolve=RESOLVE_NO_MAGICLINKS | RES
 
 
 def open_folder_at_once(path: str) -> int:
-    """Return a descriptor, O_PATH, of a folder on the file system of "/"; raise OSError if that could take time."""
+    """Return a descriptor, O_PATH, of a folder on any file system; raise OSError if that could take time."""
     return _open_at_once(path, _FOLDER)
+
+
+def device_of(fd: int) -> int:
+    """Return the device number of an open file, O_PATH or not, without a question to its file system."""
+    found = ctypes.create_string_buffer(STATX_BYTES)
+    if _libc.statx(fd, b"", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, found):
+        code = ctypes.get_errno()
+        raise OSError(code, f"statx: {os.strerror(code)}")
+    return os.makedev(*struct.unpack_from("II", found, STATX_DEVICE))
 
 
 def look_at_once(path: str, size: int) -> tuple[int, bool, bytes]:
@@ -45,9 +58,9 @@ def look_at_once(path: str, size: int) -> tuple[int, bool, bytes]:
     """
     fd = _open_at_once(path, _FILE)
     try:
-        info = os.fstat(fd)
-        if info.st_dev not in local_devices():
+        if device_of(fd) not in local_devices():
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
+        info = os.fstat(fd)
         first = b""
         if stat.S_ISREG(info.st_mode):
             with open(f"/proc/self/fd/{fd}", "rb", opener=_without_waiting) as file:
