@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 
-from jobworker import config, preflight
+from jobworker import config, log_files, preflight
 from jobworker.auth.admission import Admission
 from jobworker.auth.audit import Audit
 from jobworker.auth.authentication import Authenticator
@@ -84,6 +84,7 @@ class Agent:
         instance.create_local_token(services.tokens)
         renewal = setup.renewal(self._home, server, tls, instance.names)
         self._handle_signals(renewal)
+        bounded = asyncio.create_task(log_files.bound([self._home.agent_log, self._home.keeper_log]))
         await listener.open()
         renewal.open()
         gc.collect()
@@ -101,6 +102,7 @@ class Agent:
             await self._stop_jobs(jobs)
         restart = self._jobs_at_end == "restart"
         renewal.close()
+        bounded.cancel()
         await listener.close(restart=restart)  # before the jobs: no call may need them after they are closed
         await jobs.close(restart=restart, finish=self._jobs_at_end == "stop")
         services.plugin_host.close()

@@ -1,4 +1,7 @@
-"""Find the id of a job from its id, a unique prefix of it, or a name: of several jobs, the newest that is live."""
+"""Find the id of a job from its id, a unique prefix of it, or a name.
+
+Of several jobs of a name, a job of the caller comes before those of others, then the newest that is live.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -48,7 +51,8 @@ def find_job(client: "Client", text: str, states: Sequence[str] = LIVE) -> dict[
         except JobNotFound:
             pass  # it may be a name
     jobs = list_all(client)
-    chosen = choose(text, jobs, states)
+    own = _id(client.call("auth.whoami")) if _named(jobs, text) else ""
+    chosen = choose(text, jobs, states, own)
     return next(job for job in jobs if job["id"] == chosen)
 
 
@@ -65,7 +69,8 @@ async def job_id_async(client: "AsyncClient", text: str) -> str:
         answer = await client.call("job.list", **params)
         jobs += answer["jobs"]
         if answer["next"] is None:
-            return choose(text, jobs)
+            own = _id(await client.call("auth.whoami")) if _named(jobs, text) else ""
+            return choose(text, jobs, own=own)
         params["cursor"] = answer["next"]
 
 
@@ -81,9 +86,22 @@ def list_all(client: "Client", states: Sequence[str] | None = None) -> list[dict
         params["cursor"] = answer["next"]
 
 
-def choose(text: str, jobs: Sequence[dict[str, Any]], states: Sequence[str] = LIVE) -> str:
-    """Return the id that `text` means among jobs, which are newest first; of a name, one in `states` comes first."""
-    named = [job for job in jobs if job["name"] == text]
+def _id(principal: dict[str, Any]) -> str:
+    """Return the owner of a principal's jobs, as in `Principal.id`, which is slow to import."""
+    return str(principal.get("id", f"{principal['provider']}:{principal['name']}"))
+
+
+def _named(jobs: Sequence[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    return [job for job in jobs if job["name"] == text]
+
+
+def choose(text: str, jobs: Sequence[dict[str, Any]], states: Sequence[str] = LIVE, own: str = "") -> str:
+    """Return the id that `text` means among jobs, which are newest first; of a name, one in `states` comes first.
+
+    `own` is the caller, "" if it is not known: a name means a job of another owner only if the caller has none.
+    """
+    named = _named(jobs, text)
+    named = [job for job in named if job["owner"] == own] or named
     live = [job for job in named if job["state"] in states]
     others = [str(job["id"]) for job in live[1:]]
     named = (live or [job for job in named if job["state"] in NOT_FINAL] or named)[:1]
@@ -98,6 +116,8 @@ def choose(text: str, jobs: Sequence[dict[str, Any]], states: Sequence[str] = LI
             f"{text!r} is ambiguous: it matches {', '.join(shown)}{more}", hint="use the whole id, see `jw ps -a`"
         )
     chosen = str(next(iter(matches)))
+    if own and matches[chosen]["owner"] != own and not begun:
+        output.note(f"{text} is job {chosen} of {matches[chosen]['owner']}")
     if others and chosen == named[0]["id"]:
         rest = f"the {'other is' if len(others) == 1 else 'others are'} {', '.join(others)}"
         output.note(f"{len(live)} live jobs have the name {text}: this is the newest, {chosen}; {rest}")

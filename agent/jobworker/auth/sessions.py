@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from jobworker.auth.throttle import network_of
 from jobworker.config import Limits
 from jobworker.errors import RateLimited
-from jobworker.model import Principal
+from jobworker.model import JobSummary, Principal
 from jobworker.rate_limit import RateLimiter
 from jobworker.tasks import Background
 
@@ -33,6 +33,9 @@ class OpenSession(Protocol):
 
     def drop(self) -> None:
         """Take the access from the caller at once."""
+
+    def hide(self, job: JobSummary) -> None:
+        """End what shows a job that the caller may no longer see."""
 
     async def close(self, reason: str) -> None:
         """Take the access from the caller, and close the connection."""

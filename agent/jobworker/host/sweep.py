@@ -1,9 +1,9 @@
 """Find the processes of a job by a walk through /proc, if it has neither a cgroup nor a namespace.
 
-A process is a job's by its session and its descent; else by the marker ``JOBWORKER_JOB_ID``, which children inherit;
-else, if it is an orphan, by the job's pipes that it holds. A variable makes no process another job's if it plainly
-descends from one. A process that has shed all of these cannot be attributed: it is a child of the keeper, and may be
-of any job that was started before it.
+A process is a job's by its session and its descent; else by the marker ``JOBWORKER_JOB_ID``, which children inherit,
+if it runs as the job's user or as root, as any user may set a variable; else, if it is an orphan, by the job's pipes
+that it holds. A variable makes no process another job's if it plainly descends from one. A process that has shed all
+of these cannot be attributed: it is a child of the keeper, and may be of any job that was started before it.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from jobworker.host.process_tree import (
     wait_exit,
 )
 from jobworker.host.procfs import ProcReader, run_with_stuck_guard
-from jobworker.linux.proc import MARKER, children_of, has_ended, named_stat_of
+from jobworker.linux.proc import MARKER, children_of, has_ended, named_stat_of, user_of
 
 PIPE = re.compile(r"/([0-9a-z]{12})\.(out|err)( \(deleted\))?$")  # the name of a job's FIFO, open in a process
 # What stands in a command line of ours after the interpreter: keeper and pump, and the agent in the background.
@@ -52,15 +52,21 @@ class SweepTree:
     method = "sweep"
 
     def __init__(
-        self, job: str, main: int, start: int = 0, neighbours: Callable[[], Neighbours] = lambda: ALONE
+        self,
+        job: str,
+        main: int,
+        start: int = 0,
+        neighbours: Callable[[], Neighbours] = lambda: ALONE,
+        uid: int | None = None,
     ) -> None:
         self._job = job
+        self._uid = uid
         self._main = main
         self._start = start
         self._neighbours = neighbours
 
     async def members(self) -> list[Process]:
-        return await asyncio.to_thread(sweep, self._job, self._main, self._start, self._neighbours())
+        return await asyncio.to_thread(sweep, self._job, self._main, self._start, self._neighbours(), self._uid)
 
     async def cpu_seconds(self) -> float:
         return cpu_seconds_of(await self.members())
@@ -79,22 +85,27 @@ class _Seen(NamedTuple):
     session: int
 
 
-def sweep(job: str, main: int, start: int = 0, neighbours: Neighbours = ALONE) -> list[Process]:
+def sweep(
+    job: str, main: int, start: int = 0, neighbours: Neighbours = ALONE, uid: int | None = None
+) -> list[Process]:
     """Walk through /proc once. Blocking; a process that hangs in the kernel delays it, but not for ever.
 
     `start` (0: unknown) shows whether `main` is still the job's: a pid is used again only when neither a process nor
-    a session of that number is left.
+    a session of that number is left. `uid`: the user whose processes, besides those of root, have the job's marker
+    rightly; None: any.
     """
-    return run_with_stuck_guard(partial(_sweep, job, main, start, neighbours))
+    return run_with_stuck_guard(partial(_sweep, job, main, start, neighbours, uid))
 
 
-def _sweep(job: str, main: int, start: int, neighbours: Neighbours, reader: ProcReader) -> list[Process]:
+def _sweep(
+    job: str, main: int, start: int, neighbours: Neighbours, uid: int | None, reader: ProcReader
+) -> list[Process]:
     seen = {process.pid: _Seen(process, int(fields[1]), int(fields[3])) for process, fields in processes()}
     own = neighbours.own | {os.getpid()}
     owners = _owners(seen, dict(neighbours.mains) | ({main: (job, start)} if main > 0 else {}), own)
     mine = {pid for pid, owner in owners.items() if owner == job}
     free = {pid: seen[pid].parent for pid, owner in owners.items() if not owner and pid not in own}
-    marked = {pid for pid in free if _is_marked(seen[pid], job, neighbours.keeper, reader)}
+    marked = {pid for pid in free if _is_marked(seen[pid], job, neighbours.keeper, uid, reader)}
     return [seen[pid].process for pid in sorted(below(free, mine | marked))]
 
 
@@ -125,13 +136,21 @@ def _may_be(one: "_Seen | None", start: int) -> bool:
     return one is None or not start or one.process.start == start
 
 
-def _is_marked(one: _Seen, job: str, keeper: int, reader: ProcReader) -> bool:
-    """Whether a process has the job's marker or, as an orphan that has none, the job's pipes."""
+def _is_marked(one: _Seen, job: str, keeper: int, uid: int | None, reader: ProcReader) -> bool:
+    """Whether a process has the job's marker rightly or, as an orphan that has none, the job's pipes."""
     marker = _marker_of(one.process, reader)
     if marker or one.parent != keeper or not keeper:
-        return marker == job != ""
+        return marker == job != "" and _is_user(one.process.pid, uid)
     # A fork of the keeper holds the pipes of all jobs until it executes its own: so look at the program first.
     return not _is_ours(one.process, reader) and job in _pipes_of(one.process.pid)
+
+
+def _is_user(pid: int, uid: int | None) -> bool:
+    """Whether a process runs as this user (None: as any), or as root; False if it has ended."""
+    try:
+        return uid is None or user_of(pid) in (uid, 0)
+    except (OSError, StopIteration):
+        return False
 
 
 def _marker_of(process: Process, reader: ProcReader) -> str:

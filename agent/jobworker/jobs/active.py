@@ -1,6 +1,7 @@
 """A job that the agent keeps in memory: its record, the tasks that work on it, and its process tree."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,7 +72,10 @@ class ActiveJob:
         main, process = self.record.job.pid or 0, self.record.process
         if process.init:
             return NamespaceTree(process.init, process.init_start, main, process.start, self.group())
-        return self._strays or self.group() or SweepTree(self.id, main, process.start, self._neighbours)
+        if (grouped := self._strays or self.group()) is not None:
+            return grouped
+        uid = os.geteuid() if self.record.identity is None else self.record.identity.uid
+        return SweepTree(self.id, main, process.start, self._neighbours, uid)
 
     async def has_strays(self) -> bool:
         """Look for processes that have left the job's cgroup; `tree` has them from then on."""

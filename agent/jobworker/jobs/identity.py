@@ -74,6 +74,14 @@ def user_message(identity: Identity) -> dict[str, object]:
     return {"uid": identity.uid, "gid": identity.gid, "groups": identity.groups}
 
 
+def name_of(uid: int) -> str:
+    """Return the name of a user, or its number if it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def _identity(entry: pwd.struct_passwd, gid: int) -> Identity:
     groups = sorted(os.getgrouplist(entry.pw_name, entry.pw_gid))
     folder = entry.pw_dir if os.path.isdir(entry.pw_dir) else "/"

@@ -195,7 +195,10 @@ def check_environment(env: Mapping[str, str]) -> None:
 
 
 def check_labels(labels: Mapping[str, str]) -> None:
-    """Raise InvalidSpec for labels that are too many or too long: each event of the job carries them."""
+    """Raise InvalidSpec for labels that are too many or too long, or that a terminal would not just print.
+
+    Each event of the job carries them.
+    """
     if len(labels) > MAX_LABELS:
         raise InvalidSpec(f"labels: {len(labels)} labels; expected at most {MAX_LABELS}", field="labels")
     for name, value in labels.items():
@@ -203,6 +206,8 @@ def check_labels(labels: Mapping[str, str]) -> None:
             what = f"labels: {name[:80]!r}: {len(name)} and {len(value)} characters"
             expected = f"1 to {LABEL_NAME} for its name and at most {LABEL_VALUE} for its value"
             raise InvalidSpec(f"{what}; expected {expected}", field="labels")
+        if not name.isprintable() or not value.isprintable():
+            raise InvalidSpec(f"labels: {name[:80]!r}: {value[:80]!r}; expected printable characters", field="labels")
 
 
 def _unknown(field: str, what: str, name: str, known: Mapping[str, Any]) -> InvalidSpec:

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 from jobworker.jobs.log_cursor import CachedChunk, Cursor
+from jobworker.jobs.scope import Scope, sees
 from jobworker.logs.reader import Chunk, Gap
-from jobworker.model import LogEnd, LogGap
+from jobworker.model import JobSummary, LogEnd, LogGap
 from jobworker.protocol import split_text
 from jobworker.server import log_frames
 from jobworker.server.subscription import Send, Subscription
@@ -27,15 +28,20 @@ class LogSubscription(Subscription):
         job: str,
         cursor: Cursor,
         encoding: str,
+        scopes: tuple[Scope, ...],
     ) -> None:
         super().__init__(name, send, done)
-        self._job = job
+        self.job = job
         self._cursor = cursor
+        self._scopes = scopes
         self._encoding = encoding
         self._prefix = log_frames.frame_prefix(name, binary=encoding == BINARY)
 
     def _close(self) -> None:
         self._cursor.close()
+
+    def hides(self, job: JobSummary) -> bool:
+        return job.id == self.job and not sees(self._scopes, job)
 
     async def _run(self) -> None:
         while (piece := await self._cursor.next()) is not None:
@@ -45,7 +51,7 @@ class LogSubscription(Subscription):
                 await self._send_data(piece)
             await asyncio.sleep(0)  # a send that does not block does not yield: let other tasks run
         job = await self._cursor.job_at_end()
-        end = LogEnd(self.name, self._job, self._cursor.offset, job.state, job.exit, job.log.truncated)
+        end = LogEnd(self.name, self.job, self._cursor.offset, job.state, job.exit, job.log.truncated)
         await self._send((log_frames.notification("log.end", end),), True)
 
     async def _send_data(self, piece: CachedChunk) -> None:
@@ -64,20 +70,20 @@ class LogSubscription(Subscription):
     def _encoded(self, chunk: Chunk) -> Encoded | None:
         """Encode a chunk up to its last whole character; return None if it holds only a part of one."""
         if self._encoding == BINARY:
-            return len(chunk.data), log_frames.binary_rest(self._job, chunk)
+            return len(chunk.data), log_frames.binary_rest(self.job, chunk)
         if self._encoding == BASE64:
-            return len(chunk.data), log_frames.text_rest(self._job, chunk, None)
+            return len(chunk.data), log_frames.text_rest(self.job, chunk, None)
         text, used = split_text(chunk.data)
-        return (used, log_frames.text_rest(self._job, chunk, text)) if used else None
+        return (used, log_frames.text_rest(self.job, chunk, text)) if used else None
 
     async def _complete_character(self, chunk: Chunk) -> Encoded:
         """Wait a moment for the rest of a character, unless bytes of the other stream follow; else send base64."""
         if not self._cursor.ended and not self._cursor.more_follows(chunk):
             more = await self._cursor.grown(HALF_CHARACTER_SECONDS)
             chunk = more if isinstance(more, Chunk) else chunk
-        return self._encoded(chunk) or (len(chunk.data), log_frames.text_rest(self._job, chunk, None))
+        return self._encoded(chunk) or (len(chunk.data), log_frames.text_rest(self.job, chunk, None))
 
     async def _send_gap(self, gap: Gap) -> None:
         self._cursor.offset = gap.end
-        params = LogGap(self.name, self._job, gap.offset, gap.end, gap.reason)
+        params = LogGap(self.name, self.job, gap.offset, gap.end, gap.reason)
         await self._send((log_frames.notification("log.gap", params),), True)

@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from jobworker import errors
 from jobworker.auth.access import Permissions
-from jobworker.model import Principal
+from jobworker.model import JobSummary, Principal
 from jobworker.protocol import BINARY_SUBPROTOCOL
 from jobworker.server.connection import Connection
 from jobworker.server.jsonrpc import Message, not_logged_in, read, refused
@@ -325,6 +325,17 @@ class Session:
             while not self._connection.write_frame(parts, text):
                 await self._connection.raise_closed()
                 await self._connection.drained()
+
+    def hide(self, job: JobSummary) -> None:
+        """End the subscriptions that show a job which the caller may no longer see, and the connection with them.
+
+        The caller subscribes again over a new one, and is refused what it may not see.
+        """
+        hidden = [subscription for subscription in self.subscriptions.values() if subscription.hides(job)]
+        for subscription in hidden:
+            subscription.cancel()
+        if hidden:
+            self._subscription_failed()
 
     def _subscription_failed(self) -> None:
         """Close the connection: the caller would wait for ever, and over a new one it continues."""

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from websockets.exceptions import ConnectionClosed
 
+from jobworker.model import JobSummary
+
 log = logging.getLogger(__name__)
 
 Send = Callable[[Sequence[bytes], bool], Awaitable[None]]  # a frame in parts, and whether it is text
@@ -27,6 +29,10 @@ class Subscription:
         self._task: asyncio.Task[None] | None = None
         # Whether the source is released; it may happen before `start`.
         self._ended = False
+
+    def hides(self, job: JobSummary) -> bool:
+        """Whether it shows this job and its caller may no longer see that, since its labels have changed."""
+        return False
 
     def start(self) -> None:
         if not self._ended:

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidRequest, InvalidSpec
 from jobworker.interfaces import Credentials
-from jobworker.model import Principal
+from jobworker.model import Principal, to_builtins
 from jobworker.server.dispatch import Call, method
 from jobworker.units import Duration, rfc3339, seconds
 
@@ -41,7 +41,7 @@ class RevokeToken(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @method("auth.login", Login, Requires.ANONYMOUS)
-async def login(call: Call, params: Login) -> Principal:
+async def login(call: Call, params: Login) -> dict[str, Any]:
     session = call.session
     if session.logged_in:
         raise InvalidRequest(f"already logged in as {session.caller.name}; expected auth.login once on a connection")
@@ -56,12 +56,22 @@ async def login(call: Call, params: Login) -> Principal:
     session.authenticated_at = time.monotonic()
     principal = await session.services.admission.admit(credentials, method=call.method)
     await session.log_in(principal)
-    return principal
+    return _described(principal)
 
 
 @method("auth.whoami", Nothing, Requires.LOGIN)
-def whoami(call: Call, params: Nothing) -> Principal:
-    return call.session.caller
+def whoami(call: Call, params: Nothing) -> dict[str, Any]:
+    return _described(call.session.caller)
+
+
+def _described(principal: Principal) -> dict[str, Any]:
+    """Return a principal, with `id`, the owner of its jobs, if that is not PROVIDER:NAME."""
+    described: dict[str, Any] = to_builtins(principal)
+    if not principal.subject:
+        del described["subject"]
+    if principal.id != f"{principal.provider}:{principal.name}":
+        described["id"] = principal.id
+    return described
 
 
 @method("token.create", CreateToken, Requires.ADMIN)

@@ -10,11 +10,12 @@ from msgspec.structs import replace
 
 from jobworker import model
 from jobworker.auth.access import Requires
-from jobworker.errors import InvalidParams, InvalidSpec, RpcError, SubscriptionNotFound
+from jobworker.errors import InvalidParams, InvalidSpec, JobNotFound, RpcError, SubscriptionNotFound
 from jobworker.jobs.log_cursor import LogRange
 from jobworker.jobs.plan import TtySize, signal_number
 from jobworker.jobs.query import Query
 from jobworker.jobs.record import is_id
+from jobworker.jobs.scope import sees
 from jobworker.jobs.spec_rules import MAX_LABELS
 from jobworker.model import Explanation, Job, JobSpec, State, StopSpec, TimeoutSpec
 from jobworker.server.dispatch import Call, method
@@ -121,7 +122,8 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
     job, new = await jobs.create(params.spec, params.key, call.session.caller, admin=admin)
     cursor = await jobs.logs.cursor(job.id, LogRange(), follow=True)
     encoding = BINARY if call.session.binary else params.encoding
-    make = partial(LogSubscription, job=job.id, cursor=cursor, encoding=encoding)
+    scopes = call.permissions.scopes("log.subscribe")
+    make = partial(LogSubscription, job=job.id, cursor=cursor, encoding=encoding, scopes=scopes)
     start = partial(jobs.start, job.id, call.session.caller, admin=admin, join=True)
     try:
         subscription = call.session.subscribe(make, cursor)
@@ -177,9 +179,14 @@ async def update(call: Call, params: Update) -> Job:
         call.permissions.require_control(call.method, replace(job, labels=params.labels))
     changes = _given(params, ("timeout", "idle_timeout", "timeout_policies", "labels"))
     limits = {} if params.limits is msgspec.UNSET else _given(params.limits, Limits.__struct_fields__)
-    jobs = call.session.services.jobs
-    admin = call.permissions.is_admin(call.method)
-    return await jobs.update(params.id, changes, limits, call.session.caller, admin=admin, force=params.force)
+    services, admin = call.session.services, call.permissions.is_admin(call.method)
+    updated = await services.jobs.update(
+        params.id, changes, limits, call.session.caller, admin=admin, force=params.force
+    )
+    if "labels" in changes:
+        for session in services.sessions.open():
+            session.hide(updated)
+    return updated
 
 
 def _given(params: Params, names: Sequence[str]) -> dict[str, Any]:
@@ -244,6 +251,8 @@ async def wait(call: Call, params: Wait) -> Job:
     if not jobs.ended(job):
         del job  # it may have megabytes, and becomes old
         job = await call.session.while_connected(jobs.wait(params.id, limit))
+        if not sees(call.permissions.scopes(call.method), job):  # its labels have changed meanwhile
+            raise JobNotFound(f"there is no job {params.id!r}", job=params.id)
     if call.session.takes_answers:
         return job
     del job  # until the caller has read other answers

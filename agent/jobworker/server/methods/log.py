@@ -54,7 +54,8 @@ async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
     cursor = await call.session.services.jobs.logs.cursor(params.id, _where(params), follow=params.follow)
     offset = cursor.offset
     encoding = BINARY if call.session.binary else params.encoding
-    make = partial(LogSubscription, job=params.id, cursor=cursor, encoding=encoding)
+    scopes = call.permissions.scopes(call.method)
+    make = partial(LogSubscription, job=params.id, cursor=cursor, encoding=encoding, scopes=scopes)
     subscription = call.session.subscribe(make, cursor)
     call.after.append(subscription.start)
     return {"subscription": subscription.name, "offset": offset}
