@@ -18,6 +18,7 @@ from jobworker.auth.authorization import Authorization
 from jobworker.auth.peers import Peers
 from jobworker.auth.sessions import SessionRegistry
 from jobworker.instance import Instance
+from jobworker.jobs import uid_pool
 from jobworker.jobs.identity import require_users
 from jobworker.jobs.manager import JobManager
 from jobworker.paths import Home
@@ -155,12 +156,9 @@ class Agent:
     def _report_start(self, address: str, ready: int | None) -> None:
         """Report to the log, to the service manager and to the process that started this one that it listens."""
         log.info("listening on %s, state in %s, pid %d", address, self._home.path, os.getpid())
-        if os.geteuid() != 0:
-            log.warning(
-                "all jobs run as the agent's own user: a caller who may create jobs can do all that the agent can"
-            )
-        elif not self._config.jobs.user:
-            log.warning("jobs without a user run as root, which only admins may do: jobs.user is not set")
+        owners = "roles" in self._config.auth.authorizers  # of which "writer" has control = "own"
+        for warning in uid_pool.warnings(self._config.uid_pool, self._config.jobs.user, owners=owners):
+            log.warning("%s", warning)
         self._status = f"listening on {address}"
         self._service.ready(self._status)
         if ready is not None:

@@ -15,9 +15,10 @@ from msgspec import Meta, Struct, field
 from jobworker.errors import InvalidSpec, StartError
 from jobworker.model import MIN_LOG, TimeoutSpec
 from jobworker.protocol import MAX_DEPTH
-from jobworker.units import Duration, Size, seconds, size
+from jobworker.units import Duration, Size, seconds, size, uid_range
 from jobworker.validation import describe_error, signal_name, too_deep
 
+POOL = "pool"  # of the table `users`: not a principal, but a range of uids
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?")  # as browsers send it
 
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
@@ -133,15 +134,15 @@ BUILT_IN = ("token", "roles", "graceful", "ladder", "command", "kill", "total", 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration.
 
-    `users` has, by principal or role, the users as which it may run jobs. `plugins` has `enabled`, the names of the
-    plugins to load, and one table for each plugin.
+    `users` has, by principal or role, the users as which it may run jobs, and `pool`, a range of uids. `plugins` has
+    `enabled`, the names of the plugins to load, and one table for each plugin.
     """
 
     server: Server = Server()
     unix: Unix = Unix()
     auth: Auth = Auth()
     jobs: Jobs = Jobs()
-    users: dict[str, list[str]] = field(default_factory=dict)
+    users: dict[str, list[str] | str] = field(default_factory=dict)
     events: Events = Events()
     retention: Retention = Retention()
     agent: Agent = Agent()
@@ -152,6 +153,17 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def enabled_plugins(self) -> list[str]:
         return list(self.plugins["enabled"])
+
+    @property
+    def allowed_users(self) -> dict[str, list[str]]:
+        """The users by principal, `role:NAME` and `*`."""
+        return {key: names for key, names in self.users.items() if isinstance(names, list)}
+
+    @property
+    def uid_pool(self) -> range | None:
+        """The uids for principals that have one of their own each; None: they have none."""
+        pool = self.users.get(POOL)
+        return uid_range(pool, f"users.{POOL}") if isinstance(pool, str) else None
 
 
 def load(path: Path | None) -> Config:
@@ -235,12 +247,7 @@ def _check(path: Path, config: Config) -> None:
         raise StartError(
             f"{path}: unix.path: {config.unix.path!r}; expected an absolute path, which unix.users can reach"
         )
-    for key, names in config.users.items():
-        if key != "*" and ":" not in key:
-            expected = 'a principal as "token:NAME", "role:NAME", or "*" for everyone'
-            raise StartError(f"{path}: users.{key}: unknown; expected {expected}")
-        if {"", "0", "root"} & set(names):
-            raise StartError(f"{path}: users.{key}: {names}; expected no root: only admins run jobs as root")
+    _check_users(path, config)
     enabled = config.plugins.setdefault("enabled", Config().plugins["enabled"])
     if not isinstance(enabled, list) or not all(isinstance(name, str) for name in enabled):
         raise StartError(f"{path}: plugins.enabled: {enabled!r}; expected a list of names")
@@ -249,6 +256,28 @@ def _check(path: Path, config: Config) -> None:
             raise StartError(
                 f"{path}: plugins.{name}: {table!r}; expected `enabled` or a table of a plugin's settings"
             )
+
+
+def _check_users(path: Path, config: Config) -> None:
+    """Raise StartError for a table `users` with an unknown key, with root, or with a pool that cannot be used."""
+    for key, names in config.users.items():
+        if isinstance(names, str) != (key == POOL):
+            expected = 'a range as "70000-70999"' if key == POOL else "array of users"
+            raise StartError(f"{path}: users.{key}: {names!r}; expected {expected}")
+        if key not in ("*", POOL) and ":" not in key:
+            expected = 'a principal as "token:NAME", "role:NAME", "*" for everyone, or pool'
+            raise StartError(f"{path}: users.{key}: unknown; expected {expected}")
+        if isinstance(names, list) and {"", "0", "root"} & set(names):
+            raise StartError(f"{path}: users.{key}: {names}; expected no root: only admins run jobs as root")
+    try:
+        pool = config.uid_pool
+    except InvalidSpec as error:
+        raise StartError(f"{path}: {error.message}") from error
+    if pool and config.jobs.user:
+        raise StartError(
+            f"{path}: users.pool and jobs.user: both are set; expected one of them",
+            hint="with a pool a job that names no user runs as the uid of its principal",
+        )
 
 
 def _check_role(key: str, most: RoleLimits) -> None:

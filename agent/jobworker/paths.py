@@ -59,6 +59,7 @@ class Home:
         self.database = path / "jobs.db"  # the job table, in SQLite
         self.logs = path / "logs"  # a folder for each job that has written something
         self.tokens = path / "tokens.json"  # hashes of the bearer tokens
+        self.uids = path / "uids.json"  # the principals that have a uid of their own
         self.local_token = path / "local.token"  # an admin's token, for `jw` on this host
         self.tls = path / "tls"  # the agent's own CA and certificate
         self.copied_from = ""  # the state folder of which this one is a copy that no agent has taken over yet

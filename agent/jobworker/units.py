@@ -19,6 +19,9 @@ MAX_DURATION = 10 * 365 * 86400  # seconds: ten years; a longer duration is a mi
 
 _SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)\s*([kKMGT]?)(i(?=B))?B?")
 MAX_SIZE = 1 << 50  # bytes: 1 PiB; a larger size is a mistake
+_UIDS = re.compile(r"(\d{1,10})-(\d{1,10})", re.ASCII)
+MAX_UID = (1 << 32) - 3
+RESERVED_UIDS = (65534, 65535)  # the overflow uid, and -1 in 16 bits
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SPANS = ((31_536_000, "year"), (86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
@@ -48,6 +51,16 @@ def size(value: Size, field: str) -> int:
     if not 0 <= value <= MAX_SIZE:
         raise InvalidSpec(f"{field}: {value!r}; expected 0 to {MAX_SIZE} bytes", field=field)
     return value
+
+
+def uid_range(text: str, field: str) -> range:
+    """Return a range of uids, as "70000-70999"; raise InvalidSpec."""
+    match = _UIDS.fullmatch(text)
+    low, high = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 0 < low <= high <= MAX_UID or any(low <= reserved <= high for reserved in RESERVED_UIDS):
+        expected = f'a range of uids as "70000-70999", from 1 to {MAX_UID}, without 65534 and 65535'
+        raise InvalidSpec(f"{field}: {text[:40]!r}; expected {expected}", field=field)
+    return range(low, high + 1)
 
 
 def bytes_text(count: float) -> str:

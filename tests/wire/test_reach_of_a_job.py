@@ -18,15 +18,20 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user"),
     pytest.mark.skipif(not PYTHON, reason="there is no Python here for everyone"),
 ]
+SECRET = "echo secret; exec sleep 600"
 REFUSED = {"EPERM", "EACCES"}
 HIDDEN = {"ESRCH", "ENOENT"}  # in a pid namespace it sees none but its own processes
 
 
-async def answers(wire: "Wire", agent: "RunningAgent", user: str, other: str, **spec: Any) -> dict[str, str]:
-    """Return the answers, by attempt, that a job of `user` gets, beside a job of `other` and one of root."""
+async def answers(
+    wire: "Wire", agent: "RunningAgent", job: dict[str, Any], runs: "Wire", **spec: Any
+) -> dict[str, str]:
+    """Return the answers, by attempt, that a job of `runs` with this spec gets; `job` is another one, which writes.
+
+    `wire` is that of an admin.
+    """
     info = await wire.ask("agent.info")
-    job = await wire.run(shell="echo secret; exec sleep 600", user=other)
-    stranger = await wire.run(argv=["sleep", "600"])
+    stranger = await wire.run(argv=["sleep", "600"], user="root")
     await wire.until(await wire.subscribe(job["id"]), b"secret\n")  # there is a log of it
     pids = {"agent": info["pid"], "keeper": info["keeper"]["pid"], "pump": info["keeper"]["pump"]}
     pids |= {"job": job["pid"], "stranger": stranger["pid"]}
@@ -37,17 +42,12 @@ async def answers(wire: "Wire", agent: "RunningAgent", user: str, other: str, **
         "groups": {name: group for name, pid in pids.items() if (group := cgroup_of(pid))},
         "pids": pids,
     }
-    run = await wire.ask(
-        "job.run", spec={"argv": [PYTHON, "-c", ATTEMPTS, json.dumps(given)], "user": user, "cwd": "/", **spec}
-    )
-    log = await wire.follow(run["subscription"])
+    argv = [PYTHON, "-c", ATTEMPTS, json.dumps(given)]
+    run = await runs.ask("job.run", spec={"argv": argv, "cwd": "/", **spec})
+    log = await runs.follow(run["subscription"])
     *lines, last = log.stdout.decode().splitlines()
     assert last == "done", log.text
-    for each in (job, stranger):
-        alive = (await wire.ask("job.status", id=each["id"]))["state"] == "running"
-        assert alive or user == other
-        if alive:
-            await wire.ask("job.stop", id=each["id"])
+    await wire.ask("job.stop", id=stranger["id"])  # it runs
     assert (await wire.ask("agent.info"))["keeper"] == info["keeper"]
     return dict(line.split("\t") for line in lines)
 
@@ -63,7 +63,9 @@ def cgroup_of(pid: int) -> str:
 @pytest.mark.parametrize("pid_namespace", [False, True], ids=["plain", "namespace"])
 async def test_all_is_refused(wire: "Wire", shared: "RunningAgent", pid_namespace: bool) -> None:
     """State, keys, sockets, logs, cgroups, processes and privileges; also from a user namespace of its own."""
-    found = await answers(wire, shared, "nobody", "daemon", pid_namespace=pid_namespace)
+    job = await wire.run(shell=SECRET, user="daemon")
+    found = await answers(wire, shared, job, wire, user="nobody", pid_namespace=pid_namespace)
+    await wire.ask("job.stop", id=job["id"])  # it runs
     expected = REFUSED | (HIDDEN if pid_namespace else set())
     assert {attempt: answer for attempt, answer in found.items() if answer not in expected} == {}
     outside = [attempt for attempt in found if not attempt.startswith("in a user namespace")]
@@ -85,7 +87,8 @@ async def test_all_is_refused(wire: "Wire", shared: "RunningAgent", pid_namespac
 
 async def test_the_attempts_are_real(wire: "Wire", shared: "RunningAgent") -> None:
     """Against a job of the same user, they succeed: jobs of one user are not protected from each other."""
-    found = await answers(wire, shared, "daemon", "daemon")
+    job = await wire.run(shell=SECRET, user="daemon")
+    found = await answers(wire, shared, job, wire, user="daemon")
     theirs = {attempt for attempt, answer in found.items() if answer == "SUCCEEDED"}
     assert theirs >= {
         f"{attempt} job"

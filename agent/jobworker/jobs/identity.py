@@ -61,12 +61,24 @@ def require_users(config: Config) -> None:
             look_up(config.jobs.user, None, "jobs.user")
         except InvalidSpec as error:
             raise StartError(error.message, hint="create it with useradd, or set jobs.user to another one") from None
-    for key, names in config.users.items():
+    if config.uid_pool and os.geteuid() == 0:
+        _require_mapped(config.uid_pool)
+    for key, names in config.allowed_users.items():
         for name in names:
             try:
                 look_up(name, None, f"users.{key}")
             except InvalidSpec as error:
                 log.warning("%s: no job can run as it", error.message)
+
+
+def _require_mapped(uids: range) -> None:
+    """Raise StartError if the user namespace of this process, such as a container's, lacks some uids of a range."""
+    for name in ("uid_map", "gid_map"):
+        with open(f"/proc/self/{name}") as file:
+            lines = [[int(number) for number in line.split()] for line in file]
+        if not any(first <= uids[0] and uids[-1] < first + count for first, _, count in lines):
+            text = f"users.pool: {uids[0]}-{uids[-1]}: this user namespace does not have all (/proc/self/{name})"
+            raise StartError(text, hint="choose a range that the container has, such as one below 65534")
 
 
 def user_message(identity: Identity) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """The operations on jobs that callers have: create, start, stop, signal, pause, wait, read, delete."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Sequence
 from functools import partial
@@ -34,6 +35,7 @@ from jobworker.jobs.stops import StopManager
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.terminals import Terminals
 from jobworker.jobs.time_limits import TimeLimits
+from jobworker.jobs.uid_pool import UidPool
 from jobworker.jobs.updating import Updating
 from jobworker.jobs.users import Users
 from jobworker.logs.reader import STDERR, LogReader
@@ -60,7 +62,8 @@ class JobManager:
         self._table.neighbours = partial(neighbours, self._table, self.link)
         defaults = Defaults.of(config.jobs)
         self._specs = Specs(defaults, registry, host, lambda: self.link.hello)
-        self._users = Users(config, defaults, lambda: self.link.hello)
+        pool = UidPool(home.uids, config.uid_pool) if config.uid_pool and os.geteuid() == 0 else None
+        self._users = Users(config, defaults, lambda: self.link.hello, pool)
         self._stops = StopManager(config.jobs, self._specs, self.link, host, self._table, self._tasks)
         self._time_limits = TimeLimits(config.jobs, self._specs, host, self._table, self._stops, self._tasks)
         self._reconciler = Reconciler(

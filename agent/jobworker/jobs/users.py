@@ -11,6 +11,7 @@ from jobworker.config import Config
 from jobworker.errors import InvalidSpec, NotSupported, PermissionDenied
 from jobworker.jobs.identity import Identity, look_up, own
 from jobworker.jobs.plan import MAX_NICE, RLIMITS, Defaults, LaunchPlan
+from jobworker.jobs.uid_pool import UidPool
 from jobworker.model import JobSpec, Principal
 
 CACHE_SECONDS = 5.0  # for which an answer of the host's user directory is used again
@@ -19,10 +20,17 @@ CACHE_SECONDS = 5.0  # for which an answer of the host's user directory is used 
 class Users:
     """The users of this host, and which of them each principal may run jobs as."""
 
-    def __init__(self, config: Config, defaults: Defaults, capabilities: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        defaults: Defaults,
+        capabilities: Callable[[], Mapping[str, Any]],
+        pool: UidPool | None = None,
+    ) -> None:
         self._default = config.jobs.user
         self._defaults = defaults
-        self._allowed = config.users
+        self._allowed = config.allowed_users
+        self._pool = pool  # gives each principal the user of its jobs that name none; None: none is configured
         self._capabilities = capabilities  # returns the capabilities of this host, from the keeper
         self._known: dict[tuple[str, str | None], tuple[float, Identity]] = {}
 
@@ -32,7 +40,7 @@ class Users:
         Raises InvalidSpec, NotSupported, and PermissionDenied.
         """
         try:
-            identity = await self._wanted(plan.spec)
+            identity = await self._wanted(plan.spec, principal)
         except InvalidSpec:
             if not admin:  # the same errors as for users and groups that exist: it must not learn which do
                 self._refuse_unknown(plan.spec, principal)
@@ -53,6 +61,8 @@ class Users:
         The error names user and group as `spec` does: the name of a uid is not for everyone.
         """
         if os.geteuid() == 0 and not admin:  # else there is only one user, or all are allowed
+            if self._pool and identity and identity.uid == self._pool.known(principal.id):
+                return
             permit(principal, identity or own(), self._default, self._allowed, spec)
 
     def _refuse_unknown(self, spec: JobSpec, principal: Principal) -> None:
@@ -76,7 +86,11 @@ class Users:
                 why = lacks if can else "its keeper is of another version"
                 raise NotSupported(f"spec.{field}: this agent cannot set it: {why}", field=field)
 
-    async def _wanted(self, spec: JobSpec) -> Identity | None:
+    async def _wanted(self, spec: JobSpec, principal: Principal) -> Identity | None:
+        if self._pool and spec.user is None:
+            if spec.group is not None:
+                raise PermissionDenied("group: a uid of users.pool is in no other group; expected a user too")
+            return await self._pool.identity(principal.id)
         user = self._default or None if spec.user is None else spec.user
         if user is None and spec.group is None:
             return None
