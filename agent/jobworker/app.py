@@ -9,6 +9,7 @@ import runpy
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from jobworker import config, log_files, preflight
 from jobworker.auth.admission import Admission
@@ -83,7 +84,8 @@ class Agent:
         await jobs.open()  # before the listener: the first call must find the jobs that ran on
         instance.note_place()
         instance.create_local_token(services.tokens)
-        renewal = setup.renewal(self._home, server, tls, instance.names)
+        end_revoked = partial(services.sessions.end_revoked, services.revoked.holds)
+        renewal = setup.renewal(self._home, server, tls, instance.names, services.revoked, end_revoked)
         self._handle_signals(renewal)
         bounded = asyncio.create_task(log_files.bound([self._home.agent_log, self._home.keeper_log]))
         await listener.open()
@@ -129,6 +131,7 @@ class Agent:
         tokens = TokenFile(self._home.tokens)
         roles = set().union(*(registry.roles[name] for name in self._config.auth.authorizers))
         peers = Peers(self._config.unix.users, roles)
+        revoked = setup.load_revoked(self._home, self._config.server)
         return Services(
             config=self._config,
             jobs=JobManager(self._config, self._home, self._home.create_run_folder(), registry, plugin_host),
@@ -137,7 +140,7 @@ class Agent:
             audit=audit,
             admission=Admission(
                 self._config.limits,
-                Authenticator(providers, plugin_host),
+                Authenticator(providers, plugin_host, revoked.holds),
                 audit,
                 sessions,
                 peers,
@@ -150,6 +153,7 @@ class Agent:
             shut_down=self.shut_down,
             may_restart=self._may_restart,
             tls=tls,
+            revoked=revoked,
             address=address,
         )
 

@@ -35,6 +35,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     cert: str = ""  # a path; "": the agent's own certificate
     key: str = ""
     client_ca: str = ""  # a path; "": no client certificates
+    revoked: str = ""  # a path; "": tls/revoked in the state folder
     expiry_warning: Duration = "30d"
 
     @property

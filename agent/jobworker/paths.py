@@ -52,6 +52,7 @@ class Home:
         self.path = path
         self.config = path / "config.toml"  # of the local agent, if the user wrote one
         self.address = path / "agent.json"  # address and pid of the listening agent
+        self.revoked = path / "tls" / "revoked"  # fingerprints of revoked client certificates
         self.agent_log = path / "agent.log"  # of a local agent; another one logs to its stderr
         self.keeper_log = path / "keeper.log"  # the stderr of keeper and pump
         self.audit = path / "audit.log"  # logins, refusals and changes

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from websockets.datastructures import Headers
@@ -24,16 +24,26 @@ MAX_ROLES = 100
 class Authenticator:
     """The providers in configured order."""
 
-    def __init__(self, providers: Sequence[AuthProvider], host: PluginHost) -> None:
+    def __init__(
+        self,
+        providers: Sequence[AuthProvider],
+        host: PluginHost,
+        is_revoked: Callable[[bytes], bool] = lambda certificate: False,
+    ) -> None:
+        """`is_revoked` returns whether a client certificate, in DER, is revoked."""
         self._providers = providers
+        self._is_revoked = is_revoked
         # Runs the providers in threads of their own, with a time limit.
         self._host = host
 
     async def authenticate(self, *credentials: Credentials) -> Principal:
         """Return the principal of the first provider that accepts any of the credentials; raise Unauthenticated.
 
-        A provider that fails denies: breaking one lets no caller in.
+        A provider that fails denies: breaking one lets no caller in. A revoked certificate is refused, whatever else
+        is presented.
         """
+        if any(item.certificate and self._is_revoked(item.certificate) for item in credentials):
+            raise Unauthenticated("the client certificate is revoked")
         for provider in self._providers:
             for presented in credentials:
                 try:

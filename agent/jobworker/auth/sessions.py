@@ -5,7 +5,7 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -26,6 +26,10 @@ class OpenSession(Protocol):
     id: str
     address: str
     since: int
+
+    @property
+    def certificate(self) -> bytes:
+        """The client certificate in DER; empty if the client has sent none."""
 
     @property
     def principal(self) -> Principal | None:
@@ -145,6 +149,13 @@ class SessionRegistry:
                 session.drop()
                 if session is not spare:
                     self.close_revoked(session)
+
+    def end_revoked(self, is_revoked: Callable[[bytes], bool]) -> None:
+        """Take the access from the sessions whose client certificate is revoked, and close them."""
+        for session in self.open():
+            if session.certificate and is_revoked(session.certificate):
+                session.drop()
+                self.close_revoked(session)
 
     def close_revoked(self, session: OpenSession) -> None:
         self.close_ended(session, "the credentials were revoked")

@@ -15,6 +15,7 @@ from jobworker.model import to_builtins
 from jobworker.plugin.host import PluginHost
 from jobworker.plugin.loader import Plugin, Registry
 from jobworker.tls.context import Tls
+from jobworker.tls.revoked import Revoked
 from jobworker.tokens import TokenFile
 
 
@@ -39,6 +40,7 @@ class Services:
     shut_down: Callable[[str], None]
     may_restart: Callable[[], Awaitable[None]]
     tls: Tls
+    revoked: Revoked
     address: str = ""
 
     def plugin(self, plugin: Plugin) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from jobworker import errors
 from jobworker.auth.access import Permissions
+from jobworker.auth.authentication import from_handshake
 from jobworker.model import JobSummary, Principal
 from jobworker.protocol import BINARY_SUBPROTOCOL
 from jobworker.server.connection import Connection
@@ -107,6 +108,12 @@ class Session:
         return self._connection.subprotocol == BINARY_SUBPROTOCOL
 
     @property
+    def certificate(self) -> bytes:
+        """The client certificate in DER; empty if the client has sent none."""
+        presented = from_handshake(self._connection.transport, self.address)
+        return b"" if presented is None else presented.certificate
+
+    @property
     def logged_in(self) -> bool:
         return self._permissions is not None
 
@@ -131,8 +138,9 @@ class Session:
     async def log_in(self, principal: Principal) -> None:
         """Make this principal the caller until its credentials expire or are revoked."""
         self._permissions = await self.services.authorization.permissions(principal)
-        # Both may have changed while the providers and authorizers were asked.
-        if self.services.sessions.was_revoked(principal, self.authenticated_at):
+        # All of it may have changed while the providers and authorizers were asked.
+        revoked = self.services.sessions.was_revoked(principal, self.authenticated_at)
+        if revoked or (self.certificate and self.services.revoked.holds(self.certificate)):
             await self.close("the credentials were revoked")
         elif self.services.sessions.has_too_many_connections(principal):
             await self.close("too many connections of this principal")

@@ -40,8 +40,15 @@ class Renewal:
         every: float = DAY,
         own_ca: Path | None = None,
         client_ca: Path | None = None,
+        revoked: Path | None = None,
+        end_revoked: Callable[[], None] = lambda: None,
     ) -> None:
-        """`own_ca`: the CA that `remake` makes again as well; `client_ca`: that of the clients."""
+        """`own_ca`: the CA that `remake` makes again as well; `client_ca`: that of the clients.
+
+        `end_revoked` ends the sessions of certificates in the file `revoked`, and is called when it may have changed.
+        """
+        self._revoked = revoked
+        self._end_revoked = end_revoked
         self._tls = tls
         self._remake = remake
         self._own_ca = own_ca
@@ -75,6 +82,7 @@ class Renewal:
     def reload(self) -> None:
         """Read the files again; if they cannot be used, the certificate before them stays in use."""
         self._watch()
+        self._end_revoked()
         try:
             self._tls.renew()
         except (StartError, OSError) as error:
@@ -92,7 +100,8 @@ class Renewal:
             self._inotify = None
         try:
             self._inotify = Inotify()
-            for folder in {folder for path in self._tls.files for folder in _folders(path)}:
+            paths = [*self._tls.files, *([self._revoked] if self._revoked and self._revoked.parent.is_dir() else [])]
+            for folder in {folder for path in paths for folder in _folders(path)}:
                 self._inotify.watch(folder, self._changed, CHANGES)
         except OSError as error:
             log.warning("certificate files cannot be watched, so new ones are read at SIGHUP only: %s", error)
@@ -103,6 +112,7 @@ class Renewal:
 
     def _reload_if_changed(self) -> None:
         self._settling = None
+        self._end_revoked()
         if self._tls.signature() != self._tls.seen:
             self.reload()
 

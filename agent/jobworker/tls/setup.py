@@ -2,15 +2,16 @@
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jobworker.config import Server
 from jobworker.errors import StartError
 from jobworker.paths import Home
-from jobworker.private import reclaim
+from jobworker.private import reclaim, require_trusted
 from jobworker.tls.context import Mismatch, Tls, plain
 from jobworker.tls.renewal import Renewal, renewal_due
+from jobworker.tls.revoked import Revoked
 from jobworker.units import seconds
 
 log = logging.getLogger(__name__)
@@ -51,14 +52,35 @@ def load_or_create(home: Home, server: Server, names: Sequence[str]) -> Tls:
     return tls
 
 
-def renewal(home: Home, server: Server, tls: Tls, names: Sequence[str]) -> Renewal:
-    """Return the part that keeps the certificate valid while the agent runs."""
+def load_revoked(home: Home, server: Server) -> Revoked:
+    """Return the list of revoked client certificates; raise StartError for one that cannot be used."""
+    revoked = Revoked(Path(server.revoked) if server.revoked else home.revoked)
+    if server.revoked:
+        require_trusted(revoked.path)
+    try:
+        revoked.read()
+    except OSError as error:
+        raise StartError(f"server.revoked: {revoked.path}: {error.strerror}") from error
+    return revoked
+
+
+def renewal(
+    home: Home,
+    server: Server,
+    tls: Tls,
+    names: Sequence[str],
+    revoked: Revoked,
+    end_revoked: Callable[[], None],
+) -> Renewal:
+    """Return the part that keeps the certificate valid, and ends revoked sessions, while the agent runs."""
     return Renewal(
         tls,
         None if server.cert else functools.partial(_renew_own, home, names),
         seconds(server.expiry_warning, "server.expiry_warning"),
         own_ca=None if server.cert else home.tls / "ca.pem",
         client_ca=Path(server.client_ca) if server.client_ca else None,
+        revoked=revoked.path,
+        end_revoked=end_revoked,
     )
 
 

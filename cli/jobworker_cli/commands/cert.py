@@ -14,7 +14,7 @@ from jobworker_cli.declare import Argument, Group, Option, UsageError
 from jobworker_cli.endpoint import home
 from jobworker_cli.output import table
 
-group = Group(help="Make, renew and show certificates.")
+group = Group(help="Make, renew, show and revoke certificates.")
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 FILES = ("ca.pem", "ca.key", "server.pem", "server.key")
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]*")
@@ -110,6 +110,51 @@ def show(
         for certificate in certificates.load(file)
     ]
     output.show(shown, _lines(shown), as_json=json_)
+
+
+@group.command()
+@command
+def revoke(
+    wanted: Annotated[
+        list[str], Argument(metavar="FILE...", help="Client certificates in PEM, or their fingerprints.")
+    ],
+    out: Annotated[
+        Path | None,
+        Option("--out", metavar="FILE", help="`server.revoked` of the agent; default: the local agent's."),
+    ] = None,
+    json_: options.Json = False,
+) -> None:
+    """Revoke client certificates: the agent refuses them, and ends their connections."""
+    from jobworker.private import require_trusted, write_private
+    from jobworker.tls.revoked import parse
+
+    lines = [line for each in wanted for line in _revoked_lines(each)]
+    path = (out or home().revoked).absolute()
+    if out is None:
+        home().create()
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+    require_trusted(path)
+    before = path.read_text() if path.exists() else ""
+    known = parse(before, str(path))
+    new = [line for line in lines if not parse(line, "") <= known]
+    if new:
+        write_private(path, "".join(f"{line}\n" for line in (*before.splitlines(), *new)).encode())
+    output.show({"file": str(path), "revoked": sorted(parse("\n".join(lines), ""))}, [str(path)], as_json=json_)
+    if out is None:
+        _signal_agent()
+
+
+def _revoked_lines(wanted: str) -> list[str]:
+    """Return a line of the file for a fingerprint, or for the first certificate of a file."""
+    from jobworker.tls import certificates
+    from jobworker.tls.revoked import parse
+
+    path = Path(wanted)
+    if path.exists() or "/" in wanted or not wanted.lower().replace(":", "").removeprefix("sha256"):
+        described = certificates.describe(certificates.load(path)[0])
+        return [f"{described['fingerprint']}  # {described['subject']}, until {described['not_after'][:10]}"]
+    parse(wanted, "FILE")
+    return [wanted]
 
 
 def _lines(certificates: list[dict[str, Any]]) -> Iterator[str]:
