@@ -80,6 +80,7 @@ class Events(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Retention(Struct, frozen=True, forbid_unknown_fields=True):
     age: Duration = 0  # 0: no limit, as for the other two
+    min_age: Duration = 0  # before which neither number nor bytes delete a job
     jobs: Count = 10_000
     bytes: Size = "10GiB"
 
@@ -207,6 +208,7 @@ def _check(path: Path, config: Config) -> None:
         "jobs.deadline_near": config.jobs.deadline_near,
         "agent.shutdown_limit": config.agent.shutdown_limit,
         "retention.age": config.retention.age,
+        "retention.min_age": config.retention.min_age,
         "limits.plugin_call": config.limits.plugin_call,
     }
     try:

@@ -186,7 +186,7 @@ async def test_jobs_in_every_state(store: Store) -> None:
     active = [record.job.name for record in store.active_records()]
     assert active == [name for name in reversed(by_name) if name not in ("created", "over", "lost")]
     assert [record.job.name for record in await store.oldest_ended(10)] == ["over", "lost"]
-    assert store.ended_totals() == (2, 70)
+    assert [totals[1:] for totals in store.ended_totals()] == [(2, 70)]
 
 
 @pytest.mark.parametrize("opened", [lambda path: open_for_writing(path, False), open_read_only], ids=["rw", "ro"])

@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.conftest import RunningAgent
+from tests.conftest import FOR_OTHERS, RunningAgent
 
 if TYPE_CHECKING:
     from tests.support.wire import Dial, Wire
@@ -114,3 +114,39 @@ async def test_keys_are_free_again(limited: Callable[[str], Any]) -> None:
         await forgotten(wire, first["job"]["id"])
         again = await wire.ask("job.run", spec={"argv": ["true"]}, key="k")
         assert again["job"]["id"] != first["job"]["id"]
+
+
+@pytest.mark.parametrize("limit", ["jobs = 4", 'bytes = "1MiB"'])
+async def test_each_owner_has_a_share(start_agent: Callable[..., RunningAgent], dial: "Dial", limit: str) -> None:
+    """Many jobs of one owner push out only its own, the oldest of them first, also after a restart."""
+    agent = start_agent(config=f"[retention]\n{limit}\n{FOR_OTHERS}")
+    shell = "head -c 200000 /dev/zero"
+    async with dial(agent) as root:
+        token = (await root.ask("token.create", name="ann", roles=["writer"]))["token"]
+        await root.ask("event.subscribe")
+        async with dial(agent, token=token) as ann:
+            hers = await ended(ann, shell)
+        jobs = [await ended(root, shell) for _ in range(8)]
+        kept = 3 if limit.startswith("jobs") else 4
+        await forgotten(root, *jobs[:-kept])
+        assert await ids(root) == {hers, *jobs[-kept:]}
+        await root.ask("agent.restart")
+        assert await root.closed() == 1012
+    async with dial(agent) as root:
+        await root.ask("event.subscribe")
+        more = await ended(root, shell)
+        await forgotten(root, jobs[-kept])
+        assert await ids(root) == {hers, more, *jobs[1 - kept :]}
+
+
+async def test_no_job_is_too_young(limited: Callable[[str], Any], dial: "Dial") -> None:
+    """A job is kept for a while although there are too many, and deleted when that is over."""
+    _, connection = limited('jobs = 1\nmin_age = "1h"')
+    async with connection as wire:
+        jobs = [await ended(wire) for _ in range(3)]
+        assert await ids(wire) == {*jobs}
+    _, connection = limited('jobs = 1\nmin_age = "500ms"')
+    async with connection as wire:
+        await wire.ask("event.subscribe")
+        jobs = [await ended(wire) for _ in range(3)]
+        await forgotten(wire, *jobs[:2])

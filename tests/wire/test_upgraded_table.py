@@ -26,7 +26,7 @@ def to_format_1(table: Path) -> None:
     with closing(sqlite3.connect(table)) as db, db:
         for job, text in db.execute("SELECT id, record FROM jobs").fetchall():
             db.execute("UPDATE jobs SET record = ? WHERE id = ?", (json.dumps(flat(json.loads(text))), job))
-        for index in ("ended_jobs", "states", "owners"):
+        for index in ("ended_jobs", "ended_of", "states", "owners"):
             db.execute(f"DROP INDEX {index}")
         db.execute("DROP TABLE labels")
         for column in ("ended", "kept"):

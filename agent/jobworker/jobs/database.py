@@ -25,6 +25,7 @@ CREATE INDEX IF NOT EXISTS live ON jobs (id) WHERE live;
 CREATE INDEX IF NOT EXISTS name ON jobs (name, id) WHERE name IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS key ON jobs (owner, key) WHERE key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS ended_jobs ON jobs (ended, id, kept, live, state) WHERE {_ENDED};
+CREATE INDEX IF NOT EXISTS ended_of ON jobs (owner, ended, id, kept, live, state) WHERE {_ENDED};
 CREATE INDEX IF NOT EXISTS states ON jobs (state, id);
 CREATE INDEX IF NOT EXISTS owners ON jobs (owner, id);
 CREATE INDEX IF NOT EXISTS labels_of ON labels (job, label, value);

@@ -1,4 +1,7 @@
-"""Delete jobs that have ended, with their logs: by age, by number and by bytes, the oldest first.
+"""Delete jobs that have ended, with their logs: by age, by number and by bytes.
+
+Number and bytes are shared among the owners of jobs: the one that has the most loses its oldest. So an owner with no
+more than its equal share keeps everything, however many jobs another has.
 
 Deletion is paced, in small batches: deleting files by the thousand at once slows everything on the file system.
 """
@@ -6,6 +9,7 @@ Deletion is paced, in small batches: deleting files by the thousand at once slow
 import asyncio
 import logging
 import time
+from collections import Counter
 from datetime import datetime
 
 from jobworker.config import Retention as Limits
@@ -28,6 +32,7 @@ class Retention:
     def __init__(self, limits: Limits, table: JobTable) -> None:
         # The limits; 0 is none.
         self._age = seconds(limits.age, "retention.age")
+        self._min_age = seconds(limits.min_age, "retention.min_age")
         self._jobs = limits.jobs
         self._bytes = size(limits.bytes, "retention.bytes")
         self._table = table
@@ -35,19 +40,47 @@ class Retention:
         table.on_inactive = self._inactive
         table.on_deleted = self._deleted
         table.on_release = self._look
-        self._count, self._kept = table.ended_totals()
+        # Ended jobs and bytes of their logs, by owner, and the totals.
+        self._counts: Counter[str] = Counter()
+        self._bytes_of: Counter[str] = Counter()
+        for owner, count, kept in table.ended_totals():
+            self._counts[owner], self._bytes_of[owner] = count, kept
+        self._count, self._kept = self._counts.total(), self._bytes_of.total()
+        # Seconds until the oldest job that is too young to be deleted may be.
+        self._wait = AGE_CHECK_SECONDS
 
     def _inactive(self, record: JobRecord) -> None:
-        self._count += 1
-        self._kept += record.job.log.kept
+        self._add(record, 1)
         self._look()
+
+    def _add(self, record: JobRecord, count: int) -> None:
+        owner, kept = record.job.owner, count * record.job.log.kept
+        self._count += count
+        self._kept += kept
+        self._counts[owner] += count
+        self._bytes_of[owner] += kept
+        if not self._counts[owner]:
+            del self._counts[owner], self._bytes_of[owner]
 
     def _look(self) -> None:
         if self._too_much():
             self._wakeup.set()
 
     def _too_much(self) -> bool:
-        return bool((self._jobs and self._count > self._jobs) or (self._bytes and self._kept > self._bytes))
+        return self._too_many() or self._too_large()
+
+    def _too_many(self) -> bool:
+        return bool(self._jobs and self._count > self._jobs)
+
+    def _too_large(self) -> bool:
+        return bool(self._bytes and self._kept > self._bytes)
+
+    def _owners(self) -> list[str]:
+        """Return the owners, those first that have the most of what is too much; none if nothing is."""
+        if not self._too_much():
+            return []
+        amounts = self._counts if self._too_many() else self._bytes_of
+        return [owner for owner, _ in amounts.most_common()]
 
     async def run(self) -> None:
         """Delete what exceeds the limits, now and whenever more does; until cancelled."""
@@ -58,23 +91,51 @@ class Retention:
                 log.warning("no ended job can be deleted now: %s", error.message)
             self._wakeup.clear()
             try:
-                async with asyncio.timeout(AGE_CHECK_SECONDS):
+                async with asyncio.timeout(self._wait):
                     await self._wakeup.wait()
             except TimeoutError:
                 pass
 
     async def _forget(self) -> None:
-        while records := await self._table.oldest_ended(BATCH_JOBS):
-            for record in records:
-                if not self._too_much() and not (self._age and _age(record) > self._age):
-                    return
-                if (active := self._table.claim(record)) is not None:  # else a call has begun to read it meanwhile
-                    await self._table.delete(active, DELETED_BY)
+        self._wait = AGE_CHECK_SECONDS
+        while self._age and (old := await self._older_than(self._age, None)):
+            for record in old:
+                await self._delete_one(record)
             await asyncio.sleep(PAUSE_SECONDS)
+        while await self._forget_one_share():
+            pass
+
+    async def _forget_one_share(self) -> bool:
+        """Delete a batch of the owner with the most, or of the next that has any; return whether there was any."""
+        owners = self._owners()
+        for owner in owners:
+            if records := await self._older_than(self._min_age, owner):
+                await self._delete(records, owner if owner == owners[0] else None)
+                await asyncio.sleep(PAUSE_SECONDS)
+                return True
+        return False
+
+    async def _older_than(self, age: float, owner: str | None) -> list[JobRecord]:
+        """Return the oldest jobs that ended so many seconds ago, and note when the next one will have."""
+        records = await self._table.oldest_ended(BATCH_JOBS, owner)
+        old = [record for record in records if _age(record) >= age] if age else records
+        if len(old) < len(records):
+            self._wait = min(self._wait, max(PAUSE_SECONDS, age - _age(records[len(old)])))
+        return old
+
+    async def _delete(self, records: list[JobRecord], first: str | None) -> None:
+        """Delete jobs while there are too many, and while their owner, if it was the `first`, has the most."""
+        for record in records:
+            if not self._too_much() or (first is not None and self._owners()[0] != first):
+                return
+            await self._delete_one(record)
+
+    async def _delete_one(self, record: JobRecord) -> None:
+        if (active := self._table.claim(record)) is not None:  # else a call has begun to read it meanwhile
+            await self._table.delete(active, DELETED_BY)
 
     def _deleted(self, record: JobRecord) -> None:
-        self._count -= 1
-        self._kept -= record.job.log.kept
+        self._add(record, -1)
 
 
 def _age(record: JobRecord) -> float:

@@ -31,6 +31,7 @@ RETRY_SECONDS = 1.0  # until changes that could not be written are tried again
 REVISION = "revision"  # in `meta`: the last one that was given
 PAGE_BYTES = 1 << 20  # of records, after which a page ends: a single spec may be as large
 ENDED = "FROM jobs INDEXED BY ended_jobs WHERE NOT live AND state IN ('exited', 'lost')"
+ENDED_OF = ENDED.replace("ended_jobs", "ended_of")  # by owner
 # An update leaves alone what never changes of a job, and with it the indexes over that.
 UPSERT = """
 INSERT INTO jobs (id, state, live, owner, name, key, record, ended, kept) VALUES {rows}
@@ -273,14 +274,15 @@ class Store:
             records.append(decode_record(text))
         return records, False
 
-    async def oldest_ended(self, limit: int) -> list[JobRecord]:
-        """Return records of ended jobs, in the order in which they ended."""
-        return await self._all(f"SELECT record {ENDED} ORDER BY ended, id LIMIT ?", [limit])
+    async def oldest_ended(self, limit: int, owner: str | None = None) -> list[JobRecord]:
+        """Return records of ended jobs, of one owner or of all, in the order in which they ended."""
+        if owner is None:
+            return await self._all(f"SELECT record {ENDED} ORDER BY ended, id LIMIT ?", [limit])
+        return await self._all(f"SELECT record {ENDED_OF} AND owner = ? ORDER BY ended, id LIMIT ?", [owner, limit])
 
-    def ended_totals(self) -> tuple[int, int]:
-        """Return the number of ended jobs and the bytes of their logs; called once, at the start."""
-        count, total = self._db.execute(f"SELECT count(*), sum(kept) {ENDED}").fetchone()
-        return count, total or 0
+    def ended_totals(self) -> list[tuple[str, int, int]]:
+        """Return each owner with the number of its ended jobs and the bytes of their logs; called at the start."""
+        return self._db.execute(f"SELECT owner, count(*), ifnull(sum(kept), 0) {ENDED_OF} GROUP BY owner").fetchall()
 
     def newest_end(self) -> str:
         """Return when the last job ended (RFC 3339), "" if none has."""

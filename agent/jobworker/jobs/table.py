@@ -286,11 +286,11 @@ class JobTable:
             raise _not_found(job)
         return self.public(record)
 
-    async def oldest_ended(self, limit: int) -> list[JobRecord]:
-        """Return records of ended jobs that no call uses, in the order in which they ended."""
+    async def oldest_ended(self, limit: int, owner: str | None = None) -> list[JobRecord]:
+        """Return records of ended jobs (of this owner) that no call uses, in the order in which they ended."""
         await self.written()
         held = sum(not active.record.active for active in self._active.values())
-        records = await self._store.oldest_ended(limit + held)
+        records = await self._store.oldest_ended(limit + held, owner)
         return [record for record in records if record.job.id not in self._active][:limit]
 
     async def ended_since(self, time: str) -> list[JobRecord]:
