@@ -1,14 +1,20 @@
 """Connections of strangers and the limit of open files."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.conftest import FOR_OTHERS
 from tests.hostile.raw import Raw
 from websockets.exceptions import InvalidStatus
+
+from jobworker.linux.inheritance import USUAL_FILES
+from jobworker.server.acceptor import MIN_PENDING
 
 if TYPE_CHECKING:
     from tests.support.wire import Dial, Wire
@@ -26,18 +32,18 @@ async def soft_limit(wire: "Wire") -> bytes:
 
 
 async def test_more_connections_than_the_soft_limit(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
-    """The agent takes all files that it may; a job keeps the limit that the agent was started with."""
+    """The agent takes all files that it may; a job has the usual soft limit."""
     agent = start_agent(under=["prlimit", f"--nofile={SOFT}:{HARD}"])
     streams = [await asyncio.open_connection("127.0.0.1", agent.port) for _ in range(IDLE)]
     try:
         async with dial(agent) as wire:
-            assert await soft_limit(wire) == b"%d\n" % SOFT
+            assert await soft_limit(wire) == b"%d\n" % USUAL_FILES
             await wire.ask("agent.restart")
             assert await wire.closed() == 1012
         async with dial(agent) as wire:
             keeper = (await wire.ask("agent.info"))["keeper"]["pid"]
             os.kill(keeper, signal.SIGKILL)  # the restarted agent starts another
-            assert await soft_limit(wire) == b"%d\n" % SOFT
+            assert await soft_limit(wire) == b"%d\n" % USUAL_FILES
             assert (await wire.ask("agent.info"))["keeper"]["pid"] != keeper
     finally:
         for _, writer in streams:
@@ -53,3 +59,37 @@ async def test_one_address_does_not_hold_all_places(start_agent: "Callable[..., 
                 pass
         assert refused.value.response.status_code == 429
         (await Raw.upgraded(agent)).drop()  # from an address of its own
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_few_files_and_silent_connections(
+    start_agent: "Callable[..., RunningAgent]", dial: "Dial", tls: bool
+) -> None:
+    """With 128 open files users' jobs start beside 200 connections that send nothing, before or after TLS."""
+    agent = start_agent(under=["prlimit", "--nofile=128:128"], config=FOR_OTHERS)
+    async with dial(agent) as wire:
+        token = (await wire.ask("token.create", name="ann", roles=["writer"]))["token"]
+        silent = []
+        for _ in range(200):
+            with contextlib.suppress(OSError, ssl.SSLError):  # it may be cut before its handshake is over
+                silent.append(await Raw.open(agent, tls=tls, source=("127.0.0.1", 0)))
+        for _ in range(3):
+            async with dial(agent, token=token) as ann:
+                run = await ann.ask("job.run", spec={"argv": ["echo", "hello"]})
+                assert (await ann.follow(run["subscription"])).stdout == b"hello\n"
+        for raw in silent:
+            raw.drop()
+
+
+async def test_the_oldest_silent_connection_is_cut(start_agent: "Callable[..., RunningAgent]") -> None:
+    """Of the address with the most: one of another address can still log in."""
+    agent = start_agent(under=["prlimit", "--nofile=128:128"])
+    other = await Raw.open(agent, tls=False)
+    silent = [await Raw.open(agent, tls=False, source=("127.0.0.1", 0)) for _ in range(MIN_PENDING + 3)]
+    for raw in silent[:4]:
+        with contextlib.suppress(ConnectionError):
+            assert await raw.reader.read() == b""  # it was cut
+    await other.writer.start_tls(ssl.create_default_context(cafile=agent.ca), server_hostname="127.0.0.1")
+    assert await other.upgrade(agent, [("Authorization", f"Bearer {agent.token}")]) == 101
+    for raw in [*silent, other]:
+        raw.drop()

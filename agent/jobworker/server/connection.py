@@ -4,7 +4,7 @@ import asyncio
 import os
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
@@ -29,6 +29,10 @@ def frame_head(size: int, *, text: bool) -> bytes:
     if size < 126:
         return _pack_small(first, size)
     return _pack_medium(first, 126, size) if size < 65536 else _pack_large(first, 127, size)
+
+
+def _nothing() -> None:
+    pass
 
 
 class Receiver(asyncio.BufferedProtocol):
@@ -84,6 +88,8 @@ class Connection(ServerConnection):
         self.admitted = time.monotonic()
         # Bytes that may still arrive; None: any number.
         self.allowance: int | None = None
+        # Called when the request has come or the connection is lost; None: it was.
+        self._on_request: Callable[[], None] | None = _nothing
         # Bytes read from the socket and not parsed yet.
         self._unparsed = b""
         # Whether a turn of the event loop is scheduled that parses the next piece.
@@ -102,6 +108,19 @@ class Connection(ServerConnection):
         super().connection_made(transport)
         self.recv_messages.resume = self._go_on
         transport.set_protocol(Receiver(self))
+
+    def when_requested(self, call: Callable[[], None]) -> None:
+        """Call this when the request has come or the connection is lost, at once if either has happened."""
+        if self._on_request is None:
+            call()
+        else:
+            self._on_request = call
+
+    def requested(self) -> None:
+        """Note that the request has come."""
+        call, self._on_request = self._on_request, None
+        if call is not None:
+            call()
 
     def data_received(self, data: bytes) -> None:
         if len(data) <= READ_BYTES and not self._unparsed:  # the usual case: one piece, and none waits before it
@@ -281,6 +300,7 @@ class Connection(ServerConnection):
         super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.requested()
         self._unparsed = b""
         super().connection_lost(exc)
         self._unsent_bytes = 0  # nothing waits for them any more

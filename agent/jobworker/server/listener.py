@@ -8,13 +8,15 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from websockets.asyncio.server import Server, ServerConnection, serve, unix_serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from jobworker import errors
@@ -24,6 +26,7 @@ from jobworker.linux import descriptors
 from jobworker.model import Principal
 from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
 from jobworker.rate_limit import RateLimiter
+from jobworker.server.acceptor import Acceptor, Pending
 from jobworker.server.connection import MAX_ANONYMOUS_BYTES, Connection
 from jobworker.server.dispatch import dispatch
 from jobworker.server.keepalive import Keepalive
@@ -110,27 +113,25 @@ class Listener:
         self._servers: list[Server] = []  # one for each socket
 
     async def open(self) -> None:
-        common = self._options()
+        pending = Pending()
         if self._unix is not None:
-            self._servers.append(await unix_serve(self._serve, sock=self._unix, **common))
+            await self._open(self._unix, pending, {})
         tls: dict[str, Any] = {"ssl": self._tls, "ssl_handshake_timeout": HANDSHAKE_TIMEOUT_SECONDS}
+        tls["ssl_shutdown_timeout"] = CLOSE_TIMEOUT_SECONDS
         for sock in self._socks:
-            self._servers.append(await serve(self._serve, sock=sock, **tls, **common))
+            await self._open(sock, pending, tls)
 
-    def _options(self) -> dict[str, Any]:
-        """Return what both servers have in common."""
-        return {
-            "process_request": self._process_request,
-            "select_subprotocol": _select_subprotocol,
-            "compression": None,  # costs memory for each connection, and CPU for small messages that inflate
-            "max_size": MAX_MESSAGE,
-            "max_queue": 4,  # frames received and not read yet; beyond that reading pauses
-            "open_timeout": OPEN_TIMEOUT_SECONDS,
-            "close_timeout": CLOSE_TIMEOUT_SECONDS,
-            "ping_interval": None,  # it would be a task and a timer for each connection; see keepalive.py
-            "server_header": None,
-            "create_connection": Connection,
-        }
+    async def _open(self, sock: socket.socket, pending: Pending, tls: dict[str, Any]) -> None:
+        """Serve on a socket, with an acceptor of our own in place of the loop's server."""
+        server = serve(
+            self._serve,
+            process_request=self._process_request,
+            open_timeout=OPEN_TIMEOUT_SECONDS,
+            server_header=None,
+        )
+        acceptor = Acceptor(sock, partial(_connection, server), pending, tls)
+        server.create_server = acceptor.open  # type: ignore[assignment]  # it has what is called of asyncio.Server
+        self._servers.append(await server)
 
     async def close(self, *, restart: bool = False) -> None:
         """Close all connections (1001, going away, or 1012, service restart) and wait until they have ended."""
@@ -142,6 +143,8 @@ class Listener:
 
     async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Return None to upgrade, else the response; responses reveal nothing to unauthenticated clients."""
+        if isinstance(connection, Connection):
+            connection.requested()
         if connection.remote_address is None:  # it was closed before its request was read: no one gets a response
             return connection.respond(http.HTTPStatus.BAD_REQUEST, "")
         headers = request.headers
@@ -220,7 +223,18 @@ class Listener:
             self._sessions -= 1
 
 
-def _select_subprotocol(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+def _connection(server: Server) -> Connection:
+    """Return the connection of a client that was accepted; without compression, which costs memory and CPU."""
+    return Connection(
+        ServerProtocol(select_subprotocol=_select_subprotocol, max_size=MAX_MESSAGE, logger=server.logger),
+        server,
+        ping_interval=None,  # it would be a task and a timer for each connection; see keepalive.py
+        close_timeout=CLOSE_TIMEOUT_SECONDS,
+        max_queue=4,  # frames received and not read yet; beyond that reading pauses
+    )
+
+
+def _select_subprotocol(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
     """Select the first subprotocol of ours; one that carries a token is never echoed."""
     return next((name for name in offered if name in (SUBPROTOCOL, BINARY_SUBPROTOCOL)), None)
 
