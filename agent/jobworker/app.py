@@ -92,6 +92,7 @@ class Agent:
         renewal.open()
         gc.collect()
         gc.freeze()  # later collections skip these objects, which stay, and free a closed connection soon
+        await asyncio.to_thread(instance.remove_left_folders)
         instance.write_address(managed=self._service.managed)
         self._report_start(instance.url, ready)
         await self._ending.wait()

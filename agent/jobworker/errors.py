@@ -35,6 +35,7 @@ For a positive code, ``code // 100`` is the HTTP status, ``data.reason`` a word 
 and ``data.retryable`` whether the same call may succeed later. The message is for a person.
 """
 
+import errno
 from typing import Any, ClassVar
 
 
@@ -272,3 +273,14 @@ def from_payload(error: dict[str, Any]) -> RpcError:
     if cls is RpcError:
         built.code = error.get("code", 0)  # type: ignore[misc]  # a code newer than this client
     return built
+
+
+def write_hint(path: object, code: int | None) -> str:
+    """Return what to do about a file that cannot be written, by the errno of the failure."""
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        return f"make room for {path}"
+    if code == errno.EFBIG:
+        return f"raise the limit of file sizes (ulimit -f, LimitFSIZE=) of the agent, which {path} has reached"
+    if code == errno.EROFS:
+        return f"mount the file system of {path} for writing"
+    return f"check the owner, mode and attributes (lsattr) of {path}"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jobworker import __version__, state_lock
+from jobworker import __version__, left_folders, state_lock
 from jobworker.config import Server, Unix
 from jobworker.errors import JobworkerError, StartError
 from jobworker.paths import Home
@@ -48,7 +48,8 @@ class Instance:
             self.unix = None
             self._locks = self._lock()
             self.sockets = bind(server.hosts, self._ports())
-        path = Path(unix.path) if unix.path else home.run_folder() / "agent.sock"
+        self._run = home.run_folder()
+        path = Path(unix.path) if unix.path else self._run / "agent.sock"
         if self.unix is None or self.unix.getsockname() != str(path) or not path.is_socket():
             self.unix = bind_unix(path, configured=bool(unix.path), shared=bool(unix.users))
         self._unix_path = str(path)
@@ -150,12 +151,23 @@ class Instance:
                 ) from error
             log.error("%s has the agent's address, but not its pid: %s", self._home.address, error.strerror)
 
+    def remove_left_folders(self) -> None:
+        """Remove the run folders of agents that were killed; blocking."""
+        if removed := left_folders.remove_ended(self._home.path, self._run):
+            log.info("removed %d run folders of agents that have ended: %s …", len(removed), removed[0])
+
     def hand_over(self) -> list[int]:
         """Return the descriptors for the agent that is executed in place of this one: locks, then the sockets."""
         return [*self._locks, *(backlog.detach() for backlog in self._backlogs)]
 
     def release(self) -> None:
-        """Leave the state folder to another agent."""
+        """Leave the state folder to another agent, and no run folder if keeper and jobs have ended."""
+        for name in ("agent.sock", "agent.lock"):  # before the locks are released: the next agent makes its own
+            with contextlib.suppress(OSError):
+                (self._run / name).unlink()
+        for place in (self._run / "fifo", self._run):
+            with contextlib.suppress(OSError):  # the keeper has its sockets there: it removes them when it leaves
+                place.rmdir()
         for lock in self._locks:
             os.close(lock)
         for backlog in self._backlogs:

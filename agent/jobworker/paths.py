@@ -87,7 +87,8 @@ class Home:
             try:
                 locks.append(os.open(folder / "agent.lock", flags, 0o600))
             except FileNotFoundError:
-                continue
+                if create and folder != self.path:  # a keeper that left has removed the folder in this moment
+                    locks.append(os.open(self.create_run_folder() / "agent.lock", flags, 0o600))
             except OSError as error:
                 if error.errno != errno.EROFS:
                     raise

@@ -10,7 +10,7 @@ MAX_MESSAGE = 4 << 20  # bytes: the 2 MiB of arguments and environment that exec
 MAX_BATCH = 50  # requests
 MAX_DEPTH = 32  # levels of lists and objects
 MAX_CONTAINERS = 10_000  # lists and objects in one message
-MAX_MEMBERS = 1 << 18  # commas and colons between them: execve takes no more arguments
+MAX_MEMBERS = 1 << 18  # members of lists; one of an object counts four times. execve takes no more arguments
 MAX_ID = 1 << 53  # a larger number loses digits in a double, as in JavaScript
 STREAMS = ("stdout", "stderr")
 

@@ -36,6 +36,9 @@ def report(error: BaseException, job: str | None = None) -> int:
         text = error.message
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif isinstance(error, RuntimeError) and "start new thread" in str(error):
+        text = "no thread can be started: the limit of processes is reached (ulimit -u, pids.max)"
+        hint = "with an old Docker and a new C library: docker run --security-opt seccomp=FILE that allows clone3"
     else:
         text = f"{type(error).__name__}: {error}"
         hint = "JW_DEBUG=1 shows the traceback"

@@ -299,7 +299,7 @@ class Host:
                 os.rmdir(folder)
         if self.home.keeper_log.exists() and (said := self.home.keeper_log.read_text()):
             print(said)
-        shutil.rmtree(self.run)
+        shutil.rmtree(self.run, ignore_errors=True)  # the keeper removes it at its end
 
     @staticmethod
     def _end(pids: set[int]) -> None:

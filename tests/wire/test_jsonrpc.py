@@ -243,3 +243,31 @@ async def test_a_batch_with_a_call_that_waits(wire: "Wire") -> None:
         wire.strays.append(await wire.hear())
     answers = wire.strays[0]
     assert {answer["id"] for answer in answers} == {"p", "w"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"jsonrpc": "2.0", "id": 1, "id": 2, "method": "agent.ping"}',
+        '{"jsonrpc": "2.0", "id": 1, "method": "agent.info", "method": "agent.ping"}',
+        '{"jsonrpc": "2.0", "id": 1, "m\\u0065thod": "agent.info", "method": "agent.ping"}',
+        '{"jsonrpc": "2.0", "id": 1, "method": "job.run", "params": {"spec": {"argv": ["a"], "argv": ["true"]}}}',
+        '{"jsonrpc": "2.0", "id": 1, "method": "job.run", "params": {"spec": {"argv": ["true"]}, "spec": {}}}',
+        '{"jsonrpc": "2.0", "id": 1, "method": "agent.ping", "params": {}, "params": {}}',
+        '[{"jsonrpc": "2.0", "id": 1, "method": "agent.ping", "id": 2}]',
+    ],
+)
+async def test_a_key_that_is_twice_in_an_object(wire: "Wire", text: str) -> None:
+    """A proxy may have checked the other value: it is no JSON that the agent reads."""
+    answer = await wire.tell(text)
+    answer = answer[0] if isinstance(answer, list) else answer
+    assert answer["error"]["code"] == -32700
+    assert "is twice in an object; expected once" in answer["error"]["message"]
+
+
+async def test_the_same_key_in_two_objects(wire: "Wire") -> None:
+    """And texts with colons and quotes are no keys."""
+    job = await wire.create(argv=["echo", '"id":1,"id":2'], env={"id": "a:b"}, labels={"id": ":"})
+    assert (await wire.ask("job.status", id=job))["labels"] == {"id": ":"}
+    text = '{"id": "a:b:c", "jsonrpc": "2.0", "method": "agent.ping"}'
+    assert "result" in await wire.tell(text)

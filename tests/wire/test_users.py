@@ -307,3 +307,21 @@ def test_an_agent_that_the_host_does_not_know() -> None:
     command = [sys.executable, "-c", f"{imports}; {become}; print(astuple(own()))"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert ast.literal_eval(said) == ("4242424", 4_242_424, 4_242_424, [], "/", "/")
+
+
+@root
+async def test_a_number_that_is_no_user_of_the_host(wire: "Wire", boss: "Wire", deploy: "Wire") -> None:
+    """As in containers: it runs in no group of any user, or in the one that is named; others need [users]."""
+    assert (await said(wire, WHO, user="12345")).split("\n")[:5] == ["12345", "65534", "65534", "/ 12345", "/"]
+    assert (await said(wire, "id -g", user=12345, group=54321)).strip() == "54321"
+    assert (await said(wire, "id -G", group=54321)).split()[0] == "54321"
+    for wrong in ("4294967295", "99999999999", "12345x"):
+        error = await wire.refused("job.create", spec={"argv": ["true"], "user": wrong})
+        assert "expected a user of this host, by name or number" in error["message"]
+    assert (await deploy.refused("job.create", spec={"argv": ["true"], "user": "12345"}))["code"] == 40301
+
+
+@root
+async def test_ignored_signals_of_a_job(wire: "Wire") -> None:
+    """None, not those of the C library either, which ignores them in what it spawns."""
+    assert int((await said(wire, "grep SigIgn /proc/self/status", nice=1)).split()[1], 16) == 0

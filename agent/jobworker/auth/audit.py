@@ -16,7 +16,7 @@ import msgspec
 
 from jobworker.auth.audit_rations import Rations
 from jobworker.auth.throttle import network_of
-from jobworker.errors import DiskFull
+from jobworker.errors import DiskFull, write_hint
 from jobworker.linux import syscalls
 from jobworker.model import Principal
 from jobworker.units import rfc3339
@@ -75,7 +75,7 @@ class Audit:
                 self._reserve()
         except OSError as error:
             reason = f"the audit log cannot be written: {error.strerror}"
-            raise DiskFull(reason, hint=f"make room for {self._path}") from error
+            raise DiskFull(reason, hint=write_hint(self._path, error.errno)) from error
 
     def note(
         self,
@@ -122,7 +122,7 @@ class Audit:
         except OSError as error:
             if not self._failing:
                 log.error(
-                    "%s cannot be written; audit lines stay in memory until there is room: %s",
+                    "%s cannot be written; audit lines stay in memory until it can be: %s",
                     self._path,
                     error.strerror,
                 )

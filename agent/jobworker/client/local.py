@@ -101,7 +101,13 @@ def _starting(home: Home) -> Iterator[None]:
     """Lock the state folder: one process at a time may start an agent."""
     lock = os.open(home.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise StartError(
+                f"{home.path} cannot be locked: {error.strerror}; expected a file system with locks (flock)",
+                hint="set JOBWORKER_HOME to a folder on a local disk",
+            ) from None
         yield
     finally:
         os.close(lock)

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Callable
@@ -21,7 +22,7 @@ class Inotify:
     """One inotify instance: calls a callback once for each batch of changes in a watched folder."""
 
     def __init__(self) -> None:
-        self._fd = _check(LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        self._fd = _check(LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1", "instances")
         self._callbacks: dict[int, Callable[[str], None]] = {}  # by the number of the watch
         asyncio.get_running_loop().add_reader(self._fd, self._readable)
 
@@ -31,7 +32,8 @@ class Inotify:
         The callback gets the name of the file that changed, or "" if any may have changed; also when the folder is
         removed or renamed.
         """
-        number = _check(LIBC.inotify_add_watch(self._fd, os.fsencode(folder), mask | IN_ONLYDIR))
+        added = LIBC.inotify_add_watch(self._fd, os.fsencode(folder), mask | IN_ONLYDIR)
+        number = _check(added, f"inotify_add_watch {folder}", "watches")
         self._callbacks[number] = callback
         return number
 
@@ -62,8 +64,11 @@ class Inotify:
                 callback(name)
 
 
-def _check(result: int) -> int:
+def _check(result: int, call: str, limit: str) -> int:
+    """Return the result of a call; raise OSError that names the call and, if it was reached, the limit."""
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        reached = number in (errno.ENOSPC, errno.EMFILE)  # for both the text of the errno names another thing
+        why = f"the limit fs.inotify.max_user_{limit} is reached" if reached else os.strerror(number)
+        raise OSError(number, f"{call}: {why}")
     return result

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from jobworker.errors import DiskFull, InternalError, JobworkerError, RateLimited
+from jobworker.errors import DiskFull, InternalError, JobworkerError, RateLimited, write_hint
 from jobworker.host.keeper_connect import connect
 from jobworker.host.keeper_process import find_keeper, keeper_command, program_checksum
 from jobworker.host.process_tree import readable
@@ -29,7 +29,7 @@ LARGE_BYTES = 100_000
 MAX_ANSWER_BYTES = 262_144
 HELLO_SECONDS = 30.0  # for the first answer of a keeper: it tries out first what works on this host
 SILENCE_SECONDS = 5.0  # without an answer, after which a keeper is stuck: no request may take so long
-DISK_ERRNOS = {errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT}
+DISK_ERRNOS = {errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG}
 ReadJournal = Callable[[int, Callable[[], None]], None]
 _requests, _answers = msgspec.json.Encoder(), msgspec.json.Decoder()
 
@@ -170,7 +170,8 @@ class KeeperLink:
         if "error" not in answer:
             return answer
         if answer["errno"] in DISK_ERRNOS:
-            raise DiskFull(f"the journal cannot be written: {answer['error']}", hint="make room on the state folder")
+            hint = write_hint(self._home.journal, answer["errno"])
+            raise DiskFull(f"the journal cannot be written: {answer['error']}", hint=hint)
         if answer["errno"] == errno.EMFILE:
             raise RateLimited(f"too many jobs run on this host: {answer['error']}", retry_after=1)
         raise InternalError(f"the keeper refused {op}: {answer['error']}")

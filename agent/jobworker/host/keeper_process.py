@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from jobworker.linux.syscalls import ALL_SIGNALS
 from jobworker.paths import Home, appendable
 from jobworker.private import make_private
 
+FRESH_SECONDS = 10.0  # since a line of one that could not start
+LAST_LINE_BYTES = 1000  # that are read of the end of its log
 KEEPER = Path(__file__).parents[1] / "keeper" / "__main__.py"
 
 
@@ -55,6 +58,19 @@ def start_keeper(home: Home, run: Path, path: str) -> int:
                 setsigmask=[],
                 setsigdef=ALL_SIGNALS,
             )
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of the log of a keeper that has just ended; "" if that one wrote nothing."""
+    try:
+        with log.open("rb") as file:
+            if time.time() - os.fstat(file.fileno()).st_mtime > FRESH_SECONDS:
+                return ""
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_LINE_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def find_keeper(home: Home) -> tuple[int, Path] | None:

@@ -1,10 +1,11 @@
 """The file of the job table: its schema, how it is opened, and what is done with one that cannot be read."""
 
+import errno
 import sqlite3
 import time
 from pathlib import Path
 
-from jobworker.errors import StartError
+from jobworker.errors import StartError, write_hint
 from jobworker.jobs import events
 
 VERSION = 2  # of the format, in `PRAGMA user_version`; rows of format 1 are read as well
@@ -103,6 +104,14 @@ def _require_known(db: sqlite3.Connection, path: Path) -> int:
         text = f"{path} was written by a later version (format {version}); expected at most {VERSION}"
         raise StartError(text, hint="start the version of jobworker that wrote it")
     return version
+
+
+def write_remedy(path: Path, error: Exception) -> str:
+    """Return what to do about a table that cannot be opened or written."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the higher bits have the details
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return f"another process holds a lock on the table: `fuser -v {path}` shows it"
+    return write_hint(path, {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_READONLY: errno.EROFS}.get(code))
 
 
 def set_aside(path: Path) -> Path:

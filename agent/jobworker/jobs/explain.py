@@ -20,12 +20,12 @@ COMMAND_CHARACTERS = 100  # of the command in the summary
 
 
 def explain(
-    job: Job, stopping_by: str | None, receipt: Receipt | None, events: list[JobEvent], stderr: bytes
+    job: Job, stopping_by: str | None, receipt: Receipt | None, events: list[JobEvent], stderr: bytes, blocked: str
 ) -> Explanation:
     """Return what happened to a job.
 
     `stopping_by`: the caller of the stop that is under way; `receipt`: of a stop that the main process outlived;
-    `stderr`: the last bytes that the job wrote to it.
+    `stderr`: the last bytes that the job wrote to it; `blocked`: why its log takes no output now.
     """
     before, after = _changes(job, events)
     steps = _stop(receipt, stopping_by) if receipt is not None else []
@@ -37,9 +37,11 @@ def explain(
         chain.append(ChainLink("", "output dropped", None, detail))
     if job.log.truncated:
         chain.append(ChainLink("", "output lost", None, "the log does not hold all that the job wrote"))
+    if blocked:
+        chain.append(ChainLink("", "output waits", None, blocked))
     if lines := stderr.decode(errors="replace").splitlines()[-STDERR_LINES:]:
         chain.append(ChainLink("", "last lines of stderr", None, "\n".join(lines)))
-    text = summary(job, stopping_by) + (_proof(receipt) if receipt else "")
+    text = summary(job, stopping_by) + (_proof(receipt) if receipt else "") + (f" But {blocked}." if blocked else "")
     return Explanation(job.id, text, chain)
 
 

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from jobworker.config import Config
 from jobworker.errors import InvalidSpec, StartError
 
+MAX_ID = 0xFFFFFFFE
+NO_GROUP = 65534  # `nogroup` or `nobody` everywhere; one of the number of the user may be the group of others
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """The user of the host that a job runs as.
+    """The user that a job runs as, be it one by number that the host does not know.
 
     `gid` is the job's group, `groups` are all groups of the user. `home` is the user's home as the host has it,
     `folder` the same if it exists, else `/`.
@@ -45,13 +48,27 @@ def look_up(user: str, group: str | None, setting: str = "user") -> Identity:
     try:
         entry = _entry(user)
     except (KeyError, ValueError, OverflowError):
+        if _is_id(user):
+            return _unknown(int(user), group)
         text = f"{setting}: {user[:80]!r}; expected a user of this host, by name or number"
         raise InvalidSpec(text, field="user") from None
     try:
         return _identity(entry, entry.pw_gid if group is None else _gid(group))
     except (KeyError, ValueError, OverflowError):
-        text = f"group: {str(group)[:80]!r}; expected a group of this host, by name or number"
-        raise InvalidSpec(text, field="group") from None
+        raise _no_group(group) from None
+
+
+def _unknown(uid: int, group: str | None) -> Identity:
+    """Return a user that the host has no entry for, as in containers: in no group of any user, with no home."""
+    try:
+        gid = NO_GROUP if group is None else _gid(group)
+    except (KeyError, ValueError, OverflowError):
+        raise _no_group(group) from None
+    return Identity(str(uid), uid, gid, [gid], "/", "/")
+
+
+def _no_group(group: str | None) -> InvalidSpec:
+    return InvalidSpec(f"group: {str(group)[:80]!r}; expected a group of this host, by name or number", field="group")
 
 
 def require_users(config: Config) -> None:
@@ -104,7 +121,7 @@ def _entry(user: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(user)
     except KeyError:
-        if not _is_number(user):
+        if not _is_id(user):
             raise
         return pwd.getpwuid(int(user))
 
@@ -113,10 +130,11 @@ def _gid(group: str) -> int:
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
-        if not _is_number(group):
+        if not _is_id(group):
             raise
-        return grp.getgrgid(int(group)).gr_gid
+        return int(group)
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 10
+def _is_id(text: str) -> bool:
+    """Whether a text is the number of a user or group; the last number means none."""
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_ID

@@ -11,7 +11,14 @@ from jobworker.jobs.active import ActiveJob
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1  # between two notifications of a log that the kernel does not watch
-WATCH_REFUSED = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSYS)
+WATCH_REFUSED = (
+    errno.ENOSPC,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ENOSYS,
+    errno.EPERM,  # of a seccomp profile
+)
 
 
 class LogWatch:

@@ -18,6 +18,7 @@ from jobworker.jobs import explain
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.caps import RoleCaps
 from jobworker.jobs.identity import own
+from jobworker.jobs.log_blocked import why_blocked
 from jobworker.jobs.log_sync import LogSync
 from jobworker.jobs.log_watch import LogWatch
 from jobworker.jobs.logs import Logs
@@ -181,7 +182,11 @@ class JobManager:
         reader.close()
         by = record.stop.request.by if record.stop.request else None
         events = await self._table.events_of(job)
-        return explain.explain(self._table.public(record), by, record.stop.receipt, events, stderr)
+        blocked = ""
+        if record.running:
+            drops = record.job.spec.log.drops
+            blocked = why_blocked(self._table.log_folder(job), self.link.hello.get("pump", 0), drops=drops)
+        return explain.explain(self._table.public(record), by, record.stop.receipt, events, stderr, blocked)
 
     async def wait(self, job: str, limit: float | None) -> Job:
         """Return the job at its end; raise WaitTimeout when `limit` seconds pass first."""

@@ -14,7 +14,7 @@ from jobworker.errors import DiskFull, JobworkerError, ShuttingDown
 from jobworker.host.journal import Journal, JournalEntry, Launching, Started, StartFailed
 from jobworker.host.journal_feed import JournalFeed
 from jobworker.host.keeper_client import KeeperGone, KeeperLink
-from jobworker.host.keeper_process import end_remains
+from jobworker.host.keeper_process import end_remains, last_line
 from jobworker.host.process_tree import init_process, main_process
 from jobworker.host.reaper import Reaper, ended_in
 from jobworker.jobs import lifecycle
@@ -177,7 +177,8 @@ class Reconciler:
         log.error("the keeper has ended; starting another")
         pause = 0.0
         if self._failed_keepers >= MAX_FAILED_KEEPERS:
-            self._link.set_ready(DiskFull("no keeper can be started", hint=f"see {self._home.keeper_log}"))
+            why = f"no keeper can be started: {last_line(self._home.keeper_log)}".removesuffix(": ")
+            self._link.set_ready(DiskFull(why, hint=f"see {self._home.keeper_log}"))
             pause = RETRY_SECONDS
         self._feed.read(None)
         self._tasks.spawn(self._reconnect(pause))

@@ -66,7 +66,8 @@ class Store:
             try:
                 self._db = database.open_read_only(path)
             except sqlite3.OperationalError:
-                raise StartError(f"{path}: the job table cannot be opened: {error}") from error
+                reason = f"{path}: the job table cannot be opened: {error}"
+                raise StartError(reason, hint=database.write_remedy(path, error)) from error
             log.error("%s can only be read (%s): no job can be created", path, error)
             self._read_only = True
         except sqlite3.DatabaseError as error:
@@ -193,7 +194,7 @@ class Store:
                 waiter.set_result(None)
             else:
                 reason = f"the job table cannot be written: {error}"
-                waiter.set_exception(DiskFull(reason, hint="make room on the state folder"))
+                waiter.set_exception(DiskFull(reason, hint=database.write_remedy(self._path, error)))
         self._flushing = None
         if error is not None:
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._schedule)

@@ -21,13 +21,14 @@ from jobworker.keeper import upgrade  # noqa: E402
 from jobworker.keeper.keeper import Keeper  # noqa: E402
 from jobworker.keeper.state import State  # noqa: E402
 from jobworker.linux import inheritance  # noqa: E402
-from jobworker.linux.syscalls import become_subreaper  # noqa: E402
+from jobworker.linux.syscalls import become_subreaper, reset_internal_signals  # noqa: E402
 
 
 def main() -> None:
     """Make the keeper and run it."""
     state_folder, run_folder = sys.argv[1:3]
     become_subreaper()
+    reset_internal_signals()  # posix_spawn had them ignored, and jobs would inherit that
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the agent ends it, not whatever ends a session
     os.chdir("/")

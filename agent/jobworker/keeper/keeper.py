@@ -118,9 +118,10 @@ class Keeper:
             self._agent.send()
             if self._state.unreachable:
                 self._open_socket()
-        for name in ("keeper.sock", "pump.sock"):
+        run, unlink, rmdir = self._state.run_folder, os.unlink, os.rmdir
+        for remove, name in ((unlink, "keeper.sock"), (unlink, "pump.sock"), (rmdir, "fifo"), (rmdir, "")):
             try:
-                os.unlink(f"{self._state.run_folder}/{name}")
+                remove(f"{run}/{name}")  # the folder itself last, unless an agent has its lock there
             except OSError:
                 pass
         self._state.limits.remove_all()

@@ -37,6 +37,11 @@ _info, _usage = ctypes.create_string_buffer(128), ctypes.create_string_buffer(RU
 ALL_SIGNALS = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
 
 
+# That the C library uses between threads, and keeps out of all sets of signals. Its posix_spawn has them ignored.
+INTERNAL_SIGNALS = (32, 33)
+RT_SIGACTION = {"x86_64": 13, "aarch64": 134, "riscv64": 134}.get(os.uname().machine)
+
+
 def check(failed: int, name: str) -> None:
     """Raise OSError with errno if a function of the C library returned a failure."""
     if failed:
@@ -51,6 +56,14 @@ def map_large_blocks(size: int) -> None:
     """
     if hasattr(LIBC, "mallopt"):
         LIBC.mallopt(M_MMAP_THRESHOLD, size)
+
+
+def reset_internal_signals() -> None:
+    """Have the signals of the C library do what they do by default, if it does not use them here: no thread yet."""
+    action = bytes(32)  # struct sigaction of the kernel: SIG_DFL, no flags, no mask
+    if RT_SIGACTION is not None:
+        for number in INTERNAL_SIGNALS:
+            LIBC.syscall(ctypes.c_long(RT_SIGACTION), number, action, None, ctypes.c_size_t(8))
 
 
 def become_subreaper() -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -11,10 +12,22 @@ sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(
 from jobworker.pump.pump import Pump
 
 
+def raise_file_size() -> None:
+    """Have logs end at their own bound, not at the limit of file sizes (`ulimit -f`) of the agent's caller."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (resource.RLIM_INFINITY, hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            return
+        except (OSError, ValueError):
+            continue  # only root may raise the hard limit
+
+
 def main() -> None:
     """Make the pump and run it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the pump ends with the last log, not before
+    raise_file_size()
     listener = socket.socket(fileno=3)
     listener.setblocking(False)
     pump = Pump(listener, sys.argv[1])

@@ -9,6 +9,7 @@ from jobworker.linux.syscalls import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, 
 
 CHUNK = 65536  # bytes: the size of a default pipe
 RETRY_SECONDS = 0.2  # between two attempts to write to a log that cannot be written
+UNPROVEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # of a disk that takes nothing now
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errno values that mean no room for this log
 
 
@@ -50,7 +51,9 @@ def can_splice(folder: str) -> bool:
             os.close(file)
             os.unlink(name)
     except OSError as error:
-        return error.errno != errno.EINVAL  # a full disk proves nothing: assume what most file systems can do
+        # A disk that cannot be written proves nothing: assume what most file systems can do. A refusal of the call
+        # does, be it of the file system (EINVAL) or of a seccomp profile (EPERM, ENOSYS).
+        return error.errno in UNPROVEN
     finally:
         os.close(reader)
         os.close(writer)
@@ -68,4 +71,4 @@ def can_punch(folder: str) -> bool:
             os.close(file)
             os.unlink(name)
     except OSError as error:
-        return error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS)
+        return error.errno in UNPROVEN

@@ -49,6 +49,7 @@ class Log:
         self.newest = newest
         self.new = new  # no pump before this one can have made files
         self.full = False  # the log has reached its bound for good: further bytes are refused
+        self.limited = False  # a file has reached the limit of file sizes (ulimit -f), and the job has ended
         self.dropped = [0, 0]  # by stream: bytes thrown away on a full disk that no record counts yet
         self.refused = 0  # bytes beyond the bound that no record counts yet
         self.truncated = False  # bytes of the job were thrown away in place of being written
@@ -77,9 +78,9 @@ class Log:
         assert pipe is not None
         try:
             self.open()  # at the first byte: a job that writes nothing has no files
-            if not self.full:
+            if not (self.full or self.limited):
                 self.write_records()  # before the next bytes: else they would stand at the wrong offset
-            room = self._room()
+            room = 0 if self.limited else self._room()
             if not room:
                 return self._refuse(len(os.read(pipe, CHUNK)))
             lost = 0
@@ -98,7 +99,7 @@ class Log:
         except OSError as error:
             if self.drops and error.errno in FULL:
                 return self._drop(stream, len(os.read(pipe, CHUNK)))
-            raise Stalled(errno.errorcode.get(error.errno or 0, "?")) from error
+            raise Stalled(error.errno or 0) from error
 
     def _widen(self, stream: int, pipe: int) -> None:
         """Enlarge the pipe of a job that fills it, so that the job can write while the pump serves other jobs.
@@ -307,7 +308,7 @@ class Log:
                 self.open()
             self.write_records()
         except OSError as error:
-            if not self.drops or error.errno not in FULL:
+            if not (self.drops or self.limited) or error.errno not in FULL:
                 raise
             self.truncated = True  # the bytes that no record counts are missing in the log
         size = sum(self.positions) if self.unwritten is None else RECORD.unpack(self.unwritten)[1]

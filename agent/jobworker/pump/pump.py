@@ -4,6 +4,7 @@ All its state is also on disk, in a pipe or at the keeper, so another pump can c
 ``docs/reference/on-disk-formats.md`` describes the files, ``docs/reference/keeper-protocol.md`` the messages.
 """
 
+import errno
 import json
 import os
 import select
@@ -195,11 +196,14 @@ class Pump:
                 self.finish(fd, log, stream)
         except BlockingIOError:
             length = 0
-        except Stalled:
-            self.retry_later()
-            self.epoll.unregister(fd)
-            self.stalled.add(fd)
+        except Stalled as stalled:
             length = 0
+            if stalled.args == (errno.EFBIG,) and events & select.EPOLLHUP:
+                log.limited = True  # no room will come, and no process waits for it: the rest counts as refused
+            else:
+                self.retry_later()
+                self.epoll.unregister(fd)
+                self.stalled.add(fd)
         if length and fd in self.blocked:
             self.unblock(fd)
         if log.has_unwritten_records and log.job in self.logs:
@@ -257,7 +261,7 @@ class Pump:
             try:
                 size = log.close()
             except OSError as error:
-                raise Stalled from error
+                raise Stalled(error.errno or 0) from error
             del self.logs[log.job]
             self.unwritten.discard(log)
             end = {"id": log.job, "size": size, "out": log.positions[0], "truncated": log.truncated}

@@ -1,5 +1,7 @@
 """JSON-RPC 2.0 without I/O: decode and check strict JSON messages, encode responses."""
 
+from collections.abc import Callable
+from json import JSONDecoder
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -37,7 +39,9 @@ def read(text: str) -> Message:
     """Decode a message; raise ParseError or InvalidRequest."""
     signs = _members(text)
     if signs > MAX_MEMBERS:
-        raise errors.ParseError(f"the message holds {signs} commas and colons; expected at most {MAX_MEMBERS}")
+        raise errors.ParseError(
+            f"the message holds {signs} members, those of objects counted four times; expected at most {MAX_MEMBERS}"
+        )
     # A small request is decoded once, from its text: so few brackets cannot nest too deep.
     if text.count("{") + text.count("[") <= MAX_DEPTH:
         try:
@@ -46,8 +50,10 @@ def read(text: str) -> Message:
             pass  # a batch, or invalid: the steps below find out
         else:
             if type(request.id) is not int or -MAX_ID <= request.id <= MAX_ID:
+                _require_unique_in(text, request)
                 return Message([request], False)
     message = parse(text)
+    require_unique(text)
     if not isinstance(message, list):
         return Message([_request(text, message)], batch=False)
     if not message:
@@ -91,6 +97,42 @@ def parse(text: str) -> Any:
     return message
 
 
+class RepeatedKey(ValueError):
+    """An object that has a key twice; decoders differ in which of the values they take."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise RepeatedKey(next(key for key in keys if keys.count(key) > 1))
+
+
+_scan: Callable[[str, int], Any] = JSONDecoder(object_pairs_hook=_unique).scan_once  # type: ignore[attr-defined]
+
+
+def require_unique(text: str) -> None:
+    """Raise ParseError if an object in a valid text has a key twice."""
+    try:
+        _scan(text.lstrip(), 0)
+    except RepeatedKey as error:
+        raise errors.ParseError(f"the key {error.args[0][:80]!r} is twice in an object; expected once") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, or levels: what decodes it decides
+        pass
+
+
+def _require_unique_in(text: str, request: Request) -> None:
+    """Raise ParseError if an object in a request has a key twice. Most requests are cleared by counts of colons."""
+    params = bytes(request.params)
+    own = 2 + (request.id is not UNSET) + (request.params is not NO_PARAMS)
+    inside = params.count(b":") + request.method.count(":")
+    if type(request.id) is str:
+        inside += request.id.count(":")
+    if text.count(":") - inside != own:
+        require_unique(text)
+    elif params.count(b":") > 1:
+        require_unique(params.decode())
+
+
 def _containers(text: str) -> int:
     """Return an upper bound on the number of lists and objects in a text."""
     brackets = text.count("[") + text.count("{")
@@ -101,17 +143,17 @@ def _containers(text: str) -> int:
 
 
 def _members(text: str) -> int:
-    """Return an upper bound on the number of members of all lists and objects; a member of an object counts twice."""
+    """Return an upper bound on the members of all lists and objects; one of an object counts four times."""
     if len(text) <= MAX_MEMBERS:  # almost always
         return 0
-    signs = text.count(",") + text.count(":")
+    signs = text.count(",") + 3 * text.count(":")
     if signs <= MAX_MEMBERS:
         return signs
     # Almost each string follows one of these signs; to split at so many quotes takes long.
     if (text.count('"') - text.count('\\"')) // 2 > MAX_MEMBERS + MAX_CONTAINERS:
         return signs
     bare = _without_strings(text)
-    return bare.count(",") + bare.count(":")
+    return bare.count(",") + 3 * bare.count(":")
 
 
 def _without_strings(text: str) -> str:

@@ -76,6 +76,10 @@ def _listen(host: str, port: int) -> socket.socket:
         hint = "set server.port in the configuration to a free port, or 0 for any"
         if (error.errno or 0) < 0 or error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):  # < 0: of the resolver
             hint = "set server.host to an address of this host (see `ip address`), or to 0.0.0.0 or :: for all"
+        elif error.errno == errno.EACCES and 0 < port < 1024:
+            hint = "set server.port to 1024 or more, or give the agent CAP_NET_BIND_SERVICE"
+        elif error.errno in (errno.EACCES, errno.EPERM):
+            hint = "a seccomp profile, SELinux or AppArmor refuses the agent to listen: allow it there"
         reason = (error.strerror or str(error)).partition(" (while attempting")[0]
         raise errors.StartError(f"cannot listen on {host} port {port}: {reason}", hint=hint) from None
 

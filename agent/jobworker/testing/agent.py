@@ -125,10 +125,10 @@ class RunningAgent:
                     " expected it to end with the last job"
                 )
         for name in (*run.glob("fifo/*"), *run.glob("*.sock"), *run.glob("*.lock")):
-            name.unlink()
-        if run.exists():
-            (run / "fifo").rmdir()
-            run.rmdir()
+            name.unlink(missing_ok=True)
+        for place in (run / "fifo", run):
+            if place.exists():  # keeper and agent remove them at their ends, unless they were killed
+                place.rmdir()
 
 
 class StartAgent(Protocol):

@@ -104,7 +104,9 @@ class Renewal:
             for folder in {folder for path in paths for folder in _folders(path)}:
                 self._inotify.watch(folder, self._changed, CHANGES)
         except OSError as error:
-            log.warning("certificate files cannot be watched, so new ones are read at SIGHUP only: %s", error)
+            log.warning(
+                "certificate files cannot be watched, so new ones are read at SIGHUP only: %s", error.strerror
+            )
 
     def _changed(self, name: str) -> None:
         if self._settling is None:
