@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 async def test_the_newest_are_kept(host: "Host") -> None:
-    """Of twenty times the bound an eighth less than it is left, at its old offsets, and no more on the disk."""
+    """Of twenty times the bound exactly the bound is left, at its old offsets, and no more on the disk."""
     lines = 3_000_000
     expected = numbered(lines)
     await host.shell("a1", f"seq {lines}", max=MIB)
@@ -39,12 +39,27 @@ async def test_the_newest_are_kept(host: "Host") -> None:
     closed = await host.until(Closed, "a1")
     assert (closed.size, closed.truncated) == (len(expected), False)
     assert closed.first == reader.first()
-    assert MIB * 7 // 8 - 65536 <= closed.size - closed.first <= MIB
+    assert closed.size - closed.first == MIB
     found = host.all("a1")
     assert found[0] == Gap(0, closed.first, "dropped")
     assert joined(found) == expected[closed.first :]
     assert on_disk(host.home.logs / "a1") <= MIB + 8 * KIB  # a block more where each stream begins
     assert not host.of(Truncated, "a1")
+
+
+@pytest.mark.parametrize(("more", "first"), [(-100, 0), (0, 0), (1, 1), (70_000, 70_000)])
+async def test_a_log_that_fits_keeps_its_beginning(host: "Host", more: int, first: int) -> None:
+    """Up to the bound nothing is dropped, and beyond it not a byte more than exceeds it."""
+    lines = numbered(200_000)[: MIB + more]
+    await host.finish("a1", f"seq 200000 | head -c {MIB + more}", max=MIB)
+    closed = host.of(Closed, "a1")[0]
+    assert (closed.size, closed.first) == (MIB + more, first)
+    found = host.all("a1")
+    assert joined(found) == lines[first:]
+    assert gaps(found) == ([Gap(0, first, "dropped")] if first else [])
+    assert on_disk(host.home.logs / "a1") <= MIB + 8 * KIB
+    reader = host.reader("a1")
+    assert last_lines(reader, 10**9, [0]) == last_lines(reader, 10**9, [0, 1]) == first
 
 
 async def test_the_newest_of_two_streams(host: "Host") -> None:

@@ -136,14 +136,17 @@ class LogReader:
 
     def first(self) -> int:
         """Return the offset of the oldest byte that is still there."""
-        return self._kept()[1]
+        return self.kept()[1]
 
     def first_record(self) -> int:
-        """Return the number of the oldest record that is kept."""
-        return self._kept()[0]
+        """Return the number of the oldest record of which bytes are kept."""
+        return self.kept()[0]
 
-    def _kept(self) -> tuple[int, int]:
-        """Return the number and the offset of the oldest record that is kept: the newer intact one of two copies."""
+    def kept(self) -> tuple[int, int]:
+        """Return the number of the oldest record of which bytes are kept, and the offset of the first of them.
+
+        Of two copies in the file the newer intact one.
+        """
         if self._first < 0:
             try:
                 self._first = open_in_log(self._folder, "first", os.O_RDONLY)

@@ -36,21 +36,25 @@ def repair(folder: Path, *, closed: bool = True) -> bool:
         for name in STREAMS:
             files.append(open_in_log(str(folder), name, os.O_RDWR | os.O_CREAT))
         reader = LogReader(folder)
-        first = reader.first_record()
+        first, offset = reader.kept()
         reader.close()
-        return _Repair(index, files, first, suspicious=not closed).run()
+        return _Repair(index, files, first, offset, suspicious=not closed).run()
     finally:
         for fd in (index, *files):
             os.close(fd)
 
 
 class _Repair:
-    """`first` is the number of the oldest record that is kept; the records before it were dropped."""
+    """`first` is the number of the oldest record of which bytes are kept, `offset` that of the first of them.
 
-    def __init__(self, index: int, files: Sequence[int], first: int, *, suspicious: bool) -> None:
+    What is before was dropped.
+    """
+
+    def __init__(self, index: int, files: Sequence[int], first: int, offset: int, *, suspicious: bool) -> None:
         self._index = index
         self._files = files
         self._first = first
+        self._offset = offset
         self._suspicious = suspicious  # of zeros in blocks that were written shortly before the end
         self._count = self._whole_records()
 
@@ -59,6 +63,8 @@ class _Repair:
         ends = [0, 0] if last is None else [last.at(s) + (last.length if s == last.stream else 0) for s in (0, 1)]
         begin = self._record(self._first) if last is not None else None
         begins = [0, 0] if begin is None else [begin.at(s) for s in (0, 1)]
+        if begin is not None:
+            begins[begin.stream] += self._offset - begin.offset
         missing = [list(_missing(fd, *limits)) for fd, *limits in zip(self._files, begins, ends, strict=True)]
         if self._suspicious and last is not None:
             recent = self._recent(last.time)

@@ -47,10 +47,13 @@ class _Backward:
         self._streams = streams
         self._stream = None if len(streams) == len(STREAMS) else streams[0]
         self._last = last
-        first = reader.record(reader.first_record())
+        number, offset = reader.kept()
+        first = reader.record(number)
         if not first.length:
             raise _DroppedError
-        self._low = first.offset if self._stream is None else first.at(self._stream)
+        beyond = offset - first.offset  # bytes of the oldest record that were dropped
+        place = first.offset if self._stream is None else first.at(self._stream)
+        self._low = place + (beyond if self._stream in (None, first.stream) else 0)
 
     def lines(self, count: int, limit: int) -> int:
         stop = self._end()

@@ -2,23 +2,33 @@
 
 import ctypes
 import errno
+import fcntl
 import os
+import sys
+import termios
 import time
 
 from jobworker.linux.syscalls import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, LIBC
 
+BLOCK = 65536  # bytes: a multiple of the block of any file system
 CHUNK = 65536  # bytes: the size of a default pipe
 RETRY_SECONDS = 0.2  # between two attempts to write to a log that cannot be written
 UNPROVEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # of a disk that takes nothing now
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errno values that mean no room for this log
 
 
-def punch(file: int, length: int) -> None:
-    """Turn the first bytes of a file into a hole, which takes no room on the disk; raise OSError."""
-    start, length_ = ctypes.c_int64(0), ctypes.c_int64(length)
-    if length and LIBC.fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start, length_):
+def punch(file: int, end: int, start: int = 0) -> None:
+    """Turn bytes of a file into a hole, of which whole blocks take no room on the disk; raise OSError."""
+    start -= start % BLOCK  # a block of which a part was in the hole before can now be freed
+    place, length = ctypes.c_int64(start), ctypes.c_int64(end - start)
+    if end > start and LIBC.fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, place, length):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def bytes_in(pipe: int) -> int:
+    """Return how many bytes a pipe holds."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def copy(pipe: int, file: int, *, drops: bool, limit: int = CHUNK) -> tuple[int, int]:

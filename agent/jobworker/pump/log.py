@@ -9,10 +9,11 @@ import errno
 import fcntl
 import os
 import time
+from bisect import bisect_right
 
 from jobworker.formats.log_index import FIRST, NO_ROOM, RECORD, REFUSED, STREAMS
 from jobworker.linux.beneath import make_log_folder, open_in_log
-from jobworker.pump.file_system import CHUNK, FULL, copy, punch
+from jobworker.pump.file_system import CHUNK, FULL, bytes_in, copy, punch
 
 WIDE = 262144  # bytes: the size that a pipe gets once a job fills it, and the most that is moved at once
 LONGEST = 0xFFFFFFFF  # bytes that one record can cover
@@ -59,9 +60,10 @@ class Log:
         self.index = -1  # descriptor of `index`, locked against another pump; -1: not open
         self.records = 0  # records in the index, those that were punched included
         self.positions = [0, 0]  # by stream: the length that all records cover, which is where its file goes on
-        self.first = (0, 0)  # the oldest record that is kept: its number, its offset
+        self.first = (0, 0)  # the number of the oldest record that is kept, and the offset of the oldest byte
         self.copy = 1  # which of the two copies in the file `first` is the newer one
-        self.punched = 0  # the number of the record before which the files are punched
+        self.punched = (0, 0)  # the value of `first` up to which the files are punched
+        self.holes = [0, 0, 0]  # where the holes end in `out`, `err` and `index`
         self.unwritten: bytes | None = None  # a record whose bytes are in the file, but which the index lacks
 
     @property
@@ -80,7 +82,7 @@ class Log:
             self.open()  # at the first byte: a job that writes nothing has no files
             if not (self.full or self.limited):
                 self.write_records()  # before the next bytes: else they would stand at the wrong offset
-            room = 0 if self.limited else self._room()
+            room = 0 if self.limited else self._room(pipe)
             if not room:
                 return self._refuse(len(os.read(pipe, CHUNK)))
             lost = 0
@@ -214,17 +216,18 @@ class Log:
 
     # The bound
 
-    def _room(self) -> int:
+    def _room(self, pipe: int) -> int:
         """Return how many bytes the log can take now, after dropping the oldest if the log keeps the newest."""
         if not self.bound:
             return self.chunk
         kept = sum(self.positions) - self.first[1]
-        if kept + self.chunk <= self.bound and self._index_has_room() and self.punched == self.first[0]:
+        if kept + self.chunk <= self.bound and self._index_has_room() and self.punched == self.first:
             return self.chunk
         if self.newest:
-            self._drop_oldest()
-        if self.newest:  # still: the file system has not refused holes
-            return self.chunk
+            arrived = min(self.chunk, bytes_in(pipe))
+            self._drop_oldest(arrived)
+            if self.newest:  # still: the file system has not refused holes
+                return arrived or 1  # at the end of the stream nothing is dropped
         room = min(self.chunk, max(0, self.bound - kept)) if self._index_has_room() else 0
         self.full = not room
         return room
@@ -233,23 +236,20 @@ class Log:
         """Whether the index stays within the bound with one more record: with tiny writes it is the larger file."""
         return (self.records - self.first[0] + 1) * RECORD.size <= self.bound
 
-    def _drop_oldest(self) -> None:
-        """Drop the oldest records until an eighth of the bound is free, so that this is seldom necessary.
+    def _drop_oldest(self, arrived: int) -> None:
+        """Drop the oldest bytes, as many as the next ones exceed the bound; raise OSError.
 
+        The oldest record may lose a part. If the index has no room, an eighth of its records is dropped.
         `first` is written before the bytes are dropped: a pump that is killed in between finishes the punching.
         """
-        share = self.bound // 8 * 7
-        oldest = sum(self.positions) - share
+        oldest = max(self.first[1], sum(self.positions) + arrived - self.bound)
         # The last record always stays: it has the offset at which the log goes on.
-        low, high = max(self.first[0], self.records - share // RECORD.size), self.records - 1
-        while low < high:
-            middle = (low + high) // 2
-            if self._offset_of(middle) < oldest:
-                low = middle + 1
-            else:
-                high = middle
-        if low > self.first[0]:
-            self._write_first(low, self._offset_of(low))
+        record = max(self.first[0], bisect_right(range(self.records - 1), oldest, key=self._offset_of) - 1)
+        if not self._index_has_room():
+            record = max(record, min(self.records - 1, self.records - self.bound // 8 * 7 // RECORD.size))
+            oldest = max(oldest, self._offset_of(record))
+        if (record, oldest) > self.first:
+            self._write_first(record, oldest)
         self._punch(self.index, self.files)
 
     def _offset_of(self, record: int) -> int:
@@ -257,19 +257,20 @@ class Log:
 
     def _punch(self, index: int, files: list[int]) -> None:
         """Free the disk space before the oldest record that is kept; offsets and positions stay as they are."""
-        record = self.first[0]
-        if self.punched == record:
+        if self.punched == self.first:
             return
+        record, oldest = self.first
         _, offset, position, _, stream, _ = RECORD.unpack(os.pread(index, RECORD.size, record * RECORD.size))
+        ends = [offset - position, offset - position, record * RECORD.size]
+        ends[stream] = position + oldest - offset
         try:
-            punch(files[stream], position)
-            punch(files[1 - stream], offset - position)
-            punch(index, record * RECORD.size)
+            for place, (file, end) in enumerate(zip((*files, index), ends, strict=True)):
+                punch(file, end, self.holes[place])
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise
             self.newest = False  # without holes the bound can only be held by refusing further bytes
-        self.punched = record
+        self.punched, self.holes = self.first, ends
 
     def _read_first(self) -> None:
         """Read the file `first`: of two copies the newer one whose checksum is right."""
@@ -284,7 +285,7 @@ class Log:
         for place, data in enumerate(copies):
             if len(data) == FIRST.size:
                 record, offset, check = FIRST.unpack(data)
-                if check == binascii.crc32(data[:16]) and record > self.first[0]:
+                if check == binascii.crc32(data[:16]) and (record, offset) > self.first:
                     self.first, self.copy = (record, offset), place
 
     def _write_first(self, record: int, offset: int) -> None:

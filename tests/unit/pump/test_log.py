@@ -89,7 +89,7 @@ STATES = ["nothing", "copy", "out", "all"]
 @pytest.mark.parametrize("state", STATES)
 def test_the_next_pump_finishes_what_the_last_began(hand: Hand, state: str) -> None:
     """Killed before, between or after its holes, or in the copy of `first` that came next: the same in the end."""
-    for number in range(60):
+    for number in range(100):
         hand.arrive(b"%07d\n" % number * 128, number % 2)
     place = hand.log.records - 20
     offset, position = RECORD.unpack_from((hand.folder / "index").read_bytes(), place * RECORD.size)[1:3]
@@ -150,7 +150,7 @@ def test_a_gap_takes_as_many_records_as_it_needs(hand: Hand, monkeypatch: pytest
 def test_without_holes_the_newest_are_refused(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log then refuses new bytes, also if the file system refuses holes only later."""
 
-    def refuse(file: int, length: int) -> None:
+    def refuse(file: int, end: int, start: int = 0) -> None:
         raise OSError(errno.EOPNOTSUPP, "no holes here")
 
     monkeypatch.setattr(pump_module, "punch", refuse)
