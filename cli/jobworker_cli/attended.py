@@ -4,8 +4,8 @@ import asyncio
 import os
 import secrets
 
-from jobworker.client import Client, Subscription
-from jobworker.errors import ConnectionFailed, JobworkerError
+from jobworker.client import Client, Events, Subscription
+from jobworker.errors import ConnectionFailed, JobworkerError, PermissionDenied
 from jobworker.model import JobSpec, to_builtins
 from jobworker_cli import describe, failures, output
 from jobworker_cli.endpoint import Choice
@@ -31,8 +31,10 @@ async def follow(choice: Choice, wanted: JobSpec, key: str | None, *, as_json: b
 
 async def _follow(choice: Choice, wanted: JobSpec, key: str | None, records: Records, interrupts: Interrupts) -> int:
     async with choice.client() as client:
+        events = await _events(client) if wanted.timeout_policies else None
         subscription = await _begin(client, wanted, key)
         job = subscription.job.id
+        limits = None if events is None else asyncio.create_task(_note_failed_limits(events, job))
         interrupts.started(client, job)
         unread = UnreadInput()
         unread.check()
@@ -52,10 +54,27 @@ async def _follow(choice: Choice, wanted: JobSpec, key: str | None, records: Rec
             return failures.RUN_FAILED
         finally:
             interrupts.over()
+            if limits is not None:
+                limits.cancel()
         end = None if subscription.end is None else to_builtins(subscription.end.exit)
         if words := describe.remark(end):
             output.note(f"job {job}: {words}")
         return describe.exit_code(end) or describe.missing_code(subscription)
+
+
+async def _events(client: Client) -> Events | None:
+    """Follow the events of jobs; None if the caller may not."""
+    try:
+        return await client.events()
+    except PermissionDenied:
+        return None
+
+
+async def _note_failed_limits(events: Events, job: str) -> None:
+    """Report a time limit of the job that does not hold, as its policy failed: nothing else would show that."""
+    async for event in events:
+        if event.job.id == job and event.event == "limit_failed":
+            output.note(f"job {job}: its time limit {event.by} does not hold: {event.detail}")
 
 
 async def _begin(client: Client, wanted: JobSpec, key: str | None) -> Subscription:

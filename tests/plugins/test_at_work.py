@@ -249,3 +249,23 @@ async def test_a_thread_that_a_plugin_leaves(plugin: Install, start: "Callable[.
     async with agent.client() as client:
         await client.call("agent.ping")
     assert await asyncio.to_thread(agent.end) == 0
+
+
+async def test_a_run_whose_time_limit_fails(start: "Callable[..., RunningAgent]", plugin: "Install") -> None:
+    """`jw run` reports it: the job runs on without the limit."""
+    source = """
+    from jobworker import hookimpl
+    class Maxout:
+        name = "maxout"
+        def check(self, options): pass
+        def due(self, options, facts):
+            raise RuntimeError("no quota server")
+    @hookimpl
+    def register_timeout_policies(context):
+        return [Maxout()]
+    """
+    plugin("quota", source)
+    agent = start(f"[plugins]\nenabled = [{BUILT_IN}, 'quota']\n")
+    done = await asyncio.to_thread(agent.jw, "run", "--timeout-policy", "maxout", "--", "sleep", "1")
+    assert done.returncode == 0
+    assert "its time limit maxout does not hold: maxout raised RuntimeError: no quota server" in done.stderr

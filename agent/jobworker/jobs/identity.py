@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Identity:
-    """The user that a job runs as, be it one by number that the host does not know.
+    """The user that a job runs as; the host need not have an entry for its number.
 
     `gid` is the job's group, `groups` are all groups of the user. `home` is the user's home as the host has it,
     `folder` the same if it exists, else `/`.

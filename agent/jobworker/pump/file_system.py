@@ -62,7 +62,7 @@ def can_splice(folder: str) -> bool:
             os.unlink(name)
     except OSError as error:
         # A disk that cannot be written proves nothing: assume what most file systems can do. A refusal of the call
-        # does, be it of the file system (EINVAL) or of a seccomp profile (EPERM, ENOSYS).
+        # does, by the file system (EINVAL) or by a seccomp profile (EPERM, ENOSYS).
         return error.errno in UNPROVEN
     finally:
         os.close(reader)
