@@ -39,7 +39,7 @@ help:
 	@echo "make hostile    send an agent what nobody should, beside a good user, and print what came of it"
 	@echo "make bench      print the figures, each beside the limit measured in the same run"
 	@echo "make bench-peers  compare with task-spooler, supervisor and circus in one run, those that are there"
-	@echo "make profile    print where the time of one job goes, stage by stage"
+	@echo "make profile    print where the time of one job goes, by stages and by processes"
 	@echo "make docs       generate the tables of the reference, and render the pages to build/docs"
 	@echo "make clean      remove the virtual environments and the caches"
 
@@ -99,7 +99,7 @@ bench: setup
 	$(BIN)/python tests/benchmarks/run.py
 
 profile: setup
-	$(BIN)/python tests/benchmarks/run.py timeline
+	$(BIN)/python tests/benchmarks/run.py timeline budget
 
 # In an environment of its own: they are here to be compared with only.
 build/peers/.installed:

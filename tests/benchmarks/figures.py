@@ -2,8 +2,11 @@
 
 import os
 import statistics
+import time
 from collections.abc import Sequence
 from pathlib import Path
+
+CPUCLOCK_SCHED = 2  # of the kernel's <linux/posix-timers.h>
 
 
 def private_memory(pid: int) -> int:
@@ -14,8 +17,7 @@ def private_memory(pid: int) -> int:
 
 def cpu_seconds(pid: int) -> float:
     """Return how long a process has been on a processor so far, in user and system mode."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(~pid << 3 | CPUCLOCK_SCHED)  # clock_getcpuclockid(3): in ns, where /proc counts 10 ms
 
 
 def descriptors(pid: int) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks import (
+    budget,
     commands,
     delay,
     fanout,
@@ -36,6 +37,7 @@ from tests.benchmarks.fixtures import BenchmarkError
 SECTIONS: dict[str, Callable[[], Awaitable[None]]] = {
     "starts": starts.measure,
     "timeline": timeline.measure,
+    "budget": budget.measure,
     "pauses": pauses.measure,
     "idle": idle.measure,
     "pumped": pumped.measure,
