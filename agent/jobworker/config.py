@@ -32,6 +32,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     names: list[str] = []  # host names that clients use for the agent
     origins: list[str] = []  # of web pages that may connect
     proxies: list[str] = []  # networks of proxies whose X-Forwarded-For is believed
+    proxy_protocol: list[str] = []  # networks of proxies that begin each connection with a PROXY header
     cert: str = ""  # a path; "": the agent's own certificate
     key: str = ""
     client_ca: str = ""  # a path; "": no client certificates
@@ -191,11 +192,11 @@ def load(path: Path | None) -> Config:
         raise StartError(
             f"{path}: {describe_error(str(error), raw, Config)[1]}", hint="config.toml explains every key"
         ) from error
-    _check(path, config)
+    check(path, config)
     return config
 
 
-def _check(path: Path, config: Config) -> None:
+def check(path: Path, config: Config) -> None:
     """Check values that have the right type; raise StartError for one that cannot be used."""
     durations = {
         "server.expiry_warning": config.server.expiry_warning,
@@ -230,13 +231,13 @@ def _check(path: Path, config: Config) -> None:
         raise StartError(f"{path}: {error}") from error
     if config.server.host in ("", []):
         raise StartError(f"{path}: server.host: {config.server.host!r}; expected an address, or a list of some")
-    for network in config.server.proxies:
-        try:
-            ipaddress.ip_network(network, strict=False)
-        except ValueError:
-            raise StartError(
-                f"{path}: server.proxies: {network!r}; expected an address or a network as 10.0.0.0/8"
-            ) from None
+    for key in ("proxies", "proxy_protocol"):
+        for network in getattr(config.server, key):
+            try:
+                ipaddress.ip_network(network, strict=False)
+            except ValueError:
+                expected = "expected an address or a network as 10.0.0.0/8"
+                raise StartError(f"{path}: server.{key}: {network!r}; {expected}") from None
     if not 0 <= config.server.port <= 65535:
         raise StartError(f"{path}: server.port: {config.server.port}; expected 0 (any free port) to 65535")
     if not seconds(config.limits.plugin_call, "limits.plugin_call"):

@@ -211,7 +211,8 @@ class RunFacts:
 class TimeoutPolicy(Protocol):
     """Decides when a job's time is up: a pure function of facts; the agent has the clock and stops the job.
 
-    A policy with the attribute `wants_cpu = False` gets no CPU times, which cost something to read.
+    A policy with the attribute `wants_cpu = False` gets no CPU times, which cost something to read. One with a method
+    `reason(options, facts)` gives the text by which the exit of the job and `jw explain` name why its time is up.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -174,6 +175,46 @@ def test_options_of_strategies_and_policies(jw: "Jw") -> None:
     assert jw("create", "--timeout-policy", "'", "true").returncode == 2
     assert jw("create", "--stop-option", "novalue", "true").returncode == 2
     assert jw("create", "--stop-option", "deep=" + "[" * 50_000, "true").returncode == 2
+
+
+GUARD = """
+from jobworker.interfaces import hookimpl
+class Guard:
+    name = "{name}"
+    async def authenticate(self, credentials): return None
+    async def grants(self, principal): return None
+@hookimpl
+def {hook}(context): return [Guard()]
+"""
+
+
+def test_a_plugin_that_is_to_be_asked(site: Path, home: Home, own: "Jw") -> None:
+    """Enabled it is asked, a provider last and an authorizer first; disabled, also when it is broken, it is not."""
+    install_plugin(site, "gate", GUARD.format(name="doorkeeper", hook="register_auth_providers"))
+    install_plugin(site, "judge", GUARD.format(name="judge", hook="register_authorizers"))
+    for name in ("gate", "judge"):
+        done = own("plugins", "enable", name)
+        assert done.returncode == 0, done
+    auth = config.load(home.config).auth
+    assert (auth.providers, auth.authorizers) == (["token", "doorkeeper"], ["judge", "roles"])
+    assert "never asked" not in own("plugins", "check", "gate").stderr
+    assert own("plugins", "disable", "gate").returncode == 0
+    for folder in site.glob("jobworker_judge-*"):
+        shutil.rmtree(folder)
+    install_plugin(site, "judge", "raise RuntimeError('at once')")
+    assert own("plugins", "disable", "judge").returncode == 0
+    auth = config.load(home.config).auth
+    assert (auth.providers, auth.authorizers) == (["token"], ["roles"])
+
+
+def test_a_change_with_which_no_agent_starts(home: Home, own: "Jw") -> None:
+    """mtls needs a CA, and some provider must be left: the file stays as it was, and the error names the key."""
+    done = own("plugins", "enable", "mtls")
+    assert (done.returncode, home.config.exists()) == (6, False)
+    assert "server.client_ca" in done.stderr
+    done = own("plugins", "disable", "token")
+    assert (done.returncode, home.config.exists()) == (6, False)
+    assert "auth.providers" in done.stderr
 
 
 def test_a_provider_that_is_never_asked(own: "Jw") -> None:

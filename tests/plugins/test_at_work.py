@@ -50,6 +50,51 @@ async def test_what_takes_the_place_of_a_limit_that_fails(
     assert all("RuntimeError" in detail and "0.3 s in all instead" in detail for detail in failed)
 
 
+POLICY = """
+from jobworker import hookimpl
+class Policy:
+    def __init__(self, name, due, reason):
+        self.name, self._due, self._reason = name, due, reason
+    def check(self, options): pass
+    def due(self, options, facts): return self._due(facts)
+    def reason(self, options, facts):
+        if self._reason is None:
+            raise RuntimeError("no reason")
+        return self._reason
+@hookimpl
+def register_timeout_policies(context):
+    return [
+        Policy("queue", lambda facts: facts.now, "the queue\\nis empty"),
+        Policy("mute", lambda facts: facts.now, None),
+        Policy("late", lambda facts: 1.0, "time is up"),
+        Policy("text", lambda facts: "5s", ""),
+        Policy("yes", lambda facts: True, ""),
+    ]
+"""
+
+
+async def test_a_policy_gives_a_reason(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
+    """The exit has it in one line; a reason that fails stops nothing less. A moment that is none is named."""
+    plugin("reasons", POLICY)
+    agent = start(f"[plugins]\nenabled = [{BUILT_IN}, 'reasons']\n")
+    async with agent.client() as client:
+
+        async def outcome(policy: str, timeout: str | None = None) -> tuple[str, str]:
+            """Return the message of the exit, and what became of the limit."""
+            spec = JobSpec(argv=["sleep", "1000"], timeout=timeout, timeout_policies=[TimeoutSpec(policy)])
+            job = await client.start((await client.create(spec)).id)
+            ended = await client.wait(job.id, DEADLINE)
+            assert ended.exit is not None
+            links = (await client.call("job.explain", id=job.id))["chain"]
+            return ended.exit.message, " ".join(link["detail"] for link in links if link["by"] == policy)
+
+        assert "by queue (): the queue is empty: killed" in (await outcome("queue"))[0]
+        assert "by mute (): killed" in (await outcome("mute"))[0]
+        assert "before the job started" in (await outcome("late"))[0]
+        for policy, value in (("text", "'5s'"), ("yes", "True")):
+            assert f"due: {value}; expected seconds on the clock of facts.now" in (await outcome(policy, "200ms"))[1]
+
+
 async def test_what_a_strategy_raises_is_reported(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
     """It is in the receipt, in the explanation with the agent as cause, in the output of `jw stop` and in the log."""
     source = """

@@ -17,12 +17,14 @@ from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.plan import TimeLimit
 from jobworker.logs.reader import LogReader
 from jobworker.model import State
-from jobworker.plugin.host import PluginFault, PluginHost
+from jobworker.plugin.host import PluginFault, PluginHost, clean
+from jobworker.validation import shown
 
 log = logging.getLogger(__name__)
 
 MAX_WAIT_SECONDS = 3600.0  # the loop's clock stands still while the host sleeps, CLOCK_BOOTTIME does not
 BLOCKED_PLUGIN_SECONDS = 60.0  # for which a limit waits for a plugin that blocks its thread
+MAX_REASON = 200  # characters of a reason of a policy
 RETRY_SECONDS = 1.0  # until a reading that failed is tried again
 SAME_MOMENT_SECONDS = 0.1  # two moments this close count as one: each is computed from two clocks
 CPUS = len(os.sched_getaffinity(0))
@@ -77,6 +79,7 @@ class Deadline(NamedTuple):
 
     due: float  # seconds on CLOCK_BOOTTIME
     limit: TimeLimit
+    reason: str = ""  # of the policy, if it gives one
 
 
 async def watch(
@@ -102,7 +105,7 @@ async def watch(
         while True:
             wakeup.clear()
             try:
-                due = await _ask(policy, limit, usage, host)
+                due, facts = await _ask(policy, limit, usage, host)
             except PluginFault as error:
                 failed(str(error))
                 return
@@ -124,7 +127,19 @@ async def watch(
                 pass
     finally:
         clock.waiters.discard(wakeup)
-    await fire(deadline)
+    await fire(deadline._replace(reason=await _reason(policy, limit, facts, host)))
+
+
+async def _reason(policy: TimeoutPolicy, limit: TimeLimit, facts: RunFacts, host: PluginHost) -> str:
+    """Return why the time is up, in the words of the policy; "" if it has none, or fails to give it."""
+    if (give := getattr(policy, "reason", None)) is None:
+        return ""
+    try:
+        reason = await host.run(policy, lambda: give(deepcopy(limit.options), facts))
+    except (PluginFault, JobworkerError) as error:
+        log.error("the reason of timeout policy %s: %s", policy.name, error)
+        return ""
+    return " ".join(clean(reason).split())[:MAX_REASON] if isinstance(reason, str) else ""
 
 
 async def _facts(usage: Usage, *, cpu: bool) -> RunFacts:
@@ -137,17 +152,19 @@ async def _facts(usage: Usage, *, cpu: bool) -> RunFacts:
         await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _ask(policy: TimeoutPolicy, limit: TimeLimit, usage: Usage, host: PluginHost) -> float | None:
-    """Return the moment that the policy returns, None if there is none; raise PluginFault."""
+async def _ask(
+    policy: TimeoutPolicy, limit: TimeLimit, usage: Usage, host: PluginHost
+) -> tuple[float | None, RunFacts]:
+    """Return the moment that the policy returns, None if there is none, by which facts; raise PluginFault."""
     # Another part of the plugin may block: that is no fault of this limit.
     await host.free_soon(policy, BLOCKED_PLUGIN_SECONDS)
     facts = await _facts(usage, cpu=bool(getattr(policy, "wants_cpu", True)))
     try:
         due = await host.run(policy, lambda: policy.due(deepcopy(limit.options), facts))
         if due is None:
-            return None
-        if math.isnan(due):
-            raise ValueError("it returned NaN")
-        return float(due)
+            return None, facts
+        if isinstance(due, bool) or not isinstance(due, int | float) or math.isnan(due):
+            raise ValueError(f"due: {shown(due)}; expected seconds on the clock of facts.now, or None")
+        return float(due), facts
     except (JobworkerError, TypeError, ValueError, OverflowError) as error:
         raise PluginFault(f"{policy.name}: {error}") from error

@@ -69,7 +69,12 @@ class TimeLimits:
     async def _fire(self, active: ActiveJob, deadline: Deadline) -> None:
         limit, late = deadline.limit, deadlines.boottime() - deadline.due
         message = f"timed out {limit.text or _text(limit)}"
-        message += f", noticed {late:.1f} s late" if late > 1 else ""
+        message += f": {deadline.reason}" if deadline.reason else ""
+        early = active.record.process.started / 1e9 - deadline.due
+        if early > 1:
+            message += f", due {early:.1f} s before the job started"
+        elif late > 1:
+            message += f", noticed {late:.1f} s late"
         await self._stops.begin(active, None, limit.policy, Reason.TIMEOUT, message)
 
     def close(self) -> None:

@@ -107,7 +107,7 @@ class Listener:
         own = {f"https://{_bracketed(name)}:{port}" for name in names}
         # Accepted values of `Origin`, which browsers send: other origins are pages of other sites.
         self._origins = own | set(services.config.server.origins)
-        self._proxies = Proxies(services.config.server.proxies)
+        self._proxies = Proxies(services.config.server.proxies, services.config.server.proxy_protocol)
         # Callers that the upgrade has authenticated (None: no credentials yet), and their addresses, until their
         # session begins.
         self._upgraded: WeakKeyDictionary[ServerConnection, tuple[Principal | None, str]] = WeakKeyDictionary()
@@ -151,8 +151,12 @@ class Listener:
             connection.requested()
         if connection.remote_address is None:  # it was closed before its request was read: no one gets a response
             return connection.respond(http.HTTPStatus.BAD_REQUEST, "")
-        headers = request.headers
-        address, admission = self._address(connection, headers), self._services.admission
+        headers, admission = request.headers, self._services.admission
+        try:
+            address = self._address(connection, headers)
+        except errors.InvalidRequest as error:
+            admission.note_refusal(_host_port(connection.remote_address), error.message)
+            return connection.respond(http.HTTPStatus.FORBIDDEN, f"{error.message}\n")
         if request.path.partition("?")[0] != PATH:
             return connection.respond(http.HTTPStatus.NOT_FOUND, f"expected {PATH}\n")
         hosts = headers.get_all("Host")
@@ -198,12 +202,16 @@ class Listener:
         return None
 
     def _address(self, connection: ServerConnection, headers: Headers) -> str:
-        """Return the address of the client, as HOST:PORT, or as unix:UID; of one behind a proxy the port is 0."""
+        """Return the address of the client, as HOST:PORT, or as unix:UID; of one behind a proxy the port is 0.
+
+        Raises InvalidRequest for a header of the PROXY protocol that the configuration does not expect.
+        """
         if (uid := peer_uid(connection)) is not None:
             return f"unix:{uid}"
         host, port = connection.remote_address[:2]
-        client = self._proxies.client(host, headers)
-        return f"{_bracketed(client)}:{port if client == host else 0}"
+        named = self._proxies.named(host, getattr(connection.transport.get_extra_info("ssl_object"), "proxied", None))
+        client = self._proxies.client(named, headers)
+        return _host_port((client, port if client == host else 0))
 
     def _full(self, *, reserved: bool) -> bool:
         """Whether one connection more would be too many; the local admin can still enter what others have filled."""
@@ -253,6 +261,10 @@ def _without_port(host: str) -> str:
     """Return the name in a `Host`; "" if it is malformed."""
     match = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:\d{1,5})?", host)
     return match[1] if match else ""
+
+
+def _host_port(address: Sequence[Any]) -> str:
+    return f"{_bracketed(address[0])}:{address[1]}"
 
 
 def _bracketed(name: str) -> str:

@@ -14,6 +14,7 @@ from jobworker.errors import StartError
 from jobworker.linux import descriptors
 from jobworker.private import require_given
 from jobworker.rate_limit import RateLimiter
+from jobworker.tls import proxied
 from jobworker.units import rfc3339, validity_fault
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,8 @@ class Tls(ssl.SSLContext):
     def __init__(self, cert: Path, key: Path, client_ca: Path | None) -> None:
         self._files = cert, key, client_ca
         self.files = [path for path in self._files if path is not None]
+        # Whether connections may begin with a header of the PROXY protocol; the listener decides whose counts.
+        self.proxy_protocol = False
         # The context of new connections, and the certificate that it presents.
         self._current, self.certificate = self._read()
 
@@ -114,7 +117,10 @@ class Tls(ssl.SSLContext):
         server_hostname: str | bytes | None = None,
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
-        return self._current.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        wrapped = self._current.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        if self.proxy_protocol and isinstance(wrapped, _Handshake):
+            wrapped.header_in = incoming
+        return wrapped
 
 
 def _context(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
@@ -213,10 +219,31 @@ def plain(name: str) -> str:
 class _Handshake(ssl.SSLObject):
     """A handshake whose failure is logged: the event loop closes such a connection without a line."""
 
+    # What has arrived, until the header of a proxy was looked for before the handshake; None from then on.
+    header_in: ssl.MemoryBIO | None = None
+    # The address of the client in that header, LOCAL if it is the proxy; None: there was no header.
+    proxied: str | None = None
+
+    def _take_header(self, incoming: ssl.MemoryBIO) -> None:
+        """Take the header of a proxy from what has arrived; raise SSLWantReadError until all of it is there."""
+        data = incoming.read()
+        try:
+            found = proxied.read_header(data)
+        except ValueError as error:
+            raise ssl.SSLError(f"the header of the PROXY protocol is malformed: {error}") from error
+        if found is None:
+            incoming.write(data)
+            raise ssl.SSLWantReadError
+        size, self.proxied = found
+        incoming.write(data[size:])
+        self.header_in = None
+
     def do_handshake(self) -> None:
         if descriptors.left() < descriptors.RESERVED // 2:  # a client that sends nothing has a descriptor too
             raise ssl.SSLError("too many files are open")
         try:
+            if self.header_in is not None:
+                self._take_header(self.header_in)
             super().do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise

@@ -23,7 +23,9 @@ def load(home: Home, server: Server) -> Tls:
     if not server.cert:
         for ours in (home.tls, home.tls / "server.key", home.tls / "ca.key"):
             reclaim(ours)
-    return Tls(Path(cert), Path(key), Path(server.client_ca) if server.client_ca else None)
+    tls = Tls(Path(cert), Path(key), Path(server.client_ca) if server.client_ca else None)
+    tls.proxy_protocol = bool(server.proxy_protocol)
+    return tls
 
 
 def load_or_create(home: Home, server: Server, names: Sequence[str]) -> Tls:

@@ -1,9 +1,9 @@
 """`jw plugins`: list, check, enable, disable and create plugins."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
-from jobworker.errors import JobworkerError
+from jobworker.errors import JobworkerError, StartError
 from jobworker.model import to_builtins
 from jobworker_cli import options, output
 from jobworker_cli.command import command
@@ -94,7 +94,10 @@ def check(name: NameArgument, config: Config = None, json_: options.Json = False
 @group.command()
 @command
 def enable(name: NameArgument, config: Config = None) -> None:
-    """Add a plugin to `plugins.enabled` in the configuration, if the agent would start with it."""
+    """Add a plugin to `plugins.enabled` in the configuration, if the agent would start with it.
+
+    An auth provider is added to the end of auth.providers, an authorizer to the beginning of auth.authorizers.
+    """
     from jobworker import config as configuration
     from jobworker.plugin import loader as plugins
 
@@ -105,22 +108,63 @@ def enable(name: NameArgument, config: Config = None) -> None:
         return
     _require_installed(name)
     settings.plugins["enabled"] = [*settings.enabled_plugins, name]
-    plugins.try_out(settings, home().path)
-    _set_enabled(path, settings.plugins["enabled"])
-    output.hint("jw agent restart")
+    registered = _registered(plugins.try_out(settings, home().path), name)
+    new = {kind: [one for one in registered[kind] if one not in named] for kind, named in _asked(settings).items()}
+    auth = {
+        "providers": [*settings.auth.providers, *new["providers"]],
+        "authorizers": [*new["authorizers"], *settings.auth.authorizers],
+    }
+    _change(path, settings, auth)
 
 
 @group.command()
 @command
 def disable(name: NameArgument, config: Config = None) -> None:
-    """Remove a plugin from `plugins.enabled` in the configuration."""
+    """Remove a plugin from `plugins.enabled` in the configuration, and what it registers from auth."""
     from jobworker import config as configuration
+    from jobworker.plugin import loader as plugins
 
     path = config or home().config
-    enabled = configuration.load(path if path.exists() else None).enabled_plugins
+    settings = configuration.load(path if path.exists() else None)
+    enabled = settings.enabled_plugins
     if name not in enabled:
         raise JobworkerError(f"{name} is not enabled in {path}; enabled are: {', '.join(enabled)}")
-    _set_enabled(path, [other for other in enabled if other != name])
+    try:
+        registered = _registered(plugins.try_out(settings, home().path), name)
+    except StartError:  # it may be the plugin that cannot be loaded
+        registered = {"providers": [name], "authorizers": [name]}
+    settings.plugins["enabled"] = [other for other in enabled if other != name]
+    left = {kind: [one for one in named if one not in registered[kind]] for kind, named in _asked(settings).items()}
+    _change(path, settings, left)
+
+
+Auth: TypeAlias = dict[str, list[str]]  # `providers` and `authorizers`, as in the configuration
+
+
+def _asked(settings: Any) -> Auth:
+    return {"providers": settings.auth.providers, "authorizers": settings.auth.authorizers}
+
+
+def _registered(tried: list[Any], name: str) -> Auth:
+    """Return the auth providers and authorizers of one of the plugins that were tried out."""
+    objects = [one.partition(":") for plugin in tried if plugin.name == name for one in plugin.registers]
+    return {
+        "providers": [one for kind, _, one in objects if kind == "auth_providers"],
+        "authorizers": [one for kind, _, one in objects if kind == "authorizers"],
+    }
+
+
+def _change(path: Path, settings: Any, auth: Auth) -> None:
+    """Write the enabled plugins and the lists of `auth` that change; raise StartError if no agent would start so."""
+    from msgspec.structs import replace
+
+    from jobworker import config as configuration
+
+    configuration.check(path, replace(settings, auth=replace(settings.auth, **auth)))
+    changed = {kind: names for kind, names in auth.items() if names != _asked(settings)[kind]}
+    _write(path, {"plugins": {"enabled": settings.enabled_plugins}, **({"auth": changed} if changed else {})})
+    for kind, names in changed.items():
+        output.note(f"auth.{kind} is now {names}")
     output.hint("jw agent restart")
 
 
@@ -132,8 +176,8 @@ def _require_installed(name: str) -> None:
         raise JobworkerError(f"no plugin {name!r} is installed; there are: {', '.join(sorted(plugins))}", hint=hint)
 
 
-def _set_enabled(path: Path, names: list[str]) -> None:
-    """Write the list into the configuration file, created if missing; keep the rest as it is, ends of lines too."""
+def _write(path: Path, changes: dict[str, dict[str, Any]]) -> None:
+    """Write keys of tables into the configuration file, created if missing; keep the rest, ends of lines too."""
     import tomlkit
 
     from jobworker.private import write_private
@@ -145,7 +189,8 @@ def _set_enabled(path: Path, names: list[str]) -> None:
     before = path.read_bytes().decode() if path.exists() else ""
     mark, windows = BYTE_ORDER_MARK * before.startswith(BYTE_ORDER_MARK), "\r\n" in before
     document = tomlkit.parse(before.removeprefix(mark).replace("\r\n", "\n"))
-    document.setdefault("plugins", tomlkit.table())["enabled"] = names
+    for table_name, keys in changes.items():
+        document.setdefault(table_name, tomlkit.table()).update(keys)
     text = tomlkit.dumps(document)
     write_private(path, (mark + (text.replace("\n", "\r\n") if windows else text)).encode())
     path.chmod(mode)
