@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.hostile import corpus, descriptors, fuzz, leaks, logins, unseen
+from tests.hostile import corpus, descriptors, floods, fuzz, leaks, logins, unseen
 from tests.hostile.outcome import Outcome, broken
 
 SEED = 20261124
@@ -23,6 +23,14 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], Awaitable[Outcome]]] = {
     "unseen": lambda path, given: unseen.compare(path, many=50 if given.short else 1000),
     "descriptors": lambda path, given: descriptors.use_up(path, many=150),
     "fuzz": lambda path, given: fuzz.throw(path, seconds=given.seconds, first=SEED),
+    "events": lambda path, given: floods.unread_events(path),
+    "status": lambda path, given: floods.unread_answers(path, "job.status"),
+    "waits": lambda path, given: floods.unread_answers(path, "job.wait"),
+    "lists": lambda path, given: floods.unread_answers(path, "job.list"),
+    "batch": lambda path, given: floods.large_batch(path),
+    "stops": lambda path, given: floods.stop_options(path),
+    "specs": lambda path, given: floods.large_specs(path),
+    "policies": lambda path, given: floods.many_policies(path),
     "secrets": lambda path, given: leaks.look(path),
 }
 

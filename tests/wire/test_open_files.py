@@ -13,6 +13,7 @@ from tests.conftest import FOR_OTHERS
 from tests.hostile.raw import Raw
 from websockets.exceptions import InvalidStatus
 
+from jobworker.keeper.state import DESCRIPTORS_PER_JOB, OWN_DESCRIPTORS
 from jobworker.linux.inheritance import USUAL_FILES
 from jobworker.server.acceptor import MIN_PENDING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from jobworker.testing import RunningAgent
 
 SOFT, HARD = 256, 4096
+ROOM = (128 - OWN_DESCRIPTORS) // DESCRIPTORS_PER_JOB  # jobs, with 128 open files
 IDLE = 400  # connections: more than the soft limit allows
 
 
@@ -93,3 +95,35 @@ async def test_the_oldest_silent_connection_is_cut(start_agent: "Callable[..., R
     assert await other.upgrade(agent, [("Authorization", f"Bearer {agent.token}")]) == 101
     for raw in [*silent, other]:
         raw.drop()
+
+
+HELD = {"shell": "sleep 1000 &", "leftovers": "leave"}  # it ends at once, and its output stays open
+
+
+async def test_jobs_whose_output_is_held(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
+    """One principal holds half of the jobs that the open files allow; others have room, and at last admins alone."""
+    agent = start_agent(under=["prlimit", "--nofile=128:128"], config=FOR_OTHERS)
+    async with dial(agent) as wire:
+        tokens = [
+            (await wire.ask("token.create", name=name, roles=["writer"]))["token"] for name in ("ann", "bob", "cy")
+        ]
+        started = []
+        for token in tokens:
+            async with dial(agent, token=token) as user:
+                while True:
+                    answer = await user.answer(await user.begin("job.run", spec=HELD))
+                    if "error" in answer:
+                        assert (answer["error"]["code"], "output still open" in answer["error"]["message"]) == (
+                            42901,
+                            True,
+                        )
+                        break
+                    started.append(answer["result"]["job"]["owner"])
+                    await user.ask("job.wait", id=answer["result"]["job"]["id"])
+        assert [started.count(f"token:{name}") for name in ("ann", "bob", "cy")] == [
+            ROOM // 2,
+            ROOM - ROOM // 8 - ROOM // 2,
+            0,
+        ]
+        job = (await wire.ask("job.run", spec={"argv": ["true"]}))["job"]["id"]
+        await wire.ask("job.wait", id=job)

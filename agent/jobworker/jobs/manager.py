@@ -79,7 +79,7 @@ class JobManager:
             durable=durable,
         )
         self._log_sync = LogSync(self._table) if durable else None
-        caps, quotas = RoleCaps(config.limits.roles), Quotas(config.limits, self._table)
+        caps, quotas = RoleCaps(config.limits.roles), Quotas(config.limits, self._table, self._keeper_room)
         self._caps = caps
         self._starting = Starting(self._specs, self._users, self._table, self.link, caps, quotas)
         self.create, self.start, self.withdraw = self._starting.create, self._starting.start, self._starting.withdraw
@@ -94,6 +94,9 @@ class JobManager:
         self.stop_all, self.kill_all = self._stops.stop_all, self._stops.kill_all
         self._retention = Retention(config.retention, self._table)
         self.observers = Observers(registry.observers, host, self._table, self._tasks)
+
+    def _keeper_room(self) -> int:
+        return int(self.link.hello.get("room", 0))  # an older keeper has none
 
     async def open(self) -> None:
         """Connect to the keeper and take over the running jobs."""

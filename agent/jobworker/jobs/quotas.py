@@ -1,6 +1,7 @@
 """How many jobs one principal may have: that run, that wait to be started, and that are started in a second."""
 
 import time
+from collections.abc import Callable
 
 from jobworker.config import Limits
 from jobworker.errors import RateLimited
@@ -12,14 +13,17 @@ from jobworker.model import JobSpec
 from jobworker.rate_limit import RateLimiter
 from jobworker.units import bytes_text, size
 
+ADMIN_SHARE = 8  # of so many jobs that the keeper can hold, one is for admins
 AGAIN = "try again when one has ended"
 
 
 class Quotas:
     """Each check raises RateLimited with the key of the limit that is reached."""
 
-    def __init__(self, limits: Limits, table: JobTable) -> None:
+    def __init__(self, limits: Limits, table: JobTable, room: Callable[[], int]) -> None:
+        """`room` returns how many jobs the keeper can hold, 0 if that is unknown."""
         self._limits = limits
+        self._room = room
         self._created_bytes = size(limits.created_bytes_per_principal, "limits.created_bytes_per_principal")
         self._table = table
         self.slots = StartSlots(limits.starts_per_principal)
@@ -37,6 +41,21 @@ class Quotas:
         if sum(active.starting or active.record.running for active in theirs) >= limit:
             text = f"{limit} jobs of {owner} run, and {key} allows no more at once"
             raise RateLimited(text, hint=AGAIN, retry_after=1)
+
+    def check_room(self, owner: str, *, admin: bool) -> None:
+        """Raise if the owner, no admin, has half of the jobs that the keeper can hold, or the rest is for admins.
+
+        A job counts until its output is closed, which whatever holds it may delay for ever.
+        """
+        room = self._room()
+        if admin or not room or self._table.size() < room // 4:  # almost always
+            return
+        held = [active.record.job.owner for active in self._table if active.starting or active.record.active]
+        theirs = held.count(owner)
+        if theirs >= room // 2 or len(held) >= room - room // ADMIN_SHARE:
+            text = f"{theirs} jobs of {owner}, and {len(held)} in all, run or have ended with their output still open"
+            limit = f"the limit of open files allows {room}, half of them for one principal"
+            raise RateLimited(f"{text}; {limit}", hint=AGAIN, retry_after=1)
 
     def check_created(self, owner: str, caps: Caps, spec: JobSpec, instead: JobSpec | None = None) -> None:
         """Raise if one more created job with this spec, or a job with it `instead` of another, would be too many."""

@@ -116,6 +116,7 @@ class Starting:
         self._users.require(active.record.identity, by, admin)
         caps = self._caps.of(by, admin=admin)
         self._quotas.check_running(active.record.job.owner, caps)
+        self._quotas.check_room(active.record.job.owner, admin=admin)
         self._quotas.take_start(by.id, caps)
         active.starting = True
         try:
@@ -132,6 +133,7 @@ class Starting:
     def check_room(self, by: Principal, *, admin: bool) -> None:
         """Raise RateLimited if the principal has as many running jobs as it may have."""
         self._quotas.check_running(by.id, self._caps.of(by, admin=admin))
+        self._quotas.check_room(by.id, admin=admin)
 
     async def withdraw(self, job: str, by: Principal) -> None:
         """Delete a job that was created only to be started, and whose start was refused before it began."""

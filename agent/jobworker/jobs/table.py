@@ -64,6 +64,10 @@ class JobTable:
     def _made(self, record: JobRecord) -> ActiveJob:
         return ActiveJob(record, lambda: self.neighbours())  # noqa: PLW0108  # it is set later
 
+    def size(self) -> int:
+        """Return how many jobs are in memory."""
+        return len(self._active)
+
     # In memory
 
     def active(self, job: str) -> ActiveJob | None:

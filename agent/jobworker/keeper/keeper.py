@@ -191,6 +191,7 @@ class Keeper:
             "no_cgroup": state.cgroups.missing,
             "limits": list(state.limits.roots),
             "no_limits": state.limits.missing,
+            "room": state.room,
             "trial_ms": round(state.trial_seconds * 1000, 1),
             "v1": v1_roots(state),
             "namespace": state.namespace,
