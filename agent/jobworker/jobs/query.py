@@ -17,7 +17,7 @@ MAX_WALKS = 100  # in one statement; SQLite allows 500
 class Query(NamedTuple):
     """The jobs that match all of this, within at least one of the scopes, newest first.
 
-    `before`: those created before this job; `limit`: so many at most.
+    `before`: those created before this job; `since`: from this one on; `limit`: so many at most.
     """
 
     states: Sequence[State] | None = None
@@ -26,6 +26,7 @@ class Query(NamedTuple):
     before: str | None = None
     scopes: Sequence[Scope] = EVERYTHING
     limit: int = 100
+    since: str | None = None
 
     def selects(self, limit: int) -> Iterator[tuple[str, list[Any]]]:
         """Yield statements, each for up to `limit` ids of jobs, and their values; none if no job can match.
@@ -60,7 +61,12 @@ class Query(NamedTuple):
             conditions.append(("labels.label = ? AND labels.value = ?", [label, text]))
             labels = dict(others)
         conditions += [(_HAS_LABEL, [label, text]) for label, text in labels.items()]
-        columns = (("state = ?", state), ("owner = ?", owner), (f"{job} < ?", self.before))
+        columns = (
+            ("state = ?", state),
+            ("owner = ?", owner),
+            (f"{job} < ?", self.before),
+            (f"{job} >= ?", self.since),
+        )
         conditions += [(column, [value]) for column, value in columns if value is not None]
         where = " AND ".join(text for text, _ in conditions) or "1"
         values = [value for _, condition_values in conditions for value in condition_values]

@@ -9,13 +9,14 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from jobworker.errors import DiskFull, StartError
-from jobworker.jobs import database
+from jobworker.jobs import database, paging
 from jobworker.jobs.events import EventLog, EventPage
 from jobworker.jobs.query import Query
 from jobworker.jobs.record import JobRecord
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 LAZY_COMMIT_SECONDS = 0.05  # that changes which the journal also holds may wait for others to be committed with them
 RETRY_SECONDS = 1.0  # until changes that could not be written are tried again
 REVISION = "revision"  # in `meta`: the last one that was given
-PAGE_BYTES = 1 << 20  # of records, after which a page ends: a single spec may be as large
 ENDED = "FROM jobs INDEXED BY ended_jobs WHERE NOT live AND state IN ('exited', 'lost')"
 ENDED_OF = ENDED.replace("ended_jobs", "ended_of")  # by owner
 # An update leaves alone what never changes of a job, and with it the indexes over that.
@@ -261,19 +261,24 @@ class Store:
             with contextlib.suppress(DiskFull):
                 await self.saved()
         async with self._turn:
-            return await self._worker.do(lambda: self._page(query))
+            page = await self._worker.do(lambda: paging.page_soon(self._db, query))
+        return await self._page_in_slices(query) if page is None else page
 
-    def _page(self, query: Query) -> tuple[list[JobRecord], bool]:
-        found = {job for select in query.selects(query.limit + 1) for (job,) in self._db.execute(*select)}
+    async def _page_in_slices(self, query: Query) -> tuple[list[JobRecord], bool]:
+        """Walk over some jobs at a time, so that other queries have a turn in between."""
         records: list[JobRecord] = []
-        size = 0
-        for job in sorted(found, reverse=True):
-            (text,) = self._db.execute("SELECT record FROM jobs WHERE id = ?", [job]).fetchone()
-            size += len(text)
-            if len(records) == query.limit or (records and size > PAGE_BYTES):
-                return records, True
-            records.append(decode_record(text))
-        return records, False
+        size, more, before = 0, False, query.before
+        while not more and size <= paging.PAGE_BYTES:
+            async with self._turn:
+                since = await self._worker.do(partial(paging.slice_end, self._db, before))
+                part = query._replace(before=before, since=since, limit=query.limit - len(records))
+                found, more = await self._worker.do(partial(paging.page, self._db, part))
+            records += found
+            size += sum(len(_encode(record)) for record in found)
+            before = since
+            if since is None:
+                return records, more
+        return records, True
 
     async def oldest_ended(self, limit: int, owner: str | None = None) -> list[JobRecord]:
         """Return records of ended jobs, of one owner or of all, in the order in which they ended."""

@@ -26,6 +26,7 @@ QUERIES = st.builds(
     owner=OWNER,
     before=st.none() | st.sampled_from(["j03", "j10"]),
     scopes=SCOPES,
+    since=st.none() | st.sampled_from(["j02", "j05"]),
 )
 
 
@@ -40,6 +41,7 @@ class Row(NamedTuple):
             (query.states is None or self.state in query.states)
             and (query.owner is None or self.owner == query.owner)
             and (query.before is None or self.id < query.before)
+            and (query.since is None or self.id >= query.since)
             and all(self.labels.get(label) == value for label, value in query.labels.items())
             and any(scope.holds(self.owner, self.labels) for scope in query.scopes)
         )

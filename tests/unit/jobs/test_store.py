@@ -2,13 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 from tests.support.records import page, record
 
+from jobworker.jobs import paging
+from jobworker.jobs.query import Query
 from jobworker.jobs.record import JobRecord, ProcessRecord, StopRecord, StopRequest
 from jobworker.jobs.store import Store
 from jobworker.jobs.table import JobTable
@@ -181,3 +183,52 @@ async def test_labels_are_written_when_they_change(reopen: Callable[[], "asyncio
     assert await page(store, labels={"a": "new"}) == [job.job.id]
     store.drop(job.job.id)
     assert await page(store, labels={"a": "new"}) == []
+
+
+@pytest.mark.parametrize("query", [Query(), Query(labels={"k": "odd"}), Query(labels={"k": "none"}), Query(limit=7)])
+async def test_slices_are_the_same_page(
+    reopen: Callable[[], "asyncio.Future[Store]"], monkeypatch: pytest.MonkeyPatch, query: Query
+) -> None:
+    """A query that takes long walks over some jobs at a time, and finds the same in the same order."""
+    store = await reopen()
+    for number in range(50):
+        store.put(record(k="odd" if number % 2 else "even"))
+    await store.saved()
+    pages = []
+    for seconds in (10.0, -1.0):  # at once, and in slices
+        monkeypatch.setattr(paging, "SLICE_SECONDS", seconds)
+        monkeypatch.setattr(paging, "SLICE_STEPS", 1)
+        monkeypatch.setattr(paging, "SLICE_JOBS", 10)
+        found, before, more = [], query.before, True
+        while more:
+            records, more = await store.page(query._replace(before=before))
+            found.append([record.job.id for record in records])
+            before = records[-1].job.id if records else before
+        pages.append(found)
+    assert pages[0] == pages[1]
+    assert sum(map(len, pages[0])) == {"none": 0, "odd": 25}.get(query.labels.get("k", ""), 50)
+
+
+async def test_a_commit_waits_for_one_slice(
+    reopen: Callable[[], "asyncio.Future[Store]"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for the whole of a query that finds nothing among many jobs."""
+    store = await reopen()
+    for _ in range(50):
+        store.put(record(k="v"))
+    await store.saved()
+    monkeypatch.setattr(paging, "SLICE_SECONDS", -1.0)
+    monkeypatch.setattr(paging, "SLICE_STEPS", 1)
+    monkeypatch.setattr(paging, "SLICE_JOBS", 1)
+    ended: list[str] = []
+
+    async def note(name: str, work: Awaitable[object]) -> None:
+        await work
+        ended.append(name)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(note("page", store.page(Query(labels={"k": "none"}))))
+        await asyncio.sleep(0)
+        store.put(record())
+        group.create_task(note("commit", store.saved()))
+    assert ended == ["commit", "page"]
