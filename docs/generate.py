@@ -45,6 +45,7 @@ NAMES = {
     "TimeoutSpec": "[time limit](job-spec.md#timeout_policies)",
     "LogSpec": "[log](job-spec.md#log)",
     "LimitSpec": "[limits](job-spec.md#limits)",
+    "SandboxSpec": "[sandbox](job-spec.md#sandbox)",
     "TtySpec": "[tty](job-spec.md#tty)",
     "TtySize": "integer",
     "Limits": "[limits](job-spec.md#limits)",

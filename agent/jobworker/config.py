@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from jobworker.errors import InvalidSpec, StartError
-from jobworker.model import MIN_LOG, TimeoutSpec
+from jobworker.model import MIN_LOG, SandboxSpec, TimeoutSpec
 from jobworker.protocol import MAX_DEPTH
 from jobworker.units import Duration, Size, seconds, size, uid_range
 from jobworker.validation import describe_error, signal_name, too_deep
@@ -72,6 +72,7 @@ class Jobs(Struct, frozen=True, forbid_unknown_fields=True):
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     lang: str = "C.UTF-8"
     pid_namespace: bool = False
+    sandbox: SandboxSpec = SandboxSpec()
     user: str = ""  # the user of jobs whose spec names none; "": the agent's own
 
 

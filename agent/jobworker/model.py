@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, field
 
 from jobworker.units import Duration, Rate, Size
 
@@ -98,6 +98,14 @@ class TtySpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     term: str = "xterm-256color"
 
 
+class SandboxSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a job may do of that which a process may; by default all."""
+
+    network: bool = True
+    write: list[str] = field(default_factory=lambda: ["/"])
+    userns: bool = True
+
+
 class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What to run. Exactly one of `argv` and `shell`; `docs/reference/job-spec.md` describes each field."""
 
@@ -122,6 +130,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     leftovers: str = "stop"
     labels: dict[str, str] = {}
     pid_namespace: bool | UnsetType = UNSET
+    sandbox: SandboxSpec | None = None
 
     def command(self) -> list[str]:
         """Return the argv to execute."""

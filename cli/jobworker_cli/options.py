@@ -61,6 +61,11 @@ IoRead = Annotated[
 ]
 IoWrite = Annotated[list[str] | None, Option("--io-write", metavar="[MAJ:MIN=]SIZE", help="Write limit, likewise.")]
 Watch = Annotated[bool, Option("--watch", help="Repeat every second, until Ctrl-C or until the jobs have ended.")]
+NoNetwork = Annotated[bool, Option("--no-network", help="Confine it: it can make no socket.")]
+NoUserns = Annotated[bool, Option("--no-userns", help="Confine it: it can make no user namespace.")]
+Write = Annotated[
+    list[str] | None, Option("--write", metavar="PATH", help="Confine it: it changes files beneath such paths only.")
+]
 PidNamespace = Annotated[
     bool | None,
     Option(

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from jobworker.errors import NotSupported
-from jobworker.model import JobSpec, LimitSpec, LogSpec, StopSpec, TimeoutSpec
+from jobworker.model import JobSpec, LimitSpec, LogSpec, SandboxSpec, StopSpec, TimeoutSpec
 from jobworker.units import Duration, Rate
 from jobworker_cli.declare import UsageError
 
@@ -54,6 +54,9 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
     )
     if limits != LimitSpec():
         spec = replace(spec, limits=limits)
+    if options["no_network"] or options["no_userns"] or options["write"]:
+        confined = SandboxSpec(network=not options["no_network"], userns=not options["no_userns"])
+        spec = replace(spec, sandbox=replace(confined, write=options["write"]) if options["write"] else confined)
     log = {"on_full": options["on_full"], "max_bytes": _number(options["log_max"]), "keep": options["log_keep"]}
     if any(log.values()):
         spec = replace(spec, log=LogSpec(**{name: value for name, value in log.items() if value is not None}))

@@ -243,3 +243,18 @@ def test_what_run_needs_not_it_does_not_import(jw: "Jw") -> None:
     assert "'websockets'" in done.stdout
     for name in ("rich", "cryptography", "jsonrpcserver", "pluggy", "uvloop"):
         assert f"'{name}'" not in done.stdout
+
+
+def test_a_sandbox(jw: "Jw", tmp_path: Path) -> None:
+    """The options are the fields of the spec; each alone leaves the others as they are."""
+    for options, expected in (
+        (["--no-network"], {"network": False, "userns": True, "write": ["/"]}),
+        (["--no-userns"], {"network": True, "userns": False, "write": ["/"]}),
+        (["--write", "/a", "--write", "/b"], {"network": True, "userns": True, "write": ["/a", "/b"]}),
+    ):
+        made = json.loads(jw("create", "--json", *options, "true").stdout)
+        assert made["spec"]["sandbox"] == expected, options
+    if "write" in jw.call("agent.info")["capabilities"]["sandbox"]:
+        done = jw("run", "--write", "/dev/shm", "--shell", f"touch {tmp_path}/file")
+        assert done.returncode == 1
+        assert not (tmp_path / "file").exists()

@@ -15,7 +15,7 @@ from jobworker.errors import InvalidSpec
 from jobworker.jobs.identity import Identity, own, user_message
 from jobworker.jobs.limits import MAX_CPUS, MAX_PIDS, MIN_CPUS, parse_limits
 from jobworker.linux.proc import MARKER
-from jobworker.model import MIN_LOG, JobSpec, LogSpec, StopSpec, to_builtins
+from jobworker.model import MIN_LOG, JobSpec, LogSpec, SandboxSpec, StopSpec, to_builtins
 from jobworker.units import Duration, seconds, size
 from jobworker.validation import describe_error, signal_name
 
@@ -23,6 +23,7 @@ TOTAL = "total"  # the policy of `timeout`
 RLIMITS = {name[7:].lower(): getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
 MAX_RLIMIT = (1 << 63) - 1
 MAX_NICE, MIN_NICE = 19, -20  # from the lowest priority to the highest
+MAX_WRITE_PATHS = 64
 MAX_UMASK = 0o777
 TtySize = Annotated[int, Meta(ge=1, le=65535)]  # rows or columns of a terminal, which the kernel has in 16 bits
 
@@ -103,6 +104,7 @@ class Defaults(Struct, frozen=True):
     path: str
     lang: str
     namespace: bool
+    sandbox: dict[str, Any] | None
     log_max_bytes: int
     timeout: float
     time_limits: list[TimeLimit]
@@ -114,6 +116,7 @@ class Defaults(Struct, frozen=True):
             path=config.path,
             lang=config.lang,
             namespace=config.pid_namespace,
+            sandbox=_sandbox(config.sandbox, "jobs.sandbox"),
             log_max_bytes=size(config.log_max_bytes, "jobs.log_max_bytes"),
             timeout=seconds(config.timeout, "jobs.timeout"),
             time_limits=[TimeLimit(limit.policy, limit.options) for limit in config.timeout_policies],
@@ -138,6 +141,7 @@ class LaunchPlan(Struct, frozen=True, kw_only=True):
     rlimits: dict[str, tuple[int, int]]  # soft and hard, -1: unlimited
     limits: dict[str, Any]  # by kind, as the keeper has them
     namespace: bool
+    sandbox: dict[str, Any] | None  # as the keeper has it; None: it may do all
     log: LogPlan
     stop: StopPlan
     time_limits: list[TimeLimit]
@@ -159,6 +163,7 @@ class LaunchPlan(Struct, frozen=True, kw_only=True):
         """Return the part about user, umask, nice and rlimits, as far as the spec has them."""
         user = None if self.user is None else user_message(self.user)
         parts = {"user": user, "umask": self.umask, "nice": self.nice, "rlimits": self.rlimits or None}
+        parts["sandbox"] = self.sandbox
         return {name: value for name, value in parts.items() if value is not None}
 
     def run_as(self, user: Identity | None, defaults: Defaults) -> "LaunchPlan":
@@ -186,6 +191,7 @@ def plan(spec: JobSpec, defaults: Defaults, user: Identity | None) -> LaunchPlan
         rlimits={name: rlimit(name, value) for name, value in spec.rlimits.items()},
         limits=parse_limits(spec.limits),
         namespace=defaults.namespace if spec.pid_namespace is UNSET else bool(spec.pid_namespace),
+        sandbox=defaults.sandbox if spec.sandbox is None else _sandbox(spec.sandbox, "sandbox"),
         log=LogPlan(_log_bytes(spec.log, defaults), checked.log.keep, spec.log.merge, checked.log.on_full == "drop"),
         stop=defaults.stop.for_call(spec.stop),
         time_limits=_time_limits(spec, defaults),
@@ -213,6 +219,16 @@ def _environment(spec: JobSpec, defaults: Defaults, user: Identity | None) -> tu
 def folder_of(spec: JobSpec, user: Identity | None) -> str:
     """Return the folder in which a job starts."""
     return spec.cwd or (user or own()).folder
+
+
+def _sandbox(spec: SandboxSpec, field: str) -> dict[str, Any] | None:
+    """Return a sandbox as the keeper has it, None if it confines nothing; raise InvalidSpec."""
+    wrong = [path for path in spec.write if not path.startswith("/") or "\0" in path]
+    if wrong or len(spec.write) > MAX_WRITE_PATHS:
+        found = f"{wrong[0][:80]!r}" if wrong else f"{len(spec.write)} paths"
+        expected = f"absolute paths, at most {MAX_WRITE_PATHS}"
+        raise InvalidSpec(f"{field}.write: {found}; expected {expected}", field="sandbox")
+    return None if spec == SandboxSpec() else {name: getattr(spec, name) for name in spec.__struct_fields__}
 
 
 def _log_bytes(log: LogSpec, defaults: Defaults) -> int:

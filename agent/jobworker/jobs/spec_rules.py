@@ -13,6 +13,7 @@ from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy, Ti
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.limits import check_limits
 from jobworker.jobs.plan import TOTAL, Defaults, LaunchPlan, StopPlan, TimeLimit, plan, total_limit
+from jobworker.linux.sandbox import EVERYWHERE
 from jobworker.model import JobSpec
 from jobworker.plugin.host import PluginFault, PluginHost, said
 from jobworker.plugin.loader import Registry
@@ -56,6 +57,7 @@ class Specs:
         checked = plan(spec, self.defaults, None)
         check_limits(spec.limits, checked.limits, self._capabilities().get("limits", ()))
         self._check_namespace(checked)
+        self._check_sandbox(checked)
         self._check_terminal(spec)
         check_command(spec)
         check_environment(spec.env)
@@ -83,6 +85,17 @@ class Specs:
             return
         why = self._capabilities().get("no_terminal") or "the keeper is of an older version"
         raise NotSupported(f"spec.tty: jobs can have no terminal on this host: {why}", field="tty")
+
+    def _check_sandbox(self, checked: LaunchPlan) -> None:
+        asked = checked.sandbox or {}
+        parts = {part for part in ("network", "userns") if asked.get(part) is False}
+        if asked and asked["write"] != EVERYWHERE:
+            parts.add("write")
+        if lacking := parts.difference(self._capabilities().get("sandbox", ())):
+            setting = "jobs.sandbox of the configuration" if checked.spec.sandbox is None else "spec.sandbox"
+            why = self._capabilities().get("no_sandbox") or "the keeper is of an older version"
+            text = f"{setting}: {', '.join(sorted(lacking))}: this host cannot confine a job so: {why}"
+            raise NotSupported(text, field="sandbox")
 
     def keep(self, job: str, made: LaunchPlan) -> None:
         """Keep the plan of a job that is created now until the job is in memory."""

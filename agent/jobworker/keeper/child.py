@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 from jobworker.keeper.wire import encode
 from jobworker.linux.inheritance import take_loginuid, try_new_session_keyring
 from jobworker.linux.proc import capabilities
+from jobworker.linux.sandbox import confine
 from jobworker.linux.syscalls import ALL_SIGNALS, drop_bounding_set, drop_capabilities
 from jobworker.linux.terminal import take_terminal
 
@@ -108,6 +109,9 @@ def exec_job(birth: Birth, report: int) -> None:
         step = "cwd"
         os.write(report, AT_CWD)
         os.chdir(message["cwd"])
+        if message.get("sandbox"):
+            step = "setup"
+            confine(**message["sandbox"])  # as the user, in whose terms the paths are
         step = "exec"
         os.write(report, AT_EXEC)
         argv, env = message["argv"], message["env"]

@@ -13,6 +13,7 @@ from jobworker.linux import syscalls
 from jobworker.linux.clone import fork_into
 from jobworker.linux.inheritance import try_new_session_keyring
 from jobworker.linux.proc import start_of
+from jobworker.linux.sandbox import confine
 
 
 class Commands:
@@ -96,5 +97,7 @@ def _execute(message: dict[str, Any], nofile: tuple[int, int]) -> None:
     if message.get("user"):
         change_user(**message["user"])
     os.chdir(message["cwd"])
+    if message.get("sandbox"):
+        confine(**message["sandbox"])
     argv, env = message["argv"], message["env"]
     os.execve(find_program(argv[0], env.get("PATH", os.defpath)), argv, env)

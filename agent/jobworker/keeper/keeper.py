@@ -196,6 +196,8 @@ class Keeper:
             "v1": v1_roots(state),
             "namespace": state.namespace,
             "no_namespace": state.no_namespace,
+            "sandbox": state.sandbox,
+            "no_sandbox": state.no_sandbox,
             "terminal": not self._no_terminal,
             "no_terminal": self._no_terminal,
             "users": "any" if can_change_user() else "agent",

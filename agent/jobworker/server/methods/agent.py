@@ -51,6 +51,7 @@ def info(call: Call, params: Nothing) -> dict[str, Any]:
             "limits": keeper.get("limits", []),
             "namespace": keeper.get("namespace", ""),
             "users": keeper.get("users", "agent"),
+            "sandbox": keeper.get("sandbox", []),
             "terminal": bool(keeper.get("terminal")),
             "missing": _missing(keeper),
             "notify": services.jobs.logs.notification,
@@ -65,6 +66,7 @@ def _missing(keeper: Mapping[str, Any]) -> dict[str, str]:
     """Return what this host lacks, each with the reason and what to change."""
     reasons = {f"limits.{kind}": reason for kind, reason in keeper.get("no_limits", {}).items()}
     reasons |= {"cgroup": keeper.get("no_cgroup", ""), "namespace": keeper.get("no_namespace", "")}
+    reasons["sandbox"] = keeper.get("no_sandbox", "")
     reasons["terminal"] = keeper.get("no_terminal", "")
     return {name: reason for name, reason in sorted(reasons.items()) if reason}
 
