@@ -51,4 +51,6 @@ def test_jobs_run_and_the_cgroup_is_left_alone(place: tuple[str, Agent]) -> None
     capabilities = json.loads(info)["capabilities"]
     if capabilities["stop"] != "cgroup":  # of a cgroup that is delegated elsewhere it may have been made
         assert capabilities["limits"] == []
+        assert "was not delegated to this agent" in capabilities["missing"]["cgroup"]
+        assert "jw agent install --systemd" in capabilities["missing"]["cgroup"]
     assert agent.guest.run("pgrep -c -f '^sleep 99001$'", check=False).stdout.strip() == "0"

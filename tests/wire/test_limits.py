@@ -154,13 +154,18 @@ async def test_a_start_that_failed(wire: "Wire", can: list[str]) -> None:
 
 
 async def test_refused_if_missing(start_agent: "Any", dial: "Any") -> None:
-    """If the host gives no controller: 50101 with the field."""
+    """If the host gives no controller: 50101 with the field. `agent.info` and the log name why and what to change."""
     if os.geteuid() != 0:
         pytest.skip("it takes root to hide the cgroups")
     hide = ["unshare", "-m", "sh", "-c", 'umount -a -t cgroup2,cgroup; exec "$@"', "sh"]
     agent: RunningAgent = start_agent(under=hide)
     async with dial(agent) as wire:
-        assert (await wire.ask("agent.info"))["capabilities"]["limits"] == []
+        capabilities = (await wire.ask("agent.info"))["capabilities"]
+        assert (capabilities["stop"], capabilities["limits"]) == ("sweep", [])
+        for name in ("cgroup", "limits.memory", "limits.pids", "limits.cpus", "limits.io"):
+            assert capabilities["missing"][name].startswith("no cgroup v2 is mounted")
+            assert "mount cgroup2 at /sys/fs/cgroup" in capabilities["missing"][name]
+        assert capabilities["missing"]["cgroup"] in agent.home.agent_log.read_text()
         for limits in ({"memory": "64MiB"}, {"pids": 5}, {"cpus": 1}):
             error = await wire.refused("job.create", spec={"shell": ":", "limits": limits})
             assert (error["code"], error["data"]["field"]) == (50101, f"limits.{next(iter(limits))}")

@@ -26,7 +26,7 @@ class Cgroups:
         self._home = -1  # to write to: back to where this process belongs
         self._hierarchy = cgroupfs.find_hierarchy()
         if self._hierarchy is None:
-            self.missing = "no cgroup v2 is mounted that shows the agent's own group"
+            self.missing = "no cgroup v2 is mounted that shows the agent's own group: mount cgroup2 at /sys/fs/cgroup"
             return
         try:
             base = find_base(self._hierarchy, name, description)

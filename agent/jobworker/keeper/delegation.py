@@ -106,7 +106,8 @@ def _own_without_systemd(folder: str, uid: int) -> Base:
         text = "the cgroup {} cannot be written: mount /sys/fs/cgroup read-write, with a cgroup namespace of its own"
         raise NotDelegatedError(text.format(folder))
     if uid and not _is_own(folder, uid):
-        raise NotDelegatedError(f"the cgroup {folder} does not belong to uid {uid}")
+        files = "the folder, its cgroup.procs and its cgroup.subtree_control"
+        raise NotDelegatedError(f"the cgroup {folder} does not belong to uid {uid}: chown {files}")
     if cgroupfs.is_real_root(folder):
         return Base(folder, folder, controllers=True)
     return _step_into_leaf(folder)
