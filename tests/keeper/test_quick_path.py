@@ -10,6 +10,7 @@ import pytest
 
 from jobworker.host.journal import Closed
 from jobworker.keeper.quick import QuickPath
+from jobworker.linux import features
 from jobworker.linux.features import WITHOUT
 from jobworker.linux.lookup import LOCAL_TYPES, local_devices, open_folder_at_once
 
@@ -139,8 +140,16 @@ def test_other_file_systems_are_not_entered(folder: str) -> None:
 
 def test_a_folder_that_is_not_cached_is_not_waited_for(tmp_path: Path) -> None:
     """A lookup that would have to ask the file system fails in place of that."""
+    if not features.has("openat2_cached"):
+        pytest.skip("this run does without openat2 of Linux 5.12")
     (tmp_path / "there").mkdir()
     os.stat(tmp_path / "there" / "..")  # now all of the way is in the cache
+    try:
+        os.close(open_folder_at_once(str(tmp_path.parent)))
+    except BlockingIOError:
+        pytest.skip(
+            "a container mounts over a folder on the way: the kernel does not look it up from its cache alone"
+        )
     os.close(open_folder_at_once(str(tmp_path / "there")))
     with pytest.raises(OSError, match=r"Resource temporarily unavailable|No such file"):
         open_folder_at_once(str(tmp_path / "never-looked-up"))

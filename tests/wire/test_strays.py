@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from tests.support.wire import Wire
 
 # Its session, its marker and its parent would be gone with the main process: only a look before that finds it.
-STUBBORN = "env -u JOBWORKER_JOB_ID setsid sh -c 'trap \"\" TERM; while :; do sleep 1000; done' & echo $!; "
+# It is one process that forks no more: a child of it, forked between a look and its SIGKILL, nobody could attribute.
+STUBBORN = "env -u JOBWORKER_JOB_ID setsid sh -c 'trap \"\" TERM; echo $$; exec sleep 1000' & "
 
 
 class Elsewhere:
