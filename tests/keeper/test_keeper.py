@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import resource
+import select
 import signal
 import socket
 from collections.abc import Callable
@@ -117,6 +118,22 @@ async def test_bad_request_gets_an_error(host: "Host", op: str, params: dict[str
     assert (await host.ask("hello"))["pid"] == host.pid
     host.resume(started.pid)
     assert (await host.until(Ended, "run")).code == 0
+
+
+async def test_answers_of_a_keeper_that_is_gone(host: "Host") -> None:
+    """What it sent in several messages before it left is read, however late the agent comes to it."""
+    first = asyncio.ensure_future(host.ask("hello", agent=os.getpid()))
+    await asyncio.sleep(0)  # it is sent
+    assert host.link._sock is not None
+    assert select.select([host.link._sock], [], [], host.deadline)[0]
+    asking = host.link.ask("quit")
+    second = asking.send(None)  # sent without a turn of the loop, which would read the first answer
+    pidfd = os.pidfd_open(host.pid)
+    assert select.select([pidfd], [], [], host.deadline)[0]
+    os.close(pidfd)
+    await first
+    await second
+    asking.close()
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ class KeeperLink:
             log.warning("jobs get no cgroup of their own; a stop finds their processes by a sweep of /proc: %s", why)
         self._pidfd = os.pidfd_open(self.hello["pid"])
         # A child that hangs before its execve has a copy of the socket: only the pidfd shows that the keeper ended.
-        asyncio.get_running_loop().add_reader(self._pidfd, self._end)
+        asyncio.get_running_loop().add_reader(self._pidfd, self._keeper_ended)
         self.stuck = False
 
     async def _greet(self, pid: int) -> None:
@@ -209,6 +209,12 @@ class KeeperLink:
             self._pidfd = -1
             (self._run / "keeper.sock").unlink(missing_ok=True)  # a child that hangs may hold it open
 
+    def _keeper_ended(self) -> None:
+        """Take what the keeper had sent before its end, then close the connection."""
+        while self._take():
+            pass
+        self._end()
+
     def _end(self) -> None:
         if self._pidfd >= 0:
             asyncio.get_running_loop().remove_reader(self._pidfd)
@@ -263,23 +269,27 @@ class KeeperLink:
             loop.remove_writer(self._sock.fileno())
 
     def _readable(self) -> None:
-        """Take one message; if there are more, the loop calls again."""
+        self._take()  # one message: if there are more, the loop calls again
+
+    def _take(self) -> bool:
+        """Take one message, or notice the end of the connection; return whether there may be more."""
         if self._sock is None:
-            return
+            return False
         try:
             size = self._sock.recv_into(self._buffer)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             size = 0
         if not size:
             self._end()
-            return
+            return False
         self._last_answer = time.monotonic()
         message = _decode(self._buffer[:size])
         self.hello["pump"] = message["pump"]
         pairs = [(self._waiting.pop(answer["re"], None), answer) for answer in message["answers"]]
         self._read_journal(message["journal"], partial(_resolve, pairs))
+        return True
 
 
 def _encode(message: dict[str, Any]) -> bytes:
