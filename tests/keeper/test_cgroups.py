@@ -40,15 +40,16 @@ def without(monkeypatch: pytest.MonkeyPatch, feature: str) -> None:
 
 async def test_without_a_cgroup_if_need_be(host: "Host", group: Path) -> None:
     """A job whose cgroup cannot be made, although that worked in the trial, starts and is found by a sweep."""
+    job = f"a{os.getpid()}"  # of no test beside this one: a sweep looks at all processes of the host
     (group / "cgroup.max.descendants").write_text("0")
-    started = await host.shell("a1", "echo on; exec sleep 1000")
+    started = await host.shell(job, "echo on; exec sleep 1000")
     assert started.group == ""
-    assert await host.lines("a1") == ["on"]
-    swept = await SweepTree("a1", started.pid).members()
+    assert await host.lines(job) == ["on"]
+    swept = await SweepTree(job, started.pid).members()
     pids = [[process.pid, process.start] for process in swept]
-    answer = await host.ask("signal", id="a1", target="all", signal=signal.SIGKILL, pids=pids)
+    answer = await host.ask("signal", id=job, target="all", signal=signal.SIGKILL, pids=pids)
     assert answer["delivered"] == 1
-    assert (await host.until(Ended, "a1")).signal == signal.SIGKILL
+    assert (await host.until(Ended, job)).signal == signal.SIGKILL
 
 
 async def test_a_group_of_all_jobs_that_was_removed(host: "Host", group: Path) -> None:
