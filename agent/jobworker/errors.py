@@ -21,8 +21,10 @@
         ├── WaitTimeout            40801
         ├── InvalidState           40901  data.state                               exit 5
         ├── KeyConflict            40902                                           exit 5
+        ├── StdinClosed            41001  data.state
         ├── AnswerTooLarge         41301
         ├── OffsetOutOfRange       41601
+        ├── InputGap               41602  data.offset
         ├── PolicyRejected         42201
         ├── ExecFailed             42202  data.job, data.errno, data.step
         ├── RateLimited            42901  data.retry_after
@@ -189,6 +191,13 @@ class KeyConflict(RpcError):
     exit_code = 5
 
 
+class StdinClosed(RpcError):
+    """The job takes no more input: it was closed, the job has closed its stdin, or it has ended."""
+
+    code = 41001
+    reason = "stdin_closed"
+
+
 class AnswerTooLarge(RpcError):
     """The call was made, and the answer to its batch has no room for the result."""
 
@@ -201,6 +210,13 @@ class OffsetOutOfRange(RpcError):
 
     code = 41601
     reason = "offset_out_of_range"
+
+
+class InputGap(RpcError):
+    """The offset is not where the input of the job ends; `offset` is: continue there."""
+
+    code = 41602
+    reason = "input_gap"
 
 
 class PolicyRejected(RpcError):

@@ -203,6 +203,7 @@ class Exit(Struct, frozen=True):
     errno: int | None = None
     usage: Usage | None = None
     ran_seconds: float | None = None
+    stdin_unread: int | None = None  # bytes of its input that it left unread; None: it had none, or it is unknown
 
 
 class LogInfo(Struct, frozen=True):

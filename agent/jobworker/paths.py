@@ -59,6 +59,7 @@ class Home:
         self.journal = path / "journal"  # launches and exits, written by the keeper alone
         self.database = path / "jobs.db"  # the job table, in SQLite
         self.logs = path / "logs"  # a folder for each job that has written something
+        self.input = path / "input"  # two files for each job with input, while it is open
         self.tokens = path / "tokens.json"  # hashes of the bearer tokens
         self.uids = path / "uids.json"  # the principals that have a uid of their own
         self.local_token = path / "local.token"  # an admin's token, for `jw` on this host
@@ -69,6 +70,7 @@ class Home:
         """Create the folder; raise StartError if it exists and others can reach it."""
         make_private(self.path)
         make_trusted(self.logs)
+        make_trusted(self.input)
 
     def read_only(self) -> bool:
         """Whether the state folder is read-only, as after an error of its disk."""

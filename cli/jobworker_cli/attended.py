@@ -12,14 +12,14 @@ from jobworker_cli.endpoint import Choice
 from jobworker_cli.interrupts import Interrupts
 from jobworker_cli.output.records import Records
 from jobworker_cli.resolve import NOT_FINAL, PAGE_JOBS, warn_of_namesakes
+from jobworker_cli.send_input import send_input, widen_stdin
 from jobworker_cli.unread_input import UnreadInput
 
 
-async def follow(choice: Choice, wanted: JobSpec, key: str | None, *, as_json: bool, raw: bool) -> int:
-    """Follow the job until it ends or the user leaves it."""
-    records = Records(as_json=as_json, raw=raw)
+async def follow(choice: Choice, wanted: JobSpec, key: str | None, records: Records, *, ends_input: bool) -> int:
+    """Follow the job until it ends or the user leaves it; `ends_input`: its input ends with this connection."""
     interrupts = Interrupts()
-    following = asyncio.create_task(_follow(choice, wanted, key, records, interrupts))
+    following = asyncio.create_task(_follow(choice, wanted, key, records, interrupts, ends_input))
     leaving = asyncio.create_task(interrupts.leaving())
     await asyncio.wait({following, leaving}, return_when=asyncio.FIRST_COMPLETED)
     if not leaving.done():
@@ -29,22 +29,26 @@ async def follow(choice: Choice, wanted: JobSpec, key: str | None, *, as_json: b
     os._exit(failures.LEFT)  # a thread may hang in a write to a reader that has stopped
 
 
-async def _follow(choice: Choice, wanted: JobSpec, key: str | None, records: Records, interrupts: Interrupts) -> int:
+async def _follow(
+    choice: Choice, wanted: JobSpec, key: str | None, records: Records, interrupts: Interrupts, ends_input: bool
+) -> int:
     async with choice.client() as client:
         events = await _events(client) if wanted.timeout_policies else None
         subscription = await _begin(client, wanted, key)
         job = subscription.job.id
         limits = None if events is None else asyncio.create_task(_note_failed_limits(events, job))
         interrupts.started(client, job)
-        unread = UnreadInput()
-        unread.check()
+        unread = None if wanted.stdin else UnreadInput()
+        if unread is not None:
+            unread.check()
         try:
             if wanted.name is not None:
                 live = await client.call("job.list", states=NOT_FINAL, limit=PAGE_JOBS)
                 warn_of_namesakes(job, wanted.name, live["jobs"])
             await records.begin(subscription.job)
-            await records.follow(subscription)
-            unread.check()
+            await _exchange(client, subscription, records, wanted, ends_input)
+            if unread is not None:
+                unread.check()
         except output.ReaderGone:  # the job runs on
             interrupts.leave()
             return failures.LEFT
@@ -75,6 +79,27 @@ async def _note_failed_limits(events: Events, job: str) -> None:
     async for event in events:
         if event.job.id == job and event.event == "limit_failed":
             output.note(f"job {job}: its time limit {event.by} does not hold: {event.detail}")
+
+
+async def _exchange(
+    client: Client, subscription: Subscription, records: Records, wanted: JobSpec, ends_input: bool
+) -> None:
+    """Show the output of the job to its end, and send it the input of `jw` meanwhile, if it has one."""
+    following = asyncio.create_task(records.follow(subscription))
+    tasks = [following]
+    if wanted.stdin is not None:
+        widen_stdin()
+        target = await client.input(subscription.job.id, 0)
+        tasks.append(asyncio.create_task(send_input(target, ends=ends_input)))
+    try:
+        for task in asyncio.as_completed(tasks):
+            await task
+            if following.done():
+                return
+    finally:
+        for each in tasks:
+            each.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _begin(client: Client, wanted: JobSpec, key: str | None) -> Subscription:

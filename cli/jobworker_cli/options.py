@@ -73,7 +73,11 @@ PidNamespace = Annotated[
         help="Run it in a pid namespace of its own: a stop then reaches every process.",
     ),
 ]
-Stdin = Annotated[bool, Option("-i", "--interactive", help="Keep standard input open.")]
+Stdin = Annotated[bool, Option("-i", "--interactive", help="Give it an input: that of jw, or of `jw write`.")]
+StdinClose = Annotated[
+    bool,
+    Option("--stdin-close-on-disconnect", help="End its input when jw is gone; else it stays open for `jw write`."),
+]
 Tty = Annotated[bool, Option("-t", "--tty", help="Allocate a terminal.")]
 Key = Annotated[str | None, Option("--key", help="Idempotency key: the same key returns the same job.")]
 Shell = Annotated[bool, Option("--shell", help="CMD is one line for /bin/sh.")]

@@ -116,7 +116,7 @@ ENDS: list[tuple[list[str], int, str]] = [
     (["--rlimit", "moon=1", "true"], 125, "rlimits.moon"),
     (["--rlimit", "nofile=x", "true"], 125, "rlimits.nofile"),
     (["--rlimit", "nofile", "true"], 2, "expected K=V"),
-    (["-i", "true"], 125, "spec.stdin"),
+    (["--stdin-close-on-disconnect", "true"], 2, "use it with -i"),
     (["-t", "true"], 125, "spec.tty"),
     (["--idle-timeout", "0", "true"], 125, "idle"),
     (["/etc/passwd"], 126, "Permission denied"),

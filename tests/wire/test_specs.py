@@ -163,7 +163,7 @@ async def test_options_of_a_stop_are_checked_as_well(wire: "Wire") -> None:
     "field",
     [
         {"limits": {"io_read": 1}},
-        {"stdin": "pipe"},
+        {"stdin": "pipe", "tty": True},
     ],
     ids=str,
 )
@@ -177,8 +177,6 @@ async def test_what_is_not_built_yet_is_refused(wire: "Wire", field: dict[str, A
 @pytest.mark.parametrize(
     "method",
     [
-        "stdin.write",
-        "stdin.close",
         "rpc.discover",
     ],
 )

@@ -44,6 +44,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     target: str | None = None  # the name of the token, or the id of the session, that an admin's call is for
     outcome: str | None = None  # of an allowed call: `ok`, or the code of its error
     reason: str | None = None
+    bytes: int | None = None  # of input that was written to a job since the last line about it
     unwritten: int = 0  # lines of the same caller before this one that were too many to record
 
 
@@ -88,6 +89,7 @@ class Audit:
         target: str | None = None,
         outcome: str | None = None,
         reason: str | None = None,
+        size: int | None = None,
     ) -> None:
         """Append a line; if the disk has no room, keep it and write it with a later one."""
         principal_id, provider = (principal.id, principal.provider) if principal else (None, None)
@@ -110,6 +112,7 @@ class Audit:
             target,
             outcome,
             short,
+            size,
             unwritten,
         )
         self._pending.append(msgspec.json.encode(entry) + b"\n")

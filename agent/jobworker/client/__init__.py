@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from jobworker.client.client import Client, connect
     from jobworker.client.endpoint import Endpoint
     from jobworker.client.events import Events
+    from jobworker.client.input import JobInput
     from jobworker.client.local import ensure_local_agent
     from jobworker.client.logs import LogChunk, LogPage
     from jobworker.client.subscription import Subscription
@@ -18,6 +19,7 @@ __all__ = [
     "Client",
     "Endpoint",
     "Events",
+    "JobInput",
     "LogChunk",
     "LogPage",
     "Subscription",
@@ -31,6 +33,7 @@ _HOMES = {
     "Client": "client",
     "Endpoint": "endpoint",
     "Events": "events",
+    "JobInput": "input",
     "LogChunk": "logs",
     "LogPage": "logs",
     "Subscription": "subscription",

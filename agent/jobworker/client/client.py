@@ -1,5 +1,6 @@
 """The client of an agent: one method for each verb of the protocol."""
 
+import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +11,7 @@ import msgspec
 from jobworker.client.connection import Connection
 from jobworker.client.endpoint import Endpoint
 from jobworker.client.events import Events
+from jobworker.client.input import JobInput
 from jobworker.client.local import ensure_local_agent
 from jobworker.client.logs import LogPage
 from jobworker.client.subscription import Subscription
@@ -169,6 +171,22 @@ class Client:
         """Return one page of a log."""
         params = _without_none(streams=streams)
         return LogPage.of(await self.call("log.read", id=job, offset=offset, max_bytes=max_bytes, **params))
+
+    async def write(self, job: str, data: bytes) -> int:
+        """Append to the input of a job, in one call; return the end of the input. Waits while the job does not read.
+
+        If the connection is lost before the answer, the data may or may not be written: `input` is exact.
+        """
+        params = {"data": base64.b64encode(data).decode(), "encoding": "base64"}
+        return int((await self.call("stdin.write", id=job, **params))["offset"])
+
+    async def input(self, job: str, offset: int | None = None) -> JobInput:
+        """Return the input of a job, to be written from `offset` on; by default from its end."""
+        return JobInput(self.connection, job, await self.write(job, b"") if offset is None else offset)
+
+    async def close_input(self, job: str) -> None:
+        """End the input of a job after what was accepted so far."""
+        await self.call("stdin.close", id=job)
 
     async def events(self, after: int | None = None) -> Events:
         """Follow the events of all jobs after a revision; without one, from now on."""

@@ -68,6 +68,7 @@ class Ended(Entry, tag="ended", frozen=True):
     `signalled`: the keeper had sent it a signal while it was alive.
     `oom`: the kernel killed it at its limit of memory.
     `usage`: what the job had used by then; None in the record of an older keeper.
+    `stdin_unread`: bytes of its input that it had not read, of `stdin_accepted`; None: it had none, or it is unknown.
     """
 
     id: str
@@ -81,6 +82,16 @@ class Ended(Entry, tag="ended", frozen=True):
     signalled: bool = msgspec.field(default=False, name="struck")
     oom: bool = False
     usage: Usage | None = None
+    stdin_unread: int | None = None
+    stdin_accepted: int | None = None
+
+
+class InputEnd(Entry, tag="input_end", frozen=True):
+    """The job takes no more input; `how`: `closed`, `broken`, `lost` or `failed`. `accepted`: bytes in all."""
+
+    id: str
+    how: str
+    accepted: int | None = None
 
 
 class Truncated(Entry, tag="truncated", frozen=True):
@@ -105,7 +116,7 @@ class Lost(Entry, tag="lost", frozen=True):
     why: str
 
 
-JournalEntry: TypeAlias = Launching | Started | StartFailed | Ended | Truncated | Closed | Lost
+JournalEntry: TypeAlias = Launching | Started | StartFailed | Ended | InputEnd | Truncated | Closed | Lost
 _decoder = msgspec.json.Decoder(Opened | JournalEntry)
 
 

@@ -4,9 +4,19 @@ import signal
 
 from msgspec.structs import replace
 
-from jobworker.host.journal import Closed, Ended, JournalEntry, Launching, Lost, Started, StartFailed, Truncated
+from jobworker.host.journal import (
+    Closed,
+    Ended,
+    InputEnd,
+    JournalEntry,
+    Launching,
+    Lost,
+    Started,
+    StartFailed,
+    Truncated,
+)
 from jobworker.host.process_tree import PROOFS
-from jobworker.jobs.record import JobRecord, StopRequest
+from jobworker.jobs.record import InputRecord, JobRecord, StopRequest
 from jobworker.jobs.start_failure import explain_start_failure
 from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, Usage
 from jobworker.units import bytes_text, rfc3339
@@ -35,6 +45,8 @@ def advance(record: JobRecord, event: JournalEntry, boot: str) -> JobRecord:
             return ended(record, event)
         case Lost(why=why, at=at):
             return lost(record, why, at)
+        case InputEnd(how=how, accepted=accepted):
+            return replace(record, input=InputRecord(how, accepted))
         case Truncated():
             return record.with_job(log=replace(record.job.log, truncated=True))
         case Closed(size=size, truncated=truncated, first=first):
@@ -91,9 +103,13 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
         why = request.message or REASON_TEXT[request.reason].format(by=request.by)
         exit_ = Exit(event.code, name, request.reason, request.by, f"{why}: {how}", record.stop.receipt)
     exit_ = replace(exit_, usage=event.usage, ran_seconds=_ran_seconds(record, event))
+    if event.stdin_unread is not None:
+        exit_ = replace(exit_, stdin_unread=event.stdin_unread)
     job = replace(record.job, state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
     process = replace(record.process, launching=False, left=event.left)
     record = replace(record, job=job, process=process)
+    if event.stdin_accepted is not None:
+        record = replace(record, input=replace(record.input, accepted=event.stdin_accepted))
     if record.stop.receipt is not None:
         record = record.with_stop(receipt=None)
     return record if event.left else tree_gone(record, event.at)

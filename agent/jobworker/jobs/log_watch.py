@@ -5,8 +5,9 @@ import errno
 import logging
 from pathlib import Path
 
-from jobworker.host.inotify import IN_CREATE, IN_MOVE_SELF, Inotify
+from jobworker.host.inotify import Inotify
 from jobworker.jobs.active import ActiveJob
+from jobworker.linux.inotify import IN_CREATE, IN_MOVE_SELF
 
 log = logging.getLogger(__name__)
 

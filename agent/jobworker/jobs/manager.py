@@ -18,6 +18,7 @@ from jobworker.jobs import explain
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.caps import RoleCaps
 from jobworker.jobs.identity import own
+from jobworker.jobs.inputs import Inputs
 from jobworker.jobs.log_blocked import why_blocked
 from jobworker.jobs.log_sync import LogSync
 from jobworker.jobs.log_watch import LogWatch
@@ -89,6 +90,7 @@ class JobManager:
         self._terminals = Terminals(self.link)
         self._watch = LogWatch(home.logs)
         self.logs = Logs(self._table, self._watch)
+        self.inputs = Inputs(home, self._table)
         self.seen, self.list, self.events = self._table.seen, self._table.page, self._table.events
         self.seen_in_memory = self._table.seen_in_memory
         self.stop_all, self.kill_all = self._stops.stop_all, self._stops.kill_all
@@ -239,5 +241,6 @@ class JobManager:
         await self._reconciler.close(restart=restart, finish=finish)
         self._tasks.cancel()
         self._watch.close()
+        self.inputs.close_watch()
         self._time_limits.close()
         await self._table.close()

@@ -51,6 +51,7 @@ class _Checked(Struct, frozen=True):
     """
 
     nice: Annotated[int, Meta(ge=MIN_NICE, le=MAX_NICE)] | None
+    stdin: Literal["pipe"] | None
     leftovers: Literal["stop", "leave"]
     log: _Log
     limits: _Limits
@@ -151,13 +152,13 @@ class LaunchPlan(Struct, frozen=True, kw_only=True):
         """Return the message that launches the job: nothing in it is of the agent's own environment."""
         message: dict[str, Any] = {"id": job, "argv": self.argv, "env": self.env | {MARKER: job}, "cwd": self.cwd}
         message |= {"namespace": self.namespace, "limits": self.limits}
-        return message | self.process_message() | self.output_message()
+        return message | self.process_message() | self.stream_message()
 
-    def output_message(self) -> dict[str, Any]:
-        """Return the part about the log, and the terminal if the job has one."""
-        tty = self.spec.terminal()
+    def stream_message(self) -> dict[str, Any]:
+        """Return the part about the log, and about the input and the terminal if the job has them."""
+        tty, stdin = self.spec.terminal(), self.spec.stdin
         terminal = {} if tty is None else {"tty": {"rows": tty.rows, "cols": tty.cols}}
-        return self.log.message() | terminal
+        return self.log.message() | terminal | ({} if stdin is None else {"stdin": stdin})
 
     def process_message(self) -> dict[str, Any]:
         """Return the part about user, umask, nice and rlimits, as far as the spec has them."""

@@ -234,7 +234,7 @@ class Reconciler:
                 struck=signalled,
                 init=active.init(),
                 group=record.process.group,
-                **self._specs.plan_of(active).output_message(),
+                **self._specs.plan_of(active).stream_message(),
             )
             if answer.get("gone") and record.process.launching and self._stuck:
                 event = StartFailed(time.time_ns(), active.id, "exec", errno.ETIMEDOUT)

@@ -67,6 +67,13 @@ class LogRecord(msgspec.Struct, frozen=True):
     closed: bool = False  # the log is complete: no more output will come
 
 
+class InputRecord(msgspec.Struct, frozen=True):
+    """What is known about the input of a job once it has ended."""
+
+    ended: str = ""  # `closed`, `broken`, `lost` or `failed`, see `keeper/input.py`; "": it is open, or there is none
+    accepted: int | None = None  # bytes in all; None: it is open, or that is not known
+
+
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the job table, in format 2."""
 
@@ -78,6 +85,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     stop: StopRecord = StopRecord()
     pause: PauseRecord = PauseRecord()
     log: LogRecord = LogRecord()
+    input: InputRecord = InputRecord()
 
     @property
     def active(self) -> bool:

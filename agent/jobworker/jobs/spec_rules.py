@@ -21,9 +21,6 @@ from jobworker.units import seconds
 
 log = logging.getLogger(__name__)
 
-# Fields of the protocol that this version does not implement: a spec with them is refused.
-UNSUPPORTED = ("stdin",)
-
 MAX_LABELS = 64
 LABEL_NAME, LABEL_VALUE = 128, 1024  # characters
 MAX_PATH_FOLDERS = 1024  # each is looked into at a start
@@ -47,10 +44,6 @@ class Specs:
 
     async def check(self, spec: JobSpec) -> LaunchPlan:
         """Return the plan of a spec, for the agent's own user; raise InvalidSpec, NotSupported or PolicyRejected."""
-        for field in UNSUPPORTED:
-            value = getattr(spec, field)
-            if value is not None and value is not False:
-                raise NotSupported(f"spec.{field}: this version does not support it", field=field)
         if len(spec.timeout_policies) > MAX_POLICIES:  # first: the plugins are asked about each
             text = f"timeout_policies: {len(spec.timeout_policies)}; expected at most {MAX_POLICIES}"
             raise InvalidSpec(text, field="timeout_policies")
@@ -59,6 +52,7 @@ class Specs:
         self._check_namespace(checked)
         self._check_sandbox(checked)
         self._check_terminal(spec)
+        self._check_input(spec)
         check_command(spec)
         check_environment(spec.env)
         check_labels(spec.labels)
@@ -96,6 +90,14 @@ class Specs:
             why = self._capabilities().get("no_sandbox") or "the keeper is of an older version"
             text = f"{setting}: {', '.join(sorted(lacking))}: this host cannot confine a job so: {why}"
             raise NotSupported(text, field="sandbox")
+
+    def _check_input(self, spec: JobSpec) -> None:
+        if spec.stdin is None:
+            return
+        if not self._capabilities().get("stdin"):
+            raise NotSupported("spec.stdin: the keeper is of an older version", field="stdin")
+        if spec.tty is not False:
+            raise NotSupported("spec.stdin: this version has no input for a job with a terminal", field="stdin")
 
     def keep(self, job: str, made: LaunchPlan) -> None:
         """Keep the plan of a job that is created now until the job is in memory."""

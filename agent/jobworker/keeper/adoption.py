@@ -5,6 +5,7 @@ import select
 from typing import Any
 
 from jobworker.keeper.exits import Exits
+from jobworker.keeper.input import Inputs
 from jobworker.keeper.job import Job
 from jobworker.keeper.pump_socket import PumpSocket
 from jobworker.keeper.state import State
@@ -15,11 +16,12 @@ from jobworker.linux.syscalls import exit_status
 class Adoption:
     """The operations `adopt` and `exited`, and the ends that the pidfds announce."""
 
-    def __init__(self, state: State, epoll: select.epoll, pump: PumpSocket, exits: Exits) -> None:
+    def __init__(self, state: State, epoll: select.epoll, pump: PumpSocket, exits: Exits, inputs: Inputs) -> None:
         self._state = state
         self._epoll = epoll
         self._pump = pump
         self._exits = exits
+        self._inputs = inputs
 
     def adopt(self, message: dict[str, Any]) -> dict[str, Any]:
         """Take over a job: its process, unless `ended`, and its output.
@@ -50,6 +52,7 @@ class Adoption:
         job.unheld = job.ended or job.tty or not is_alive(job.pid)
         if not (job.ended and job.closed):
             state.jobs[job.id] = job
+        self._inputs.adopt(job)
         return {"gone": job.ended, "held": not job.ended, "closed": job.closed}
 
     def _hold(self, job: Job, start: int) -> bool:

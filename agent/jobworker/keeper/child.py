@@ -57,6 +57,7 @@ class Birth(NamedTuple):
     message: dict[str, Any]  # the request to launch it
     names: list[str]  # of its FIFOs
     slave: int  # of its terminal, which it has in their place; -1: none
+    stdin: int  # the descriptor of its input; -1: none
     nofile: tuple[int, int]  # its limit of open files, soft and hard
     signals: Sequence[int]  # those that the keeper handles or ignores
     enter_groups: Callable[[], None]  # step into the groups that it was not born in
@@ -94,7 +95,7 @@ def exec_job(birth: Birth, report: int) -> None:
                 os.fchown(0, message["user"]["uid"], -1)  # it can open /dev/tty by its name, as after a login
             close_others(report)
         else:
-            open_streams(birth.names, report)
+            open_streams(birth.names, birth.stdin, report)
         birth.apply_limits()  # late, as they hold for us too; before a limit of open files, and as our own user
         if message.get("umask") is not None:
             os.umask(message["umask"])
@@ -136,9 +137,9 @@ def reset_signals(changed: Sequence[int] = ALL_SIGNALS) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def open_streams(names: list[str], report: int) -> None:
+def open_streams(names: list[str], stdin: int, report: int) -> None:
     """Have 0, 1 and 2 open, by names that only this user can reach, and besides them only `report`."""
-    streams = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)]
+    streams = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) if stdin < 0 else stdin]
     streams += [os.open(name, os.O_RDWR | os.O_CLOEXEC) for name in names]
     for fd, stream in enumerate([*streams, streams[-1]][:3]):
         os.dup2(stream, fd)

@@ -5,6 +5,7 @@ import signal
 import time
 from typing import Any
 
+from jobworker.keeper.input import Inputs
 from jobworker.keeper.job import Job
 from jobworker.keeper.launches import Launches
 from jobworker.keeper.signals import Signals
@@ -17,10 +18,11 @@ from jobworker.linux.syscalls import EndedChild, Rusage, ended_child
 class Exits:
     """The ends of our children and of adopted jobs."""
 
-    def __init__(self, state: State, signals: Signals, launches: Launches) -> None:
+    def __init__(self, state: State, signals: Signals, launches: Launches, inputs: Inputs) -> None:
         self._state = state
         self._signals = signals
         self._launches = launches
+        self._inputs = inputs
 
     def reap(self) -> None:
         """Journal and reap every child that has ended."""
@@ -74,6 +76,7 @@ class Exits:
                 "oom": self._out_of_memory(job, None if exited else child.status),
                 "left": self._left_behind(job),
                 "struck": job.struck,
+                **self._inputs.exited(job),
             }
         )
         job.ended = True
@@ -101,6 +104,7 @@ class Exits:
                 "left": self._left_behind(job),
                 "struck": job.struck,
             }
+        record |= self._inputs.exited(job)
         self._state.journal.note(record)
         del self._state.adopted[job.pidfd]
         job.ended = True

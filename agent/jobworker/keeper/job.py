@@ -23,6 +23,13 @@ class Job:
         streams = ("out",) if message.get("merge") or self.tty else ("out", "err")
         self.names = [f"{fifo}/{job}.{stream}" for stream in streams]  # of the FIFOs
         self.pipes: list[int] = []  # our read ends; the pump has others
+        self.stdin = message.get("stdin") is not None  # it has an input; else it reads /dev/null
+        self.input_name = f"{fifo}/{job}.in"  # of the FIFO of its input
+        self.input = -1  # our write end of that FIFO, until the input ends; the pump has another
+        self.input_reader = -1  # a read end, until the job has one; and after the end of the input, to count the rest
+        self.spool: list[int] = []  # the two files of its input, shared with the pump; empty after the end
+        self.accepted: int | None = None  # bytes of input in all, once it has ended
+        self.unread: int | None = None  # bytes of input that the job will not read, if that is known
         self.group = ""  # the folder of its cgroup, if it has one
         self.limited = True  # it may have groups of cgroup v1 for its limits
         self.pid = 0  # the main process
@@ -67,7 +74,7 @@ class Job:
 
     def inherit(self, inherit: bool) -> None:
         """Let this process's next image have the descriptors, or not."""
-        for fd in (*self.descriptors(), self.pidfd, self.report):
+        for fd in (*self.descriptors(), self.pidfd, self.report, self.input, self.input_reader, *self.spool):
             if fd >= 0:
                 os.set_inheritable(fd, inherit)
 

@@ -21,6 +21,7 @@ from jobworker.keeper.agent_socket import AgentSocket
 from jobworker.keeper.child import can_change_user
 from jobworker.keeper.commands import Commands
 from jobworker.keeper.exits import Exits
+from jobworker.keeper.input import Inputs
 from jobworker.keeper.launch import Launcher
 from jobworker.keeper.launches import Launches
 from jobworker.keeper.limiting import Limiting
@@ -53,11 +54,12 @@ class Keeper:
         self._epoll.register(self._wakeup, select.EPOLLIN)
         self._agent = AgentSocket(listener, self._epoll, state, self._handle)
         self._pump = PumpSocket(state, self._epoll)
-        self._launches = Launches(state, self._epoll, self._pump)
+        self._inputs = Inputs(state, self._pump)
+        self._launches = Launches(state, self._epoll, self._pump, self._inputs)
         self._signals = Signals(state, self._launches)
-        self._exits = Exits(state, self._signals, self._launches)
-        self._launcher = Launcher(state, self._pump, self._launches)
-        self._adoption = Adoption(state, self._epoll, self._pump, self._exits)
+        self._exits = Exits(state, self._signals, self._launches, self._inputs)
+        self._launcher = Launcher(state, self._pump, self._launches, self._inputs)
+        self._adoption = Adoption(state, self._epoll, self._pump, self._exits, self._inputs)
         self._operations: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
             "hello": self._hello,
             "launch": self._launch,
@@ -200,6 +202,7 @@ class Keeper:
             "no_sandbox": state.no_sandbox,
             "terminal": not self._no_terminal,
             "no_terminal": self._no_terminal,
+            "stdin": True,
             "users": "any" if can_change_user() else "agent",
         }
 

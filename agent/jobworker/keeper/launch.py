@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jobworker.keeper.child import Birth, LaunchError, become_job, changed_signals
+from jobworker.keeper.input import Inputs
 from jobworker.keeper.job import Job
 from jobworker.keeper.launches import Launches
 from jobworker.keeper.namespace import start_in_namespace
@@ -33,10 +34,11 @@ OOM = b'{"oom":true}\n'  # reported by a child that has more memory than its job
 class Launcher:
     """The operation `launch`."""
 
-    def __init__(self, state: State, pump: PumpSocket, launches: Launches) -> None:
+    def __init__(self, state: State, pump: PumpSocket, launches: Launches, inputs: Inputs) -> None:
         self._state = state
         self._pump = pump
         self._launches = launches
+        self._inputs = inputs
         self._signals = changed_signals()  # what a child has to reset
         self._begun: list[tuple[Job, dict[str, Any]]] = []  # jobs of this turn that have pipes and no process yet
 
@@ -89,6 +91,8 @@ class Launcher:
                 raise OSError(errno.EOPNOTSUPP, "the pump is of an older version, which knows no terminals")
             job.open_pipes()
             self._pump.watch(job.id)
+            if job.stdin:
+                self._inputs.open(job)
             self._make_groups(job, limits)
         except OSError as error:
             self._state.release_fifo()
@@ -128,7 +132,8 @@ class Launcher:
             if job.group and not into:
                 entered = self._enter(job)
             began = state.clock.now()
-            job.pid = spawn(program, message, job.names, state.nofile, into)
+            names = [job.input_name if job.stdin else os.devnull, *job.names]
+            job.pid = spawn(program, message, names, state.nofile, into)
         except GroupError:
             return False  # the fork finds out why, and does without it if it may
         finally:
@@ -184,6 +189,7 @@ class Launcher:
                 message,
                 job.names,
                 job.slave,
+                job.input_reader,
                 self._state.nofile,
                 self._signals,
                 self._entering(job, limits, report, born=born),

@@ -13,6 +13,7 @@ import sys
 import time
 from typing import Any
 
+from jobworker.keeper.input import Inputs
 from jobworker.keeper.job import Job
 from jobworker.keeper.pump_socket import PumpSocket
 from jobworker.keeper.state import State
@@ -28,10 +29,11 @@ KILLED = "its process was killed before it had executed the program"
 class Launches:
     """The jobs of `state.launches`."""
 
-    def __init__(self, state: State, epoll: select.epoll, pump: PumpSocket) -> None:
+    def __init__(self, state: State, epoll: select.epoll, pump: PumpSocket, inputs: Inputs) -> None:
         self._state = state
         self._epoll = epoll
         self._pump = pump
+        self._inputs = inputs
         self._by_report: dict[int, Job] = {}  # by report pipe
 
     def add(self, job: Job, report: int, child: int, *, helper: bool) -> None:
@@ -127,6 +129,7 @@ class Launches:
         """Journal the start of a job, in ticks after boot: from now on its main process is awaited."""
         state = self._state
         self._drop(job, job.pid, job.init)
+        self._inputs.started(job)
         state.pids[job.pid] = job
         if job.init:
             state.inits[job.init] = job
@@ -219,6 +222,7 @@ class Launches:
         state = self._state
         state.remove_groups(job.id, job.group)
         self._pump.forget(job.id)
+        self._inputs.give_up(job)
         job.close_pipes()
         del state.jobs[job.id]
         state.journal.note({"event": "start_failed", "id": job.id, "step": step, "errno": number, "detail": detail})

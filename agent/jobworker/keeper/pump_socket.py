@@ -2,10 +2,13 @@
 
 import os
 import select
+import signal
 import socket
 import sys
 import time
+from array import array
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -18,8 +21,9 @@ from jobworker.linux.syscalls import ALL_SIGNALS
 from jobworker.linux.terminal import set_size
 
 PUMP = f"{ROOT}/pump/__main__.py"
-ONE_DESCRIPTOR = socket.CMSG_LEN(4)  # bytes: room for the master of a terminal
 JOBS_AT_ONCE = 64  # of which the pipes go to the pump in one message, which can have 253 descriptors
+# Bytes: the pump passes on the master of a terminal, or the pipe of an input and the two files of its spool.
+ROOM_FOR_DESCRIPTORS = socket.CMSG_LEN(3 * array("i").itemsize)
 RETRY_SECONDS = 0.2  # between two attempts to start a pump
 
 
@@ -37,6 +41,10 @@ class PumpSocket:
         self._fresh: set[str] = set()  # those of them that no pump has had: there is no log of them yet
         self._full = False  # the pump's socket takes no more for now
         self._many = False  # the pump takes the pipes of many jobs at once
+        # What the pump is to know of inputs: `input`, it gets them, or `end_input`, and the job.
+        self.outbox: deque[tuple[str, str]] = deque()
+        # Called with what the pump sends about inputs, and the descriptors beside it.
+        self.input_news: Callable[[dict[str, Any], list[int]], None] = lambda message, fds: None
         self._forgotten: deque[str] = deque()  # jobs whose launch failed: the pump must drop their pipes
         self._held: set[str] = set()  # jobs that the pump had before it connected to us
         self._buffer = memoryview(bytearray(MESSAGE))  # messages are received into it, one after the other
@@ -76,6 +84,7 @@ class PumpSocket:
         self.join()
         self._forgotten.clear()
         self.unwatched = deque(job.id for job in self._state.jobs.values() if not job.closed)
+        self.outbox = deque(("input", job.id) for job in self._state.jobs.values() if job.spool)
 
     def join(self) -> bool:
         """Connect to the pump that listens, ours or that of the keeper before; return whether there is one."""
@@ -106,17 +115,24 @@ class PumpSocket:
 
     def send_pipes(self) -> None:
         """Give the pump the read ends it does not have."""
-        while self.socket and (self._forgotten or self.unwatched):
+        while self.socket and (self._forgotten or self.unwatched or self.outbox):
             message: dict[str, Any]
             jobs: list[Job] = []
+            fds: list[int] = []
             if self._forgotten:
                 message = {"op": "forget", "id": self._forgotten[0]}
+            elif self.outbox:
+                op, name = self.outbox[0]
+                message = {"op": op, "id": name}
+                job = self._state.jobs.get(name)
+                if op == "input" and job is not None and job.spool:
+                    fds = [job.input, *job.spool]
             else:
                 jobs = [self._state.jobs[job] for job in islice(self.unwatched, JOBS_AT_ONCE if self._many else 1)]
                 watches = [self._watch(job) for job in jobs]
                 message = {"op": "watch", "jobs": watches} if self._many else {"op": "watch", **watches[0]}
-            try:
                 fds = [fd for job in jobs for fd in job.descriptors()]
+            try:
                 socket.send_fds(self.socket, [encode(message).encode()], fds)
             except BlockingIOError:
                 self._full = True
@@ -127,8 +143,8 @@ class PumpSocket:
             for job in jobs:
                 self.unwatched.popleft()
                 self._fresh.discard(job.id)
-            if not jobs:
-                self._forgotten.popleft()
+            if "jobs" not in message and not jobs:
+                (self._forgotten or self.outbox).popleft()
 
     def _watch(self, job: Job) -> dict[str, Any]:
         """Return what the pump has to know of a job."""
@@ -148,7 +164,7 @@ class PumpSocket:
         while True:
             try:
                 length, ancillary, _, _ = self.socket.recvmsg_into(
-                    [self._buffer], ONE_DESCRIPTOR, socket.MSG_CMSG_CLOEXEC
+                    [self._buffer], ROOM_FOR_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
                 )
             except BlockingIOError:
                 return
@@ -167,10 +183,17 @@ class PumpSocket:
                 self._held = set(message["jobs"])
                 self._many = message.get("many", False)
                 self.terminals = message.get("tty", False)
+                if "inputs" not in message:  # of a version that cannot move input: the next one goes on
+                    os.kill(message["pid"], signal.SIGKILL)
+                self.input_news(message, [])
                 continue
+            fds = array("i", ancillary[0][2]).tolist() if ancillary else []
             if "terminal" in message:
-                for _, _, data in ancillary:
-                    self._take_terminal(message["terminal"], int.from_bytes(data[:4], sys.byteorder))
+                for fd in fds:
+                    self._take_terminal(message["terminal"], fd)
+                continue
+            if "input" in message or "input_end" in message:
+                self.input_news(message, fds)
                 continue
             for report in message.get("reports", [message]):
                 if job := self._state.jobs.get(report["id"]):

@@ -27,11 +27,12 @@ def require_valid(message: dict[str, Any]) -> None:
 def spawn(program: str, message: dict[str, Any], names: list[str], nofile: tuple[int, int], group: str = "") -> int:
     """Start the program in a new session with nothing open but 0, 1 and 2; raise LaunchError.
 
-    With one name, 2 is the same as 1. The job's folder is the current one. With `group`, it is born in that cgroup;
-    raise GroupError if it cannot be.
+    `names` are the files of its streams; with two names, 2 is the same as 1. The job's folder is the current one.
+    With `group`, it is born in that cgroup; raise GroupError if it cannot be.
     """
     # The job opens its FIFOs O_RDWR: it blocks without a reader; with O_WRONLY it would die of SIGPIPE.
-    streams = [(0, "/dev/null", os.O_RDONLY), *((fd, name, os.O_RDWR) for fd, name in enumerate(names, 1))]
+    # Its input has a writer by now, so that to open it does not wait for one.
+    streams = [(fd, name, os.O_RDWR if fd else os.O_RDONLY) for fd, name in enumerate(names)]
     try:
         try_new_session_keyring()  # which the child shares with this process, until the next launch
         resource.setrlimit(resource.RLIMIT_NOFILE, nofile)  # inherited: what the job gets
@@ -43,7 +44,7 @@ def spawn(program: str, message: dict[str, Any], names: list[str], nofile: tuple
             message["env"],
             file_actions=[
                 *((os.POSIX_SPAWN_OPEN, *stream, 0) for stream in streams),
-                *([] if names[1:] else [(os.POSIX_SPAWN_DUP2, 1, 2)]),
+                *([] if names[2:] else [(os.POSIX_SPAWN_DUP2, 1, 2)]),
             ],
             setsid=True,
             setsigmask=[],

@@ -14,8 +14,8 @@ from jobworker.keeper.trial import try_out
 from jobworker.linux import cgroupfs
 from jobworker.linux.starts import StartClock
 
-# At most, in the pump: two pipes, or both ends of one and a terminal; two files, an index.
-DESCRIPTORS_PER_JOB = 6
+# At most, in the pump: two pipes, or both ends of one and a terminal; two files, an index; three for its input.
+DESCRIPTORS_PER_JOB = 9
 OWN_DESCRIPTORS = 64  # of the keeper itself, and for a moment
 
 

@@ -13,6 +13,7 @@ import time
 from itertools import islice
 from typing import Any
 
+from jobworker.pump.feed import Feeds
 from jobworker.pump.file_system import CHUNK, RETRY_SECONDS, can_punch, can_splice
 from jobworker.pump.log import Log, Stalled
 from jobworker.pump.terminal import Terminal
@@ -46,19 +47,23 @@ class Pump:
         self.splices = can_splice(folder)
         self.punches = can_punch(folder)
         self.epoll = select.epoll()
+        self.feeds = Feeds(self.epoll)
         self.epoll.register(listener, select.EPOLLIN)
 
     def run(self) -> None:
         """Serve until the keeper is gone and the last log is closed."""
         while True:
             waiting = self.stalled or self.unwritten
-            ready = self.epoll.poll(max(0.0, self.retry_at - time.monotonic()) if waiting else -1)
+            wait = max(0.0, self.retry_at - time.monotonic()) if waiting else -1
+            ready = self.epoll.poll(self.feeds.timeout() if wait < 0 else wait)
             short, others = False, []
             for fd, events in ready:
                 if fd in self.pipes:
                     short |= self.serve(fd, events)
                 elif fd in self.terminals:
                     self.move(self.terminals[fd])
+                elif self.feeds.has(fd):
+                    self.feeds.serve(fd, events)
                 else:
                     others.append((fd, events))
             for fd, events in others:  # last: these open descriptors, whose numbers may be those just closed
@@ -68,9 +73,10 @@ class Pump:
                     self.accept()
             if waiting and time.monotonic() >= self.retry_at:
                 self.retry()
-            if self.fresh_reports:
+            self.feeds.poll()
+            if self.fresh_reports or self.feeds.ended:
                 self.send_reports()
-            if self.keeper is None and self.greeted and not self.logs:
+            if self.keeper is None and self.greeted and not self.logs and not self.feeds:
                 return
             if short:
                 time.sleep(PAUSE_SECONDS)
@@ -90,6 +96,7 @@ class Pump:
         self.epoll.register(self.keeper, select.EPOLLIN)
         features = {"splice": self.splices, "punch": self.punches, "many": True, "tty": True}
         hello = {"hello": 1, "pid": os.getpid(), **features, "jobs": [*self.logs, *self.reports]}
+        hello["inputs"] = self.feeds.offer_all()
         try:
             self.keeper.send(json.dumps(hello).encode())
         except OSError:
@@ -135,6 +142,10 @@ class Pump:
             self.watch(message, fds)
         elif message["op"] == "forget":
             self.forget(message["id"])
+        elif message["op"] == "input":
+            self.feeds.add(message["id"], fds)
+        elif message["op"] == "end_input":
+            self.feeds.drop(message["id"])
 
     def watch(self, message: dict[str, Any], fds: list[int]) -> None:
         """Take the pipes of one job, unless it is known."""
@@ -283,6 +294,7 @@ class Pump:
         """Send the keeper what it has not received; go on when its socket has room."""
         self.fresh_reports = False
         self.send_terminals()
+        self.send_input()
         while self.keeper and self.reports:
             jobs = list(islice(self.reports, REPORTS_AT_ONCE if self.many else 1))
             message = {"reports": [self.reports[job] for job in jobs]} if self.many else self.reports[jobs[0]]
@@ -310,3 +322,16 @@ class Pump:
                 return  # read_keeper() will notice that it is gone
             self.wanted.discard(terminal.job)
         self.wanted.clear()
+
+    def send_input(self) -> None:
+        """Send the keeper how inputs have ended, and the open ones that it does not have."""
+        for message, fds in self.feeds.news():
+            if self.keeper is None:
+                return
+            try:
+                socket.send_fds(self.keeper, [json.dumps(message).encode()], fds)
+            except BlockingIOError:
+                self.epoll.modify(self.keeper, select.EPOLLIN | select.EPOLLOUT)
+                return
+            except OSError:
+                return  # read_keeper() will notice that it is gone

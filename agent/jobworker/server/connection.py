@@ -205,6 +205,13 @@ class Connection(ServerConnection):
         """Cut the connection after this time, whatever is still to be sent or received."""
         self.loop.call_later(seconds, self.transport.abort)
 
+    @property
+    def agent_left(self) -> bool:
+        """Whether the connection was closed because the agent ends or restarts."""
+        sent = self.protocol.close_sent
+        leaves = sent is not None and sent.code in (CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART)
+        return leaves and not self.protocol.close_rcvd_then_sent
+
     async def close_silent(self) -> None:
         """Close the connection of a client that did not answer a ping."""
         try:

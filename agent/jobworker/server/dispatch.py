@@ -145,7 +145,7 @@ async def _completed(call: Call, raw: msgspec.Raw, result: Coroutine[Any, Any, A
 
 
 def _succeeded(call: Call, raw: msgspec.Raw, value: Any) -> Result:
-    if call.method in audit_policy.CHANGES:
+    if call.method in audit_policy.CHANGES and call.method not in audit_policy.COUNTED:
         _audit(call, raw, value)
     return Success(value)
 

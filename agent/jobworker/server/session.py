@@ -18,6 +18,7 @@ from jobworker.server.connection import Connection
 from jobworker.server.jsonrpc import Message, not_logged_in, read, refused
 from jobworker.server.message_loop import MessageLoop, Reply
 from jobworker.server.services import Services
+from jobworker.server.session_inputs import SessionInputs
 from jobworker.server.subscription import Send, Subscription
 from jobworker.tasks import Background
 from jobworker.units import seconds
@@ -70,6 +71,7 @@ class Session:
         self.pending_page_bytes = 0
         # Held while a subscription reads and sends a page of events: a connection has one page in memory at most.
         self.event_turn = asyncio.Lock()
+        self.inputs = SessionInputs(services, address)
         # Running subscriptions by name; each removes itself when it ends.
         self.subscriptions: dict[str, Subscription] = {}
         self._connection = connection
@@ -208,6 +210,8 @@ class Session:
                     timer.cancel()
             for wait in self._waits:
                 wait.cancel()
+            if self._permissions is not None:
+                self.inputs.leave(self._permissions.principal, agent_left=self._connection.agent_left)
             await self._stop_subscriptions()
 
     async def _await_login(self) -> bool:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jobworker.errors import JobworkerError, StartError
-from jobworker.host.inotify import IN_CREATE, Inotify
+from jobworker.host.inotify import Inotify
 from jobworker.host.wall_clock import WallClock
+from jobworker.linux.inotify import IN_CREATE
 from jobworker.tasks import Background
 from jobworker.tls.context import DAY, Tls, ca_faults
 

@@ -22,6 +22,7 @@ MODULES = {
     "wait": "look",
     "stats": "stats",
     "top": "stats",
+    "write": "write",
     "logs": "logs",
     "events": "events",
     "rpc": "rpc",

@@ -6,6 +6,7 @@ from jobworker_cli import describe, failures, options, output, spec
 from jobworker_cli.command import job_command, run_on_loop
 from jobworker_cli.declare import Context, UsageError
 from jobworker_cli.endpoint import Choice
+from jobworker_cli.output.records import Records
 from jobworker_cli.resolve import NOT_FINAL, list_all, warn_of_namesakes
 from jobworker_cli.unread_input import UnreadInput
 
@@ -42,6 +43,7 @@ def run(
     no_userns: options.NoUserns = False,
     write: options.Write = None,
     stdin: options.Stdin = False,
+    stdin_close_on_disconnect: options.StdinClose = False,
     tty: options.Tty = False,
     key: options.Key = None,
     shell: options.Shell = False,
@@ -58,6 +60,8 @@ def run(
     """
     if quiet and not detach:
         raise UsageError("--quiet prints the id: use it with --detach")
+    if stdin_close_on_disconnect and (detach or not stdin):
+        raise UsageError("--stdin-close-on-disconnect is for what jw sends: use it with -i, not --detach")
     choice: Choice = ctx.obj
     wanted = spec.from_options(ctx.params, local=choice.local)
     try:
@@ -65,7 +69,8 @@ def run(
             return _detach(choice, wanted, key, as_json=json_)
         from jobworker_cli.attended import follow  # asyncio, which takes long to import
 
-        return run_on_loop(follow(choice, wanted, key, as_json=json_, raw=raw))
+        records = Records(as_json=json_, raw=raw)
+        return run_on_loop(follow(choice, wanted, key, records, ends_input=stdin_close_on_disconnect))
     except ExecFailed as error:
         return start_failed(error)
 

@@ -3,6 +3,7 @@
 The types of `jobworker.model` are imported when a method first returns one, since `call` needs none of them.
 """
 
+import base64
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from jobworker.client.endpoint import Endpoint
 from jobworker.paths import Home, default_home
 
 if TYPE_CHECKING:
+    from jobworker.client.blocking.input import JobInput
     from jobworker.client.blocking.subscription import Events, Subscription
     from jobworker.client.logs import LogPage
     from jobworker.model import Explanation, Job, JobSpec, Principal, Stats, StopSpec
@@ -202,6 +204,24 @@ class Client:
 
         params = _without_none(streams=streams)
         return LogPage.of(self.call("log.read", id=job, offset=offset, max_bytes=max_bytes, **params))
+
+    def write(self, job: str, data: bytes) -> int:
+        """Append to the input of a job, in one call; return the end of the input. Waits while the job does not read.
+
+        If the connection is lost before the answer, the data may or may not be written: `input` is exact.
+        """
+        params = {"data": base64.b64encode(data).decode(), "encoding": "base64"}
+        return int(self.call("stdin.write", id=job, **params)["offset"])
+
+    def input(self, job: str, offset: int | None = None) -> "JobInput":
+        """Return the input of a job, to be written from `offset` on; by default from its end."""
+        from jobworker.client.blocking.input import JobInput
+
+        return JobInput(self.connection, job, self.write(job, b"") if offset is None else offset)
+
+    def close_input(self, job: str) -> None:
+        """End the input of a job after what was accepted so far."""
+        self.call("stdin.close", id=job)
 
     def events(self, after: int | None = None) -> "Events":
         """Follow the events of all jobs after a revision; without one, from now on."""

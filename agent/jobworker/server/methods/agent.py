@@ -9,6 +9,7 @@ import msgspec
 
 from jobworker import __version__
 from jobworker.auth.access import Requires
+from jobworker.host import spool
 from jobworker.protocol import MAX_BATCH, MAX_MESSAGE, SUBPROTOCOL
 from jobworker.server.dispatch import Call, method
 from jobworker.units import rfc3339
@@ -50,6 +51,7 @@ def info(call: Call, params: Nothing) -> dict[str, Any]:
             "stop": "cgroup" if keeper.get("cgroup") else "sweep",
             "limits": keeper.get("limits", []),
             "namespace": keeper.get("namespace", ""),
+            "stdin": spool.BOUND if keeper.get("stdin") else 0,
             "users": keeper.get("users", "agent"),
             "sandbox": keeper.get("sandbox", []),
             "terminal": bool(keeper.get("terminal")),

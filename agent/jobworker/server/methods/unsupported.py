@@ -8,11 +8,7 @@ from jobworker.auth.access import Requires
 from jobworker.errors import NotSupported
 from jobworker.server.dispatch import Call, method
 
-UNSUPPORTED = (
-    "stdin.write",
-    "stdin.close",
-    "rpc.discover",
-)
+UNSUPPORTED = ("rpc.discover",)
 
 
 class Anything(msgspec.Struct):

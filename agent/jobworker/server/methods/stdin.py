@@ -1,0 +1,68 @@
+"""`stdin.*`: write to the input of a job, and end it."""
+
+import base64
+from typing import Any, Literal
+
+import msgspec
+
+from jobworker.auth.access import Requires
+from jobworker.errors import InvalidParams
+from jobworker.server.dispatch import Call, method
+
+
+class OfInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    id: str
+    offset: int | None = None
+
+
+class Write(OfInput):
+    data: str
+    encoding: Literal["utf8", "base64"] = "utf8"
+    close_on_disconnect: bool = False
+
+
+class Close(OfInput):
+    pass
+
+
+@method("stdin.write", Write, Requires.READ)
+async def write(call: Call, params: Write) -> dict[str, int]:
+    """Append to the input of a job; wait while the job does not read."""
+    await call.controlled(params.id)
+    data, offset = _decoded(params), _offset(params)
+    session = call.session
+    done = session.inputs.reserve(len(data))
+    try:
+        writing = session.services.jobs.inputs.write(params.id, data, offset)
+        accepted, end = await session.while_connected(writing)
+    finally:
+        done()
+    if params.close_on_disconnect:
+        session.inputs.to_close.add(params.id)
+    session.inputs.audit.note(session.caller, params.id, accepted)
+    return {"accepted": accepted, "offset": end}
+
+
+@method("stdin.close", Close, Requires.READ)
+async def close(call: Call, params: Close) -> dict[str, Any]:
+    """End the input of a job, once the job was given all that was accepted."""
+    await call.controlled(params.id)
+    session = call.session
+    offset = _offset(params)
+    end = await session.while_connected(session.services.jobs.inputs.close(params.id, offset))
+    session.inputs.audit.settle(session.caller, params.id)
+    return {"offset": end}
+
+
+def _offset(params: OfInput) -> int | None:
+    if params.offset is not None and params.offset < 0:
+        raise InvalidParams(f"offset: {params.offset}; expected 0 or more", field="offset")
+    return params.offset
+
+
+def _decoded(params: Write) -> bytes:
+    try:
+        return params.data.encode() if params.encoding == "utf8" else base64.b64decode(params.data, validate=True)
+    except ValueError:
+        text = f"data: it is no {params.encoding}; expected text in this encoding"
+        raise InvalidParams(text, field="data") from None
