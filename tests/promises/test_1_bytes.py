@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import RunningAgent
 from tests.support.waiting import DEADLINE
-from tests.torture import cuts, faults
+from tests.torture import cuts, faults, inputs
 from tests.torture.outcome import SEED, judge
 
 from jobworker.client import Client, connect
@@ -102,6 +102,19 @@ async def test_many_deaths_of_the_agent(tmp_path: Path) -> None:
     outcome = await faults.agent_dies(tmp_path / "t", 4, 8, 200_000)
     judge(outcome)
     assert (outcome.kills, outcome.marked, outcome.statuses) == (4, 0, {"exact": 8})
+
+
+@pytest.mark.slow
+async def test_many_deaths_under_an_input(tmp_path: Path) -> None:
+    """Agent, pump, keeper and the client that writes are killed: each byte of the input arrives once, in order."""
+    outcome = await inputs.input_under_kills(tmp_path / "t", SEED, 12, 3_000_000)
+    judge(outcome)
+    assert outcome.statuses == {"exact": 1}
+
+
+async def test_writers_that_send_again(tmp_path: Path) -> None:
+    """What is sent twice, from before or after a gap is written once."""
+    judge(await inputs.writers_send_again(tmp_path / "t", SEED, 20, 20_000))
 
 
 @pytest.mark.slow

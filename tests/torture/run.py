@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.torture import cuts, faults, once, stops, volume
+from tests.torture import cuts, faults, inputs, once, stops, volume
 from tests.torture.outcome import Outcome, broken
 
 SEED = 20261124
@@ -26,6 +26,12 @@ FAULTS: dict[str, Callable[[Path, bool], Awaitable[Outcome]]] = {
     "keeper-nobody": lambda path, short: faults.keeper_dies(path, *((2, 8) if short else (20, 50)), "nobody"),
     "several": lambda path, short: faults.several_die(
         path, SEED, faults.ORDERS[::4] if short else faults.ORDERS, 400_000 if short else 1_000_000
+    ),
+    "input": lambda path, short: inputs.input_under_kills(
+        path, SEED, *((12, 3_000_000) if short else (200, 50_000_000))
+    ),
+    "writers": lambda path, short: inputs.writers_send_again(
+        path, SEED, *((40, 20_000) if short else (1000, 50_000))
     ),
     "volume": lambda path, short: volume.many_jobs(path, *((300, 20) if short else (10_000, 200))),
     "stops": lambda path, short: stops.trees_are_stopped(path, 10 if short else 200, blind=False),
