@@ -27,7 +27,7 @@ class Inputs:
         self._pump = pump
         self._offered: dict[str, list[int]] = {}  # by job: what the pump of the keeper before has passed on
         self._ended: dict[str, str] = {}  # by job: how an input ended before the job was adopted
-        self._expected: set[str] | None = None  # jobs of whose input the pump has news; None: it has not said hello
+        self._expected: set[str] | None = None  # jobs of whose input the pump has news; None: no hello yet
         self._awaiting: dict[str, Job] = {}  # adopted jobs whose input the pump is still to pass on
         pump.input_news = self._read
 
