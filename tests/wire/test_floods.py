@@ -1,5 +1,6 @@
 """What one caller can make the agent hold is bounded: unread answers and events, large calls under way."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Callable
@@ -10,8 +11,9 @@ import pytest
 from tests.hostile import floods
 from tests.hostile.messages import request
 from tests.hostile.outcome import judge
+from tests.hostile.raw import TEXT, Raw, frame
 
-from jobworker.auth.sessions import MAX_REQUEST_BYTES
+from jobworker.auth.sessions import MAX_RECEIVED_BYTES, MAX_REQUEST_BYTES
 from jobworker.server.dispatch import MAX_BATCH_BYTES
 
 if TYPE_CHECKING:
@@ -58,7 +60,10 @@ async def test_large_requests_under_way(start_agent: "Callable[..., RunningAgent
     agent = start_agent()
     large = {"strategy": "command", "options": {"argv": ["true", "x" * 3_000_000]}}
     async with dial(agent) as first, contextlib.AsyncExitStack() as stack:
-        job = (await first.run(shell="trap '' TERM; while :; do sleep 1; done"))["id"]
+        run = await first.ask("job.run", spec={"shell": floods.STUBBORN})
+        job = run["job"]["id"]
+        while run["subscription"] not in first.logs:  # until it ignores the signal
+            await first.hear()
         await first.begin("job.stop", id=job, stop={"grace": 1000})  # the others join it
         calls = []
         for _ in range(7):
@@ -72,3 +77,26 @@ async def test_large_requests_under_way(start_agent: "Callable[..., RunningAgent
         assert {error["code"] for error in errors} == {42901}
         assert str(MAX_REQUEST_BYTES) in errors[0]["message"]
         await first.ask("job.create", spec={"argv": ["true"], "env": {"X": "x" * 3_000_000}})  # there is room again
+
+
+@pytest.mark.parametrize("fragments", [False, True])
+async def test_messages_that_are_not_complete(start_agent: "Callable[..., RunningAgent]", fragments: bool) -> None:
+    """Too many bytes of them close a connection with 1013; when the others are gone there is room again."""
+    agent = start_agent()
+    text = b"x" * 3_900_000
+    part = frame(TEXT, text + b"x")[:-1]  # all but the last byte
+    if fragments:
+        parts = [text[begin : begin + 50_000] for begin in range(0, len(text), 50_000)]
+        part = b"".join(frame(0 if number else TEXT, data, fin=False) for number, data in enumerate(parts))
+    opened = []
+    for _ in range(MAX_RECEIVED_BYTES // len(text)):
+        opened.append(await Raw.upgraded(agent, agent.token))
+        await opened[-1].say(part)
+    last = await Raw.upgraded(agent, agent.token)
+    sending = asyncio.create_task(last.say(part))
+    assert await last.closed() == 1013
+    await sending
+    for raw in opened:
+        raw.drop()
+    async with agent.client() as client:
+        await client.call("job.create", spec={"argv": ["true"], "env": {"X": "x" * 3_900_000}})

@@ -17,6 +17,7 @@ from jobworker.rate_limit import RateLimiter
 from jobworker.tasks import Background
 
 MAX_REQUEST_BYTES = 32 << 20  # of the large requests of one principal that are under way
+MAX_RECEIVED_BYTES = 32 << 20  # of the large messages of one principal that are not complete
 MAX_REVOCATIONS = 10_000  # revoked principals remembered; beyond that the oldest is dropped
 
 
@@ -58,6 +59,8 @@ class SessionRegistry:
         self._requests = RateLimiter(limits.requests_per_second, limits.requests_per_second * 2)
         # Bytes of the large requests that are under way, by the id of a principal, over all its connections.
         self._request_bytes: Counter[str] = Counter()
+        # Bytes of large messages that are not complete, by the id of a principal, over all its connections.
+        self._received: Counter[str] = Counter()
         # Locks by the id of a principal; each lives as long as a call holds it or waits for it.
         self._read_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # When the credentials of a principal (provider, name) were revoked, on the monotonic clock.
@@ -129,6 +132,13 @@ class SessionRegistry:
         self._request_bytes[principal.id] -= size
         if not self._request_bytes[principal.id]:
             del self._request_bytes[principal.id]
+
+    def count_received(self, principal: Principal, more: int) -> bool:
+        """Count bytes of large messages that are not complete; return whether a principal may have as many."""
+        self._received[principal.id] += more
+        if not self._received[principal.id]:
+            del self._received[principal.id]
+        return more <= 0 or self._received[principal.id] <= MAX_RECEIVED_BYTES
 
     def read_lock(self, principal: Principal) -> asyncio.Lock:
         """Return the lock for expensive reads: a principal has one at a time, so that others wait for one at most."""

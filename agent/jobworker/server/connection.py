@@ -13,6 +13,7 @@ from websockets.frames import CloseCode, Opcode
 from websockets.protocol import State
 
 READ_BYTES = 16384  # bytes parsed in one turn of the event loop: some thousand empty frames
+LARGE_BYTES = 1 << 16  # of a message that is being received, from which on it is counted
 MAX_PONG_BYTES = 1 << 20  # bytes of pongs queued for a client that does not read them
 MAX_ANONYMOUS_BYTES = 65536  # bytes accepted after the upgrade until the caller has logged in
 MAX_QUEUED_BYTES = 1 << 20  # bytes of messages that wait to be handled, beyond which nothing more is read
@@ -78,8 +79,9 @@ class Connection(ServerConnection):
 
     This relies on what websockets 17.4 does not document: `recv_messages` calls its `resume` when the queue of
     messages has room again, `paused` is true until then, its `frames.queue` has what was received and not taken;
-    `data_received` calls `send_data`, which sends `protocol.writes`; `acknowledge_pings` gets each pong; `paused` and
-    `drain` of the connection follow the write buffer of the transport.
+    `protocol.reader.buffer` has the bytes of a frame that is not complete, `protocol.current_size` counts those of
+    the complete frames of a message that is not; `data_received` calls `send_data`, which sends `protocol.writes`;
+    `acknowledge_pings` gets each pong; `paused` and `drain` of the connection follow the transport's write buffer.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -88,6 +90,11 @@ class Connection(ServerConnection):
         self.admitted = time.monotonic()
         # Bytes that may still arrive; None: any number.
         self.allowance: int | None = None
+        # Counts bytes of a large message that is not complete, and returns if there may be as many; None: before
+        # the login, when `allowance` bounds them.
+        self.count_received: Callable[[int], bool] | None = None
+        # Bytes that it has counted and that are not complete yet.
+        self._counted = 0
         # Called when the request has come or the connection is lost; None: it was.
         self._on_request: Callable[[], None] | None = _nothing
         # Bytes read from the socket and not parsed yet.
@@ -134,6 +141,17 @@ class Connection(ServerConnection):
         if self.allowance is not None:
             self._spend_allowance(len(piece))
         super().data_received(piece)
+        if self.count_received is not None:
+            held = len(self.protocol.reader.buffer) + (self.protocol.current_size or 0)
+            if self._counted or held > LARGE_BYTES:
+                self._count(held, self.count_received)
+
+    def _count(self, held: int, count: Callable[[int], bool]) -> None:
+        """Count what is held of a message that is not complete; close the connection if that is too much."""
+        more, self._counted = held - self._counted, held
+        if not count(more) and self.protocol.state is State.OPEN:
+            self.protocol.fail(CloseCode.TRY_AGAIN_LATER, "too many bytes of messages that are not complete")
+            self.send_data()
 
     def _parse_piece(self) -> None:
         self._scheduled = False
@@ -308,6 +326,9 @@ class Connection(ServerConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.requested()
+        if self._counted and self.count_received is not None:
+            self.count_received(-self._counted)
+            self._counted = 0
         self._unparsed = b""
         super().connection_lost(exc)
         self._unsent_bytes = 0  # nothing waits for them any more

@@ -5,6 +5,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from websockets.exceptions import ConnectionClosed
@@ -198,6 +199,7 @@ class Session:
                 await self.log_in(self._upgrade_principal)
             elif not await self._await_login():
                 return
+            self._connection.count_received = partial(self.services.sessions.count_received, self.caller)
             await self._messages.run()
         except ConnectionClosed:
             pass

@@ -1,6 +1,7 @@
 """The job table: what was saved is there after it is opened again."""
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -214,9 +215,16 @@ async def test_a_commit_waits_for_one_slice(
 ) -> None:
     """Not for the whole of a query that finds nothing among many jobs."""
     store = await reopen()
-    for _ in range(50):
+    for _ in range(200):
         store.put(record(k="v"))
     await store.saved()
+    begun, page = threading.Event(), paging.page
+
+    def noted(db: sqlite3.Connection, query: Query) -> paging.Page:
+        begun.set()
+        return page(db, query)
+
+    monkeypatch.setattr(paging, "page", noted)
     monkeypatch.setattr(paging, "SLICE_SECONDS", -1.0)
     monkeypatch.setattr(paging, "SLICE_STEPS", 1)
     monkeypatch.setattr(paging, "SLICE_JOBS", 1)
@@ -228,7 +236,7 @@ async def test_a_commit_waits_for_one_slice(
 
     async with asyncio.TaskGroup() as group:
         group.create_task(note("page", store.page(Query(labels={"k": "none"}))))
-        await asyncio.sleep(0)
+        await asyncio.to_thread(begun.wait)
         store.put(record())
         group.create_task(note("commit", store.saved()))
     assert ended == ["commit", "page"]
