@@ -63,13 +63,20 @@ class LogSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     """How a job's output is kept.
 
     `max_bytes`: its size, by default as configured; `keep`: the `newest` output or the `oldest`.
+    `on_bound`: beyond that, output is dropped (`drop`), or the job waits until it was read (`wait`).
     `merge`: both streams as one. `on_full`: on a full disk the job waits (`wait`), or output is dropped (`drop`).
     """
 
     max_bytes: Size | None = None
     keep: str = "newest"
+    on_bound: str = "drop"
     merge: bool = False
     on_full: str = "wait"
+
+    @property
+    def waits(self) -> bool:
+        """Whether the job waits for its readers when its log is full."""
+        return self.on_bound == "wait"
 
     @property
     def drops(self) -> bool:

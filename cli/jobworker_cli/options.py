@@ -48,6 +48,10 @@ LogMax = Annotated[str | None, Option("--log-max", metavar="SIZE", help="How muc
 LogKeep = Annotated[
     str | None, Option("--log-keep", metavar="newest|oldest", help="Which output is kept, if there is more.")
 ]
+OnBound = Annotated[
+    str | None,
+    Option("--on-bound", metavar="drop|wait", help="Beyond that: drop output, or let the job wait for its readers."),
+]
 Memory = Annotated[str | None, Option("-m", "--memory", metavar="SIZE", help="Memory limit.")]
 Cpus = Annotated[float | None, Option("--cpus", metavar="N", help="CPU limit.")]
 Pids = Annotated[int | None, Option("--pids", metavar="N", help="Limit of processes and threads.")]

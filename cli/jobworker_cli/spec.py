@@ -58,6 +58,7 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
         confined = SandboxSpec(network=not options["no_network"], userns=not options["no_userns"])
         spec = replace(spec, sandbox=replace(confined, write=options["write"]) if options["write"] else confined)
     log = {"on_full": options["on_full"], "max_bytes": _number(options["log_max"]), "keep": options["log_keep"]}
+    log["on_bound"] = options["on_bound"]
     if any(log.values()):
         spec = replace(spec, log=LogSpec(**{name: value for name, value in log.items() if value is not None}))
     _require_text([*words, *spec.env.values(), *spec.env, spec.cwd or ""])

@@ -3,7 +3,16 @@
 import os
 from pathlib import Path
 
+from jobworker.logs.read_mark import is_full_of_unread
+
 LOG_FILES = ("out", "err", "index")
+
+
+def unread(folder: Path, bound: int) -> str:
+    """Return that the job waits for its readers, with a log that holds `bound` bytes; "" if it does not."""
+    if not is_full_of_unread(str(folder), bound):
+        return ""
+    return f"the log holds {bound} bytes, not read yet: the job waits for its readers (jw logs -f {folder.name})"
 
 
 def why_blocked(folder: Path, pump: int, *, drops: bool) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobworker.jobs.active import ActiveJob
+from jobworker.logs.read_mark import ReadMark
 from jobworker.logs.reader import BOTH, CHUNK_BYTES, Chunk, Gap, LogReader
 from jobworker.model import Job
 
@@ -87,7 +88,10 @@ class Cursor:
         job_at_end: Callable[[], Awaitable[Job]],
         done: Callable[[], None],
         end: int | None,
+        mark: ReadMark | None = None,
     ) -> None:
+        """`mark`: of a job that waits for its readers."""
+        self._mark = mark
         self.offset = offset  # of the next byte to read; the reader sets it
         self.job_at_end = job_at_end  # returns the job at its end, or for a cursor that does not follow as it was
         self._where = span
@@ -135,6 +139,8 @@ class Cursor:
     async def next(self) -> CachedChunk | Gap | None:
         """Return the next chunk without moving on; None at the end of the log."""
         while True:
+            if self._mark is not None:
+                self._mark.note(self, self.offset)
             self._wakeup.clear()
             ended = self.ended
             started = self._active is None or not self._active.is_created()  # no byte before `started` is sent

@@ -9,6 +9,7 @@ from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.log_cursor import Cursor, LogRange, SharedLog
 from jobworker.jobs.log_watch import LogWatch
 from jobworker.jobs.table import JobTable
+from jobworker.logs.read_mark import ReadMark
 from jobworker.logs.reader import Chunk, Gap, LogReader
 from jobworker.logs.tail import last_lines
 from jobworker.model import Job
@@ -30,6 +31,7 @@ class Logs:
     def __init__(self, table: JobTable, watch: LogWatch) -> None:
         self._table = table
         self._watch = watch
+        self._marks: dict[str, ReadMark] = {}  # by job: of those that wait for their readers, and are followed
         self._shared: dict[str, SharedLog] = {}  # by job: the logs on which cursors are open
 
     @property
@@ -57,13 +59,19 @@ class Logs:
             last = end if end is not None or follow else shared.reader.size()
             return Cursor(shared, offset, span, None, at_end, lambda: self._unshare(job), last)
         self._watch.follow(active)
+        mark = None
+        if active.record.job.spec.log.waits:
+            mark = self._marks.setdefault(job, ReadMark(self._table.log_path(job)))
 
         def done() -> None:
             self._watch.unfollow(active)
             self._table.release(active)
             self._unshare(job)
+            if mark is not None and mark.forget(cursor):
+                self._marks.pop(job, None)
 
-        return Cursor(shared, offset, span, active, lambda: self._table.wait_ended(active), done, None)
+        cursor = Cursor(shared, offset, span, active, lambda: self._table.wait_ended(active), done, None, mark)
+        return cursor
 
     async def page(self, job: str, span: LogRange, limit: int) -> LogPage:
         """Return up to `limit` bytes at an offset; raise OffsetOutOfRange."""
@@ -77,6 +85,8 @@ class Logs:
                 offset = part.end
                 limit -= len(part.data) if isinstance(part, Chunk) else 0
             offset = max(offset, reader.passed(offset, span.streams)) if limit > 0 else offset
+            if active.record.job.spec.log.waits and job not in self._marks:
+                ReadMark(self._table.log_path(job)).note(None, offset)
             return LogPage(parts, offset, reader.size())
         finally:
             reader.close()

@@ -19,7 +19,7 @@ from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.caps import RoleCaps
 from jobworker.jobs.identity import own
 from jobworker.jobs.inputs import Inputs
-from jobworker.jobs.log_blocked import why_blocked
+from jobworker.jobs.log_blocked import unread, why_blocked
 from jobworker.jobs.log_sync import LogSync
 from jobworker.jobs.log_watch import LogWatch
 from jobworker.jobs.logs import Logs
@@ -189,8 +189,11 @@ class JobManager:
         events = await self._table.events_of(job)
         blocked = ""
         if record.running:
+            folder, plan = self._table.log_folder(job), self._specs.plan_of(active) if active else None
             drops = record.job.spec.log.drops
-            blocked = why_blocked(self._table.log_folder(job), self.link.hello.get("pump", 0), drops=drops)
+            blocked = why_blocked(folder, self.link.hello.get("pump", 0), drops=drops)
+            if not blocked and plan is not None and plan.log.wait and plan.log.max_bytes:
+                blocked = unread(folder, plan.log.max_bytes)
         return explain.explain(self._table.public(record), by, record.stop.receipt, events, stderr, blocked)
 
     async def wait(self, job: str, limit: float | None) -> Job:

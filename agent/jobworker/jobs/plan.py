@@ -30,6 +30,7 @@ TtySize = Annotated[int, Meta(ge=1, le=65535)]  # rows or columns of a terminal,
 
 class _Log(Struct, frozen=True):
     keep: Literal["newest", "oldest"]
+    on_bound: Literal["drop", "wait"]
     on_full: Literal["wait", "drop"]
 
 
@@ -59,16 +60,20 @@ class _Checked(Struct, frozen=True):
 
 
 class LogPlan(Struct, frozen=True):
-    """How the job's output is kept; `max_bytes` 0: without a bound. `drop`: on a full disk, else the job waits."""
+    """How the job's output is kept; `max_bytes` 0: without a bound.
+
+    `drop`: output is dropped on a full disk, else the job waits. `wait`: it waits for its readers at the bound.
+    """
 
     max_bytes: int
     keep: Literal["newest", "oldest"]
     merge: bool
     drop: bool
+    wait: bool
 
     def message(self) -> dict[str, Any]:
         """Return the part of a message to the keeper about the log."""
-        return {"drop": self.drop, "max": self.max_bytes, "keep": self.keep, "merge": self.merge}
+        return {"drop": self.drop, "max": self.max_bytes, "keep": self.keep, "merge": self.merge, "wait": self.wait}
 
 
 class StopPlan(Struct, frozen=True):
@@ -193,7 +198,13 @@ def plan(spec: JobSpec, defaults: Defaults, user: Identity | None) -> LaunchPlan
         limits=parse_limits(spec.limits),
         namespace=defaults.namespace if spec.pid_namespace is UNSET else bool(spec.pid_namespace),
         sandbox=defaults.sandbox if spec.sandbox is None else _sandbox(spec.sandbox, "sandbox"),
-        log=LogPlan(_log_bytes(spec.log, defaults), checked.log.keep, spec.log.merge, checked.log.on_full == "drop"),
+        log=LogPlan(
+            _log_bytes(spec.log, defaults),
+            checked.log.keep,
+            spec.log.merge,
+            drop=checked.log.on_full == "drop",
+            wait=checked.log.on_bound == "wait",
+        ),
         stop=defaults.stop.for_call(spec.stop),
         time_limits=_time_limits(spec, defaults),
         stop_leftovers=checked.leftovers == "stop",

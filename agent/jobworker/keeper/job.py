@@ -14,6 +14,7 @@ class Job:
         self.drop = message.get("drop", False)  # output is dropped while the disk has no room
         self.max = message.get("max", 0)  # bytes that the log may hold; 0: no bound
         self.keep = message.get("keep", "newest")  # which bytes a full log keeps
+        self.wait = message.get("wait", False)  # it waits for its readers when its log is full
         self.truncated = False  # output was dropped or refused
         self.tty = bool(message.get("tty"))  # it has a terminal in place of its standard streams
         # Rows and columns that the terminal is to get when it is opened, or, if adopted, when the pump has sent it.

@@ -149,6 +149,8 @@ class PumpSocket:
     def _watch(self, job: Job) -> dict[str, Any]:
         """Return what the pump has to know of a job."""
         watch: dict[str, Any] = {"id": job.id, "drop": job.drop, "max": job.max, "keep": job.keep}
+        if job.wait:
+            watch["wait"] = True
         if job.tty:
             watch["tty"] = "given" if job.master >= 0 else "wanted"
         if self._many:

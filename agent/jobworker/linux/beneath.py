@@ -41,6 +41,18 @@ def open_in_log(folder: str, name: str, flags: int) -> int:
         os.close(base)
 
 
+def read_in_log(folder: str, name: str, size: int) -> bytes:
+    """Return the first bytes of a file of the log; none if there is no such file. Raise OSError."""
+    try:
+        fd = open_in_log(folder, name, os.O_RDONLY)
+    except FileNotFoundError:
+        return b""
+    try:
+        return os.pread(fd, size, 0)
+    finally:
+        os.close(fd)
+
+
 def make_log_folder(folder: str) -> None:
     """Make the folder of a log, and the folder of all logs if it was removed; raise OSError, ELOOP for a link."""
     logs, job = os.path.split(folder)

@@ -12,15 +12,13 @@ import time
 from bisect import bisect_right
 
 from jobworker.formats.log_index import FIRST, NO_ROOM, RECORD, REFUSED, STREAMS
-from jobworker.linux.beneath import make_log_folder, open_in_log
+from jobworker.formats.read_mark import MARK_BYTES, decode, room_for_unread
+from jobworker.linux.beneath import make_log_folder, open_in_log, read_in_log
 from jobworker.pump.file_system import CHUNK, FULL, bytes_in, copy, punch
+from jobworker.pump.waiting import HELD_SECONDS, Held, Stalled
 
 WIDE = 262144  # bytes: the size that a pipe gets once a job fills it, and the most that is moved at once
 LONGEST = 0xFFFFFFFF  # bytes that one record can cover
-
-
-class Stalled(Exception):
-    """The log cannot be written now; the bytes stay in the pipe."""
 
 
 class Log:
@@ -41,6 +39,7 @@ class Log:
         bound: int = 0,
         newest: bool = True,
         new: bool = False,
+        waits: bool = False,
     ) -> None:
         self.job = job
         self.folder = folder
@@ -49,6 +48,9 @@ class Log:
         self.chunk = min(WIDE, bound // 8) if bound else WIDE  # bytes that one call of `pump` moves at most
         self.newest = newest
         self.new = new  # no pump before this one can have made files
+        self.waits = waits and newest  # the job waits for its readers in place of the oldest bytes being dropped
+        self.patience = HELD_SECONDS  # until it is looked whether more was read
+        self.read = 0  # the offset up to which its readers have read, as far as is known
         self.full = False  # the log has reached its bound for good: further bytes are refused
         self.limited = False  # a file has reached the limit of file sizes (ulimit -f), and the job has ended
         self.dropped = [0, 0]  # by stream: bytes thrown away on a full disk that no record counts yet
@@ -71,8 +73,8 @@ class Log:
         """Whether records are still to be written, even if the job writes no more."""
         return self.unwritten is not None or any(self.dropped) or self.refused > 0
 
-    def pump(self, stream: int, splices: bool) -> int:
-        """Move one chunk; return its length in bytes, 0 at the end of the stream.
+    def pump(self, stream: int, splices: bool, *, last: bool = False) -> int:
+        """Move one chunk; return its length in bytes, 0 at the end of the stream. `last`: every write end is closed.
 
         Raises BlockingIOError if the pipe is empty, and Stalled if the log cannot be written.
         """
@@ -82,7 +84,7 @@ class Log:
             self.open()  # at the first byte: a job that writes nothing has no files
             if not (self.full or self.limited):
                 self.write_records()  # before the next bytes: else they would stand at the wrong offset
-            room = 0 if self.limited else self._room(pipe)
+            room = 0 if self.limited else self._room(pipe, last=last)
             if not room:
                 return self._refuse(len(os.read(pipe, CHUNK)))
             lost = 0
@@ -96,7 +98,7 @@ class Log:
             if length >= CHUNK // 2 and splices and self.chunk == WIDE and not self.widened[stream]:
                 self._widen(stream, pipe)
             return length + self._drop(stream, lost)
-        except BlockingIOError:
+        except (BlockingIOError, Held):
             raise
         except OSError as error:
             if self.drops and error.errno in FULL:
@@ -216,21 +218,33 @@ class Log:
 
     # The bound
 
-    def _room(self, pipe: int) -> int:
+    def _room(self, pipe: int, *, last: bool) -> int:
         """Return how many bytes the log can take now, after dropping the oldest if the log keeps the newest."""
-        if not self.bound:
+        if not self.bound or (last and self.waits):  # no job waits any more: what is in its pipe exceeds the bound
             return self.chunk
         kept = sum(self.positions) - self.first[1]
         if kept + self.chunk <= self.bound and self._index_has_room() and self.punched == self.first:
             return self.chunk
         if self.newest:
-            arrived = min(self.chunk, bytes_in(pipe))
+            arrived = min(self.chunk, bytes_in(pipe), self._readable_room() if self.waits else self.chunk)
             self._drop_oldest(arrived)
             if self.newest:  # still: the file system has not refused holes
                 return arrived or 1  # at the end of the stream nothing is dropped
         room = min(self.chunk, max(0, self.bound - kept)) if self._index_has_room() else 0
         self.full = not room
         return room
+
+    def _readable_room(self) -> int:
+        """Return how many bytes fit if only what was read is dropped; raise Held if none does."""
+        self.read = max(self.read, decode(read_in_log(self.folder, "read", MARK_BYTES)))
+        room = room_for_unread(self.read, self.first[1], sum(self.positions), self.bound)
+        if room <= 0 or (not self._index_has_room() and self._offset_of(self._border()) > self.read):
+            raise Held
+        return room
+
+    def _border(self) -> int:
+        """Return the record before which an eighth of the index is dropped; the last one always stays."""
+        return min(self.records - 1, self.records - self.bound // 8 * 7 // RECORD.size)
 
     def _index_has_room(self) -> bool:
         """Whether the index stays within the bound with one more record: with tiny writes it is the larger file."""
@@ -246,7 +260,7 @@ class Log:
         # The last record always stays: it has the offset at which the log goes on.
         record = max(self.first[0], bisect_right(range(self.records - 1), oldest, key=self._offset_of) - 1)
         if not self._index_has_room():
-            record = max(record, min(self.records - 1, self.records - self.bound // 8 * 7 // RECORD.size))
+            record = max(record, self._border())
             oldest = max(oldest, self._offset_of(record))
         if (record, oldest) > self.first:
             self._write_first(record, oldest)

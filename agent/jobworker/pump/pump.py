@@ -15,8 +15,9 @@ from typing import Any
 
 from jobworker.pump.feed import Feeds
 from jobworker.pump.file_system import CHUNK, RETRY_SECONDS, can_punch, can_splice
-from jobworker.pump.log import Log, Stalled
+from jobworker.pump.log import Log
 from jobworker.pump.terminal import Terminal
+from jobworker.pump.waiting import HELD_SECONDS, Held, Stalled
 
 MESSAGE = 262144  # bytes: longer than any message of the keeper
 DESCRIPTORS = 253  # at most with a message, by the kernel's limit
@@ -164,6 +165,7 @@ class Pump:
                 bound=message.get("max", 0),
                 newest=self.punches and message.get("keep") != "oldest",
                 new=new,
+                waits=message.get("wait", False),
             )
             if master >= 0:
                 self.terminals[master] = Terminal(job, master, fds[0])
@@ -202,7 +204,8 @@ class Pump:
         log, stream = self.pipes[fd]
         whole = not log.truncated
         try:
-            length = log.pump(stream, self.splices) if events & select.EPOLLIN else 0
+            last = bool(events & select.EPOLLHUP)
+            length = log.pump(stream, self.splices, last=last) if events & select.EPOLLIN else 0
             if not length:  # the pipe is empty and every write end is closed
                 self.finish(fd, log, stream)
         except BlockingIOError:
@@ -215,6 +218,11 @@ class Pump:
                 self.retry_later()
                 self.epoll.unregister(fd)
                 self.stalled.add(fd)
+                if isinstance(stalled, Held):
+                    self.retry_at = min(self.retry_at, time.monotonic() + log.patience)
+                    log.patience = min(2 * log.patience, RETRY_SECONDS)
+        if length:
+            log.patience = HELD_SECONDS
         if length and fd in self.blocked:
             self.unblock(fd)
         if log.has_unwritten_records and log.job in self.logs:

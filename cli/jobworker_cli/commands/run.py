@@ -32,6 +32,7 @@ def run(
     grace: options.Grace = None,
     log_max: options.LogMax = None,
     log_keep: options.LogKeep = None,
+    on_bound: options.OnBound = None,
     on_full: options.OnFull = None,
     memory: options.Memory = None,
     cpus: options.Cpus = None,

@@ -61,7 +61,7 @@ def test_every_value_is_a_number() -> None:
     assert (planned.cwd, planned.umask, planned.nice, planned.namespace) == ("/there", 0o27, 5, True)
     assert planned.rlimits == {"nofile": (10, 10), "core": (0, -1)}
     assert planned.limits == {"memory": 64 << 20, "pids": 9, "cpus": 0.5, "io": {"write": {"8:0": 1_000_000}}}
-    assert planned.log == LogPlan(128 << 10, "oldest", merge=True, drop=True)
+    assert planned.log == LogPlan(128 << 10, "oldest", merge=True, drop=True, wait=False)
     assert planned.stop == StopPlan("graceful", "SIGINT", 0.25)
     assert planned.time_limits == [
         TimeLimit("cpu", {"limit": "5s"}),

@@ -10,9 +10,11 @@ import pytest
 from tests.support.logs import KIB, MIB, SMALL, gaps, joined, on_disk
 
 from jobworker.formats.log_index import FIRST, RECORD
+from jobworker.logs.read_mark import ReadMark
 from jobworker.logs.reader import Chunk, Gap, LogReader
 from jobworker.pump import file_system
 from jobworker.pump import log as pump_module
+from jobworker.pump.waiting import Held
 
 
 class Hand:
@@ -24,9 +26,11 @@ class Hand:
         self.log = self.open()
         self.written = [b"", b""]
 
-    def open(self, bound: int = SMALL, newest: bool = True) -> pump_module.Log:
+    def open(self, bound: int = SMALL, newest: bool = True, waits: bool = False) -> pump_module.Log:
         readers = [reader for reader, _ in self.ends]
-        self.log = pump_module.Log("a1", str(self.folder), readers, drops=False, bound=bound, newest=newest)
+        self.log = pump_module.Log(
+            "a1", str(self.folder), readers, drops=False, bound=bound, newest=newest, waits=waits
+        )
         return self.log
 
     def arrive(self, data: bytes, stream: int = 0) -> None:
@@ -162,3 +166,22 @@ def test_without_holes_the_newest_are_refused(hand: Hand, monkeypatch: pytest.Mo
     assert gaps(found)[-1].reason == "refused"
     assert gaps(found)[-1].end == 40 * 4096
     assert not file_system.can_punch(str(hand.folder))
+
+
+def arrive_often(hand: Hand, size: int) -> None:
+    for number in range(5000):
+        hand.arrive(b"%d" % (number % 10) * size)
+
+
+@pytest.mark.parametrize("size", [1, 100, 4000])
+def test_what_was_not_read_is_not_dropped(hand: Hand, size: int) -> None:
+    """Neither for its bytes nor for its records; more is taken when a reader has gone on."""
+    hand.open(waits=True)
+    for _ in range(3):
+        with pytest.raises(Held):
+            arrive_often(hand, size)
+        assert hand.log.first[1] <= hand.log.read
+        read = ReadMark(str(hand.folder))
+        read.note(None, sum(hand.log.positions))
+        while sum(hand.log.positions) < len(hand.written[0]):
+            hand.log.pump(0, True)
