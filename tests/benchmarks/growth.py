@@ -137,7 +137,14 @@ async def quiet_jobs(one: Side) -> Measured:
 
 
 async def statuses(one: Side) -> Measured:
-    return {load.name: await go(one.callers[load.name]) / load.calls * 1000 for load in LOADS}
+    """Return the time of each call, and the agent's CPU."""
+    measured = {}
+    for load in LOADS:
+        spent = cpu_seconds(one.agent.pids["agent"])
+        measured[load.name] = await go(one.callers[load.name]) / load.calls * 1000
+        spent = cpu_seconds(one.agent.pids["agent"]) - spent
+        measured[f"CPU of {load.name}"] = spent / load.calls * 1000
+    return measured
 
 
 async def logs(one: Side) -> Measured:
