@@ -20,6 +20,7 @@ from jobworker.units import rfc3339
 PAGE_EVENTS = 100  # events that are read at once
 PAGE_BYTES = 1 << 18  # of events that are read at once: the labels of a single one may have as many
 MAX_PENDING = 10_000  # events that wait for a disk that cannot be written; older ones are dropped
+MAX_PENDING_CHARACTERS = 16 << 20  # of the labels of these events: each may have 73,728
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (revision INTEGER PRIMARY KEY, job TEXT NOT NULL, event TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS events_of ON events (job, revision);
@@ -65,31 +66,37 @@ class EventLog:
         self.last = 0  # the revision up to which all events are committed
         self._keep = keep  # events in the table
         self._pending: deque[JobEvent] = deque()
+        self._characters = 0  # of the labels of `_pending`
         self._lost = 0  # the last revision that was dropped before it could be committed
         self._added = keep  # events since old ones were last dropped; unknown at the start, so that it is checked
 
     def append(self, event: JobEvent) -> None:
         """Add an event to those that wait to be committed."""
         self._pending.append(event)
+        self._characters += _characters(event)
         self._bound()
 
     def _bound(self) -> None:
-        while len(self._pending) > MAX_PENDING:
-            self._lost = self._pending.popleft().revision
+        while len(self._pending) > MAX_PENDING or self._characters > MAX_PENDING_CHARACTERS:
+            dropped = self._pending.popleft()
+            self._lost = dropped.revision
+            self._characters -= _characters(dropped)
 
     def take_pending(self) -> list[JobEvent]:
         """Return the events to be committed; none is left waiting."""
-        taken, self._pending = list(self._pending), deque()
+        taken, self._pending, self._characters = list(self._pending), deque(), 0
         return taken
 
     def put_back(self, taken: list[JobEvent]) -> None:
         """Put events that could not be committed before those that came meanwhile."""
         self._pending.extendleft(reversed(taken))
+        self._characters += sum(map(_characters, taken))
         self._bound()
 
     def discard(self, job: str) -> None:
         """Drop the events of a job that was refused after all."""
         self._pending = deque(event for event in self._pending if event.job.id != job)
+        self._characters = sum(map(_characters, self._pending))
 
     def committed(self, events: list[JobEvent], revision: int) -> None:
         """Wake the cursors if there are new events."""
@@ -135,6 +142,12 @@ class EventLog:
         event = "iif(json_valid(event), json_remove(event, '$.job.labels'), event)"
         query = f"SELECT {event} FROM events WHERE job = ? ORDER BY revision DESC LIMIT ?"  # noqa: S608  # constant
         return [decode_event(text) for (text,) in db.execute(query, (job, PAGE_EVENTS))][::-1]
+
+
+def _characters(event: JobEvent) -> int:
+    """Return the characters of an event's labels, which are what may be large of it."""
+    labels = event.job.labels
+    return sum(map(len, labels)) + sum(map(len, labels.values())) if labels else 0
 
 
 def _mark_dropped(db: sqlite3.Connection, revision: int) -> None:
