@@ -21,6 +21,8 @@ from jobworker.validation import describe_error, signal_name, too_deep
 POOL = "pool"  # of the table `users`: not a principal, but a range of uids
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?")  # as browsers send it
 
+NAME = re.compile(r"[^\s/*:@?#\[\]]+|[0-9a-fA-F:.]+")  # of a host, or an address
+
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Positive: TypeAlias = Annotated[int, Meta(ge=1)]
 Above: TypeAlias = Annotated[float, Meta(gt=0)]
@@ -248,6 +250,14 @@ def check(path: Path, config: Config) -> None:
     _check_who(path, config)
     if "unix" in config.auth.providers:
         raise StartError(f"{path}: auth.providers: 'unix' names callers on the Unix socket; expected other names")
+    if config.unix.path and not config.unix.path.startswith("/"):  # in which folder is an agent that `jw` started?
+        raise StartError(f"{path}: unix.path: {config.unix.path!r}; expected an absolute path")
+    for name in config.server.names:
+        if not NAME.fullmatch(name):
+            expected = "expected the name or address of this host that clients connect to, without a port or *"
+            raise StartError(f"{path}: server.names: {name[:200]!r}; {expected}")
+    if not config.jobs.path:
+        raise StartError(f"{path}: jobs.path: {config.jobs.path!r}; expected folders, as in /usr/bin:/bin")
     if config.unix.users and not config.unix.path.startswith("/"):
         raise StartError(
             f"{path}: unix.path: {config.unix.path!r}; expected an absolute path, which unix.users can reach"

@@ -30,3 +30,18 @@ async def test_a_refused_origin(agent: "RunningAgent", upgrade: "Upgrade") -> No
     """The response and the log have it, and the key that allows it."""
     assert (await upgrade(agent, ("Origin", "https://ops.example.org/")))[0] == 403
     await until(lambda: "the Origin 'https://ops.example.org/' is not allowed" in agent.home.agent_log.read_text())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[unix]\npath = "agent.sock"', "unix.path: 'agent.sock'; expected an absolute path"),
+        ('[server]\nnames = ["*.example.org"]', "server.names: '*.example.org'; expected the name or address"),
+        ('[server]\nnames = ["example.org:7443"]', "server.names: 'example.org:7443'; expected"),
+        ('[server]\nnames = ["https://example.org"]', "server.names: 'https://example.org'; expected"),
+        ('[jobs]\npath = ""', "jobs.path: ''; expected folders"),
+    ],
+)
+def test_a_setting_that_never_works(unfit: Callable[[str], str], text: str, words: str) -> None:
+    """No client reaches a socket in an unknown folder, and none sends such a name in its `Host`."""
+    assert words in unfit(text)

@@ -54,6 +54,19 @@ def normal_address(text: str) -> str:
         return address
     if "@" in address:
         raise ValueError("address: it has credentials; expected wss://HOST:PORT/rpc, and a token beside it")
-    if not address.startswith("wss://") or not address.isprintable() or " " in address:
+    if "?" in address or "#" in address:
+        raise ValueError("address: it has a query; expected wss://HOST:PORT/rpc, and a token beside it")
+    if not address.startswith("wss://") or not address.isprintable() or " " in address or not _has_host(address):
         raise ValueError(f"address: {address!r}; expected wss://HOST:PORT/rpc, or unix:///PATH of a socket")
     return address
+
+
+def _has_host(address: str) -> bool:
+    """Whether an address has a host, and a port that can be."""
+    from urllib.parse import urlsplit  # slow to import, and not needed for a socket
+
+    try:
+        parts = urlsplit(address)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of brackets, or a port beyond 65535
+        return False
