@@ -74,6 +74,7 @@ class Jobs(Struct, frozen=True, forbid_unknown_fields=True):
     path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     lang: str = "C.UTF-8"
     pid_namespace: bool = False
+    private_tmp: bool = False
     sandbox: SandboxSpec = SandboxSpec()
     user: str = ""  # the user of jobs whose spec names none; "": the agent's own
 

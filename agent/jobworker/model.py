@@ -137,6 +137,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     leftovers: str = "stop"
     labels: dict[str, str] = {}
     pid_namespace: bool | UnsetType = UNSET
+    private_tmp: bool | UnsetType = UNSET
     sandbox: SandboxSpec | None = None
 
     def command(self) -> list[str]:

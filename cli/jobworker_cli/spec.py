@@ -43,6 +43,7 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
             values("--stop-option", options["stop_option"]),
         ),
         labels=pairs("--label", options["label"]),
+        private_tmp=UNSET if options["private_tmp"] is None else options["private_tmp"],
         pid_namespace=UNSET if options["pid_namespace"] is None else options["pid_namespace"],
     )
     limits = LimitSpec(

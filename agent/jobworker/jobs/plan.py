@@ -110,6 +110,7 @@ class Defaults(Struct, frozen=True):
     path: str
     lang: str
     namespace: bool
+    private_tmp: bool
     sandbox: dict[str, Any] | None
     log_max_bytes: int
     timeout: float
@@ -122,6 +123,7 @@ class Defaults(Struct, frozen=True):
             path=config.path,
             lang=config.lang,
             namespace=config.pid_namespace,
+            private_tmp=config.private_tmp,
             sandbox=_sandbox(config.sandbox, "jobs.sandbox"),
             log_max_bytes=size(config.log_max_bytes, "jobs.log_max_bytes"),
             timeout=seconds(config.timeout, "jobs.timeout"),
@@ -147,6 +149,7 @@ class LaunchPlan(Struct, frozen=True, kw_only=True):
     rlimits: dict[str, tuple[int, int]]  # soft and hard, -1: unlimited
     limits: dict[str, Any]  # by kind, as the keeper has them
     namespace: bool
+    private_tmp: bool
     sandbox: dict[str, Any] | None  # as the keeper has it; None: it may do all
     log: LogPlan
     stop: StopPlan
@@ -169,7 +172,7 @@ class LaunchPlan(Struct, frozen=True, kw_only=True):
         """Return the part about user, umask, nice and rlimits, as far as the spec has them."""
         user = None if self.user is None else user_message(self.user)
         parts = {"user": user, "umask": self.umask, "nice": self.nice, "rlimits": self.rlimits or None}
-        parts["sandbox"] = self.sandbox
+        parts |= {"sandbox": self.sandbox, "private_tmp": self.private_tmp or None}
         return {name: value for name, value in parts.items() if value is not None}
 
     def run_as(self, user: Identity | None, defaults: Defaults) -> "LaunchPlan":
@@ -197,6 +200,7 @@ def plan(spec: JobSpec, defaults: Defaults, user: Identity | None) -> LaunchPlan
         rlimits={name: rlimit(name, value) for name, value in spec.rlimits.items()},
         limits=parse_limits(spec.limits),
         namespace=defaults.namespace if spec.pid_namespace is UNSET else bool(spec.pid_namespace),
+        private_tmp=defaults.private_tmp if spec.private_tmp is UNSET else bool(spec.private_tmp),
         sandbox=defaults.sandbox if spec.sandbox is None else _sandbox(spec.sandbox, "sandbox"),
         log=LogPlan(
             _log_bytes(spec.log, defaults),

@@ -90,6 +90,13 @@ class Specs:
             why = self._capabilities().get("no_sandbox") or "the keeper is of an older version"
             text = f"{setting}: {', '.join(sorted(lacking))}: this host cannot confine a job so: {why}"
             raise NotSupported(text, field="sandbox")
+        if checked.private_tmp and not self._capabilities().get("private_tmp"):
+            setting = (
+                "jobs.private_tmp of the configuration" if checked.spec.private_tmp is UNSET else "spec.private_tmp"
+            )
+            why = self._capabilities().get("no_private_tmp") or "the keeper is of an older version"
+            text = f"{setting}: this host cannot give a job a /tmp of its own: {why}"
+            raise NotSupported(text, field="private_tmp")
 
     def _check_input(self, spec: JobSpec) -> None:
         if spec.stdin is None:

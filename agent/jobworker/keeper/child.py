@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from jobworker.keeper.wire import encode
 from jobworker.linux.inheritance import take_loginuid, try_new_session_keyring
+from jobworker.linux.private_tmp import enter_private_tmp
 from jobworker.linux.proc import capabilities
 from jobworker.linux.sandbox import confine
 from jobworker.linux.syscalls import ALL_SIGNALS, drop_bounding_set, drop_capabilities
@@ -104,6 +105,8 @@ def exec_job(birth: Birth, report: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, birth.nofile)
         for name, limit in (message.get("rlimits") or {}).items():
             resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), tuple(limit))
+        if message.get("private_tmp"):
+            enter_private_tmp()  # with what that takes, which another user lacks
         step = "user"
         if message.get("user"):
             change_user(**message["user"])

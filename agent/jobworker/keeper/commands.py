@@ -12,6 +12,7 @@ from jobworker.keeper.state import State
 from jobworker.linux import syscalls
 from jobworker.linux.clone import fork_into
 from jobworker.linux.inheritance import try_new_session_keyring
+from jobworker.linux.private_tmp import enter_namespaces, namespaces_of
 from jobworker.linux.proc import start_of
 from jobworker.linux.sandbox import confine
 
@@ -58,12 +59,19 @@ class Commands:
                 os.dup2(null, fd)
             os.closerange(3, report)
             os.closerange(report + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+            theirs = self._tmp_of(message)
             if init := message.get("init"):
                 enter_namespace_of(*init, kind=self._state.namespace)
                 self._wait_for_child(report)
+            enter_namespaces(theirs)
             _execute(message, self._state.nofile)
         except OSError as error:
             os.write(report, str(error.errno).encode())
+
+    def _tmp_of(self, message: dict[str, Any]) -> list[int]:
+        """Return what leads to the /tmp of a job's main process, if that runs and the job has one of its own."""
+        job = self._state.jobs.get(message["id"])
+        return namespaces_of(job.pid) if message.get("private_tmp") and job and not job.ended else []
 
     def _wait_for_child(self, report: int) -> None:
         """Fork: only a child is inside the pid namespace. Go on there, and end here when it has ended."""

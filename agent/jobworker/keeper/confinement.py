@@ -1,4 +1,4 @@
-"""The sandbox that a spec can ask for: find out at the start of the keeper what of it this host has."""
+"""The sandbox and the /tmp that a spec can ask for: find out at the start of the keeper what this host has."""
 
 import errno
 import json
@@ -7,6 +7,7 @@ import socket
 
 from jobworker.keeper.namespace import run_in_fork
 from jobworker.linux import sandbox
+from jobworker.linux.private_tmp import FOLDERS, enter_private_tmp
 from jobworker.linux.syscalls import CLONE_NEWUSER, LIBC
 
 PARTS = ("network", "userns", "write")
@@ -37,6 +38,24 @@ def find_sandbox(folder: str) -> tuple[list[str], str]:
         return [], str(error.strerror)
     missing = [part for part in PARTS if part not in worked]
     return worked, (why or "it confined nothing") if missing else ""
+
+
+def find_private_tmp() -> tuple[bool, str]:
+    """Return whether a job can have a /tmp of its own here, and why not."""
+
+    def attempt(report: int) -> None:
+        before = os.stat(FOLDERS[0]).st_dev
+        try:
+            enter_private_tmp()
+            os.write(report, b"yes" if os.stat(FOLDERS[0]).st_dev != before else b"it stayed the same")
+        except OSError as error:
+            os.write(report, (error.strerror or str(error)).encode())
+
+    try:
+        answer = run_in_fork(attempt).decode() or "the attempt died"
+    except OSError as error:
+        answer = str(error.strerror)
+    return answer == "yes", "" if answer == "yes" else answer
 
 
 def _can_write(path: str) -> bool:

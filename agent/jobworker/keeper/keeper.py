@@ -198,6 +198,8 @@ class Keeper:
             "v1": v1_roots(state),
             "namespace": state.namespace,
             "no_namespace": state.no_namespace,
+            "private_tmp": state.private_tmp,
+            "no_private_tmp": state.no_private_tmp,
             "sandbox": state.sandbox,
             "no_sandbox": state.no_sandbox,
             "terminal": not self._no_terminal,

@@ -12,7 +12,8 @@ from typing import Any
 from jobworker.linux.lookup import device_of, local_devices, open_folder_at_once
 
 FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-CHANGES = ("user", "umask", "nice", "rlimits", "tty", "sandbox")  # of a launch: what posix_spawn cannot do
+# What a launch may have that posix_spawn cannot do.
+CHANGES = ("user", "umask", "nice", "rlimits", "tty", "sandbox", "private_tmp")
 LONGEST_PATH = 512  # characters of a PATH that is searched here
 LINKS = 4  # symbolic links that are followed from one name to the next in the same folder
 SCRIPT = b"#!"

@@ -4,7 +4,7 @@ import os
 import resource
 
 from jobworker.keeper.cgroups import Cgroups
-from jobworker.keeper.confinement import find_sandbox
+from jobworker.keeper.confinement import find_private_tmp, find_sandbox
 from jobworker.keeper.job import Job
 from jobworker.keeper.journal import Journal
 from jobworker.keeper.limits import Limits
@@ -51,6 +51,7 @@ class State:
         self.clock = StartClock()
         self.trial_seconds = try_out(self.cgroups, self.limits)  # what was found above is believed after this
         self.sandbox, self.no_sandbox = find_sandbox(state_folder)  # its parts that work here, and why others do not
+        self.private_tmp, self.no_private_tmp = find_private_tmp()
         self.namespace, self.no_namespace = find_namespace()  # the kind that works here, or why none does
 
     def own_children(self) -> set[int]:

@@ -40,6 +40,7 @@ def run(
     io_read: options.IoRead = None,
     io_write: options.IoWrite = None,
     pid_namespace: options.PidNamespace = None,
+    private_tmp: options.PrivateTmp = None,
     no_network: options.NoNetwork = False,
     no_userns: options.NoUserns = False,
     write: options.Write = None,

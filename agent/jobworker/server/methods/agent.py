@@ -53,6 +53,7 @@ def info(call: Call, params: Nothing) -> dict[str, Any]:
             "namespace": keeper.get("namespace", ""),
             "stdin": spool.BOUND if keeper.get("stdin") else 0,
             "users": keeper.get("users", "agent"),
+            "private_tmp": bool(keeper.get("private_tmp")),
             "sandbox": keeper.get("sandbox", []),
             "terminal": bool(keeper.get("terminal")),
             "missing": _missing(keeper),
@@ -68,6 +69,7 @@ def _missing(keeper: Mapping[str, Any]) -> dict[str, str]:
     """Return what this host lacks, each with the reason and what to change."""
     reasons = {f"limits.{kind}": reason for kind, reason in keeper.get("no_limits", {}).items()}
     reasons |= {"cgroup": keeper.get("no_cgroup", ""), "namespace": keeper.get("no_namespace", "")}
+    reasons["private_tmp"] = keeper.get("no_private_tmp", "")
     reasons["sandbox"] = keeper.get("no_sandbox", "")
     reasons["terminal"] = keeper.get("no_terminal", "")
     return {name: reason for name, reason in sorted(reasons.items()) if reason}
