@@ -13,6 +13,7 @@ from tests.conftest import FOR_OTHERS
 from tests.hostile.raw import Raw
 from websockets.exceptions import InvalidStatus
 
+from jobworker.jobs.quotas import ADMIN_SHARE
 from jobworker.keeper.state import DESCRIPTORS_PER_JOB, OWN_DESCRIPTORS
 from jobworker.linux.inheritance import USUAL_FILES
 from jobworker.server.acceptor import MIN_PENDING
@@ -120,10 +121,10 @@ async def test_jobs_whose_output_is_held(start_agent: "Callable[..., RunningAgen
                         break
                     started.append(answer["result"]["job"]["owner"])
                     await user.ask("job.wait", id=answer["result"]["job"]["id"])
-        assert [started.count(f"token:{name}") for name in ("ann", "bob", "cy")] == [
-            ROOM // 2,
-            ROOM - ROOM // 8 - ROOM // 2,
-            0,
-        ]
+        counts, left = [], ROOM - max(1, ROOM // ADMIN_SHARE)
+        for _ in tokens:
+            counts.append(min(ROOM // 2, left))
+            left -= counts[-1]
+        assert [started.count(f"token:{name}") for name in ("ann", "bob", "cy")] == counts
         job = (await wire.ask("job.run", spec={"argv": ["true"]}))["job"]["id"]
         await wire.ask("job.wait", id=job)

@@ -52,7 +52,7 @@ class Quotas:
             return
         held = [active.record.job.owner for active in self._table if active.starting or active.record.active]
         theirs = held.count(owner)
-        if theirs >= room // 2 or len(held) >= room - room // ADMIN_SHARE:
+        if theirs >= room // 2 or len(held) >= room - max(1, room // ADMIN_SHARE):
             text = f"{theirs} jobs of {owner}, and {len(held)} in all, run or have ended with their output still open"
             limit = f"the limit of open files allows {room}, half of them for one principal"
             raise RateLimited(f"{text}; {limit}", hint=AGAIN, retry_after=1)
