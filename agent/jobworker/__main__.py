@@ -36,6 +36,7 @@ SWITCH_INTERVAL_SECONDS = 20e-6
 # uvloop's buffer for a TLS connection, of which an idle one touches some KiB. In the heap, where malloc soon puts
 # such blocks, it takes pages that others have used: 20 kB more for each connection.
 TLS_BUFFER_BYTES = 256 * 1024
+ERROR = "jobworker: error: "  # begins the line that has why an agent did not start
 CHECK_LIMIT_SECONDS = 60.0  # for an agent that only checks whether it would start
 
 
@@ -127,12 +128,22 @@ async def require_start(command: Sequence[str]) -> None:
             subprocess.run, command, capture_output=True, check=False, timeout=CHECK_LIMIT_SECONDS
         )
     except subprocess.TimeoutExpired:
-        reason = f"the check did not end within {CHECK_LIMIT_SECONDS:g} s"
+        reason, hint = f"the check did not end within {CHECK_LIMIT_SECONDS:g} s", ""
     else:
         if not checked.returncode:
             return
-        reason = checked.stderr.decode(errors="replace").strip()[-1000:]
-    raise InvalidState(f"the agent would not start again and runs on unchanged: {reason}", state="running")
+        reason, hint = reason_in(checked.stderr.decode(errors="replace"))
+    text = f"the agent would not start again and runs on unchanged: {reason}"
+    raise InvalidState(text, hint=hint, state="running")
+
+
+def reason_in(output: str) -> tuple[str, str]:
+    """Return why an agent did not start and a hint: what `fail` has written, else the end of a traceback."""
+    reason, _, hint = output.strip().rpartition(ERROR)[2].partition("\nhint: ")
+    if "Traceback (most recent call last)" in reason:
+        logging.getLogger("jobworker").error("an agent that was to check a start failed: %s", reason)
+        reason, hint = reason.rpartition("\n")[2], "the log of the agent has the traceback"
+    return reason[-1000:], hint
 
 
 def fail(error: JobworkerError, ready: int | None) -> NoReturn:
@@ -140,7 +151,7 @@ def fail(error: JobworkerError, ready: int | None) -> NoReturn:
     text = f"{error.message}\n" + (f"hint: {error.hint}\n" if error.hint else "")
     if ready is not None:
         os.write(ready, text.encode())
-    sys.stderr.write(f"jobworker: error: {text}")
+    sys.stderr.write(f"{ERROR}{text}")
     sys.exit(1)
 
 

@@ -120,3 +120,33 @@ async def test_a_restart_that_would_fail_is_refused(agent: RunningAgent, client:
         await client.call("agent.restart")
     async with asyncio.timeout(DEADLINE):
         assert await client.call("agent.ping")
+
+
+async def test_a_restart_with_a_module_that_is_shadowed(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is one line and ends with the reason; the log has the traceback, and the agent runs on."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    agent = RunningAgent(home)
+    agent.start()
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "uvloop.py").write_text("raise RuntimeError('shadowed')\n")
+    try:
+        said = await asyncio.to_thread(agent.jw, "agent", "restart")
+        assert said.returncode == 5
+        last = "jw: error: the agent would not start again and runs on unchanged: RuntimeError: shadowed"
+        assert said.stderr.splitlines() == [last, "hint: the log of the agent has the traceback"]
+        assert "Traceback" in home.agent_log.read_text()
+    finally:
+        (tmp_path / "site" / "uvloop.py").unlink()
+        await agent.clean()
+
+
+async def test_a_restart_with_a_setting_that_is_wrong(agent: RunningAgent) -> None:
+    """The error is that of a start, with its hint, and no line break is shown as a text."""
+    agent.home.config.write_text("[limits]\nconnections = -1\n")
+    said = await asyncio.to_thread(agent.jw, "agent", "restart")
+    assert said.returncode == 5
+    assert said.stderr.splitlines()[1:] == ["hint: config.toml explains every key"]
+    assert "\\n" not in said.stderr
+    assert "limits.connections: -1; expected 1 or more" in said.stderr
