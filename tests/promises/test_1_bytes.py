@@ -90,6 +90,24 @@ async def test_a_follower_rides_through_the_death_of_the_agent(agent: RunningAge
     assert run.end.exit.code == 9
 
 
+async def test_a_writer_rides_through_the_death_of_the_agent(agent: RunningAgent) -> None:
+    """The client reconnects and sends again what was not answered: the job reads each byte once."""
+    data = random.Random(SEED).randbytes(9_000_000)
+    async with connect(agent.address, token=agent.token, ca=agent.ca) as client:
+        run = await client.run(JobSpec(argv=["cat"], stdin="pipe"))
+        async with await client.input(run.job.id) as target:
+            for begin in range(0, len(data), 1_000_000):
+                await target.write(data[begin : begin + 1_000_000])
+                if begin in (2_000_000, 6_000_000):
+                    agent.kill()  # with pieces under way
+                    await asyncio.to_thread(agent.start)
+        said = b"".join([chunk.data async for chunk in run])
+    assert said == data
+    assert run.end is not None
+    assert run.end.exit is not None
+    assert (run.end.exit.code, run.end.exit.stdin_unread) == (0, 0)
+
+
 async def test_many_deaths_of_the_pump(tmp_path: Path) -> None:
     """Each stream of a job arrives whole and in order over many deaths of the pump."""
     outcome = await faults.pump_dies(tmp_path / "t", SEED, 10, 2_000_000)

@@ -126,7 +126,7 @@ async def test_a_job_waits_for_room(agent: RunningAgent, disk: Disk, gate: Fifo)
         disk.fill()
         gate.say()
         refused = await refused_at_last(client, created)
-        with pytest.raises(DiskFull):
+        with pytest.raises(DiskFull):  # one of the writes
             await until_refused(client)
     agent.kill()
     agent.start()
@@ -280,9 +280,9 @@ async def test_the_state_can_only_be_read_and_nothing_runs(mounted: Callable[[st
         ended = await client.status(over.id)
         assert ended.exit is not None
         assert ended.exit.code == 3
-        with pytest.raises(DiskFull):
+        with pytest.raises(DiskFull):  # one of the writes
             await client.start(created.id)
-        with pytest.raises(DiskFull):
+        with pytest.raises(DiskFull):  # one of the writes
             await client.create(JobSpec(shell=":"))
         mount("-o", "remount,rw", folder.parent)
         async with asyncio.timeout(DEADLINE):
@@ -299,3 +299,25 @@ async def refuses(client: Client, job: Job) -> bool:
     except DiskFull:
         return True
     return False
+
+
+async def test_input_on_a_full_disk(agent: RunningAgent, disk: Disk) -> None:
+    """50701, to be sent again: nothing is accepted that is not on the disk, and nothing of it is lost or doubled."""
+    data = os.urandom(1_000_000)
+    async with agent.client() as client:
+        gate = Fifo(disk.home.path.parent / "gate")
+        job = await client.start((await client.create(JobSpec(shell=f"read x < {gate.path}; cat", stdin="pipe"))).id)
+        await client.write(job.id, data[:1000])
+        disk.fill()
+        with pytest.raises(DiskFull):  # noqa: PT012  # one of the writes
+            for begin in range(1000, len(data), 100_000):
+                await client.write(job.id, data[begin : begin + 100_000])
+        end = await client.write(job.id, b"")
+        assert end < len(data)
+        disk.empty()
+        async with await client.input(job.id) as target:
+            assert target.offset == end
+            await target.write(data[end:])
+        gate.say()
+        assert (await collect(await client.subscribe(job.id)))["stdout"] == data
+        gate.close()

@@ -12,15 +12,18 @@ import pytest
 from tests.conftest import FOR_OTHERS, RunningAgent
 
 from jobworker.host.spool import BOUND
+from jobworker.model import JobSpec
 
 if TYPE_CHECKING:
     from tests.support.wire import Dial, Wire
+
+    from jobworker.paths import Home
 
 PIECE = 512 << 10
 PIPE = 65536  # bytes: what a pipe takes that nothing reads, before it is widened
 
 
-async def start(wire: "Wire", shell: str, **spec: Any) -> tuple[str, str]:
+async def begin(wire: "Wire", shell: str, **spec: Any) -> tuple[str, str]:
     """Start a job with an input; return its id and the subscription to its log."""
     run = await wire.ask("job.run", spec={"shell": shell, "stdin": "pipe", **spec})
     return run["job"]["id"], run["subscription"]
@@ -32,7 +35,7 @@ def piece(data: bytes, **more: Any) -> dict[str, Any]:
 
 async def test_all_bytes_arrive_and_then_the_end(wire: "Wire") -> None:
     """Text and base64, and the end right after the last byte."""
-    job, subscription = await start(wire, "cat; echo over")
+    job, subscription = await begin(wire, "cat; echo over")
     every = bytes(range(256)) * 5
     assert await wire.ask("stdin.write", id=job, data="grüße\n") == {"accepted": 8, "offset": 8}
     assert await wire.ask("stdin.write", id=job, **piece(every)) == {"accepted": 1280, "offset": 1288}
@@ -45,7 +48,7 @@ async def test_all_bytes_arrive_and_then_the_end(wire: "Wire") -> None:
 
 async def test_what_is_sent_again_is_written_once(wire: "Wire") -> None:
     """The offset says what of the data is new; a gap is refused with the place to go on at."""
-    job, subscription = await start(wire, "cat")
+    job, subscription = await begin(wire, "cat")
     assert await wire.ask("stdin.write", id=job, data="abc", offset=0) == {"accepted": 3, "offset": 3}
     assert await wire.ask("stdin.write", id=job, data="abc", offset=0) == {"accepted": 3, "offset": 3}
     assert await wire.ask("stdin.write", id=job, data="bcdef", offset=1) == {"accepted": 5, "offset": 6}
@@ -67,7 +70,7 @@ async def test_a_job_that_does_not_read_costs_a_bound(wire: "Wire", tmp_path: Pa
     """Writes wait; the disk holds no more than the bound; each byte arrives once the job reads."""
     go = tmp_path / "go"
     os.mkfifo(go)
-    job, subscription = await start(wire, f"read x < {go}; md5sum")
+    job, subscription = await begin(wire, f"read x < {go}; md5sum")
     data = os.urandom(BOUND + 8 * PIECE)
     info = await wire.ask("agent.info")
     assert info["capabilities"]["stdin"] == BOUND
@@ -92,7 +95,7 @@ async def test_a_job_that_does_not_read_costs_a_bound(wire: "Wire", tmp_path: Pa
 
 async def test_more_waiting_writes_than_memory_may_hold(wire: "Wire", shared: RunningAgent) -> None:
     """Of the writes that a connection has waiting, those beyond 4 MiB are refused and can be sent again."""
-    job, _ = await start(wire, "sleep 600")
+    job, _ = await begin(wire, "sleep 600")
     data, at = bytes(PIECE), 0
     codes = set()
     for _ in range(24):
@@ -108,7 +111,7 @@ async def test_more_waiting_writes_than_memory_may_hold(wire: "Wire", shared: Ru
 
 async def test_unread_input_is_counted(wire: "Wire") -> None:
     """What the job left in its pipe and in the spool is in its exit."""
-    job, subscription = await start(wire, "head -c 10 >/dev/null; sleep 600")
+    job, subscription = await begin(wire, "head -c 10 >/dev/null; sleep 600")
     size = 3 << 20
     for at in range(0, size, PIECE):
         await wire.ask("stdin.write", id=job, **piece(bytes(PIECE), offset=at))
@@ -121,7 +124,7 @@ async def test_unread_input_is_counted(wire: "Wire") -> None:
 
 async def test_a_job_that_closes_its_stdin(wire: "Wire") -> None:
     """41001; the job goes on, and what it did not read is counted."""
-    job, subscription = await start(wire, "read x; exec <&-; echo closed; sleep 600")
+    job, subscription = await begin(wire, "read x; exec <&-; echo closed; sleep 600")
     await wire.ask("stdin.write", id=job, data="line\nrest")
     await wire.until(subscription, b"closed\n")
     error: dict[str, Any] = {}
@@ -138,7 +141,7 @@ async def test_a_job_that_closes_its_stdin(wire: "Wire") -> None:
 
 async def test_a_waiting_write_ends_with_the_job(wire: "Wire") -> None:
     """The job ends while a write waits for it to read: 41001."""
-    job, subscription = await start(wire, "sleep 600")
+    job, subscription = await begin(wire, "sleep 600")
     at = 0
     for at in range(0, BOUND + 2 * PIECE, PIECE):
         number = await wire.begin("stdin.write", id=job, **piece(bytes(PIECE), offset=at))
@@ -178,7 +181,7 @@ async def test_before_the_start(wire: "Wire") -> None:
     ids=str,
 )
 async def test_bad_params(wire: "Wire", params: dict[str, Any], field: str) -> None:
-    job, _ = await start(wire, "cat")
+    job, _ = await begin(wire, "cat")
     error = await wire.refused("stdin.write", id=job, **params)
     assert (error["code"], error["data"]["field"]) == (-32602, field)
     await wire.ask("job.stop", id=job, stop={"strategy": "kill"})
@@ -200,8 +203,8 @@ async def test_a_failed_start_leaves_nothing(wire: "Wire", shared: RunningAgent)
 
 async def test_input_ends_with_the_connection_if_asked(wire: "Wire", shared: RunningAgent, dial: "Dial") -> None:
     """By default it stays open for whoever comes next."""
-    kept, kept_log = await start(wire, "cat; echo over")
-    ended, ended_log = await start(wire, "cat; echo over")
+    kept, kept_log = await begin(wire, "cat; echo over")
+    ended, ended_log = await begin(wire, "cat; echo over")
     async with dial(shared) as other:
         await other.ask("stdin.write", id=kept, data="a\n")
         await other.ask("stdin.write", id=ended, data="b\n", close_on_disconnect=True)
@@ -216,7 +219,7 @@ async def test_writing_is_control_and_is_audited(start_agent: Callable[..., Runn
     agent = start_agent(config=FOR_OTHERS)
     async with dial(agent) as wire:
         token = (await wire.ask("token.create", name="eve", roles=["reader"]))["token"]
-        job, subscription = await start(wire, "cat")
+        job, subscription = await begin(wire, "cat")
         async with dial(agent, token=token) as viewer:
             assert (await viewer.refused("stdin.write", id=job, data="secret"))["code"] == 40301
             assert (await viewer.refused("stdin.close", id=job))["code"] == 40301
@@ -230,3 +233,18 @@ async def test_writing_is_control_and_is_audited(start_agent: Callable[..., Runn
     written = [line for line in lines if line["method"] == "stdin.write" and line["decision"] == "allowed"]
     assert [line["bytes"] for line in written] == [6, 49 * 6]
     assert sum(line["decision"] == "denied" and line["principal"].endswith("eve") for line in lines) == 2
+
+
+async def test_what_a_dead_job_left_is_removed(start: Callable[..., RunningAgent], home: "Home") -> None:
+    """The next agent removes the spool of a job that does not run any more, and keeps that of one that does."""
+    agent = start()
+    async with agent.client() as client:
+        job = await client.start((await client.create(JobSpec(argv=["cat"], stdin="pipe"))).id)
+    agent.kill()
+    left = home.input / "00000000000a.0"
+    left.write_bytes(b"secret")
+    agent.start()
+    assert not left.exists()
+    assert sorted(path.name for path in home.input.iterdir()) == [f"{job.id}.0", f"{job.id}.1"]
+    async with agent.client() as client:
+        assert await client.write(job.id, b"on") == 2

@@ -5,8 +5,7 @@ The spool is all the state there is: how much was accepted is the size of its fi
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
-from pathlib import Path
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 from jobworker.errors import InputGap, InvalidState, StdinClosed
@@ -137,11 +136,12 @@ class Inputs:
             if waiting is not None:
                 waiting.set()
 
-    def end_remains(self, jobs: Callable[[str], bool]) -> None:
-        """Remove the spools of jobs that are not running, as after a restart of the host."""
-        with contextlib.suppress(FileNotFoundError):
-            for path in Path(self._folder).iterdir():
-                if not jobs(path.name.partition(".")[0]):
+    def remove_leftovers(self) -> None:
+        """Remove the spools of jobs that do not run any more, as after a restart of the host."""
+        with contextlib.suppress(OSError):  # the state folder may be read-only
+            for path in self._folder.iterdir():
+                active = self._table.active(path.name.partition(".")[0])
+                if active is None or active.record.job.state.final:
                     path.unlink(missing_ok=True)
 
     def close_watch(self) -> None:

@@ -105,6 +105,7 @@ class JobManager:
         if self._log_sync is not None:
             await asyncio.to_thread(sync_folder, self._home.path)  # the folder has the names of table and journal
         await self._reconciler.open()
+        self.inputs.remove_leftovers()
         await asyncio.to_thread(own)  # a directory service may be slow
         self._tasks.spawn(self._retention.run())
         if self._log_sync is not None:
