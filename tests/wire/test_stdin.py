@@ -13,6 +13,7 @@ from tests.conftest import FOR_OTHERS, RunningAgent
 
 from jobworker.host.spool import BOUND
 from jobworker.model import JobSpec
+from jobworker.protocol import BINARY_SUBPROTOCOL
 
 if TYPE_CHECKING:
     from tests.support.wire import Dial, Wire
@@ -185,6 +186,33 @@ async def test_bad_params(wire: "Wire", params: dict[str, Any], field: str) -> N
     error = await wire.refused("stdin.write", id=job, **params)
     assert (error["code"], error["data"]["field"]) == (-32602, field)
     await wire.ask("job.stop", id=job, stop={"strategy": "kill"})
+
+
+async def test_binary_frames(shared: RunningAgent, dial: "Dial") -> None:
+    """With the binary subprotocol a write may be a line of JSON and the bytes themselves; no other call may."""
+    async with dial(shared, subprotocols=[BINARY_SUBPROTOCOL]) as wire:
+        job, subscription = await begin(wire, "cat")
+        every = bytes(range(256)) * 2000
+
+        async def send(frame: bytes) -> Any:
+            await wire.connection.send(frame)
+            while "method" in (answer := await wire.hear()):
+                pass
+            return answer
+
+        def request(**params: Any) -> bytes:
+            return json.dumps({"jsonrpc": "2.0", "id": 77, "method": "stdin.write", "params": params}).encode()
+
+        answer = await send(request(id=job, offset=0) + b"\n" + every)
+        assert answer["result"] == {"accepted": len(every), "offset": len(every)}
+        assert (await send(request(id=job, data="x") + b"\ny"))["error"]["data"]["field"] == "data"
+        assert (await send(b'{"jsonrpc":"2.0","id":1,"method":"agent.ping"}\n'))["error"]["code"] == -32600
+        assert (await send(b"[" + request(id=job) + b"]\n"))["error"]["code"] == -32600
+        assert (await send(b"\xff\n"))["error"]["code"] == -32700
+        assert (await send(b""))["error"]["code"] == -32700
+        assert (await send(request(id=job) + b"\n"))["result"] == {"accepted": 0, "offset": len(every)}
+        await wire.ask("stdin.close", id=job)
+        assert (await wire.follow(subscription)).stdout == every
 
 
 async def test_only_pipe_is_an_input(wire: "Wire") -> None:

@@ -1,6 +1,5 @@
 """The client of an agent: one method for each verb of the protocol."""
 
-import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -177,8 +176,7 @@ class Client:
 
         If the connection is lost before the answer, the data may or may not be written: `input` is exact.
         """
-        params = {"data": base64.b64encode(data).decode(), "encoding": "base64"}
-        return int((await self.call("stdin.write", id=job, **params))["offset"])
+        return int((await self.connection.send("stdin.write", data, id=job))["offset"])
 
     async def input(self, job: str, offset: int | None = None) -> JobInput:
         """Return the input of a job, to be written from `offset` on; by default from its end."""

@@ -17,7 +17,7 @@ from jobworker.client import handshake, wire
 from jobworker.client.endpoint import Endpoint
 from jobworker.client.inbox import Inbox, Notification
 from jobworker.client.trust import tls_context
-from jobworker.protocol import split_binary
+from jobworker.protocol import BINARY_SUBPROTOCOL, split_binary
 
 MAX_BACKLOG = 64  # notifications that may wait for a consumer before reading stops
 
@@ -175,11 +175,24 @@ class Connection:
         number = next(self._ids)
         message = wire.encode(wire.request(number, method, params))
         wire.require_size(message, method)
+        return await self._exchange(self._websocket, number, message, text=True)
+
+    async def send(self, method: str, data: bytes, **params: Any) -> Any:
+        """Call a method with data, which goes as it is if the agent takes binary frames; else like `call`."""
+        if self._websocket is None or self._reader is None or self._reader.done():
+            raise self._refusal() or errors.ConnectionFailed("there is no connection to the agent")
+        number = next(self._ids)
+        binary = self._websocket.subprotocol == BINARY_SUBPROTOCOL
+        message = wire.frame(number, method, params, data, binary=binary)
+        return await self._exchange(self._websocket, number, message, text=not binary)
+
+    async def _exchange(self, websocket: ClientConnection, number: int, message: bytes, *, text: bool) -> Any:
+        """Send a request and return the result of its answer."""
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         self._room.set()
         try:
-            await self._websocket.send(message, text=True)
+            await websocket.send(message, text=text)
             answer = await future
         except ConnectionClosed:
             if not future.cancel():

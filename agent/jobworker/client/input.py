@@ -39,7 +39,7 @@ class JobInput:
     async def close_on_disconnect(self) -> None:
         """Have the agent end the input when this connection is lost, before anything is written."""
         self._more = {"close_on_disconnect": True}
-        await self._connection.call("stdin.write", **Piece(b"", self.offset).params(self.job), **self._more)
+        await self._call(Piece(b"", self.offset))
 
     async def write(self, data: bytes) -> None:
         """Send data; wait while the job does not read. It is accepted for certain after `flush` or `close`."""
@@ -65,7 +65,7 @@ class JobInput:
                 await self._connection.reconnect()
 
     async def _call(self, piece: Piece) -> Any:
-        return await self._connection.call("stdin.write", **piece.params(self.job), **self._more)
+        return await self._connection.send("stdin.write", piece.data, id=self.job, offset=piece.offset, **self._more)
 
     async def _settle(self) -> None:
         """Wait until the oldest piece is accepted; if the agent may not have it, send all again, one by one."""

@@ -1,12 +1,10 @@
 """The input of a job as a client sends it: in pieces, each with its offset, so that none is written twice."""
 
-import base64
 from collections.abc import Iterator
-from typing import Any
 
 from jobworker.errors import ConnectionFailed, DiskFull, InputGap, JobworkerError, RateLimited
 
-PIECE_BYTES = 512 << 10  # of one stdin.write: in base64 it fits into a message
+PIECE_BYTES = 512 << 10  # of one stdin.write: also in base64 it fits into a message
 WINDOW = 4  # pieces that are sent before the first is answered
 RETRY_SECONDS = 0.2  # before a piece is sent again that the agent could not take
 # What a piece is sent again after: the agent may not have it, and by its offset it is written once.
@@ -21,11 +19,6 @@ class Piece:
     def __init__(self, data: bytes, offset: int) -> None:
         self.data = data
         self.offset = offset
-
-    def params(self, job: str) -> dict[str, Any]:
-        """Return the params of stdin.write."""
-        data = base64.b64encode(self.data).decode()
-        return {"id": job, "data": data, "encoding": "base64", "offset": self.offset}
 
 
 def pieces_of(data: bytes | memoryview, offset: int) -> Iterator[Piece]:

@@ -1,5 +1,6 @@
 """What the clients share and no socket needs: sizes, answers, close codes, and how long to connect again."""
 
+import base64
 import json
 import math
 from typing import Any
@@ -20,6 +21,17 @@ TOO_BIG = 1009
 def request(number: int, method: str, params: dict[str, Any]) -> dict[str, Any]:
     """Return a request of JSON-RPC 2.0."""
     return {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+
+
+def frame(number: int, method: str, params: dict[str, Any], data: bytes, *, binary: bool) -> bytes:
+    """Return a request that carries data: as a binary frame, or as JSON with the data in base64."""
+    if binary:
+        message = encode(request(number, method, params)) + b"\n" + data
+    else:
+        text = {"data": base64.b64encode(data).decode(), "encoding": "base64"}
+        message = encode(request(number, method, params | text))
+    require_size(message, method)
+    return message
 
 
 def require_size(message: bytes, method: str) -> None:

@@ -19,6 +19,7 @@ from jobworker.paths import Home
 T = TypeVar("T")
 
 POLL_SECONDS = 0.1  # between two looks at a full spool, if the kernel refuses to watch it
+COUNT_SECONDS = 5.0  # for the journal to have the end of an input; a keeper that dies in between does not write it
 REASONS = {
     "closed": "its input was closed",
     "broken": "the job has closed its stdin",
@@ -50,6 +51,7 @@ class Inputs:
         async with self._turn(job) as active:
             with open_spool(self._home, job) as spool:
                 if spool is None:
+                    await _count_known(active)
                     return self._after_end(active, data, offset)
                 end, closed = spool.accepted()
                 begin = end if offset is None else offset
@@ -62,8 +64,9 @@ class Inputs:
                     written = await _to_its_end(asyncio.to_thread(spool.append, view, end))
                     if not written:
                         await self._wait_for_room(job, spool, end)
-                    if spool.removed():  # the keeper may have counted before this
-                        raise _closed(active)
+                    if spool.removed():  # the keeper may have counted before this, or after it
+                        await _count_known(active)
+                        return self._after_end(active, data, begin)
                     view, end = view[written:], end + written
                 return len(data), end
 
@@ -75,6 +78,7 @@ class Inputs:
         async with self._turn(job) as active:
             with open_spool(self._home, job) as spool:
                 if spool is None:
+                    await _count_known(active)
                     return active.record.input.accepted
                 end, _ = spool.accepted()
                 if offset is not None and offset != end:
@@ -160,6 +164,16 @@ async def _require_input(active: ActiveJob) -> None:
     if active.is_created():
         state = active.record.job.state
         raise InvalidState(f"job {active.id} is {state}; expected running", hint="start it first", state=state)
+
+
+async def _count_known(active: ActiveJob) -> None:
+    """Return when the journal has how much of an input was accepted that has just ended, as far as it will."""
+    try:
+        async with asyncio.timeout(COUNT_SECONDS):
+            while not (active.record.input.ended or active.record.job.state.final):
+                await active.wait_changed()
+    except TimeoutError:
+        pass
 
 
 def _closed(active: ActiveJob, how: str = "") -> StdinClosed:

@@ -34,10 +34,12 @@ log = logging.getLogger(__name__)
 class Call:
     """One request that is being answered. Steps in `after` run once the answer to its message has been sent."""
 
-    __slots__ = ("after", "method", "session", "waiting")
+    __slots__ = ("after", "data", "method", "session", "waiting")
 
-    def __init__(self, session: Session, method: str, after: After) -> None:
+    def __init__(self, session: Session, method: str, after: After, data: bytes | None = None) -> None:
         self.session = session
+        # What came with the request in a binary frame.
+        self.data = data
         self.method = method
         self.after = after
         # Completes the call, if the method must wait.
@@ -179,7 +181,7 @@ def dispatch(session: Session, message: Message) -> Reply:
     """Begin to answer a message; what need not wait is answered when this returns."""
     reply = Reply(encode_answer)
     if not message.batch:
-        response = _respond(session, message.requests[0], reply.after)
+        response = _respond(session, message.requests[0], reply.after, message.data)
         if type(response) is CoroutineType:
             reply.waiting = response
         elif response is not None:
@@ -195,7 +197,7 @@ def dispatch(session: Session, message: Message) -> Reply:
     return reply
 
 
-def _respond(session: Session, request: Request | dict[str, Any], after: After) -> Any:
+def _respond(session: Session, request: Request | dict[str, Any], after: After, data: bytes | None = None) -> Any:
     """Return the response to a request, None for a notification; or a coroutine that returns that."""
     if isinstance(request, dict):  # an invalid request got its response when it was read
         return request
@@ -205,7 +207,7 @@ def _respond(session: Session, request: Request | dict[str, Any], after: After) 
     except errors.RpcError as error:
         return None if request.id is msgspec.UNSET else error_response(request.id, error)
     # The method runs inside of this call, to its end or, if it must wait, not at all yet.
-    call = Call(session, request.method, after)
+    call = Call(session, request.method, after, data)
     asked = library.request(request.method, request.params, request.id)
     result = library.called(METHODS, asked, call)
     # Nothing has begun: a task runs it, as its first steps may need one, for time limits above all.

@@ -28,6 +28,7 @@ class Message(NamedTuple):
 
     requests: list[Request | dict[str, Any]]
     batch: bool
+    data: bytes | None = None  # of a binary frame: what the request carries besides its params
 
 
 _decode = msgspec.json.Decoder(Request).decode
@@ -62,6 +63,19 @@ def read(text: str) -> Message:
         raise errors.InvalidRequest(f"the batch holds {len(message)} requests; expected at most {MAX_BATCH}")
     members = zip(_decode_members(text), message, strict=True)
     return Message([_request(raw, member) for raw, member in members], batch=True)
+
+
+def read_binary(frame: bytes) -> Message:
+    """Decode a binary frame, a line with a request and its data; raise ParseError or InvalidRequest."""
+    line, _, data = frame.partition(b"\n")
+    try:
+        message = read(line.decode())
+    except UnicodeDecodeError as error:
+        raise errors.ParseError(f"not UTF-8: {error.reason}") from error
+    request = message.requests[0]
+    if message.batch or (isinstance(request, Request) and request.method != "stdin.write"):
+        raise errors.InvalidRequest("a binary frame: expected a single request for stdin.write in its first line")
+    return Message(message.requests, batch=False, data=data)
 
 
 def _request(raw: str | Raw, decoded: Any) -> Request | dict[str, Any]:

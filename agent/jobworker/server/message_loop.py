@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from websockets.exceptions import ConnectionClosed
 
 from jobworker import errors
+from jobworker.protocol import BINARY_SUBPROTOCOL
 from jobworker.server.connection import MAX_COLLECTED_BYTES, Connection
-from jobworker.server.jsonrpc import Message, read, refuse_all, refused
+from jobworker.server.jsonrpc import Message, read, read_binary, refuse_all, refused
 from jobworker.tasks import Background
 
 SMALL_BYTES = 16384  # a message in memory: so many of them may be under way as requests may be in flight
@@ -121,12 +122,12 @@ class MessageLoop:
                 else:
                     await asyncio.sleep(0)  # let other connections run
                 turn_ends = time.monotonic() + TURN_SECONDS
-            if not isinstance(text, str):
+            if not isinstance(text, str) and connection.subprotocol != BINARY_SUBPROTOCOL:
                 await connection.send_collected()
                 await connection.close(CLOSE_UNSUPPORTED, "expected a text frame")
                 return
             try:
-                message = read(text)
+                message = read(text) if isinstance(text, str) else read_binary(text)
             except errors.RpcError as error:
                 connection.collect(refused(error))
                 continue

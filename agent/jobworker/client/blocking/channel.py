@@ -16,6 +16,7 @@ from websockets.uri import parse_uri
 from jobworker.client import handshake
 from jobworker.client.endpoint import Endpoint
 from jobworker.client.trust import open_tls
+from jobworker.protocol import BINARY_SUBPROTOCOL
 
 READ_BYTES = 65536  # at once, from the socket
 SEND_SECONDS = 20.0  # a send that takes longer has met an agent that does not read
@@ -93,11 +94,19 @@ class Channel:
         close = self._protocol.close_rcvd
         return "" if close is None else close.reason
 
-    def send(self, message: bytes) -> None:
-        """Send a text message."""
+    @property
+    def binary(self) -> bool:
+        """Whether the agent takes binary frames."""
+        return self._protocol.subprotocol == BINARY_SUBPROTOCOL
+
+    def send(self, message: bytes, *, text: bool = True) -> None:
+        """Send a message, in a binary frame if it is not text."""
         if self.lost:
             raise ChannelLost
-        self._protocol.send_text(message)
+        if text:
+            self._protocol.send_text(message)
+        else:
+            self._protocol.send_binary(message)
         self._flush()
 
     def receive(self, seconds: float | None) -> str | bytes | None:

@@ -3,7 +3,6 @@
 The types of `jobworker.model` are imported when a method first returns one, since `call` needs none of them.
 """
 
-import base64
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -210,8 +209,7 @@ class Client:
 
         If the connection is lost before the answer, the data may or may not be written: `input` is exact.
         """
-        params = {"data": base64.b64encode(data).decode(), "encoding": "base64"}
-        return int(self.call("stdin.write", id=job, **params)["offset"])
+        return int(self.connection.send("stdin.write", data, id=job)["offset"])
 
     def input(self, job: str, offset: int | None = None) -> "JobInput":
         """Return the input of a job, to be written from `offset` on; by default from its end."""

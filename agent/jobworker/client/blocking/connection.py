@@ -128,6 +128,19 @@ class Connection:
             raise result
         return result
 
+    def send(self, method: str, data: bytes, **params: Any) -> Any:
+        """Call a method with data, which goes as it is if the agent takes binary frames; else like `call`."""
+        number = next(self._ids)
+        with self._alone():
+            channel = self._usable()
+            try:
+                channel.send(wire.frame(number, method, params, data, binary=channel.binary), text=not channel.binary)
+                return wire.result(self._answer(channel, {number}, method))
+            except ChannelLost:
+                self._note_loss()
+                lost = AnswerLost("the connection was lost before the answer came")
+                raise self._refusal() or lost from None
+
     def call_all(self, calls: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[tuple[int, Any]]:
         """Make calls at once; yield the index of each with its result, or its RpcError, when that comes."""
         requests = iter([self._request(method, params) for method, params in calls])

@@ -47,7 +47,7 @@ class JobInput:
         end = piece.offset + len(piece.data)
         while True:
             try:
-                answer = self._connection.call("stdin.write", **piece.params(self.job))
+                answer = self._connection.send("stdin.write", piece.data, id=self.job, offset=piece.offset)
                 require_alone(self.job, answer, end)
                 self.offset = end
                 return

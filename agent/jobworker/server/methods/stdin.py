@@ -16,7 +16,7 @@ class OfInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Write(OfInput):
-    data: str
+    data: str | msgspec.UnsetType = msgspec.UNSET
     encoding: Literal["utf8", "base64"] = "utf8"
     close_on_disconnect: bool = False
 
@@ -29,7 +29,7 @@ class Close(OfInput):
 async def write(call: Call, params: Write) -> dict[str, int]:
     """Append to the input of a job; wait while the job does not read."""
     await call.controlled(params.id)
-    data, offset = _decoded(params), _offset(params)
+    data, offset = _data(call, params), _offset(params)
     session = call.session
     done = session.inputs.reserve(len(data))
     try:
@@ -60,7 +60,12 @@ def _offset(params: OfInput) -> int | None:
     return params.offset
 
 
-def _decoded(params: Write) -> bytes:
+def _data(call: Call, params: Write) -> bytes:
+    """Return the data, from the params or from the binary frame that has them."""
+    if call.data is not None and params.data is msgspec.UNSET:
+        return call.data
+    if call.data is not None or params.data is msgspec.UNSET:
+        raise InvalidParams("data: expected it in the params, or after them in a binary frame", field="data")
     try:
         return params.data.encode() if params.encoding == "utf8" else base64.b64decode(params.data, validate=True)
     except ValueError:
