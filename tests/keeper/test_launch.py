@@ -16,6 +16,7 @@ import pytest
 
 from jobworker.errors import InternalError
 from jobworker.host.journal import Closed, Ended, Launching, Started, StartFailed
+from jobworker.linux.proc import group_of
 
 if TYPE_CHECKING:
     from tests.support.keeper_host import Host
@@ -219,13 +220,13 @@ async def test_a_job_is_born_in_its_cgroup(host: "Host") -> None:
         return
     path = host.of(Launching, "a1")[0].group
     assert path == f"{host.group}/a1"
-    own = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
     line = await host.log_says(
         "a1", lambda: next((x for x in host.output("a1").decode().split("\n")[:-1] if x.startswith("0::")), None)
     )
     assert line.endswith(f"/{Path(host.group).name}/a1")
-    assert own in Path(f"/proc/{host.pid}/cgroup").read_text().splitlines()
-    assert own in Path(f"/proc/{host.link.hello['pump']}/cgroup").read_text().splitlines()
+    own = group_of(host.pid)
+    assert f"/{Path(host.group).name}" not in own
+    assert group_of(host.link.hello["pump"]) == own
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from jobworker.host.inotify import Inotify
+from jobworker.linux.proc import open_pidfd
 
 DEADLINE = 60.0  # seconds that anything here may take, tests beside it; a test that needs them has failed
 T = TypeVar("T")
@@ -16,7 +17,7 @@ T = TypeVar("T")
 def ends(pid: int, deadline: float = DEADLINE) -> bool:
     """Wait on a pidfd; return whether the process ended in time."""
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = open_pidfd(pid)
     except ProcessLookupError:
         return True
     try:

@@ -1,6 +1,7 @@
 """What operators, other programs and jobs do to the cgroups of jobs: the rest goes on, and nothing is hidden."""
 
 import json
+import re
 import shlex
 from pathlib import PurePosixPath
 
@@ -88,8 +89,7 @@ def test_a_controller_that_is_taken_away(unit: Agent) -> None:
     unit.guest.run(f"echo -memory >{root}/cgroup.subtree_control")
     failed = unit.jw("run -w / -m 32MiB -- true", check=False)
     assert failed.code == 125
-    assert f"write {32 << 20} to {root}/" in failed.stderr
-    assert "/memory.max: " in failed.stderr
+    assert re.search(rf"write 1 to {root}/\w+/memory\.oom\.group: No such file", failed.stderr)
     assert unit.jw("run -w / --pids 9 -- echo on").stdout == "on\n"
     assert unit.value(limited, "pids.max") == "8"
     changed = unit.jw(f"update -m 32MiB {limited}", check=False)

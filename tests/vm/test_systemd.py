@@ -22,11 +22,13 @@ def of_alice(guest: Guest, no_service: None) -> Iterator[Agent]:
     guest.write(f"{home}/config.toml", SETTINGS)
     guest.run(f"chown alice {home}/config.toml")
     bus = "export XDG_RUNTIME_DIR=/run/user/1000;"
-    done = guest.run(f"{bus} jw agent install --systemd --user", user="alice", timeout=300)
-    assert "loginctl enable-linger" in done.stderr
-    yield agent
-    agent.remove()
-    guest.run("loginctl disable-linger alice")
+    try:
+        done = guest.run(f"{bus} jw agent install --systemd --user", user="alice", timeout=300)
+        assert "loginctl enable-linger" in done.stderr
+        yield agent
+    finally:
+        agent.remove()
+        guest.run("loginctl disable-linger alice")
 
 
 def start_job(agent: Agent) -> tuple[str, int]:
@@ -130,6 +132,7 @@ def test_uninstall_leaves_the_jobs(unit: Agent) -> None:
     assert unit.guest.run(f"systemctl cat {UNIT}", check=False).code != 0
     assert unit.guest.run(f"kill -0 {pid}").code == 0
     assert job in unit.jw("ps -q").stdout.split()  # by the local agent, which is started as before
+    unit.remove()  # it has the port
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Find the local agent, and start it in the background if it does not run."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -17,6 +18,8 @@ from jobworker.paths import Home, appendable
 
 START_SECONDS = 120.0  # an emulated host, or one that starts all its services at once, takes half a minute
 MARKER = "JOBWORKER_JOB_ID"  # a variable of jobs: what inherits it belongs to that job, which an agent never does
+# Of pidfd_open if a process has ended. Older kernels (6.1): EINVAL if a process group or session has its number.
+GONE = (errno.ESRCH, errno.EINVAL)
 SERVICE_SECONDS = 180.0  # for systemctl: the previous agent may still be ending
 
 
@@ -45,8 +48,10 @@ def signal_agent(home: Home, number: signal.Signals) -> int | None:
         return None
     try:
         pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None
+    except OSError as error:
+        if error.errno in GONE:
+            return None
+        raise
     try:
         # Checked after pidfd_open: the process that holds the lock now is the one that gets the signal.
         if not state_lock.is_ours(pid) or agent_pid(home) != pid:
@@ -191,8 +196,10 @@ def wait_gone(pid: int, limit: float) -> bool:
     """Return whether the process is gone within `limit` seconds."""
     try:
         pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
+    except OSError as error:
+        if error.errno in GONE:
+            return True
+        raise
     try:
         return bool(select.select([pidfd], [], [], limit)[0])
     finally:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from jobworker.host.keeper_process import ask_to_listen, end_remains, find_keeper, start_keeper
 from jobworker.host.process_tree import readable
+from jobworker.linux.proc import open_pidfd
 from jobworker.paths import Home
 from jobworker.run_folder import is_ours, is_usable
 
@@ -71,7 +72,7 @@ async def _reach(home: Home, pid: int, places: Sequence[Path]) -> Connected | No
     if (connected := _connect_in(places, pid)) is not None:
         return connected
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = open_pidfd(pid)
     except ProcessLookupError:
         return None
     try:

@@ -1,5 +1,6 @@
 """Read from /proc the state of a process and of the host."""
 
+import errno
 import os
 from collections.abc import Iterator
 
@@ -38,6 +39,17 @@ def named_stat_of(pid: int) -> tuple[str, list[str]]:
 def start_of(pid: int) -> int:
     """Return when a process started, in ticks after boot; pid and start together identify a process."""
     return int(stat_of(pid)[19])
+
+
+def open_pidfd(pid: int) -> int:
+    """Return a pidfd of a process; raise ProcessLookupError if it has ended and was reaped."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        # The answer of older kernels (6.1) if a process group or a session still has the number.
+        if error.errno == errno.EINVAL:
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from None
+        raise
 
 
 def is_alive(pid: int) -> bool:
