@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from jobworker.linux import syscalls
 from jobworker.model import Usage
 
 log = logging.getLogger(__name__)
@@ -129,12 +130,15 @@ class Journal:
     def __init__(self, path: Path, position: int = 0, boot: str = "") -> None:
         self.position = position
         self.boot = boot
+        self._path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if (
             position and os.pread(self._fd, 1, position - 1) != b"\n"
         ):  # it is shorter, or has zeros there: the keeper will cut them off
             log.error("journal: %s has lost records that were read already; reading it again", path)
             self.position, self.boot = 0, ""
+        if not self.position:
+            self.position = _start_of_data(self._fd)
 
     def fileno(self) -> int:
         return self._fd
@@ -184,5 +188,24 @@ class Journal:
             used += len(line)
         return records, used
 
+    def forget(self, end: int) -> None:
+        """Free the disk space of the entries before byte `end`, which no agent will need again; raise OSError.
+
+        What comes after stays at its place, so all positions stay valid.
+        """
+        fd = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            syscalls.punch(fd, end)
+        finally:
+            os.close(fd)
+
     def close(self) -> None:
         os.close(self._fd)
+
+
+def _start_of_data(fd: int) -> int:
+    """Return where the first entry that is not forgotten may begin."""
+    try:
+        return os.lseek(fd, 0, os.SEEK_DATA)
+    except OSError:  # it is empty, or the file system has no holes
+        return 0

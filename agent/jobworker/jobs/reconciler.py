@@ -19,6 +19,7 @@ from jobworker.host.process_tree import init_process, main_process
 from jobworker.host.reaper import Reaper, ended_in
 from jobworker.jobs import lifecycle
 from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.forgetting import Forgetting
 from jobworker.jobs.orphans import rebuild_record
 from jobworker.jobs.power_cut import checked_since, repair_log
 from jobworker.jobs.record import JobRecord
@@ -67,6 +68,7 @@ class Reconciler:
             self._journal.position != noted
         ):  # else the next agent would begin at the old position, in the middle of new entries
             table.note("journal", self._journal.position)
+        self._forgetting = Forgetting(self._journal, table)
         self._feed = JournalFeed(self._journal, home.logs, self._apply_all, durable=durable)
         self._link = link
         self._stops = stops
@@ -124,13 +126,18 @@ class Reconciler:
         """Apply entries of the journal, which end at `position`; `boot`: their boot id, "" for this boot."""
         boot = boot or self._boot
         for event in events:
+            if isinstance(event, Launching):
+                self._forgetting.launching(event.id)
             active = self._table.reload(event.id)
             if active is not None:
                 self._apply(active, event, boot)
+                self._forgetting.applied(active)
             elif boot == self._boot:
                 self._without_record(event)
         self._table.note("journal", position)
         self._table.note("journal_boot", boot)
+        if self._forgetting.due(position):
+            self._tasks.spawn(self._forgetting.forget())
 
     def _apply(self, active: ActiveJob, event: JournalEntry, boot: str) -> None:
         was = active.record.job.state

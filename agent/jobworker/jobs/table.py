@@ -192,10 +192,13 @@ class JobTable:
         self._store.append_event(event(what, active.record.job, by, detail))
         self._store.put(active.record)
 
-    async def written(self) -> None:
-        """Return when all that was saved is on disk, or if the disk cannot be written now."""
-        with contextlib.suppress(DiskFull):
+    async def written(self) -> bool:
+        """Return when all that was saved is on disk, or if the disk cannot be written now; whether it is."""
+        try:
             await self._store.saved()
+        except DiskFull:
+            return False
+        return True
 
     async def wait_durable(self, active: ActiveJob) -> None:
         """Return when the job's record may be sent to callers: with durability "power", when it is on the disk."""

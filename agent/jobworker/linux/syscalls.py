@@ -86,6 +86,15 @@ def reserve(fd: int, start: int, length: int) -> None:
             raise OSError(code, os.strerror(code))
 
 
+def punch(fd: int, end: int) -> None:
+    """Free the disk space of the first bytes of a file, which become zeros, if the file system can; raise OSError."""
+    how = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+    if LIBC.fallocate(fd, how, ctypes.c_int64(0), ctypes.c_int64(end)):
+        code = ctypes.get_errno()
+        if code not in (errno.EOPNOTSUPP, errno.ENOSYS):
+            raise OSError(code, os.strerror(code))
+
+
 def openat2(folder: int, path: str, flags: int, mode: int) -> int:
     """Open a file below a folder without following a link, and return its descriptor; raise OSError."""
     how = OPEN_HOW.pack(flags, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
