@@ -46,6 +46,7 @@ NAMES = {
     "LogSpec": "[log](job-spec.md#log)",
     "LimitSpec": "[limits](job-spec.md#limits)",
     "SandboxSpec": "[sandbox](job-spec.md#sandbox)",
+    "Writer": "[writer](job.md#writer)",
     "TtySpec": "[tty](job-spec.md#tty)",
     "TtySize": "integer",
     "Limits": "[limits](job-spec.md#limits)",

@@ -21,6 +21,7 @@
         ├── WaitTimeout            40801
         ├── InvalidState           40901  data.state                               exit 5
         ├── KeyConflict            40902                                           exit 5
+        ├── NotTheWriter           40903                                           exit 5
         ├── StdinClosed            41001  data.state
         ├── AnswerTooLarge         41301
         ├── OffsetOutOfRange       41601
@@ -210,6 +211,14 @@ class OffsetOutOfRange(RpcError):
 
     code = 41601
     reason = "offset_out_of_range"
+
+
+class NotTheWriter(RpcError):
+    """Another client has claimed the input of the job; `writer` is its principal, null if there is none now."""
+
+    code = 40903
+    reason = "not_the_writer"
+    exit_code = 5
 
 
 class InputGap(RpcError):

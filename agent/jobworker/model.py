@@ -144,6 +144,10 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
         """Return the argv to execute."""
         return ["/bin/sh", "-c", str(self.shell)] if self.argv is UNSET else list(self.argv)
 
+    def has_input(self) -> bool:
+        """Whether the job can be written to: a terminal always has an input."""
+        return self.stdin is not None or self.tty is not False
+
     def terminal(self) -> TtySpec | None:
         """Return the terminal that the job is to have."""
         return (TtySpec() if self.tty else None) if isinstance(self.tty, bool) else self.tty
@@ -227,6 +231,13 @@ class LogInfo(Struct, frozen=True):
         return self.bytes - self.first_offset
 
 
+class Writer(Struct, frozen=True):
+    """The principal that has claimed the input of a job, and since when."""
+
+    by: str
+    since: str
+
+
 class JobSummary(Struct, frozen=True, kw_only=True):
     """A job as callers see it, without its spec."""
 
@@ -241,6 +252,7 @@ class JobSummary(Struct, frozen=True, kw_only=True):
     exit: Exit | None = None
     log: LogInfo = LogInfo()
     labels: dict[str, str] = {}
+    writer: Writer | None = None  # the one client that may write to its input; None: each that controls the job
     revision: int = 0  # of the last change: it orders the events of all jobs
 
 
@@ -279,8 +291,8 @@ class JobEvent(Struct, frozen=True):
 
     `event` is `created`, `started`, `updated`, `paused`, `resumed`, `deadline_near`, `limit_failed` (a time limit
     that cannot be applied), `stopping`, `exited` (also for a job that was lost or not started), `stopped` (the
-    stop is over: `exit` has its receipt) or `deleted`. The params of `job.event` have the name of the
-    subscription as well.
+    stop is over: `exit` has its receipt), `writer` (its input was claimed or released) or `deleted`. The params of
+    `job.event` have the name of the subscription as well.
     """
 
     revision: int

@@ -3,35 +3,49 @@
 import asyncio
 import os
 import secrets
+from dataclasses import dataclass
 
 from jobworker.client import Client, Events, Subscription
 from jobworker.errors import ConnectionFailed, JobworkerError, PermissionDenied
 from jobworker.model import JobSpec, to_builtins
 from jobworker_cli import describe, failures, output
+from jobworker_cli.claim import Claim
 from jobworker_cli.endpoint import Choice
+from jobworker_cli.interactive import TerminalRecords, converse
 from jobworker_cli.interrupts import Interrupts
 from jobworker_cli.output.records import Records
+from jobworker_cli.own_terminal import OwnTerminal
 from jobworker_cli.resolve import NOT_FINAL, PAGE_JOBS, warn_of_namesakes
 from jobworker_cli.send_input import send_input, widen_stdin
 from jobworker_cli.unread_input import UnreadInput
 
 
-async def follow(choice: Choice, wanted: JobSpec, key: str | None, records: Records, *, ends_input: bool) -> int:
-    """Follow the job until it ends or the user leaves it; `ends_input`: its input ends with this connection."""
+@dataclass
+class Way:
+    """How a job is followed."""
+
+    records: Records
+    ends_input: bool  # the input of the job ends with this connection
+    terminal: OwnTerminal | None  # our terminal, if the job's is to be like it
+    keys: bytes  # those that detach
+
+
+async def follow(choice: Choice, wanted: JobSpec, key: str | None, way: Way) -> int:
+    """Follow the job until it ends or the user leaves it."""
     interrupts = Interrupts()
-    following = asyncio.create_task(_follow(choice, wanted, key, records, interrupts, ends_input))
+    following = asyncio.create_task(_follow(choice, wanted, key, way, interrupts))
     leaving = asyncio.create_task(interrupts.leaving())
     await asyncio.wait({following, leaving}, return_when=asyncio.FIRST_COMPLETED)
     if not leaving.done():
         leaving.cancel()
         return following.result()
+    if way.terminal is not None:
+        way.terminal.leave()
     await interrupts.note_how_to_come_back()
     os._exit(failures.LEFT)  # a thread may hang in a write to a reader that has stopped
 
 
-async def _follow(
-    choice: Choice, wanted: JobSpec, key: str | None, records: Records, interrupts: Interrupts, ends_input: bool
-) -> int:
+async def _follow(choice: Choice, wanted: JobSpec, key: str | None, way: Way, interrupts: Interrupts) -> int:
     async with choice.client() as client:
         events = await _events(client) if wanted.timeout_policies else None
         subscription = await _begin(client, wanted, key)
@@ -45,8 +59,11 @@ async def _follow(
             if wanted.name is not None:
                 live = await client.call("job.list", states=NOT_FINAL, limit=PAGE_JOBS)
                 warn_of_namesakes(job, wanted.name, live["jobs"])
-            await records.begin(subscription.job)
-            await _exchange(client, subscription, records, wanted, ends_input)
+            await way.records.begin(subscription.job)
+            if way.terminal is not None:
+                await _converse(client, subscription, wanted, way, way.terminal, interrupts)
+            else:
+                await _exchange(client, subscription, wanted, way)
             if unread is not None:
                 unread.check()
         except output.ReaderGone:  # the job runs on
@@ -81,16 +98,33 @@ async def _note_failed_limits(events: Events, job: str) -> None:
             output.note(f"job {job}: its time limit {event.by} does not hold: {event.detail}")
 
 
-async def _exchange(
-    client: Client, subscription: Subscription, records: Records, wanted: JobSpec, ends_input: bool
+async def _converse(
+    client: Client,
+    subscription: Subscription,
+    wanted: JobSpec,
+    way: Way,
+    terminal: OwnTerminal,
+    interrupts: Interrupts,
 ) -> None:
+    """Have our terminal be that of the job, to its end; without -i, only look at it."""
+    claim = Claim(client, subscription.job.id, only_sizes=wanted.stdin is None)
+    if wanted.stdin is not None:
+        await claim.begin(steal=False)
+    tty = wanted.terminal()
+    known = None if tty is None else (tty.rows, tty.cols)
+    records = TerminalRecords(terminal, 0, claim)
+    keys = way.keys if wanted.stdin is not None else None
+    await converse(client, subscription, records, terminal, claim, interrupts.leave, keys, known)
+
+
+async def _exchange(client: Client, subscription: Subscription, wanted: JobSpec, way: Way) -> None:
     """Show the output of the job to its end, and send it the input of `jw` meanwhile, if it has one."""
-    following = asyncio.create_task(records.follow(subscription))
+    following = asyncio.create_task(way.records.follow(subscription))
     tasks = [following]
     if wanted.stdin is not None:
         widen_stdin()
         target = await client.input(subscription.job.id, 0)
-        tasks.append(asyncio.create_task(send_input(target, ends=ends_input)))
+        tasks.append(asyncio.create_task(send_input(target, ends=way.ends_input)))
     try:
         for task in asyncio.as_completed(tasks):
             await task

@@ -9,11 +9,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Option:
     """An option, as metadata of a parameter: its names, of a flag that can be turned off as `--on/--off`."""
 
-    def __init__(self, *names: str, metavar: str | None = None, help: str = "", min: int | None = None) -> None:  # noqa: A002
+    def __init__(
+        self,
+        *names: str,
+        metavar: str | None = None,
+        help: str = "",  # noqa: A002
+        min: int | None = None,  # noqa: A002
+        count: bool = False,
+    ) -> None:
         self.names = names
         self.metavar = metavar
         self.help = help
         self.min = min
+        self.count = count  # the value is how often it is given
 
 
 class Argument:

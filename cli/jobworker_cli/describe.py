@@ -138,9 +138,15 @@ def lines(job: Plain) -> list[tuple[str, str]]:
         ("limits", _limits(job["spec"].get("limits", {}))),
         ("used", used(end.get("usage") or {})),
         ("log", _log(log)),
+        ("writer", _writer(job)),
         ("labels", " ".join(f"{name}={value}" for name, value in job["labels"].items())),
     ]
     return [(name, str(value)) for name, value in pairs + _receipt(end.get("receipt")) if value]
+
+
+def _writer(job: Plain) -> str:
+    writer = job.get("writer")
+    return f"{writer['by']} since {writer['since']}" if writer else ""
 
 
 def _log(log: Plain) -> str:

@@ -85,7 +85,13 @@ StdinClose = Annotated[
     bool,
     Option("--stdin-close-on-disconnect", help="End its input when jw is gone; else it stays open for `jw write`."),
 ]
-Tty = Annotated[bool, Option("-t", "--tty", help="Allocate a terminal.")]
+Tty = Annotated[
+    int, Option("-t", "--tty", count=True, help="Give it a terminal, ours if -i is given; -tt: also if jw has none.")
+]
+DetachKeys = Annotated[
+    str | None,
+    Option("--detach-keys", metavar="KEYS", help="What leaves the job: ctrl-p,ctrl-q by default, '' for none."),
+]
 Key = Annotated[str | None, Option("--key", help="Idempotency key: the same key returns the same job.")]
 Shell = Annotated[bool, Option("--shell", help="CMD is one line for /bin/sh.")]
 Detach = Annotated[bool, Option("-d", "--detach", help="Print the id and leave it running.")]

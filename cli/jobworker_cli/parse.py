@@ -31,6 +31,8 @@ class Parameter:
         # Whether it may be given several times, or takes all words.
         self.many = getattr(kind, "__origin__", None) is list
         self.kind: type = kind.__args__[0] if self.many else kind
+        self.counts = isinstance(self.declared, Option) and self.declared.count
+        self.takes_value = self.kind is not bool and not self.counts
 
     def options(self) -> Iterator[tuple[str, bool]]:
         """Yield the names of an option, each with the value that it gives to a flag."""
@@ -113,7 +115,7 @@ def _read_letters(given: dict[str, Any], options: Options, letters: str, left: I
     """Read flags of one letter each, the last of which may take a value: -aq, -n5, -n 5."""
     for position, letter in enumerate(letters, 1):
         parameter, _ = options.get(f"-{letter}") or _not_understood()
-        if parameter.kind is bool:
+        if not parameter.takes_value:
             _give(given, options, f"-{letter}", None, left)
         else:
             _give(given, options, f"-{letter}", letters[position:] or None, left)
@@ -123,10 +125,10 @@ def _read_letters(given: dict[str, Any], options: Options, letters: str, left: I
 def _give(given: dict[str, Any], options: Options, name: str, text: str | None, left: Iterator[str]) -> None:
     """Set an option to its value, which is the next word if there is no text."""
     parameter, flag = options.get(name) or _not_understood()
-    if parameter.kind is bool:
+    if not parameter.takes_value:
         if text is not None:
             raise NotUnderstood
-        given[parameter.name] = flag
+        given[parameter.name] = given.get(parameter.name, 0) + 1 if parameter.counts else flag
         return
     if text is None:
         text = next(left, "-")

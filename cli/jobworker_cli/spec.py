@@ -9,17 +9,16 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from jobworker.errors import NotSupported
-from jobworker.model import JobSpec, LimitSpec, LogSpec, SandboxSpec, StopSpec, TimeoutSpec
+from jobworker.model import JobSpec, LimitSpec, LogSpec, SandboxSpec, StopSpec, TimeoutSpec, TtySpec
 from jobworker.units import Duration, Rate
 from jobworker_cli.declare import UsageError
+
+TERM = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"  # what the agent takes as the type of a terminal
 
 
 def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
     """Return the spec; raise UsageError. With the local agent a job runs in the folder of `jw`."""
     words: list[str] = options["command"]
-    if options["tty"]:
-        raise NotSupported("spec.tty: this version of jw shows no terminal; programs can ask for one", field="tty")
     user, _, group = (options["user"] or "").partition(":")
     spec = JobSpec(
         argv=UNSET if options["shell"] else words,
@@ -33,6 +32,7 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
         nice=options["nice"],
         rlimits={name: _rlimit(value) for name, value in pairs("--rlimit", options["rlimit"]).items()},
         stdin="pipe" if options["stdin"] else None,
+        tty=_terminal() if options["tty"] else False,
         timeout=_timeout(options["timeout"]),
         idle_timeout=duration(options["idle_timeout"]),
         timeout_policies=[_policy(text) for text in options["timeout_policy"] or []],
@@ -118,6 +118,15 @@ def _rate(option: str, texts: list[str] | None) -> Rate | None:
 
 def _limit(text: str) -> Duration | None:
     return None if text == "none" else duration(text)
+
+
+def _terminal() -> TtySpec:
+    """Return a terminal as ours is, as far as `jw` has one."""
+    from jobworker_cli.own_terminal import size  # seldom needed
+
+    rows, cols = size()
+    term = os.environ.get("TERM", "")
+    return TtySpec(rows, cols, term) if re.fullmatch(TERM, term, re.ASCII) else TtySpec(rows, cols)
 
 
 def stop_spec(strategy: str | None, signal: str | None, grace: str | None, options: dict[str, Any]) -> StopSpec:

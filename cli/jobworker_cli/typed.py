@@ -93,7 +93,8 @@ def _annotation(annotation: Any) -> Any:
     if isinstance(declared, Argument):
         return Annotated[annotation.__origin__, typer.Argument(metavar=declared.metavar, help=declared.help)]
     assert isinstance(declared, Option)
-    option = typer.Option(*declared.names, metavar=declared.metavar, help=declared.help, min=declared.min)
+    settings: dict[str, Any] = {"count": True} if declared.count else {"min": declared.min}
+    option = typer.Option(*declared.names, metavar=declared.metavar, help=declared.help, **settings)
     return Annotated[annotation.__origin__, option]
 
 

@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 import pytest
 from tests.conftest import DEADLINE, RunningAgent
+from tests.support.window import Window
 
 from jobworker.client import Client
 from jobworker.client.local import agent_pid, local_endpoint, wait_gone
@@ -150,3 +151,17 @@ def lone_jw(home: Home) -> Iterator[Jw]:
         assert wait_gone(pid, DEADLINE), "keeper and pump leave with the last job"
     run = home.run_folder()
     assert not run.exists(), "agent and keeper remove it"
+
+
+@pytest.fixture
+def window(jw: "Jw") -> Iterator[Callable[..., Window]]:
+    """Open windows for this test."""
+    windows: list[Window] = []
+
+    def open_(*arguments: str, **size: int) -> Window:
+        windows.append(Window(*arguments, **size))
+        return windows[-1]
+
+    yield open_
+    for each in windows:
+        each.close()

@@ -117,7 +117,7 @@ ENDS: list[tuple[list[str], int, str]] = [
     (["--rlimit", "nofile=x", "true"], 125, "rlimits.nofile"),
     (["--rlimit", "nofile", "true"], 2, "expected K=V"),
     (["--stdin-close-on-disconnect", "true"], 2, "use it with -i"),
-    (["-t", "true"], 125, "spec.tty"),
+    (["-t", "true"], 2, "-tt"),
     (["--idle-timeout", "0", "true"], 125, "idle"),
     (["/etc/passwd"], 126, "Permission denied"),
     (["/"], 126, "cannot execute"),

@@ -19,7 +19,7 @@ from jobworker.pump.terminal import Terminal
 if TYPE_CHECKING:
     from tests.support.keeper_host import Host
 
-TTY: dict[str, Any] = {"tty": {"rows": 30, "cols": 100}}
+TTY: dict[str, Any] = {"tty": {"rows": 30, "cols": 100}, "stdin": "pipe"}
 COUNT = "stty -opost; i=1; while [ $i -le {0} ]; do echo $i; i=$((i+1)); done"
 
 

@@ -163,7 +163,6 @@ async def test_options_of_a_stop_are_checked_as_well(wire: "Wire") -> None:
     "field",
     [
         {"limits": {"io_read": 1}},
-        {"stdin": "pipe", "tty": True},
     ],
     ids=str,
 )

@@ -121,3 +121,35 @@ async def test_it_outlives_the_agent(start_agent: Any, dial: "Dial", gate: Any) 
         subscription = await wire.subscribe(run["job"]["id"], offset=0, follow=True)
         go.open()
         assert (await wire.follow(subscription)).stdout == b"a\r\n7 8\r\n"
+
+
+async def test_typing(wire: "Wire") -> None:
+    """stdin.write types, stdin.close types the end-of-file character; a spec with `tty` needs no `stdin`."""
+    run = await wire.ask("job.run", spec={"shell": "echo up; cat; echo over", "tty": True})
+    job = run["job"]["id"]
+    await wire.until(run["subscription"], b"up")
+    assert await wire.ask("stdin.write", id=job, data="grüße\n", offset=0) == {"accepted": 8, "offset": 8}
+    await wire.until(run["subscription"], "grüße\r\ngrüße\r\n".encode())
+    assert await wire.ask("stdin.write", id=job, data="grüße\n", offset=0) == {"accepted": 8, "offset": 8}
+    await wire.ask("stdin.close", id=job)
+    log = await wire.follow(run["subscription"])
+    assert log.stdout.decode() == "up\r\n" + "grüße\r\n" * 2 + "over\r\n"
+    assert (await wire.refused("stdin.write", id=job, data="x"))["code"] == 41001
+
+
+async def test_typing_goes_on_after_the_agent(start_agent: Any, dial: "Dial") -> None:
+    """What is typed again after a kill -9 of the agent is typed once."""
+    agent: RunningAgent = start_agent()
+    async with dial(agent) as wire:
+        spec = {"shell": "stty -echo; echo up; cat", "tty": True, "stdin": "pipe"}
+        run = await wire.ask("job.run", spec=spec)
+        job = run["job"]["id"]
+        await wire.until(run["subscription"], b"up")
+        await wire.ask("stdin.write", id=job, data="one\n", offset=0)
+    agent.kill()
+    agent.start()
+    async with dial(agent) as wire:
+        await wire.ask("stdin.write", id=job, data="one\ntwo\n", offset=0)
+        await wire.ask("stdin.close", id=job)
+        log = await wire.follow(await wire.subscribe(job, offset=0, follow=True))
+        assert log.stdout == b"up\r\none\r\ntwo\r\n"

@@ -28,6 +28,8 @@ CHANGES = NEED_ROOM | {
     "job.delete",
     "stdin.write",
     "stdin.close",
+    "stdin.claim",
+    "stdin.release",
     "token.revoke",
     "session.end",
     "agent.shutdown",

@@ -182,6 +182,16 @@ class Client:
         """Return the input of a job, to be written from `offset` on; by default from its end."""
         return JobInput(self.connection, job, await self.write(job, b"") if offset is None else offset)
 
+    async def claim_input(self, job: str, *, steal: bool = False) -> JobInput:
+        """Become the one writer of a job, until the connection is lost; return its input, to be written from its end.
+
+        Raises NotTheWriter if another client is, unless `steal`; `stdin.release` ends it earlier.
+        """
+        answer = await self.call("stdin.claim", id=job, steal=steal)
+        target = JobInput(self.connection, job, answer["offset"])
+        target.lease = answer["lease"]
+        return target
+
     async def close_input(self, job: str) -> None:
         """End the input of a job after what was accepted so far."""
         await self.call("stdin.close", id=job)

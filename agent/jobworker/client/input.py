@@ -21,6 +21,7 @@ class JobInput:
         self.job = job
         self.offset = offset
         self._connection = connection
+        self.lease: int | None = None  # of the claim by which it is written
         self._more: dict[str, Any] = {}  # params of each stdin.write besides those of its piece
         # Sent and not known to be accepted, oldest first.
         self._sent: deque[tuple[Piece, asyncio.Task[Any]]] = deque()
@@ -59,13 +60,17 @@ class JobInput:
         await self.flush()
         while True:
             try:
-                await self._connection.call("stdin.close", id=self.job, offset=self.offset)
+                await self._connection.call("stdin.close", id=self.job, offset=self.offset, **self._lease())
                 return
             except ConnectionFailed:
                 await self._connection.reconnect()
 
     async def _call(self, piece: Piece) -> Any:
-        return await self._connection.send("stdin.write", piece.data, id=self.job, offset=piece.offset, **self._more)
+        params = {"id": self.job, "offset": piece.offset} | self._lease() | self._more
+        return await self._connection.send("stdin.write", piece.data, **params)
+
+    def _lease(self) -> dict[str, int]:
+        return {} if self.lease is None else {"lease": self.lease}
 
     async def _settle(self) -> None:
         """Wait until the oldest piece is accepted; if the agent may not have it, send all again, one by one."""

@@ -39,6 +39,8 @@ def happened(before: Job, after: Job) -> str | None:
         return BY_STATE.get(after.state)
     if after.spec != before.spec:
         return "updated"
+    if after.writer != before.writer:
+        return "writer"
     receipt = None if after.exit is None else after.exit.receipt
     return "stopped" if receipt is not None and (before.exit is None or before.exit.receipt is None) else None
 

@@ -12,6 +12,7 @@ EVENT_TEXT = {  # for the events that leave nothing in the record
     "updated": "changed",
     "paused": "paused",
     "resumed": "resumed",
+    "writer": "another writer",
     "deadline_near": "near its time limit",
     "limit_failed": "time limit not enforced, after a fault",
 }

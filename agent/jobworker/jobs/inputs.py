@@ -12,8 +12,10 @@ from jobworker.errors import InputGap, InvalidState, StdinClosed
 from jobworker.host.inotify import Inotify
 from jobworker.host.spool import Spool, open_spool
 from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.claims import Claims, require_writer
 from jobworker.jobs.table import JobTable
 from jobworker.linux.inotify import IN_ATTRIB, IN_DELETE, IN_MODIFY
+from jobworker.model import Principal
 from jobworker.paths import Home
 
 T = TypeVar("T")
@@ -35,6 +37,8 @@ class Inputs:
         self._home = str(home.path)
         self._folder = home.input
         self._table = table
+        self._claims = Claims(table)
+        self.release, self.end_claims = self._claims.release, self._claims.end_all
         self._turns: dict[
             str, tuple[asyncio.Lock, int]
         ] = {}  # by job: held by one call, and how many calls there are
@@ -42,13 +46,14 @@ class Inputs:
         self._watch: int | None = None  # of the folder of all spools, while calls wait
         self._waiting: dict[str, asyncio.Event] = {}  # by job: the call that waits for room in its spool
 
-    async def write(self, job: str, data: bytes, offset: int | None) -> tuple[int, int]:
+    async def write(self, job: str, data: bytes, offset: int | None, lease: int | None = None) -> tuple[int, int]:
         """Accept all of the data; return how many bytes of it are in the input now, and the end of the input.
 
         `offset` is where the data begins: what was accepted before is not written again. Waits while the job does not
-        read. Raises InputGap, StdinClosed, InvalidState and DiskFull.
+        read. Raises InputGap, StdinClosed, InvalidState, NotTheWriter and DiskFull.
         """
         async with self._turn(job) as active:
+            require_writer(active, lease)
             with open_spool(self._home, job) as spool:
                 if spool is None:
                     await _count_known(active)
@@ -63,19 +68,21 @@ class Inputs:
                 while view:
                     written = await _to_its_end(asyncio.to_thread(spool.append, view, end))
                     if not written:
-                        await self._wait_for_room(job, spool, end)
+                        await self._wait_for_room(active, spool, end, lease or 0)
+                    require_writer(active, lease)  # another one may have taken its place meanwhile
                     if spool.removed():  # the keeper may have counted before this, or after it
                         await _count_known(active)
                         return self._after_end(active, data, begin)
                     view, end = view[written:], end + written
                 return len(data), end
 
-    async def close(self, job: str, offset: int | None) -> int | None:
+    async def close(self, job: str, offset: int | None, lease: int | None = None) -> int | None:
         """End the input after what was accepted, which must be `offset` bytes; return how many, None: unknown.
 
-        An input that has ended stays so. Raises InputGap and InvalidState.
+        An input that has ended stays so. Raises InputGap, InvalidState and NotTheWriter.
         """
         async with self._turn(job) as active:
+            require_writer(active, lease)
             with open_spool(self._home, job) as spool:
                 if spool is None:
                     await _count_known(active)
@@ -93,6 +100,24 @@ class Inputs:
             raise _closed(active)
         return len(data), end
 
+    async def claim(self, job: str, by: Principal, *, steal: bool) -> tuple[int, int]:
+        """Make the caller the one writer; return its lease and the end of the input. Raises NotTheWriter.
+
+        Does not wait for a write that waits for the job to read: that one ends, if it is by another writer.
+        """
+        async with self._table.held(job) as active:
+            await _require_input(active)
+            with open_spool(self._home, job) as spool:
+                if spool is None:
+                    raise _closed(active)
+                lease = self._claims.claim(active, by, steal=steal)
+                if (waiting := self._waiting.get(job)) is not None:
+                    waiting.set()
+            await self._table.written()
+        async with self._turn(job):  # what was being written before the claim is in the input now, or refused
+            with open_spool(self._home, job) as spool:
+                return lease, 0 if spool is None else spool.accepted()[0]
+
     @contextlib.asynccontextmanager
     async def _turn(self, job: str) -> AsyncIterator[ActiveJob]:
         """Wait until no other call works on the input of the job; raise InvalidState if it can have none."""
@@ -108,12 +133,13 @@ class Inputs:
                 if calls > 1:
                     self._turns[job] = lock, calls - 1
 
-    async def _wait_for_room(self, job: str, spool: Spool, end: int) -> None:
-        """Return when the spool takes more, or is gone."""
+    async def _wait_for_room(self, active: ActiveJob, spool: Spool, end: int, lease: int) -> None:
+        """Return when the spool takes more, or is gone, or the writer has no longer this lease."""
+        job = active.id
         changed = self._waiting[job] = asyncio.Event()
         try:
             watched = self._watch_folder()
-            while not spool.has_room(end) and not spool.removed():
+            while not spool.has_room(end) and not spool.removed() and lease == active.record.input.lease:
                 changed.clear()
                 if watched:
                     await changed.wait()
@@ -155,7 +181,7 @@ class Inputs:
 
 async def _require_input(active: ActiveJob) -> None:
     """Raise InvalidState unless the job was started with an input."""
-    if active.record.job.spec.stdin is None:
+    if not active.record.job.spec.has_input():
         hint = 'create it with stdin: "pipe"'
         state = active.record.job.state
         raise InvalidState(f"job {active.id} has no input: its stdin is /dev/null", hint=hint, state=state)

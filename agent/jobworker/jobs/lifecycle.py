@@ -16,7 +16,7 @@ from jobworker.host.journal import (
     Truncated,
 )
 from jobworker.host.process_tree import PROOFS
-from jobworker.jobs.record import InputRecord, JobRecord, StopRequest
+from jobworker.jobs.record import JobRecord, StopRequest
 from jobworker.jobs.start_failure import explain_start_failure
 from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, Usage
 from jobworker.units import bytes_text, rfc3339
@@ -46,7 +46,7 @@ def advance(record: JobRecord, event: JournalEntry, boot: str) -> JobRecord:
         case Lost(why=why, at=at):
             return lost(record, why, at)
         case InputEnd(how=how, accepted=accepted):
-            return replace(record, input=InputRecord(how, accepted))
+            return record.with_input(ended=how, accepted=accepted)
         case Truncated():
             return record.with_job(log=replace(record.job.log, truncated=True))
         case Closed(size=size, truncated=truncated, first=first):
@@ -77,7 +77,7 @@ def start_failed(record: JobRecord, event: StartFailed) -> JobRecord:
         return record
     message = explain_start_failure(record, event.step, event.errno, event.detail)
     exit_ = Exit(None, None, Reason.START_FAILED, None, message, step=event.step, errno=event.errno)
-    record = record.with_job(state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
+    record = record.with_job(state=State.EXITED, writer=None, exited_at=rfc3339(event.at), exit=exit_)
     return record.with_process(launching=False, left=bool(record.process.init)).with_log(closed=True)
 
 
@@ -105,7 +105,7 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
     exit_ = replace(exit_, usage=event.usage, ran_seconds=_ran_seconds(record, event))
     if event.stdin_unread is not None:
         exit_ = replace(exit_, stdin_unread=event.stdin_unread)
-    job = replace(record.job, state=State.EXITED, exited_at=rfc3339(event.at), exit=exit_)
+    job = replace(record.job, state=State.EXITED, writer=None, exited_at=rfc3339(event.at), exit=exit_)
     process = replace(record.process, launching=False, left=event.left)
     record = replace(record, job=job, process=process)
     if event.stdin_accepted is not None:
@@ -193,7 +193,7 @@ def lost(record: JobRecord, why: str, now: int, *, closed: bool = False) -> JobR
         return record.with_process(left=record.process.left and not closed)
     left = bool(record.process.init) and not closed
     exit_ = Exit(None, None, Reason.LOST, None, why)
-    record = record.with_job(state=State.LOST, exited_at=rfc3339(now), exit=exit_)
+    record = record.with_job(state=State.LOST, writer=None, exited_at=rfc3339(now), exit=exit_)
     return record.with_process(launching=False, left=left)
 
 

@@ -106,6 +106,7 @@ class JobManager:
             await asyncio.to_thread(sync_folder, self._home.path)  # the folder has the names of table and journal
         await self._reconciler.open()
         self.inputs.remove_leftovers()
+        self.inputs.end_claims()
         await asyncio.to_thread(own)  # a directory service may be slow
         self._tasks.spawn(self._retention.run())
         if self._log_sync is not None:
@@ -156,9 +157,9 @@ class JobManager:
             self._time_limits.watch(active)
         return self._table.public(active.record)
 
-    async def resize_terminal(self, job: str, rows: int, cols: int) -> None:
-        """Change the size of the job's terminal. Raises InvalidState if it has none, or none any more."""
-        await self._terminals.resize(await self._begun(job), rows, cols)
+    async def resize_terminal(self, job: str, rows: int, cols: int, lease: int | None) -> None:
+        """Change the size of the job's terminal. Raises InvalidState, or NotTheWriter if another client may."""
+        await self._terminals.resize(await self._begun(job), rows, cols, lease)
 
     async def _begun(self, job: str) -> ActiveJob:
         """Return a job that was started, when a start that is under way is over; raise InvalidState."""

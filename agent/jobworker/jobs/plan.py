@@ -164,9 +164,9 @@ class LaunchPlan(Struct, frozen=True, kw_only=True):
 
     def stream_message(self) -> dict[str, Any]:
         """Return the part about the log, and about the input and the terminal if the job has them."""
-        tty, stdin = self.spec.terminal(), self.spec.stdin
+        tty = self.spec.terminal()
         terminal = {} if tty is None else {"tty": {"rows": tty.rows, "cols": tty.cols}}
-        return self.log.message() | terminal | ({} if stdin is None else {"stdin": stdin})
+        return self.log.message() | terminal | ({"stdin": "pipe"} if self.spec.has_input() else {})
 
     def process_message(self) -> dict[str, Any]:
         """Return the part about user, umask, nice and rlimits, as far as the spec has them."""

@@ -72,6 +72,7 @@ class InputRecord(msgspec.Struct, frozen=True):
 
     ended: str = ""  # `closed`, `broken`, `lost` or `failed`, see `keeper/input.py`; "": it is open, or there is none
     accepted: int | None = None  # bytes in all; None: it is open, or that is not known
+    lease: int = 0  # of the writer; 0: there is none
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +116,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def with_pause(self, **changes: Any) -> "JobRecord":
         return replace(self, pause=replace(self.pause, **changes))
+
+    def with_input(self, **changes: Any) -> "JobRecord":
+        return replace(self, input=replace(self.input, **changes))
 
     def with_log(self, **changes: Any) -> "JobRecord":
         return replace(self, log=replace(self.log, **changes))

@@ -99,12 +99,9 @@ class Specs:
             raise NotSupported(text, field="private_tmp")
 
     def _check_input(self, spec: JobSpec) -> None:
-        if spec.stdin is None:
-            return
-        if not self._capabilities().get("stdin"):
-            raise NotSupported("spec.stdin: the keeper is of an older version", field="stdin")
-        if spec.tty is not False:
-            raise NotSupported("spec.stdin: this version has no input for a job with a terminal", field="stdin")
+        if spec.has_input() and not self._capabilities().get("stdin"):
+            field = "tty" if spec.stdin is None else "stdin"
+            raise NotSupported(f"spec.{field}: the keeper is of an older version", field=field)
 
     def keep(self, job: str, made: LaunchPlan) -> None:
         """Keep the plan of a job that is created now until the job is in memory."""

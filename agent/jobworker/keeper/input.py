@@ -39,6 +39,7 @@ class Inputs:
         try:
             # The job gets this end. It is held until the job has it: without a reader, the pump would see an end.
             job.input_reader = os.open(job.input_name, os.O_RDONLY | os.O_CLOEXEC)
+            os.set_blocking(job.input_reader, not job.tty)  # of a terminal, the pump reads it
             job.input = os.open(job.input_name, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         finally:
             os.close(both)
@@ -87,7 +88,7 @@ class Inputs:
 
     def started(self, job: Job) -> None:
         """Leave the read end to the job, unless its input has ended already: see `_end`."""
-        if job.input_reader >= 0 and job.input >= 0:
+        if job.input_reader >= 0 and job.input >= 0 and not job.tty:  # of a terminal, the pump has the other one
             os.close(job.input_reader)
             job.input_reader = -1
 

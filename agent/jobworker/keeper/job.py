@@ -70,12 +70,14 @@ class Job:
             self.master, self.slave = open_terminal(*self.size)
 
     def descriptors(self) -> list[int]:
-        """Return what the pump gets: the read ends, and last the master."""
-        return [*self.pipes, self.master] if self.master >= 0 else self.pipes
+        """Return what the pump gets: the read ends; of a terminal the master, and the read end of its input."""
+        if self.master < 0:
+            return self.pipes
+        return [*self.pipes, self.master, *([self.input_reader] if self.input_reader >= 0 else [])]
 
     def inherit(self, inherit: bool) -> None:
         """Let this process's next image have the descriptors, or not."""
-        for fd in (*self.descriptors(), self.pidfd, self.report, self.input, self.input_reader, *self.spool):
+        for fd in (*self.pipes, self.master, self.pidfd, self.report, self.input, self.input_reader, *self.spool):
             if fd >= 0:
                 os.set_inheritable(fd, inherit)
 
@@ -97,6 +99,9 @@ class Job:
         if self.master >= 0:
             os.close(self.master)
             self.master = -1
+            if self.input_reader >= 0:  # ours and the pump's are all: the input ends
+                os.close(self.input_reader)
+                self.input_reader = -1
         for fd in self.pipes:
             os.close(fd)
         self.pipes = []

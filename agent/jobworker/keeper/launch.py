@@ -90,9 +90,9 @@ class Launcher:
             if job.tty and not self._pump.terminals:
                 raise OSError(errno.EOPNOTSUPP, "the pump is of an older version, which knows no terminals")
             job.open_pipes()
-            self._pump.watch(job.id)
             if job.stdin:
                 self._inputs.open(job)
+            self._pump.watch(job.id)
             self._make_groups(job, limits)
         except OSError as error:
             self._state.release_fifo()

@@ -191,8 +191,7 @@ class PumpSocket:
                 continue
             fds = array("i", ancillary[0][2]).tolist() if ancillary else []
             if "terminal" in message:
-                for fd in fds:
-                    self._take_terminal(message["terminal"], fd)
+                self._take_terminal(message["terminal"], *fds)
                 continue
             if "input" in message or "input_end" in message:
                 self.input_news(message, fds)
@@ -201,13 +200,19 @@ class PumpSocket:
                 if job := self._state.jobs.get(report["id"]):
                     self._record(job, report)
 
-    def _take_terminal(self, name: str, master: int) -> None:
+    def _take_terminal(self, name: str, master: int, reader: int = -1) -> None:
         """Hold the terminal of an adopted job, which the pump had from the keeper before."""
         job = self._state.jobs.get(name)
         if job is None or job.closed or job.master >= 0:
             os.close(master)
+            if reader >= 0:
+                os.close(reader)
             return
         job.master, job.unheld = master, False
+        if job.input_reader < 0:
+            job.input_reader = reader
+        elif reader >= 0:
+            os.close(reader)
         if job.size:
             set_size(master, *job.size)
 

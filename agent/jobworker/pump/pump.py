@@ -16,7 +16,7 @@ from typing import Any
 from jobworker.pump.feed import Feeds
 from jobworker.pump.file_system import CHUNK, RETRY_SECONDS, can_punch, can_splice
 from jobworker.pump.log import Log
-from jobworker.pump.terminal import Terminal
+from jobworker.pump.terminal import Terminals
 from jobworker.pump.waiting import HELD_SECONDS, Held, Stalled
 
 MESSAGE = 262144  # bytes: longer than any message of the keeper
@@ -36,9 +36,6 @@ class Pump:
         self.greeted = False  # a keeper has connected once; before that the pump does not end
         self.logs: dict[str, Log] = {}  # by job
         self.pipes: dict[int, tuple[Log, int]] = {}  # by descriptor: the log and the stream
-        self.terminals: dict[int, Terminal] = {}  # by master
-        self.blocked: dict[int, Terminal] = {}  # by read end of a full FIFO: not in epoll
-        self.wanted: set[str] = set()  # jobs of whose terminal the keeper wants the master
         self.stalled: set[int] = set()  # pipes whose log cannot be written now; not in epoll
         self.unwritten: set[Log] = set()  # logs with records that could not be written
         self.retry_at = 0.0  # when stalled pipes and unwritten logs are tried again
@@ -49,6 +46,7 @@ class Pump:
         self.punches = can_punch(folder)
         self.epoll = select.epoll()
         self.feeds = Feeds(self.epoll)
+        self.terminals = Terminals(self.epoll)
         self.epoll.register(listener, select.EPOLLIN)
 
     def run(self) -> None:
@@ -61,8 +59,8 @@ class Pump:
             for fd, events in ready:
                 if fd in self.pipes:
                     short |= self.serve(fd, events)
-                elif fd in self.terminals:
-                    self.move(self.terminals[fd])
+                elif self.terminals.has(fd):
+                    self.terminals.serve(fd, events)
                 elif self.feeds.has(fd):
                     self.feeds.serve(fd, events)
                 else:
@@ -89,7 +87,7 @@ class Pump:
             pass
         if self.keeper is not None:
             self.disconnect()
-        self.wanted.clear()
+        self.terminals.wanted.clear()
         self.keeper = keeper
         self.greeted = True
         self.many = False
@@ -153,10 +151,11 @@ class Pump:
         job = message["id"]
         new = message.get("new", False)  # no pump had its pipes before
         if job in self.logs and message.get("tty") == "wanted":
-            self.wanted.add(job)
+            self.terminals.wanted.add(job)
             self.fresh_reports = True
         if job not in self.logs and fds:
-            master = fds.pop() if message.get("tty") == "given" else -1
+            given = fds[1:] if message.get("tty") == "given" else []  # after the one pipe
+            del fds[len(fds) - len(given) :]
             log = self.logs[job] = Log(
                 job,
                 f"{self.folder}/{job}",
@@ -167,9 +166,8 @@ class Pump:
                 new=new,
                 waits=message.get("wait", False),
             )
-            if master >= 0:
-                self.terminals[master] = Terminal(job, master, fds[0])
-                self.epoll.register(master, select.EPOLLIN)
+            if given:
+                self.terminals.add(job, fds[0], given)
             for stream, fd in enumerate(fds):
                 self.pipes[fd] = (log, stream)
                 self.epoll.register(fd, select.EPOLLIN)
@@ -182,8 +180,7 @@ class Pump:
     def forget(self, job: str) -> None:
         """Close the pipes of a job whose launch failed."""
         if job in self.logs:
-            for terminal in [terminal for terminal in self.terminals.values() if terminal.job == job]:
-                self.close_terminal(terminal)
+            self.terminals.drop(job)
             log = self.logs.pop(job)
             for pipe in log.pipes:
                 if pipe is not None:
@@ -223,8 +220,7 @@ class Pump:
                     log.patience = min(2 * log.patience, RETRY_SECONDS)
         if length:
             log.patience = HELD_SECONDS
-        if length and fd in self.blocked:
-            self.unblock(fd)
+            self.terminals.unblock(fd)
         if log.has_unwritten_records and log.job in self.logs:
             self.retry_later()
             self.unwritten.add(log)
@@ -232,29 +228,6 @@ class Pump:
             self.reports[log.job] = {"id": log.job, "truncated": True}
             self.fresh_reports = True
         return 0 < length < min(log.chunk, CHUNK) // 4
-
-    def move(self, terminal: Terminal) -> None:
-        """Move output of a terminal to its FIFO; close both at its end."""
-        if not terminal.move():
-            self.close_terminal(terminal)
-        elif terminal.blocked:
-            self.epoll.unregister(terminal.master)
-            self.blocked[terminal.pipe] = terminal
-
-    def unblock(self, pipe: int) -> None:
-        """Go on with a terminal, now that its FIFO has room."""
-        terminal = self.blocked.pop(pipe)
-        terminal.blocked = False
-        self.epoll.register(terminal.master, select.EPOLLIN)
-
-    def close_terminal(self, terminal: Terminal) -> None:
-        """Close a terminal that has ended, or whose launch has failed."""
-        if terminal.blocked:
-            del self.blocked[terminal.pipe]
-        else:
-            self.epoll.unregister(terminal.master)
-        del self.terminals[terminal.master]
-        terminal.close()
 
     def retry_later(self) -> None:
         """Schedule a retry, unless one is scheduled."""
@@ -317,19 +290,16 @@ class Pump:
                 del self.reports[job]
 
     def send_terminals(self) -> None:
-        """Send the keeper the masters that it wants; those of terminals that have ended are gone."""
-        for terminal in [terminal for terminal in self.terminals.values() if terminal.job in self.wanted]:
-            if self.keeper is None:
-                return  # the next one asks again
-            try:
-                socket.send_fds(self.keeper, [json.dumps({"terminal": terminal.job}).encode()], [terminal.master])
-            except BlockingIOError:
-                self.epoll.modify(self.keeper, select.EPOLLIN | select.EPOLLOUT)
-                return
-            except OSError:
-                return  # read_keeper() will notice that it is gone
-            self.wanted.discard(terminal.job)
-        self.wanted.clear()
+        """Send the keeper the terminals that it wants."""
+        if self.keeper is None:
+            return
+        try:
+            for job, fds in self.terminals.offers():
+                socket.send_fds(self.keeper, [json.dumps({"terminal": job}).encode()], fds)
+        except BlockingIOError:
+            self.epoll.modify(self.keeper, select.EPOLLIN | select.EPOLLOUT)
+        except OSError:
+            pass  # read_keeper() will notice that it is gone
 
     def send_input(self) -> None:
         """Send the keeper how inputs have ended, and the open ones that it does not have."""

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from jobworker.auth.audit_input import InputAudit
-from jobworker.errors import RateLimited, RpcError
+from jobworker.errors import NotTheWriter, RateLimited, RpcError
 from jobworker.model import Principal
 from jobworker.server.services import Services
 from jobworker.tasks import Background
@@ -22,6 +22,9 @@ class SessionInputs:
         # Jobs whose input ends when the connection does.
         self.to_close: set[str] = set()
         self._inputs = services.jobs.inputs
+        # By job: the lease of the claim that ends with the connection.
+        self._claims: dict[str, int] = {}
+        self._left = False  # the connection has ended
         # Bytes in writes that are not answered.
         self._waiting = 0
         # Closes inputs after the end of the connection.
@@ -45,9 +48,24 @@ class SessionInputs:
         `agent_left`: the agent has closed the connection, and the caller comes back to the next one.
         """
         self.audit.settle(principal)
+        self._left = True
+        for job, lease in self._claims.items():
+            self._release(job, lease, principal)
         if not agent_left:
             for job in self.to_close:
                 self._tasks.spawn(self._close(job))
+
+    def claimed(self, job: str, lease: int, principal: Principal) -> None:
+        """Have a claim end with the connection, which may have ended already."""
+        self._claims[job] = lease
+        if self._left:
+            self._release(job, lease, principal)
+
+    def _release(self, job: str, lease: int, principal: Principal) -> None:
+        try:
+            self._inputs.release(job, lease, principal.name)
+        except NotTheWriter:
+            pass  # another client has taken over, or it was released
 
     async def _close(self, job: str) -> None:
         try:

@@ -8,6 +8,7 @@ from jobworker_cli.declare import Group
 
 MODULES = {
     "run": "run",
+    "attach": "attach",
     "create": "jobs",
     "start": "jobs",
     "stop": "jobs",

@@ -43,7 +43,7 @@ def create(
     no_userns: options.NoUserns = False,
     write: options.Write = None,
     stdin: options.Stdin = False,
-    tty: options.Tty = False,
+    tty: options.Tty = 0,
     key: options.Key = None,
     shell: options.Shell = False,
     quiet: options.Quiet = False,

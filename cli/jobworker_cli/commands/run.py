@@ -1,5 +1,7 @@
 """`jw run`: create, follow and start a job; exit with its code."""
 
+from typing import TYPE_CHECKING
+
 from jobworker import model
 from jobworker.errors import ExecFailed, InvalidState
 from jobworker_cli import describe, failures, options, output, spec
@@ -9,6 +11,9 @@ from jobworker_cli.endpoint import Choice
 from jobworker_cli.output.records import Records
 from jobworker_cli.resolve import NOT_FINAL, list_all, warn_of_namesakes
 from jobworker_cli.unread_input import UnreadInput
+
+if TYPE_CHECKING:
+    from jobworker_cli.own_terminal import OwnTerminal
 
 
 @job_command
@@ -46,7 +51,8 @@ def run(
     write: options.Write = None,
     stdin: options.Stdin = False,
     stdin_close_on_disconnect: options.StdinClose = False,
-    tty: options.Tty = False,
+    tty: options.Tty = 0,
+    detach_keys: options.DetachKeys = None,
     key: options.Key = None,
     shell: options.Shell = False,
     detach: options.Detach = False,
@@ -58,23 +64,38 @@ def run(
 
     123: bytes of the output are missing. 124: timed out. 125: jw or the agent failed. 126: not executable.
     127: not found. 128+n: killed by signal n. Ctrl-C once stops the job, twice kills it, three times leaves it
-    running (130).
+    running (130). With -it, all keys go to the job but ctrl-p,ctrl-q, which leave it running.
     """
     if quiet and not detach:
         raise UsageError("--quiet prints the id: use it with --detach")
     if stdin_close_on_disconnect and (detach or not stdin):
         raise UsageError("--stdin-close-on-disconnect is for what jw sends: use it with -i, not --detach")
+    terminal = None if detach or not tty else _our_terminal(reads=stdin, forced=tty > 1, as_json=json_)
     choice: Choice = ctx.obj
     wanted = spec.from_options(ctx.params, local=choice.local)
     try:
         if detach:
             return _detach(choice, wanted, key, as_json=json_)
-        from jobworker_cli.attended import follow  # asyncio, which takes long to import
+        from jobworker_cli.attended import Way, follow  # asyncio, which takes long to import
+        from jobworker_cli.keys import parse
 
-        records = Records(as_json=json_, raw=raw)
-        return run_on_loop(follow(choice, wanted, key, records, ends_input=stdin_close_on_disconnect))
+        records = Records(as_json=json_, raw=raw or tty > 0)
+        way = Way(records, stdin_close_on_disconnect, terminal, parse(detach_keys))
+        return run_on_loop(follow(choice, wanted, key, way))
     except ExecFailed as error:
         return start_failed(error)
+
+
+def _our_terminal(*, reads: bool, forced: bool, as_json: bool) -> "OwnTerminal | None":
+    """Return our terminal, None if we have none and the job is to have one all the same; raise UsageError."""
+    from jobworker_cli.own_terminal import OwnTerminal, is_here
+
+    if is_here(reads=reads) and not as_json:
+        return OwnTerminal()
+    if forced:
+        return None
+    what = "--json needs none" if as_json else f"the {'input or ' if reads else ''}output of jw is none"
+    raise UsageError(f"-t: jw has no terminal here: {what}; -tt gives the job one all the same")
 
 
 def start_failed(error: ExecFailed) -> int:

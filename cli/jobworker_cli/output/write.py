@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from jobworker_cli.output.sanitise import escaped_json, harmless, printable
 
 DIM, RED, YELLOW = "2", "31", "33"
+line_end = b"\n"  # of a note; another one while the terminal is raw
 
 
 class ReaderGone(Exception):
@@ -126,7 +127,7 @@ def hint(command: str) -> None:
 def write_stderr(text: str) -> None:
     """Write a line to stderr; ignore that its reader is gone."""
     try:
-        put(sys.stderr, text.encode(errors="backslashreplace") + b"\n")
+        put(sys.stderr, text.encode(errors="backslashreplace") + line_end)
     except (ReaderGone, OSError):
         pass
 

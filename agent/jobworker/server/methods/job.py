@@ -65,6 +65,7 @@ class Limits(Params):
 class Resize(OfJob):
     rows: TtySize
     cols: TtySize
+    lease: int | None = None
 
 
 class Update(OfJob):
@@ -167,7 +168,7 @@ async def signal(call: Call, params: Signal) -> dict[str, int]:
 async def resize(call: Call, params: Resize) -> dict[str, int]:
     """Change the size of the job's terminal; its processes in the foreground get SIGWINCH."""
     await call.controlled(params.id)
-    await call.session.services.jobs.resize_terminal(params.id, params.rows, params.cols)
+    await call.session.services.jobs.resize_terminal(params.id, params.rows, params.cols, params.lease)
     return {"rows": params.rows, "cols": params.cols}
 
 

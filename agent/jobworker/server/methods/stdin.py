@@ -13,6 +13,17 @@ from jobworker.server.dispatch import Call, method
 class OfInput(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     id: str
     offset: int | None = None
+    lease: int | None = None
+
+
+class Claim(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    steal: bool = False
+
+
+class Release(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    lease: int
 
 
 class Write(OfInput):
@@ -33,7 +44,7 @@ async def write(call: Call, params: Write) -> dict[str, int]:
     session = call.session
     done = session.inputs.reserve(len(data))
     try:
-        writing = session.services.jobs.inputs.write(params.id, data, offset)
+        writing = session.services.jobs.inputs.write(params.id, data, offset, params.lease)
         accepted, end = await session.while_connected(writing)
     finally:
         done()
@@ -49,9 +60,26 @@ async def close(call: Call, params: Close) -> dict[str, Any]:
     await call.controlled(params.id)
     session = call.session
     offset = _offset(params)
-    end = await session.while_connected(session.services.jobs.inputs.close(params.id, offset))
+    end = await session.while_connected(session.services.jobs.inputs.close(params.id, offset, params.lease))
     session.inputs.audit.settle(session.caller, params.id)
     return {"offset": end}
+
+
+@method("stdin.claim", Claim, Requires.READ)
+async def claim(call: Call, params: Claim) -> dict[str, int]:
+    """Make this connection the only one that writes to the job, until it releases the claim or is closed."""
+    await call.controlled(params.id)
+    session, caller = call.session, call.session.caller  # the session may have ended when the claim is made
+    lease, end = await session.services.jobs.inputs.claim(params.id, caller, steal=params.steal)
+    session.inputs.claimed(params.id, lease, caller)
+    return {"lease": lease, "offset": end}
+
+
+@method("stdin.release", Release, Requires.READ)
+async def release(call: Call, params: Release) -> dict[str, bool]:
+    await call.controlled(params.id)
+    call.session.services.jobs.inputs.release(params.id, params.lease, call.session.caller.name)
+    return {"released": True}
 
 
 def _offset(params: OfInput) -> int | None:
