@@ -24,10 +24,11 @@ from jobworker.paths import Home
 WRITER = Path(writer.__file__)
 End = tuple[int | None, str | None]  # the exit code or the name of the signal
 LIMIT = 60.0  # seconds until something that should happen counts as not happening
-# An agent whose keeper cannot ask the kernel for the status of a process that is not its child.
+# An agent whose keeper cannot ask the kernel for the status of a process that is not its child, nor gets word of its
+# reaping: as on a kernel before 6.9.
 UNASKING = f"""
 import os, sys
-os.environ["{features.WITHOUT}"] = "pidfd_info"
+os.environ["{features.WITHOUT}"] = "pidfd_info,pidfd_hangup"
 from jobworker.__main__ import main
 main(sys.argv[1:])
 """

@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 from typing import Any
 
 from jobworker.keeper.exits import Exits
@@ -9,8 +10,12 @@ from jobworker.keeper.input import Inputs
 from jobworker.keeper.job import Job
 from jobworker.keeper.pump_socket import PumpSocket
 from jobworker.keeper.state import State
+from jobworker.linux import features
 from jobworker.linux.proc import is_alive, start_of
 from jobworker.linux.syscalls import exit_status
+
+# Whether a pidfd announces that its process was reaped (Linux 6.9). Before, only that it has ended.
+HANGS_UP = features.kernel() >= (6, 9) and features.has("pidfd_hangup")
 
 
 class Adoption:
@@ -22,6 +27,7 @@ class Adoption:
         self._pump = pump
         self._exits = exits
         self._inputs = inputs
+        self.unreaped: set[int] = set()  # pidfds of processes that have ended; nothing announces their reaping
 
     def adopt(self, message: dict[str, Any]) -> dict[str, Any]:
         """Take over a job: its process, unless `ended`, and its output.
@@ -74,7 +80,8 @@ class Adoption:
     def watch(self, job: Job) -> None:
         """Have the loop notice the end of an adopted job."""
         self._state.adopted[job.pidfd] = job
-        self._epoll.register(job.pidfd, 0)  # EPOLLHUP: not when it ends, but when it has been reaped
+        # EPOLLHUP, which needs no flag, comes when it has been reaped: then its status may be known.
+        self._epoll.register(job.pidfd, 0 if HANGS_UP else select.EPOLLIN)
 
     def exited(self, message: dict[str, Any]) -> dict[str, Any]:
         """Take the status of an adopted job from the agent, whose child it has become."""
@@ -84,11 +91,27 @@ class Adoption:
             self._end(job, (message["code"], message["signal"]))
         return {"taken": taken}
 
-    def reaped(self, pidfd: int) -> None:
+    def ended(self, pidfd: int) -> None:
         """End an adopted job whose parent has reaped it: only the kernel may still know its status."""
-        self._end(self._state.adopted[pidfd], exit_status(pidfd))
+        if not HANGS_UP:
+            self._epoll.unregister(pidfd)
+            self.unreaped.add(pidfd)
+            self.look()
+        else:
+            self._end(self._state.adopted[pidfd], exit_status(pidfd))
+
+    def look(self) -> None:
+        """End the jobs whose processes were reaped since they ended."""
+        for pidfd in [*self.unreaped]:
+            try:
+                signal.pidfd_send_signal(pidfd, 0)  # a zombie takes it
+            except ProcessLookupError:
+                self._end(self._state.adopted[pidfd], exit_status(pidfd))
 
     def _end(self, job: Job, status: tuple[int | None, int | None] | None) -> None:
         self._exits.end_adopted(job, status)
-        self._epoll.unregister(job.pidfd)
+        if job.pidfd in self.unreaped:
+            self.unreaped.remove(job.pidfd)
+        else:
+            self._epoll.unregister(job.pidfd)
         os.close(job.pidfd)

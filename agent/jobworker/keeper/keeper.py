@@ -35,7 +35,7 @@ from jobworker.keeper.wire import VERSION, decode
 from jobworker.linux.proc import boot_id
 
 IDLE_EXIT_SECONDS = 60.0  # without agent and job
-RETRY_SECONDS = 0.2  # between two attempts to write the journal, or to start a pump
+RETRY_SECONDS = 0.2  # between two attempts to write the journal or to start a pump, and looks at a zombie
 
 
 class Keeper:
@@ -112,8 +112,9 @@ class Keeper:
                 elif self._launches.has_report(fd):
                     self._launches.read(fd)
                 elif fd in self._state.adopted:
-                    self._adoption.reaped(fd)
+                    self._adoption.ended(fd)
             self._exits.reap()
+            self._adoption.look()
             self._launches.expire()
             self._pump.ensure()
             self._pump.send_pipes()
@@ -152,7 +153,8 @@ class Keeper:
 
     def _timeout(self) -> float:
         """Return how long the loop may wait for news, in seconds; -1: for ever."""
-        if self._state.journal.owed or self._state.exit_owed or self._pump.socket is None:
+        state = self._state
+        if state.journal.owed or state.exit_owed or self._pump.socket is None or self._adoption.unreaped:
             return RETRY_SECONDS
         if self._agent.socket is None and not self._state.jobs:
             return max(0.0, self._agent.alone_since + IDLE_EXIT_SECONDS - time.monotonic())
