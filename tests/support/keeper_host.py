@@ -36,6 +36,7 @@ class Host:
         self.home.create()
         self.run = self.home.create_run_folder()
         self.mark = f"JOBWORKER_TEST={uuid.uuid4().hex}"
+        self._marker = uuid.uuid4().hex[:8]  # of the markers of its jobs: other tests have jobs of the same ids
         self.records: list[JournalEntry] = []
         self.links: list[KeeperLink] = []
         self.lost = 0
@@ -84,7 +85,7 @@ class Host:
 
     def env(self, job: str, **more: str) -> dict[str, str]:
         name, _, value = self.mark.partition("=")
-        return {"PATH": "/usr/bin:/bin", name: value, MARKER: job, **more}
+        return {"PATH": "/usr/bin:/bin", name: value, MARKER: f"{job}-{self._marker}", **more}
 
     async def launch(
         self, job: str, *argv: str, cwd: str = "/", env: dict[str, str] | None = None, **log: Any
@@ -197,7 +198,7 @@ class Host:
     def tree(self, job: str, main: int) -> tree.Tree:
         if self.group:
             return tree.CgroupTree(Path(self.group, job))
-        return SweepTree(job, main)
+        return SweepTree(f"{job}-{self._marker}", main)
 
     async def signal_all(self, job: str, main: int, number: int) -> int:
         """Signal the tree in the way that is available here; return how many were."""
