@@ -163,6 +163,7 @@ async def test_idle_pump_that_dies_is_replaced(host: "Host") -> None:
 
 async def test_full_disk_delays_output_and_loses_nothing(host: "Host") -> None:
     """Leave the bytes in the pipe while the log cannot be written, and move them once it can."""
+    await host.finish("a0", "exit 0")  # by now the pump has set limits of its own
     pump = host.link.hello["pump"]
     _, hard = resource.prlimit(pump, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
     await host.shell("a1", "seq 100000; seq 100000 >&2")

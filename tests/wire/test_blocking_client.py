@@ -62,6 +62,16 @@ def test_every_method_of_the_other_client() -> None:
     assert {*inspect.signature(async_connect).parameters} == {*inspect.signature(connect).parameters} - {"timeout"}
 
 
+def test_the_one_writer(client: Client) -> None:
+    """With a claim, nobody writes without its lease."""
+    run = client.run(JobSpec(argv=["cat"], stdin="pipe"))
+    with client.claim_input(run.job.id) as target:
+        with pytest.raises(errors.NotTheWriter):
+            client.write(run.job.id, b"never")
+        target.write(b"mine")
+    assert b"".join(chunk.data for chunk in run) == b"mine"
+
+
 def test_calls(client: Client) -> None:
     job = client.create(shell("read -r x"), key="blocking-calls")
     assert (job.state, client.create(shell("read -r x"), key="blocking-calls").id) == (State.CREATED, job.id)

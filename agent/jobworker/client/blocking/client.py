@@ -217,6 +217,18 @@ class Client:
 
         return JobInput(self.connection, job, self.write(job, b"") if offset is None else offset)
 
+    def claim_input(self, job: str, *, steal: bool = False) -> "JobInput":
+        """Become the one writer of a job, until the connection is lost; return its input, to be written from its end.
+
+        Raises NotTheWriter if another client is, unless `steal`; `stdin.release` ends it earlier.
+        """
+        from jobworker.client.blocking.input import JobInput
+
+        answer = self.call("stdin.claim", id=job, steal=steal)
+        target = JobInput(self.connection, job, answer["offset"])
+        target.lease = answer["lease"]
+        return target
+
     def close_input(self, job: str) -> None:
         """End the input of a job after what was accepted so far."""
         self.call("stdin.close", id=job)

@@ -2,6 +2,7 @@
 
 import time
 from types import TracebackType
+from typing import Any
 
 from jobworker.client.blocking.connection import Connection
 from jobworker.client.pieces import RETRIED, RETRY_SECONDS, Piece, must_give_up, pieces_of, require_alone
@@ -19,6 +20,7 @@ class JobInput:
         self.job = job
         self.offset = offset
         self._connection = connection
+        self.lease: int | None = None  # of the claim by which it is written
 
     def __enter__(self) -> "JobInput":
         return self
@@ -38,16 +40,20 @@ class JobInput:
         """End the input after its last byte."""
         while True:
             try:
-                self._connection.call("stdin.close", id=self.job, offset=self.offset)
+                self._connection.call("stdin.close", id=self.job, offset=self.offset, **self._lease())
                 return
             except ConnectionFailed:
                 self._connection.reconnect()
+
+    def _lease(self) -> dict[str, Any]:
+        return {} if self.lease is None else {"lease": self.lease}
 
     def _send(self, piece: Piece) -> None:
         end = piece.offset + len(piece.data)
         while True:
             try:
-                answer = self._connection.send("stdin.write", piece.data, id=self.job, offset=piece.offset)
+                params = {"id": self.job, "offset": piece.offset} | self._lease()
+                answer = self._connection.send("stdin.write", piece.data, **params)
                 require_alone(self.job, answer, end)
                 self.offset = end
                 return
