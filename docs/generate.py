@@ -27,6 +27,7 @@ CELLS = re.compile(r"(?<!\\)\|")  # `\|` is a character of a cell
 
 NAMES = {
     "str": "string",
+    "Text": "[text](job-spec.md#text)",
     "int": "integer",
     "float": "number",
     "bool": "boolean",

@@ -3,6 +3,7 @@
 Agent, client and plugins share them. On the wire an object has the fields of its type.
 """
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
+from jobworker.text import Text
 from jobworker.units import Duration, Rate, Size
 
 MIN_LOG = 64 << 10  # bytes: a smaller log would hold almost no output
@@ -116,11 +118,11 @@ class SandboxSpec(Struct, frozen=True, forbid_unknown_fields=True):
 class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What to run. Exactly one of `argv` and `shell`; `docs/reference/job-spec.md` describes each field."""
 
-    argv: list[str] | UnsetType = UNSET
-    shell: str | UnsetType = UNSET
+    argv: Sequence[Text] | UnsetType = UNSET
+    shell: Text | UnsetType = UNSET
     name: str | None = None
-    env: dict[str, str] = {}
-    cwd: str | None = None
+    env: Mapping[str, Text] = {}
+    cwd: Text | None = None
     user: str | int | None = None
     group: str | int | None = None
     umask: int | str | None = None
@@ -141,8 +143,16 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     sandbox: SandboxSpec | None = None
 
     def command(self) -> list[str]:
-        """Return the argv to execute."""
-        return ["/bin/sh", "-c", str(self.shell)] if self.argv is UNSET else list(self.argv)
+        """Return the argv to execute; here and below surrogates stand for bytes that are not UTF-8."""
+        return ["/bin/sh", "-c", str(self.shell)] if self.argv is UNSET else [*map(str, self.argv)]
+
+    def variables(self) -> dict[str, str]:
+        """Return the variables of `env`."""
+        return {name: str(value) for name, value in self.env.items()}
+
+    def folder(self) -> str:
+        """Return `cwd`, "" if there is none."""
+        return "" if self.cwd is None else str(self.cwd)
 
     def has_input(self) -> bool:
         """Whether the job can be written to: a terminal always has an input."""

@@ -5,13 +5,13 @@ runs, and an agent newer than `jw` may send words that the types do not know.
 """
 
 import errno
-import shlex
 import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobworker.units import bytes_text
+from jobworker.words import command_line, decoded, shown
 from jobworker_cli.failures import RUN_FAILED
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def state(job: Plain) -> str:
 def command(job: Plain) -> str:
     """Return what it executes, as one line."""
     spec = job["spec"]
-    return shlex.join(spec["argv"]) if "argv" in spec else str(spec.get("shell", ""))
+    return command_line(map(decoded, spec["argv"])) if "argv" in spec else shown(decoded(spec.get("shell", "")))
 
 
 def age(job: Plain) -> str:
@@ -128,7 +128,7 @@ def lines(job: Plain) -> list[tuple[str, str]]:
         ("reason", end.get("reason")),
         ("by", end.get("by")),
         ("command", command(job)),
-        ("folder", job["spec"].get("cwd")),
+        ("folder", shown(decoded(job["spec"].get("cwd") or ""))),
         ("owner", job["owner"]),
         ("pid", job["pid"]),
         ("created", job["created_at"]),

@@ -4,12 +4,14 @@ import json
 import os
 import re
 import shlex
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from jobworker.model import JobSpec, LimitSpec, LogSpec, SandboxSpec, StopSpec, TimeoutSpec, TtySpec
+from jobworker.text import text_of
 from jobworker.units import Duration, Rate
 from jobworker_cli.declare import UsageError
 
@@ -21,11 +23,11 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
     words: list[str] = options["command"]
     user, _, group = (options["user"] or "").partition(":")
     spec = JobSpec(
-        argv=UNSET if options["shell"] else words,
-        shell=" ".join(words) if options["shell"] else UNSET,
+        argv=UNSET if options["shell"] else [*map(text_of, words)],
+        shell=text_of(" ".join(words)) if options["shell"] else UNSET,
         name=options["name"],
-        env=pairs("--env", options["env"]),
-        cwd=_folder(options["cwd"], local=local),
+        env={name: text_of(value) for name, value in pairs("--env", options["env"]).items()},
+        cwd=None if (folder := _folder(options["cwd"], local=local)) is None else text_of(folder),
         user=user or None,
         group=group or None,
         umask=options["umask"],
@@ -62,7 +64,7 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
     log["on_bound"] = options["on_bound"]
     if any(log.values()):
         spec = replace(spec, log=LogSpec(**{name: value for name, value in log.items() if value is not None}))
-    _require_text([*words, *spec.env.values(), *spec.env, spec.cwd or ""])
+    _require_text(spec.env)
     return spec
 
 
@@ -205,7 +207,7 @@ def _folder(folder: str | None, *, local: bool) -> str | None:
     return os.path.join(here, folder) if folder else here
 
 
-def _require_text(words: list[str]) -> None:
+def _require_text(words: Iterable[str]) -> None:
     for word in words:
         try:
             word.encode()

@@ -1,5 +1,6 @@
 """`jw run`: the job's bytes and the job's code, and nothing of ours among them."""
 
+import base64
 import json
 import os
 import re
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.conftest import DEADLINE
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Jw
 
+COMMAND = [sys.executable, "-m", "jobworker_cli"]
 ALL_BYTES = bytes(range(256)) * 3
 
 
@@ -220,8 +223,53 @@ def test_a_reader_that_leaves_does_not_end_the_job(jw: "Jw") -> None:
     jw.kill("endless")
 
 
-def test_words_that_are_not_text_are_refused(jw: "Jw") -> None:
-    done = jw("run", "echo", os.fsdecode(b"\xff"))
+def test_words_variables_and_folders_that_are_not_utf_8(jw: "Jw", tmp_path: Path) -> None:
+    """Their bytes get to the job; people see them as a shell takes them, programs as base64."""
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    script = 'printf "%s|" "$@" "$V"; pwd'
+    words: list[str | bytes] = [*COMMAND, "run", "--name", "bytes", "--env", b"V=\xfe=1"]
+    words += ["sh", "-c", script, "sh", b"a\xff'", "\u20ac\n"]
+    done = subprocess.run(words, cwd=folder, capture_output=True, timeout=DEADLINE, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == b"a\xff'|\xe2\x82\xac\n|\xfe=1|" + folder + b"\n"
+    spec = json.loads(jw.out("status", "--json", "bytes"))["spec"]
+    assert spec["argv"][3:] == ["sh", {"base64": base64.b64encode(b"a\xff'").decode()}, "\u20ac\n"]
+    assert spec["env"] == {"V": {"base64": base64.b64encode(b"\xfe=1").decode()}}
+    assert spec["cwd"] == {"base64": base64.b64encode(folder).decode()}
+    word = r"$'a\xff\''"
+    status = jw.out("status", "bytes")
+    assert word in status
+    assert f"$'{tmp_path}/caf\\xe9'" in status
+    assert word in jw.out("explain", "bytes")
+    assert word in jw.out("ps", "--all")
+    assert subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True).stdout == b"a\xff'"
+
+
+def test_a_script_that_is_not_utf_8(jw: "Jw") -> None:
+    done = subprocess.run(
+        [*COMMAND, "run", "--name", "script", "--shell", b"printf '\xe9'"],
+        capture_output=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"\xe9", b"")
+    assert r"$'printf \'\xe9\''" in jw.out("status", "script")
+
+
+def test_programs_and_folders_that_are_missing_and_not_utf_8(jw: "Jw", tmp_path: Path) -> None:
+    """The errors of the kernel get back, with the name."""
+    missing = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    program = jw("run", missing)
+    assert program.returncode == 127
+    assert rf"cannot execute $'{tmp_path}/\xff'" in program.stderr
+    folder = jw("run", "--cwd", missing, "true")
+    assert folder.returncode == 125
+    assert rf"cannot change to the folder $'{tmp_path}/\xff'" in folder.stderr
+
+
+def test_a_name_of_a_variable_that_is_not_utf_8_is_refused(jw: "Jw") -> None:
+    done = jw("run", "--env", os.fsdecode(b"\xff=1"), "true")
     assert done.returncode == 2
     assert "UTF-8" in done.stderr
 

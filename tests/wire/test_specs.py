@@ -1,5 +1,6 @@
 """Specs that cannot be accepted: refused with the field, the value and what was expected."""
 
+import base64
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -198,3 +199,42 @@ async def test_what_a_job_gets(wire: "Wire") -> None:
     assert env["LANG"] == "C.UTF-8"
     assert env.keys() >= {"PATH", "HOME", "USER"}
     assert not env.keys() & {"JOBWORKER_HOME", "VIRTUAL_ENV", "PYTEST_CURRENT_TEST"}
+
+
+async def test_bytes_in_place_of_strings(wire: "Wire") -> None:
+    """Arguments, values of variables and the folder as base64: they arrive, and come back as they were given."""
+    every = base64.b64encode(bytes(range(1, 256))).decode()
+    spec = {
+        "argv": [
+            {"base64": base64.b64encode(b"sh").decode()},
+            "-c",
+            'printf %s "$1" "$V"; pwd',
+            "sh",
+            {"base64": every},
+        ],
+        "env": {"V": {"base64": every}},
+        "cwd": {"base64": base64.b64encode(b"/tmp").decode()},
+    }
+    run = await wire.ask("job.run", spec=spec)
+    assert (await wire.follow(run["subscription"])).stdout == bytes(range(1, 256)) * 2 + b"/tmp\n"
+    assert run["job"]["spec"] == spec
+    assert (await wire.ask("job.status", id=run["job"]["id"]))["spec"] == spec
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "field"),
+    [
+        ({"argv": ["a", {"base64": "!"}]}, -32602, "spec.argv[1].base64"),
+        ({"argv": [{}]}, -32602, "spec.argv[0].base64"),
+        ({"argv": [{"base64": "", "x": 1}]}, -32602, "spec.argv[0].x"),
+        ({"argv": [{"base64": ""}]}, 40001, "argv"),
+        ({"argv": [{"base64": "YQBi"}]}, 40001, "argv"),
+        ({"shell": {"base64": ""}}, 40001, "shell"),
+        ({"shell": ":", "env": {"A": {"base64": "AA=="}}}, 40001, "env"),
+        ({"shell": ":", "cwd": {"base64": "YQ=="}}, 40001, "cwd"),
+    ],
+    ids=str,
+)
+async def test_bytes_that_cannot_be_used(wire: "Wire", spec: dict[str, Any], code: int, field: str) -> None:
+    error = await wire.refused("job.create", spec=spec)
+    assert (error["code"], error["data"]["field"]) == (code, field)

@@ -4,6 +4,7 @@ The format is described in ``docs/reference/on-disk-formats.md``. Unknown fields
 garbled lines are logged and skipped.
 """
 
+import json
 import logging
 import os
 from pathlib import Path
@@ -121,6 +122,16 @@ JournalEntry: TypeAlias = Launching | Started | StartFailed | Ended | InputEnd |
 _decoder = msgspec.json.Decoder(Opened | JournalEntry)
 
 
+def _decode_line(line: bytes) -> Opened | JournalEntry:
+    """Return an entry; raise ValueError."""
+    try:
+        return _decoder.decode(line)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:  # perhaps a path that is not UTF-8: its bytes are escaped as lone surrogates
+        return msgspec.convert(json.loads(line), Opened | JournalEntry)
+
+
 class Journal:
     """A cursor over the journal; the agent stores `position` and `boot`.
 
@@ -175,8 +186,8 @@ class Journal:
         used = 0
         for line in block.splitlines(keepends=True):
             try:
-                record = _decoder.decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                record = _decode_line(line)
+            except ValueError as error:
                 log.warning("journal: the line at byte %d is skipped: %s", self.position + used, error)
             else:
                 if not isinstance(record, Opened):

@@ -1,11 +1,11 @@
 """Explain why a job is in its state: what happened to it in order, and one sentence that sums it up."""
 
-import shlex
 from datetime import datetime
 
 from msgspec import UNSET
 
 from jobworker.model import ChainLink, Explanation, Job, JobEvent, Reason, Receipt, State
+from jobworker.words import command_line, shown
 
 STDERR_LINES = 5  # the last lines of stderr that are shown
 EVENT_TEXT = {  # for the events that leave nothing in the record
@@ -143,7 +143,7 @@ def _proof(receipt: Receipt) -> str:
 
 
 def command(job: Job) -> str:
-    return str(job.spec.shell) if job.spec.argv is UNSET else shlex.join(job.spec.argv)
+    return shown(str(job.spec.shell)) if job.spec.argv is UNSET else command_line(job.spec.command())
 
 
 def seconds_between(earlier: str, later: str) -> float:

@@ -9,6 +9,7 @@ from jobworker.jobs.identity import Identity, name_of
 from jobworker.jobs.record import JobRecord, ProcessRecord
 from jobworker.linux.proc import MARKER
 from jobworker.model import Job, JobSpec, State
+from jobworker.text import text_of
 from jobworker.units import rfc3339
 
 OWNER = "unknown"  # so that only an admin can stop it
@@ -27,7 +28,7 @@ def rebuild_record(launching: Launching, started: Started) -> JobRecord | None:
         return None
     if f"{MARKER}={started.id}".encode() not in environ or not words:
         return None
-    spec = JobSpec(argv=[word.decode(errors="replace") for word in words], cwd=cwd, timeout=None)
+    spec = JobSpec(argv=[*map(text_of, words)], cwd=text_of(cwd), timeout=None)
     created_at = rfc3339(launching.at)
     job = Job(id=started.id, name=None, state=State.CREATED, spec=spec, owner=OWNER, created_at=created_at)
     return JobRecord(job=job, identity=identity, process=ProcessRecord())

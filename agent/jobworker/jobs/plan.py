@@ -229,12 +229,12 @@ def _environment(spec: JobSpec, defaults: Defaults, user: Identity | None) -> tu
     env = {"PATH": defaults.path, "HOME": user.home, "USER": user.name, "LANG": defaults.lang}
     if (tty := spec.terminal()) is not None:
         env["TERM"] = tty.term
-    return env | spec.env, folder_of(spec, user)
+    return env | spec.variables(), folder_of(spec, user)
 
 
 def folder_of(spec: JobSpec, user: Identity | None) -> str:
     """Return the folder in which a job starts."""
-    return spec.cwd or (user or own()).folder
+    return spec.folder() or (user or own()).folder
 
 
 def _sandbox(spec: SandboxSpec, field: str) -> dict[str, Any] | None:

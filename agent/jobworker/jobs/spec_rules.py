@@ -54,10 +54,10 @@ class Specs:
         self._check_terminal(spec)
         self._check_input(spec)
         check_command(spec)
-        check_environment(spec.env)
+        check_environment(spec.variables())
         check_labels(spec.labels)
-        if spec.cwd is not None and (not spec.cwd.startswith("/") or "\0" in spec.cwd):
-            raise InvalidSpec(f"cwd: {spec.cwd[:80]!r}; expected an absolute path", field="cwd")
+        if spec.cwd is not None and (not (cwd := spec.folder()).startswith("/") or "\0" in cwd):
+            raise InvalidSpec(f"cwd: {cwd[:80]!r}; expected an absolute path", field="cwd")
         if spec.name is not None and (not spec.name or len(spec.name) > 128 or not spec.name.isprintable()):
             raise InvalidSpec(f"name: {spec.name[:140]!r}; expected 1 to 128 printable characters", field="name")
         await self.stop_options(checked.stop)
@@ -197,7 +197,7 @@ def check_command(spec: JobSpec) -> None:
         )
     field = commands[0]
     words = spec.command()
-    if not words or not words[0] or spec.shell == "":
+    if not words or not words[0] or (field == "shell" and not words[-1]):
         raise InvalidSpec(f"{field}: it is empty; expected a program to run", field=field)
     if any("\0" in word for word in words):
         raise InvalidSpec(f"{field}: it holds a NUL character; expected none", field=field)

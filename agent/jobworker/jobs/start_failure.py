@@ -8,6 +8,7 @@ import stat
 from jobworker.jobs.plan import folder_of
 from jobworker.jobs.record import JobRecord
 from jobworker.linux.lookup import look_at_once
+from jobworker.words import shown
 
 SHEBANG_BYTES = 256  # that the kernel reads
 WORD_BYTES = 131072  # of one argument or variable with its end, at most: MAX_ARG_STRLEN of Linux
@@ -28,9 +29,9 @@ def explain_start_failure(record: JobRecord, step: str, code: int, detail: str =
     """
     user = f" as {record.identity.name}" if record.identity is not None else ""
     what = {
-        "cwd": f"cannot change to the folder {folder_of(record.job.spec, record.identity)!r}{user}",
+        "cwd": f"cannot change to the folder {_quoted(folder_of(record.job.spec, record.identity))}{user}",
         "user": f"cannot become the user{user}",
-        "exec": f"cannot execute {record.job.spec.command()[0][:200]!r}{user}",
+        "exec": f"cannot execute {_quoted(record.job.spec.command()[0][:200])}{user}",
     }.get(step, "cannot set up the process")
     if code == errno.ETIMEDOUT:
         return f"{what}: it hung: a file system that does not answer, or a lease on the file"
@@ -41,11 +42,16 @@ def explain_start_failure(record: JobRecord, step: str, code: int, detail: str =
     return f"{what}: {os.strerror(code)}"
 
 
+def _quoted(text: str) -> str:
+    """Return a text in quotes; one with bytes that are not UTF-8 as a shell takes it."""
+    return repr(text) if text == shown(text) else shown(text)
+
+
 def _of_program(record: JobRecord, code: int, file: str) -> str:
     """Return why the execve of a program failed; the file is looked at if that cannot take long."""
     spec = record.job.spec
     if code == errno.E2BIG:
-        return _too_long([*spec.command(), *(f"{name}={value}" for name, value in spec.env.items())])
+        return _too_long([*spec.command(), *(f"{name}={value}" for name, value in spec.variables().items())])
     if code == errno.ENOENT and "/" not in file:
         return f"{os.strerror(code)}: no folder of its PATH has one of that name"
     if code == errno.ETXTBSY:
@@ -108,7 +114,7 @@ def _not_executable(mode: int, shebang: str, *, noexec: bool) -> str:
 
 def _too_long(words: list[str]) -> str:
     """Return the sizes of arguments and environment, and what Linux takes."""
-    sizes = [len(word.encode()) + 1 for word in words]
+    sizes = [len(word.encode(errors="surrogateescape")) + 1 for word in words]
     stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
     most = 6 << 20 if stack < 0 else min(6 << 20, stack // STACK_SHARE)
     return (

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +119,18 @@ def test_unknown_fields_are_ignored(path: Path, journal: Journal, caplog: pytest
     append(path, b'{"event":"opened","v":99,"pid":1,"boot":"x","host":{},"at":1}\n')
     append(path, b'{"event":"launching","id":"a","group":"","moon":[1,{"x":null}],"at":5}\n')
     assert journal.read() == [Launching(5, "a")]
+    assert not caplog.records
+
+
+def test_path_that_is_not_utf_8_is_read(path: Path, journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+    """The keeper escapes its bytes as lone surrogates, in the midst of other entries."""
+    failed = b'{"event":"start_failed","id":"b","step":"exec","errno":2,"detail":"/\\udcff","at":5}\n'
+    append(path, launching("a") + failed + launching("c"))
+    assert journal.read() == [
+        Launching(5, "a"),
+        StartFailed(5, "b", "exec", 2, detail=os.fsdecode(b"/\xff")),
+        Launching(5, "c"),
+    ]
     assert not caplog.records
 
 
