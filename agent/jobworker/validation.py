@@ -2,7 +2,6 @@
 
 import re
 import reprlib
-import signal
 from collections.abc import Iterator
 from itertools import compress, islice
 from typing import Any
@@ -11,6 +10,7 @@ from msgspec import inspect
 
 from jobworker.errors import Unauthenticated
 from jobworker.protocol import MAX_DEPTH
+from jobworker.signal_names import name_of, number_of
 
 SHOWN = 80  # characters of a value in a message
 MAX_NAME = 255  # characters of a principal's name
@@ -82,14 +82,14 @@ def _choices(kind: Any, path: list[str]) -> str:
 
 
 def signal_name(value: Any, field: str) -> str:
-    """Return the name of a signal (`SIGTERM` for `SIGTERM`, `term` and `"15"`); raise ValueError, with the field."""
-    name = str(value).upper()
-    if isinstance(value, str) and name.isascii() and name.isdigit() and int(name[:4]) in {*signal.Signals}:
-        name = signal.Signals(int(name[:4])).name
-    name = name if name.startswith("SIG") else f"SIG{name}"
-    if name not in signal.Signals.__members__:
+    """Return the name of a signal: `SIGTERM` for `SIGTERM`, `term` and `"15"`, `SIGRT+3` for `rtmin+3`.
+
+    Raise ValueError, with the field, for anything else.
+    """
+    number = number_of(value) if isinstance(value, str) else None
+    if number is None:
         raise ValueError(f"{field}: {repr(value)[:80]}; expected the name of a signal, as SIGTERM")
-    return name
+    return name_of(number)
 
 
 def too_deep(value: Any) -> bool:

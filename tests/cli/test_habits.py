@@ -69,7 +69,51 @@ def test_a_signal_in_lower_case_in_the_configuration(tmp_path: Path) -> None:
         assert Defaults.of(config.load(path).jobs).stop.signal == "SIGTERM"
 
 
-@pytest.mark.parametrize("text", ["0", "99", "-9", "nonsense", "9.0", "٩"])
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("SIGRTMIN+3", "SIGRT+3"),
+        ("rtmin+3", "SIGRT+3"),
+        ("SIGRT+3", "SIGRT+3"),
+        ("37", "SIGRT+3"),
+        ("rtmax-1", "SIGRT+29"),
+        ("RTMIN+0", "SIGRTMIN"),
+        ("RTMIN", "SIGRTMIN"),
+        ("64", "SIGRTMAX"),
+    ],
+)
+def test_a_real_time_signal_by_name(jw: "Jw", text: str, name: str) -> None:
+    """As kill(1), systemd and containers name them; it is that signal which ends the job."""
+    job = jw.out("run", "-d", "--", "sleep", "600")
+    assert jw("kill", "--signal", text, job).returncode == 0
+    assert jw("wait", job).returncode > 128
+    ended = json.loads(jw.out("status", "--json", job))["exit"]
+    assert (ended["signal"], ended["message"]) == (name, f"killed by {name}, sent by local")
+    other = jw.out("run", "-d", "--", "sleep", "600")
+    assert jw("stop", "--signal", text, other).returncode == 0
+    ended = json.loads(jw.out("status", "--json", other))["exit"]
+    assert (ended["signal"], ended["receipt"]["steps"][0]["signal"]) == (name, name)
+
+
+NONE = [
+    "0",
+    "99",
+    "-9",
+    "nonsense",
+    "9.0",
+    "٩",
+    "33",
+    "65",
+    "rtmin-1",
+    "rtmin+31",
+    "rtmax+1",
+    "rt",
+    "rtmin+",
+    "rtmin+٣",
+]
+
+
+@pytest.mark.parametrize("text", NONE)
 def test_a_signal_that_is_none(jw: "Jw", text: str) -> None:
     job = jw.out("run", "-d", "--", "sleep", "600")
     done = jw("kill", f"--signal={text}", job)

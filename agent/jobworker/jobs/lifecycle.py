@@ -1,7 +1,5 @@
 """The life of a job as pure functions: each takes a record and what happened, and returns the next record."""
 
-import signal
-
 from msgspec.structs import replace
 
 from jobworker.host.journal import (
@@ -19,6 +17,7 @@ from jobworker.host.process_tree import PROOFS
 from jobworker.jobs.record import JobRecord, StopRequest
 from jobworker.jobs.start_failure import explain_start_failure
 from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, Usage
+from jobworker.signal_names import name_of
 from jobworker.units import bytes_text, rfc3339
 
 REASON_TEXT = {
@@ -85,7 +84,7 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
     if record.job.state.final:
         return record
     request = record.stop.request if event.signalled else None
-    name = None if event.signal is None else signal_name(event.signal)
+    name = None if event.signal is None else name_of(event.signal)
     how = f"exited with code {event.code}" if name is None else f"killed by {name}"
     if event.core:
         how += " (core dumped)"
@@ -195,10 +194,3 @@ def lost(record: JobRecord, why: str, now: int, *, closed: bool = False) -> JobR
     exit_ = Exit(None, None, Reason.LOST, None, why)
     record = record.with_job(state=State.LOST, writer=None, exited_at=rfc3339(now), exit=exit_)
     return record.with_process(launching=False, left=left)
-
-
-def signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"SIGRT{number - signal.SIGRTMIN:+d}" if number >= signal.SIGRTMIN else f"signal {number}"

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -133,7 +132,7 @@ class JobManager:
             await self._table.wait_durable(active)
         return self._table.public(active.record)
 
-    async def signal(self, job: str, number: signal.Signals, target: str, by: Principal) -> int:
+    async def signal(self, job: str, number: int, target: str, by: Principal) -> int:
         """Send a signal to the tree or the main process; return how many got it. Raises InvalidState."""
         active = await self._begun(job)
         delivered = await self._stops.signal(active, number, target, by.name)

@@ -4,7 +4,6 @@ The launch, the stop and the time limits use the plan, never the texts of the sp
 """
 
 import resource
-import signal
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,6 +15,7 @@ from jobworker.jobs.identity import Identity, own, user_message
 from jobworker.jobs.limits import MAX_CPUS, MAX_PIDS, MIN_CPUS, parse_limits
 from jobworker.linux.proc import MARKER
 from jobworker.model import MIN_LOG, JobSpec, LogSpec, SandboxSpec, StopSpec, to_builtins
+from jobworker.signal_names import name_of, number_of
 from jobworker.units import Duration, seconds, size
 from jobworker.validation import describe_error, signal_name
 
@@ -90,7 +90,7 @@ class StopPlan(Struct, frozen=True):
             return self
         return StopPlan(
             self.strategy if call.strategy is None else call.strategy,
-            self.signal if call.signal is None else signal_number(call.signal, "stop.signal").name,
+            self.signal if call.signal is None else name_of(signal_number(call.signal, "stop.signal")),
             self.grace if call.grace is None else seconds(call.grace, "stop.grace"),
             call.options or (self.options if call.strategy is None else {}),
         )
@@ -281,12 +281,13 @@ def _positive(value: Duration, field: str) -> float:
     return limit
 
 
-def signal_number(name: str, field: str) -> signal.Signals:
-    """Return a signal by its name, with or without SIG; raise InvalidSpec."""
-    try:
-        return signal.Signals[signal_name(name, field)]
-    except ValueError as error:
-        raise InvalidSpec(str(error), field=field) from None
+def signal_number(name: str, field: str) -> int:
+    """Return a signal by its name or number, as `validation.signal_name`; raise InvalidSpec."""
+    number = number_of(name)
+    if number is None:
+        text = f"{field}: {repr(name)[:80]}; expected the name of a signal, as SIGTERM"
+        raise InvalidSpec(text, field=field)
+    return number
 
 
 def umask(value: int | str) -> int:

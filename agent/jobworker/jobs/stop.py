@@ -19,6 +19,7 @@ from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.plan import LaunchPlan, signal_number
 from jobworker.model import Job, Receipt, Step
 from jobworker.plugin.host import PluginFault, PluginHost, clean
+from jobworker.signal_names import name_of
 from jobworker.units import rfc3339, seconds
 
 log = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ class Stop:
         number = signal_number(name, "signal")
         at = time.time_ns()
         alive, delivered = await send_signal(self._active, self._link, number, target)
-        self.note("signal", number.name, at, target=target, alive=alive, delivered=delivered)
+        self.note("signal", name_of(number), at, target=target, alive=alive, delivered=delivered)
         await self._thaw()  # only now: a paused job executes nothing before the signal
         if number == signal.SIGKILL and target == "all":
             if not self._killed.is_set():

@@ -23,6 +23,7 @@ from jobworker.jobs.stop import KILL, SURVIVOR_SECONDS, Stop, send_signal
 from jobworker.jobs.table import JobTable
 from jobworker.model import Reason, Receipt, Step, StopSpec
 from jobworker.plugin.host import PluginHost
+from jobworker.signal_names import name_of
 from jobworker.tasks import Background
 from jobworker.units import seconds
 
@@ -162,12 +163,12 @@ class StopManager:
             log.warning("job %s: its cgroup was not removed: %s", active.id, error)
         return True
 
-    async def signal(self, active: ActiveJob, number: signal.Signals, target: str, by: str) -> int:
+    async def signal(self, active: ActiveJob, number: int, target: str, by: str) -> int:
         """Send a signal other than to stop the job; return how many got it. The exit then names the caller."""
         if active.record.job.state.final or active.record.job.pid is None:
             state = active.record.job.state
             raise InvalidState(f"job {active.id} is {state}; expected running", state=state)
-        self._table.save(active, active.record.with_stop(sent=Sent(number.name, by)))
+        self._table.save(active, active.record.with_stop(sent=Sent(name_of(number), by)))
         _, delivered = await send_signal(active, self._link, number, target, signalled=False)
         return delivered
 
