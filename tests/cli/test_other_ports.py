@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import http.client
 import queue
+import ssl
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -49,6 +51,26 @@ def test_jw_through_a_port_that_docker_publishes(jw: "Jw", shared: RunningAgent,
     for name in ("localhost", "127.0.0.1"):
         done = jw("--address", f"wss://{name}:{tunnel}/rpc", "run", "echo", "hi", **env)
         assert (done.returncode, done.stdout) == (0, "hi\n"), done
+
+
+def test_the_complete_name_and_an_empty_port(shared: RunningAgent) -> None:
+    """As `curl https://localhost.:PORT` sends it, and as RFC 3986 allows it; more than that is another name."""
+    sent = ("localhost.", "localhost.:7443", "127.0.0.1:", "localhost..", "localhost.evil", "localhost:x")
+    assert [_status(shared, host) for host in sent] == [401, 401, 401, 403, 403, 403]
+
+
+def _status(agent: RunningAgent, host: str) -> int:
+    """Return the status of the answer to an upgrade with a wrong token: 401 if the `Host` is a name of it."""
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", agent.port, context=ssl.create_default_context(cafile=str(agent.ca))
+    )
+    headers = {"Host": host, "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    headers |= {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Authorization": "Bearer jw1_wrong"}
+    try:
+        connection.request("GET", "/rpc", headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def test_a_name_that_is_not_the_agents(jw: "Jw", shared: RunningAgent, tunnel: int) -> None:

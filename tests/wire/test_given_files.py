@@ -150,3 +150,16 @@ def test_the_key_of_an_agent(home: Home, tmp_path: Path, start: Callable[..., Ru
     (home.tls / "ca.pem").write_bytes((tmp_path / "pair" / "ca.pem").read_bytes())
     agent = start(f'[server]\ncert = "{cert}"\nkey = "{secret}"\n')
     assert agent.jw("run", "--", "echo", "served").stdout == "served\n"
+
+
+@pytest.mark.parametrize("given", ["a folder", "nothing"])
+def test_what_is_no_file(home: Home, tmp_path: Path, given: str) -> None:
+    """The error does not call a folder missing, as when the path of its file was meant."""
+    cert = tmp_path / "cert"
+    if given == "a folder":
+        cert.mkdir()
+    agent = RunningAgent(home)
+    home.create()
+    home.config.write_text(f'[server]\ncert = "{cert}"\nkey = "{cert}"\n')
+    said = agent.jw("agent", "start").stderr
+    assert f"{cert}: {'is not a regular file' if given == 'a folder' else 'there is no such file'}" in said

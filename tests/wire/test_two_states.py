@@ -58,7 +58,8 @@ def test_an_agent_of_another_host(elsewhere: RunningAgent) -> None:
     assert elsewhere.process.poll() is None
 
 
-async def test_a_copy(home: Home, tmp_path: Path, start: Callable[..., RunningAgent]) -> None:
+@pytest.mark.parametrize("without", [[], ["agent.lock", "keeper.lock", "agent.json"]], ids=["whole", "data alone"])
+async def test_a_copy(home: Home, tmp_path: Path, start: Callable[..., RunningAgent], without: list[str]) -> None:
     """A copy beside its original loses the jobs that run there, names it, and touches none of their processes."""
     first = start()
     ran = first.jw("run", "--detach", "--name", "kept", "--", "sh", "-c", "trap '' TERM; echo up; sleep 600 & wait")
@@ -66,6 +67,8 @@ async def test_a_copy(home: Home, tmp_path: Path, start: Callable[..., RunningAg
     before = json.loads(first.jw("status", "kept", "--json").stdout)
     copy = Home(tmp_path / "copy")
     shutil.copytree(home.path, copy.path, symlinks=True, copy_function=shutil.copy2)
+    for name in without:
+        (copy.path / name).unlink()
     second = RunningAgent(copy)
     second.start()
     try:
@@ -80,7 +83,8 @@ async def test_a_copy(home: Home, tmp_path: Path, start: Callable[..., RunningAg
     assert (after["state"], after["pid"]) == ("running", before["pid"])
 
 
-async def test_a_folder_that_was_moved(home: Home, tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", ["jobs", "jobs and keeper"])
+async def test_a_folder_that_was_moved(home: Home, tmp_path: Path, left: str) -> None:
     """A folder that was renamed while its agent did not run is no copy: its jobs are adopted and run on."""
     first = RunningAgent(home)
     first.start()
@@ -88,8 +92,9 @@ async def test_a_folder_that_was_moved(home: Home, tmp_path: Path) -> None:
     pid = json.loads(first.jw("status", "kept", "--json").stdout)["pid"]
     keeper = json.loads(first.jw("agent", "info", "--json").stdout)["keeper"]["pid"]
     first.end()
-    os.kill(keeper, signal.SIGKILL)  # its sockets are where the old name says
-    assert local.wait_gone(keeper, 20)
+    if left == "jobs":
+        os.kill(keeper, signal.SIGKILL)  # its sockets are where the old name says
+        assert local.wait_gone(keeper, 20)
     home.path.rename(tmp_path / "moved")
     second = RunningAgent(Home(tmp_path / "moved"))
     second.start()

@@ -126,3 +126,15 @@ async def test_the_clock_is_set_back_under_a_job(elsewhen: RunningAgent, set_clo
     assert f"after {ended['exit']['ran_seconds']:.1f} s" in explained["summary"]
     shown = elsewhen.jw("status", job).stdout
     assert "ran: 0.0s" not in shown
+
+
+async def test_the_clock_is_set_back_during_a_stop(elsewhen: RunningAgent, set_clock: SetClock) -> None:
+    """The signal is before the end that it caused: the keeper has the right clock, the agent one ahead."""
+    elsewhen.start()
+    job = elsewhen.jw("run", "-d", "--", "sleep", "600").stdout.strip()
+    async with elsewhen.client() as client:
+        set_clock.set(2 * HOUR)
+        await client.call("job.stop", id=job)
+        explained = await client.call("job.explain", id=job)
+    what = [link["what"] for link in explained["chain"] if link["time"]]
+    assert what == ["created", "started", "SIGTERM to all", "exited"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jobworker.host.keeper_process import ask_to_listen, end_remains, find_keeper, start_keeper
+from jobworker.host.keeper_process import ask_to_listen, end_remains, find_former_keeper, find_keeper, start_keeper
 from jobworker.host.process_tree import readable
 from jobworker.linux.proc import open_pidfd
 from jobworker.paths import Home
@@ -39,6 +39,7 @@ async def connect(home: Home, run: Path) -> Connected:
             return connected
     elif (connected := _connect_in([run], 0)) is not None:
         return connected
+    await _end_former(home)
     if not is_usable(run):
         run = home.create_run_folder()
     # Children of a keeper that has died must not become jobs after the next one has looked for them.
@@ -61,6 +62,26 @@ def _connect_in(places: Sequence[Path], pid: int) -> Connected | None:
             continue
         return Connected(pid, run, sock)
     return None
+
+
+async def _end_former(home: Home) -> None:
+    """End a keeper that uses a former name of the state folder: the next one needs its lock."""
+    pid = 0 if home.copied_from else find_former_keeper(home)
+    if not pid:
+        return
+    try:
+        pidfd = open_pidfd(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if find_former_keeper(home) == pid:  # checked after pidfd_open
+            log.warning("the keeper (pid %d) has a former name of the state folder: it is replaced", pid)
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            await readable(pidfd)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)
 
 
 async def _reach(home: Home, pid: int, places: Sequence[Path]) -> Connected | None:

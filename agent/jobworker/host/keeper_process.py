@@ -78,16 +78,28 @@ def find_keeper(home: Home) -> tuple[int, Path] | None:
 
     The keeper of an agent of another version, or of one with another environment, may have another run folder.
     """
+    pid, words = _lock_holder(home)
+    return (pid, Path(os.fsdecode(words[-1]))) if pid and _is_of(words, home) else None
+
+
+def find_former_keeper(home: Home) -> int:
+    """Return the pid of a keeper that holds the lock under a former name of the state folder; 0 if none does."""
+    pid, words = _lock_holder(home)
+    is_keeper = words[1:3] == [b"-I", b"-S"] and words[3:4] and words[3].endswith(b"/keeper/__main__.py")
+    return pid if is_keeper and not _is_of(words, home) else 0
+
+
+def _lock_holder(home: Home) -> tuple[int, list[bytes]]:
+    """Return the pid and the command line of the process of ours that holds the keeper's lock; 0 and [] if none."""
     try:
         fd = os.open(home.path / "keeper.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return None
+        return 0, []
     try:
-        pid = state_lock.holder(fd)
+        pid = state_lock.holder(fd) or 0
     finally:
         os.close(fd)
-    words = _command_of(pid) if pid else []
-    return (pid, Path(os.fsdecode(words[-1]))) if pid and _is_of(words, home) else None
+    return pid, _command_of(pid) if pid else []
 
 
 def ask_to_listen(pidfd: int, pid: int) -> bool:

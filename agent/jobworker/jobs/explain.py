@@ -28,11 +28,11 @@ def explain(
     `stopping_by`: the caller of the stop that is under way; `receipt`: of a stop that the main process outlived;
     `stderr`: the last bytes that the job wrote to it; `blocked`: why its log takes no output now.
     """
-    before, after = _changes(job, events)
+    before, after, began = _changes(job, events)
     steps = _stop(receipt, stopping_by) if receipt is not None else []
     if job.exit is not None:
         steps += _stop(job.exit.receipt, job.exit.by)
-    chain = before + _merged(after, steps)
+    chain = before + _merged(after, steps, began)
     if first := job.log.first_offset:
         detail = f"the first {first} of {job.log.bytes} bytes are no longer kept"
         chain.append(ChainLink("", "output dropped", None, detail))
@@ -46,8 +46,10 @@ def explain(
     return Explanation(job.id, text, chain)
 
 
-def _changes(job: Job, events: list[JobEvent]) -> tuple[list[ChainLink], list[ChainLink]]:
+def _changes(job: Job, events: list[JobEvent]) -> tuple[list[ChainLink], list[ChainLink], str]:
     """Return the changes of a job in order of their revisions: before its stop began, and since; the end is since.
+
+    The third value is when that stop began; "" if it is not known, or if the job had ended by then.
 
     Times do not give the order: the clock may have been set. Events of the first changes may no longer be kept.
     """
@@ -57,33 +59,35 @@ def _changes(job: Job, events: list[JobEvent]) -> tuple[list[ChainLink], list[Ch
         if all(event.event != "started" for event in events):
             before.append(started)
     after: list[ChainLink] = []
-    links = before
+    links, began, ended = before, "", False
     for event in events:
+        ended = ended or event.event == "exited"
         if event.event == "stopping":
             links = after
+            began = "" if ended else event.time
         if event.event == "started" and job.started_at is not None:
             links.append(started)
         elif event.event in EVENT_TEXT:
             links.append(ChainLink(event.time, EVENT_TEXT[event.event], event.by, event.detail))
     if job.exit is not None:
         after.append(ChainLink(job.exited_at or "", job.state.value, job.exit.by, job.exit.message))
-    return before, after
+    return before, after, began
 
 
-def _merged(changes: list[ChainLink], steps: list[ChainLink]) -> list[ChainLink]:
+def _merged(changes: list[ChainLink], steps: list[ChainLink], began: str) -> list[ChainLink]:
     """Return the changes since a stop began and the steps of that stop as one list, each of them in its own order.
 
-    Both begin when the stop does. What comes after the clock was set back comes after what was before.
+    Both begin when the stop does, at `began`. What comes after the clock was set back comes after what was before.
     """
-    keyed = [(_set_back(links), links) for links in (steps, changes)]
+    keyed = [(_set_back(links, began), links) for links in (steps, changes)]
     pairs = [(times, link) for all_times, links in keyed for times, link in zip(all_times, links, strict=True)]
     return [link for _, link in sorted(pairs, key=lambda pair: pair[0])]
 
 
-def _set_back(links: list[ChainLink]) -> list[tuple[int, str]]:
-    """Return for each link how often the clock was set back before it, and its time; both never decrease."""
+def _set_back(links: list[ChainLink], began: str) -> list[tuple[int, str]]:
+    """Return for each link how often the clock was set back since `began`, and its time; both never decrease."""
     keys: list[tuple[int, str]] = []
-    count, last = 0, ""
+    count, last = 0, began
     for link in links:
         if last and link.time and seconds_between(link.time, last) > JITTER_SECONDS:
             count, last = count + 1, link.time

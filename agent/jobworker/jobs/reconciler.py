@@ -6,10 +6,12 @@ The journal is read in one way only, whether the keeper wrote an entry a moment 
 import asyncio
 import contextlib
 import errno
+import json
 import logging
 import time
 from pathlib import Path
 
+from jobworker import state_lock
 from jobworker.errors import DiskFull, JobworkerError, ShuttingDown
 from jobworker.host.journal import Journal, JournalEntry, Launching, Started, StartFailed
 from jobworker.host.journal_feed import JournalFeed
@@ -58,6 +60,10 @@ class Reconciler:
         self._run = run
         self._specs = specs
         self._table = table
+        # The lock names the folder of the last agent too, but may be missing in a copy, as a file that is no data.
+        home.copied_from = home.copied_from or state_lock.copied_from(
+            home.path, json.loads(table.noted("place", "{}"))
+        )
         if home.copied_from:
             _set_aside(home.journal, home.copied_from)
             table.note("journal", 0)
@@ -118,6 +124,7 @@ class Reconciler:
         if restarted:
             await self._check_logs(ended)
         self._table.note("boot", self._boot)
+        self._table.note("place", json.dumps({"boot": self._boot, **state_lock.place(self._home.path)}))
         if self._reaper is not None:
             self._reaper.look()
         self._link.set_ready(True)

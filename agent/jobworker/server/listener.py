@@ -48,6 +48,7 @@ CLOSE_TIMEOUT_SECONDS = 5.0  # for the client to answer a close frame
 def bind(hosts: Sequence[str], ports: Sequence[int]) -> list[socket.socket]:
     """Return a socket for each host, all of them on the first of these ports that is free; raise StartError."""
     failure: errors.StartError | None = None
+    hosts = _uncovered(hosts)
     for port in ports:
         for _ in range(
             BIND_TRIES if port == 0 else 1
@@ -64,6 +65,14 @@ def bind(hosts: Sequence[str], ports: Sequence[int]) -> list[socket.socket]:
                 return socks
     assert failure is not None
     raise failure
+
+
+def _uncovered(hosts: Sequence[str]) -> Sequence[str]:
+    """Return the hosts on which to listen: without those of which "0.0.0.0" or "::" takes the same port already."""
+    if "::" in hosts and socket.has_dualstack_ipv6():
+        return ["::"]
+    every = {any_host for any_host in ("0.0.0.0", "::") if any_host in hosts}  # only compared with
+    return [host for host in hosts if host in every or ("::" if ":" in host else "0.0.0.0") not in every]
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -258,8 +267,8 @@ def peer_uid(connection: ServerConnection) -> int | None:
 
 
 def _without_port(host: str) -> str:
-    """Return the name in a `Host`; "" if it is malformed."""
-    match = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:\d{1,5})?", host)
+    """Return the name in a `Host`, without the dot of a complete name; "" if it is malformed."""
+    match = re.fullmatch(r"(\[[^\]]*\]|[^:]*?)\.?(:\d{0,5})?", host)
     return match[1] if match else ""
 
 

@@ -127,7 +127,8 @@ def _context(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
     """Return a context for TLS 1.2 and later; raise StartError for files that cannot or must not be used."""
     for path in (cert, key):
         if not path.is_file():
-            raise StartError(f"{path}: there is no such file; expected a certificate and its key in PEM")
+            fault = "is not a regular file" if path.exists() else "there is no such file"
+            raise StartError(f"{path}: {fault}; expected a certificate and its key in PEM")
     require_given(key)  # a link is followed: tools that renew certificates replace symbolic links
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.sslobject_class = _Handshake  # logs failures
