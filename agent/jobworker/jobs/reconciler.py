@@ -60,7 +60,7 @@ class Reconciler:
         self._run = run
         self._specs = specs
         self._table = table
-        # The lock names the folder of the last agent too, but may be missing in a copy, as a file that is no data.
+        # The lock names the folder of the last agent too, but a copy may be without it.
         home.copied_from = home.copied_from or state_lock.copied_from(
             home.path, json.loads(table.noted("place", "{}"))
         )
