@@ -47,9 +47,9 @@ def dial() -> Dial:
     return dial
 
 
-@pytest.fixture(scope="session")
-def start_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningAgent]]:
-    """Start agents that live as long as the session; arguments as of RunningAgent."""
+@contextlib.contextmanager
+def agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningAgent]]:
+    """Yield a function that starts agents, with the arguments of RunningAgent; clean up after them."""
     started: list[RunningAgent] = []
 
     def start(**how: Any) -> RunningAgent:
@@ -63,10 +63,18 @@ def start_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
         asyncio.run(agent.clean())
 
 
+@pytest.fixture(scope="module")
+def start_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningAgent]]:
+    """Start agents that live as long as the tests of a module: a user has 128 inotify instances, not any number."""
+    with agents(tmp_path_factory) as start:
+        yield start
+
+
 @pytest.fixture(scope="session")
-def shared(start_agent: Callable[..., RunningAgent]) -> RunningAgent:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAgent]:
     """An agent with the default configuration, for all tests of the session."""
-    return start_agent()
+    with agents(tmp_path_factory) as start:
+        yield start()
 
 
 @pytest.fixture
