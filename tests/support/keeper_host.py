@@ -36,7 +36,7 @@ class Host:
         self.home.create()
         self.run = self.home.create_run_folder()
         self.mark = f"JOBWORKER_TEST={uuid.uuid4().hex}"
-        self._marker = uuid.uuid4().hex[:8]  # of the markers of its jobs: other tests have jobs of the same ids
+        self._tail = uuid.uuid4().hex[:8]  # of the markers of its jobs
         self.records: list[JournalEntry] = []
         self.links: list[KeeperLink] = []
         self.lost = 0
@@ -83,9 +83,13 @@ class Host:
 
     # Jobs
 
+    def marker(self, job: str) -> str:
+        """Return what marks the processes of a job; of an id as `a1`, which other tests use as well, ours alone."""
+        return f"{job}-{self._tail}" if len(job) == 2 else job
+
     def env(self, job: str, **more: str) -> dict[str, str]:
         name, _, value = self.mark.partition("=")
-        return {"PATH": "/usr/bin:/bin", name: value, MARKER: f"{job}-{self._marker}", **more}
+        return {"PATH": "/usr/bin:/bin", name: value, MARKER: self.marker(job), **more}
 
     async def launch(
         self, job: str, *argv: str, cwd: str = "/", env: dict[str, str] | None = None, **log: Any
@@ -198,7 +202,7 @@ class Host:
     def tree(self, job: str, main: int) -> tree.Tree:
         if self.group:
             return tree.CgroupTree(Path(self.group, job))
-        return SweepTree(f"{job}-{self._marker}", main)
+        return SweepTree(self.marker(job), main)
 
     async def signal_all(self, job: str, main: int, number: int) -> int:
         """Signal the tree in the way that is available here; return how many were."""
