@@ -153,7 +153,7 @@ def frames() -> Iterable[tuple[str, bytes, set[int]]]:
         ("a frame of 5 MB", frame(TEXT, b" " * (5 << 20)), {1009}),
         ("a frame of 2^62 bytes", b"\x81\xff" + struct.pack("!Q", 1 << 62) + bytes(4), {1009}),
         ("a frame of 2^64 - 1 bytes", b"\x81\xff" + b"\xff" * 8 + bytes(4), {1002, 1009}),
-        ("2 MB in fragments", frame(TEXT, b" ", fin=False) + frame(0, b" " * 70_000, fin=False) * 30, {1009}),
+        ("5 MB in fragments", frame(TEXT, b" ", fin=False) + frame(0, b" " * 70_000, fin=False) * 75, {1009}),
         ("text that is not UTF-8", frame(TEXT, b"\xff\xfe\xfd"), {1007}),
         ("half a character at the end", frame(TEXT, b"\xe2\x82"), {1007}),
         ("a close of one byte", frame(CLOSE, b"x"), {1002}),
