@@ -40,4 +40,5 @@ def quantile(values: Sequence[float], share: float) -> float:
 def judge(outcome: Outcome) -> None:
     """Print what came of it, and fail if a promise was broken."""
     print(outcome.row())
-    assert broken([outcome]) == []
+    failures = broken([outcome])
+    assert not failures, failures
