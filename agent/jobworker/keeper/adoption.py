@@ -92,16 +92,16 @@ class Adoption:
         return {"taken": taken}
 
     def ended(self, pidfd: int) -> None:
-        """End an adopted job whose parent has reaped it: only the kernel may still know its status."""
-        if not HANGS_UP:
-            self._epoll.unregister(pidfd)
-            self.unreaped.add(pidfd)
-            self.look()
-        else:
+        """End an adopted job whose process is gone, or wait until its parent has reaped it."""
+        if HANGS_UP:
             self._end(self._state.adopted[pidfd], exit_status(pidfd))
+            return
+        self._epoll.unregister(pidfd)  # it would announce the end again and again
+        self.unreaped.add(pidfd)
+        self.look()
 
     def look(self) -> None:
-        """End the jobs whose processes were reaped since they ended."""
+        """End the jobs whose processes were reaped since they ended: only the kernel may still know their status."""
         for pidfd in [*self.unreaped]:
             try:
                 signal.pidfd_send_signal(pidfd, 0)  # a zombie takes it
