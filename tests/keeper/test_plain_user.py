@@ -88,7 +88,7 @@ def test_launch_stop_and_sweep(
         "users": ["agent", "user", errno.EPERM],
         "changed": ["0027", "5", "40"],
         "remaining": 0,
-        "run": ["fifo"],
+        "run": False,
     }
 
 

@@ -114,7 +114,7 @@ async def drive(home: Home) -> dict[str, object]:
         "users": [link.hello["users"], failed.step, failed.errno],
         "changed": of_its_own.data.decode().split() if isinstance(of_its_own, Chunk) else None,
         "remaining": len(await tree.members()),
-        "run": os.listdir(run),
+        "run": os.path.exists(run),  # the keeper leaves nothing there once it has quit
     }
 
 
@@ -124,7 +124,7 @@ async def main() -> None:
         async with asyncio.timeout(10):
             print(json.dumps(await drive(home)))
     finally:
-        shutil.rmtree(home.run_folder())
+        shutil.rmtree(home.run_folder(), ignore_errors=True)
 
 
 if __name__ == "__main__":
