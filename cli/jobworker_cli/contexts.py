@@ -32,12 +32,17 @@ class Contexts(msgspec.Struct):
 
 
 def read() -> Contexts:
-    """Return all contexts, none if there is no file; raise StartError if other users can reach it."""
+    """Return all contexts, none if there is no file; raise StartError if it is not ours alone or no such file."""
     path = contexts_file()
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Contexts()
+    except OSError as error:
+        raise StartError(
+            f"{path}: the contexts of jw cannot be read: {error.strerror}; expected a file of uid {os.geteuid()}",
+            hint=f"ls -ld {path}; jw --address uses no context",
+        ) from error
     require_private(path.parent)
     require_private(path)
     try:

@@ -39,7 +39,7 @@ class Choice:
         return self.given if context is None else context.override(self.given)
 
     def _context(self) -> Endpoint | None:
-        if self.context == LOCAL_CONTEXT or (self.context is None and not contexts_file().exists()):
+        if self.context == LOCAL_CONTEXT or (self.context is None and not _has_contexts()):
             return None
         from jobworker_cli import contexts
 
@@ -62,9 +62,7 @@ class Choice:
             return
         chosen = "JW_ADDRESS" if self.given.address is not None else "JW_CONTEXT" if self.context else ""
         why = f"{chosen} is set, for another agent" if chosen else "the context in use is of another agent"
-        raise UsageError(
-            f"{command} is for the local agent, and {why}; jw --context local {command[3:]} ignores that"
-        )
+        raise UsageError(f"{command} is for the local agent, and {why}; jw -c local {command[3:]} ignores that")
 
     def client(self, *, start: bool = True) -> "Client":
         """Return a client for ``async with``; with `start` a local agent that does not run is started."""
@@ -177,6 +175,17 @@ def usable_pin(pin: str | None) -> str | None:
 def _file(environment: Mapping[str, str], name: str) -> Path | None:
     """Return the path in a variable of the environment."""
     return Path(environment[name]) if environment.get(name) else None
+
+
+def _has_contexts() -> bool:
+    """Whether there is a file with contexts, or one that cannot be reached: `contexts` explains that."""
+    try:
+        contexts_file().lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def home() -> Home:

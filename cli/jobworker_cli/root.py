@@ -23,7 +23,9 @@ def choose_agent(
     insecure: Annotated[
         bool, Option("--insecure", help="Skip certificate verification: any server gets your token.")
     ] = False,
-    context: Annotated[str | None, Option(help="The name of a context: see `jw context ls`.")] = None,
+    context: Annotated[
+        str | None, Option("-c", "--context", metavar="NAME", help="The name of a context: see `jw context ls`.")
+    ] = None,
     version: Annotated[bool, Option("-V", "--version", help="Print the version of jw.")] = False,
 ) -> None:
     """Run processes on a host and follow them: every byte, how they ended, and why.

@@ -103,11 +103,11 @@ def test_two_homes_are_two_agents(jw: "Jw", shared: "RunningAgent", home: Home, 
 
 def test_agent_commands_are_for_the_local_agent(jw: "Jw", shared: "RunningAgent") -> None:
     """A remote agent is not ended by a word meant for this host."""
-    for command in ("start", "stop", "restart"):
+    for command in ("start", "stop"):
         done = jw("agent", command, JW_ADDRESS=shared.address)
         assert done.returncode == 2
         assert "is for the local agent, and JW_ADDRESS is set" in done.stderr
-    for command in ("run", "start", "stop", "restart"):
+    for command in ("run", "start", "stop"):
         done = jw("--address", shared.address, "agent", command)
         assert (done.returncode, "is for the local agent" in done.stderr) == (2, True)
     assert agent_pid(shared.home) == shared.pid

@@ -1,4 +1,4 @@
-"""`jw agent`: run, start, stop and install the agent of this host."""
+"""`jw agent`: run, start, stop and install the agent of this host; restart and describe any agent."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -88,17 +88,31 @@ def _end(choice: Choice, jobs: str) -> int | None:
 @group.command()
 @command
 def restart(ctx: Context, json_: options.Json = False) -> None:
-    """Restart the local agent in place, with the code and configuration of now; jobs run on."""
-    ctx.obj.require_local("jw agent restart")
-    if agent_pid(home()) is None:
-        output.note(f"no agent ran on {home().path}")
+    """Restart the agent in place, with the program and configuration of now; jobs run on. Without one, start it."""
+    if not ctx.obj.local:
+        info = _restart(ctx.obj)
     else:
-        with ctx.obj.blocking(start=False) as client:
-            client.call("agent.restart")
-            client.closed()
-    local_agent(start=True)
-    info = _info(ctx.obj)  # returns when the agent serves again
+        if agent_pid(home()) is None:
+            output.note(f"no agent ran on {home().path}")
+        else:
+            _restart(ctx.obj)
+        local_agent(start=True)
+        info = _info(ctx.obj)
     output.show(info, [str(info["address"])], as_json=json_)
+
+
+def _restart(choice: Choice) -> dict[str, Any]:
+    """Restart an agent, and return its description once it serves again.
+
+    It is executed in place: the process and its listening sockets stay, so a client that connects meanwhile waits.
+    """
+    with choice.blocking(start=False) as client:
+        client.call("agent.restart")
+        client.closed()
+        client.connection.report = lambda text: None  # the loss was expected
+        client.reconnect()
+        answer: dict[str, Any] = client.call("agent.info")
+        return answer
 
 
 Systemd = Annotated[bool, Option("--systemd", help="As a systemd service.")]

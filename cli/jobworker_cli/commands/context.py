@@ -11,8 +11,8 @@ from jobworker.client.endpoint import Endpoint
 from jobworker.errors import JobworkerError
 from jobworker_cli import LOCAL_CONTEXT, contexts, options, output
 from jobworker_cli.command import command
-from jobworker_cli.declare import Argument, Group, Option, UsageError
-from jobworker_cli.endpoint import usable_address, usable_pin, usable_token
+from jobworker_cli.declare import Argument, Context, Group, Option, UsageError
+from jobworker_cli.endpoint import home, usable_address, usable_pin, usable_token
 from jobworker_cli.output import table
 
 group = Group(help="Name agents, and choose one.")
@@ -39,8 +39,7 @@ def add(
     json_: options.Json = False,
 ) -> None:
     """Give an agent a name, with a token, read from stdin or the terminal, and the certificate to trust."""
-    if not NAME.fullmatch(name) or name == LOCAL_CONTEXT:
-        raise UsageError(f"name: {name!r}; expected letters, digits and . _ - @, and not {LOCAL_CONTEXT!r}")
+    _require_name(name)
     if ca is not None and pin is not None:
         raise UsageError("ca and pin: both are given; expected one of them, or neither for the system's CAs")
     if key is not None and cert is None:
@@ -60,7 +59,13 @@ def add(
         current = stored.current
     output.show(_shown(name, context, current), as_json=json_)
     if current != name and not json_:
-        output.hint(f"jw context use {name}, or jw --context {name} ps")
+        output.hint(f"jw context use {name}, or jw -c {name} ps")
+
+
+def _require_name(name: str) -> None:
+    """Raise UsageError for a name that no context can have."""
+    if not NAME.fullmatch(name) or name == LOCAL_CONTEXT:
+        raise UsageError(f"name: {name[:80]!r}; expected letters, digits and . _ - @, and not {LOCAL_CONTEXT!r}")
 
 
 @group.command()
@@ -96,6 +101,51 @@ def rm(name: NameArgument, json_: options.Json = False) -> None:
             stored.current = None
             output.note("this context was in use; now the local agent is")
     output.show(True, as_json=json_)
+
+
+@group.command()
+@command
+def show(
+    ctx: Context,
+    name: Annotated[
+        str | None, Argument(metavar="[NAME]", help="The name of the context; default: the one in use.")
+    ] = None,
+    json_: options.Json = False,
+) -> None:
+    """Show a context, without secrets: its address, credentials, trust, and the files that it needs."""
+    stored = contexts.read()
+    name = name or ctx.obj.context or stored.current or LOCAL_CONTEXT
+    if name == LOCAL_CONTEXT:
+        shown: dict[str, Any] = {"name": name, "address": "the agent of this host", "state": str(home().path)}
+        shown |= {"as": "its token", "trust": "its CA", "current": stored.current is None}
+    else:
+        shown = _shown(name, stored.get(name), stored.current) | _files(stored.get(name))
+    pairs = [(field, value if isinstance(value, str) else "yes" if value else "no") for field, value in shown.items()]
+    output.show(shown, table.pair_lines(pairs), as_json=json_)
+
+
+def _files(context: Endpoint) -> dict[str, Any]:
+    """Return the files of a client certificate that a context names."""
+    return {name: str(path) for name, path in (("cert", context.cert), ("key", context.key)) if path}
+
+
+@group.command()
+@command
+def rename(
+    name: NameArgument,
+    new: Annotated[str, Argument(metavar="NEW", help="Its new name.")],
+    json_: options.Json = False,
+) -> None:
+    """Give a context another name; if it is in use, it stays so."""
+    _require_name(new)
+    with contexts.changing() as stored:
+        stored.get(name)
+        if new in stored.contexts:
+            raise JobworkerError(f"a context {new!r} exists", hint=f"jw context rm {new}")
+        stored.contexts = {new if old == name else old: context for old, context in stored.contexts.items()}
+        if stored.current == name:
+            stored.current = new
+    output.show(new, as_json=json_)
 
 
 def _shown(name: str, context: Endpoint, current: str | None) -> dict[str, Any]:
