@@ -174,18 +174,6 @@ async def test_what_is_not_built_yet_is_refused(wire: "Wire", field: dict[str, A
     assert next(iter(field)) in error["data"]["field"].split(".")
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        "rpc.discover",
-    ],
-)
-async def test_methods_that_are_not_built_yet(wire: "Wire", method: str) -> None:
-    """A method of the protocol that this version does not have: 50101 with its name, whatever the params."""
-    error = await wire.refused(method, id="a", anything=1)
-    assert (error["code"], error["data"]["method"]) == (50101, method)
-
-
 async def test_what_a_job_gets(wire: "Wire") -> None:
     """Arguments and environment arrive byte for byte; PATH, HOME, USER and LANG are the configuration's."""
     words = ["a b", "", "ä€\U0001f600", "'\"\\$(x)", "\n\t"]

@@ -15,6 +15,7 @@ from jobworker.errors import (
     RpcError,
 )
 from jobworker.model import JobSummary, Principal
+from jobworker.results import Run
 
 # Methods refused while the audit log has no room for their line.
 NEED_ROOM = {"job.create", "job.start", "job.run", "token.create", "token.renew"}
@@ -91,8 +92,8 @@ def _job_id(raw: msgspec.Raw, outcome: Any) -> str | None:
     """Return the id of the job that a call was for."""
     if isinstance(outcome, JobSummary):
         return outcome.id
-    if isinstance(outcome, dict) and isinstance(outcome.get("job"), JobSummary):
-        return str(outcome["job"].id)
+    if isinstance(outcome, Run):
+        return outcome.job.id
     return _short(_subject(raw).id)
 
 

@@ -77,6 +77,8 @@ class Call:
 Method = Callable[[Call, Any], Any]
 METHODS: dict[str, Callable[[Call, msgspec.Raw], Result]] = {}
 PARAMS: dict[str, type[msgspec.Struct]] = {}  # by method; the reference is generated from them
+# The functions by method: their return annotations are the types of the results, see openrpc.py.
+FUNCTIONS: dict[str, Method] = {}
 OBJECT = ord("{")  # the first byte of params that are given by name
 MAX_BATCH_BYTES = 4 << 20  # of the answer to a batch: fifty pages of a list would have fifty times a megabyte
 WAITING = Success(None)  # stands for the result of a method that must wait
@@ -106,6 +108,7 @@ def method(name: str, params: type[msgspec.Struct], requires: Requires) -> Calla
 
         METHODS[name] = entry
         PARAMS[name] = params
+        FUNCTIONS[name] = function
         return function
 
     return register

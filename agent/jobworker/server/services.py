@@ -14,6 +14,7 @@ from jobworker.jobs.manager import JobManager
 from jobworker.model import to_builtins
 from jobworker.plugin.host import PluginHost
 from jobworker.plugin.loader import Plugin, Registry
+from jobworker.results import PluginInfo
 from jobworker.tls.context import Tls
 from jobworker.tls.revoked import Revoked
 from jobworker.tokens import TokenFile
@@ -43,10 +44,10 @@ class Services:
     revoked: Revoked
     address: str = ""
 
-    def plugin(self, plugin: Plugin) -> dict[str, Any]:
+    def plugin(self, plugin: Plugin) -> PluginInfo:
         """Return the description of a plugin and, if it is enabled, its state."""
         described: dict[str, Any] = to_builtins(plugin)
         if plugin.enabled:
             described |= self.plugin_host.state(plugin.name)
             described["dropped"] = plugin.name in self.jobs.observers.dropped
-        return described
+        return PluginInfo(**described)

@@ -11,6 +11,7 @@ from jobworker import __version__
 from jobworker.auth.access import Requires
 from jobworker.host import spool
 from jobworker.protocol import MAX_BATCH, MAX_MESSAGE, SUBPROTOCOL
+from jobworker.results import AgentInfo, Pong
 from jobworker.server.dispatch import Call, method
 from jobworker.units import rfc3339
 
@@ -24,30 +25,31 @@ class Shutdown(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @method("agent.ping", Nothing, Requires.LOGIN)
-def ping(call: Call, params: Nothing) -> dict[str, str]:
-    return {"time": rfc3339(time.time_ns())}
+def ping(call: Call, params: Nothing) -> Pong:
+    """Return the time of the agent's clock."""
+    return Pong(rfc3339(time.time_ns()))
 
 
 @method("agent.info", Nothing, Requires.LOGIN)
-def info(call: Call, params: Nothing) -> dict[str, Any]:
+def info(call: Call, params: Nothing) -> AgentInfo:
     """Describe the agent; a caller that may do nothing learns only what it needs to speak to it."""
     services = call.session.services
     keeper = services.jobs.link.hello
     limits = msgspec.to_builtins(services.config.limits)
     del limits["roles"]  # those of others are for the operator
     if not call.permissions.has_rights:
-        return {"protocol": SUBPROTOCOL, "limits": {"message_bytes": MAX_MESSAGE, "batch": MAX_BATCH}}
-    return {
-        "version": __version__,
-        "pid": os.getpid(),
-        "address": services.address,
-        "protocol": SUBPROTOCOL,
-        "tls": services.tls.certificate.describe(),
-        "durability": services.config.agent.durability,
-        "limits": limits | {"message_bytes": MAX_MESSAGE, "batch": MAX_BATCH},
-        "plugins": [services.plugin(plugin) for plugin in services.registry.plugins],
-        "keeper": {"pid": keeper.get("pid"), "pump": keeper.get("pump") or None},
-        "capabilities": {
+        return AgentInfo(protocol=SUBPROTOCOL, limits={"message_bytes": MAX_MESSAGE, "batch": MAX_BATCH})
+    return AgentInfo(
+        version=__version__,
+        pid=os.getpid(),
+        address=services.address,
+        protocol=SUBPROTOCOL,
+        tls=services.tls.certificate.describe(),
+        durability=services.config.agent.durability,
+        limits=limits | {"message_bytes": MAX_MESSAGE, "batch": MAX_BATCH},
+        plugins=[services.plugin(plugin) for plugin in services.registry.plugins],
+        keeper={"pid": keeper.get("pid"), "pump": keeper.get("pump") or None},
+        capabilities={
             "stop": "cgroup" if keeper.get("cgroup") else "sweep",
             "limits": keeper.get("limits", []),
             "namespace": keeper.get("namespace", ""),
@@ -61,8 +63,8 @@ def info(call: Call, params: Nothing) -> dict[str, Any]:
             "log": "splice" if keeper.get("splice") else "copy",
             "log_bound": "drop" if keeper.get("punch") else "refuse",
         },
-        "running": services.jobs.running(call.permissions.scopes("job.list")),
-    }
+        running=services.jobs.running(call.permissions.scopes("job.list")),
+    )
 
 
 def _missing(keeper: Mapping[str, Any]) -> dict[str, str]:

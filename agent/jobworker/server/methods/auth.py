@@ -2,7 +2,6 @@
 
 import time
 from functools import partial
-from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -10,7 +9,7 @@ from msgspec import UNSET, UnsetType
 from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidRequest, InvalidSpec
 from jobworker.interfaces import Credentials
-from jobworker.model import Principal, to_builtins
+from jobworker.results import Caller, NewToken, RenewedToken, Token, Tokens
 from jobworker.server.dispatch import Call, method
 from jobworker.units import Duration, rfc3339, seconds
 
@@ -41,7 +40,8 @@ class RevokeToken(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @method("auth.login", Login, Requires.ANONYMOUS)
-async def login(call: Call, params: Login) -> dict[str, Any]:
+async def login(call: Call, params: Login) -> Caller:
+    """Authenticate a connection that was opened without credentials."""
     session = call.session
     if session.logged_in:
         raise InvalidRequest(f"already logged in as {session.caller.name}; expected auth.login once on a connection")
@@ -56,27 +56,18 @@ async def login(call: Call, params: Login) -> dict[str, Any]:
     session.authenticated_at = time.monotonic()
     principal = await session.services.admission.admit(credentials, method=call.method)
     await session.log_in(principal)
-    return _described(principal)
+    return Caller.of(principal)
 
 
 @method("auth.whoami", Nothing, Requires.LOGIN)
-def whoami(call: Call, params: Nothing) -> dict[str, Any]:
-    return _described(call.session.caller)
-
-
-def _described(principal: Principal) -> dict[str, Any]:
-    """Return a principal, with `id`, the owner of its jobs, if that is not PROVIDER:NAME."""
-    described: dict[str, Any] = to_builtins(principal)
-    if not principal.subject:
-        del described["subject"]
-    if principal.id != f"{principal.provider}:{principal.name}":
-        described["id"] = principal.id
-    return described
+def whoami(call: Call, params: Nothing) -> Caller:
+    """Return the principal of this connection."""
+    return Caller.of(call.session.caller)
 
 
 @method("token.create", CreateToken, Requires.ADMIN)
-def create(call: Call, params: CreateToken) -> dict[str, Any]:
-    """Return the token: the agent keeps only its hash."""
+def create(call: Call, params: CreateToken) -> NewToken:
+    """Create a token and return it: the agent keeps only its hash."""
     services = call.session.services
     expires_in = _lifetime(call, params.expires_in)
     roles = set().union(*(services.registry.roles[name] for name in services.config.auth.authorizers))
@@ -84,39 +75,41 @@ def create(call: Call, params: CreateToken) -> dict[str, Any]:
         token = services.tokens.create(params.name, params.roles, sorted(roles), expires_in)
     except InvalidSpec as error:
         raise InvalidParams(error.message, **error.data) from error
-    return {"name": params.name, "roles": params.roles, "token": token, "expires_at": _end(call, params.name)}
+    return NewToken(params.name, params.roles, token, _end(call, params.name))
 
 
 @method("token.renew", RenewToken, Requires.ADMIN)
-def renew(call: Call, params: RenewToken) -> dict[str, Any]:
+def renew(call: Call, params: RenewToken) -> RenewedToken:
     """Return a new secret for a token, which keeps its roles and its jobs; the old one ends at once."""
     token = call.session.services.tokens.renew(params.name, _lifetime(call, params.expires_in))
     if token is None:
         raise _unknown(params.name)
     _end_sessions(call, params.name)
-    return {"name": params.name, "token": token, "expires_at": _end(call, params.name)}
+    return RenewedToken(params.name, token, _end(call, params.name))
 
 
 @method("token.list", Nothing, Requires.ADMIN)
-def list_(call: Call, params: Nothing) -> dict[str, Any]:
+def list_(call: Call, params: Nothing) -> Tokens:
+    """List the tokens, without their secrets."""
     last_used = call.session.services.tokens.last_used()
-    return {
-        "tokens": [
-            {
-                "name": record.name,
-                "id": f"token:{record.id}",
-                "roles": record.roles,
-                "created_at": record.created_at,
-                "expires_at": _time(record.expires_at),
-                "last_used": _time(last_used.get(record.id)),
-            }
+    return Tokens(
+        [
+            Token(
+                name=record.name,
+                id=f"token:{record.id}",
+                roles=record.roles,
+                created_at=record.created_at,
+                expires_at=_time(record.expires_at),
+                last_used=_time(last_used.get(record.id)),
+            )
             for record in call.session.services.tokens.records()
         ]
-    }
+    )
 
 
 @method("token.revoke", RevokeToken, Requires.ADMIN)
 def revoke(call: Call, params: RevokeToken) -> bool:
+    """Revoke a token and close its connections."""
     if not call.session.services.tokens.revoke(params.name):
         raise _unknown(params.name)
     _end_sessions(call, params.name)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
-from jobworker import model
+from jobworker import model, results
 from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidSpec, JobNotFound, RpcError, SubscriptionNotFound
 from jobworker.jobs.log_cursor import LogRange
@@ -18,6 +18,7 @@ from jobworker.jobs.record import is_id
 from jobworker.jobs.scope import sees
 from jobworker.jobs.spec_rules import MAX_LABELS
 from jobworker.model import Explanation, Job, JobSpec, State, StopSpec, TimeoutSpec
+from jobworker.results import Deleted, Delivered, JobPage, Resized
 from jobworker.server.dispatch import Call, method
 from jobworker.server.log_subscription import BINARY, LogSubscription
 from jobworker.units import Duration, Rate, Size, seconds
@@ -99,6 +100,7 @@ class List(Params):
 
 @method("job.create", Create, Requires.CREATE)
 async def create(call: Call, params: Create) -> Job:
+    """Create a job, which does not run yet; with a key that was used before, return the job of that call."""
     call.permissions.require_create(call.method, params.spec.labels)
     admin = call.permissions.is_admin(call.method)
     job, _ = await call.session.services.jobs.create(params.spec, params.key, call.session.caller, admin=admin)
@@ -107,13 +109,14 @@ async def create(call: Call, params: Create) -> Job:
 
 @method("job.start", OfJob, Requires.READ)
 async def start(call: Call, params: OfJob) -> Job:
+    """Start a job that was created."""
     await call.controlled(params.id)
     admin = call.permissions.is_admin(call.method)
     return await call.session.services.jobs.start(params.id, call.session.caller, admin=admin)
 
 
 @method("job.run", Run, Requires.CREATE)
-async def run(call: Call, params: Run) -> dict[str, Any]:
+async def run(call: Call, params: Run) -> results.Run:
     """Create a job, subscribe to its log from byte 0 and start it; with the key of a started job, only subscribe."""
     jobs = call.session.services.jobs
     call.session.check_subscription_limit()
@@ -142,18 +145,19 @@ async def run(call: Call, params: Run) -> dict[str, Any]:
                     await jobs.withdraw(job.id, call.session.caller)
             raise
     call.after.append(subscription.start)
-    return {"job": job, "subscription": subscription.name}
+    return results.Run(job, subscription.name)
 
 
 @method("job.stop", Stop, Requires.READ)
 async def stop(call: Call, params: Stop) -> Job:
+    """Stop a job, and return when its whole process tree is gone."""
     await call.controlled(params.id)
     admin = call.permissions.is_admin(call.method)
     return await call.session.services.jobs.stop(params.id, params.stop, call.session.caller, admin=admin)
 
 
 @method("job.signal", Signal, Requires.READ)
-async def signal(call: Call, params: Signal) -> dict[str, int]:
+async def signal(call: Call, params: Signal) -> Delivered:
     """Send a signal, which is not a stop: a job that ends of it has finished, and the exit names the sender."""
     await call.controlled(params.id)
     try:
@@ -161,15 +165,15 @@ async def signal(call: Call, params: Signal) -> dict[str, int]:
     except InvalidSpec as error:
         raise InvalidParams(error.message, **error.data) from error
     delivered = await call.session.services.jobs.signal(params.id, number, params.target, call.session.caller)
-    return {"delivered": delivered}
+    return Delivered(delivered)
 
 
 @method("job.resize", Resize, Requires.READ)
-async def resize(call: Call, params: Resize) -> dict[str, int]:
+async def resize(call: Call, params: Resize) -> Resized:
     """Change the size of the job's terminal; its processes in the foreground get SIGWINCH."""
     await call.controlled(params.id)
     await call.session.services.jobs.resize_terminal(params.id, params.rows, params.cols, params.lease)
-    return {"rows": params.rows, "cols": params.cols}
+    return Resized(params.rows, params.cols)
 
 
 @method("job.update", Update, Requires.READ)
@@ -211,6 +215,7 @@ async def resume(call: Call, params: OfJob) -> Job:
 
 @method("job.status", OfJob, Requires.READ)
 def status(call: Call, params: OfJob) -> Job | Coroutine[Any, Any, Job]:
+    """Return a job as it is now."""
     return call.seen_in_memory(params.id) or call.seen_and_read(params.id)
 
 
@@ -229,7 +234,8 @@ async def explain(call: Call, params: OfJob) -> Explanation:
 
 
 @method("job.list", List, Requires.READ)
-async def list_(call: Call, params: List) -> dict[str, Any]:
+async def list_(call: Call, params: List) -> JobPage:
+    """List the jobs that the caller may see, the newest first, page by page."""
     if not 1 <= params.limit <= MAX_PAGE_JOBS:
         raise InvalidParams(f"limit: {params.limit}; expected 1 to {MAX_PAGE_JOBS}", field="limit")
     if len(params.labels) > MAX_LABELS:
@@ -242,11 +248,12 @@ async def list_(call: Call, params: List) -> dict[str, Any]:
     scopes = call.permissions.scopes(call.method)
     query = Query(states, params.labels, params.owner, params.cursor, scopes, params.limit)
     jobs, following = await call.session.read_in_turn(call.session.services.jobs.list(query))
-    return {"jobs": jobs, "next": following}
+    return JobPage(jobs, following)
 
 
 @method("job.wait", Wait, Requires.READ)
 async def wait(call: Call, params: Wait) -> Job:
+    """Return a job when it has ended."""
     limit = None if params.timeout is None else seconds(params.timeout, "timeout")
     jobs, job = call.session.services.jobs, await call.seen(params.id)
     if not jobs.ended(job):
@@ -261,7 +268,8 @@ async def wait(call: Call, params: Wait) -> Job:
 
 
 @method("job.delete", Delete, Requires.READ)
-async def delete(call: Call, params: Delete) -> dict[str, bool]:
+async def delete(call: Call, params: Delete) -> Deleted:
+    """Delete a job that has ended, with its log."""
     await call.controlled(params.id)
     await call.session.services.jobs.delete(params.id, params.force, call.session.caller)
-    return {"deleted": True}
+    return Deleted(True)

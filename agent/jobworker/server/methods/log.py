@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -13,6 +13,7 @@ from jobworker.errors import InvalidParams, InvalidSpec, RateLimited
 from jobworker.jobs.log_cursor import LogRange
 from jobworker.logs.reader import BOTH, Chunk, Gap
 from jobworker.protocol import STREAMS, encode_data, split_text
+from jobworker.results import LogRecord, LogRecords, Subscribed
 from jobworker.server.dispatch import Call, method
 from jobworker.server.log_frames import chunk_fields
 from jobworker.server.log_subscription import BASE64, BINARY, LogSubscription
@@ -48,7 +49,7 @@ class Unsubscribe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 @method("log.subscribe", Subscribe, Requires.READ)
-async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
+async def subscribe(call: Call, params: Subscribe) -> Subscribed:
     """Send the log from an offset, a number of lines before its end, or a time."""
     await call.seen(params.id)
     cursor = await call.session.services.jobs.logs.cursor(params.id, _where(params), follow=params.follow)
@@ -58,17 +59,18 @@ async def subscribe(call: Call, params: Subscribe) -> dict[str, Any]:
     make = partial(LogSubscription, job=params.id, cursor=cursor, encoding=encoding, scopes=scopes)
     subscription = call.session.subscribe(make, cursor)
     call.after.append(subscription.start)
-    return {"subscription": subscription.name, "offset": offset}
+    return Subscribed(subscription.name, offset)
 
 
 @method("log.unsubscribe", Unsubscribe, Requires.READ)
 async def unsubscribe(call: Call, params: Unsubscribe) -> bool:
+    """End a subscription; no notification of it follows the answer."""
     await call.session.unsubscribe(params.subscription, LogSubscription)
     return True
 
 
 @method("log.read", Read, Requires.READ)
-async def read(call: Call, params: Read) -> dict[str, Any]:
+async def read(call: Call, params: Read) -> LogRecords:
     """Return one page from an offset, the offset of the next page, and the end of the log at present."""
     if not 1 <= params.max_bytes <= MAX_PAGE_BYTES:
         message = f"max_bytes: {params.max_bytes}; expected 1 to {MAX_PAGE_BYTES}"
@@ -83,7 +85,7 @@ async def read(call: Call, params: Read) -> dict[str, Any]:
             pieces[-1] = replace(last, data=last.data[:used])
             following = last.offset + used
     records = [_record(params.id, piece, params.encoding) for piece in pieces]
-    return {"records": records, "next": following, "end": end}
+    return LogRecords(records, following, end)
 
 
 def _reserve(call: Call, size: int) -> None:
@@ -101,13 +103,13 @@ def _reserve(call: Call, size: int) -> None:
     call.after.append(sent)
 
 
-def _record(job: str, piece: Chunk | Gap, encoding: str) -> dict[str, Any]:
+def _record(job: str, piece: Chunk | Gap, encoding: str) -> LogRecord:
     if isinstance(piece, Gap):
-        return {"job": job, "from": piece.offset, "to": piece.end, "reason": piece.reason}
+        return LogRecord(job=job, from_=piece.offset, to=piece.end, reason=piece.reason)
     text, used = split_text(piece.data)
     is_text = encoding != BASE64 and used == len(piece.data)
     data, used_encoding = encode_data(piece.data, text if is_text else None)
-    return chunk_fields(job, piece) | {"data": data, "encoding": used_encoding}
+    return LogRecord(**chunk_fields(job, piece), data=data, encoding=used_encoding)
 
 
 def _where(params: Subscribe) -> LogRange:

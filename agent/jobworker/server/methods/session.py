@@ -1,13 +1,13 @@
 """`session.*`: show the open connections with their callers, and end some of them."""
 
 from functools import partial
-from typing import Any
 
 import msgspec
 
 from jobworker.auth.access import Requires
 from jobworker.auth.sessions import OpenSession
 from jobworker.errors import InvalidParams
+from jobworker.results import Connected, Sessions, SessionsEnded
 from jobworker.server.dispatch import Call, method
 from jobworker.units import rfc3339
 
@@ -22,13 +22,14 @@ class End(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @method("session.list", Nothing, Requires.ADMIN)
-def list_(call: Call, params: Nothing) -> dict[str, Any]:
+def list_(call: Call, params: Nothing) -> Sessions:
+    """List the open connections, the oldest first."""
     sessions = sorted(call.session.services.sessions.open(), key=lambda session: session.since)
-    return {"sessions": [_described(session, call) for session in sessions]}
+    return Sessions([_described(session, call) for session in sessions])
 
 
 @method("session.end", End, Requires.ADMIN)
-def end(call: Call, params: End) -> dict[str, int]:
+def end(call: Call, params: End) -> SessionsEnded:
     """Take the access from one session, or from all of a principal; they may log in again if they can."""
     if (params.id is None) == (params.principal is None):
         raise InvalidParams("id: expected either the id of a session or a principal", field="id")
@@ -44,7 +45,7 @@ def end(call: Call, params: End) -> dict[str, int]:
             call.after.append(close)
         else:
             close()
-    return {"ended": len(wanted)}
+    return SessionsEnded(len(wanted))
 
 
 def _is_wanted(session: OpenSession, params: End) -> bool:
@@ -52,13 +53,13 @@ def _is_wanted(session: OpenSession, params: End) -> bool:
     return session.id == params.id or (principal is not None and principal.id == params.principal)
 
 
-def _described(session: OpenSession, call: Call) -> dict[str, Any]:
+def _described(session: OpenSession, call: Call) -> Connected:
     principal = session.principal
-    return {
-        "id": session.id,
-        "principal": None if principal is None else principal.id,
-        "roles": [] if principal is None else principal.roles,
-        "address": session.address,
-        "since": rfc3339(session.since),
-        "own": session is call.session,
-    }
+    return Connected(
+        id=session.id,
+        principal=None if principal is None else principal.id,
+        roles=[] if principal is None else principal.roles,
+        address=session.address,
+        since=rfc3339(session.since),
+        own=session is call.session,
+    )

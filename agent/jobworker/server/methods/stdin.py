@@ -1,12 +1,13 @@
 """`stdin.*`: write to the input of a job, and end it."""
 
 import base64
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams
+from jobworker.results import Claimed, InputEnd, Released, Written
 from jobworker.server.dispatch import Call, method
 
 
@@ -37,7 +38,7 @@ class Close(OfInput):
 
 
 @method("stdin.write", Write, Requires.READ)
-async def write(call: Call, params: Write) -> dict[str, int]:
+async def write(call: Call, params: Write) -> Written:
     """Append to the input of a job; wait while the job does not read."""
     await call.controlled(params.id)
     data, offset = _data(call, params), _offset(params)
@@ -51,35 +52,36 @@ async def write(call: Call, params: Write) -> dict[str, int]:
     if params.close_on_disconnect:
         session.inputs.to_close.add(params.id)
     session.inputs.audit.note(session.caller, params.id, accepted)
-    return {"accepted": accepted, "offset": end}
+    return Written(accepted, end)
 
 
 @method("stdin.close", Close, Requires.READ)
-async def close(call: Call, params: Close) -> dict[str, Any]:
+async def close(call: Call, params: Close) -> InputEnd:
     """End the input of a job, once the job was given all that was accepted."""
     await call.controlled(params.id)
     session = call.session
     offset = _offset(params)
     end = await session.while_connected(session.services.jobs.inputs.close(params.id, offset, params.lease))
     session.inputs.audit.settle(session.caller, params.id)
-    return {"offset": end}
+    return InputEnd(end)
 
 
 @method("stdin.claim", Claim, Requires.READ)
-async def claim(call: Call, params: Claim) -> dict[str, int]:
+async def claim(call: Call, params: Claim) -> Claimed:
     """Make this connection the only one that writes to the job, until it releases the claim or is closed."""
     await call.controlled(params.id)
     session, caller = call.session, call.session.caller  # the session may have ended when the claim is made
     lease, end = await session.services.jobs.inputs.claim(params.id, caller, steal=params.steal)
     session.inputs.claimed(params.id, lease, caller)
-    return {"lease": lease, "offset": end}
+    return Claimed(lease, end)
 
 
 @method("stdin.release", Release, Requires.READ)
-async def release(call: Call, params: Release) -> dict[str, bool]:
+async def release(call: Call, params: Release) -> Released:
+    """Give up a claim: each client that controls the job may write to it again."""
     await call.controlled(params.id)
     call.session.services.jobs.inputs.release(params.id, params.lease, call.session.caller.name)
-    return {"released": True}
+    return Released(True)
 
 
 def _offset(params: OfInput) -> int | None:

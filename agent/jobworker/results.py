@@ -1,0 +1,246 @@
+"""The answers of the RPC methods as types: the agent returns them, clients read them, `rpc.discover` has them.
+
+Methods whose result is an object of the protocol, as a job, answer with that: see `jobworker.model`.
+"""
+
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+from jobworker.model import Job, Principal
+
+# Jobs
+
+
+class Run(Struct, frozen=True):
+    """The job as it was started, and the name of the subscription to its log."""
+
+    job: Job
+    subscription: str
+
+
+class JobPage(Struct, frozen=True):
+    """The newest jobs first; `next` is the cursor of the next page, None after the last."""
+
+    jobs: list[Job]
+    next: str | None
+
+
+class Delivered(Struct, frozen=True):
+    """How many processes received the signal."""
+
+    delivered: int
+
+
+class Resized(Struct, frozen=True):
+    """The size of the terminal, in characters."""
+
+    rows: int
+    cols: int
+
+
+class Deleted(Struct, frozen=True):
+    deleted: bool
+
+
+# Logs and events
+
+
+class Subscribed(Struct, frozen=True):
+    """The name of the subscription, and the offset of the first byte that it sends."""
+
+    subscription: str
+    offset: int
+
+
+class EventsSubscribed(Struct, frozen=True):
+    """The name of the subscription, and the revision after which its events begin."""
+
+    subscription: str
+    revision: int
+
+
+class LogRecord(Struct, frozen=True, kw_only=True):
+    """Bytes of one stream from `offset` on; or a gap in the log: `from`, `to` and the `reason` in place of data.
+
+    `encoding` of the data is `utf8` or `base64`; `time` is the arrival of its first byte.
+    """
+
+    job: str
+    offset: int | UnsetType = UNSET
+    stream: str | UnsetType = UNSET
+    time: str | UnsetType = UNSET
+    data: str | UnsetType = UNSET
+    encoding: str | UnsetType = UNSET
+    from_: int | UnsetType = field(default=UNSET, name="from")
+    to: int | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+class LogRecords(Struct, frozen=True):
+    """One page of a log; the next begins at `next`, and `end` is the end of the log at present."""
+
+    records: list[LogRecord]
+    next: int
+    end: int
+
+
+# Inputs
+
+
+class Written(Struct, frozen=True):
+    """How many bytes of the data are new to the input, and the end of the input after them."""
+
+    accepted: int
+    offset: int
+
+
+class InputEnd(Struct, frozen=True):
+    """The number of bytes of the whole input; None if it is unknown, as the keeper has no such job any more."""
+
+    offset: int | None
+
+
+class Claimed(Struct, frozen=True):
+    """The number to give with each write, and the end of the input."""
+
+    lease: int
+    offset: int
+
+
+class Released(Struct, frozen=True):
+    released: bool
+
+
+# Callers
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """A principal; `id` is the owner of its jobs, if that is not PROVIDER:NAME.
+
+    `expires_at` is in seconds since 1970; None: the credentials do not expire.
+    """
+
+    name: str
+    provider: str
+    roles: list[str] = []
+    issuer: str = ""
+    expires_at: float | None = None
+    subject: str | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, principal: Principal) -> "Caller":
+        plain = f"{principal.provider}:{principal.name}"
+        return cls(
+            name=principal.name,
+            provider=principal.provider,
+            roles=principal.roles,
+            issuer=principal.issuer,
+            expires_at=principal.expires_at,
+            subject=principal.subject or UNSET,
+            id=principal.id if principal.id != plain else UNSET,
+        )
+
+
+class NewToken(Struct, frozen=True):
+    """A token with its secret, which the agent returns only here; `expires_at` None: it does not expire."""
+
+    name: str
+    roles: list[str]
+    token: str
+    expires_at: str | None
+
+
+class RenewedToken(Struct, frozen=True):
+    """The new secret of a token."""
+
+    name: str
+    token: str
+    expires_at: str | None
+
+
+class Token(Struct, frozen=True):
+    """A token without its secret; `id` is the principal."""
+
+    name: str
+    id: str
+    roles: list[str]
+    created_at: str
+    expires_at: str | None
+    last_used: str | None
+
+
+class Tokens(Struct, frozen=True):
+    tokens: list[Token]
+
+
+class Connected(Struct, frozen=True):
+    """An open connection; `principal` is None before its login, `own` marks the connection of the call."""
+
+    id: str
+    principal: str | None
+    roles: list[str]
+    address: str
+    since: str
+    own: bool
+
+
+class Sessions(Struct, frozen=True):
+    sessions: list[Connected]
+
+
+class SessionsEnded(Struct, frozen=True):
+    """How many sessions were ended."""
+
+    ended: int
+
+
+# The agent
+
+
+class Pong(Struct, frozen=True):
+    """The time of the agent's clock."""
+
+    time: str
+
+
+class PluginInfo(Struct, frozen=True, kw_only=True):
+    """An installed plugin; of an enabled one `registers` has KIND:NAME, and `settings` the keys of its table.
+
+    An enabled one also has `blocked`, the number of `faults` and of its `tasks`, and whether it is `dropped`.
+    """
+
+    name: str
+    package: str
+    version: str
+    enabled: bool = False
+    registers: list[str] = []
+    settings: list[str] = []
+    blocked: bool | UnsetType = UNSET
+    faults: int | UnsetType = UNSET
+    tasks: int | UnsetType = UNSET
+    dropped: bool | UnsetType = UNSET
+
+
+class Plugins(Struct, frozen=True):
+    plugins: list[PluginInfo]
+
+
+class AgentInfo(Struct, frozen=True, kw_only=True):
+    """What the agent is and can do on its host.
+
+    A caller that may neither see nor create jobs gets `protocol`, and of `limits` the sizes of messages and batches.
+    """
+
+    version: str | UnsetType = UNSET
+    pid: int | UnsetType = UNSET
+    address: str | UnsetType = UNSET
+    protocol: str
+    tls: dict[str, Any] | UnsetType = UNSET
+    durability: str | UnsetType = UNSET
+    limits: dict[str, Any]
+    plugins: list[PluginInfo] | UnsetType = UNSET
+    keeper: dict[str, int | None] | UnsetType = UNSET
+    capabilities: dict[str, Any] | UnsetType = UNSET
+    running: int | UnsetType = UNSET
