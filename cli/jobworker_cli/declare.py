@@ -1,13 +1,16 @@
 """How commands are declared. typer, slow to import, reads the same declarations for help and for what is wrong."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Option:
-    """An option, as metadata of a parameter: its names, of a flag that can be turned off as `--on/--off`."""
+    """An option, as metadata of a parameter: its names, of a flag that can be turned off as `--on/--off`.
+
+    `also` are names that other programs use, which help does not list.
+    """
 
     def __init__(
         self,
@@ -16,12 +19,16 @@ class Option:
         help: str = "",  # noqa: A002
         min: int | None = None,  # noqa: A002
         count: bool = False,
+        also: Sequence[str] = (),
+        bare: bool = False,
     ) -> None:
         self.names = names
         self.metavar = metavar
         self.help = help
         self.min = min
         self.count = count  # the value is how often it is given
+        self.also = also
+        self.bare = bare  # -VALUE is the same, if VALUE begins with a digit or a capital
 
 
 class Argument:

@@ -58,9 +58,8 @@ def _emit_error(payload: dict[str, Any], hint: str, about: dict[str, str]) -> No
         pass
 
 
-def usage(message: str, command: str) -> int:
-    """Report what is wrong with the command line; return the exit code."""
-    hint = f"{command} --help"
+def usage(message: str, hint: str) -> int:
+    """Report what is wrong with the command line, with the next command; return the exit code."""
     output.error(message, hint)
     if settings.as_json:
         _emit_error({"code": None, "message": message}, hint, {})

@@ -12,13 +12,18 @@ JobArguments = Annotated[list[str], Argument(metavar="JOB...", help="Ids, unique
 
 Command = Annotated[list[str], Argument(metavar="CMD...", help="The command to run, with its own options.")]
 Env = Annotated[list[str] | None, Option("-e", "--env", metavar="K=V", help="Set a variable of its environment.")]
-Cwd = Annotated[str | None, Option("-w", "--cwd", metavar="DIR", help="Run in this folder.")]
+Cwd = Annotated[str | None, Option("-w", "--cwd", "--workdir", metavar="DIR", help="Run in this folder.")]
 User = Annotated[str | None, Option("-u", "--user", metavar="USER[:GROUP]", help="Run as this user.")]
 Umask = Annotated[str | None, Option("--umask", metavar="OCTAL", help="Its file mode mask, as 027.")]
 Nice = Annotated[int | None, Option("--nice", metavar="N", help="Niceness, -20 (highest priority) to 19.")]
 Rlimit = Annotated[
     list[str] | None,
-    Option("--rlimit", metavar="NAME=N", help='A process limit, as nofile=1024: a number, "unlimited" or SOFT:HARD.'),
+    Option(
+        "--rlimit",
+        also=["--ulimit"],
+        metavar="NAME=N",
+        help='A process limit, as nofile=1024: a number, "unlimited" or SOFT:HARD.',
+    ),
 ]
 Name = Annotated[str | None, Option("--name", help="A name for the job.")]
 Label = Annotated[list[str] | None, Option("-l", "--label", metavar="K=V", help="Set a label.")]
@@ -38,7 +43,10 @@ TimeoutPolicy = Annotated[
 ]
 StopSignal = Annotated[str | None, Option("--stop-signal", metavar="SIG", help="The first signal of a stop.")]
 Grace = Annotated[
-    str | None, Option("--grace", metavar="D", help="Time between the first signal of a stop and SIGKILL.")
+    str | None,
+    Option(
+        "--grace", also=["--stop-timeout"], metavar="D", help="Time between the first signal of a stop and SIGKILL."
+    ),
 ]
 OnFull = Annotated[
     str | None,
@@ -54,7 +62,9 @@ OnBound = Annotated[
 ]
 Memory = Annotated[str | None, Option("-m", "--memory", metavar="SIZE", help="Memory limit.")]
 Cpus = Annotated[float | None, Option("--cpus", metavar="N", help="CPU limit.")]
-Pids = Annotated[int | None, Option("--pids", metavar="N", help="Limit of processes and threads.")]
+Pids = Annotated[
+    int | None, Option("--pids", also=["--pids-limit"], metavar="N", help="Limit of processes and threads.")
+]
 IoRead = Annotated[
     list[str] | None,
     Option(
@@ -80,7 +90,9 @@ PidNamespace = Annotated[
         help="Run it in a pid namespace of its own: a stop then reaches every process.",
     ),
 ]
-Stdin = Annotated[bool, Option("-i", "--interactive", help="Give it an input: that of jw, or of `jw write`.")]
+Stdin = Annotated[
+    bool, Option("-i", "--interactive", "--stdin", help="Give it an input: that of jw, or of `jw write`.")
+]
 StdinClose = Annotated[
     bool,
     Option("--stdin-close-on-disconnect", help="End its input when jw is gone; else it stays open for `jw write`."),

@@ -1,9 +1,11 @@
 """The options before the command: which agent."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 from jobworker_cli.declare import Context, Option
+from jobworker_cli.options import Json
 
 
 def choose_agent(
@@ -26,14 +28,18 @@ def choose_agent(
     context: Annotated[
         str | None, Option("-c", "--context", metavar="NAME", help="The name of a context: see `jw context ls`.")
     ] = None,
+    debug: Annotated[bool, Option("--debug", help="Print a traceback with every error, as JW_DEBUG=1.")] = False,
     version: Annotated[bool, Option("-V", "--version", help="Print the version of jw.")] = False,
+    json_: Json = False,
 ) -> None:
     """Run processes on a host and follow them: every byte, how they ended, and why.
 
-    These options go before the command. The environment may replace them: JW_ADDRESS, JW_TOKEN, JW_CA, JW_CERT,
-    JW_KEY, JW_PIN, JW_INSECURE=1, JW_CONTEXT. Without them and without a context in use, `jw` uses the local agent
-    and starts it on first use.
+    These options go before the command, or after it. The environment may replace them: JW_ADDRESS, JW_TOKEN, JW_CA,
+    JW_CERT, JW_KEY, JW_PIN, JW_INSECURE=1, JW_CONTEXT. Without them and without a context in use, `jw` uses the
+    local agent and starts it on first use.
     """
+    if debug:
+        os.environ["JW_DEBUG"] = "1"
     from jobworker.client.endpoint import Endpoint  # slow to import, and `jw --version` needs none
     from jobworker_cli.endpoint import choose
 

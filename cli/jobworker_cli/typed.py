@@ -1,7 +1,7 @@
-"""`jw` by typer, made of the declarations: for help, and to explain what is wrong with a command line."""
+"""`jw` by typer, made of the declarations, for help."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_origin
 
 import click
@@ -9,20 +9,23 @@ import typer
 from typer.core import TyperGroup
 
 from jobworker_cli import commands, failures, output
-from jobworker_cli.declare import Argument, Context, Group, Option, UsageError
+from jobworker_cli.declare import Argument, Context, Group, Option
 from jobworker_cli.root import choose_agent
 
 
-def run() -> int:
-    """Run `jw` with the arguments of this process and return its exit code."""
-    try:
-        return app(prog_name="jw", standalone_mode=False) or 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        output.write_stderr(error.format_message())
+def show_help(path: Sequence[str], *, asked: bool) -> int:
+    """Print the help of the command of these words, of `jw` without any; return the exit code."""
+    command = typer.main.get_command(app)
+    ctx = click.Context(command, info_name="jw", help_option_names=["-h", "--help"])
+    for name in path:
+        assert isinstance(command, click.Group)
+        command = command.get_command(ctx, name) or command
+        ctx = click.Context(command, info_name=name, parent=ctx)
+    if not asked:
+        output.write_stderr(ctx.get_help())
         return failures.USAGE
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "jw"
-        return failures.usage(error.format_message().removesuffix("."), command)
+    output.emit(ctx.get_help())
+    return 0
 
 
 class Commands(TyperGroup):
@@ -68,11 +71,7 @@ def typed(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a command with the declarations of typer in place of ours."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        failures.settings.as_json |= bool(kwargs.get("json_"))
-        try:
-            return function(*args, **kwargs)
-        except UsageError as error:
-            raise click.UsageError(error.message) from None
+        return function(*args, **kwargs)
 
     signature = inspect.signature(function)
     parameters = [

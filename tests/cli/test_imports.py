@@ -46,18 +46,19 @@ def imported(*words: str, among: set[str] = SLOW) -> str:
         "run -d true",
         "agent info",
         "token list",
-        "plugins list-is-no-command",
+        "frobnicate",
+        "plugins no-such-command",
+        "ps --no-such-option",
     ],
 )
 def test_a_command_without_a_loop(jw: "Jw", words: str) -> None:
-    """It imports neither asyncio nor typer, if its line is right."""
+    """It imports neither asyncio nor typer, also if its line is wrong."""
     if "imports" in words:
         jw("run", "--name", "imports", "true")
     found = imported(*words.split())
-    if words.startswith("plugins"):
-        assert "typer" in found, "what is wrong is explained by typer"
-        return
-    codes = {"start imports": "5", "stop imports": "5", "kill -s HUP imports": "5", "update --label a=b imports": "5"}
+    ended = ("start imports", "stop imports", "kill -s HUP imports", "update --label a=b imports")
+    wrong = ("frobnicate", "plugins no-such-command", "ps --no-such-option")
+    codes = dict.fromkeys(ended, "5") | dict.fromkeys(wrong, "2")
     assert found.splitlines()[-1] in ("0 []", f"{codes.get(words, '0')} []"), found
 
 

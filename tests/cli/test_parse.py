@@ -54,37 +54,85 @@ LINES = [
     "login name --user me",
     "update a --timeout 10m --cpus none",
 ]
-LEFT_TO_TYPER = [
+HELP = [
     "",
     "--help",
     "-h",
-    "nonsense",
     "ps --help",
-    "ps extra",
-    "ps --nonsense",
-    "ps -aX",
-    "ps --json=1",
-    "ps --al",
-    "status",
-    "status a b",
-    "stop",
-    "run",
-    "run --nonsense true",
-    "run --name",
-    "run --name --json true",
-    "logs --tail=0 --offset -- a",
-    "run --cpus many true",
-    "run --nice 1.5 true",
-    "logs -n -1 job",
-    "logs --tail x job",
+    "ps -ah",
     "agent",
-    "agent nonsense",
     "agent --help",
-    "plugins",
-    "plugins -q",
-    "token create alice",
-    "--address",
+    "agent stop -h",
+    "help",
+    "help agent stop",
 ]
+# Each with what is wrong, and the word.
+WRONG = {
+    "nonsense": ("command", "nonsense"),
+    "agent nonsense": ("command", "nonsense"),
+    "plugins nonsense": ("command", "nonsense"),
+    "help nonsense": ("command", "nonsense"),
+    "ps extra": ("extra", "extra"),
+    "status a b": ("extra", "b"),
+    "ps --nonsense": ("option", "--nonsense"),
+    "ps -aX": ("option", "-X"),
+    "ps --al": ("option", "--al"),
+    "run --nonsense true": ("option", "--nonsense"),
+    "ps --json=1": ("flag", "--json=1"),
+    "ps -o yaml": ("output", "yaml"),
+    "attach -o json a": ("option", "--json"),
+    "status": ("missing", ""),
+    "stop": ("missing", ""),
+    "run": ("missing", ""),
+    "run --": ("missing", ""),
+    "token create alice": ("missing", ""),
+    "run --name": ("no value", "--name"),
+    "run --name --json true": ("no value", "--name"),
+    "logs --tail=0 --offset -- a": ("no value", "--offset"),
+    "--address": ("no value", "--address"),
+    "run --cpus many true": ("value", "--cpus=many"),
+    "run --nice 1.5 true": ("value", "--nice=1.5"),
+    "logs -n -1 job": ("value", "-n=-1"),
+    "logs --tail x job": ("value", "--tail=x"),
+}
+# Beyond typer: the same as.
+SAME = {
+    "--json ps": "ps --json",
+    "-o json ps": "ps --json",
+    "ps -o json": "ps --json",
+    "ps -aojson": "ps -a --json",
+    "ps --output=json": "ps --json",
+    "ps --all=true": "ps --all",
+    "ps -a=false": "ps",
+    "ls -aq": "ps -aq",
+    "list": "ps",
+    "inspect a": "status a",
+    "log -f a": "logs -f a",
+    "unpause a": "resume a",
+    "delete -f a": "rm -f a",
+    "why a": "explain a",
+    "-- ps": "ps",
+    "ps --": "ps",
+    "agent -- info": "agent info",
+    "plugins -- -q": "plugins -q",
+    "plugins ls -q": "plugins -q",
+    "context list": "context ls",
+    "token rm alice": "token revoke alice",
+    "kill -HUP a": "kill --signal HUP a",
+    "kill -9 a b": "kill --signal 9 a b",
+    "kill a -SIGRTMIN+3": "kill --signal SIGRTMIN+3 a",
+    "stop -t 5 a": "stop --grace 5 a",
+    "stop --time=5 a": "stop --grace 5 a",
+    "run --workdir / --stdin --ulimit nofile=9 true": "run --cwd / -i --rlimit nofile=9 true",
+    "run --nice -5 true": "run --nice=-5 true",
+    "logs --timestamps --lines 3 a": "logs -t -n 3 a",
+}
+# Options of jw itself, after the command: the same as before it.
+ANYWHERE = {
+    "ps --address wss://h:1/rpc -a --insecure": "--address wss://h:1/rpc --insecure ps -a",
+    "agent info --token t --address wss://h:1/rpc": "--token t --address wss://h:1/rpc agent info",
+    "run --context local --key k true": "--context local run --key k true",
+}
 
 
 @pytest.fixture
@@ -115,10 +163,9 @@ def by_typer(command: click.Command, line: list[str]) -> tuple[dict[str, Any], l
 
 
 def by_us(line: list[str]) -> tuple[dict[str, Any], list[str]]:
-    call = app.find(line)
-    assert call is not None, "it is left to typer"
-    _, _, values, path = call.args  # type: ignore[attr-defined]
-    return values, path.split()[1:]
+    call: Any = app.find(line)
+    _, _, values, path = call.args
+    return values, path
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of click, when typer is imported
@@ -137,10 +184,30 @@ def _plain(value: Any) -> Any:
     return str(value) if hasattr(value, "parts") else value or None if isinstance(value, list) else value
 
 
-@pytest.mark.parametrize("line", LEFT_TO_TYPER)
-def test_left_to_typer(line: str) -> None:
-    """What asks for help, or is wrong."""
-    assert app.find(shlex.split(line)) is None
+@pytest.mark.parametrize("line", HELP)
+def test_help_is_asked_for(line: str) -> None:
+    call: Any = app.find(shlex.split(line))
+    assert call.func is app._help
+    assert call.keywords["asked"] == (line not in ("", "agent"))
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_what_is_wrong(line: str) -> None:
+    with pytest.raises(parse.NotUnderstood) as caught:
+        app.find(shlex.split(line))
+    assert (caught.value.what, caught.value.word) == WRONG[line]
+
+
+@pytest.mark.parametrize("line", SAME)
+def test_the_same_in_other_words(line: str) -> None:
+    assert by_us(shlex.split(line)) == by_us(shlex.split(SAME[line]))
+
+
+@pytest.mark.parametrize("line", ANYWHERE)
+def test_options_of_jw_after_the_command(line: str) -> None:
+    ours, other = (app.find(shlex.split(text)) for text in (line, ANYWHERE[line]))
+    assert ours.args[0].keywords == other.args[0].keywords  # type: ignore[attr-defined]
+    assert ours.args[2:] == other.args[2:]  # type: ignore[attr-defined]
 
 
 def test_every_command_can_be_read() -> None:

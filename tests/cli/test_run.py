@@ -130,7 +130,7 @@ ENDS: list[tuple[list[str], int, str]] = [
     (["--nonsense", "true"], 2, "hint: jw run --help"),
     (["-e", "novalue", "true"], 2, "expected K=V"),
     (["-q", "true"], 2, "use it with --detach"),
-    ([], 2, "Missing argument"),
+    ([], 2, "CMD... is missing"),
 ]
 
 

@@ -37,6 +37,19 @@ MODULES = {
     "login": "login",
     "version": "version",
 }
+# Other words for a command: those of docker and kubectl.
+ALIASES = {
+    "ls": "ps",
+    "list": "ps",
+    "inspect": "status",
+    "log": "logs",
+    "unpause": "resume",
+    "delete": "rm",
+    "why": "explain",
+}
+# The same in a group of commands.
+SAME = ({"ls", "list"}, {"rm", "delete", "remove", "revoke"}, {"create", "add"})
+LISTS = SAME[0]
 # Commands that take a command: its own options follow it.
 TAKE_COMMAND = {"run", "create"}
 
@@ -46,3 +59,11 @@ def load(name: str) -> Group | Callable[..., Any]:
     module = import_module(f"jobworker_cli.commands.{MODULES[name]}")
     found: Group | Callable[..., Any] = getattr(module, "group", None) or getattr(module, name)
     return found
+
+
+def inner_name(group: Group, word: str) -> str:
+    """Return the name of a command of a group that is meant by a word; the word itself if there is none."""
+    if word in group.commands:
+        return word
+    same = next((words for words in SAME if word in words), set())
+    return next((name for name in group.commands if name in same), word)

@@ -71,11 +71,16 @@ def stop(
     ctx: Context,
     jobs: options.JobArguments,
     strategy: Annotated[str | None, Option("--strategy", help="The stop strategy.")] = None,
-    signal: Annotated[str | None, Option("--signal", metavar="SIG", help="The first signal.")] = None,
+    signal: Annotated[str | None, Option("-s", "--signal", metavar="SIG", help="The first signal.")] = None,
     option: Annotated[
         list[str] | None, Option("--option", metavar="K=V", help="An option of the strategy: JSON, or text.")
     ] = None,
-    grace: options.Grace = None,
+    grace: Annotated[
+        str | None,
+        Option(
+            "-t", "--grace", also=["--time", "--timeout", "--grace-period"], metavar="D", help="Time until SIGKILL."
+        ),
+    ] = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:
@@ -92,7 +97,9 @@ def stop(
 def kill(
     ctx: Context,
     jobs: options.JobArguments,
-    signal: Annotated[str | None, Option("-s", "--signal", metavar="SIG", help="Send only this signal.")] = None,
+    signal: Annotated[
+        str | None, Option("-s", "--signal", bare=True, metavar="SIG", help="Send only this signal, also as -HUP.")
+    ] = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:

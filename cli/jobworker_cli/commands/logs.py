@@ -24,7 +24,7 @@ def logs(
     jobs: options.JobArguments,
     follow: Annotated[bool, Option("-f", "--follow", help="Follow the log until the job ends.")] = False,
     lines: Annotated[
-        int | None, Option("-n", "--tail", metavar="N", min=0, help="Begin with the last N lines.")
+        int | None, Option("-n", "--tail", also=["--lines"], metavar="N", min=0, help="Begin with the last N lines.")
     ] = None,
     since: Annotated[
         str | None,
@@ -32,7 +32,9 @@ def logs(
     ] = None,
     until: Annotated[str | None, Option("--until", metavar="T", help="End at a time, or a duration ago.")] = None,
     offset: Annotated[int | None, Option("--offset", metavar="N", help="Begin at this byte of the log.")] = None,
-    times: Annotated[bool, Option("-t", "--times", help="Write its time before each line.")] = False,
+    times: Annotated[
+        bool, Option("-t", "--times", also=["--timestamps"], help="Write its time before each line.")
+    ] = False,
     stdout: Annotated[bool, Option("--stdout", help="Only what the job wrote to stdout.")] = False,
     stderr: Annotated[bool, Option("--stderr", help="Only what the job wrote to stderr.")] = False,
     exit_code: Annotated[bool, Option("--exit-code", help="With --follow: exit with the code of the job.")] = False,
