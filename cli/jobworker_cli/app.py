@@ -13,8 +13,17 @@ from jobworker_cli.declare import Context, Group, UsageError
 def main() -> None:
     """Run `jw` and exit with its code."""
     output.write_whole()
-    code = run(sys.argv[1:])
+    words = sys.argv[1:]
+    code = complete(words[1:]) if words[:1] == ["__complete"] else run(words)
     os._exit(code)  # nothing is buffered, and there is nothing to clean up
+
+
+def complete(words: Sequence[str]) -> int:
+    """Print what may stand at the cursor of a shell's line; return 0."""
+    from jobworker_cli import completion  # seldom needed
+
+    completion.main(words)
+    return 0
 
 
 def run(words: Sequence[str]) -> int:

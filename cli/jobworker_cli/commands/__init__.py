@@ -35,6 +35,7 @@ MODULES = {
     "audit": "audit",
     "context": "context",
     "login": "login",
+    "completion": "completion",
     "version": "version",
 }
 # Other words for a command: those of docker and kubectl.
