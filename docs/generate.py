@@ -48,6 +48,7 @@ NAMES = {
     "LimitSpec": "[limits](job-spec.md#limits)",
     "SandboxSpec": "[sandbox](job-spec.md#sandbox)",
     "Writer": "[writer](job.md#writer)",
+    "Waiting": "[waiting](job.md#waiting)",
     "TtySpec": "[tty](job-spec.md#tty)",
     "TtySize": "integer",
     "Limits": "[limits](job-spec.md#limits)",

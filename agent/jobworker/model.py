@@ -248,6 +248,13 @@ class Writer(Struct, frozen=True):
     since: str
 
 
+class Waiting(Struct, frozen=True):
+    """A job waits for its input since `since`; `prompt` is the last line of its output, if that has no end yet."""
+
+    prompt: str
+    since: str
+
+
 class JobSummary(Struct, frozen=True, kw_only=True):
     """A job as callers see it, without its spec."""
 
@@ -263,6 +270,7 @@ class JobSummary(Struct, frozen=True, kw_only=True):
     log: LogInfo = LogInfo()
     labels: dict[str, str] = {}
     writer: Writer | None = None  # the one client that may write to its input; None: each that controls the job
+    waiting: Waiting | None = None  # it waits for its input; None: it does not, or that is not known
     revision: int = 0  # of the last change: it orders the events of all jobs
 
 
@@ -301,8 +309,8 @@ class JobEvent(Struct, frozen=True):
 
     `event` is `created`, `started`, `updated`, `paused`, `resumed`, `deadline_near`, `limit_failed` (a time limit
     that cannot be applied), `stopping`, `exited` (also for a job that was lost or not started), `stopped` (the
-    stop is over: `exit` has its receipt), `writer` (its input was claimed or released) or `deleted`. The params of
-    `job.event` have the name of the subscription as well.
+    stop is over: `exit` has its receipt), `writer` (its input was claimed or released), `waiting` (it waits for its
+    input, or does no longer) or `deleted`. The params of `job.event` have the name of the subscription as well.
     """
 
     revision: int

@@ -73,7 +73,7 @@ def state(job: Plain) -> str:
     """Return state and outcome in a word or two."""
     end = job["exit"]
     if job["state"] != "exited" or end is None:
-        return str(job["state"])
+        return f"{job['state']} (waits)" if job.get("waiting") else str(job["state"])
     outcome = end["signal"] or ("" if end["code"] is None else str(end["code"]))
     why = "exited" if end["reason"] == "finished" else end["reason"]
     return f"{why} {outcome}".rstrip()
@@ -139,6 +139,7 @@ def lines(job: Plain) -> list[tuple[str, str]]:
         ("used", used(end.get("usage") or {})),
         ("log", _log(log)),
         ("writer", _writer(job)),
+        ("waits", _waiting(job)),
         ("labels", " ".join(f"{name}={value}" for name, value in job["labels"].items())),
     ]
     return [(name, str(value)) for name, value in pairs + _receipt(end.get("receipt")) if value]
@@ -147,6 +148,14 @@ def lines(job: Plain) -> list[tuple[str, str]]:
 def _writer(job: Plain) -> str:
     writer = job.get("writer")
     return f"{writer['by']} since {writer['since']}" if writer else ""
+
+
+def _waiting(job: Plain) -> str:
+    waiting = job.get("waiting")
+    if not waiting:
+        return ""
+    prompt = f": {shown(waiting['prompt'])}" if waiting["prompt"] else ""
+    return f"for input since {waiting['since']}{prompt}"
 
 
 def _log(log: Plain) -> str:

@@ -32,6 +32,7 @@ from tests.benchmarks import (
     starts,
     status,
     timeline,
+    waiting,
 )
 from tests.benchmarks.fixtures import BenchmarkError
 
@@ -52,6 +53,7 @@ SECTIONS: dict[str, Callable[[], Awaitable[None]]] = {
     "recorded": recorded.measure,
     "growth": growth.measure,
     "commands": commands.measure,
+    "waiting": waiting.measure,
 }
 
 

@@ -94,7 +94,7 @@ def test_everything_exported_is_documented() -> None:
 
 
 def test_the_events_that_the_page_names() -> None:
-    (said,) = re.findall(r"`event\.event` is (.*?)\.\n", PAGE)
+    (said,) = re.findall(r"`event\.event` is (.*?)\.\n", PAGE, re.DOTALL)
     told = str(model.JobEvent.__doc__).partition("`event` is")[2].partition("In the params")[0]
     assert set(re.findall(r"`(\w+)`", said)) == set(re.findall(r"`(\w+)`", told)) - {"exit"}
 

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from functools import partial
 from typing import TypeVar
 
 from jobworker.linux.syscalls import LIBC
@@ -30,21 +31,29 @@ class ProcReader:
 
     def read(self, pid: int, start: int, what: str) -> bytes:
         """Return the file `what` of a process, as `environ`; raise OSError, TimeoutError if another read hangs."""
+        return self.call(pid, start, partial(_read, f"/proc/{pid}/{what}"))
+
+    def call(self, pid: int, start: int, look: Callable[[], T]) -> T:
+        """Return what `look` returns, which looks into this process in /proc; raise as `read`."""
         key = (pid, start)
         if key in _stuck:
             raise TimeoutError(f"the memory of process {pid} cannot be read: it hangs in the kernel")
         self.at = key
         try:
-            return _read(pid, what)
+            return _as_its_user(pid, look)
         finally:
             self.at = None
             _stuck.discard(key)
 
 
-def _read(pid: int, what: str) -> bytes:
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _as_its_user(pid: int, look: Callable[[], T]) -> T:
     try:
-        with open(f"/proc/{pid}/{what}", "rb") as file:
-            return file.read()
+        return look()
     except PermissionError:
         if os.geteuid() != 0:
             raise
@@ -54,8 +63,7 @@ def _read(pid: int, what: str) -> bytes:
     try:
         LIBC.setfsgid(info.st_gid)
         LIBC.setfsuid(info.st_uid)
-        with open(f"/proc/{pid}/{what}", "rb") as file:
-            return file.read()
+        return look()
     finally:
         LIBC.setfsuid(0)
         LIBC.setfsgid(os.getegid())

@@ -77,5 +77,13 @@ def open_spool(home: str, job: str) -> Iterator[Spool | None]:
             os.close(fd)
 
 
+def accepted_by_name(home: str, job: str) -> int:
+    """Return how many bytes of input were ever accepted; -1 once the input has ended."""
+    try:
+        return max(os.stat(path).st_size for path in spool_paths(home, job))
+    except FileNotFoundError:
+        return -1
+
+
 def _open(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -41,6 +41,8 @@ def happened(before: Job, after: Job) -> str | None:
         return "updated"
     if after.writer != before.writer:
         return "writer"
+    if after.waiting != before.waiting:
+        return "waiting"
     receipt = None if after.exit is None else after.exit.receipt
     return "stopped" if receipt is not None and (before.exit is None or before.exit.receipt is None) else None
 

@@ -13,6 +13,7 @@ EVENT_TEXT = {  # for the events that leave nothing in the record
     "paused": "paused",
     "resumed": "resumed",
     "writer": "another writer",
+    "waiting": "waiting for input, or no longer",
     "deadline_near": "near its time limit",
     "limit_failed": "time limit not enforced, after a fault",
 }

@@ -5,7 +5,7 @@ The spool is all the state there is: how much was accepted is the size of its fi
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from jobworker.errors import InputGap, InvalidState, StdinClosed
@@ -42,6 +42,7 @@ class Inputs:
         self._turns: dict[
             str, tuple[asyncio.Lock, int]
         ] = {}  # by job: held by one call, and how many calls there are
+        self.on_written: Callable[[ActiveJob], None] = lambda active: None  # called when an input has moved
         self._inotify: Inotify | None = None  # opened when the first call has to wait
         self._watch: int | None = None  # of the folder of all spools, while calls wait
         self._waiting: dict[str, asyncio.Event] = {}  # by job: the call that waits for room in its spool
@@ -73,6 +74,7 @@ class Inputs:
                     if spool.removed():  # the keeper may have counted before this, or after it
                         await _count_known(active)
                         return self._after_end(active, data, begin)
+                    self.on_written(active)
                     view, end = view[written:], end + written
                 return len(data), end
 
@@ -91,6 +93,7 @@ class Inputs:
                 if offset is not None and offset != end:
                     raise InputGap(f"offset: {offset}; expected {end}, the end of the input", offset=end)
                 spool.close_input()
+                self.on_written(active)
                 return end
 
     def _after_end(self, active: ActiveJob, data: bytes, offset: int | None) -> tuple[int, int]:

@@ -76,7 +76,7 @@ def start_failed(record: JobRecord, event: StartFailed) -> JobRecord:
         return record
     message = explain_start_failure(record, event.step, event.errno, event.detail)
     exit_ = Exit(None, None, Reason.START_FAILED, None, message, step=event.step, errno=event.errno)
-    record = record.with_job(state=State.EXITED, writer=None, exited_at=rfc3339(event.at), exit=exit_)
+    record = record.with_job(state=State.EXITED, writer=None, waiting=None, exited_at=rfc3339(event.at), exit=exit_)
     return record.with_process(launching=False, left=bool(record.process.init)).with_log(closed=True)
 
 
@@ -104,7 +104,7 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
     exit_ = replace(exit_, usage=event.usage, ran_seconds=_ran_seconds(record, event))
     if event.stdin_unread is not None:
         exit_ = replace(exit_, stdin_unread=event.stdin_unread)
-    job = replace(record.job, state=State.EXITED, writer=None, exited_at=rfc3339(event.at), exit=exit_)
+    job = replace(record.job, state=State.EXITED, writer=None, waiting=None, exited_at=rfc3339(event.at), exit=exit_)
     process = replace(record.process, launching=False, left=event.left)
     record = replace(record, job=job, process=process)
     if event.stdin_accepted is not None:
@@ -128,7 +128,7 @@ def _peak(usage: Usage | None) -> str:
 
 
 def paused(record: JobRecord) -> JobRecord:
-    return record.with_pause(frozen=True).with_job(state=State.PAUSED)
+    return record.with_pause(frozen=True).with_job(state=State.PAUSED, waiting=None)
 
 
 def resumed(record: JobRecord, boottime: int) -> JobRecord:
@@ -140,7 +140,7 @@ def resumed(record: JobRecord, boottime: int) -> JobRecord:
 def stopping(record: JobRecord, request: StopRequest) -> JobRecord:
     """Return the record of a job whose stop begins."""
     state = record.job.state if record.job.state.final else State.STOPPING
-    return record.with_stop(request=request).with_job(state=state)
+    return record.with_stop(request=request).with_job(state=state, waiting=None)
 
 
 def stopped(record: JobRecord, receipt: Receipt) -> JobRecord:
@@ -192,5 +192,5 @@ def lost(record: JobRecord, why: str, now: int, *, closed: bool = False) -> JobR
         return record.with_process(left=record.process.left and not closed)
     left = bool(record.process.init) and not closed
     exit_ = Exit(None, None, Reason.LOST, None, why)
-    record = record.with_job(state=State.LOST, writer=None, exited_at=rfc3339(now), exit=exit_)
+    record = record.with_job(state=State.LOST, writer=None, waiting=None, exited_at=rfc3339(now), exit=exit_)
     return record.with_process(launching=False, left=left)

@@ -17,6 +17,7 @@ from jobworker.jobs import explain
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.caps import RoleCaps
 from jobworker.jobs.identity import own
+from jobworker.jobs.input_waits import InputWaits
 from jobworker.jobs.inputs import Inputs
 from jobworker.jobs.log_blocked import unread, why_blocked
 from jobworker.jobs.log_sync import LogSync
@@ -67,6 +68,7 @@ class JobManager:
         self._users = Users(config, defaults, lambda: self.link.hello, pool)
         self._stops = StopManager(config.jobs, self._specs, self.link, host, self._table, self._tasks)
         self._time_limits = TimeLimits(config.jobs, self._specs, host, self._table, self._stops, self._tasks)
+        self.waits = InputWaits(home, self._table, self.link)
         self._reconciler = Reconciler(
             home,
             run,
@@ -75,6 +77,7 @@ class JobManager:
             self.link,
             self._stops,
             self._time_limits,
+            self.waits,
             self._tasks,
             durable=durable,
         )
@@ -90,6 +93,7 @@ class JobManager:
         self._watch = LogWatch(home.logs)
         self.logs = Logs(self._table, self._watch)
         self.inputs = Inputs(home, self._table)
+        self.inputs.on_written = self.waits.written
         self.seen, self.list, self.events = self._table.seen, self._table.page, self._table.events
         self.seen_in_memory = self._table.seen_in_memory
         self.stop_all, self.kill_all = self._stops.stop_all, self._stops.kill_all
@@ -106,6 +110,8 @@ class JobManager:
         await self._reconciler.open()
         self.inputs.remove_leftovers()
         self.inputs.end_claims()
+        self.waits.end_all()
+        self._tasks.spawn(self.waits.run())
         await asyncio.to_thread(own)  # a directory service may be slow
         self._tasks.spawn(self._retention.run())
         if self._log_sync is not None:

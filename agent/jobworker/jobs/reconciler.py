@@ -22,6 +22,7 @@ from jobworker.host.reaper import Reaper, ended_in
 from jobworker.jobs import lifecycle
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.forgetting import Forgetting
+from jobworker.jobs.input_waits import InputWaits
 from jobworker.jobs.orphans import rebuild_record
 from jobworker.jobs.power_cut import checked_since, repair_log
 from jobworker.jobs.record import JobRecord
@@ -52,6 +53,7 @@ class Reconciler:
         link: KeeperLink,
         stops: StopManager,
         time_limits: TimeLimits,
+        waits: InputWaits,
         tasks: Background,
         *,
         durable: bool,
@@ -79,6 +81,7 @@ class Reconciler:
         self._link = link
         self._stops = stops
         self._time_limits = time_limits
+        self._waits = waits
         self._tasks = tasks
         self._boot = table.boot
         self._reaper: Reaper | None = None
@@ -107,6 +110,7 @@ class Reconciler:
                 if active.record.pause.frozen and active.record.job.state == State.RUNNING:
                     self._tasks.spawn(self._stops.pausing.resume(active))
                 self._time_limits.watch(active)
+                self._waits.watch(active)
 
     async def _begin(self) -> None:
         try:
@@ -173,6 +177,7 @@ class Reconciler:
         state = active.record.job.state
         if state == State.RUNNING and was == State.CREATED:
             self._time_limits.watch(active)
+            self._waits.watch(active)
         if state.final and not was.final:
             active.drop_limits()
             if active.record.process.left and active.stop is None:

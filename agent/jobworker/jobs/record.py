@@ -73,6 +73,7 @@ class InputRecord(msgspec.Struct, frozen=True):
     ended: str = ""  # `closed`, `broken`, `lost` or `failed`, see `keeper/input.py`; "": it is open, or there is none
     accepted: int | None = None  # bytes in all; None: it is open, or that is not known
     lease: int = 0  # of the writer; 0: there is none
+    quiet: int = 0  # bytes of output when it was found waiting for its input: with more it does no longer
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):

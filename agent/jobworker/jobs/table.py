@@ -326,13 +326,14 @@ class JobTable:
         return self.as_it_is(record).job
 
     def as_it_is(self, record: JobRecord) -> JobRecord:
-        """Return the record with the size that the job's log has now."""
+        """Return the record with the size that the job's log has now; output ends a wait for input."""
         if record.log.closed or record.job.state == State.CREATED:
             return record
         reader = LogReader(self.log_path(record.job.id))
         size, first = reader.size(), reader.first()
         reader.close()
-        return record.with_job(log=replace(record.job.log, bytes=size, first_offset=first))
+        changes = {} if size == record.input.quiet else {"waiting": None}
+        return record.with_job(log=replace(record.job.log, bytes=size, first_offset=first), **changes)
 
     def log_folder(self, job: str) -> Path:
         return self._logs / job

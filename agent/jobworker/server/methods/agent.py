@@ -39,6 +39,7 @@ def info(call: Call, params: Nothing) -> AgentInfo:
     del limits["roles"]  # those of others are for the operator
     if not call.permissions.has_rights:
         return AgentInfo(protocol=SUBPROTOCOL, limits={"message_bytes": MAX_MESSAGE, "batch": MAX_BATCH})
+    hidden = services.jobs.waits.hidden()
     return AgentInfo(
         version=__version__,
         pid=os.getpid(),
@@ -58,7 +59,8 @@ def info(call: Call, params: Nothing) -> AgentInfo:
             "private_tmp": bool(keeper.get("private_tmp")),
             "sandbox": keeper.get("sandbox", []),
             "terminal": bool(keeper.get("terminal")),
-            "missing": _missing(keeper),
+            "waiting": not hidden,
+            "missing": _missing(keeper, hidden or services.jobs.waits.refused()),
             "notify": services.jobs.logs.notification,
             "log": "splice" if keeper.get("splice") else "copy",
             "log_bound": "drop" if keeper.get("punch") else "refuse",
@@ -67,13 +69,14 @@ def info(call: Call, params: Nothing) -> AgentInfo:
     )
 
 
-def _missing(keeper: Mapping[str, Any]) -> dict[str, str]:
+def _missing(keeper: Mapping[str, Any], waiting: str) -> dict[str, str]:
     """Return what this host lacks, each with the reason and what to change."""
     reasons = {f"limits.{kind}": reason for kind, reason in keeper.get("no_limits", {}).items()}
     reasons |= {"cgroup": keeper.get("no_cgroup", ""), "namespace": keeper.get("no_namespace", "")}
     reasons["private_tmp"] = keeper.get("no_private_tmp", "")
     reasons["sandbox"] = keeper.get("no_sandbox", "")
     reasons["terminal"] = keeper.get("no_terminal", "")
+    reasons["waiting"] = waiting
     return {name: reason for name, reason in sorted(reasons.items()) if reason}
 
 
