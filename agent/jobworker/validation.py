@@ -72,7 +72,8 @@ def _choices(kind: Any, path: list[str]) -> str:
         found = [field.type for field in getattr(node, "fields", ()) if field.encode_name == part]
         if not found:
             return ""
-        node = next(one for one in getattr(found[0], "types", found) if not isinstance(one, inspect.NoneType))
+        kind = found[0].type if isinstance(found[0], inspect.Metadata) else found[0]  # without its description
+        node = next(one for one in getattr(kind, "types", [kind]) if not isinstance(one, inspect.NoneType))
     if isinstance(node, inspect.LiteralType):
         return "expected " + " or ".join(f'"{value}"' for value in node.values)
     low, high = getattr(node, "ge", None), getattr(node, "le", None)

@@ -24,6 +24,7 @@ MODULES = {
     "stats": "stats",
     "top": "stats",
     "write": "write",
+    "mcp": "mcp",
     "logs": "logs",
     "events": "events",
     "rpc": "rpc",
