@@ -98,7 +98,7 @@ class Write(OfJob):
         int,
         Meta(
             ge=-1,
-            description="Where in its whole input the text begins, as offset of an earlier answer. The same text at"
+            description="The position of the text in its whole input, as offset of an earlier answer. The same text at"
             " the same offset again is not written twice. -1: at the end.",
         ),
     ] = -1
