@@ -98,8 +98,8 @@ class Write(OfJob):
         int,
         Meta(
             ge=-1,
-            description="The position of the text in its whole input, as offset of an earlier answer. The same text at"
-            " the same offset again is not written twice. -1: at the end.",
+            description="The position of the text in its whole input, as offset of an earlier answer. The same text"
+            " at the same offset again is not written twice. -1: at the end.",
         ),
     ] = -1
     end: Annotated[bool, Meta(description="End its input afterwards, as Ctrl-D does.")] = False
