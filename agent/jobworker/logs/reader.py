@@ -3,6 +3,7 @@
 The format is described in ``docs/reference/on-disk-formats.md``.
 """
 
+import errno
 import os
 from binascii import crc32
 from bisect import bisect_right
@@ -164,6 +165,13 @@ class LogReader:
     def stream_size(self, stream: int) -> int:
         """Return the bytes in the file of a stream."""
         return os.fstat(self._files[stream]).st_size if self.open() else 0
+
+    def next_data(self, stream: int, position: int, end: int) -> int:
+        """Return the position of the next bytes of a stream that are not in a hole of its file, at most `end`."""
+        try:
+            return min(end, os.lseek(self._files[stream], position, os.SEEK_DATA))
+        except OSError as error:
+            return end if error.errno == errno.ENXIO else position
 
     # The index
 
