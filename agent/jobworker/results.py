@@ -85,6 +85,60 @@ class LogRecords(Struct, frozen=True):
     end: int
 
 
+class LogMatch(Struct, frozen=True):
+    """A match: `length` bytes of a stream from `offset` on, which are in `data`, bytes of that line, from `at` on.
+
+    `cut`: the line has more than `data`. `encoding` of the data is `utf8` or `base64`; `at` counts bytes in any case.
+    """
+
+    offset: int
+    stream: str
+    line: int
+    length: int
+    data: str
+    encoding: str
+    at: int
+    cut: bool
+
+
+class LogMatches(Struct, frozen=True):
+    """What one call has found; unless it is `complete`, the next one goes on at `next`.
+
+    `end` is the end of the log at present, `numbered_from` the offset at which line 1 begins.
+    """
+
+    matches: list[LogMatch]
+    count: int
+    next: int
+    end: int
+    complete: bool
+    numbered_from: int
+
+
+class LogLine(Struct, frozen=True):
+    """One line, from `offset` to `end`, in parts of one stream each; `cut`: it has more than these."""
+
+    line: int
+    offset: int
+    end: int
+    records: list[LogRecord]
+    cut: bool
+
+
+class LogLines(Struct, frozen=True):
+    """Lines in order; unless `complete`, none yet, as those before are still being counted: call again.
+
+    `total` is the number of lines in the log, None if they are not all counted. `end` is the end of the log at
+    present, `numbered_from` the offset at which line 1 begins.
+    """
+
+    lines: list[LogLine]
+    complete: bool
+    total: int | None
+    end: int
+    numbered_from: int
+
+
 # Inputs
 
 

@@ -30,9 +30,13 @@ methods = ["job.status", "log.*"]
 look = "all"
 """
 ROLES = ("reader", "writer", "operator", "admin", "private", "web", "watcher", "nothing")
-LOOK = ("job.status", "job.stats", "job.explain", "job.wait", "log.subscribe", "log.read")
+LOOK = ("job.status", "job.stats", "job.explain", "job.wait", "log.subscribe", "log.read", "log.search", "log.lines")
 CONTROL = ("job.stop", "job.signal", "job.pause", "job.resume", "job.update", "job.start", "job.delete")
-PARAMS: dict[str, dict[str, Any]] = {"job.signal": {"signal": "CONT"}, "job.update": {"idle_timeout": "1h"}}
+PARAMS: dict[str, dict[str, Any]] = {
+    "job.signal": {"signal": "CONT"},
+    "log.search": {"pattern": "x"},
+    "job.update": {"idle_timeout": "1h"},
+}
 DENIED, UNSEEN = 40301, 40401
 
 

@@ -139,6 +139,8 @@ async def test_real_answers(shared: "RunningAgent") -> None:
         run = await ask("job.run", spec={"shell": r"echo a; printf '\377'; echo b >&2"})
         await ask("job.wait", id=run["job"]["id"], timeout=60)
         await ask("log.read", id=run["job"]["id"])
+        await ask("log.search", id=run["job"]["id"], pattern="a", **{"from": 0})
+        await ask("log.lines", id=run["job"]["id"], line=1)
         await ask("event.unsubscribe", subscription=(await ask("event.subscribe"))["subscription"])
         await ask("job.explain", id=created)
         await ask("job.list", states=["exited"], limit=1)

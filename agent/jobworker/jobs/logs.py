@@ -101,7 +101,7 @@ class Logs:
         try:
             size = reader.size()
             if not follow or span.tail is not None or not 0 <= span.offset <= size:
-                await self._last_bytes(active)
+                await last_output(active)
                 size = reader.size()
             if not 0 <= span.offset <= size:
                 message = f"offset: {span.offset}; expected 0 to {size}, the end of the log"
@@ -125,13 +125,14 @@ class Logs:
             shared.reader.close()
             del self._shared[job]
 
-    async def _last_bytes(self, active: ActiveJob) -> None:
-        """Wait a moment for the last output of an ended job; but not for a process that it left behind."""
-        if active.record.job.state.final:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_OUTPUT_SECONDS):
-                    while not active.record.log.closed:
-                        await active.wait_changed()
+
+async def last_output(active: ActiveJob) -> None:
+    """Wait a moment for the last output of an ended job; but not for a process that it left behind."""
+    if active.record.job.state.final:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_OUTPUT_SECONDS):
+                while not active.record.log.closed:
+                    await active.wait_changed()
 
 
 def find_range(reader: LogReader, span: LogRange) -> tuple[int, int | None]:

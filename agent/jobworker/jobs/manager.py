@@ -20,6 +20,7 @@ from jobworker.jobs.identity import own
 from jobworker.jobs.input_waits import InputWaits
 from jobworker.jobs.inputs import Inputs
 from jobworker.jobs.log_blocked import unread, why_blocked
+from jobworker.jobs.log_scans import LogScans
 from jobworker.jobs.log_sync import LogSync
 from jobworker.jobs.log_watch import LogWatch
 from jobworker.jobs.logs import Logs
@@ -92,6 +93,7 @@ class JobManager:
         self._terminals = Terminals(self.link)
         self._watch = LogWatch(home.logs)
         self.logs = Logs(self._table, self._watch)
+        self.log_scans = LogScans(self._table)
         self.inputs = Inputs(home, self._table)
         self.inputs.on_written = self.waits.written
         self.seen, self.list, self.events = self._table.seen, self._table.page, self._table.events
@@ -251,6 +253,7 @@ class JobManager:
         await self._reconciler.close(restart=restart, finish=finish)
         self._tasks.cancel()
         self._watch.close()
+        self.log_scans.close()
         self.inputs.close_watch()
         self._time_limits.close()
         await self._table.close()

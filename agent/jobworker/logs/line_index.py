@@ -1,7 +1,7 @@
 """Number the lines of a log: how many newlines precede each 256 KiB of its streams.
 
-A line is numbered by the newlines of both streams that arrived before it. The counts are made as far as somebody
-asks, a block at a time, and are kept in memory only: to count again takes a second for some GiB.
+A line is numbered by the newlines of both streams that arrived before it. The counts are made as far as a call
+needs them, a block at a time, and are kept in memory only: to count again takes a second for some GiB.
 """
 
 import threading

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, replace
 
 from jobworker.logs.line_index import LineIndex
-from jobworker.logs.places import Dropped, end_positions, positions_at
+from jobworker.logs.places import Dropped, end_positions
 from jobworker.logs.reader import Chunk, Gap, LogReader
 
 STEP_BYTES = 8 << 20  # of the log, in which lines are counted before it is known how many there are
+LONGEST_LINE_BYTES = 16 << 20  # in which the end of a line is looked for
 MAX_LINE_BYTES = 16384  # of a line that is returned; the rest is cut off
 
 
@@ -33,6 +34,8 @@ class Lines:
         last = reader.last_record()
         self.end = last.end if last is not None else 0
         self.lines: list[Line] = []
+        # The number of lines in the log, one that has no end yet included; None if not all of them are counted.
+        self.total: int | None = None
         self._ends = [0, 0] if last is None else end_positions(last)
         self._reader = reader
         self._index = index
@@ -42,13 +45,8 @@ class Lines:
         index.begin(reader)
 
     @property
-    def total(self) -> int | None:
-        """The number of lines in the log; None if not all of them are counted. One that has no end yet counts."""
-        if not self._index.covers(self._ends):
-            return None
-        last = self._reader.read(self.end - 1) if self.end else None
-        ended = last is None or (isinstance(last, Chunk) and last.data.endswith(b"\n"))
-        return self._index.newlines + (not ended)
+    def numbered_from(self) -> int:
+        return self._index.base
 
     def run(self, deadline: float, most: int) -> bool:
         """Count lines until a moment on the monotonic clock, then read them; return whether that is done.
@@ -58,6 +56,7 @@ class Lines:
         try:
             if self._counted(deadline):
                 self._read(most)
+                self.total = self._total()
                 return True
         except Dropped:  # meanwhile: the caller finds out where the log begins now
             return True
@@ -87,11 +86,15 @@ class Lines:
             self.lines.append(line)
             most -= line.size
             number, at = number + 1, line.end
+            if line.end - line.offset > LONGEST_LINE_BYTES:
+                break  # it may go on
 
     def _one(self, number: int, offset: int) -> Line:
         """Read one line, up to the end of the log if it has none."""
         line = Line(number, offset, offset, [])
-        while line.end < self.end and (part := self._reader.read(line.end)) is not None:
+        while line.end < self.end and line.end - offset <= LONGEST_LINE_BYTES:
+            if (part := self._reader.read(line.end, MAX_LINE_BYTES)) is None:
+                break
             if isinstance(part, Chunk):
                 newline = part.data.find(b"\n", 0, self.end - part.offset)
                 data = part.data[: newline + 1 if newline >= 0 else self.end - part.offset]
@@ -106,3 +109,10 @@ class Lines:
                 line.parts.append(part)
                 line.end = min(part.end, self.end)
         return line
+
+    def _total(self) -> int | None:
+        if not self._index.covers(self._ends):
+            return None
+        last = self._reader.read(self.end - 1) if self.end else None
+        ended = last is None or (isinstance(last, Chunk) and last.data.endswith(b"\n"))
+        return self._index.newlines + (not ended)

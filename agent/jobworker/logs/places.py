@@ -5,7 +5,7 @@ from bisect import bisect_right
 from jobworker.logs.reader import BOTH, LogReader, Record
 
 
-class Dropped(Exception):  # noqa: N818  # a condition
+class Dropped(Exception):
     """The bytes at a place are no longer kept."""
 
 
@@ -52,7 +52,8 @@ class Locator:
     def _search(self, position: int) -> Record:
         reader, stream, count = self._reader, self._stream, self._reader.count()
         low = self._number
-        if low and not (record := reader.record(low)).length or low and record.at(stream) > position:
+        known = self._record
+        if known is None or known.position > position or not reader.record(low).length:
             low = 0
         step = 1
         while low + step < count and reader.record(low + step).at(stream) <= position:

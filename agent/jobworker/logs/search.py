@@ -74,12 +74,12 @@ class _Stream:
         self._query = query
         # Matches that begin before this position are left out.
         self._start = start
-        # The text that is searched now, whole lines or a part of a long one: where it begins, and matches may begin
-        # up to `cut`. Windows are at multiples of their size, whatever the search began with.
+        # The text that is searched now, whole lines or a part of a long one, and the position of its first byte.
+        # Matches that begin at `cut` or later belong to the next text. Windows are at multiples of their size, whatever the search began with.
         self._text = self._prepared = b""
         self._base = self._cut = 0
         self._window = 0
-        # Where in the text to go on.
+        # The place in the text at which to go on.
         self._next = 0
 
     @property
@@ -88,7 +88,7 @@ class _Stream:
 
     @property
     def unfinished(self) -> int:
-        """Where the last line begins if it has no end yet, else the end; of a long line, its last part."""
+        """The begin of the last line if that has no end yet, else the end; of a long line, its last part."""
         return self._base + self._text.rfind(b"\n") + 1 if self._text else self.end
 
     def advance(self, deadline: float) -> list[_Found]:
@@ -211,6 +211,10 @@ class Search:
             self._streams = [_Stream(reader, n, query, starts[n], ends[n], self.next) for n in query.streams]
             index.begin(reader)
             self._ends = ends
+
+    @property
+    def numbered_from(self) -> int:
+        return self._index.base
 
     def run(self, deadline: float, most: int) -> bool:
         """Search until a moment on the monotonic clock; return whether there is nothing left to do.

@@ -7,7 +7,8 @@ from jobworker.server.dispatch import METHODS
 
 READS = {
     *("agent.info", "agent.ping", "auth.login", "auth.whoami", "plugin.list", "rpc.discover"),
-    *("event.subscribe", "event.unsubscribe", "log.read", "log.subscribe", "log.unsubscribe"),
+    *("event.subscribe", "event.unsubscribe", "log.lines", "log.read", "log.search"),
+    *("log.subscribe", "log.unsubscribe"),
     *("job.explain", "job.list", "job.stats", "job.status", "job.wait", "session.list", "token.list"),
 }
 

@@ -75,20 +75,20 @@ async def read(call: Call, params: Read) -> LogRecords:
     if not 1 <= params.max_bytes <= MAX_PAGE_BYTES:
         message = f"max_bytes: {params.max_bytes}; expected 1 to {MAX_PAGE_BYTES}"
         raise InvalidParams(message, field="max_bytes")
-    _reserve(call, params.max_bytes)
+    reserve_page(call, params.max_bytes)
     await call.seen(params.id)
-    where = LogRange(offset=params.offset, streams=_streams(params))
+    where = LogRange(offset=params.offset, streams=stream_numbers(params))
     pieces, following, end = await call.session.services.jobs.logs.page(params.id, where, params.max_bytes)
     if pieces and params.encoding != BASE64 and isinstance(last := pieces[-1], Chunk):
         _, used = split_text(last.data)
         if 0 < used < len(last.data):  # the page ends within a character: leave it to the next page
             pieces[-1] = replace(last, data=last.data[:used])
             following = last.offset + used
-    records = [_record(params.id, piece, params.encoding) for piece in pieces]
+    records = [log_record(params.id, piece, params.encoding) for piece in pieces]
     return LogRecords(records, following, end)
 
 
-def _reserve(call: Call, size: int) -> None:
+def reserve_page(call: Call, size: int) -> None:
     """Count the bytes of a page until its answer is sent; raise RateLimited if the caller has too many unread."""
     session = call.session
     if session.pending_page_bytes + size > MAX_PAGE_BYTES:
@@ -103,7 +103,7 @@ def _reserve(call: Call, size: int) -> None:
     call.after.append(sent)
 
 
-def _record(job: str, piece: Chunk | Gap, encoding: str) -> LogRecord:
+def log_record(job: str, piece: Chunk | Gap, encoding: str) -> LogRecord:
     if isinstance(piece, Gap):
         return LogRecord(job=job, from_=piece.offset, to=piece.end, reason=piece.reason)
     text, used = split_text(piece.data)
@@ -128,12 +128,12 @@ def _where(params: Subscribe) -> LogRange:
         tail=params.tail,
         since=_moment(params.since, "since"),
         until=_moment(params.until, "until"),
-        streams=_streams(params),
+        streams=stream_numbers(params),
         arrivals=params.arrivals,
     )
 
 
-def _streams(params: OfLog) -> tuple[int, ...]:
+def stream_numbers(params: OfLog) -> tuple[int, ...]:
     if params.streams is None:
         return BOTH
     if not params.streams:
