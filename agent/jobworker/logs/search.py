@@ -75,7 +75,8 @@ class _Stream:
         # Matches that begin before this position are left out.
         self._start = start
         # The text that is searched now, whole lines or a part of a long one, and the position of its first byte.
-        # Matches that begin at `cut` or later belong to the next text. Windows are at multiples of their size, whatever the search began with.
+        # Matches that begin at `cut` or later belong to the next text. Windows are at multiples of their size,
+        # whatever the search began with.
         self._text = self._prepared = b""
         self._base = self._cut = 0
         self._window = 0
