@@ -1,4 +1,5 @@
-"""Fill in the tables of the reference that come from the code: ``python docs/generate.py``.
+"""Make the files that come from the code: ``python docs/generate.py``: the tables of the reference, and
+the blocking client, see blocking_client.py.
 
 Below a comment like ``<!-- generated: params job.run -->`` stands a table of three columns. The first two come from
 the types, in the order of the types; the third is written by hand and kept.
@@ -8,6 +9,7 @@ import ast
 import importlib
 import inspect
 import re
+import runpy
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,7 @@ from jobworker.server.dispatch import PARAMS
 __all__ = ["generated", "main", "methods"]
 
 PAGES = Path(__file__).parent / "reference"
+CLIENT = Path(__file__).parents[1] / "agent" / "jobworker" / "client"
 TABLE = re.compile(r"(<!-- generated: (.+) -->\n(.+\n)(\|[-|]+\|\n))((?:\|.*\n)*)")
 CELLS = re.compile(r"(?<!\\)\|")  # `\|` is a character of a cell
 
@@ -145,6 +148,23 @@ def error_rows() -> Rows:
     return rows
 
 
+def verbs() -> dict[str, str]:
+    """Return which method of a client calls each method of the protocol: those of both clients are the same."""
+    found: dict[str, str] = {}
+    for module in ("verbs", "subscription", "events", "input"):
+        tree = ast.parse((CLIENT / f"{module}.py").read_text())
+        for cls in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+            for function in (node for node in cls.body if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)):
+                # What names the method that ends a subscription is its inbox.
+                name = "close" if function.name == "__init__" else function.name
+                name = name if module == "verbs" else f"{cls.name}.{name}"
+                for node in ast.walk(function):
+                    if isinstance(node, ast.Constant) and node.value in PARAMS:
+                        found.setdefault(str(node.value), name)
+    # What begins a subscription is a method of the client as well.
+    return found | {"log.subscribe": "subscribe", "event.subscribe": "events"}
+
+
 def rows_of(what: str) -> Rows:
     """Return the first two cells of each row of a table that is named in a comment."""
     match what.split():
@@ -157,7 +177,12 @@ def rows_of(what: str) -> Rows:
             return field_rows(getattr(importlib.import_module(module), name), key)
         case ["errors"]:
             return error_rows()
-    raise ValueError(f"{what}: expected params METHOD, fields MODULE TYPE, keys MODULE TYPE or errors")
+        case ["clients"]:
+            called = verbs()
+            if missing := PARAMS.keys() - called.keys():
+                raise ValueError(f"{', '.join(sorted(missing))}: add a method to {CLIENT / 'verbs.py'} that calls it")
+            return {f"[`{name}`](#{name.replace('.', '')})": f"`{called[name]}`" for name in sorted(PARAMS)}
+    raise ValueError(f"{what}: expected params METHOD, fields MODULE TYPE, keys MODULE TYPE, errors or clients")
 
 
 def generated(text: str) -> str:
@@ -176,6 +201,7 @@ def generated(text: str) -> str:
 def main() -> None:
     for page in sorted(PAGES.glob("*.md")):
         page.write_text(generated(page.read_text()))
+    runpy.run_path(str(Path(__file__).with_name("blocking_client.py")), run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
     ├── StartError                 the agent cannot start (files, port, settings)  exit 6
     ├── ConnectionFailed           no agent, TLS refused, connection lost          exit 6
     ├── MessageRefused             the agent does not read such a message          exit 1
+    ├── BadAnswer                  the agent sends what is not of the protocol     exit 1
     └── RpcError                   an answer with `error`
         ├── ParseError             -32700
         ├── InvalidRequest         -32600
@@ -67,6 +68,10 @@ class ConnectionFailed(JobworkerError):
 
 class MessageRefused(JobworkerError):
     """A message that the agent does not read, as it is too large: the same one would be refused again."""
+
+
+class BadAnswer(JobworkerError):
+    """An answer that is not of the protocol, or of a version that this client does not know."""
 
 
 class RpcError(JobworkerError):

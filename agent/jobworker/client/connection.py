@@ -28,10 +28,14 @@ class Connection:
     `report` is called with a sentence when the connection is lost and when it is back.
     """
 
-    def __init__(self, find: Callable[[], Endpoint], report: Callable[[str], None]) -> None:
+    def __init__(
+        self, find: Callable[[], Endpoint], report: Callable[[str], None], timeout: float | None = None
+    ) -> None:
         # Blocking: it may start a local agent. Called again for each reconnect, since the address may have changed.
         self._find = find
         self.report = report
+        # Seconds for an answer; None: as long as the agent answers pings.
+        self.timeout = timeout
         # The newest connection, also after it was lost: its close code shows whether the agent was shut down.
         self._websocket: ClientConnection | None = None
         # Reads the newest connection; done when that is lost.
@@ -41,6 +45,12 @@ class Connection:
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         # Subscriptions of this connection, by the name that the agent gave them.
         self._inboxes: dict[str, Inbox] = {}
+        # Calls that were given up, by id: the method that ends what such a call may have begun.
+        self._abandoned: dict[int, str] = {}
+        # Requests on their way whose answers are not waited for.
+        self._sending: set[asyncio.Task[None]] = set()
+        # Why the agent is no longer listened to: it has sent rubbish.
+        self._fault: errors.BadAnswer | None = None
         # Set when the reader may go on: an inbox was read or dropped, or a call waits.
         self._room = asyncio.Event()
         # Several consumers notice a lost connection at once; one of them reconnects.
@@ -66,9 +76,10 @@ class Connection:
             # to write, as after a message that the agent refused.
             with contextlib.suppress(AttributeError):
                 await self._websocket.close()
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+        tasks = [*self._sending] if self._reader is None else [self._reader, *self._sending]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def open(self) -> None:
         """Connect to the agent and start reading; raise ConnectionFailed or Unauthenticated."""
@@ -118,7 +129,9 @@ class Connection:
                         raise
 
     def _refusal(self) -> errors.JobworkerError | None:
-        """Return the error to raise if the agent has closed the last connection for good."""
+        """Return the error to raise if the last connection was closed for good."""
+        if self._fault is not None:
+            return self._fault
         if self._websocket is None or self._websocket.close_code is None:
             return None
         return wire.refusal(self._websocket.close_code, self._websocket.close_reason or "")
@@ -127,16 +140,15 @@ class Connection:
         try:
             async for frame in websocket:
                 self._patience.worked()
-                if isinstance(frame, bytes):
-                    header, data = split_binary(frame)
-                    await self._deliver("log.data", msgspec.json.decode(header) | {"bytes": data})
-                    continue
-                message = msgspec.json.decode(frame)
-                for item in message if isinstance(message, list) else [message]:
-                    await self._handle(item)
+                with wire.reading("a message"):
+                    await self._take(frame)
         except ConnectionClosed:
             pass
+        except errors.BadAnswer as error:
+            self._fault = error
+            websocket.transport.abort()
         finally:
+            self._abandoned.clear()
             for future in self._waiting.values():
                 if not future.done():
                     lost_before = errors.ConnectionFailed("the connection was lost before the answer came")
@@ -146,17 +158,30 @@ class Connection:
             for inbox in lost.values():
                 inbox.mark_lost()
 
+    async def _take(self, frame: str | bytes) -> None:
+        if isinstance(frame, bytes):
+            header, data = split_binary(frame)
+            await self._deliver("log.data", msgspec.json.decode(header) | {"bytes": data})
+            return
+        message = msgspec.json.decode(frame)
+        for item in message if isinstance(message, list) else [message]:
+            await self._handle(item)
+
     async def _handle(self, message: dict[str, Any]) -> None:
         if "method" in message:
             await self._deliver(message["method"], message["params"])
             return
-        future = self._waiting.pop(message.get("id", 0), None)
+        number = message.get("id", 0)
+        if (unsubscribe := self._abandoned.pop(number, None)) is not None:
+            self._end(unsubscribe, wire.subscription(message))
+            return
+        future = self._waiting.pop(number, None)
         if future is not None and not future.done():
             future.set_result(message)
             await asyncio.sleep(0)  # the caller of log.subscribe routes its inbox before the first notification
 
     async def _deliver(self, method: str, params: dict[str, Any]) -> None:
-        name = params["subscription"]
+        name = params.get("subscription", "")  # a newer agent may have notifications without one
         inbox = self._inboxes.get(name)
         if inbox is None:
             return
@@ -175,7 +200,7 @@ class Connection:
         number = next(self._ids)
         message = wire.encode(wire.request(number, method, params))
         wire.require_size(message, method)
-        return await self._exchange(self._websocket, number, message, text=True)
+        return await self._exchange(self._websocket, number, method, message, text=True)
 
     async def send(self, method: str, data: bytes, **params: Any) -> Any:
         """Call a method with data, which goes as it is if the agent takes binary frames; else like `call`."""
@@ -184,16 +209,24 @@ class Connection:
         number = next(self._ids)
         binary = self._websocket.subprotocol == BINARY_SUBPROTOCOL
         message = wire.frame(number, method, params, data, binary=binary)
-        return await self._exchange(self._websocket, number, message, text=not binary)
+        return await self._exchange(self._websocket, number, method, message, text=not binary)
 
-    async def _exchange(self, websocket: ClientConnection, number: int, message: bytes, *, text: bool) -> Any:
+    async def _exchange(
+        self, websocket: ClientConnection, number: int, method: str, message: bytes, *, text: bool
+    ) -> Any:
         """Send a request and return the result of its answer."""
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         self._room.set()
         try:
-            await websocket.send(message, text=text)
-            answer = await future
+            async with asyncio.timeout(self.timeout):
+                await websocket.send(message, text=text)
+                answer = await future
+        except (asyncio.CancelledError, TimeoutError) as error:
+            self._abandon(number, method, future)
+            if isinstance(error, TimeoutError):
+                raise errors.ConnectionFailed(f"{method}: no answer within {self.timeout:g} s") from None
+            raise
         except ConnectionClosed:
             if not future.cancel():
                 future.exception()  # the reader set it first; retrieve it, or asyncio logs it as never retrieved
@@ -201,26 +234,56 @@ class Connection:
             raise self._refusal() or lost from None
         finally:
             self._waiting.pop(number, None)  # also if the call was cancelled: it must not keep the reader going
-        return wire.result(answer)
+        return wire.result(answer, method)
+
+    def _abandon(self, number: int, method: str, future: asyncio.Future[dict[str, Any]]) -> None:
+        """End what a call has begun whose caller waits no longer: now, or when its answer comes."""
+        unsubscribe = wire.UNSUBSCRIBE.get(method)
+        if unsubscribe is None:
+            return
+        if future.cancelled() or not future.done():
+            self._abandoned[number] = unsubscribe
+        elif future.exception() is None:
+            self._end(unsubscribe, wire.subscription(future.result()))
+
+    def _end(self, unsubscribe: str, name: str | None) -> None:
+        """End a subscription; its answer is discarded."""
+        lost = self._websocket is None or self._reader is None or self._reader.done()
+        if lost or self._closing or name is None:
+            return
+        message = wire.encode(wire.request(next(self._ids), unsubscribe, {"subscription": name}))
+        assert self._websocket is not None
+        task = asyncio.create_task(_send(self._websocket, message))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
 
     def route(self, subscription: str, inbox: Inbox) -> None:
         """Deliver the notifications of a subscription to this inbox."""
         self._inboxes[subscription] = inbox
 
     def drop(self, inbox: Inbox) -> None:
-        """Discard what still comes for an inbox whose consumer has stopped; the reader waits for it no longer."""
-        self._inboxes = {name: routed for name, routed in self._inboxes.items() if routed is not inbox}
-        self._room.set()
+        """End the subscription of a consumer that has stopped; a further loop of it subscribes again."""
+        for name in self.unroute(inbox):
+            inbox.mark_lost()
+            self._end(inbox.unsubscribe, name)
 
-    async def next(self, inbox: Inbox, subscribe: Callable[[], Awaitable[None]]) -> Notification:
-        """Return the next notification; after a lost connection call `subscribe` over a new one first.
+    def unroute(self, inbox: Inbox) -> list[str]:
+        """Discard what still comes for an inbox; return the names of its subscriptions, one at most."""
+        names = [name for name, routed in self._inboxes.items() if routed is inbox]
+        for name in names:
+            del self._inboxes[name]
+        self._room.set()
+        return names
+
+    async def next(self, inbox: Inbox, subscribe: Callable[[], Awaitable[None]]) -> Notification | None:
+        """Return the next notification, None from a closed inbox; after a loss call `subscribe` first.
 
         Raises what `reconnect` raises.
         """
         while True:
             notification = await inbox.take()
             self._room.set()
-            if notification is not None:
+            if notification is not None or inbox.closed:
                 return notification
             await self._resume(subscribe)
 
@@ -232,6 +295,11 @@ class Connection:
                 return
             except errors.ConnectionFailed:
                 continue
+
+
+async def _send(websocket: ClientConnection, message: bytes) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        await websocket.send(message, text=True)
 
 
 class _NoRedirect(websocket_connect):

@@ -8,9 +8,15 @@ Notification = tuple[str, dict[str, Any]]  # method and params
 
 
 class Inbox:
-    """Filled by the connection's reader, emptied by the consumer of the subscription."""
+    """Filled by the connection's reader, emptied by the consumer of the subscription.
 
-    def __init__(self) -> None:
+    `unsubscribe` is the method that ends it.
+    """
+
+    def __init__(self, unsubscribe: str) -> None:
+        self.unsubscribe = unsubscribe
+        # Whether its consumer wants nothing more.
+        self.closed = False
         self._items: deque[Notification | None] = deque()
         self._arrived = asyncio.Event()
 
@@ -22,12 +28,18 @@ class Inbox:
         self._arrived.set()
 
     def mark_lost(self) -> None:
-        """Note that the connection is lost; what arrived before is still good."""
+        """Note that the subscription broke off there; what arrived before is still good."""
         self._items.append(None)
         self._arrived.set()
 
+    def close(self) -> None:
+        """Drop what has arrived, and end the loop of the consumer."""
+        self.closed = True
+        self._items.clear()
+        self.mark_lost()
+
     async def take(self) -> Notification | None:
-        """Return the next notification; None if the connection was lost there."""
+        """Return the next notification; None if the subscription broke off there."""
         while not self._items:
             self._arrived.clear()
             await self._arrived.wait()

@@ -3,19 +3,30 @@
 import base64
 import json
 import math
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from jobworker import errors
 from jobworker.protocol import MAX_MESSAGE
 
 RECONNECT_SECONDS = 60.0  # how long a lost connection is tried again, all attempts together
 SETTLED_SECONDS = 5.0  # a connection that lasts longer, or on which the agent sends anything, ends the trying
+MAX_PAGE_JOBS = 1000  # of one job.list
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 2.0  # between two attempts to connect
 # Close codes.
 GOING_AWAY = 1001
 UNSUPPORTED = 1003
 POLICY = 1008
 TOO_BIG = 1009
+# The method that ends what a method has begun, for calls that are cancelled or take too long.
+UNSUBSCRIBE = {
+    "job.run": "log.unsubscribe",
+    "log.subscribe": "log.unsubscribe",
+    "event.subscribe": "event.unsubscribe",
+}
+
+T = TypeVar("T")
 
 
 def request(number: int, method: str, params: dict[str, Any]) -> dict[str, Any]:
@@ -78,17 +89,47 @@ def _plain(value: Any) -> Any:
     return to_builtins(value)
 
 
-def outcome(answer: dict[str, Any]) -> Any:
-    """Return the result of an answer, or the RpcError of one with an error."""
-    return errors.from_payload(answer["error"]) if "error" in answer else answer["result"]
+def outcome(answer: dict[str, Any], method: str) -> Any:
+    """Return the result of an answer, or the RpcError of one with an error; raise BadAnswer."""
+    with reading(method):
+        found = errors.from_payload(answer["error"]) if "error" in answer else answer["result"]
+    if isinstance(found, errors.MethodNotFound) and not found.hint:
+        found.hint = f"does this agent have {method}? rpc.discover lists the methods of its version"
+    return found
 
 
-def result(answer: dict[str, Any]) -> Any:
-    """Return the result of an answer; raise the RpcError of one with an error."""
-    found = outcome(answer)
+def result(answer: dict[str, Any], method: str) -> Any:
+    """Return the result of an answer; raise the RpcError of one with an error, or BadAnswer."""
+    found = outcome(answer, method)
     if isinstance(found, errors.RpcError):
         raise found
     return found
+
+
+def subscription(answer: dict[str, Any]) -> str | None:
+    """Return the name of the subscription that a call has begun; None if it failed."""
+    begun = answer.get("result")
+    name = begun.get("subscription") if isinstance(begun, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def typed(kind: type[T], method: str, value: Any) -> T:
+    """Return the result of a method as a type; raise BadAnswer."""
+    import msgspec  # slow to import, and `jw` needs it seldom
+
+    with reading(method):
+        return msgspec.convert(value, kind)
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Raise BadAnswer if what is read inside is not of the protocol."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        fault = f"{type(error).__name__}: {str(error)[:200]}"
+        text = f"{what}: what the agent has sent is not of the protocol ({fault})"
+        raise errors.BadAnswer(text, hint="is it an agent, and of a version that this client knows?") from error
 
 
 def refusal(code: int | None, reason: str) -> errors.JobworkerError | None:

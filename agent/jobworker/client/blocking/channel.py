@@ -185,7 +185,7 @@ class Channel:
             return  # the protocol itself answers pings and close frames
         if frame.fin and self._opening is not None:
             data = b"".join(self._parts)
-            self._messages.append(data.decode() if self._opening.opcode is Opcode.TEXT else data)
+            self._messages.append(data.decode(errors="replace") if self._opening.opcode is Opcode.TEXT else data)
             self._opening, self._parts = None, []
 
     def _flush(self) -> None:

@@ -4,7 +4,6 @@ import itertools
 import json
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -13,23 +12,12 @@ from typing import Any
 from jobworker import errors
 from jobworker.client import wire
 from jobworker.client.blocking.channel import Channel, ChannelLost
+from jobworker.client.blocking.inbox import Inbox, Notification
 from jobworker.client.endpoint import Endpoint
 from jobworker.protocol import split_binary
 
 MAX_BACKLOG = 64  # notifications that may wait for a consumer before its subscription is paused
 MAX_IN_FLIGHT = 32  # calls that wait for an answer at once: the agent reads no more of a connection
-Notification = tuple[str, dict[str, Any]]  # method and params
-
-
-class Inbox(deque[Notification | None]):
-    """The notifications of one subscription that were not taken yet; None: it broke off there.
-
-    `unsubscribe` is the method that ends it.
-    """
-
-    def __init__(self, unsubscribe: str) -> None:
-        super().__init__()
-        self.unsubscribe = unsubscribe
 
 
 class AnswerLost(errors.ConnectionFailed):
@@ -53,6 +41,10 @@ class Connection:
         # Subscriptions of this channel, by the name that the agent gave them.
         self._inboxes: dict[str, Inbox] = {}
         self._patience = wire.Patience()
+        # Calls that were given up, by id: the method that ends what such a call may have begun.
+        self._abandoned: dict[int, str] = {}
+        # Why the agent is no longer listened to: it has sent rubbish.
+        self._fault: errors.BadAnswer | None = None
         # Held while a thread uses the channel: another one would take its answers.
         self._in_use = threading.Lock()
         self._closed = False
@@ -135,7 +127,7 @@ class Connection:
             channel = self._usable()
             try:
                 channel.send(wire.frame(number, method, params, data, binary=channel.binary), text=not channel.binary)
-                return wire.result(self._answer(channel, {number}, method))
+                return wire.result(self._answer(channel, {number}, method), method)
             except ChannelLost:
                 self._note_loss()
                 lost = AnswerLost("the connection was lost before the answer came")
@@ -153,11 +145,15 @@ class Connection:
                         sent[number] = len(sent) + index
                         channel.send(message)
                     answer = self._answer(channel, sent, calls[0][0])
-                    yield sent.pop(answer["id"]), wire.outcome(answer)
+                    done = sent.pop(answer["id"])
+                    yield done, wire.outcome(answer, calls[done][0])
             except ChannelLost:
                 self._note_loss()
                 lost = AnswerLost("the connection was lost before the answer came")
                 raise self._refusal() or lost from None
+            finally:  # also after Ctrl-C, or if the time is over
+                methods = {number: wire.UNSUBSCRIBE.get(calls[index][0]) for number, index in sent.items()}
+                self._abandoned |= {number: method for number, method in methods.items() if method}
 
     def _request(self, method: str, params: dict[str, Any]) -> tuple[int, bytes]:
         """Return the id and the text of a request; raise MessageRefused if it is too large."""
@@ -191,8 +187,18 @@ class Connection:
                     return answer
 
     def _take(self, message: str | bytes) -> list[dict[str, Any]]:
-        """Return the answers in a message; its notifications go to their inboxes."""
+        """Return the answers in a message; its notifications go to their inboxes. Raises BadAnswer, for good."""
         self._patience.worked()
+        try:
+            with wire.reading("a message"):
+                return self._sorted(message)
+        except errors.BadAnswer as error:
+            self._fault = error
+            if self._channel is not None:
+                self._channel.abort()
+            raise
+
+    def _sorted(self, message: str | bytes) -> list[dict[str, Any]]:
         if isinstance(message, bytes):
             header, data = split_binary(message)
             self._deliver("log.data", json.loads(header) | {"bytes": data})
@@ -202,10 +208,15 @@ class Connection:
         for item in items:
             if "method" in item:
                 self._deliver(item["method"], item["params"])
-        return [item for item in items if "method" not in item]
+        answers = [item for item in items if "method" not in item]
+        for answer in answers:
+            unsubscribe = self._abandoned.pop(answer.get("id", 0), None)
+            if unsubscribe and (name := wire.subscription(answer)):
+                self._end(unsubscribe, name)
+        return answers
 
     def _deliver(self, method: str, params: dict[str, Any]) -> None:
-        name = params["subscription"]
+        name = params.get("subscription", "")  # a newer agent may have notifications without one
         inbox = self._inboxes.get(name)
         if inbox is None:
             return
@@ -219,17 +230,23 @@ class Connection:
         """End a subscription; mark that in its inbox, after what has arrived."""
         inbox = self._inboxes.pop(name)
         inbox.append(None)
+        self._end(inbox.unsubscribe, name)
+
+    def _end(self, unsubscribe: str, name: str) -> None:
+        """End a subscription; its answer is discarded."""
         assert self._channel is not None
-        request = wire.request(next(self._ids), inbox.unsubscribe, {"subscription": name})
-        self._channel.send(wire.encode(request))  # its answer is discarded
+        self._channel.send(wire.encode(wire.request(next(self._ids), unsubscribe, {"subscription": name})))
 
     def _note_loss(self) -> None:
+        self._abandoned.clear()
         lost, self._inboxes = self._inboxes, {}
         for inbox in lost.values():
             inbox.append(None)
 
     def _refusal(self) -> errors.JobworkerError | None:
-        """Return the error to raise if the agent has closed the last channel for good."""
+        """Return the error to raise if the last channel was closed for good."""
+        if self._fault is not None:
+            return self._fault
         if self._channel is None:
             return None
         return wire.refusal(self._channel.close_code, self._channel.close_reason)
@@ -238,8 +255,15 @@ class Connection:
         """Deliver the notifications of a subscription to this inbox."""
         self._inboxes[subscription] = inbox
 
+    def unroute(self, inbox: Inbox) -> list[str]:
+        """Discard what still comes for an inbox; return the names of its subscriptions, one at most."""
+        names = [name for name, routed in self._inboxes.items() if routed is inbox]
+        for name in names:
+            del self._inboxes[name]
+        return names
+
     def drop(self, inbox: Inbox) -> None:
-        """End the subscription of a consumer that has stopped."""
+        """End the subscription of a consumer that has stopped; a further loop of it subscribes again."""
         for name in [name for name, routed in self._inboxes.items() if routed is inbox]:
             if self._channel is None or self._channel.lost or self._in_use.locked():
                 del self._inboxes[name]
@@ -249,8 +273,8 @@ class Connection:
             except ChannelLost:
                 self._note_loss()
 
-    def next(self, inbox: Inbox, subscribe: Callable[[], None]) -> Notification:
-        """Return the next notification; after a lost connection call `subscribe` over a new one first.
+    def next(self, inbox: Inbox, subscribe: Callable[[], None]) -> Notification | None:
+        """Return the next notification, None from a closed inbox; after a loss call `subscribe` first.
 
         Raises what `reconnect` raises.
         """
@@ -259,7 +283,7 @@ class Connection:
                 while not inbox:
                     self._read_more()
                 notification = inbox.popleft()
-            if notification is not None:
+            if notification is not None or inbox.closed:
                 return notification
             try:
                 subscribe()
