@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobworker.client import Client, LogChunk
-from jobworker.client.inbox import Inbox
-from jobworker.errors import JobworkerError
 from jobworker_cli.mcp import shown
 from jobworker_cli.mcp.link import Link
 
@@ -167,27 +165,12 @@ async def until_complete(link: Link, job: str, limit: float = END_SECONDS) -> bo
     """Wait until the log of an ended job has its last byte; return False if it has not within so many seconds."""
 
     async def follow(client: Client) -> bool:
-        inbox, name = Inbox(), ""
-
-        async def subscribe() -> None:
-            nonlocal name
-            log = (await client.call("job.status", id=job))["log"]  # from its end on: the rest is read by pages
-            name = (await client.call("log.subscribe", id=job, offset=log["bytes"]))["subscription"]
-            client.connection.route(name, inbox)
-
-        await subscribe()
-        try:
-            async with asyncio.timeout(limit):
-                while (await client.connection.next(inbox, subscribe))[0] != "log.end":
-                    pass
-            return True
-        except TimeoutError:
-            client.connection.drop(inbox)
-            with contextlib.suppress(JobworkerError):
-                await client.call("log.unsubscribe", subscription=name)
-            return False
-        except BaseException:
-            client.connection.drop(inbox)
-            raise
+        end = (await client.status(job)).log.bytes  # from there on: the rest is read by pages
+        async with await client.subscribe(job, end) as rest:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit):
+                    async for _ in rest:
+                        pass
+            return rest.end is not None
 
     return await link.repeat(follow)
