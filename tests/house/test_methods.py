@@ -76,7 +76,14 @@ def test_both_clients_have_the_same_methods() -> None:
 def names_in(function: ast.AsyncFunctionDef) -> set[str]:
     """Return the params that a method gives, by name."""
     keywords = {word.arg for node in ast.walk(function) if isinstance(node, ast.Call) for word in node.keywords}
-    names = {word for word in keywords if word}
+    keys = {
+        str(key.value)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Dict)
+        for key in node.keys
+        if isinstance(key, ast.Constant)
+    }
+    names = {word for word in keywords if word} | keys
     return names | Changes.__annotations__.keys() if function.args.kwarg and function.name == "update" else names
 
 

@@ -167,6 +167,53 @@ class Verbs:
         with wire.reading("log.read"):
             return LogPage.of(page)
 
+    async def search(
+        self,
+        job: str,
+        pattern: str,
+        offset: int = 0,
+        *,
+        regex: bool = False,
+        case: bool = True,
+        limit: int = 1000,
+        once: bool = False,
+        excerpt: int = 256,
+        streams: Sequence[str] | None = None,
+        encoding: Literal["auto", "base64"] = "auto",
+    ) -> results.LogMatches:
+        """Return the matches in a log from `offset` on that half a second finds.
+
+        Unless the answer is `complete`, go on at its `next`.
+        """
+        return await self._ask(
+            results.LogMatches,
+            "log.search",
+            id=job,
+            pattern=pattern,
+            regex=regex,
+            case=case,
+            limit=limit,
+            once=once,
+            excerpt=excerpt,
+            streams=streams,
+            encoding=encoding,
+            **{"from": offset},
+        )
+
+    async def lines(
+        self,
+        job: str,
+        line: int | None = None,
+        *,
+        around: int | None = None,
+        count: int = 100,
+        encoding: Literal["auto", "base64"] = "auto",
+    ) -> results.LogLines:
+        """Return lines of a log from number `line` on, by default 1, or before and after the offset `around`."""
+        return await self._ask(
+            results.LogLines, "log.lines", id=job, line=line, around=around, count=count, encoding=encoding
+        )
+
     async def events(self, after: int | None = None) -> Events:
         """Follow the events of all jobs after a revision; without one, from now on."""
         from jobworker.client.events import Events
