@@ -9,6 +9,15 @@ Quiet = Annotated[bool, Option("-q", "--quiet", help="Print ids only.")]
 Raw = Annotated[bool, Option("--raw", help="Pass all control sequences of the job to the terminal.")]
 JobArgument = Annotated[str, Argument(metavar="JOB", help="An id, a unique prefix of one, or a name.")]
 JobArguments = Annotated[list[str], Argument(metavar="JOB...", help="Ids, unique prefixes of ids, or names.")]
+SomeJobs = Annotated[list[str] | None, Argument(metavar="[JOB...]", help="Ids, unique prefixes of ids, or names.")]
+Labelled = Annotated[
+    list[str] | None,
+    Option("-l", "--label", also=["--selector"], metavar="K=V", help="In place of JOB: all jobs with this label."),
+]
+Selected = Annotated[
+    list[str] | None, Option("--selector", metavar="K=V", help="In place of JOB: all jobs with this label.")
+]
+Yes = Annotated[bool, Option("-y", "--yes", help="Do not ask, also if --label means several jobs.")]
 
 Command = Annotated[list[str], Argument(metavar="CMD...", help="The command to run, with its own options.")]
 Env = Annotated[list[str] | None, Option("-e", "--env", metavar="K=V", help="Set a variable of its environment.")]

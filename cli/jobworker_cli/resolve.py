@@ -18,6 +18,7 @@ PAGE_JOBS = 1000
 MAX_CANDIDATES = 10
 LIVE = ("running", "paused", "stopping")
 NOT_FINAL = ("created", *LIVE)
+FINAL = ("exited", "lost")
 
 
 def job_id(client: "Client", text: str, states: Sequence[str] = LIVE) -> str:
@@ -74,10 +75,13 @@ async def job_id_async(client: "AsyncClient", text: str) -> str:
         params["cursor"] = answer["next"]
 
 
-def list_all(client: "Client", states: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Return all jobs as plain data, newest first."""
+def list_all(
+    client: "Client", states: Sequence[str] | None = None, labels: dict[str, str] | None = None, **others: Any
+) -> list[dict[str, Any]]:
+    """Return all jobs as plain data, newest first; `others` are further params of job.list."""
     jobs: list[dict[str, Any]] = []
-    params: dict[str, Any] = {"limit": PAGE_JOBS} | ({"states": list(states)} if states else {})
+    params: dict[str, Any] = {"limit": PAGE_JOBS} | others | ({"states": list(states)} if states else {})
+    params |= {"labels": labels} if labels else {}
     while True:
         answer = client.call("job.list", **params)
         jobs += answer["jobs"]

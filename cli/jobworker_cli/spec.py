@@ -14,6 +14,7 @@ from jobworker.model import JobSpec, LimitSpec, LogSpec, SandboxSpec, StopSpec, 
 from jobworker.text import text_of
 from jobworker.units import Duration, Rate
 from jobworker_cli.declare import UsageError
+from jobworker_cli.pairs import pairs
 
 TERM = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"  # what the agent takes as the type of a terminal
 
@@ -152,17 +153,6 @@ def duration(text: str | None) -> Duration | None:
 
 def _timeout(text: str | None) -> Duration | UnsetType | None:
     return UNSET if text is None else _limit(text)
-
-
-def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
-    """Return the pairs of `K=V` options; raise UsageError."""
-    result = {}
-    for text in texts or []:
-        name, equals, value = text.partition("=")
-        if not name or not equals:
-            raise UsageError(f"{option}: {text!r}; expected K=V")
-        result[name] = value
-    return result
 
 
 def values(option: str, texts: list[str] | None) -> dict[str, Any]:

@@ -82,7 +82,6 @@ WRONG = {
     "ps -o yaml": ("output", "yaml"),
     "attach -o json a": ("option", "--json"),
     "status": ("missing", ""),
-    "stop": ("missing", ""),
     "run": ("missing", ""),
     "run --": ("missing", ""),
     "token create alice": ("missing", ""),

@@ -17,6 +17,7 @@ MODULES = {
     "resume": "jobs",
     "update": "jobs",
     "rm": "jobs",
+    "prune": "prune",
     "ps": "look",
     "status": "look",
     "explain": "look",

@@ -1,12 +1,15 @@
 """`jw create`, `start`, `stop`, `kill`, `pause`, `resume`, `update`, `rm`: change jobs, several at once."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from jobworker.errors import JobworkerError
 from jobworker_cli import describe, failures, options, output
 from jobworker_cli.command import command
 from jobworker_cli.declare import Context, Option
-from jobworker_cli.resolve import LIVE, NOT_FINAL, job_ids, list_all, warn_of_namesakes
+from jobworker_cli.output import progress
+from jobworker_cli.resolve import FINAL, LIVE, NOT_FINAL, list_all, warn_of_namesakes
+from jobworker_cli.selection import Sure, select
 
 
 @command
@@ -61,15 +64,22 @@ def create(
 
 
 @command
-def start(ctx: Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False) -> int:
+def start(
+    ctx: Context,
+    jobs: options.SomeJobs = None,
+    selected: options.Labelled = None,
+    yes: options.Yes = False,
+    quiet: options.Quiet = False,
+    json_: options.Json = False,
+) -> int:
     """Start jobs that were created."""
-    return _each(ctx, jobs, "job.start")
+    return _each(ctx, "job.start", ["created"])
 
 
 @command
 def stop(
     ctx: Context,
-    jobs: options.JobArguments,
+    jobs: options.SomeJobs = None,
     strategy: Annotated[str | None, Option("--strategy", help="The stop strategy.")] = None,
     signal: Annotated[str | None, Option("-s", "--signal", metavar="SIG", help="The first signal.")] = None,
     option: Annotated[
@@ -81,52 +91,68 @@ def stop(
             "-t", "--grace", also=["--time", "--timeout", "--grace-period"], metavar="D", help="Time until SIGKILL."
         ),
     ] = None,
+    selected: options.Labelled = None,
+    yes: options.Yes = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:
     """Stop jobs with all their processes."""
-    params = {}
+    params: dict[str, Any] = {}
     if strategy is not None or signal is not None or option or grace is not None:
         from jobworker_cli import spec  # slow to import
 
         params["stop"] = spec.stop_spec(strategy, signal, grace, spec.values("--option", option))
-    return _each(ctx, jobs, "job.stop", **params)
+    return _each(ctx, "job.stop", **params)
 
 
 @command
 def kill(
     ctx: Context,
-    jobs: options.JobArguments,
+    jobs: options.SomeJobs = None,
     signal: Annotated[
         str | None, Option("-s", "--signal", bare=True, metavar="SIG", help="Send only this signal, also as -HUP.")
     ] = None,
+    selected: options.Labelled = None,
+    yes: options.Yes = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:
     """Kill jobs with all their processes; with --signal, only send that signal to them."""
     if signal is None:
-        return _each(ctx, jobs, "job.stop", stop={"strategy": "kill"})
-    return _each(ctx, jobs, "job.signal", signal=signal, target="all")
+        return _each(ctx, "job.stop", stop={"strategy": "kill"})
+    return _each(ctx, "job.signal", signal=signal, target="all")
 
 
 @command
-def pause(ctx: Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False) -> int:
+def pause(
+    ctx: Context,
+    jobs: options.SomeJobs = None,
+    selected: options.Labelled = None,
+    yes: options.Yes = False,
+    quiet: options.Quiet = False,
+    json_: options.Json = False,
+) -> int:
     """Pause jobs with all their processes."""
-    return _each(ctx, jobs, "job.pause")
+    return _each(ctx, "job.pause", ["running"])
 
 
 @command
 def resume(
-    ctx: Context, jobs: options.JobArguments, quiet: options.Quiet = False, json_: options.Json = False
+    ctx: Context,
+    jobs: options.SomeJobs = None,
+    selected: options.Labelled = None,
+    yes: options.Yes = False,
+    quiet: options.Quiet = False,
+    json_: options.Json = False,
 ) -> int:
     """Resume paused jobs."""
-    return _each(ctx, jobs, "job.resume")
+    return _each(ctx, "job.resume", ["paused"])
 
 
 @command
 def update(
     ctx: Context,
-    jobs: options.JobArguments,
+    jobs: options.SomeJobs = None,
     timeout: options.Timeout = None,
     idle_timeout: options.IdleTimeout = None,
     label: options.Label = None,
@@ -138,6 +164,8 @@ def update(
     force: Annotated[
         bool, Option("--force", help="Allow a memory limit below what the job uses: the kernel may kill it.")
     ] = False,
+    selected: options.Selected = None,
+    yes: options.Yes = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:
@@ -147,28 +175,35 @@ def update(
     """
     from jobworker_cli import spec  # slow to import
 
-    return _each(ctx, jobs, "job.update", **spec.changes(ctx.params))
+    return _each(ctx, "job.update", NOT_FINAL, **spec.changes(ctx.params))
 
 
 @command
 def rm(
     ctx: Context,
-    jobs: options.JobArguments,
+    jobs: options.SomeJobs = None,
     force: Annotated[bool, Option("-f", "--force", help="Kill jobs that run.")] = False,
+    selected: options.Labelled = None,
+    yes: options.Yes = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
 ) -> int:
     """Remove jobs that have ended, with their logs."""
-    return _each(ctx, jobs, "job.delete", force=force)
+    return _each(ctx, "job.delete", None if force else FINAL, force=force)
 
 
-def _each(ctx: Context, jobs: list[str], method: str, **params: Any) -> int:
-    """Call a method for all jobs at once; report each failure and return the exit code of the first."""
+def _each(ctx: Context, method: str, states: Sequence[str] | None = LIVE, **params: Any) -> int:
+    """Call a method for all chosen jobs at once; report each failure and return the exit code of the first.
+
+    `states` are those of the jobs for which the method is, None for any.
+    """
     codes: dict[str, int] = {}
+    options = ctx.params
+    sure = Sure(method.removeprefix("job."), yes=options["yes"])
     with ctx.obj.blocking() as client:
-        ids, code = job_ids(client, jobs, ["created"] if method == "job.start" else LIVE)
+        ids, code = select(client, options["jobs"], options["selected"], states, sure)
         calls = [(method, {"id": job} | params) for job in ids.values()]
-        for number, outcome in client.call_all(calls):
+        for number, outcome in progress.shown(method.removeprefix("job."), client.call_all(calls), len(calls)):
             text, job = [*ids.items()][number]
             codes[text] = _report(ctx, job, outcome)
     return code or next((codes[text] for text in ids if codes[text]), 0)
