@@ -134,6 +134,7 @@ class Agent:
         peers = Peers(self._config.unix.users, roles)
         revoked = setup.load_revoked(self._home, self._config.server)
         return Services(
+            home=self._home,
             config=self._config,
             jobs=JobManager(self._config, self._home, self._home.create_run_folder(), registry, plugin_host),
             registry=registry,

@@ -298,3 +298,57 @@ class AgentInfo(Struct, frozen=True, kw_only=True):
     keeper: dict[str, int | None] | UnsetType = UNSET
     capabilities: dict[str, Any] | UnsetType = UNSET
     running: int | UnsetType = UNSET
+
+
+class Amount(Struct, frozen=True):
+    """How much of something is used; `limit` None: there is no limit."""
+
+    used: int
+    limit: int | None
+
+
+class AgentHealth(Struct, frozen=True, kw_only=True):
+    """What the agent uses of its host and of its budgets, in bytes and numbers.
+
+    `disk` and `inodes` are those of the file system of the state folder: `limit` is what this user can have of them.
+    `descriptors` are those of the agent, `inotify` the instances of its user. `jobs` and `logs` are the ended jobs
+    that are kept and the bytes of their logs, `audit` the bytes of the audit log. `keeper_current` is whether the
+    keeper runs the program that is installed now.
+    """
+
+    time: str
+    version: str
+    python: str
+    state: str
+    read_only: bool
+    disk: Amount
+    inodes: Amount
+    descriptors: Amount
+    inotify: Amount
+    jobs: Amount
+    logs: Amount
+    audit: Amount
+    keeper_current: bool
+
+
+class AuditEntry(Struct, frozen=True, kw_only=True):
+    """A line of the audit log, see `jobworker.auth.audit.Entry`; what does not apply is left out."""
+
+    time: str
+    decision: str
+    principal: str | None
+    provider: str | None
+    address: str
+    method: str
+    job: str | UnsetType = UNSET
+    target: str | UnsetType = UNSET
+    outcome: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    bytes: int | UnsetType = UNSET
+    unwritten: int | UnsetType = UNSET
+
+
+class AuditEntries(Struct, frozen=True):
+    """The newest entries that fit, the oldest of them first."""
+
+    entries: list[AuditEntry]

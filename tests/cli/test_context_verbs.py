@@ -51,13 +51,18 @@ def test_restart_of_a_remote_agent(jw: "Jw", shared: "RunningAgent") -> None:
     with_home = {"JOBWORKER_HOME": str(shared.home.path)}
     job = jw("run", "-d", "--", "sleep", "600", **with_home).stdout.strip()
     token = jw("token", "create", "looker", "--role", "reader", **with_home).stdout.strip()
-    refused = jw("--address", shared.address, "--ca", str(shared.ca), "agent", "restart", JW_TOKEN=token)
-    assert refused.returncode == 4, refused
+    for words in (["agent", "restart"], ["audit"]):
+        refused = jw("--address", shared.address, "--ca", str(shared.ca), *words, JW_TOKEN=token)
+        assert refused.returncode == 4, refused
     done = jw("-c", "prod", "agent", "restart", "--json")
     assert (done.returncode, done.stderr, json.loads(done.stdout)["pid"]) == (0, "", shared.pid)
     assert "--inherited" in Path(f"/proc/{shared.pid}/cmdline").read_text().split("\0"), "it is another program now"
     assert json.loads(jw.out("-c", "prod", "status", "--json", job))["state"] == "running"
     assert jw("-c", "prod", "rm", "-f", job).returncode == 0
+    entry = json.loads(jw.out("-c", "prod", "audit", "--json", "-n", "1", "--job", job))
+    assert (entry["method"], entry["job"]) == ("job.delete", job)
+    assert jw.out("audit") == "", "this host has no agent, and so no audit log"
+    assert "agent.restart" in jw.out("-c", "prod", "audit", "--denied")
 
 
 def test_contexts_that_cannot_be_read(jw: "Jw", user: Home) -> None:

@@ -13,7 +13,17 @@ ROOT = Path(__file__).parents[2]
 AGENT = ROOT / "agent" / "jobworker"
 # The common ground: any room of the agent may import it.
 COMMON = {"model", "errors", "protocol", "paths", "validation", "units", "tasks", "rate_limit", "untrusted"}
-COMMON |= {"private", "results", "run_folder", "signal_names", "state_lock", "text", "words"}
+COMMON |= {
+    "audit_log",
+    "private",
+    "resources",
+    "results",
+    "run_folder",
+    "signal_names",
+    "state_lock",
+    "text",
+    "words",
+}
 GROUND = {"config", "interfaces", "tokens"}
 
 # What a room may import of ours, besides itself and the common ground.

@@ -118,7 +118,16 @@ async def test_real_answers(shared: "RunningAgent") -> None:
             seen.add(name)
             return answer
 
-        for name in ("agent.ping", "agent.info", "auth.whoami", "plugin.list", "session.list", "rpc.discover"):
+        for name in (
+            "agent.ping",
+            "agent.info",
+            "agent.health",
+            "audit.list",
+            "auth.whoami",
+            "plugin.list",
+            "session.list",
+            "rpc.discover",
+        ):
             await ask(name)
         created = (await ask("job.create", spec={"argv": ["sleep", "600"], "stdin": "pipe", "name": "discovered"}))[
             "id"

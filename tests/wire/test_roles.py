@@ -78,6 +78,8 @@ async def test_a_reader_changes_nothing(people: People) -> None:
         ("token.revoke", {"name": "local"}),
         ("agent.shutdown", {}),
         ("agent.restart", {}),
+        ("agent.health", {}),
+        ("audit.list", {}),
     ):
         assert is_denied(await people.reader.refused(method, **params)), method
     assert (await people.admin.ask("job.status", id=created))["state"] == "created"
@@ -98,6 +100,8 @@ async def test_a_writer_and_the_jobs_of_others(people: People) -> None:
         ("token.create", {"name": "mine", "roles": ["admin"]}),
         ("agent.shutdown", {}),
         ("agent.restart", {}),
+        ("agent.health", {}),
+        ("audit.list", {}),
     ):
         assert is_denied(await people.writer.refused(method, **params)), method
     assert (await people.writer.ask("job.status", id=theirs))["state"] == "running"

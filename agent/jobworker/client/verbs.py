@@ -306,6 +306,17 @@ class Verbs:
         """Return what the agent is and can do on its host."""
         return await self._ask(results.AgentInfo, "agent.info")
 
+    async def health(self) -> results.AgentHealth:
+        """Return what the agent uses of its host and of its budgets."""
+        return await self._ask(results.AgentHealth, "agent.health")
+
+    async def audit(
+        self, limit: int = 100, *, job: str | None = None, principal: str | None = None, denied: bool = False
+    ) -> Sequence[results.AuditEntry]:
+        """Return the newest entries of the audit log, the oldest of them first: those of a job, of a principal."""
+        params: dict[str, Any] = {"limit": limit, "job": job, "principal": principal, "denied": denied}
+        return (await self._ask(results.AuditEntries, "audit.list", **params)).entries
+
     async def shutdown(self, jobs: Literal["stop", "leave"] = "leave") -> None:
         """End the agent; jobs that are left run on, and the next agent adopts them."""
         await self._ask(bool, "agent.shutdown", jobs=jobs)

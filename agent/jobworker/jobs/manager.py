@@ -102,6 +102,10 @@ class JobManager:
         self._retention = Retention(config.retention, self._table)
         self.observers = Observers(registry.observers, host, self._table, self._tasks)
 
+    def retained(self) -> tuple[int, int]:
+        """Return how many ended jobs are kept, and the bytes of their logs."""
+        return self._retention.kept
+
     def _keeper_room(self) -> int:
         return int(self.link.hello.get("room", 0))  # an older keeper has none
 

@@ -49,6 +49,11 @@ class Retention:
         # Seconds until the oldest job that is too young to be deleted may be.
         self._wait = AGE_CHECK_SECONDS
 
+    @property
+    def kept(self) -> tuple[int, int]:
+        """The number of ended jobs, and the bytes of their logs."""
+        return self._count, self._kept
+
     def _inactive(self, record: JobRecord) -> None:
         self._add(record, 1)
         self._look()

@@ -12,6 +12,7 @@ from jobworker.auth.sessions import SessionRegistry
 from jobworker.config import Config
 from jobworker.jobs.manager import JobManager
 from jobworker.model import to_builtins
+from jobworker.paths import Home
 from jobworker.plugin.host import PluginHost
 from jobworker.plugin.loader import Plugin, Registry
 from jobworker.results import PluginInfo
@@ -28,6 +29,7 @@ class Services:
     if the agent would not start again. `address` is the URL of the agent, set once it listens.
     """
 
+    home: Home
     config: Config
     jobs: JobManager
     registry: Registry

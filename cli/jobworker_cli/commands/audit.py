@@ -1,20 +1,20 @@
-"""`jw audit`: logins, refusals and changes, from the audit log of this host."""
+"""`jw audit`: logins, refusals and changes, from the audit log of an agent."""
 
-import json
-from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
+from jobworker import audit_log
 from jobworker_cli import options, output
 from jobworker_cli.command import command
-from jobworker_cli.declare import Option
+from jobworker_cli.declare import Context, Option
 from jobworker_cli.endpoint import home
 from jobworker_cli.output.sanitise import printable
+
+MAX_ENTRIES = 1000  # of one answer of an agent
 
 
 @command
 def audit(
+    ctx: Context,
     lines: Annotated[int, Option("-n", "--lines", metavar="N", min=0, help="How many of the last entries.")] = 100,
     job: Annotated[str | None, Option("--job", help="Only entries of the job with this id.")] = None,
     principal: Annotated[
@@ -23,31 +23,18 @@ def audit(
     denied: Annotated[bool, Option("--denied", help="Only what was refused.")] = False,
     json_: options.Json = False,
 ) -> None:
-    """Show the audit log of the local agent: one line for each login and each change."""
-    wanted = {name: value for name, value in (("job", job), ("principal", principal)) if value is not None}
-    entries: deque[dict[str, Any]] = deque(maxlen=lines)
-    for entry in _entries(home().audit):
-        fits = all(entry.get(name) == value for name, value in wanted.items())
-        if fits and (not denied or entry.get("decision") in ("denied", "refused")):
-            entries.append(entry)
+    """Show the audit log of the agent: one line for each login and each change. Of a remote agent, for admins."""
+    if ctx.obj.local:  # also if no agent runs
+        entries = audit_log.newest(home().audit, lines, job=job, principal=principal, denied=denied)
+    else:
+        wanted = {"job": job, "principal": principal, "denied": denied}
+        params = {name: value for name, value in wanted.items() if value}
+        with ctx.obj.blocking() as client:
+            entries = client.call("audit.list", limit=min(lines, MAX_ENTRIES), **params)["entries"]
+        if lines > MAX_ENTRIES:
+            output.note(f"an agent of another host sends the last {MAX_ENTRIES} entries at most")
     for entry in entries:
         output.show(entry, [line(entry)], as_json=json_)
-
-
-def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the entries of all files, the oldest first; skip lines that are not JSON objects."""
-    older = {int(file.suffix[1:]): file for file in path.parent.glob(f"{path.name}.*") if file.suffix[1:].isdecimal()}
-    for file in [*(older[number] for number in sorted(older, reverse=True)), path]:
-        if not file.exists():
-            continue
-        with file.open(encoding="utf-8", errors="replace") as lines:
-            for text in lines:
-                try:
-                    entry = json.loads(text)
-                except ValueError:
-                    continue
-                if isinstance(entry, dict):
-                    yield entry
 
 
 def line(entry: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ READS = {
     *("event.subscribe", "event.unsubscribe", "log.lines", "log.read", "log.search"),
     *("log.subscribe", "log.unsubscribe"),
     *("job.explain", "job.list", "job.stats", "job.status", "job.wait", "session.list", "token.list"),
+    *("agent.health", "audit.list"),
 }
 
 

@@ -1,19 +1,22 @@
 """`agent.*`: describe the agent and what it can do on this host, ping it, end or restart it."""
 
+import asyncio
 import os
+import platform
 import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 
-from jobworker import __version__
+from jobworker import __version__, resources
 from jobworker.auth.access import Requires
 from jobworker.host import spool
+from jobworker.host.keeper_process import program_checksum
 from jobworker.protocol import MAX_BATCH, MAX_MESSAGE, SUBPROTOCOL
-from jobworker.results import AgentInfo, Pong
+from jobworker.results import AgentHealth, AgentInfo, Amount, Pong
 from jobworker.server.dispatch import Call, method
-from jobworker.units import rfc3339
+from jobworker.units import rfc3339, size
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -78,6 +81,32 @@ def _missing(keeper: Mapping[str, Any], waiting: str) -> dict[str, str]:
     reasons["terminal"] = keeper.get("no_terminal", "")
     reasons["waiting"] = waiting
     return {name: reason for name, reason in sorted(reasons.items()) if reason}
+
+
+@method("agent.health", Nothing, Requires.ADMIN)
+async def health(call: Call, params: Nothing) -> AgentHealth:
+    """Return what the agent uses of its host and of its budgets."""
+    services = call.session.services
+    code = services.jobs.link.hello.get("code")
+    host = await call.session.read_in_turn(asyncio.to_thread(resources.measure, services.home))
+    current = await call.session.read_in_turn(asyncio.to_thread(program_checksum)) == code
+    jobs, logs = services.jobs.retained()
+    config = services.config
+    return AgentHealth(
+        time=rfc3339(time.time_ns()),
+        version=__version__,
+        python=platform.python_version(),
+        state=str(services.home.path),
+        read_only=host.read_only,
+        disk=Amount(host.disk_used, host.disk),
+        inodes=Amount(host.inodes_used, host.inodes or None),
+        descriptors=Amount(host.descriptors_used, host.descriptors),
+        inotify=Amount(host.inotify_used, host.inotify),
+        jobs=Amount(jobs, config.retention.jobs or None),
+        logs=Amount(logs, size(config.retention.bytes, "retention.bytes") or None),
+        audit=Amount(host.audit, size(config.audit.max_bytes, "audit.max_bytes") or None),
+        keeper_current=current,
+    )
 
 
 @method("agent.shutdown", Shutdown, Requires.ADMIN)
