@@ -234,10 +234,11 @@ async def jobs_under_kills(path: Path, seed: int, jobs: int) -> Outcome:
 async def _count(host: Host) -> int:
     """Return how many jobs there are."""
     count, cursor = 0, ""
-    while cursor is not None:
+    while True:
         page = await host.call("list", limit=100, cursor=cursor)
-        count, cursor = count + len(page["jobs"]), page["next"]
-    return count
+        count, cursor = count + len(page["jobs"]), page["next"] or ""
+        if not cursor:
+            return count
 
 
 async def _kill(victim: Victim, hosts: list[Host], chance: random.Random, outcome: Outcome) -> None:
