@@ -71,7 +71,7 @@ async def model() -> AsyncIterator[Model]:
 async def test_a_model_runs_jobs(jw: "Jw", tmp_path: Path) -> None:
     async with model() as call:
         tools = {tool.name: tool for tool in (await call.client.list_tools()).tools}
-        assert {"run", "wait", "read", "write", "stop", "list", "explain"} <= tools.keys()
+        assert {"run", "wait", "read", "search", "write", "stop", "list", "explain"} <= tools.keys()
         for listed in tools.values():
             assert listed.description
             assert listed.input_schema["type"] == "object"
@@ -104,6 +104,27 @@ async def test_a_model_runs_jobs(jw: "Jw", tmp_path: Path) -> None:
         assert (end["text"], end["complete"]) == ("50000\n", True)
         _, rest = await call("wait", job=long["job"], offset=len(lines) - 6)
         assert rest["output"]["text"] == "50000\n"
+
+        # Lines that match, in more answers than one
+        text, found = await call("search", job=long["job"], pattern="4999")
+        assert [row["line"] for row in found["matches"]] == [4999, 14999, 24999, 34999, 44999, *range(49990, 50000)]
+        assert found["matches"][0] == {
+            "offset": lines.index("4999\n"),
+            "line": 4999,
+            "stream": "stdout",
+            "text": "4999",
+        }
+        assert found["complete"]
+        assert "15 matching lines" in text
+        seen: list[int] = []
+        page: dict[str, Any] = {"next": 0, "complete": False}
+        while not page["complete"]:
+            _, page = await call("search", job=long["job"], pattern="99", offset=page["next"], limit=1000)
+            seen += [row["line"] for row in page["matches"]]
+        assert seen == [number for number in range(1, 50_001) if "99" in str(number)]
+        _, none = await call("search", job=long["job"], pattern="x", ignore_case=True, stream="stderr")
+        assert none["matches"] == []
+        assert none["complete"]
 
         # Output that is not text, that is nearly text, and characters of several bytes at each cut
         text, binary = await call("run", command="head -c 60000 /dev/zero")
@@ -166,6 +187,7 @@ async def test_a_model_runs_jobs(jw: "Jw", tmp_path: Path) -> None:
             ("read", {"job": tree["job"], "stream": "out"}, '"stdout"'),
             ("read", {"job": tree["job"], "offset": 10**30}, "offset"),
             ("read", {}, "job: missing"),
+            ("search", {"job": tree["job"], "pattern": ""}, "pattern"),
             ("write", {"job": tree["job"], "text": "x" * (1 << 20)}, "expected at most"),
             ("explain", {"job": ""}, "no job"),
         ):

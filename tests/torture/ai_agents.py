@@ -20,7 +20,7 @@ from jobworker.client.local import agent_pid, wait_gone
 
 MOST = 16 << 10  # bytes of an answer, as text and as structured content
 MODELS = 3  # each with a server of its own
-AT_ONCE = 12  # jobs of a model
+AT_ONCE = 6  # jobs of a model
 SIZE = 40_000  # bytes that a job writes to each stream
 PIECES = [f"piece {number} ".encode() * 50 + b"\n" for number in range(4)]
 TARGETS = [["server"], ["server"], ["agent"], ["keeper"], ["server", "agent"], ["agent", "keeper"]]
@@ -242,9 +242,9 @@ async def _count(host: Host) -> int:
 
 
 async def _kill(victim: Victim, hosts: list[Host], chance: random.Random, outcome: Outcome) -> None:
-    """Kill something every two seconds or so, until cancelled."""
+    """Kill something about every second, until cancelled."""
     while True:
-        await asyncio.sleep(1 + 2 * chance.random())
+        await asyncio.sleep(0.5 + chance.random())
         for name in chance.choice(TARGETS):
             if name == "server":
                 outcome.kills += chance.choice(hosts).kill()

@@ -89,6 +89,17 @@ class Read(OfJob):
     ] = "text"
 
 
+class Search(OfJob):
+    pattern: Annotated[str, Meta(description="The text to find, or with regex true a regular expression (RE2).")]
+    regex: Annotated[bool, Meta(description="pattern is a regular expression. ^ and $ match at line ends.")] = False
+    ignore_case: Annotated[bool, Meta(description="Upper and lower case are the same.")] = False
+    offset: Annotated[
+        int, Meta(ge=0, description="The offset to begin at; next of an earlier answer searches on.")
+    ] = 0
+    limit: Annotated[int, Meta(ge=1, le=1000, description="How many lines to return at most.")] = 50
+    stream: Annotated[Literal["both", "stdout", "stderr"], Meta(description="Which output to search.")] = "both"
+
+
 class Write(OfJob):
     text: Annotated[
         str,

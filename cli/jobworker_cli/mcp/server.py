@@ -75,6 +75,13 @@ TOOLS = {
         " wait. A negative offset reads the end of the output.",
         _hints(reads=True),
     ),
+    "search": Declared(
+        arguments.Search,
+        Toolbox.search,
+        "Find lines in the output of a job, running or ended, by a text or a regular expression. Returns each line"
+        " with its number and the offset of the match; read at that offset returns what follows it.",
+        _hints(reads=True),
+    ),
     "write": Declared(
         arguments.Write,
         Toolbox.write,

@@ -13,6 +13,7 @@ from jobworker_cli import describe
 from jobworker_cli.mcp import arguments, output
 from jobworker_cli.mcp.answers import MAX_COMMAND, MAX_NAME, Answer, clipped, job_of, of_job, sentence
 from jobworker_cli.mcp.link import Link
+from jobworker_cli.mcp.search import search
 from jobworker_cli.resolve import NOT_FINAL, job_id_async
 
 WAITS = 32  # calls of job.wait at once: an agent takes 64 calls of a connection, and others must get through
@@ -31,6 +32,7 @@ class Toolbox:
         self._waiting = asyncio.Semaphore(WAITS)
         self._waiters = 0  # tools that wait for the end of a job
         self._reading = asyncio.Semaphore(READS)
+        self._searching = asyncio.Lock()  # the agent takes one search of a caller at a time
         self._writing: dict[str, asyncio.Lock] = {}  # by job: one write at a time
 
     # Run and wait
@@ -114,6 +116,10 @@ class Toolbox:
         head = f"Bytes {page.parts[0].offset} to {page.next} of {page.end} of job {job['id']}, {more}:"
         plain = page.plain() | ({"base64": data} if exact else {})
         return Answer("\n".join([head, *([data] if exact else page.lines())]), {"job": job["id"], **plain})
+
+    async def search(self, given: arguments.Search) -> Answer:
+        async with self._searching:
+            return await search(self.link, await self._id(given.job), given)
 
     # Write
 
