@@ -129,7 +129,11 @@ class Case:
     async def run(self) -> None:
         kinds = (self._writes, self._is_stopped, self._echoes)
         await kinds[self._number % len(kinds)]()
-        self._outcome.twice += self._ran.read_text().count("ran") > 1
+        self._outcome.twice += self._times() > 1
+
+    def _times(self) -> int:
+        """Return how often the command ran: not at all if the keeper died in its launch, and the job is lost."""
+        return self._ran.read_text().count("ran") if self._ran.exists() else 0
 
     async def _start(self, command: str, **arguments: Any) -> str:
         """Run a command, twice: the second call, with the same key, must find the first."""
@@ -142,17 +146,19 @@ class Case:
         self._outcome.twice += calls[1]["job"] != self.job
         return self.job
 
-    def _judge_code(self, ended: Value, right: tuple[int | None, str | None]) -> None:
+    def _judge_code(self, ended: Value, right: tuple[int | None, str | None]) -> bool:
+        """Count whether the end is exact, lost or invented; return whether the command ran."""
         end = ended["exit"]
         got = (end["code"], end["signal"])
         how = "exact" if got == right else "lost" if got == (None, None) else "invented"
         self._outcome.statuses[how] += 1
+        return how != "lost" or self._times() > 0
 
     async def _writes(self) -> None:
         report = self._folder / f"report{self._number}"
         job = await self._start(f"{sys.executable} -I -S {WRITER} {SIZE} 1.0 {report}; exit {self._code}")
-        self._judge_code(await self._host.ended(job), (self._code, None))
-        for stream in ("stdout", "stderr"):
+        ran = self._judge_code(await self._host.ended(job), (self._code, None))
+        for stream in ("stdout", "stderr") if ran else ():
             self._outcome.stream(await self._host.output(job, stream), SIZE)
 
     async def _echoes(self) -> None:
@@ -165,26 +171,28 @@ class Case:
             if not written:
                 break
         ended = await self._host.ended(job)
-        self._judge_code(ended, (self._code, None))
+        if not self._judge_code(ended, (self._code, None)):
+            return
         right, got = b"".join(PIECES), await self._host.output(job)
         self._outcome.written += len(right)
         self._outcome.lost += len(right) - len(got) if right.startswith(got) else 0
         self._outcome.doubled += 0 if right.startswith(got) else len(got)
 
     async def _write(self, job: str, piece: bytes, offset: int, *, end: bool) -> bool:
-        """Write a piece; return False if the input has ended: a call whose answer was lost had ended it."""
+        """Write a piece; return False if the input has ended: by a call whose answer was lost, or with the job."""
         try:
             await self._host.call("write", job=job, text=piece.decode(), offset=offset, end=end)
         except AssertionError as error:
-            if not (end and "stdin_closed" in str(error)):
+            if "stdin_closed" not in str(error):
                 raise
             return False
         return True
 
     async def _is_stopped(self) -> None:
         job = await self._start("trap '' TERM; sleep 1000 & setsid sleep 1000 & echo up; wait; sleep 1000")
-        while not (await self._host.call("wait", job=job, wait_seconds=0.2))["output"]["text"]:
-            pass
+        value: Value = {"state": "running", "output": {"text": ""}}
+        while not value["output"]["text"] and value["state"] != "lost":
+            value = await self._host.call("wait", job=job, wait_seconds=0.2)
         stopped = await self._host.call("stop", job=job, grace_seconds=0.2)
         self._outcome.stray += len(stopped["processes_left"]) + len(processes_of({job}))
         self._judge_code(stopped, (None, "SIGKILL"))

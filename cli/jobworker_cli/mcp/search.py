@@ -47,7 +47,7 @@ async def _page(link: Link, job: str, given: arguments.Search, offset: int) -> A
 
 
 def _row(match: dict[str, Any]) -> dict[str, Any]:
-    """Return a match as an answer has it: where it is, and its line or the part of it around the match."""
+    """Return a match as an answer has it: its place, and its line or the part of it around the match."""
     text, _ = shown.text_of(decode_data(match["data"], match["encoding"]))
     row = {"offset": match["offset"], "line": match["line"], "stream": match["stream"], "text": text.rstrip("\r\n")}
     return row | ({"cut": True} if match["cut"] else {})
