@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobworker.units import bytes_text
 from jobworker.words import command_line, decoded, shown
+from jobworker_cli import output
 from jobworker_cli.failures import RUN_FAILED
 
 if TYPE_CHECKING:
@@ -67,6 +68,14 @@ def remark(end: Plain | None) -> str:
         return "how it ended is not known"
     plain = end["reason"] == "finished" and end["signal"] is None
     return "" if plain else str(end["message"])
+
+
+def ended(job: Plain) -> int:
+    """Note how a job ended, if its exit code is not enough; return that code."""
+    end = job["exit"]
+    if words := remark(end):
+        output.note(f"job {job['id']}: {words}")
+    return exit_code(end)
 
 
 def state(job: Plain) -> str:

@@ -21,7 +21,7 @@ MODULES = {
     "ps": "look",
     "status": "look",
     "explain": "look",
-    "wait": "look",
+    "wait": "wait",
     "stats": "stats",
     "top": "stats",
     "write": "write",

@@ -1,15 +1,13 @@
-"""`jw ps`, `jw status`, `jw explain`, `jw wait`: show jobs."""
+"""`jw ps`, `jw status`, `jw explain`: show jobs."""
 
-from functools import partial
 from typing import Annotated
 
 from jobworker_cli import describe, options, output
-from jobworker_cli.command import command, job_command
+from jobworker_cli.command import command
 from jobworker_cli.declare import Context, Option
 from jobworker_cli.output import table
 from jobworker_cli.output.sanitise import printable
 from jobworker_cli.resolve import NOT_FINAL, find_job, job_id, list_all
-from jobworker_cli.retry import retry
 
 HEAD = ("ID", "NAME", "STATE", "AGE", "RAN", "COMMAND")
 
@@ -52,15 +50,3 @@ def explain(
         result = client.call("job.explain", id=job_id(client, job))
     lines = map(printable, describe.story(result))
     output.show(result, lines, as_json=json_, quiet=quiet, ids=[result["id"]])
-
-
-@job_command
-def wait(ctx: Context, job: options.JobArgument, quiet: options.Quiet = False, json_: options.Json = False) -> int:
-    """Wait until a job ends and exit with its code, as `jw run` does."""
-    with ctx.obj.blocking() as client:
-        result = retry(client, partial(client.call, "job.wait", id=job_id(client, job)))
-    output.show(result, as_json=json_, quiet=quiet, ids=[result["id"]])
-    end = result["exit"]
-    if words := describe.remark(end):
-        output.note(f"job {result['id']}: {words}")
-    return describe.exit_code(end)
