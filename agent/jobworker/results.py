@@ -139,6 +139,52 @@ class LogLines(Struct, frozen=True):
     numbered_from: int
 
 
+# Terminals
+
+
+class TerminalSize(Struct, frozen=True):
+    """A size of a job's terminal; `offset` is that of the first output for it, `time` None: since the start."""
+
+    offset: int
+    time: str | None
+    rows: int
+    cols: int
+
+
+class TerminalSizes(Struct, frozen=True):
+    """In the order of their times."""
+
+    sizes: list[TerminalSize]
+
+
+class ScreenCursor(Struct, frozen=True):
+    """The place of the next character: row and column, counted from 0."""
+
+    row: int
+    col: int
+    visible: bool
+
+
+class Screen(Struct, frozen=True, kw_only=True):
+    """What the terminal of a job shows after all output before `offset`.
+
+    `text` has the rows, without the spaces at their ends. `exact`: nothing before was left out that could still be
+    seen. `alternate`: a program shows its own screen in place of the usual one. `ansi` is the output that draws the
+    screen on a terminal of this size, and sets its modes.
+    """
+
+    id: str
+    offset: int
+    exact: bool
+    rows: int
+    cols: int
+    cursor: ScreenCursor
+    title: str
+    alternate: bool
+    text: list[str]
+    ansi: str | UnsetType = UNSET
+
+
 # Inputs
 
 

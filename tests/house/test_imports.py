@@ -33,9 +33,10 @@ ROOMS = {
     "client": set[str](),
     "tls": GROUND | {"host", "linux"},
     "plugin": GROUND | {"hookspecs", "_hookimpl"},
-    "jobs": GROUND | {"plugin", "host", "logs", "linux"},
+    "screen": set[str](),
+    "jobs": GROUND | {"plugin", "host", "logs", "linux", "formats", "screen"},
     "auth": GROUND | {"plugin", "jobs", "linux"},
-    "server": GROUND | {"auth", "jobs", "tls", "plugin", "host", "logs", "linux"},
+    "server": GROUND | {"auth", "jobs", "tls", "plugin", "host", "logs", "linux", "screen"},
 }
 # Processes of their own.
 PROCESSES = {

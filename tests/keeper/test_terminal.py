@@ -14,6 +14,7 @@ from tests.support.waiting import alive, until
 from jobworker.host import keeper_process
 from jobworker.host.journal import Closed, Ended, Started, StartFailed
 from jobworker.linux.terminal import open_terminal
+from jobworker.logs.sizes import recorded_sizes
 from jobworker.pump.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -72,6 +73,25 @@ async def test_resize(host: "Host") -> None:
     await host.until(Closed, "a1")
     assert host.output("a1") == b"up\r\n65535 1\r\n"
     assert (await host.ask("resize", id="a1", rows=10, cols=10))["gone"]
+
+
+async def test_sizes_are_recorded(host: "Host", tmp_path: Path) -> None:
+    """Each with the offset at which it was changed: output that the pump has not moved yet counts."""
+    script = "stty -opost; printf 01234; read x <&3; printf 56789; touch {0}; read x <&3"
+    go, written = host.control("go"), tmp_path / "written"
+    await host.shell("a1", f"exec 3<>{go}; {script.format(written)}", **TTY)
+    await host.log_reaches("a1", 5)
+    await host.ask("resize", id="a1", rows=4, cols=5)
+    pump = host.link.hello["pump"]
+    os.kill(pump, signal.SIGSTOP)
+    host.say(go, "\n")
+    await until(written.exists)
+    await host.ask("resize", id="a1", rows=6, cols=7)
+    os.kill(pump, signal.SIGCONT)
+    host.say(go, "\n")
+    await host.until(Closed, "a1")
+    recorded = recorded_sizes(str(host.home.logs / "a1"))
+    assert [size[1:] for size in recorded] == [(5, 4, 5), (10, 6, 7)]
 
 
 async def test_killed_pumps_lose_nothing(host: "Host") -> None:

@@ -30,7 +30,18 @@ methods = ["job.status", "log.*"]
 look = "all"
 """
 ROLES = ("reader", "writer", "operator", "admin", "private", "web", "watcher", "nothing")
-LOOK = ("job.status", "job.stats", "job.explain", "job.wait", "log.subscribe", "log.read", "log.search", "log.lines")
+LOOK = (
+    "job.status",
+    "job.stats",
+    "job.explain",
+    "job.wait",
+    "log.subscribe",
+    "log.read",
+    "log.search",
+    "log.lines",
+    "log.sizes",
+    "screen.read",
+)
 CONTROL = ("job.stop", "job.signal", "job.pause", "job.resume", "job.update", "job.start", "job.delete")
 PARAMS: dict[str, dict[str, Any]] = {
     "job.signal": {"signal": "CONT"},

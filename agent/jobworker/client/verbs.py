@@ -214,6 +214,14 @@ class Verbs:
             results.LogLines, "log.lines", id=job, line=line, around=around, count=count, encoding=encoding
         )
 
+    async def screen(self, job: str, *, ansi: bool = False) -> results.Screen:
+        """Return what the terminal of a job shows; with `ansi` also the output that draws it on another one."""
+        return await self._ask(results.Screen, "screen.read", id=job, ansi=ansi)
+
+    async def sizes(self, job: str) -> results.TerminalSizes:
+        """Return the sizes that the terminal of a job had, with the offsets of the output that was for them."""
+        return await self._ask(results.TerminalSizes, "log.sizes", id=job)
+
     async def events(self, after: int | None = None) -> Events:
         """Follow the events of all jobs after a revision; without one, from now on."""
         from jobworker.client.events import Events

@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 from typing import NamedTuple
 
-from jobworker.errors import OffsetOutOfRange
+from jobworker.errors import InvalidState, OffsetOutOfRange
+from jobworker.formats.sizes import Size
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.log_cursor import Cursor, LogRange, SharedLog
 from jobworker.jobs.log_watch import LogWatch
 from jobworker.jobs.table import JobTable
 from jobworker.logs.read_mark import ReadMark
 from jobworker.logs.reader import Chunk, Gap, LogReader
+from jobworker.logs.sizes import recorded_sizes
 from jobworker.logs.tail import last_lines
 from jobworker.model import Job
 
@@ -91,6 +93,15 @@ class Logs:
         finally:
             reader.close()
             self._table.release(active)
+
+    async def sizes(self, job: str) -> list[Size]:
+        """Return the sizes of the job's terminal, from its start on (time 0); raise InvalidState if it has none."""
+        async with self._table.held(job) as active:
+            if (tty := active.record.job.spec.terminal()) is None:
+                state = active.record.job.state
+                raise InvalidState(f"job {job} has no terminal", hint="create it with `tty` in its spec", state=state)
+            recorded = await asyncio.to_thread(recorded_sizes, self._table.log_path(job))
+            return [(0, 0, tty.rows, tty.cols), *recorded]
 
     async def _range(self, active: ActiveJob, span: LogRange, follow: bool) -> tuple[int, int | None]:
         """Return the offset at which to begin and the one at which to end, None: at the end of the log."""

@@ -31,6 +31,7 @@ from jobworker.jobs.quotas import Quotas
 from jobworker.jobs.reconciler import Reconciler
 from jobworker.jobs.retention import Retention
 from jobworker.jobs.scope import Scope, sees
+from jobworker.jobs.screens import Screens
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.starting import Starting
 from jobworker.jobs.stats import JobStats
@@ -94,6 +95,7 @@ class JobManager:
         self._watch = LogWatch(home.logs)
         self.logs = Logs(self._table, self._watch)
         self.log_scans = LogScans(self._table)
+        self.screens = Screens(self._table)
         self.inputs = Inputs(home, self._table)
         self.inputs.on_written = self.waits.written
         self.seen, self.list, self.events = self._table.seen, self._table.page, self._table.events
@@ -259,5 +261,6 @@ class JobManager:
         self._watch.close()
         self.log_scans.close()
         self.inputs.close_watch()
+        self.screens.close()
         self._time_limits.close()
         await self._table.close()

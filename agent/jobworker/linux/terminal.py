@@ -46,3 +46,8 @@ def take_terminal(slave: int) -> None:
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
     for fd in range(3):
         os.dup2(slave, fd)
+
+
+def unread(fd: int) -> int:
+    """Return how many bytes a pipe, or a terminal's master, has to be read; raise OSError."""
+    return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, struct.pack("i", 0)))[0])

@@ -2,10 +2,7 @@
 
 import ctypes
 import errno
-import fcntl
 import os
-import sys
-import termios
 import time
 
 from jobworker.linux.syscalls import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, LIBC
@@ -24,11 +21,6 @@ def punch(file: int, end: int, start: int = 0) -> None:
     if end > start and LIBC.fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, place, length):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
-
-
-def bytes_in(pipe: int) -> int:
-    """Return how many bytes a pipe holds."""
-    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def copy(pipe: int, file: int, *, drops: bool, limit: int = CHUNK) -> tuple[int, int]:

@@ -14,7 +14,8 @@ from bisect import bisect_right
 from jobworker.formats.log_index import FIRST, NO_ROOM, RECORD, REFUSED, STREAMS
 from jobworker.formats.read_mark import MARK_BYTES, decode, room_for_unread
 from jobworker.linux.beneath import make_log_folder, open_in_log, read_in_log
-from jobworker.pump.file_system import CHUNK, FULL, bytes_in, copy, punch
+from jobworker.linux.terminal import unread
+from jobworker.pump.file_system import CHUNK, FULL, copy, punch
 from jobworker.pump.waiting import HELD_SECONDS, Held, Stalled
 
 WIDE = 262144  # bytes: the size that a pipe gets once a job fills it, and the most that is moved at once
@@ -226,7 +227,7 @@ class Log:
         if kept + self.chunk <= self.bound and self._index_has_room() and self.punched == self.first:
             return self.chunk
         if self.newest:
-            arrived = min(self.chunk, bytes_in(pipe), self._readable_room() if self.waits else self.chunk)
+            arrived = min(self.chunk, unread(pipe), self._readable_room() if self.waits else self.chunk)
             self._drop_oldest(arrived)
             if self.newest:  # still: the file system has not refused holes
                 return arrived or 1  # at the end of the stream nothing is dropped

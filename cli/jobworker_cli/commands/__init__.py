@@ -24,6 +24,7 @@ MODULES = {
     "wait": "wait",
     "stats": "stats",
     "top": "stats",
+    "screen": "screen",
     "write": "write",
     "mcp": "mcp",
     "logs": "logs",

@@ -8,7 +8,7 @@ from jobworker.server.dispatch import METHODS
 READS = {
     *("agent.info", "agent.ping", "auth.login", "auth.whoami", "plugin.list", "rpc.discover"),
     *("event.subscribe", "event.unsubscribe", "log.lines", "log.read", "log.search"),
-    *("log.subscribe", "log.unsubscribe"),
+    *("log.sizes", "log.subscribe", "log.unsubscribe", "screen.read"),
     *("job.explain", "job.list", "job.stats", "job.status", "job.wait", "session.list", "token.list"),
     *("agent.health", "audit.list"),
 }

@@ -215,6 +215,14 @@ class Verbs:
             results.LogLines, "log.lines", id=job, line=line, around=around, count=count, encoding=encoding
         )
 
+    def screen(self, job: str, *, ansi: bool = False) -> results.Screen:
+        """Return what the terminal of a job shows; with `ansi` also the output that draws it on another one."""
+        return self._ask(results.Screen, "screen.read", id=job, ansi=ansi)
+
+    def sizes(self, job: str) -> results.TerminalSizes:
+        """Return the sizes that the terminal of a job had, with the offsets of the output that was for them."""
+        return self._ask(results.TerminalSizes, "log.sizes", id=job)
+
     def events(self, after: int | None = None) -> Events:
         """Follow the events of all jobs after a revision; without one, from now on."""
         from jobworker.client.blocking.events import Events

@@ -15,6 +15,7 @@ from jobworker.host import spool
 from jobworker.host.keeper_process import program_checksum
 from jobworker.protocol import MAX_BATCH, MAX_MESSAGE, SUBPROTOCOL
 from jobworker.results import AgentHealth, AgentInfo, Amount, Pong
+from jobworker.screen import MAX_CELLS
 from jobworker.server.dispatch import Call, method
 from jobworker.units import rfc3339, size
 
@@ -62,6 +63,7 @@ def info(call: Call, params: Nothing) -> AgentInfo:
             "private_tmp": bool(keeper.get("private_tmp")),
             "sandbox": keeper.get("sandbox", []),
             "terminal": bool(keeper.get("terminal")),
+            "screen": MAX_CELLS if keeper.get("terminal") else 0,
             "waiting": not hidden,
             "missing": _missing(keeper, hidden or services.jobs.waits.refused()),
             "notify": services.jobs.logs.notification,

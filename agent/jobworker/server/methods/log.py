@@ -13,11 +13,11 @@ from jobworker.errors import InvalidParams, InvalidSpec, RateLimited
 from jobworker.jobs.log_cursor import LogRange
 from jobworker.logs.reader import BOTH, Chunk, Gap
 from jobworker.protocol import STREAMS, encode_data, split_text
-from jobworker.results import LogRecord, LogRecords, Subscribed
+from jobworker.results import LogRecord, LogRecords, Subscribed, TerminalSize, TerminalSizes
 from jobworker.server.dispatch import Call, method
 from jobworker.server.log_frames import chunk_fields
 from jobworker.server.log_subscription import BASE64, BINARY, LogSubscription
-from jobworker.units import nanoseconds, seconds
+from jobworker.units import nanoseconds, rfc3339, seconds
 
 DEFAULT_PAGE_BYTES = 65536
 MAX_PAGE_BYTES = 1 << 20
@@ -42,6 +42,10 @@ class Subscribe(OfLog):
 class Read(OfLog):
     offset: int = 0
     max_bytes: int = DEFAULT_PAGE_BYTES
+
+
+class Sizes(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    id: str
 
 
 class Unsubscribe(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -86,6 +90,18 @@ async def read(call: Call, params: Read) -> LogRecords:
             following = last.offset + used
     records = [log_record(params.id, piece, params.encoding) for piece in pieces]
     return LogRecords(records, following, end)
+
+
+@method("log.sizes", Sizes, Requires.READ)
+async def sizes(call: Call, params: Sizes) -> TerminalSizes:
+    """Return the sizes that the job's terminal had, each with the offset of the output that was written for it."""
+    await call.seen(params.id)
+    found = await call.session.services.jobs.logs.sizes(params.id)
+    sizes = [
+        TerminalSize(offset, rfc3339(time_ns) if time_ns else None, rows, cols)
+        for time_ns, offset, rows, cols in found
+    ]
+    return TerminalSizes(sizes)
 
 
 def reserve_page(call: Call, size: int) -> None:
