@@ -71,7 +71,7 @@ async def model() -> AsyncIterator[Model]:
 async def test_a_model_runs_jobs(jw: "Jw", tmp_path: Path) -> None:
     async with model() as call:
         tools = {tool.name: tool for tool in (await call.client.list_tools()).tools}
-        assert {"run", "wait", "read", "search", "write", "stop", "list", "explain"} <= tools.keys()
+        assert {"run", "wait", "read", "search", "write", "screen", "stop", "list", "explain"} <= tools.keys()
         for listed in tools.values():
             assert listed.description
             assert listed.input_schema["type"] == "object"
@@ -155,6 +155,20 @@ async def test_a_model_runs_jobs(jw: "Jw", tmp_path: Path) -> None:
         assert ran.read_text() == "x\n"
         assert "stdin true" in await call.error("write", job=job["job"], text="late")
 
+        # What a terminal shows
+        shell = await call.run(
+            r"printf '\033[2Jold'; read x; printf '\033[2J\033[3;5Hhi %s' $x; read y", terminal=True, wait_seconds=0
+        )
+        await call("write", job=shell["job"], text="bob\r")
+        screen: dict[str, Any] = {"text": ""}
+        while "hi bob" not in screen["text"]:
+            text, screen = await call("screen", job=shell["job"])
+        assert screen["text"] == "\n\n    hi bob"
+        assert (screen["rows"], screen["cols"], screen["cursor"]) == (24, 80, {"row": 2, "col": 10})
+        assert text.endswith(screen["text"])
+        await call("stop", job=shell["job"])
+        assert "terminal true" in await call.error("screen", job=long["job"])
+
         # A stop ends all processes
         pids = tmp_path / "pids"
         tree = await call.run(f"sleep 1000 & setsid sleep 1000 & echo $! > {pids}; echo up; wait", wait_seconds=0)
@@ -171,6 +185,16 @@ async def test_a_model_runs_jobs(jw: "Jw", tmp_path: Path) -> None:
         assert told["chain"]
         _, found = await call("list", limit=1)
         assert (found["jobs"][0]["job"], found["next"]) == (tree["job"], tree["job"])
+
+        # Names and commands that are long in JSON
+        for _ in range(80):
+            spec = {"argv": ["true", '"\\😀' * 100], "name": '"😀' * 40}
+            await asyncio.to_thread(jw.call, "job.create", spec=spec)
+        _, found = await call("list", limit=100)
+        assert 20 < len(found["jobs"]) < 80
+        _, older = await call("list", limit=1, cursor=found["next"])
+        assert older["jobs"][0]["job"] < found["jobs"][-1]["job"]
+        await call("explain", job=found["jobs"][0]["job"])
 
         # What a model does wrong
         for tool, wrong, right in (

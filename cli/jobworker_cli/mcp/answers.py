@@ -7,11 +7,12 @@ from typing import Any
 
 from jobworker.errors import JobNotFound, JobworkerError, KeyConflict, RpcError, StdinClosed
 from jobworker_cli import describe
-from jobworker_cli.mcp.output import Excerpt
+from jobworker_cli.mcp.output import ROOM, Excerpt
+from jobworker_cli.mcp.shown import cost
 from jobworker_cli.output.sanitise import printable
 
 MAX_ANSWER = 16 << 10  # bytes of each form
-MAX_MESSAGE = 600  # characters of a sentence from the agent
+MAX_MESSAGE = 300  # characters of a sentence from the agent
 MAX_NAME = 100
 MAX_COMMAND = 160
 Plain = Mapping[str, Any]
@@ -35,9 +36,17 @@ class Answer:
         """Return the same within the limit. What is beyond it is cut: an excerpt and a list end before that."""
         data = self.text.encode(errors="backslashreplace")
         text = data.decode() if len(data) <= MAX_ANSWER else _cut(data)
-        fits = len(json.dumps(self.structured, ensure_ascii=False).encode(errors="backslashreplace")) <= MAX_ANSWER
-        kept = self.structured if fits else {"error": {"message": "the structured answer is too large; see the text"}}
+        kept = (
+            self.structured
+            if size(self.structured) <= MAX_ANSWER
+            else {"error": {"message": "the structured answer is too large; see the text"}}
+        )
         return Answer(text, kept, self.failed)
+
+
+def size(value: Any) -> int:
+    """Return the bytes of a value as JSON."""
+    return len(json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace"))
 
 
 def _cut(data: bytes) -> str:
@@ -93,12 +102,28 @@ def of_job(job: Plain, output: Excerpt, first: str = "", **more: Any) -> Answer:
     return Answer("\n".join(lines), job_of(job) | more | {"output": output.plain()})
 
 
+def of_screen(screen: Plain) -> Answer:
+    """Return what a terminal shows; of a large one, the rows at the bottom that there is room for."""
+    rows = [printable(row) for row in screen["text"]]
+    while rows and not rows[-1]:
+        del rows[-1]
+    while cost("\n".join(rows)) > ROOM:
+        del rows[0]
+    cursor = {name: screen["cursor"][name] for name in ("row", "col")}
+    value = {name: screen[name] for name in ("rows", "cols", "offset", "exact")}
+    value |= {"job": screen["id"], "title": clipped(screen["title"], MAX_NAME), "cursor": cursor}
+    first = f"The screen of job {screen['id']}, {screen['rows']} rows of {screen['cols']} columns"
+    first += f", cursor in row {cursor['row']}, column {cursor['col']}, counted from 0"
+    first += ":" if screen["exact"] else "; parts of it may be old, as not all output was kept:"
+    return Answer("\n".join([first, *rows]), value | {"text": "\n".join(rows)})
+
+
 def of_error(error: Exception) -> Answer:
     """Return an error as an answer from which a model learns what to do next."""
     if not isinstance(error, JobworkerError):
         text = clipped(f"{type(error).__name__}: {error}", MAX_MESSAGE)
         return Answer(f"Error inside jw mcp: {text}", {"error": {"message": text}}, failed=True)
-    message = clipped(error.message, 2 * MAX_MESSAGE)
+    message = clipped(error.message, 4 * MAX_MESSAGE)
     hint = clipped(HINTS.get(type(error), error.hint), MAX_MESSAGE)
     described: dict[str, Any] = {"message": message} | ({"hint": hint} if hint else {})
     if isinstance(error, RpcError):

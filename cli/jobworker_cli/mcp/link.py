@@ -49,7 +49,8 @@ class Link:
                 await self._client.reconnect()
         except TimeoutError:
             raise ConnectionFailed(
-                f"the agent has not answered for {PATIENCE_SECONDS:g} s; its jobs run on", hint="call again later"
+                f"the agent has not answered for {PATIENCE_SECONDS:g} s; its jobs run on",
+                hint="call again later; if it was stopped, jw agent start starts it",
             ) from None
 
     @asynccontextmanager

@@ -11,7 +11,7 @@ from jobworker.client import Client, LogChunk
 from jobworker_cli.mcp import shown
 from jobworker_cli.mcp.link import Link
 
-ROOM = 14 << 10  # bytes of output in an answer, in JSON; 2 KiB are left for the rest
+ROOM = 13 << 10  # bytes of output in an answer, in JSON; 3 KiB are left for the rest
 MAX_MISSING = 5  # ranges that are listed
 END_SECONDS = 3.0  # for the rest of the output after the end of a job
 Range = tuple[int, int]

@@ -89,6 +89,13 @@ TOOLS = {
         " the input has taken. It adds no line end.",
         _hints(),
     ),
+    "screen": Declared(
+        arguments.OfJob,
+        Toolbox.screen,
+        "Return what the terminal of a job shows now, as lines of text, and where its cursor is. For jobs that were"
+        " run with terminal true; use write to type.",
+        _hints(reads=True),
+    ),
     "stop": Declared(
         arguments.Stop,
         Toolbox.stop,

@@ -11,7 +11,17 @@ from jobworker.client import Client
 from jobworker.errors import InvalidParams, InvalidState, StopIncomplete, WaitTimeout
 from jobworker_cli import describe
 from jobworker_cli.mcp import arguments, output
-from jobworker_cli.mcp.answers import MAX_COMMAND, MAX_NAME, Answer, clipped, job_of, of_job, sentence
+from jobworker_cli.mcp.answers import (
+    MAX_COMMAND,
+    MAX_NAME,
+    Answer,
+    clipped,
+    job_of,
+    of_job,
+    of_screen,
+    sentence,
+    size,
+)
 from jobworker_cli.mcp.link import Link
 from jobworker_cli.mcp.search import search
 from jobworker_cli.resolve import NOT_FINAL, job_id_async
@@ -121,6 +131,15 @@ class Toolbox:
         async with self._searching:
             return await search(self.link, await self._id(given.job), given)
 
+    async def screen(self, given: arguments.OfJob) -> Answer:
+        job = await self._id(given.job)
+        try:
+            found = await self.link.call("screen.read", id=job)
+        except InvalidState as error:  # it has no terminal, or one that is too large
+            hint = "read returns its output; a job that is run with terminal true has a screen"
+            raise InvalidState(error.message, hint=hint, **error.data) from None
+        return of_screen(found)
+
     # Write
 
     async def write(self, given: arguments.Write) -> Answer:
@@ -185,7 +204,7 @@ class Toolbox:
             row = job_of(job) | {"command": command, "age": describe.age(job)}
             if row.get("exit"):
                 del row["exit"]["message"]
-            room -= len(repr(row).encode()) + len(command)
+            room -= size(row) + 2
             if room < 0:
                 following = rows[-1]["job"] if rows else None
                 break
@@ -201,7 +220,7 @@ class Toolbox:
         chain = [{name: clipped(link[name] or "", 1000) for name in ("time", "what", "by")} for link in told["chain"]]
         for short, link in zip(chain, told["chain"], strict=True):
             short["detail"] = link["detail"][-2000:]
-        while sum(len(repr(link).encode()) for link in chain) > ROOM:
+        while size(chain) > ROOM:
             del chain[len(chain) // 2]
         value = {"job": told["id"], "summary": clipped(told["summary"], 1000), "chain": chain}
         return Answer("\n".join(describe.story(value)), value)
