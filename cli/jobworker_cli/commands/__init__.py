@@ -39,6 +39,7 @@ MODULES = {
     "context": "context",
     "login": "login",
     "completion": "completion",
+    "doctor": "doctor",
     "version": "version",
 }
 # Other words for a command: those of docker and kubectl.
