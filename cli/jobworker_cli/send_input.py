@@ -8,7 +8,7 @@ import select
 from jobworker.client import JobInput
 from jobworker.errors import StdinClosed
 
-READ_BYTES = 512 << 10  # gathered at most before they are sent
+READ_BYTES = 1 << 20  # gathered at most before they are sent
 F_SETPIPE_SZ = 1031
 STDIN = 0
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from jobworker.errors import ConnectionFailed, DiskFull, InputGap, JobworkerError, RateLimited
 
-PIECE_BYTES = 512 << 10  # of one stdin.write: also in base64 it fits into a message
+PIECE_BYTES = 1 << 20  # of one stdin.write: also in base64 it fits into a message
 WINDOW = 4  # pieces that are sent before the first is answered
 RETRY_SECONDS = 0.2  # before a piece is sent again that the agent could not take
 # What a piece is sent again after: the agent may not have it, and by its offset it is written once.

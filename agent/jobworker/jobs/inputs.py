@@ -47,7 +47,9 @@ class Inputs:
         self._watch: int | None = None  # of the folder of all spools, while calls wait
         self._waiting: dict[str, asyncio.Event] = {}  # by job: the call that waits for room in its spool
 
-    async def write(self, job: str, data: bytes, offset: int | None, lease: int | None = None) -> tuple[int, int]:
+    async def write(
+        self, job: str, data: bytes | memoryview, offset: int | None, lease: int | None = None
+    ) -> tuple[int, int]:
         """Accept all of the data; return how many bytes of it are in the input now, and the end of the input.
 
         `offset` is where the data begins: what was accepted before is not written again. Waits while the job does not
@@ -96,7 +98,7 @@ class Inputs:
                 self.on_written(active)
                 return end
 
-    def _after_end(self, active: ActiveJob, data: bytes, offset: int | None) -> tuple[int, int]:
+    def _after_end(self, active: ActiveJob, data: bytes | memoryview, offset: int | None) -> tuple[int, int]:
         """Answer a write whose input has ended; raise StdinClosed unless all of it was accepted before."""
         end = active.record.input.accepted
         if end is None or offset is None or offset + len(data) > end:

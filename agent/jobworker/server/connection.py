@@ -12,6 +12,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode, Opcode
 from websockets.protocol import State
 
+from jobworker.server.frame_ends import FrameEnds
+
 READ_BYTES = 16384  # bytes parsed in one turn of the event loop: some thousand empty frames
 LARGE_BYTES = 1 << 16  # of a message that is being received, from which on it is counted
 MAX_PONG_BYTES = 1 << 20  # bytes of pongs queued for a client that does not read them
@@ -71,7 +73,7 @@ class Connection(ServerConnection):
 
     The event loop delivers up to 256 KiB at once, which may be 40,000 frames: parsing them would stop all other
     connections for a tenth of a second. So what exceeds one piece waits for the next turn of the event loop,
-    and so does reading.
+    and so does reading. A piece of a single large frame, as of a job's input, is parsed at once: that only copies it.
 
     Its own `take` and `send_...` do what `recv` and `send` of websockets do, without their coroutines, context
     managers and copies, in the usual case: a message in one frame, on an open connection. They leave the others to
@@ -99,6 +101,7 @@ class Connection(ServerConnection):
         self._on_request: Callable[[], None] | None = _nothing
         # Bytes read from the socket and not parsed yet.
         self._unparsed = b""
+        self._frames = FrameEnds()
         # Whether a turn of the event loop is scheduled that parses the next piece.
         self._scheduled = False
         # Bytes of pongs that are queued since the socket last took everything.
@@ -131,6 +134,7 @@ class Connection(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         if len(data) <= READ_BYTES and not self._unparsed:  # the usual case: one piece, and none waits before it
+            self._frames.pass_by(data)
             self._parse(data)
             return
         self._unparsed += data
@@ -155,9 +159,11 @@ class Connection(ServerConnection):
 
     def _parse_piece(self) -> None:
         self._scheduled = False
-        piece, self._unparsed = self._unparsed[:READ_BYTES], self._unparsed[READ_BYTES:]
-        if not piece:
+        if not self._unparsed:
             return
+        size = max(READ_BYTES, self._frames.left(self._unparsed))
+        piece, self._unparsed = self._unparsed[:size], self._unparsed[size:]
+        self._frames.pass_by(piece)
         self._parse(piece)
         if self._unparsed:
             self.transport.pause_reading()

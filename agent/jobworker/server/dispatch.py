@@ -36,7 +36,7 @@ class Call:
 
     __slots__ = ("after", "data", "method", "session", "waiting")
 
-    def __init__(self, session: Session, method: str, after: After, data: bytes | None = None) -> None:
+    def __init__(self, session: Session, method: str, after: After, data: bytes | memoryview | None = None) -> None:
         self.session = session
         # What came with the request in a binary frame.
         self.data = data
@@ -200,7 +200,9 @@ def dispatch(session: Session, message: Message) -> Reply:
     return reply
 
 
-def _respond(session: Session, request: Request | dict[str, Any], after: After, data: bytes | None = None) -> Any:
+def _respond(
+    session: Session, request: Request | dict[str, Any], after: After, data: bytes | memoryview | None = None
+) -> Any:
     """Return the response to a request, None for a notification; or a coroutine that returns that."""
     if isinstance(request, dict):  # an invalid request got its response when it was read
         return request

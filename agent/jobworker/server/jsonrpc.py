@@ -28,7 +28,7 @@ class Message(NamedTuple):
 
     requests: list[Request | dict[str, Any]]
     batch: bool
-    data: bytes | None = None  # of a binary frame: what the request carries besides its params
+    data: bytes | memoryview | None = None  # of a binary frame: what the request carries besides its params
 
 
 _decode = msgspec.json.Decoder(Request).decode
@@ -67,7 +67,9 @@ def read(text: str) -> Message:
 
 def read_binary(frame: bytes) -> Message:
     """Decode a binary frame, a line with a request and its data; raise ParseError or InvalidRequest."""
-    line, _, data = frame.partition(b"\n")
+    end = frame.find(b"\n")
+    line = frame if end < 0 else frame[:end]
+    data = memoryview(frame)[len(line) + 1 :]  # not a copy: it may be megabytes
     try:
         message = read(line.decode())
     except UnicodeDecodeError as error:

@@ -11,7 +11,7 @@ from jobworker_cli.resolve import job_id
 if TYPE_CHECKING:
     from jobworker.client.blocking import Client
 
-READ_BYTES = 512 << 10  # of stdin, sent at once
+READ_BYTES = 1 << 20  # of stdin, sent at once
 
 
 @command

@@ -90,7 +90,7 @@ def _offset(params: OfInput) -> int | None:
     return params.offset
 
 
-def _data(call: Call, params: Write) -> bytes:
+def _data(call: Call, params: Write) -> bytes | memoryview:
     """Return the data, from the params or from the binary frame that has them."""
     if call.data is not None and params.data is msgspec.UNSET:
         return call.data
