@@ -1,12 +1,15 @@
 """jw logs: by lines, times and streams, of one job or several, once or until the end."""
 
 import json
+import os
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.cli.conftest import Jw
 
 SPEAKS = "for n in 1 2 3; do echo out $n; sleep 0.03; echo err $n >&2; sleep 0.03; done"
@@ -88,3 +91,44 @@ def test_what_the_agent_refuses(jw: "Jw", spoken: str) -> None:
     assert done.returncode == 1
     assert "expected a time with its zone" in done.stderr
     assert jw("logs", "no-such-job").returncode == 3
+
+
+def test_lines_that_match(jw: "Jw", spoken: str) -> None:
+    """Found by the agent, or in what it sends: the same lines; without any, the exit code is that of grep."""
+    for more in ((), ("-n", "100"), ("--since", "1h"), ("-f",)):
+        done = jw("logs", "--grep", "[13]$", *more, spoken)
+        assert (done.stdout, done.stderr, done.returncode) == ("out 1\nout 3\n", "err 1\nerr 3\n", 0)
+        assert jw("logs", "--grep", "ERR 2", "-i", "--stderr", *more, spoken).stderr == "err 2\n"
+        none = jw("logs", "--grep", "err", "--stdout", *more, spoken)
+        assert (none.stdout, none.returncode) == ("", 1)
+    assert re.fullmatch(r"2\d{3}-\S+Z out 2\n", jw("logs", "-t", "--stdout", "--grep", "2", spoken).stdout)
+    (line, _) = (json.loads(line) for line in jw.out("logs", "--json", "--grep", "out 2", spoken).splitlines())
+    assert (line["offset"], line["data"]) == (12, "out 2\n")
+    jw.out("run", "--name", "cut", "--", "sh", "-c", "printf '%020000d x %020000d\\n' 0 0; printf 'last x'")
+    assert re.fullmatch("…0+ x 0+…\nlast x\n", jw("logs", "--grep", "x", "cut").stdout)
+    both = jw("logs", "--grep", "x|t 2", "cut", "speaker").stdout.splitlines()
+    assert both[1:] == ["cut     | last x", "speaker | out 2"]
+    for wrong in (["--grep", ""], ["-i"], ["-f", "--grep", "("]):
+        assert jw("logs", *wrong, spoken).returncode == 2
+    refused = jw("logs", "--grep", "(", spoken)
+    assert (refused.returncode, "RE2" in refused.stderr) == (1, True)
+
+
+def test_lines_that_match_as_they_come(jw: "Jw", tmp_path: "Path") -> None:
+    """A line is printed when it is whole, not before."""
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    jw.out(
+        "run",
+        "-d",
+        "--name",
+        "live",
+        "--",
+        "sh",
+        "-c",
+        f"echo no; printf 'fou'; echo no >&2; read x <{go}; echo nd; echo no",
+    )
+    following = jw.start("logs", "-f", "--grep", "^found$", "live")
+    go.write_text("x\n")
+    following.wait_for(rb"found\n")
+    assert following.end() == 0

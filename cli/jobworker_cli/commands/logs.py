@@ -7,16 +7,19 @@ from functools import partial
 from typing import Annotated, Any
 
 from jobworker.client import Subscription
-from jobworker.errors import ConnectionFailed, JobworkerError, RateLimited
-from jobworker.model import to_builtins
+from jobworker.errors import ConnectionFailed, JobworkerError, MethodNotFound, NotSupported, RateLimited
+from jobworker.model import Job, to_builtins
 from jobworker_cli import describe, failures, options, output
 from jobworker_cli.command import attempt
 from jobworker_cli.declare import Context, Option, UsageError
 from jobworker_cli.endpoint import Choice
+from jobworker_cli.grep import Grep
 from jobworker_cli.output.records import Records
 from jobworker_cli.output.sanitise import printable
 from jobworker_cli.output.width import pad, width
 from jobworker_cli.resolve import job_id_async
+
+NOTHING_FOUND = 1  # the exit code if no line has a match, as that of grep
 
 
 def logs(
@@ -37,13 +40,20 @@ def logs(
     ] = False,
     stdout: Annotated[bool, Option("--stdout", help="Only what the job wrote to stdout.")] = False,
     stderr: Annotated[bool, Option("--stderr", help="Only what the job wrote to stderr.")] = False,
+    grep: Annotated[
+        str | None, Option("--grep", metavar="RE", help="Only lines with a match of this regular expression.")
+    ] = None,
+    ignore_case: Annotated[
+        bool, Option("-i", "--ignore-case", help="With --grep: upper and lower case are the same.")
+    ] = False,
     exit_code: Annotated[bool, Option("--exit-code", help="With --follow: exit with the code of the job.")] = False,
     raw: options.Raw = False,
     json_: options.Json = False,
 ) -> int:
     """Print the output of jobs, stdout to stdout and stderr to stderr; with several jobs, each line after its job.
 
-    With --json, one line for each chunk, and a last one for the end of each job.
+    With --json, one line for each chunk, and a last one for the end of each job. With --grep, exit with 1 if no line
+    matches.
     """
     if sum(start is not None for start in (lines, since, offset)) > 1:
         raise UsageError("--tail, --since, --offset: each is where to begin; expected one of them")
@@ -51,12 +61,65 @@ def logs(
         raise UsageError("--until ends before the job may: it cannot be used with --follow")
     if exit_code and not follow:
         raise UsageError("--exit-code needs --follow, which ends when the job does")
+    if ignore_case and grep is None:
+        raise UsageError("--ignore-case needs --grep, whose pattern it is for")
+    if grep == "":
+        raise UsageError("--grep: it is empty; expected a regular expression, as 'error|warn'")
     chosen = [name for name, wanted in (("stdout", stdout), ("stderr", stderr)) if wanted]
     request = {"offset": offset, "tail": lines, "since": since, "until": until, "streams": chosen or None}
     request |= {"follow": follow, "arrivals": times}
-    records = {job: Records(as_json=json_, raw=raw, times=times) for job in dict.fromkeys(jobs)}
-    body = partial(_logs, ctx.obj, records, request, exit_code)
-    return attempt(body, failures.RUN_FAILED if exit_code else None)
+    names = [*dict.fromkeys(jobs)]
+    way = partial(Records, as_json=json_, raw=raw, times=times)
+    if grep is None:
+        body = partial(_logs, ctx.obj, {job: way() for job in names}, request, exit_code)
+        return attempt(body, failures.RUN_FAILED if exit_code else None)
+    wanted = Grep(grep, case=not ignore_case)
+    if follow or lines is not None or since is not None or until is not None or times or json_:
+        body = partial(_logs, ctx.obj, {job: way(lines=wanted.filters()) for job in names}, request, exit_code)
+    else:
+        body = partial(_searched, ctx.obj, names, way, request, wanted)
+    code = attempt(body, failures.RUN_FAILED if exit_code else None)
+    return code if code or exit_code or wanted.found else NOTHING_FOUND
+
+
+async def _searched(
+    choice: Choice, names: list[str], way: "partial[Records]", request: dict[str, Any], grep: Grep
+) -> int:
+    """Have the agent search; if it cannot, search in what it sends."""
+    try:
+        return await _search(choice, {name: way() for name in names}, request, grep)
+    except (MethodNotFound, NotSupported):  # an agent of an earlier version, or without RE2
+        return await _logs(choice, {name: way(lines=grep.filters()) for name in names}, request, exit_code=False)
+
+
+async def _search(choice: Choice, records_by_job: dict[str, Records], request: dict[str, Any], grep: Grep) -> int:
+    code = 0
+    async with choice.client() as client:
+        pairs = []
+        for text, records in records_by_job.items():
+            try:
+                pairs.append((records, await client.status(await job_id_async(client, text))))
+            except ConnectionFailed:
+                raise
+            except JobworkerError as error:  # the logs of the others are searched
+                code = code or failures.report(error, text)
+        _label_all(pairs, several=len(records_by_job) > 1)
+        try:
+            for records, job in pairs:
+                async for line in grep.search(client, job.id, request):
+                    await records.write(job.id, line)
+                await records.finish()
+        except output.ReaderGone:
+            os._exit(0)
+    return code
+
+
+def _label_all(pairs: list[tuple[Records, Job]], *, several: bool) -> None:
+    """Put the name of its job before each line, if there are several jobs."""
+    labels = [printable(job.name or job.id) for _, job in pairs]
+    widest = max(map(width, labels), default=0)
+    for (records, _), label in zip(pairs, labels, strict=True):
+        records.prefix = f"{pad(label, widest)} | ".encode() if several else b""
 
 
 async def _logs(choice: Choice, records_by_job: dict[str, Records], request: dict[str, Any], exit_code: bool) -> int:
@@ -71,10 +134,7 @@ async def _logs(choice: Choice, records_by_job: dict[str, Records], request: dic
             except JobworkerError as error:  # the logs of the others are shown
                 reported = failures.report(error, text)
                 code = code or (failures.RUN_FAILED if exit_code else reported)
-        if len(records_by_job) > 1:
-            widest = max((width(_label(subscription)) for _, subscription in pairs), default=0)
-            for records, subscription in pairs:
-                records.prefix = f"{pad(_label(subscription), widest)} | ".encode()
+        _label_all([(records, subscription.job) for records, subscription in pairs], several=len(records_by_job) > 1)
         try:
             await asyncio.gather(*(records.follow(subscription) for records, subscription in pairs))
         except output.ReaderGone:
@@ -109,7 +169,3 @@ class Subscriber:
         except RateLimited:
             self._client = await self._stack.enter_async_context(self._choice.client())
             return await self._client.subscribe(job, **request)
-
-
-def _label(subscription: Subscription) -> str:
-    return printable(subscription.job.name or subscription.job.id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobworker.client import LogChunk, Subscription
 from jobworker.model import Job, to_builtins
@@ -10,6 +10,9 @@ from jobworker.protocol import STREAMS, encode_data, split_text
 from jobworker_cli.output import write
 from jobworker_cli.output.sanitise import RESET
 from jobworker_cli.output.sinks import job_sinks
+
+if TYPE_CHECKING:
+    from jobworker_cli.grep import LineFilter
 
 MAX_LINE_BYTES = 65536  # of a line that may wait for its end, if each line has the prefix of its job
 LINE_END, RETURN = b"\n", b"\r"
@@ -19,8 +22,12 @@ _PART = re.compile(rb"[^\r\n]*(?:\n|\r)|[^\r\n]+")  # of a line: up to its end, 
 class Records:
     """Writes one log to stdout and stderr, each line after `prefix` if there is one."""
 
-    def __init__(self, *, as_json: bool = False, raw: bool = False, times: bool = False) -> None:
+    def __init__(
+        self, *, as_json: bool = False, raw: bool = False, times: bool = False, lines: "LineFilter | None" = None
+    ) -> None:
+        """`lines` picks the lines to write; None: all bytes are written as they come."""
         self.prefix = b""
+        self._lines = lines
         self._json = as_json
         self._times = times
         self._sinks = job_sinks(raw=raw)
@@ -36,17 +43,26 @@ class Records:
 
     async def follow(self, subscription: Subscription) -> None:
         """Write all chunks until the end."""
+        job = subscription.job.id
         async for chunk in subscription:
-            await self._take(subscription.job.id, chunk)
-        for stream, sink in self._sinks.items():
-            if self._held[stream]:
-                await sink.write(self._held[stream] + b"\n")
-            sink.finish()
+            for each in [chunk] if self._lines is None else self._lines.feed(chunk):
+                await self.write(job, each)
+        for each in () if self._lines is None else self._lines.finish():
+            await self.write(job, each)
+        await self.finish()
         if self._json:
             end = to_builtins(subscription.end)
             write.emit_json({name: value for name, value in end.items() if name != "subscription"})
 
-    async def _take(self, job: str, chunk: LogChunk) -> None:
+    async def finish(self) -> None:
+        """Write what was held back."""
+        for stream, sink in self._sinks.items():
+            if self._held[stream]:
+                await sink.write(self._held[stream] + b"\n")
+            sink.finish()
+
+    async def write(self, job: str, chunk: LogChunk) -> None:
+        """Write one chunk."""
         if self._json:
             await asyncio.to_thread(write.emit_json, {"job": job} | _wire(chunk))
             return
