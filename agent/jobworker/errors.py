@@ -5,8 +5,12 @@
     JobworkerError
     ├── StartError                 the agent cannot start (files, port, settings)  exit 6
     ├── ConnectionFailed           no agent, TLS refused, connection lost          exit 6
+    │   └── AnswerTimeout          no answer within the time of the client         exit 6
     ├── MessageRefused             the agent does not read such a message          exit 1
     ├── BadAnswer                  the agent sends what is not of the protocol     exit 1
+    ├── JobLost                    the exit code of a job is unknown               exit 1
+    ├── CommandFailed              a command has not ended with 0                  exit 1
+    │   └── CommandTimeout         a time limit has ended it                       exit 1
     └── RpcError                   an answer with `error`
         ├── ParseError             -32700
         ├── InvalidRequest         -32600
@@ -66,12 +70,32 @@ class ConnectionFailed(JobworkerError):
     exit_code = 6
 
 
+class AnswerTimeout(ConnectionFailed):
+    """No answer has come within the time that the client gives a call; the agent may carry it out."""
+
+
 class MessageRefused(JobworkerError):
     """A message that the agent does not read, as it is too large: the same one would be refused again."""
 
 
 class BadAnswer(JobworkerError):
     """An answer that is not of the protocol, or of a version that this client does not know."""
+
+
+class JobLost(JobworkerError):
+    """A job has ended, and how is unknown: it is not taken for 0, nor for any other code."""
+
+
+class CommandFailed(JobworkerError):
+    """A command has not ended with 0; `completed` has its return code and its output."""
+
+    def __init__(self, message: str, completed: Any, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.completed = completed
+
+
+class CommandTimeout(CommandFailed):
+    """A command has taken longer than its time limit, and its whole tree was stopped."""
 
 
 class RpcError(JobworkerError):

@@ -8,20 +8,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jobworker.client.blocking.client import connect as connect_blocking
     from jobworker.client.client import Client, connect
+    from jobworker.client.completed import Completed
     from jobworker.client.endpoint import Endpoint
     from jobworker.client.events import Events
     from jobworker.client.input import JobInput
     from jobworker.client.local import ensure_local_agent
     from jobworker.client.logs import LogChunk, LogPage
+    from jobworker.client.process import Output, Process
     from jobworker.client.subscription import Subscription
 
 __all__ = [
     "Client",
+    "Completed",
     "Endpoint",
     "Events",
     "JobInput",
     "LogChunk",
     "LogPage",
+    "Output",
+    "Process",
     "Subscription",
     "connect",
     "connect_blocking",
@@ -31,11 +36,14 @@ __all__ = [
 # The module of each name; of `connect_blocking` with its name there.
 _HOMES = {
     "Client": "client",
+    "Completed": "completed",
     "Endpoint": "endpoint",
     "Events": "events",
     "JobInput": "input",
     "LogChunk": "logs",
     "LogPage": "logs",
+    "Output": "process",
+    "Process": "process",
     "Subscription": "subscription",
     "connect": "client",
     "connect_blocking": "blocking.client:connect",

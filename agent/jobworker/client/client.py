@@ -1,14 +1,21 @@
-"""The client of an agent over asyncio; its methods are those of `verbs`."""
+"""The client of an agent over asyncio; its methods are those of `verbs` and `commands`."""
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from jobworker.client.commands import Commands, new_key
 from jobworker.client.connection import Connection
 from jobworker.client.endpoint import Endpoint
 from jobworker.client.local import ensure_local_agent
-from jobworker.client.verbs import Verbs
+from jobworker.client.subscription import Subscription
+from jobworker.errors import JobworkerError
+from jobworker.model import JobSpec, StopSpec
 from jobworker.paths import Home, default_home
+
+UNDO_SECONDS = 10.0  # for the answer to a cancelled start, and for the end of the job that it has started
 
 
 def connect(
@@ -42,7 +49,7 @@ def connect(
     return Client(lambda: endpoint, lost, timeout)
 
 
-class Client(Verbs):
+class Client(Commands):
     """All methods raise RpcError for an answer with an error and ConnectionFailed if none comes.
 
     A call that is cancelled leaves nothing behind: what it subscribed to is ended.
@@ -72,3 +79,18 @@ class Client(Verbs):
     async def reconnect(self) -> None:
         """Return when there is a connection again; raise ConnectionFailed after a minute."""
         await self.connection.reconnect()
+
+    async def _begin(self, spec: JobSpec) -> Subscription:
+        run = asyncio.ensure_future(self._run_once(spec, new_key()))
+        try:
+            return await asyncio.shield(run)
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError, JobworkerError):
+                async with asyncio.timeout(UNDO_SECONDS):
+                    await self._undo(await run)
+            raise
+
+    async def _undo(self, run: Subscription) -> None:
+        """Kill the job that a cancelled call has started."""
+        self.connection.drop(run.inbox)
+        await self.stop(run.job.id, StopSpec(strategy="kill"))

@@ -83,6 +83,7 @@ class Connection:
 
     async def open(self) -> None:
         """Connect to the agent and start reading; raise ConnectionFailed or Unauthenticated."""
+        self._closing = False
         endpoint = await asyncio.to_thread(self._find)
         address = handshake.usable_address(endpoint)
         path = handshake.unix_path(address)
@@ -111,6 +112,8 @@ class Connection:
         if the agent has closed the connection for good.
         """
         async with self._reconnecting:
+            if self._closing:
+                raise errors.ConnectionFailed("the client is closed")
             if self._reader is not None and not self._reader.done():
                 return
             if (refusal := self._refusal()) is not None:
@@ -225,7 +228,7 @@ class Connection:
         except (asyncio.CancelledError, TimeoutError) as error:
             self._abandon(number, method, future)
             if isinstance(error, TimeoutError):
-                raise errors.ConnectionFailed(f"{method}: no answer within {self.timeout:g} s") from None
+                raise errors.AnswerTimeout(f"{method}: no answer within {self.timeout:g} s") from None
             raise
         except ConnectionClosed:
             if not future.cancel():

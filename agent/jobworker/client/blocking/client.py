@@ -1,14 +1,20 @@
-"""The blocking client of an agent; its methods are those of `verbs`."""
+"""The blocking client of an agent; its methods are those of `verbs` and `commands`."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from jobworker.client.blocking.commands import Commands, new_key
 from jobworker.client.blocking.connection import Connection
-from jobworker.client.blocking.verbs import Verbs
 from jobworker.client.endpoint import Endpoint
+from jobworker.errors import JobworkerError
 from jobworker.paths import Home, default_home
+
+if TYPE_CHECKING:
+    from jobworker.client.blocking.subscription import Subscription
+    from jobworker.model import JobSpec
 
 
 def connect(
@@ -40,7 +46,7 @@ def connect(
     return Client(lambda: endpoint, lost, timeout)
 
 
-class Client(Verbs):
+class Client(Commands):
     """All methods raise RpcError for an answer with an error and ConnectionFailed if none comes.
 
     One thread at a time: a call while another thread waits for an answer raises RuntimeError.
@@ -80,3 +86,22 @@ class Client(Verbs):
         In place of a result comes the RpcError of an answer with an error. The client is in use until the last.
         """
         return self.connection.call_all(calls)
+
+    def _begin(self, spec: "JobSpec") -> "Subscription":
+        key = new_key()
+        try:
+            return self._run_once(spec, key)
+        except Exception:
+            raise
+        except BaseException:  # Ctrl-C: the job may have been started
+            self._undo(spec, key)
+            raise
+
+    def _undo(self, spec: "JobSpec", key: str) -> None:
+        """Kill the job that an interrupted call has started: with its key, it is the same one."""
+        from jobworker.model import StopSpec
+
+        with contextlib.suppress(JobworkerError):
+            run = self.run(spec, key)
+            self.connection.drop(run.inbox)
+            self.stop(run.job.id, StopSpec(strategy="kill"))

@@ -181,7 +181,7 @@ class Connection:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
             message = channel.receive(left)
             if message is None:
-                raise errors.ConnectionFailed(f"{method}: no answer within {self.timeout:g} s")
+                raise errors.AnswerTimeout(f"{method}: no answer within {self.timeout:g} s")
             for answer in self._take(message):
                 if answer.get("id") in numbers:
                     return answer
@@ -210,6 +210,8 @@ class Connection:
                 self._deliver(item["method"], item["params"])
         answers = [item for item in items if "method" not in item]
         for answer in answers:
+            if not isinstance(answer.get("id"), int | str | None):
+                raise TypeError(f"id: {answer['id']!r}; expected a number")
             unsubscribe = self._abandoned.pop(answer.get("id", 0), None)
             if unsubscribe and (name := wire.subscription(answer)):
                 self._end(unsubscribe, name)

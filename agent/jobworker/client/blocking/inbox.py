@@ -18,6 +18,10 @@ class Inbox(deque[Notification | None]):
         # Whether its consumer wants nothing more.
         self.closed = False
 
+    def mark_lost(self) -> None:
+        """Note that the subscription broke off there; what arrived before is still good."""
+        self.append(None)
+
     def close(self) -> None:
         """Drop what has arrived, and end the loop of the consumer."""
         self.closed = True
