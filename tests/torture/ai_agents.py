@@ -81,7 +81,10 @@ class Host:
                 value = self._checked(result)
                 if "error" not in value:
                     return value
-                assert "code" not in value["error"], value  # of the agent: only a lost connection may be an answer
+                # Only a lost connection may be an answer.
+                assert "code" not in value["error"], (
+                    f"{value}\n{self._victim.agent.home.agent_log.read_text()[-4000:]}"
+                )
                 await asyncio.sleep(0.1)
 
     def _checked(self, result: Any) -> Value:
@@ -252,7 +255,7 @@ async def _count(host: Host) -> int:
 async def _kill(victim: Victim, hosts: list[Host], chance: random.Random, outcome: Outcome) -> None:
     """Kill something about every second, until cancelled."""
     while True:
-        await asyncio.sleep(0.5 + chance.random())
+        await asyncio.sleep(1 + chance.random())
         for name in chance.choice(TARGETS):
             if name == "server":
                 outcome.kills += chance.choice(hosts).kill()
