@@ -11,13 +11,16 @@ Duration: TypeAlias = int | float | str
 Size: TypeAlias = int | str
 Rate: TypeAlias = int | str | dict[str, int | str]  # bytes a second: of the disk of the cwd, or by MAJ:MIN
 
-_PART = r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)"
+# Also as people write them: 90sec, 5 minutes, 1hr.
+_PART = (
+    r"(\d+(?:\.\d+)?)\s*(ms|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?|w(?:eeks?)?)(?![a-z])"
+)
 _DURATION = re.compile(_PART, re.ASCII)
 _DURATIONS = re.compile(rf"{_PART}(\s*{_PART})*", re.ASCII)
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 MAX_DURATION = 10 * 365 * 86400  # seconds: ten years; a longer duration is a mistake
 
-_SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)\s*([kKMGT]?)(i(?=B))?B?")
+_SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,20})?)\s*(?:([kmgt])(i)?)?(?:b|bytes)?", re.ASCII | re.IGNORECASE)
 MAX_SIZE = 1 << 50  # bytes: 1 PiB; a larger size is a mistake
 _UIDS = re.compile(r"(\d{1,10})-(\d{1,10})", re.ASCII)
 MAX_UID = (1 << 32) - 3
@@ -31,7 +34,9 @@ def seconds(value: Duration, field: str) -> float:
     shown = f"{field}: {repr(value)[:80]}"
     if isinstance(value, str):
         text = value.strip()
-        parts = [(float(number), _UNITS[unit]) for number, unit in _DURATION.findall(text)]
+        parts = [
+            (float(number), _UNITS[unit if unit == "ms" else unit[0]]) for number, unit in _DURATION.findall(text)
+        ]
         units = [unit for _, unit in parts]
         if _DURATIONS.fullmatch(text) is None or units != sorted({*units}, reverse=True):
             raise InvalidSpec(f'{shown}; expected seconds or a text like "90s", "10m", "2h"', field=field)
@@ -47,7 +52,7 @@ def size(value: Size, field: str) -> int:
         match = _SIZE.fullmatch(value.strip())
         if match is None:
             raise InvalidSpec(f'{field}: {value[:40]!r}; expected bytes or a text like "64MiB", "2GB"', field=field)
-        value = int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " "))
+        value = int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index((match[2] or " ").lower()))
     if not 0 <= value <= MAX_SIZE:
         raise InvalidSpec(f"{field}: {value!r}; expected 0 to {MAX_SIZE} bytes", field=field)
     return value

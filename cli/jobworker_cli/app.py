@@ -78,7 +78,7 @@ def find(words: Sequence[str]) -> Callable[[], Any]:
         if left:
             raise parse.NotUnderstood("extra", left[0])
         values = parse.values(function, given)
-        if outer.get("json_"):
+        if outer.pop("json_", False):
             if "json_" not in values:
                 raise parse.NotUnderstood("option", "--json")
             values["json_"] = True

@@ -28,6 +28,7 @@ class Way:
     ends_input: bool  # the input of the job ends with this connection
     terminal: OwnTerminal | None  # our terminal, if the job's is to be like it
     keys: bytes  # those that detach
+    removes: bool = False  # the job when it has ended
 
 
 async def follow(choice: Choice, wanted: JobSpec, key: str | None, way: Way) -> int:
@@ -80,7 +81,17 @@ async def _follow(choice: Choice, wanted: JobSpec, key: str | None, way: Way, in
         end = None if subscription.end is None else to_builtins(subscription.end.exit)
         if words := describe.remark(end):
             output.note(f"job {job}: {words}")
+        if way.removes and end is not None:
+            await _remove(client, job)
         return describe.exit_code(end) or describe.missing_code(subscription)
+
+
+async def _remove(client: Client, job: str) -> None:
+    """Remove the job with its log; the exit code is that of the job all the same."""
+    try:
+        await client.call("job.delete", id=job)
+    except JobworkerError as error:
+        output.note(f"job {job} is not removed: {error.message}")
 
 
 async def _events(client: Client) -> Events | None:

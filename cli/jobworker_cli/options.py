@@ -1,5 +1,6 @@
 """The options that several commands share."""
 
+from pathlib import Path
 from typing import Annotated
 
 from jobworker_cli.declare import Argument, Option
@@ -20,7 +21,14 @@ Selected = Annotated[
 Yes = Annotated[bool, Option("-y", "--yes", help="Do not ask, also if --label means several jobs.")]
 
 Command = Annotated[list[str], Argument(metavar="CMD...", help="The command to run, with its own options.")]
-Env = Annotated[list[str] | None, Option("-e", "--env", metavar="K=V", help="Set a variable of its environment.")]
+Env = Annotated[
+    list[str] | None,
+    Option("-e", "--env", metavar="K[=V]", help="Set a variable of its environment; K alone: as it is here."),
+]
+EnvFile = Annotated[
+    list[Path] | None, Option("--env-file", metavar="FILE", help="Set the variables in a file: K=V or K, one a line.")
+]
+Remove = Annotated[bool, Option("--rm", help="Remove the job with its log when it has ended.")]
 Cwd = Annotated[str | None, Option("-w", "--cwd", "--workdir", metavar="DIR", help="Run in this folder.")]
 User = Annotated[str | None, Option("-u", "--user", metavar="USER[:GROUP]", help="Run as this user.")]
 Umask = Annotated[str | None, Option("--umask", metavar="OCTAL", help="Its file mode mask, as 027.")]

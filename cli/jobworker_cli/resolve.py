@@ -46,6 +46,7 @@ def job_ids(client: "Client", texts: Sequence[str], states: Sequence[str] = LIVE
 
 def find_job(client: "Client", text: str, states: Sequence[str] = LIVE) -> dict[str, Any]:
     """Return the job as its status; raise JobNotFound, or JobworkerError with the candidates."""
+    _require(text)
     if len(text) == ID_LENGTH:
         try:
             return dict(client.call("job.status", id=text))
@@ -61,6 +62,7 @@ async def job_id_async(client: "AsyncClient", text: str) -> str:
     """Return the same over the other client."""
     jobs: list[dict[str, Any]] = []
     params: dict[str, Any] = {"limit": PAGE_JOBS}
+    _require(text)
     if len(text) == ID_LENGTH:
         try:
             return (await client.status(text)).id
@@ -73,6 +75,17 @@ async def job_id_async(client: "AsyncClient", text: str) -> str:
             own = _id(await client.call("auth.whoami")) if _named(jobs, text) else ""
             return choose(text, jobs, own=own)
         params["cursor"] = answer["next"]
+
+
+def _require(text: str) -> None:
+    """Raise JobworkerError for words that no job can have."""
+    if not text.strip():
+        raise JobNotFound("JOB is an empty word; perhaps a variable is not set", hint="jw ps -a")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise JobNotFound(f"there is no job {text!r}: it is not UTF-8", hint="jw ps -a") from None
 
 
 def list_all(
@@ -117,7 +130,7 @@ def choose(text: str, jobs: Sequence[dict[str, Any]], states: Sequence[str] = LI
         shown = [f"{job['id']} ({job['name'] or 'no name'})" for job in list(matches.values())[:MAX_CANDIDATES]]
         more = f" and {len(matches) - MAX_CANDIDATES} more" if len(matches) > MAX_CANDIDATES else ""
         raise JobworkerError(
-            f"{text!r} is ambiguous: it matches {', '.join(shown)}{more}", hint="use the whole id, see `jw ps -a`"
+            f"{text!r} is ambiguous: it matches {', '.join(shown)}{more}; expected a whole id", hint="jw ps -a"
         )
     chosen = str(next(iter(matches)))
     if own and matches[chosen]["owner"] != own and not begun:

@@ -14,6 +14,7 @@ from jobworker.model import JobSpec, LimitSpec, LogSpec, SandboxSpec, StopSpec, 
 from jobworker.text import text_of
 from jobworker.units import Duration, Rate
 from jobworker_cli.declare import UsageError
+from jobworker_cli.env import environment
 from jobworker_cli.pairs import pairs
 
 TERM = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"  # what the agent takes as the type of a terminal
@@ -27,7 +28,7 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
         argv=UNSET if options["shell"] else [*map(text_of, words)],
         shell=text_of(" ".join(words)) if options["shell"] else UNSET,
         name=options["name"],
-        env={name: text_of(value) for name, value in pairs("--env", options["env"]).items()},
+        env={name: text_of(value) for name, value in environment(options["env_file"], options["env"]).items()},
         cwd=None if (folder := _folder(options["cwd"], local=local)) is None else text_of(folder),
         user=user or None,
         group=group or None,
@@ -160,7 +161,7 @@ def values(option: str, texts: list[str] | None) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, value in pairs(option, texts).items():
         try:
-            result[name] = json.loads(value, parse_constant=_refuse_constant)
+            result[name] = json.loads(value, parse_constant=refuse_constant)
         except ValueError:
             result[name] = value
         except RecursionError:
@@ -168,7 +169,7 @@ def values(option: str, texts: list[str] | None) -> dict[str, Any]:
     return result
 
 
-def _refuse_constant(text: str) -> Any:
+def refuse_constant(text: str) -> Any:
     """Raise ValueError for NaN and Infinity, which are no JSON."""
     raise ValueError(text)
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, get_origin
 
 import click
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from jobworker_cli import commands, failures, output
+from jobworker_cli import commands, failures, output, parse
 from jobworker_cli.declare import Argument, Context, Group, Option
 from jobworker_cli.root import choose_agent
 
@@ -21,11 +21,29 @@ def show_help(path: Sequence[str], *, asked: bool) -> int:
         assert isinstance(command, click.Group)
         command = command.get_command(ctx, name) or command
         ctx = click.Context(command, info_name=name, parent=ctx)
+    _restore_help(command, path)
     if not asked:
         output.write_stderr(ctx.get_help())
         return failures.USAGE
     output.emit(ctx.get_help())
     return 0
+
+
+def _restore_help(command: click.Command, path: Sequence[str]) -> None:
+    """Give arguments their help again, which click 8.5 clears after typer has set it."""
+    found = commands.load(path[0]) if path else choose_agent
+    function = (found.commands[path[1]] if path[1:] else found.default) if isinstance(found, Group) else found
+    helps = {each.name: each.declared.help for each in parse.parameters(function)} if function else {}
+    for param in command.params:
+        if isinstance(param, click.Argument):
+            vars(param)["help"] = helps.get(param.name or "", "")
+
+
+class Plain(TyperCommand):
+    """Leaves the list of arguments to typer; click 8.5 writes one, too."""
+
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        pass
 
 
 class Commands(TyperGroup):
@@ -47,7 +65,7 @@ def _app(name: str, declared: Group | Callable[..., Any]) -> typer.Typer:
     if not isinstance(declared, Group):
         single = typer.Typer(rich_markup_mode=None, add_completion=False)
         settings = {"allow_interspersed_args": False} if name in commands.TAKE_COMMAND else {}
-        single.command(name, context_settings=settings)(typed(declared))
+        single.command(name, cls=Plain, context_settings=settings)(typed(declared))
         return single
     alone = declared.default is not None
     group = typer.Typer(
@@ -59,7 +77,7 @@ def _app(name: str, declared: Group | Callable[..., Any]) -> typer.Typer:
     )
     group.callback()(typed(declared.default or _nothing))
     for inner, function in declared.commands.items():
-        group.command(inner)(typed(function))
+        group.command(inner, cls=Plain)(typed(function))
     return group
 
 
@@ -97,6 +115,7 @@ def _annotation(annotation: Any) -> Any:
     return Annotated[annotation.__origin__, option]
 
 
+typer.core.HAS_RICH = False  # its help as plain text still has escapes of rich otherwise
 app = typer.Typer(
     cls=Commands,
     rich_markup_mode=None,

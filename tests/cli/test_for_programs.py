@@ -12,27 +12,27 @@ def last(text: str) -> Any:
 
 
 def test_an_error_of_the_agent_as_json(jw: "Jw") -> None:
-    """The last line of stdout, as in the answer of the agent; stderr has the same in words."""
+    """The last line of stderr, as in the answer of the agent; stdout has data only."""
     for arguments in (["status", "no-such"], ["logs", "no-such"], ["stop", "no-such"], ["wait", "no-such"]):
         done = jw(*arguments, "--json")
         assert done.returncode in (3, 125)
-        error = last(done.stdout)["error"]
+        error = last(done.stderr)["error"]
         assert (error["code"], error["data"]["reason"]) == (40401, "job_not_found"), done
-        assert "jw: error: there is no job 'no-such'" in done.stderr
-        assert jw(*arguments).stdout == ""
+        assert (error["message"], error["data"]["hint"]) == ("there is no job 'no-such'", "jw ps -a")
+        assert done.stdout == ""
 
 
 def test_other_errors_as_json(jw: "Jw") -> None:
     done = jw("run", "--json", "--", "/no/such/program")
-    error = last(done.stdout)["error"]
+    error = last(done.stderr)["error"]
     assert (done.returncode, error["code"], error["data"]["step"], error["data"]["errno"]) == (127, 42202, "exec", 2)
     assert jw.call("job.status", id=error["data"]["job"])["state"] == "exited"
     done = jw("ps", "--json", JW_ADDRESS="wss://localhost:1/rpc")
-    error = last(done.stdout)["error"]
+    error = last(done.stderr)["error"]
     assert (done.returncode, error["code"], "cannot be reached" in error["message"]) == (6, None, True)
     for arguments in (["ps", "--json", "--nonsense"], ["--context", "no-such", "ps", "--json"], ["status", "--json"]):
         done = jw(*arguments)
-        assert (done.returncode, last(done.stdout)["error"]["code"]) == (2, None), done
+        assert (done.returncode, last(done.stderr)["error"]["code"]) == (2, None), done
     assert jw("run", "--nonsense", "echo", "--json").stdout == "", "it belongs to the command"
 
 
@@ -41,8 +41,7 @@ def test_the_id_of_each_job(jw: "Jw") -> None:
     job = jw.out("run", "-d", "--", "sleep", "600")
     assert last(jw.out("kill", "-s", "URG", "--json", job)) == {"id": job, "delivered": 1}
     running = jw("rm", "--json", job)
-    assert (last(running.stdout)["id"], last(running.stdout)["error"]["code"]) == (job, 40901)
+    assert (last(running.stderr)["id"], last(running.stderr)["error"]["code"]) == (job, 40901)
     done = jw("rm", "-f", "--json", job, "no-such")
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {"id": job, "deleted": True} in lines
-    assert [line["id"] for line in lines if "error" in line] == ["no-such"]
+    assert json.loads(done.stdout) == {"id": job, "deleted": True}
+    assert last(done.stderr)["id"] == "no-such"

@@ -125,7 +125,7 @@ def test_a_job_is_an_id_a_prefix_or_the_newest_of_a_name(jw: "Jw") -> None:
     assert jw.out("status", "-q", prefix) == newer
     ambiguous = jw("status", newer[:2])
     assert ambiguous.returncode == 1
-    for text in (f"'{newer[:2]}' is ambiguous", newer, older, "hint: use the whole id"):
+    for text in (f"'{newer[:2]}' is ambiguous", newer, older, "expected a whole id", "hint: jw ps -a"):
         assert text in ambiguous.stderr
     assert jw("wait", newer[:2]).returncode == 125
     jw.out("create", "--name", newer[:11], "true")

@@ -128,7 +128,7 @@ ENDS: list[tuple[list[str], int, str]] = [
     (["sh", "-c", "kill -9 $$"], 137, "killed by SIGKILL, which jobworker did not send"),
     (["sh", "-c", "kill -40 $$"], 168, "killed by SIGRT"),
     (["--nonsense", "true"], 2, "hint: jw run --help"),
-    (["-e", "novalue", "true"], 2, "expected K=V"),
+    (["-e", "=value", "true"], 2, "expected NAME=VALUE"),
     (["-q", "true"], 2, "use it with --detach"),
     ([], 2, "CMD... is missing"),
 ]

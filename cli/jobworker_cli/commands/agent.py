@@ -12,6 +12,7 @@ from jobworker_cli.endpoint import Choice, home, local_agent
 from jobworker_cli.output import table
 
 group = Group(help="Run, start, stop and install the agent of this host.")
+NOT_RUNNING = 3  # the exit code of `systemctl status`, too
 END_SECONDS = 180.0  # seconds; an agent that ends its jobs kills them after a minute
 
 
@@ -159,6 +160,39 @@ def _require_systemd(ctx: Context, systemd: bool, command: str) -> None:
     ctx.obj.require_local(command, ignore_current=True)
     if not systemd:
         raise UsageError(f"{command}: no kind of service is given; expected --systemd")
+
+
+@group.command()
+@command
+def status(ctx: Context, json_: options.Json = False) -> int:
+    """Show whether the agent runs, and with how many jobs; 3 if it does not."""
+    if ctx.obj.local and agent_pid(home()) is None:
+        output.show({"running": False, "home": str(home().path)}, [f"no agent runs on {home().path}"], as_json=json_)
+        if not json_:
+            output.hint("jw agent start")
+        return NOT_RUNNING
+    answer = _info(ctx.obj)
+    jobs = answer["running"]
+    shown = {"running": True} | {name: answer.get(name) for name in ("version", "pid", "address")} | {"jobs": jobs}
+    text = f"agent {answer['version']} (pid {answer['pid']}) on {answer['address']} runs {jobs} job{'s'[: jobs != 1]}"
+    output.show(shown, [text], as_json=json_)
+    return 0
+
+
+@group.command()
+@command
+def logs(
+    ctx: Context,
+    follow: Annotated[bool, Option("-f", "--follow", help="Follow the log until Ctrl-C.")] = False,
+    lines: Annotated[
+        int, Option("-n", "--tail", also=["--lines"], metavar="N", min=0, help="Begin with the last N lines.")
+    ] = 100,
+) -> None:
+    """Print the log of the local agent, which it keeps if jw has started it; a service logs to its manager."""
+    ctx.obj.require_local("jw agent logs")
+    from jobworker_cli import agent_log
+
+    agent_log.show(home(), lines, follow=follow)
 
 
 @group.command()

@@ -17,6 +17,7 @@ def create(
     ctx: Context,
     command: options.Command,
     env: options.Env = None,
+    env_file: options.EnvFile = None,
     cwd: options.Cwd = None,
     user: options.User = None,
     umask: options.Umask = None,

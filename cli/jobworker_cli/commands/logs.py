@@ -14,6 +14,7 @@ from jobworker_cli.command import attempt
 from jobworker_cli.declare import Context, Option, UsageError
 from jobworker_cli.endpoint import Choice
 from jobworker_cli.grep import Grep
+from jobworker_cli.moments import moment
 from jobworker_cli.output.records import Records
 from jobworker_cli.output.sanitise import printable
 from jobworker_cli.output.width import pad, width
@@ -31,7 +32,7 @@ def logs(
     ] = None,
     since: Annotated[
         str | None,
-        Option("--since", metavar="T", help="Begin at a time with its zone, or a duration ago: 10m."),
+        Option("--since", metavar="T", help="Begin at a time, as 2026-11-28 or 14:30, or a duration ago: 10m."),
     ] = None,
     until: Annotated[str | None, Option("--until", metavar="T", help="End at a time, or a duration ago.")] = None,
     offset: Annotated[int | None, Option("--offset", metavar="N", help="Begin at this byte of the log.")] = None,
@@ -65,6 +66,7 @@ def logs(
         raise UsageError("--ignore-case needs --grep, whose pattern it is for")
     if grep == "":
         raise UsageError("--grep: it is empty; expected a regular expression, as 'error|warn'")
+    since, until = (None if text is None else moment(text) for text in (since, until))
     chosen = [name for name, wanted in (("stdout", stdout), ("stderr", stderr)) if wanted]
     request = {"offset": offset, "tail": lines, "since": since, "until": until, "streams": chosen or None}
     request |= {"follow": follow, "arrivals": times}

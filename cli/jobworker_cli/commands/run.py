@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from jobworker import model
-from jobworker.errors import ExecFailed, InvalidState
+from jobworker.errors import ExecFailed, InvalidState, JobworkerError
 from jobworker_cli import describe, failures, options, output, spec
 from jobworker_cli.command import job_command, run_on_loop
 from jobworker_cli.declare import Context, UsageError
@@ -20,6 +20,7 @@ def run(
     ctx: Context,
     command: options.Command,
     env: options.Env = None,
+    env_file: options.EnvFile = None,
     cwd: options.Cwd = None,
     user: options.User = None,
     umask: options.Umask = None,
@@ -55,6 +56,7 @@ def run(
     key: options.Key = None,
     shell: options.Shell = False,
     detach: options.Detach = False,
+    rm: options.Remove = False,
     raw: options.Raw = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
@@ -69,6 +71,8 @@ def run(
         raise UsageError("--quiet prints the id: use it with --detach")
     if stdin_close_on_disconnect and (detach or not stdin):
         raise UsageError("--stdin-close-on-disconnect is for what jw sends: use it with -i, not --detach")
+    if rm and detach:
+        raise UsageError("--rm removes the job when jw has shown its end: it cannot be used with --detach")
     terminal = None if detach or not tty else _our_terminal(reads=stdin, forced=tty > 1, as_json=json_)
     choice: Choice = ctx.obj
     wanted = spec.from_options(ctx.params, local=choice.local)
@@ -80,10 +84,10 @@ def run(
         from jobworker_cli.output.records import Records
 
         records = Records(as_json=json_, raw=raw or tty > 0)
-        way = Way(records, stdin_close_on_disconnect, terminal, parse(detach_keys))
+        way = Way(records, stdin_close_on_disconnect, terminal, parse(detach_keys), removes=rm)
         return run_on_loop(follow(choice, wanted, key, way))
     except ExecFailed as error:
-        return start_failed(error)
+        return start_failed(error, kept=not (rm and _removed(choice, error)))
 
 
 def _our_terminal(*, reads: bool, forced: bool, as_json: bool) -> "OwnTerminal | None":
@@ -98,11 +102,20 @@ def _our_terminal(*, reads: bool, forced: bool, as_json: bool) -> "OwnTerminal |
     raise UsageError(f"-t: jw has no terminal here: {what}; -tt gives the job one all the same")
 
 
-def start_failed(error: ExecFailed) -> int:
+def _removed(choice: Choice, error: ExecFailed) -> bool:
+    """Remove a job that did not start; return whether it is gone."""
+    try:
+        with choice.blocking() as client:
+            return bool(client.call("job.delete", id=error.data["job"])["deleted"])
+    except (JobworkerError, KeyError):
+        return False
+
+
+def start_failed(error: ExecFailed, *, kept: bool = True) -> int:
     """Report why a job did not start; return the exit code that shells use for it."""
     job = error.data.get("job")
-    hint = error.hint or f"jw status {job}"
-    failures.report(ExecFailed(f"{error.message} (job {job})", hint=hint, **error.data))
+    hint = error.hint or (f"jw status {job}" if kept else "")
+    failures.report(ExecFailed(f"{error.message} (job {job})" if kept else error.message, hint=hint, **error.data))
     return describe.start_code(error.data.get("step"), error.data.get("errno"))
 
 

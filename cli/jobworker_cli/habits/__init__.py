@@ -42,14 +42,16 @@ class Line:
         names = [word for word, name in commands.ALIASES.items() if name == last]
         found = next((number for number, word in enumerate(words) if word == last or word in names), -1)
         self.rest = self.words[found + 1 :] if last else []
-        # The first of them besides options.
-        self.job = next((word for word in self.rest if word[:1] != "-"), "JOB")
+        # Those besides options, and the one that is a job: after an option that takes a value, the last.
+        self.jobs = [word for word in self.rest if word[:1] != "-"]
+        self.job = self.jobs[-1 if error.what == "option" else 0] if self.jobs else "JOB"
 
     def fill(self, hint: str) -> str:
         """Return a hint with words of this line."""
         rest = self.rest[self.rest[:1] == ["--"] :]
         named = {
             "job": _quoted([self.job]),
+            "jobs": _quoted(self.jobs) or "JOB",
             "rest": _quoted(rest) or ("CMD" if " -- " in hint else "JOB"),
             "more": _quoted(rest[1:][rest[1:2] == ["--"] :]) or "CMD",
             "line": _quoted(self.without_word()),

@@ -108,7 +108,7 @@ VERBS: Lines = (
         "jw resume {rest}",
     ),
     ("disown detach", "a job runs on by itself when jw ends", "jw ps"),
-    ("join await wait-for", "wait exits as the job does", "jw wait {rest}"),
+    ("join await wait-for", "wait exits as the job does", "jw wait {job}"),
     # Input and terminals
     (
         "send input stdin feed echo type send-keys",

@@ -91,9 +91,14 @@ def emit(text: str) -> None:
 
 def emit_json(value: Any) -> None:
     """Write a value as one line of JSON."""
+    emit(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return a value as one line of JSON that a terminal can show."""
     import json  # seldom needed
 
-    emit(escaped_json(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
+    return escaped_json(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def show(
