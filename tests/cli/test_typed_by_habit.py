@@ -76,6 +76,12 @@ def test_each_hint_is_a_command(table: str) -> None:
     wrong = {}
     for line in lines + [f"{line} a b" for line in lines if line[:3] != "ps "]:
         try:
+            app.find(shlex.split(line))
+            continue  # jw has it by now
+        except parse.NotUnderstood as error:
+            if error.what not in ("command", "option"):
+                continue
+        try:
             message, hint = refused(line)
             assert ": " in message, "it is in the table"
             check(hint)

@@ -199,7 +199,7 @@ FLAGS: Lines = (
         "a job that is missing is an error: exit code 3",
         "jw {command} {jobs} || true",
     ),
-    ("kill", "-l --list", "signals are named or numbered as in kill(1)", "kill -l"),
+    ("kill", "--list", "signals are named or numbered as in kill(1)", "kill -l"),
     ("kill", "-w --wait", "kill without a signal returns when the job is gone", "jw kill {jobs}"),
     (
         "kill",
@@ -209,7 +209,7 @@ FLAGS: Lines = (
     ),
     (
         "rm",
-        "-v --volumes -l --link -r -R --recursive --cascade -rf -fr --purge",
+        "-v --volumes --link -r -R --recursive --cascade -rf -fr --purge",
         "rm removes the record of a job and its log",
         "jw rm -f {jobs}",
     ),

@@ -99,7 +99,7 @@ VERBS: Lines = (
         "rm removes jobs that have ended, with their logs",
         "jw rm {rest}",
     ),
-    ("clean cleanup gc reap system", "rm removes jobs that have ended, with their logs", "jw ps -a"),
+    ("clean cleanup gc reap system", "prune removes jobs that have ended, with their logs", "jw prune"),
     ("signal sig send-signal hup reload", "kill --signal sends one signal", "jw kill --signal=HUP {job}"),
     ("suspend freeze hold sigstop", "pause freezes a job with all its processes", "jw pause {rest}"),
     (
