@@ -4,7 +4,6 @@ Places that no other user can take come first. In /dev/shm and /tmp any user can
 place is passed over, and the last one is inside the state folder.
 """
 
-import hashlib
 import os
 import stat
 from pathlib import Path
@@ -15,6 +14,8 @@ from jobworker.private import require_trusted
 
 def run_folders(state: Path) -> list[Path]:
     """Return the places for the run folder of a state folder, the best first."""
+    import hashlib  # slow to import, and `jw` needs no run folder
+
     digest = hashlib.sha256(os.fsencode(state.resolve())).hexdigest()[:12]
     uid = os.geteuid()
     name = f"jobworker-{uid}-{digest}"

@@ -31,7 +31,7 @@ def show(home: Home, count: int, *, follow: bool) -> None:
 
 
 def _unit(home: Home) -> str | None:
-    """Return the options of journalctl for the service that the agent is; None if it is none."""
+    """Return the options of journalctl for the service that the agent is; None for any other agent."""
     try:
         unit, manager = json.loads(home.address.read_bytes())["unit"]
     except (OSError, ValueError, KeyError, TypeError):

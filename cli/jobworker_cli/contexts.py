@@ -5,6 +5,8 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,6 +20,20 @@ from jobworker_cli.declare import UsageError
 VERSION = 1
 
 
+class _Stored(msgspec.Struct):
+    """An endpoint in the file."""
+
+    address: str | None = None
+    token: str | None = None
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    pin: str | None = None
+    insecure: bool = False
+    username: str | None = None
+    password: str | None = None
+
+
 class Contexts(msgspec.Struct):
     version: int = VERSION
     current: str | None = None
@@ -29,6 +45,13 @@ class Contexts(msgspec.Struct):
             known = ", ".join([*self.contexts, LOCAL_CONTEXT])
             raise UsageError(f"context: {name!r}; expected one of {known}")
         return self.contexts[name]
+
+
+def _decode(kind: Any, value: Any) -> Any:
+    """Return an endpoint or a path from what JSON has for it; raise ValidationError or TypeError."""
+    if kind is Endpoint:
+        return Endpoint(**msgspec.structs.asdict(msgspec.convert(value, _Stored, dec_hook=_decode)))
+    return kind(value)
 
 
 def read() -> Contexts:
@@ -47,7 +70,7 @@ def read() -> Contexts:
     require_private(path)
     try:
         # The module json passes on the bytes of file names that are not UTF-8.
-        stored = msgspec.convert(json.loads(data), Contexts, dec_hook=lambda kind, value: kind(value))
+        stored = msgspec.convert(json.loads(data), Contexts, dec_hook=_decode)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise StartError(f"{path}: not contexts of jw: {error}", hint=f"rm {path}") from error
     for name, endpoint in stored.contexts.items():
@@ -73,7 +96,9 @@ def changing() -> Iterator[Contexts]:
 
 def _encode(stored: Contexts) -> bytes:
     """Return the text of the file, without what is not set."""
-    plain = msgspec.to_builtins(stored, enc_hook=str)
+    plain = msgspec.to_builtins(
+        stored, enc_hook=lambda value: vars(value) if isinstance(value, Endpoint) else str(value)
+    )
     plain["contexts"] = {
         name: {field: value for field, value in endpoint.items() if value}
         for name, endpoint in plain["contexts"].items()

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -20,15 +19,15 @@ if TYPE_CHECKING:
     from jobworker.client.blocking import Client as BlockingClient
 
 
-@dataclass(frozen=True)
 class Choice:
     """The agent chosen by flags and environment; the rest comes from a context, if one is in use."""
 
-    given: Endpoint
-    # The context that was named. None: the one in use.
-    context: str | None = None
-    # Whether flags name an agent or a context, and not the environment.
-    flagged: bool = False
+    def __init__(self, given: Endpoint, context: str | None = None, flagged: bool = False) -> None:
+        self.given = given
+        # The context that was named. None: the one in use.
+        self.context = context
+        # Whether flags name an agent or a context, and not the environment.
+        self.flagged = flagged
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint, completed from its context; without an address, the local agent.
@@ -76,6 +75,9 @@ class Choice:
         """Return the same without asyncio, for ``with``."""
         with _fast_imports():
             from jobworker.client.blocking import Client
+
+            if not self.local:
+                import websockets.client  # noqa: F401  # as a port needs it; a Unix socket does not
 
         find = self._finder(lambda: start and not client.connection.agent_shut_down)
         client = Client(find, output.note)

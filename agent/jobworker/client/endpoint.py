@@ -1,36 +1,65 @@
 """The address of an agent, the credentials for it, and which certificate to trust."""
 
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 
-@dataclass(frozen=True)
 class Endpoint:
-    """An agent to connect to. Credentials are a token, or a user name and a password, or a client certificate."""
+    """An agent to connect to. Credentials are a token, or a user name and a password, or a client certificate.
 
-    # wss://HOST:PORT/rpc. None: the local agent, which writes its address into its state folder.
-    address: str | None = None
-    token: str | None = field(default=None, repr=False)
-    # PEM file with the only CA to trust. None: the CAs of the system.
-    ca: Path | None = None
-    # PEM files of a client certificate and its key; without `key` both are in `cert`.
-    cert: Path | None = None
-    key: Path | None = None
-    # "sha256:…" of the only certificate to trust, by any signer; with a `ca`, both must be right.
-    pin: str | None = None
-    # Skip certificate verification: any server that answers gets the token.
-    insecure: bool = False
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
+    It is not changed, and not a dataclass: importing those takes a tenth of the time of `jw status`.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        token: str | None = None,
+        ca: Path | None = None,
+        cert: Path | None = None,
+        key: Path | None = None,
+        pin: str | None = None,
+        insecure: bool = False,
+        username: str | None = None,
+        password: str | None = None,
+    ) -> None:
+        # wss://HOST:PORT/rpc. None: the local agent, which writes its address into its state folder.
+        self.address = address
+        self.token = token
+        # PEM file with the only CA to trust. None: the CAs of the system.
+        self.ca = ca
+        # PEM files of a client certificate and its key; without `key` both are in `cert`.
+        self.cert = cert
+        self.key = key
+        # "sha256:…" of the only certificate to trust, by any signer; with a `ca`, both must be right.
+        self.pin = pin
+        # Skip certificate verification: any server that answers gets the token.
+        self.insecure = insecure
+        self.username = username
+        self.password = password
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Endpoint) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(vars(self).values()))
+
+    def __repr__(self) -> str:
+        """Return it without token and password."""
+        shown = {name: value for name, value in vars(self).items() if name not in ("token", "password")}
+        return f"Endpoint({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    def replaced(self, **changes: Any) -> "Endpoint":
+        """Return the same with other values."""
+        return Endpoint(**(vars(self) | changes))
 
     def override(self, given: "Endpoint") -> "Endpoint":
         """Return this address with the credentials and the trust of `given` as far as it has any."""
-        endpoint = replace(self, insecure=given.insecure)
+        endpoint = self.replaced(insecure=given.insecure)
         if given.token is not None:
-            endpoint = replace(endpoint, token=given.token, username=None, password=None)
+            endpoint = endpoint.replaced(token=given.token, username=None, password=None)
         if given.ca is not None or given.pin is not None:
-            endpoint = replace(endpoint, ca=given.ca, pin=given.pin)
-        return endpoint if given.cert is None else replace(endpoint, cert=given.cert, key=given.key)
+            endpoint = endpoint.replaced(ca=given.ca, pin=given.pin)
+        return endpoint if given.cert is None else endpoint.replaced(cert=given.cert, key=given.key)
 
 
 BLANKS = " \t\r\n\ufeff"  # around a value from a file or a variable, with the byte order mark of some editors

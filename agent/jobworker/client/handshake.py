@@ -1,15 +1,10 @@
 """What opening a connection needs besides a socket: headers, and the error if it fails."""
 
 import base64
-import ssl
-
-from websockets.exceptions import InvalidStatus, WebSocketException
 
 from jobworker import errors
 from jobworker.client.endpoint import UNIX, Endpoint, normal_address, normal_token
-from jobworker.client.trust import PinMismatch
 from jobworker.protocol import BINARY_SUBPROTOCOL, SUBPROTOCOL
-from jobworker.untrusted import explain_refusal
 
 UNIX_URL = "ws://localhost/rpc"  # what is requested there, without TLS: only its two ends can read it
 OPEN_SECONDS = 20.0  # for connection, TLS and upgrade together
@@ -58,7 +53,17 @@ def authorization(endpoint: Endpoint) -> dict[str, str]:
 
 def describe_failure(endpoint: Endpoint, error: Exception) -> errors.JobworkerError:
     """Return the error to raise if no connection came about: what failed, and what to do next."""
+    import ssl  # slow to import, as the others, and a Unix socket needs none of them
+
+    from websockets.exceptions import InvalidStatus, WebSocketException
+
+    from jobworker.client.blocking.plain_protocol import NotUpgraded
+    from jobworker.client.trust import PinMismatch
+    from jobworker.untrusted import explain_refusal
+
     address = endpoint.address
+    if isinstance(error, NotUpgraded) and error.status:
+        return _describe_answer(endpoint, error.status, error.body)
     if isinstance(error, InvalidStatus):
         return _describe_answer(endpoint, error.response.status_code, bytes(error.response.body or b""))
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -71,7 +76,7 @@ def describe_failure(endpoint: Endpoint, error: Exception) -> errors.JobworkerEr
             hint="if it was renewed, pin the new one (on its host: jw agent info); "
             "if it was not, another server answers at this address",
         )
-    if isinstance(error, WebSocketException):
+    if isinstance(error, WebSocketException | NotUpgraded):
         # The texts of the library may have parts of the request, and so a secret.
         reason, hint = (
             "what answers there is no agent",

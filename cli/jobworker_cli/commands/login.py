@@ -1,6 +1,5 @@
 """`jw login`: try credentials and keep them with a context."""
 
-from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
@@ -33,13 +32,13 @@ def login(
         changes: dict[str, Any] = {"token": usable_token(ask("Token")), "username": None, "password": None}
     else:
         changes = {"token": None, "username": user, "password": ask(f"Password of {user}")}
-    context = replace(context, **changes)
-    with Choice(replace(context, insecure=choice.given.insecure)).blocking() as client:
+    context = context.replaced(**changes)
+    with Choice(context.replaced(insecure=choice.given.insecure)).blocking() as client:
         principal = client.whoami()
     with contexts.changing() as stored:
         if stored.get(name).address != context.address:
             raise UsageError(f"name: the context {name!r} has another address now; expected the one that was tried")
-        stored.contexts[name] = replace(stored.contexts[name], **changes)
+        stored.contexts[name] = stored.contexts[name].replaced(**changes)
     output.show(msgspec.to_builtins(principal), as_json=json_)
     if not json_:
         output.note(f"{context.address} knows you as {principal.name} ({', '.join(principal.roles)})")

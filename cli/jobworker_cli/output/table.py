@@ -1,7 +1,6 @@
 """Columns of text: aligned, one line for each row, cut to the width of a terminal."""
 
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -37,4 +36,6 @@ def _width() -> int:
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns
     except OSError:
+        import shutil  # slow to import, and seldom needed
+
         return shutil.get_terminal_size().columns

@@ -1,22 +1,21 @@
-"""One WebSocket over one TLS socket, read and written by the calling thread."""
+"""One WebSocket over one socket, read and written by the calling thread: TLS to a port, or a Unix socket.
+
+TLS and the library for WebSockets, which take longer to import than a call takes, are imported for a port only.
+"""
 
 import contextlib
 import socket
-import ssl
 import time
 from collections import deque
-
-from websockets.client import ClientProtocol
-from websockets.exceptions import WebSocketException
-from websockets.frames import Frame, Opcode
-from websockets.protocol import State
-from websockets.typing import Subprotocol
-from websockets.uri import parse_uri
+from typing import TYPE_CHECKING, Any
 
 from jobworker.client import handshake
+from jobworker.client.blocking.plain_protocol import BINARY, CONNECTING, CONT, TEXT, NotUpgraded, PlainProtocol
 from jobworker.client.endpoint import Endpoint
-from jobworker.client.trust import open_tls
 from jobworker.protocol import BINARY_SUBPROTOCOL
+
+if TYPE_CHECKING:
+    import ssl
 
 READ_BYTES = 65536  # at once, from the socket
 SEND_SECONDS = 20.0  # a send that takes longer has met an agent that does not read
@@ -37,30 +36,56 @@ class Channel:
         # Messages received and not taken yet: text, or the bytes of a binary frame.
         self._messages: deque[str | bytes] = deque()
         # The parts so far of a message that comes in several frames, after the frame that began it.
-        self._opening: Frame | None = None
+        self._opening: Any = None
         self._parts: list[bytes] = []
         # Whether a ping was sent since the agent last sent anything.
         self._pinged = False
         # Why the socket could no longer be read; None at an orderly end.
         self._failure: OSError | None = None
         self.lost = False
+        # What a read raises if there is nothing to read.
+        self._nothing: tuple[type[BaseException], ...] = (TimeoutError, BlockingIOError)
+        # A ClientProtocol of websockets, or what stands in for it.
+        self._protocol: Any
+        # What may be raised if no connection comes about.
+        self._failures: tuple[type[Exception], ...] = (OSError, ChannelLost, NotUpgraded)
         try:
-            path = handshake.unix_path(address)
-            uri = parse_uri(handshake.UNIX_URL if path else address)
-            names = [Subprotocol(name) for name in handshake.SUBPROTOCOLS]
-            self._protocol = ClientProtocol(uri, subprotocols=names, max_size=None)
             deadline = time.monotonic() + handshake.OPEN_SECONDS
-            self._sock = _connect_unix(path) if path else self._connect(uri.host, uri.port, endpoint)
+            path = handshake.unix_path(address)
+            self._sock = self._to_unix(path) if path else self._to_port(address, endpoint)
             try:
                 self._upgrade(endpoint, deadline)
             except BaseException:
                 self._sock.close()
                 raise
-        except (OSError, WebSocketException, ChannelLost) as error:
+        except Exception as error:
+            if not isinstance(error, self._failures):
+                raise
             raise handshake.describe_failure(endpoint, error) from None
 
+    def _to_unix(self, path: str) -> socket.socket:
+        self._protocol = PlainProtocol(handshake.SUBPROTOCOLS)
+        return _connect_unix(path)
+
+    def _to_port(self, address: str, endpoint: Endpoint) -> socket.socket:
+        import ssl
+
+        from websockets.client import ClientProtocol
+        from websockets.exceptions import WebSocketException
+        from websockets.typing import Subprotocol
+        from websockets.uri import parse_uri
+
+        self._nothing += (ssl.SSLWantReadError,)
+        self._failures += (WebSocketException,)
+        uri = parse_uri(address)
+        names = [Subprotocol(name) for name in handshake.SUBPROTOCOLS]
+        self._protocol = ClientProtocol(uri, subprotocols=names, max_size=None)
+        return self._connect(uri.host, uri.port, endpoint)
+
     @staticmethod
-    def _connect(host: str, port: int, endpoint: Endpoint) -> ssl.SSLSocket:
+    def _connect(host: str, port: int, endpoint: Endpoint) -> "ssl.SSLSocket":
+        from jobworker.client.trust import open_tls
+
         deadline = time.monotonic() + handshake.OPEN_SECONDS
         sock = socket.create_connection((host, port), handshake.OPEN_SECONDS)
         try:
@@ -76,7 +101,7 @@ class Channel:
         request.headers.update(handshake.authorization(endpoint))
         self._protocol.send_request(request)
         self._flush()
-        while self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is None:
+        while self._protocol.state == CONNECTING and self._protocol.handshake_exc is None:
             left = deadline - time.monotonic()
             if left <= 0 or not self._read(left):
                 raise TimeoutError(f"no answer to the upgrade within {handshake.OPEN_SECONDS:g} s")
@@ -92,12 +117,12 @@ class Channel:
     @property
     def close_reason(self) -> str:
         close = self._protocol.close_rcvd
-        return "" if close is None else close.reason
+        return "" if close is None else str(close.reason)
 
     @property
     def binary(self) -> bool:
         """Whether the agent takes binary frames."""
-        return self._protocol.subprotocol == BINARY_SUBPROTOCOL
+        return bool(self._protocol.subprotocol == BINARY_SUBPROTOCOL)
 
     def send(self, message: bytes, *, text: bool = True) -> None:
         """Send a message, in a binary frame if it is not text."""
@@ -158,7 +183,7 @@ class Channel:
         try:
             self._sock.settimeout(seconds)
             data = self._sock.recv(READ_BYTES)
-        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
+        except self._nothing:
             return False
         except OSError as error:
             self._failure, data = error, b""
@@ -168,24 +193,24 @@ class Channel:
         else:
             self._protocol.receive_eof()
         for event in self._protocol.events_received():
-            if isinstance(event, Frame):
+            if hasattr(event, "opcode"):  # no answer to the upgrade
                 self._take(event)
         self._flush()
         if not data or self._protocol.close_rcvd is not None:
             self.abort()
         return True
 
-    def _take(self, frame: Frame) -> None:
+    def _take(self, frame: Any) -> None:
         """Keep a frame of data; the message is complete with its last frame."""
-        if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+        if frame.opcode in (TEXT, BINARY):
             self._opening, self._parts = frame, [bytes(frame.data)]
-        elif frame.opcode is Opcode.CONT:
+        elif frame.opcode == CONT:
             self._parts.append(bytes(frame.data))
         else:
             return  # the protocol itself answers pings and close frames
         if frame.fin and self._opening is not None:
             data = b"".join(self._parts)
-            self._messages.append(data.decode(errors="replace") if self._opening.opcode is Opcode.TEXT else data)
+            self._messages.append(data.decode(errors="replace") if self._opening.opcode == TEXT else data)
             self._opening, self._parts = None, []
 
     def _flush(self) -> None:
