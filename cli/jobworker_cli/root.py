@@ -1,6 +1,5 @@
 """The options before the command: which agent."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +27,9 @@ def choose_agent(
     context: Annotated[
         str | None, Option("-c", "--context", metavar="NAME", help="The name of a context: see `jw context ls`.")
     ] = None,
-    debug: Annotated[bool, Option("--debug", help="Print a traceback with every error, as JW_DEBUG=1.")] = False,
+    debug: Annotated[
+        bool, Option("--debug", help="Print each message to and from the agent, without secrets, and tracebacks.")
+    ] = False,
     version: Annotated[bool, Option("-V", "--version", help="Print the version of jw.")] = False,
     json_: Json = False,
 ) -> None:
@@ -39,7 +40,9 @@ def choose_agent(
     local agent and starts it on first use.
     """
     if debug:
-        os.environ["JW_DEBUG"] = "1"
+        from jobworker_cli.debug import begin
+
+        begin(token)
     from jobworker.client.endpoint import Endpoint  # slow to import, and `jw --version` needs none
     from jobworker_cli.endpoint import choose
 

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
 from jobworker import errors
-from jobworker.client import handshake, wire
+from jobworker.client import handshake, trace, wire
 from jobworker.client.endpoint import Endpoint
 from jobworker.client.inbox import Inbox, Notification
 from jobworker.client.trust import tls_context
@@ -143,6 +143,8 @@ class Connection:
         try:
             async for frame in websocket:
                 self._patience.worked()
+                if trace.report is not None:
+                    trace.report("received", frame)
                 with wire.reading("a message"):
                     await self._take(frame)
         except ConnectionClosed:
@@ -223,6 +225,8 @@ class Connection:
         self._room.set()
         try:
             async with asyncio.timeout(self.timeout):
+                if trace.report is not None:
+                    trace.report("sent", message.decode(errors="replace") if text else message)
                 await websocket.send(message, text=text)
                 answer = await future
         except (asyncio.CancelledError, TimeoutError) as error:

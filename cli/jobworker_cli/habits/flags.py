@@ -215,7 +215,7 @@ FLAGS: Lines = (
     ),
     ("rm", "--grace-period --now --wait -t --time", "rm -f kills a job first; stop gives it time", "jw stop {jobs}"),
     # Everywhere
-    ("*", "-v --verbose -vv -D", "--debug prints a traceback with an error", "jw --debug {line}"),
+    ("*", "-v --verbose -vv -D", "--debug prints each message to and from the agent", "jw --debug {line}"),
     (
         "*",
         "-H --host -s --server --url --endpoint --agent",

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from jobworker.client import handshake
+from jobworker.client import handshake, trace
 from jobworker.client.blocking.plain_protocol import BINARY, CONNECTING, CONT, TEXT, NotUpgraded, PlainProtocol
 from jobworker.client.endpoint import Endpoint
 from jobworker.protocol import BINARY_SUBPROTOCOL
@@ -128,6 +128,8 @@ class Channel:
         """Send a message, in a binary frame if it is not text."""
         if self.lost:
             raise ChannelLost
+        if trace.report is not None:
+            trace.report("sent", message.decode(errors="replace") if text else message)
         if text:
             self._protocol.send_text(message)
         else:
@@ -210,7 +212,10 @@ class Channel:
             return  # the protocol itself answers pings and close frames
         if frame.fin and self._opening is not None:
             data = b"".join(self._parts)
-            self._messages.append(data.decode(errors="replace") if self._opening.opcode == TEXT else data)
+            message = data.decode(errors="replace") if self._opening.opcode == TEXT else data
+            self._messages.append(message)
+            if trace.report is not None:
+                trace.report("received", message)
             self._opening, self._parts = None, []
 
     def _flush(self) -> None:
