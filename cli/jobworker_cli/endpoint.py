@@ -73,7 +73,7 @@ class Choice:
 
     def blocking(self, *, start: bool = True) -> "BlockingClient":
         """Return the same without asyncio, for ``with``."""
-        with _fast_imports():
+        with fast_imports():
             from jobworker.client.blocking import Client
 
             if not self.local:
@@ -100,7 +100,7 @@ class Choice:
 
 
 @contextmanager
-def _fast_imports() -> Iterator[None]:
+def fast_imports() -> Iterator[None]:
     """Import without garbage collection, and without importlib.metadata: a third of the time of websockets.
 
     Its module `version` imports importlib.metadata and, in a release, does not use it. This is for the one thread

@@ -7,7 +7,7 @@ from jobworker.errors import ExecFailed, InvalidState, JobworkerError
 from jobworker_cli import describe, failures, options, output, spec
 from jobworker_cli.command import job_command, run_on_loop
 from jobworker_cli.declare import Context, UsageError
-from jobworker_cli.endpoint import Choice
+from jobworker_cli.endpoint import Choice, fast_imports
 from jobworker_cli.resolve import NOT_FINAL, list_all, warn_of_namesakes
 from jobworker_cli.unread_input import UnreadInput
 
@@ -79,9 +79,10 @@ def run(
     try:
         if detach:
             return _detach(choice, wanted, key, as_json=json_)
-        from jobworker_cli.attended import Way, follow  # asyncio, which takes long to import
-        from jobworker_cli.keys import parse
-        from jobworker_cli.output.records import Records
+        with fast_imports():
+            from jobworker_cli.attended import Way, follow  # asyncio, which takes long to import
+            from jobworker_cli.keys import parse
+            from jobworker_cli.output.records import Records
 
         records = Records(as_json=json_, raw=raw or tty > 0)
         way = Way(records, stdin_close_on_disconnect, terminal, parse(detach_keys), removes=rm)
