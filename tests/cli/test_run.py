@@ -111,7 +111,7 @@ ENDS: list[tuple[list[str], int, str]] = [
     (["-w", "/nonexistent", "true"], 125, "cannot change to the folder"),
     (["--timeout", "soon", "true"], 125, "timeout"),
     (["--stop-strategy", "nonsense", "true"], 125, "no stop strategy"),
-    (["-m", "64Mib", "true"], 125, 'expected bytes or a text like "64MiB"'),
+    (["-m", "64Mibs", "true"], 125, 'expected bytes or a text like "64MiB"'),
     (["-u", "no-such-user", "true"], 125, "expected a user of this host"),
     (["-u", "root:no-such-group", "true"], 125, "expected a group of this host"),
     (["--umask", "9", "true"], 125, "expected octal digits"),
