@@ -120,7 +120,7 @@ async def test_values(wire: "Wire", can: list[str], namespace: bool) -> None:
     [
         ({"memory": 0}, "limits.memory"),
         ({"memory": -1}, "limits.memory"),
-        ({"memory": "64Mib"}, "limits.memory"),
+        ({"memory": "64Mibs"}, "limits.memory"),
         ({"memory": "-1GiB"}, "limits.memory"),
         ({"memory": "9999999TiB"}, "limits.memory"),
         ({"memory": 1 << 60}, "limits.memory"),
