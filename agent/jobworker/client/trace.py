@@ -1,6 +1,6 @@
-"""Where messages to and from an agent are reported, if anything wants to see them."""
+"""The hook for messages to and from an agent, which `jw --debug` prints."""
 
 from collections.abc import Callable
 
-# Called with "sent" or "received" and each message, as text or as a binary frame; None: nothing wants to see them.
+# Called with "sent" or "received" and each message, as text or as a binary frame; None: messages are not reported.
 report: "Callable[[str, str | bytes], None] | None" = None
