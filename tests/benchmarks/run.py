@@ -28,6 +28,7 @@ from tests.benchmarks import (
     pumped,
     recorded,
     results,
+    search,
     stalled,
     starts,
     status,
@@ -45,6 +46,8 @@ SECTIONS: dict[str, Callable[[], Awaitable[None]]] = {
     "pumped": pumped.measure,
     "followed": pumped.measure_followed,
     "input": inputs.measure,
+    "search": search.measure_short,
+    "search-1GiB": search.measure,
     "fanout": fanout.measure,
     "stalled": stalled.measure,
     "delay": delay.measure,
@@ -56,6 +59,8 @@ SECTIONS: dict[str, Callable[[], Awaitable[None]]] = {
     "waiting": waiting.measure,
 }
 
+LONG = {"search-1GiB"}  # measured only if they are named
+
 
 async def run(names: list[str]) -> None:
     for name in names:
@@ -64,10 +69,12 @@ async def run(names: list[str]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="run.py", description="Print figures, each beside its limit.")
-    parser.add_argument("section", nargs="*", help=f"one or more of: {', '.join(SECTIONS)} (default: all)")
+    parser.add_argument(
+        "section", nargs="*", help=f"one or more of: {', '.join(SECTIONS)} (default: all but the long ones)"
+    )
     parser.add_argument("--write", action="store_true", help=f"write the ratios to {results.COMMITTED.name}")
     arguments = parser.parse_args()
-    names = arguments.section or list(SECTIONS)
+    names = arguments.section or [name for name in SECTIONS if name not in LONG]
     if unknown := [name for name in names if name not in SECTIONS]:
         parser.error(f"no section {unknown[0]!r}; there are: {', '.join(SECTIONS)}")
     began, (busy, *_) = time.monotonic(), os.getloadavg()
