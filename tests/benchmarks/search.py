@@ -5,6 +5,7 @@ import itertools
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.benchmarks.figures import cpu_seconds, median_and_range, ratio, table
 from tests.benchmarks.fixtures import require, running_agent
@@ -17,7 +18,7 @@ GIB = 1 << 30
 MB = 1e6
 LINE_BYTES = 100
 EVERY = 10_007  # lines: each of these has the text that is searched for
-PATTERNS: list[tuple[str, str, dict[str, bool]]] = [
+PATTERNS: list[tuple[str, str, dict[str, Any]]] = [
     ("a text", "needle", {}),
     ("in any case", "NEEDLE", {"case": False}),
     ("an expression", "level=(err|fatal).*needle [0-9]+$", {"regex": True}),
@@ -73,7 +74,7 @@ async def measure_short() -> None:
     await measure(100_000_000)
 
 
-async def _search(client: Client, job: str, pattern: str, how: dict[str, bool], limit: int) -> int:
+async def _search(client: Client, job: str, pattern: str, how: dict[str, Any], limit: int) -> int:
     """Return how many matches all calls together have found."""
     found, offset, complete = 0, 0, False
     while not complete:
@@ -82,7 +83,7 @@ async def _search(client: Client, job: str, pattern: str, how: dict[str, bool], 
     return found
 
 
-def _grep(log: Path, pattern: str, how: dict[str, bool]) -> None:
+def _grep(log: Path, pattern: str, how: dict[str, Any]) -> None:
     kind = "-E" if how.get("regex") else "-F"
     options = ["-c", kind] + ([] if how.get("case", True) else ["-i"])
     done = subprocess.run(
