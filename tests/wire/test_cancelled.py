@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.waiting import DEADLINE
 
-from jobworker.client import Client, connect
+from jobworker.client import Client, connect, wire
 from jobworker.client.blocking import connect as connect_blocking
-from jobworker.errors import ConnectionFailed, RateLimited
+from jobworker.errors import ConnectionFailed, RateLimited, WaitTimeout
 from jobworker.model import JobSpec
 
 if TYPE_CHECKING:
@@ -99,6 +99,25 @@ async def test_calls_that_are_cancelled_before_their_answer(client: Client) -> N
     await until_none(client, job)
     await client.ping()
     assert client.connection._abandoned == {}
+
+
+async def test_waits_that_are_cancelled(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than the agent has in flight do not keep it from reading: each is over after a while."""
+    monkeypatch.setattr(wire, "WAIT_SECONDS", 0.5)
+    async with await client.run(SLEEP) as run:
+        waits = [asyncio.ensure_future(client.wait(run.job.id)) for _ in range(64)]
+        await asyncio.sleep(0)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        async with asyncio.timeout(DEADLINE):
+            await client.ping()
+            with pytest.raises(WaitTimeout, match=r"has not ended within 0\.7"):
+                await client.wait(run.job.id, 0.7)
+            waiting = asyncio.ensure_future(client.wait(run.job.id, "1m"))
+            await asyncio.sleep(0.6)
+            await client.stop(run.job.id)
+            assert (await waiting).state.final
 
 
 async def test_a_call_that_takes_too_long(shared: "RunningAgent") -> None:

@@ -41,16 +41,23 @@ async def client(shared: "RunningAgent") -> AsyncIterator[Client]:
 
 
 async def test_a_process(client: Client) -> None:
-    proc = await client.spawn("sh", "-c", r"printf 'a\nb\nc'; echo oops >&2; read -r x; exit 3", stdin="pipe")
+    proc = await client.spawn(
+        "sh", "-c", r"printf 'a\nb\nc'; echo oops >&2; read -r x; printf d; exit 3", stdin="pipe"
+    )
     assert proc.pid
     assert proc.returncode is None
     assert [await proc.stdout.readline() for _ in range(2)] == [b"a\n", b"b\n"]
-    for _ in range(3):  # a read that is cancelled loses nothing
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(proc.stdout.readline(), 0.02)
+    assert await proc.stdout.read(1) == b"c"
+    for steps in range(30):  # a read that is cancelled loses nothing, at whatever step it subscribes again
+        read = asyncio.ensure_future(proc.stdout.readline())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        read.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await read
     assert proc.stdin
     await proc.stdin.write(b"go\n")
-    assert await proc.stdout.read() == b"c"
+    assert await proc.stdout.read() == b"d"
     assert proc.stdout.at_eof()
     assert [line async for line in proc.stderr] == [b"oops\n"]
     assert await proc.wait() == 3
@@ -189,6 +196,24 @@ def test_interrupted_without_asyncio(shared: "RunningAgent") -> None:
     command = [sys.executable, "-c", textwrap.dedent(script), shared.address, shared.token, str(shared.ca)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE)
     assert done.stdout == "[('exited', 'SIGKILL')]\n", done.stderr
+
+
+def test_without_what_only_the_agent_needs(shared: "RunningAgent") -> None:
+    script = """
+    import asyncio, sys
+    for name in ("typer", "click", "rich", "pluggy", "jsonrpcserver", "uvloop", "tomlkit"):
+        sys.modules[name] = None  # to import it fails
+    from jobworker.client import connect, connect_blocking
+    async def main():
+        async with connect(sys.argv[1], token=sys.argv[2], ca=sys.argv[3]) as client:
+            return await client.run_and_wait(["echo", "a"], capture=True)
+    print(asyncio.run(main()).stdout)
+    with connect_blocking(sys.argv[1], token=sys.argv[2], ca=sys.argv[3]) as client:
+        print(client.spawn("echo", "b").communicate())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), shared.address, shared.token, str(shared.ca)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE)
+    assert done.stdout == "b'a\\n'\n(b'b\\n', b'')\n", done.stderr
 
 
 def test_what_is_unknown_is_no_return_code() -> None:

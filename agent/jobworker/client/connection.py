@@ -292,7 +292,11 @@ class Connection:
             self._room.set()
             if notification is not None or inbox.closed:
                 return notification
-            await self._resume(subscribe)
+            try:
+                await self._resume(subscribe)
+            except BaseException:
+                inbox.mark_lost()  # a further loop subscribes again
+                raise
 
     async def _resume(self, subscribe: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -12,6 +12,7 @@ from jobworker.protocol import MAX_MESSAGE
 
 RECONNECT_SECONDS = 60.0  # how long a lost connection is tried again, all attempts together
 SETTLED_SECONDS = 5.0  # a connection that lasts longer, or on which the agent sends anything, ends the trying
+WAIT_SECONDS = 20.0  # of one job.wait: one that was cancelled is over at the agent by then
 MAX_PAGE_JOBS = 1000  # of one job.list
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 2.0  # between two attempts to connect
 # Close codes.

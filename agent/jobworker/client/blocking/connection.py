@@ -289,8 +289,10 @@ class Connection:
                 return notification
             try:
                 subscribe()
-            except AnswerLost:
-                inbox.append(None)
+            except BaseException as error:
+                inbox.append(None)  # a further loop subscribes again, after a lost answer this one
+                if not isinstance(error, AnswerLost):
+                    raise
 
     def _read_more(self) -> None:
         """Wait for a message and take it; note a loss."""

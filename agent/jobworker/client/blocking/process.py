@@ -7,6 +7,7 @@
 import contextlib
 from collections.abc import Iterator
 
+from jobworker.client import wire
 from jobworker.client.blocking.connection import Connection
 from jobworker.client.blocking.input import JobInput
 from jobworker.client.blocking.subscription import Subscription
@@ -15,8 +16,6 @@ from jobworker.client.completed import returncode_of
 from jobworker.client.logs import LogChunk
 from jobworker.errors import AnswerTimeout, ConnectionFailed, InvalidState, JobworkerError, StdinClosed, WaitTimeout
 from jobworker.model import Job, LogGap, StopSpec
-
-WAIT_SECONDS = 30.0  # of one call: a wait that is cancelled is over at the agent by then
 
 
 class Output:
@@ -121,7 +120,7 @@ class Process:
 
         Raises JobLost if it is unknown.
         """
-        limit = WAIT_SECONDS
+        limit = wire.WAIT_SECONDS
         if self._verbs.connection.timeout is not None:
             limit = min(limit, self._verbs.connection.timeout / 2)
         while not self.job.state.final:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from jobworker.client import wire
 from jobworker.client.lazy import Lazy
+from jobworker.errors import WaitTimeout
+from jobworker.units import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -126,7 +128,14 @@ class Verbs:
 
     def wait(self, job: str, limit: Duration | None = None) -> model.Job:
         """Return a job when it has ended; raise WaitTimeout if it has not within the limit."""
-        return self._ask(model.Job, "job.wait", id=job, timeout=limit)
+        left = None if limit is None else seconds(limit, "limit")
+        while True:
+            turn = wire.WAIT_SECONDS if left is None else min(left, wire.WAIT_SECONDS)
+            try:
+                return self._ask(model.Job, "job.wait", id=job, timeout=turn)
+            except WaitTimeout:
+                if left is not None and (left := left - turn) <= 0:
+                    raise WaitTimeout(f"job {job} has not ended within {limit}") from None
 
     def delete(self, job: str, *, force: bool = False) -> None:
         """Delete a job with its log; one that runs only with `force`, which stops it first."""
