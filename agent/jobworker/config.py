@@ -135,7 +135,11 @@ class Audit(Struct, frozen=True, forbid_unknown_fields=True):
     files: Positive = 8
 
 
-BUILT_IN = ("token", "roles", "graceful", "ladder", "command", "kill", "total", "idle", "deadline", "cpu")
+STRATEGIES, POLICIES = (
+    ("graceful", "ladder", "command", "input", "kill"),
+    ("total", "idle", "deadline", "cpu", "waiting"),
+)
+BUILT_IN = ("token", "roles", *STRATEGIES, *POLICIES)
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):

@@ -151,6 +151,12 @@ class JobHandle(Protocol):
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until the whole tree is gone; return False if that takes longer than `timeout` seconds."""
 
+    async def write(self, text: str) -> None:
+        """Write to the job's input, also if a client has claimed it; raise OSError if the job takes no input.
+
+        Waits while the job does not read and its input is full.
+        """
+
     async def run(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
         """Run a command inside the job, as its user and in its folder; raise OSError if it cannot be executed.
 
@@ -194,7 +200,8 @@ class RunFacts:
 
     `wall` is the wall clock at `now`, in seconds since 1970. `last_output` and `last_cpu` are when the job was last
     observed to write or to use CPU time; before the first time, its start. `cpus` is how many CPUs the job may use.
-    A policy that returns None for a `paused` job is called again when the job is resumed.
+    A policy that returns None for a `paused` job is called again when the job is resumed. `waiting_since` is when the
+    job began to wait for its input, with `prompt` at the end of its output; None: it does not wait.
     """
 
     now: float
@@ -206,6 +213,8 @@ class RunFacts:
     last_cpu: float | None = None
     cpus: int = 1
     paused: bool = False
+    waiting_since: float | None = None
+    prompt: str = ""
 
 
 class TimeoutPolicy(Protocol):
@@ -213,6 +222,10 @@ class TimeoutPolicy(Protocol):
 
     A policy with the attribute `wants_cpu = False` gets no CPU times, which cost something to read. One with a method
     `reason(options, facts)` gives the text by which the exit of the job and `jw explain` name why its time is up.
+
+    One with `wants_waiting = True` is for jobs that have an input. It is called again whenever the job begins or
+    ceases to wait for it, after None as well. If it has a method `answer(options, facts)` that returns a text when
+    its time is up, the agent writes the text to the job's input and stops nothing.
     """
 
     name: str

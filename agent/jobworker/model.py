@@ -310,7 +310,8 @@ class JobEvent(Struct, frozen=True):
     `event` is `created`, `started`, `updated`, `paused`, `resumed`, `deadline_near`, `limit_failed` (a time limit
     that cannot be applied), `stopping`, `exited` (also for a job that was lost or not started), `stopped` (the
     stop is over: `exit` has its receipt), `writer` (its input was claimed or released), `waiting` (it waits for its
-    input, or does no longer) or `deleted`. The params of `job.event` have the name of the subscription as well.
+    input, or does no longer), `answered` (a time limit wrote to its input) or `deleted`. The params of `job.event`
+    have the name of the subscription as well.
     """
 
     revision: int

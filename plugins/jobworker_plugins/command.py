@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jobworker.interfaces import JobHandle, PluginContext, StopOptions, StopStrategy, hookimpl, positive
-from jobworker_plugins.ladder import Ladder
+from jobworker_plugins.ladder import Ladder, ladder_options
 
 EXPECTED = 'expected {"argv": ["./shutdown.sh"], "timeout": "10s", "steps": as for ladder}'
 TIMEOUT = 10.0  # seconds, for the command and for the end of the job after it
@@ -27,7 +27,7 @@ class Command:
         if not isinstance(argv, list) or not argv or not all(isinstance(word, str) and word for word in argv):
             raise ValueError(f"argv: {argv!r}; {EXPECTED}")
         self._timeout(options)
-        self._ladder.check(self._rest(options))
+        self._ladder.check(ladder_options(options))
 
     def longest(self, options: StopOptions) -> float:
         return self._timeout(options.options) + self._ladder.longest(self._then(options))
@@ -51,12 +51,8 @@ class Command:
         return positive(options.get("timeout", TIMEOUT), "timeout")
 
     @staticmethod
-    def _rest(options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options that are for the ladder."""
-        return {name: value for name, value in options.items() if name == "steps"}
-
-    def _then(self, options: StopOptions) -> StopOptions:
-        return StopOptions(options.signal, options.grace, self._rest(options.options))
+    def _then(options: StopOptions) -> StopOptions:
+        return StopOptions(options.signal, options.grace, ladder_options(options.options))
 
 
 @hookimpl

@@ -41,6 +41,11 @@ def _rung(field: str, step: Any) -> Rung:
     return Rung(name, duration(step.get("grace", 0), f"{field}.grace"))
 
 
+def ladder_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are for the ladder, of a strategy that does as it in the end."""
+    return {name: value for name, value in options.items() if name == "steps"}
+
+
 class Ladder:
     name = "ladder"
 

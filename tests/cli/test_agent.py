@@ -116,7 +116,7 @@ def test_agent_commands_are_for_the_local_agent(jw: "Jw", shared: "RunningAgent"
 def test_agent_info_shows_the_agent(jw: "Jw", shared: "RunningAgent") -> None:
     said = jw.out("agent", "info")
     assert re.search(rf"^pid: +{shared.pid}$", said, re.MULTILINE)
-    assert "token, roles, graceful, ladder, command, kill, total" in said
+    assert "token, roles, graceful, ladder, command, input, kill, total" in said
     assert json.loads(jw.out("agent", "info", "--json"))["pid"] == shared.pid
 
 

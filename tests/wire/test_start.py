@@ -196,13 +196,14 @@ def test_the_agent_exits_1(refused: Callable[..., str], tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("[auth]\nproviders = ['ldap']", ["auth.providers", "'ldap'", "token"]),
-        ("[jobs]\nstop_strategy = 'nicely'", ["jobs.stop_strategy", "'nicely'", "graceful, kill"]),
+        ("[jobs]\nstop_strategy = 'nicely'", ["jobs.stop_strategy", "'nicely'", "graceful, input, kill"]),
         (
             "[plugins]\nenabled = ['token', 'moon']",
             [
                 "plugins.enabled",
                 "'moon'",
-                "command, cpu, deadline, graceful, idle, jwt, kill, ladder, mtls, roles, token, total",
+                "command, cpu, deadline, graceful, idle, input, jwt, kill, ladder",
+                "mtls, roles, token, total, waiting",
             ],
         ),
         ("[plugins]\nenabled = ['graceful']", ["auth.providers", "'token'", "none"]),

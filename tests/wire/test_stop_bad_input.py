@@ -24,7 +24,7 @@ async def still_runs(wire: "Wire", job: str) -> None:
 @pytest.mark.parametrize(
     ("stop", "code", "field", "said"),
     [
-        ({"strategy": "nicely"}, 40001, "stop.strategy", ["nicely", "command, graceful, kill, ladder"]),
+        ({"strategy": "nicely"}, 40001, "stop.strategy", ["nicely", "command, graceful, input, kill, ladder"]),
         ({"strategy": ""}, 40001, "stop.strategy", ["graceful"]),
         ({"strategy": "x" * 10000}, 40001, "stop.strategy", ["graceful"]),
         ({"signal": "SIGFOO"}, 40001, "stop.signal", ["SIGFOO", "SIGTERM"]),

@@ -28,6 +28,7 @@ class ActiveJob:
         self.stop: asyncio.Task[Receipt] | None = None  # the stop that is under way
         self.limits: list[asyncio.Task[None]] = []  # one task for each time limit
         self.fallback = False  # the default time limit is watched in place of one that failed
+        self.waits: set[asyncio.Event] = set()  # set when it begins or ceases to wait for its input
         self.waiting_since = 0.0  # while it waits for its input: since when, seconds on CLOCK_BOOTTIME
         self.watch: int | None = None  # the number of the inotify watch on its log folder
         self.silent = False  # its log is followed, and has no folder yet: there is nothing to read

@@ -13,7 +13,8 @@ EVENT_TEXT = {  # for the events that leave nothing in the record
     "paused": "paused",
     "resumed": "resumed",
     "writer": "another writer",
-    "waiting": "waiting for input, or no longer",
+    "waiting": "waits for its input",
+    "answered": "answered",
     "deadline_near": "near its time limit",
     "limit_failed": "time limit not enforced, after a fault",
 }
@@ -69,7 +70,9 @@ def _changes(job: Job, events: list[JobEvent]) -> tuple[list[ChainLink], list[Ch
         if event.event == "started" and job.started_at is not None:
             links.append(started)
         elif event.event in EVENT_TEXT:
-            links.append(ChainLink(event.time, EVENT_TEXT[event.event], event.by, event.detail))
+            over = event.event == "waiting" and event.job.waiting is None
+            text = "waits no longer" if over else EVENT_TEXT[event.event]
+            links.append(ChainLink(event.time, text, event.by, event.detail))
     if job.exit is not None:
         after.append(ChainLink(job.exited_at or "", job.state.value, job.exit.by, job.exit.message))
     return before, after, began

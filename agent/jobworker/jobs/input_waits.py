@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from operator import attrgetter
 from typing import NamedTuple
 
 from jobworker.host.input_wait import Input, Look, hidden, look, members, terminal_of
@@ -37,6 +38,8 @@ CONFIRM_SECONDS = 0.1  # from the look that finds it waiting to the second one, 
 MAX_TICK_SECONDS = 1.0  # between two readings of the amounts, in a long silence
 MAX_LOOK_SECONDS = 5.0  # between two looks at a silent job that does not wait
 TOGETHER_SECONDS = 0.02  # jobs that are due so soon after another are read with it, in one round
+ROUND_SECONDS = 0.02  # of CPU time, after which a round looks at no further job
+MAX_ROUND_SECONDS = 0.04  # that count of one round: a host that stops for a while makes it look longer
 SHARE = 50  # the time that all this takes is at most one part in so many of one processor
 BUSY_SHARE = 0.05  # of one processor, which a job may use while it waits, as for a clock on its screen
 BURST, RATE = 30, 0.5  # waits of one job that are recorded at once, and each second: someone types into a shell
@@ -124,20 +127,28 @@ class InputWaits:
         """Watch for ever."""
         while True:
             self._wakeup.clear()
-            now = time.monotonic()
-            due = [watched for watched in self._watched.values() if watched.due <= now]
-            spent = 0.0
-            if due:
-                began = [(watched, watched.writes) for watched in due]
-                seen, spent = await asyncio.to_thread(run_with_stuck_guard, partial(self._round, began, now))
-                for each in seen:
-                    self._settle(each, time.monotonic())
-            await asyncio.sleep(spent * SHARE)
+            try:
+                spent = await self._look_at_due(time.monotonic())
+            except Exception:
+                log.exception("not seen whether jobs wait for their input")
+                spent = MAX_ROUND_SECONDS
+            await asyncio.sleep(min(spent, MAX_ROUND_SECONDS) * SHARE)
             due_at = min((watched.due for watched in self._watched.values()), default=math.inf)
             wait = max(0.0, due_at - time.monotonic()) + TOGETHER_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if due_at == math.inf else wait):
                     await self._wakeup.wait()
+
+    async def _look_at_due(self, now: float) -> float:
+        """Look at the jobs that are due, as many as fit into a round; return the CPU seconds that it took."""
+        due = sorted((watched for watched in self._watched.values() if watched.due <= now), key=attrgetter("due"))
+        if not due:
+            return 0.0
+        began = [(watched, watched.writes) for watched in due]
+        seen, spent = await asyncio.to_thread(run_with_stuck_guard, partial(self._round, began, now))
+        for each in seen:
+            self._settle(each, time.monotonic())
+        return spent
 
     # In a thread
 
@@ -146,6 +157,8 @@ class InputWaits:
         began = time.thread_time()
         seen = []
         for watched, writes in due:
+            if time.thread_time() - began > ROUND_SECONDS:
+                break  # the others are the first of the next round
             try:
                 seen.append(self._see(watched, writes, now, reader))
             except OSError as error:  # as for lack of a descriptor
@@ -233,7 +246,15 @@ class InputWaits:
         waiting = Waiting(seen.prompt, rfc3339(watched.found_time))
         record = active.record.with_input(quiet=seen.end).with_job(waiting=waiting)
         self._table.save(active, record, detail=seen.prompt)
+        _wake(active)
 
     def _end(self, active: ActiveJob, why: str) -> None:
         if active.record.job.waiting is not None:
             self._table.save(active, active.record.with_job(waiting=None), detail=why)
+            _wake(active)
+
+
+def _wake(active: ActiveJob) -> None:
+    """Have the time limits that want it look again."""
+    for wakeup in active.waits:
+        wakeup.set()

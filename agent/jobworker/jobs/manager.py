@@ -68,9 +68,12 @@ class JobManager:
         self._specs = Specs(defaults, registry, host, lambda: self.link.hello)
         pool = UidPool(home.uids, config.uid_pool) if config.uid_pool and os.geteuid() == 0 else None
         self._users = Users(config, defaults, lambda: self.link.hello, pool)
-        self._stops = StopManager(config.jobs, self._specs, self.link, host, self._table, self._tasks)
-        self._time_limits = TimeLimits(config.jobs, self._specs, host, self._table, self._stops, self._tasks)
+        inputs = self.inputs = Inputs(home, self._table)
+        self._stops = StopManager(config.jobs, self._specs, self.link, host, self._table, inputs, self._tasks)
+        self._time_limits = TimeLimits(config.jobs, self._specs, host, self._table, inputs, self._stops, self._tasks)
         self.waits = InputWaits(home, self._table, self.link)
+        inputs.on_written = self.waits.written
+        self._specs.hidden_waits = self.waits.hidden
         self._reconciler = Reconciler(
             home,
             run,
@@ -96,8 +99,6 @@ class JobManager:
         self.logs = Logs(self._table, self._watch)
         self.log_scans = LogScans(self._table)
         self.screens = Screens(self._table)
-        self.inputs = Inputs(home, self._table)
-        self.inputs.on_written = self.waits.written
         self.seen, self.list, self.events = self._table.seen, self._table.page, self._table.events
         self.seen_in_memory = self._table.seen_in_memory
         self.stop_all, self.kill_all = self._stops.stop_all, self._stops.kill_all

@@ -35,6 +35,7 @@ class Specs:
         self, defaults: Defaults, registry: Registry, host: PluginHost, capabilities: Callable[[], Mapping[str, Any]]
     ) -> None:
         self.defaults = defaults
+        self.hidden_waits: Callable[[], str] = lambda: ""  # returns why it is not seen here whether a job waits
         self._capabilities = capabilities  # returns the capabilities of this host, from the keeper
         self._strategies = registry.stop_strategies
         self._policies = registry.timeout_policies
@@ -61,6 +62,7 @@ class Specs:
         if spec.name is not None and (not spec.name or len(spec.name) > 128 or not spec.name.isprintable()):
             raise InvalidSpec(f"name: {spec.name[:140]!r}; expected 1 to 128 printable characters", field="name")
         await self.stop_options(checked.stop)
+        self._check_waiting(spec)
         for limit in checked.time_limits:
             await self._check_options("timeout_policies", self.policy(limit.policy), limit.options)
         return checked
@@ -102,6 +104,18 @@ class Specs:
         if spec.has_input() and not self._capabilities().get("stdin"):
             field = "tty" if spec.stdin is None else "stdin"
             raise NotSupported(f"spec.{field}: the keeper is of an older version", field=field)
+
+    def _check_waiting(self, spec: JobSpec) -> None:
+        """Raise for a limit of the spec that would never be due: on a wait for an input that there is not."""
+        for limit in spec.timeout_policies:
+            if not getattr(self.policy(limit.policy), "wants_waiting", False):
+                continue
+            if not spec.has_input():
+                text = f'timeout_policies: {limit.policy}: the job has no input; expected stdin "pipe", or a tty'
+                raise InvalidSpec(text, field="timeout_policies")
+            if why := self.hidden_waits():
+                text = f"timeout_policies: {limit.policy}: this host does not show whether a job waits: {why}"
+                raise NotSupported(text, field="timeout_policies")
 
     def keep(self, job: str, made: LaunchPlan) -> None:
         """Keep the plan of a job that is created now until the job is in memory."""

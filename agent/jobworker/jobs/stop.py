@@ -9,13 +9,14 @@ from copy import deepcopy
 from functools import partial
 from typing import Any, TypeVar
 
-from jobworker.errors import InvalidSpec, JobworkerError
+from jobworker.errors import InvalidSpec, JobworkerError, RpcError
 from jobworker.host.keeper_client import KeeperLink
 from jobworker.host.process_tree import PROOFS, described
 from jobworker.host.strays import StrayTree
 from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy
 from jobworker.jobs import commands
 from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.inputs import Inputs
 from jobworker.jobs.plan import LaunchPlan, signal_number
 from jobworker.model import Job, Receipt, Step
 from jobworker.plugin.host import PluginFault, PluginHost, clean
@@ -59,6 +60,7 @@ class Stop:
         host: PluginHost,
         resume: Callable[[ActiveJob], Awaitable[None]],
         save_steps: Callable[[ActiveJob, list[Step]], None],
+        inputs: Inputs,
     ) -> None:
         self._active = active
         self._plan = plan
@@ -66,6 +68,7 @@ class Stop:
         self._host = host
         self._resume = resume  # lets a paused job go on
         self._save_steps = save_steps
+        self._inputs = inputs
         self._steps = list(active.record.stop.steps)  # those of an agent that died within this stop, then ours
         self._killed = asyncio.Event()  # set at the first SIGKILL for the whole tree
         self._kill_until = 0.0  # on CLOCK_MONOTONIC: what is left then counts as survivors
@@ -151,6 +154,14 @@ class Stop:
         await self._thaw()
         self.note("asked", detail=how)
 
+    async def write(self, data: bytes) -> None:
+        """Write to the job's input, with the lease of the writer if there is one; raise OSError."""
+        await self._thaw()
+        try:
+            await self._inputs.write(self._active.id, data, None, self._active.record.input.lease)
+        except RpcError as error:
+            raise BrokenPipeError(error.message) from error
+
     async def wait(self, limit: float | None) -> bool:
         """Wait until the tree is gone; after SIGKILL for it, send that again meanwhile, until time is up."""
         await self._thaw()
@@ -215,6 +226,9 @@ class _Handle:
 
     async def wait(self, timeout: float | None = None) -> bool:
         return await self._carry(self._stop.wait(timeout))
+
+    async def write(self, text: str) -> None:
+        await self._carry(self._stop.write(clean(str(text)).encode()))
 
     async def run(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
         await self._carry(self._stop.run_command(argv, env, timeout))

@@ -16,6 +16,7 @@ from jobworker.host.process_tree import NamespaceTree, wait_exit
 from jobworker.interfaces import StopOptions, StopStrategy
 from jobworker.jobs import lifecycle
 from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.inputs import Inputs
 from jobworker.jobs.pausing import Pausing
 from jobworker.jobs.record import Sent, StopRequest
 from jobworker.jobs.spec_rules import Specs
@@ -44,6 +45,7 @@ class StopManager:
         link: KeeperLink,
         host: PluginHost,
         table: JobTable,
+        inputs: Inputs,
         tasks: Background,
     ) -> None:
         self._limit = seconds(config.stop_limit, "stop_limit")  # for a strategy beyond the time that it announces
@@ -51,6 +53,7 @@ class StopManager:
         self._link = link
         self._host = host
         self._table = table
+        self._inputs = inputs
         self._tasks = tasks
         self._under_way: dict[str, Stop] = {}  # by job
         self.pausing = Pausing(table, link)
@@ -93,7 +96,7 @@ class StopManager:
             strategy, options = await self._usual_stop(active)
         if active.stop is not None or active.record.process_tree_gone:
             return active.stop
-        stop = Stop(active, plan, self._link, self._host, self.pausing.resume, self._save_steps)
+        stop = Stop(active, plan, self._link, self._host, self.pausing.resume, self._save_steps, self._inputs)
         if not active.record.job.state.final:
             name = strategy.name if strategy is not None else KILL
             request = StopRequest(reason=reason, by=by, strategy=name, message=message, call=call)

@@ -13,7 +13,8 @@ import msgspec
 import pluggy
 from msgspec.structs import replace
 
-from jobworker.config import Config
+from jobworker import __version__
+from jobworker.config import BUILT_IN, Config
 from jobworker.errors import StartError
 from jobworker.interfaces import Authorizer, AuthProvider, JobEvent, PluginContext, StopStrategy, TimeoutPolicy
 from jobworker.plugin import hookspecs
@@ -76,6 +77,10 @@ def installed() -> dict[str, list[tuple[importlib.metadata.EntryPoint, Plugin]]]
     for point in importlib.metadata.entry_points(group=GROUP):
         package, version = (point.dist.name, point.dist.version) if point.dist else ("?", "?")
         by_name.setdefault(point.name, []).append((point, Plugin(point.name, package, version)))
+    for name in BUILT_IN:
+        if name not in by_name:  # the metadata of an editable installation is as old as its last `pip install`
+            point = importlib.metadata.EntryPoint(name, f"jobworker_plugins.{name}", GROUP)
+            by_name[name] = [(point, Plugin(name, "jobworker", __version__))]
     return by_name
 
 

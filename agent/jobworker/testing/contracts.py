@@ -215,7 +215,7 @@ class StopStrategyContract(_TakesOptions):
 
     def test_a_job_that_ends_at_once(self) -> None:
         """The job has ended when stop() returns."""
-        assert self.stop(ends_when_run=True).over
+        assert self.stop(ends_when_run=True, ends_when_written=True).over
 
     def test_a_job_that_ends_slowly(self) -> None:
         self.stop(after=GRACE / 2)
@@ -296,4 +296,5 @@ FACTS = (
     RunFacts(now=NOW, started=NOW - 10, wall=NOON, cpu_seconds=1e6, last_cpu=NOW, cpus=256),
     RunFacts(now=NOW, started=NOW - 10, wall=NOON + 86400 * 183, paused=True),
     RunFacts(now=NOW, started=NOW - 1e6, wall=4e9),
+    RunFacts(now=NOW, started=NOW - 10, wall=NOON, output_bytes=2, waiting_since=NOW - 5, prompt="? "),
 )

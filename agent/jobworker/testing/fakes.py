@@ -44,18 +44,21 @@ class FakeJob:
 
     `ends_on` may be empty: no signal ends the job. `ends_when_run`: a command that the strategy runs ends it.
     The fake records what the strategy does: `signals` as (name, target), `asks` the arguments of `asked`,
-    `commands` the argv of each command.
+    `commands` the argv of each command, `writes` the texts for its input. `ends_when_written`: a text ends it; None:
+    it takes no input.
     """
 
     ends_on: Collection[str] = ENDING
     after: float = 0.0
     ends_when_run: bool = False
+    ends_when_written: bool | None = False
     job: Job = field(default_factory=make_job)
     env: Mapping[str, str] = field(default_factory=lambda: {"PATH": "/usr/bin:/bin"})
     cwd: str = "/"
     signals: list[tuple[str, str]] = field(default_factory=list)
     commands: list[list[str]] = field(default_factory=list)
     asks: list[str] = field(default_factory=list)
+    writes: list[str] = field(default_factory=list)
     _over: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     @property
@@ -79,6 +82,13 @@ class FakeJob:
 
     async def asked(self, how: str) -> None:
         self.asks.append(how)
+
+    async def write(self, text: str) -> None:
+        if self.ends_when_written is None or self.over:
+            raise BrokenPipeError("the job has no input")
+        self.writes.append(text)
+        if self.ends_when_written:
+            self.end()
 
     async def wait(self, timeout: float | None = None) -> bool:
         try:

@@ -8,8 +8,9 @@ from types import ModuleType
 
 import pytest
 
+from jobworker.config import BUILT_IN
 from jobworker.errors import StartError
-from jobworker.plugin.loader import KINDS, MAX_OBJECTS, OBSERVER
+from jobworker.plugin.loader import KINDS, MAX_OBJECTS, OBSERVER, installed
 from jobworker.testing import load, make_event
 
 FAULTS = {
@@ -100,3 +101,12 @@ def test_an_observer_takes_what_it_wants(module: Callable[..., ModuleType]) -> N
     for arguments in ("event", "context, event", "event, context"):
         observe = load(module(OBSERVER, "return event.event", arguments)).observers["misregistered"]
         assert observe(make_event("started")) == "started"
+
+
+def test_our_own_plugins_need_no_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of an editable installation are as old as its last `pip install`: a new plugin works all the same."""
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: [])
+    found = installed()
+    assert set(found) == set(BUILT_IN)
+    for name, [(point, plugin)] in found.items():
+        assert (point.load().__name__, plugin.package) == (f"jobworker_plugins.{name}", "jobworker")

@@ -15,7 +15,23 @@ from jobworker.testing import (
     load,
 )
 from jobworker.tokens import TokenFile
-from jobworker_plugins import command, cpu, deadline, graceful, idle, kill, ladder, mtls, roles, token, total
+from jobworker_plugins import (
+    command,
+    cpu,
+    deadline,
+    graceful,
+    idle,
+    kill,
+    ladder,
+    mtls,
+    roles,
+    token,
+    total,
+    waiting,
+)
+from jobworker_plugins import (
+    input as input_,
+)
 
 _kept = TemporaryDirectory(prefix="jobworker-contracts-")  # what classes are made with is there before any fixture
 FOLDER = Path(_kept.name)
@@ -51,6 +67,19 @@ class TestCommand(StopStrategyContract):
     accepted = ({"argv": ["true"]}, {"argv": ["true"], "timeout": 0.1} | QUICK)
     refused = ({}, {"argv": []}, {"argv": "true"}, {"argv": ["true"], "timeout": 0})
     quick = accepted[1]
+
+
+class TestInput(StopStrategyContract):
+    strategy = load(input_).stop_strategies["input"]
+    accepted = ({}, {"line": "exit", "timeout": 0.1} | QUICK)
+    refused = ({"line": 1}, {"timeout": 0}, {"steps": []})
+    quick = accepted[1]
+
+
+class TestWaiting(TimeoutPolicyContract):
+    policy = load(waiting).timeout_policies["waiting"]
+    accepted = ({"limit": 5}, {"limit": "2h", "answer": "y"}, {"limit": 5, "answer": ""})
+    refused = ({}, {"limit": 0}, {"limit": 5, "answer": 1}, {"limit": 5, "answer": "y" * 4001})
 
 
 class TestTotal(TimeoutPolicyContract):

@@ -9,6 +9,7 @@ from jobworker_plugins.cpu import Cpu
 from jobworker_plugins.deadline import Deadline
 from jobworker_plugins.idle import Idle
 from jobworker_plugins.total import Total
+from jobworker_plugins.waiting import Waiting
 
 MIDNIGHT = 1_900_000_000.0  # 2030-03-17T17:46:40Z
 
@@ -37,6 +38,8 @@ def name(value: Any) -> str:
         (Cpu(), {"limit": 10}, {"cpu_seconds": 2.0, "cpus": 4}, 102.0),
         (Cpu(), {"limit": 10}, {"cpu_seconds": 9.999, "cpus": 4}, 100.05),
         (Cpu(), {"limit": 10}, {"cpu_seconds": 10.0}, 100.0),
+        (Waiting(), {"limit": 8}, {"waiting_since": 95.0}, 103.0),
+        (Waiting(), {"limit": "1s", "answer": "y"}, {"waiting_since": 95.0, "prompt": "Sure? "}, 96.0),
         (Deadline(), {"at": "2030-03-17T17:46:50Z"}, {}, 110.0),
         (Deadline(), {"at": "2030-03-17T18:46:30+01:00"}, {}, 90.0),
         (Deadline(), {"at": "2030-03-17T17:46:50Z"}, {"wall": MIDNIGHT + 3600}, -3490.0),
