@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from jobworker_cli import commands, failures, output, parse
+from jobworker_cli import commands, failures, left_raw, output, parse
 from jobworker_cli.declare import Context, Group, UsageError
 
 
@@ -14,7 +14,12 @@ def main() -> None:
     """Run `jw` and exit with its code."""
     output.write_whole()
     words = sys.argv[1:]
-    code = complete(words[1:]) if words[:1] == ["__complete"] else run(words)
+    if words[:1] == ["__complete"]:
+        code = complete(words[1:])  # in a terminal that the shell has made raw
+    else:
+        if words[:1] != ["doctor"]:  # which mends it
+            left_raw.hint()
+        code = run(words)
     os._exit(code)  # nothing is buffered, and there is nothing to clean up
 
 

@@ -126,7 +126,12 @@ def error(text: str, next_command: str = "") -> None:
 
 def hint(command: str) -> None:
     """Write the next command to stderr."""
-    write_stderr(f"{paint('hint:', YELLOW, sys.stderr)} {printable(command)}")
+    write_stderr(hint_text(command))
+
+
+def hint_text(command: str) -> str:
+    """Return the line of a hint."""
+    return f"{paint('hint:', YELLOW, sys.stderr)} {printable(command)}"
 
 
 def write_stderr(text: str) -> None:
