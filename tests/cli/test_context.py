@@ -42,7 +42,7 @@ def pin(shared: "RunningAgent") -> str:
 
 def add(name: str, address: str, *arguments: str, token: str = SECRET) -> "subprocess.CompletedProcess[str]":
     """Add a context, with the token on stdin."""
-    return call("context", "add", name, "--address", address, *arguments, stdin=token + "\n")
+    return call("context", "add", name, "--no-check", "--address", address, *arguments, stdin=token + "\n")
 
 
 def call(*arguments: str, stdin: str) -> "subprocess.CompletedProcess[str]":

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobworker.paths import Home, contexts_file
+from jobworker.tls import certificates
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.cli.conftest import Jw
     from tests.conftest import RunningAgent
+    from tests.support.window import Window
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +26,10 @@ def user(shared: "RunningAgent", jw: "Jw", home: Home, monkeypatch: pytest.Monke
     contexts_file().write_text(json.dumps({"version": 1, "contexts": {"prod": context}}))
     contexts_file().chmod(0o600)
     return home
+
+
+def pin_of(agent: "RunningAgent") -> str:
+    return str(certificates.describe(certificates.load(agent.home.tls / "server.pem")[0])["fingerprint"])
 
 
 def test_show_and_rename(jw: "Jw", shared: "RunningAgent", user: Home) -> None:
@@ -63,6 +71,44 @@ def test_restart_of_a_remote_agent(jw: "Jw", shared: "RunningAgent") -> None:
     assert (entry["method"], entry["job"]) == ("job.delete", job)
     assert jw.out("audit") == "", "this host has no agent, and so no audit log"
     assert "agent.restart" in jw.out("-c", "prod", "audit", "--denied")
+
+
+def test_add_tries_the_agent_first(jw: "Jw", shared: "RunningAgent", tmp_path: Path) -> None:
+    """A context is stored once the server is trusted and knows the credentials, or unchecked if that is asked for."""
+    token, wrong = tmp_path / "token", tmp_path / "wrong"
+    token.write_text(shared.token)
+    wrong.write_text("jw1_" + "S" * 43)
+    where = ["--address", shared.address]
+    done = jw("context", "add", "new", *where, "--ca", str(shared.ca), "--token-file", str(token))
+    pin = pin_of(shared)
+    assert (done.returncode, pin in done.stderr, "knows you as local (admin)" in done.stderr) == (0, True, True), done
+    refused = {
+        4: [*where, "--ca", str(shared.ca), "--token-file", str(wrong)],
+        6: [*where, "--token-file", str(token)],
+    }
+    for code, words in refused.items():
+        done = jw("context", "add", "other", *words)
+        assert done.returncode == code, done
+    assert f"--pin {pin}" in done.stderr, "without a terminal, the next command has the pin"
+    done = jw("context", "add", "other", "--address", "wss://127.0.0.1:1/rpc", "--token-file", str(token))
+    assert (done.returncode, "--no-check" in done.stderr) == (6, True)
+    assert sorted(jw.out("context", "ls", "-q").split()) == ["new", "prod"]
+    assert jw("context", "add", "other", "--no-check", "--address", "wss://127.0.0.1:1/rpc").returncode == 0
+
+
+def test_trust_at_first_sight(jw: "Jw", shared: "RunningAgent", window: "Callable[..., Window]") -> None:
+    """On a terminal the fingerprint is shown, and pinned if the user confirms it."""
+    for answer, code in (("n", 6), ("y", 0)):
+        opened = window("context", "add", "seen", "--address", shared.address, cols=200)
+        opened.wait_for("sha256:[0-9a-f]{64}")
+        opened.wait_for(r"\[y/N\]")
+        opened.type(f"{answer}\r")
+        if answer == "y":
+            opened.wait_for("Token")
+            opened.type(f"{shared.token}\r")
+        assert opened.end() == code
+    assert json.loads(contexts_file().read_text())["contexts"]["seen"]["pin"] == pin_of(shared)
+    assert json.loads(jw.out("-c", "seen", "rpc", "auth.whoami"))["name"] == "local"
 
 
 def test_contexts_that_cannot_be_read(jw: "Jw", user: Home) -> None:

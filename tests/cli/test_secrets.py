@@ -73,7 +73,17 @@ def test_a_password_in_the_address(jw: "Jw") -> None:
 @pytest.mark.usefixtures("jw")
 def test_a_token_from_a_pipe_that_does_not_block(shared: RunningAgent, tmp_path: Path) -> None:
     """It is waited for; one that is not UTF-8 is refused without an error of Python."""
-    command = [sys.executable, "-m", "jobworker_cli", "context", "add", "piped", "--address", shared.address]
+    command = [
+        sys.executable,
+        "-m",
+        "jobworker_cli",
+        "context",
+        "add",
+        "piped",
+        "--force",
+        "--address",
+        shared.address,
+    ]
     for data, code in ((f"{shared.token}\n".encode(), 0), (b"\xff" + SECRET.encode(), 2)):
         reader, writer = os.pipe()
         os.set_blocking(reader, False)

@@ -35,10 +35,14 @@ def add(
     ] = None,
     cert: Annotated[Path | None, Option(metavar="FILE", help="The PEM file of a client certificate.")] = None,
     key: Annotated[Path | None, Option(metavar="FILE", help="The PEM file of its key.")] = None,
+    check: Annotated[bool, Option("--check/--no-check", help="Try the agent and the credentials first.")] = True,
     force: Annotated[bool, Option("--force", help="Replace an existing context of this name.")] = False,
     json_: options.Json = False,
 ) -> None:
-    """Give an agent a name, with a token, read from stdin or the terminal, and the certificate to trust."""
+    """Give an agent a name, with a token, read from stdin or the terminal, and the certificate to trust.
+
+    The agent is tried first: a certificate that no known CA has signed is shown, and trusted if you confirm it.
+    """
     _require_name(name)
     if ca is not None and pin is not None:
         raise UsageError("ca and pin: both are given; expected one of them, or neither for the system's CAs")
@@ -50,16 +54,31 @@ def add(
         pin=usable_pin(pin),
         cert=_file(cert, "cert"),
         key=_file(key, "key"),
-        token=_token(token_file, cert),  # last: ask only if everything else is right
     )
+    if name in contexts.read().contexts and not force:
+        raise _exists(name)
+    token = None if token_file is None else _token(token_file, cert)
+    if check:
+        from jobworker_cli import first_contact  # slow to import
+
+        context = first_contact.trusted(context)
+    if token_file is None:  # last: ask only if everything else is right
+        token = _token(None, cert)
+    context = context.replaced(token=token)
+    if check:
+        first_contact.logged_in(context)
     with contexts.changing() as stored:
         if name in stored.contexts and not force:
-            raise JobworkerError(f"a context {name!r} exists", hint="--force to replace it")
+            raise _exists(name)
         stored.contexts[name] = context
         current = stored.current
     output.show(_shown(name, context, current), as_json=json_)
     if current != name and not json_:
         output.hint(f"jw context use {name}, or jw -c {name} ps")
+
+
+def _exists(name: str) -> JobworkerError:
+    return JobworkerError(f"a context {name!r} exists", hint="--force to replace it")
 
 
 def _require_name(name: str) -> None:
