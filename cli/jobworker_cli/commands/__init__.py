@@ -25,6 +25,7 @@ MODULES = {
     "stats": "stats",
     "top": "stats",
     "screen": "screen",
+    "replay": "replay",
     "write": "write",
     "mcp": "mcp",
     "logs": "logs",

@@ -48,6 +48,9 @@ def logs(
         bool, Option("-i", "--ignore-case", help="With --grep: upper and lower case are the same.")
     ] = False,
     exit_code: Annotated[bool, Option("--exit-code", help="With --follow: exit with the code of the job.")] = False,
+    as_cast: Annotated[
+        bool, Option("--cast", help="Print what its terminal has shown as a recording: asciicast, version 2.")
+    ] = False,
     raw: options.Raw = False,
     json_: options.Json = False,
 ) -> int:
@@ -62,6 +65,11 @@ def logs(
         raise UsageError("--until ends before the job may: it cannot be used with --follow")
     if exit_code and not follow:
         raise UsageError("--exit-code needs --follow, which ends when the job does")
+    if as_cast:
+        ways = (follow, lines is not None, since, until, offset is not None, times, stdout, stderr, raw, json_, grep)
+        if any(ways) or len(jobs) > 1:
+            raise UsageError("--cast prints one job, all of it: expected no other option, and one JOB")
+        return attempt(lambda: _cast(ctx.obj, jobs[0]))
     if ignore_case and grep is None:
         raise UsageError("--ignore-case needs --grep, whose pattern it is for")
     if grep == "":
@@ -122,6 +130,15 @@ def _label_all(pairs: list[tuple[Records, Job]], *, several: bool) -> None:
     widest = max(map(width, labels), default=0)
     for (records, _), label in zip(pairs, labels, strict=True):
         records.prefix = f"{pad(label, widest)} | ".encode() if several else b""
+
+
+async def _cast(choice: Choice, text: str) -> None:
+    """Print the log of a job as a recording."""
+    from jobworker_cli.recording import cast  # seldom needed
+
+    async with choice.client() as client:
+        async for line in cast(client, await job_id_async(client, text)):
+            output.emit(line)
 
 
 async def _logs(choice: Choice, records_by_job: dict[str, Records], request: dict[str, Any], exit_code: bool) -> int:
