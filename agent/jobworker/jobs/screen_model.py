@@ -11,14 +11,17 @@ from jobworker.screen import MAX_CELLS
 from jobworker.screen.picture import drawn
 from jobworker.screen.terminal import Terminal
 
-WINDOW_BYTES = 2 << 20  # of the end of a log that are taken; of a longer one the rest is skipped
+WHOLE_BYTES = 2 << 20  # of a log, or of what is new in it, that are all taken
+WINDOW_BYTES = 512 << 10  # of the end of one that has more, which are taken; the rest is skipped
 SHORT_BYTES = 64 << 10  # the same, if the output takes too long
 SLICE_BYTES = 64 << 10  # that one call of `advance` takes at most
 SLICE_SECONDS = 0.05  # of CPU time for that
+PAUSE_SECONDS = 0.002  # of CPU time until the agent's loop may run
 STEP_BYTES = 1024  # that are taken before a look at the time
 MAX_SECONDS = 2.0  # of CPU time for one catch-up
 SCAN_SECONDS = 1.0  # of CPU time to look for the modes that were set in the part that is skipped
 SCANNED_BYTES = 256 << 10  # at once
+HINTS = (b"\x1b[?", b"\x1b]", b"\x1bc")  # what has none of these has no setting of importance; quick to look for
 LONGEST_SETTING = 400  # bytes
 # What clears the whole screen: what was shown before does not matter.
 CLEARED = re.compile(rb"\x1b\[H\x1b\[(?:0?J|2J)|\x1b\[2J\x1b\[(?:1;1)?H|\x1bc|\x1b\[\?1049h")
@@ -76,9 +79,9 @@ class ScreenModel:
             self.end = reader.size()
             first = reader.first()
             if self._offset is None:
-                whole = self.end - first <= WINDOW_BYTES
+                whole = self.end - first <= WHOLE_BYTES
                 self._begin_at(reader, first if whole else self._near_end(reader, WINDOW_BYTES))
-            elif self.end - self._offset > WINDOW_BYTES or self._offset < first:
+            elif self.end - self._offset > WHOLE_BYTES or self._offset < first:
                 self._begin_at(reader, max(first, self._near_end(reader, WINDOW_BYTES)))
         finally:
             reader.close()
@@ -116,14 +119,17 @@ class ScreenModel:
 
     def _feed(self, offset: int, data: bytes) -> int:
         """Take output, and the sizes at their places in it, for a moment; return the offset of what is left."""
-        place, deadline = 0, time.thread_time() + SLICE_SECONDS
+        place, begun = 0, time.thread_time()
+        deadline, pause = begun + SLICE_SECONDS, begun + PAUSE_SECONDS
         while place < len(data) and time.thread_time() < deadline:
             self._resize(offset + place)
             stops = [at - offset for _, at, _, _ in self._sizes if offset + place < at < offset + len(data)]
             end = min([place + STEP_BYTES, len(data), *stops])
             self._terminal.feed(data[place:end])
             place = end
-            time.sleep(0)  # let the agent's loop run: it would have to wait for the interpreter's lock
+            if time.thread_time() > pause:
+                time.sleep(0)  # let the agent's loop run: it would have to wait for the interpreter's lock
+                pause = time.thread_time() + PAUSE_SECONDS
         return offset + place
 
     def _resize(self, offset: int) -> None:
@@ -178,7 +184,8 @@ def settings_before(reader: LogReader, offset: int) -> bytes:
     while end > first and not reset and time.thread_time() - started < SCAN_SECONDS:
         start = max(first, end - SCANNED_BYTES)
         data = reader.read_at(0, start, min(offset, end + LONGEST_SETTING))
-        for found in reversed([*SETTING.finditer(data)]):
+        near = end == offset  # a region is only looked for here: it takes a look at each sequence
+        for found in reversed([*SETTING.finditer(data)]) if near or any(hint in data for hint in HINTS) else ():
             if found.start() >= end - start:
                 continue  # it was in the last block
             if reset := found[1] is not None:

@@ -6,7 +6,7 @@ from tests.support.log_writer import Writer
 
 from jobworker.formats.sizes import MAX_RECORDS, SIZE_BYTES, Size, added, decode, encode
 from jobworker.jobs import screen_model
-from jobworker.jobs.screen_model import WINDOW_BYTES, ScreenModel
+from jobworker.jobs.screen_model import WHOLE_BYTES, ScreenModel
 
 
 def caught_up(model: ScreenModel) -> screen_model.Picture:
@@ -39,7 +39,7 @@ def test_a_long_log(tmp_path: Path) -> None:
     """It begins where the screen was cleared, near the end; modes, region and title of before hold."""
     log = Writer(tmp_path / "log")
     log.arrive(0, b"\x1b]2;title\x07\x1b[?1049h\x1b[?2004h\x1b[?25l\x1b[?25h\x1b[2;3r\x1b[?1000h\x1b[?1000lold")
-    for _ in range(WINDOW_BYTES // 60000 + 9):
+    for _ in range(WHOLE_BYTES // 60000 + 9):
         log.arrive(0, b"x" * 60000)
     log.arrive(0, b"\x1b[H\x1b[2Jnew\x1b[3;1H\n\nlast")
     picture = caught_up(ScreenModel(str(tmp_path / "log"), 5, 20))
