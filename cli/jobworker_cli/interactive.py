@@ -31,7 +31,7 @@ class TerminalRecords(Records):
         self._claim = claim
         self._filter = QueryFilter()
 
-    async def _take(self, job: str, chunk: LogChunk) -> None:
+    async def write(self, job: str, chunk: LogChunk) -> None:
         if chunk.offset < self._live or self._claim is None or not self._claim.writes:
             data = self._filter.feed(chunk.data)
         else:
