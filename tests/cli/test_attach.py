@@ -62,7 +62,7 @@ def test_read_only(window: Any, jw: "Jw") -> None:
     script = "stty -echo; echo up; read x; echo got $x; exec sleep 600"
     job = jw.out("run", "-dt", "--name", "looked-at", "--", "sh", "-c", script)
     viewer = window("attach", "--read-only", job)
-    viewer.wait_for("up\r\n")
+    viewer.wait_for("up.*\x1b\\[2;1H")
     viewer.type("never\r")
     assert jw.job("looked-at")["writer"] is None
     jw.out("write", job, "from jw write")
@@ -77,14 +77,35 @@ def test_queries_of_the_past(window: Any, jw: "Jw") -> None:
     script = "printf 'a\\033[6nb\\033[cc\\n'; read x; printf 'd\\033[6ne\\n'; read x"
     job = jw.out("run", "-dt", "--", "sh", "-c", script)
     viewer = window("attach", "-r", job)
-    viewer.wait_for("abc\r\n")
+    viewer.wait_for("abc")
     jw.out("write", job, "")
     viewer.wait_for("de\r\n")
+    for rows in (30, 10):  # one has room for the screen, the other one gets the last lines
+        late = window("attach", "-r", job, rows=rows)
+        late.wait_for("abc")
+        late.wait_for("de")
     writer = window("attach", job)
-    writer.wait_for("abc\r\n")
-    writer.wait_for("de\r\n")
+    writer.wait_for("abc")
+    writer.wait_for("de")
     writer.type("\r")
     assert writer.end() == 0
+
+
+def test_a_late_viewer_of_a_full_screen(window: Any, jw: "Jw") -> None:
+    """It gets the screen as it is, also what was drawn long ago, and its own terminal is as before when it leaves."""
+    script = r"printf '\033[?1049h\033[?25l\033[20;7Hearly\033[H'; seq 5; seq 3000 | tr '\n' '\r'; read x; "
+    script += "printf now; read x"
+    job = jw.out("run", "-dt", "--", "sh", "-c", script)
+    while "3000" not in jw.out("screen", job):
+        pass
+    viewer = window("attach", "-r", job)
+    viewer.wait_for("\x1b\\[\\?1049h.*3000.*\x1b\\[20H.* early.*\x1b\\[6;1H.*\x1b\\[\\?25l")
+    jw.out("write", job, "")
+    viewer.wait_for("now")
+    viewer.type("\x03")
+    viewer.wait_for("\x1b\\[\\?1049l\x1b\\[\\?25h")
+    assert viewer.end() == 0
+    jw.out("kill", job)
 
 
 def test_what_cannot_be_attached_to(window: Any, jw: "Jw") -> None:

@@ -3,10 +3,12 @@
 import asyncio
 import os
 import signal
+import sys
 from functools import partial
 from typing import Annotated
 
-from jobworker.errors import InvalidState
+from jobworker.client import Client
+from jobworker.errors import InvalidState, RpcError
 from jobworker.model import to_builtins
 from jobworker_cli import describe, output
 from jobworker_cli.claim import Claim
@@ -49,11 +51,13 @@ async def _attach(choice: Choice, text: str, keys: bytes, *, writes: bool, steal
         claim = Claim(client, name)
         if writes and not job.state.final:
             await claim.begin(steal=steal)
-        subscription = await client.subscribe(name, tail=size()[0], follow=True)
+        begin = None if job.state.final else await _draw(client, name, terminal)
+        lines = size()[0] if begin is None else None
+        subscription = await client.subscribe(name, begin, tail=lines, follow=True)
         left = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, left.set)
-        records = TerminalRecords(terminal, job.log.bytes, claim)
+        records = TerminalRecords(terminal, begin or job.log.bytes, claim)
         showing = asyncio.create_task(converse(client, subscription, records, terminal, claim, left.set, keys, None))
         leaving = asyncio.create_task(left.wait())
         await asyncio.wait({showing, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -67,3 +71,18 @@ async def _attach(choice: Choice, text: str, keys: bytes, *, writes: bool, steal
         if words := describe.remark(end):
             output.note(f"job {name}: {words}")
         return describe.exit_code(end) or describe.missing_code(subscription)
+
+
+async def _draw(client: Client, job: str, terminal: OwnTerminal) -> int | None:
+    """Draw the screen of the job on ours, if it has room; return the offset of the output that follows."""
+    rows, cols = size()
+    try:
+        screen = await client.screen(job, ansi=True)
+    except RpcError:  # it is too large to be kept, or of an agent that has no screens
+        return None
+    if screen.rows > rows or screen.cols > cols or not isinstance(screen.ansi, str):
+        return None
+    drawn = b"\n" * rows + screen.ansi.encode()  # what our terminal shows scrolls up
+    terminal.modes.feed(drawn)
+    await asyncio.to_thread(output.put, sys.stdout, drawn)
+    return screen.offset
