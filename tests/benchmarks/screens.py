@@ -42,8 +42,8 @@ async def history(client: Client, form: str, size: int) -> str:
     script = WRITER.format(form=form, size=size)
     spec = JobSpec(argv=[sys.executable, "-c", script], tty=TtySpec(), log=LogSpec(max_bytes="4GiB"))
     job = (await client.start((await client.create(spec)).id)).id
-    async for chunk in await client.subscribe(job, size):
-        if chunk.data.endswith(b"over"):
+    async for chunk in await client.subscribe(job):
+        if chunk.offset >= size - (1 << 20) and chunk.data.endswith(b"over"):
             break
     return job
 
