@@ -184,6 +184,9 @@ class Line:
             given[parameter.name] = given.get(parameter.name, 0) + 1 if parameter.counts else flag
             return
         text = self._next(name, left, parameter) if text is None else text
+        if name in OUTPUT and text == "json" and "--json" in self._options:
+            self._give("--json", None, left)
+            return
         try:
             value = parameter.value(text)
         except ValueError:

@@ -89,18 +89,24 @@ def _require(text: str) -> None:
 
 
 def list_all(
-    client: "Client", states: Sequence[str] | None = None, labels: dict[str, str] | None = None, **others: Any
+    client: "Client",
+    states: Sequence[str] | None = None,
+    labels: dict[str, str] | None = None,
+    most: int | None = None,
+    **others: Any,
 ) -> list[dict[str, Any]]:
-    """Return all jobs as plain data, newest first; `others` are further params of job.list."""
+    """Return all jobs, or the newest `most`, as plain data, newest first; `others` are further params of job.list."""
     jobs: list[dict[str, Any]] = []
-    params: dict[str, Any] = {"limit": PAGE_JOBS} | others | ({"states": list(states)} if states else {})
+    params: dict[str, Any] = others | ({"states": list(states)} if states else {})
     params |= {"labels": labels} if labels else {}
-    while True:
+    while most is None or len(jobs) < most:
+        params["limit"] = PAGE_JOBS if most is None else min(most - len(jobs), PAGE_JOBS)
         answer = client.call("job.list", **params)
         jobs += answer["jobs"]
         if answer["next"] is None:
-            return jobs
+            break
         params["cursor"] = answer["next"]
+    return jobs
 
 
 def _id(principal: dict[str, Any]) -> str:

@@ -79,7 +79,7 @@ WRONG = {
     "ps --al": ("option", "--al"),
     "run --nonsense true": ("option", "--nonsense"),
     "ps --json=1": ("flag", "--json=1"),
-    "ps -o yaml": ("output", "yaml"),
+    "stats -o yaml": ("output", "yaml"),
     "attach -o json a": ("option", "--json"),
     "status": ("missing", ""),
     "run": ("missing", ""),

@@ -18,7 +18,7 @@ MODULES = {
     "update": "jobs",
     "rm": "jobs",
     "prune": "prune",
-    "ps": "look",
+    "ps": "ps",
     "status": "look",
     "explain": "look",
     "wait": "wait",

@@ -34,7 +34,7 @@ def prune(
 ) -> int:
     """Remove all jobs that have ended, with their logs."""
     with ctx.obj.blocking() as client:
-        others = {} if owner is None else {"owner": owner}
+        others: dict[str, Any] = {} if owner is None else {"owner": owner}
         jobs = list_all(client, FINAL, pairs("--label", selected), **others)
         jobs = [job for job in jobs if _is_over(job, _before(older))][keep or 0 :]
         size = bytes_text(sum(job["log"]["bytes"] for job in jobs))

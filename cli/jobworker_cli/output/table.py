@@ -13,7 +13,7 @@ def lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """Yield the lines of a table for stdout."""
     cells = [[printable(cell) or "-" for cell in row] for row in (head, *rows)]
     widths = [max(width(row[column]) for row in cells) for column in range(len(head))]
-    limit = _width()
+    limit = terminal_width()
     for number, row in enumerate(cells):
         line = "  ".join(map(pad, row, widths)).rstrip()
         if limit:
@@ -29,7 +29,7 @@ def pair_lines(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
         yield f"{pad(name, longest)} {value}"
 
 
-def _width() -> int:
+def terminal_width() -> int:
     """Return the columns of the terminal; 0 if stdout is none, or the width is unknown."""
     if sys.stdout is None or not sys.stdout.isatty():
         return 0
