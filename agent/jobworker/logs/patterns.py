@@ -6,6 +6,7 @@ from typing import Any, Protocol
 MAX_PATTERN_BYTES = 1024
 MAX_PROGRAM = 1000  # instructions of a compiled expression: the worst take that many steps for each byte
 MAX_MEMORY_BYTES = 4 << 20  # of the automaton of an expression
+MULTILINE = "(?m)"  # before each expression: ^ and $ are the ends of a line
 NOWHERE = (-1, -1)
 
 
@@ -100,10 +101,11 @@ def _expression(re2: Any, pattern: str, *, case: bool) -> Any:
     options.log_errors = False
     options.max_mem = MAX_MEMORY_BYTES
     try:
-        expression = re2.compile(f"(?m){pattern}", options)
+        expression = re2.compile(MULTILINE + pattern, options)
     except (re2.error, UnicodeError) as error:
         why = error.args[0] if error.args else "it cannot be read"
         why = why.decode(errors="replace") if isinstance(why, bytes) else str(why)
+        why = why.replace(MULTILINE, "")  # the caller has not written it
         raise BadPatternError(f"{why}; expected a regular expression in the syntax of RE2") from None
     finally:
         re2.purge()  # its cache would keep the automata of the last 128
