@@ -115,6 +115,16 @@ class Guest:
         self.stop()
         self.boot()
 
+    def copy_disk(self, target: Path) -> None:
+        """Copy the disk to a file as a power cut would leave it now; the guest stands still meanwhile."""
+        assert self._qemu is not None
+        self._qemu.send_signal(signal.SIGSTOP)
+        try:
+            os.waitid(os.P_PID, self._qemu.pid, os.WSTOPPED)  # all threads: a write that had begun is done
+            subprocess.run(["cp", "--sparse=always", str(self.folder / "disk.qcow2"), str(target)], check=True)
+        finally:
+            self._qemu.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """End qemu, which is to the guest as if its power were cut."""
         if self._qemu is not None:
@@ -124,6 +134,10 @@ class Guest:
             self._socket.close()
         self._qemu = self._socket = None
         self._rest = b""
+
+    @property
+    def is_off(self) -> bool:
+        return self._qemu is None
 
     def attach(self) -> bool:
         """Take over a guest that another process booted in this folder and left; return whether there is one."""

@@ -139,6 +139,7 @@ def _guest() -> Iterator[Guest]:
         guest = Guest(Path(folder), build(), code)
         stack.callback(guest.stop)
         guest.boot()
+        print(f"the guest has Linux {guest.run('uname -r').stdout.strip()}", file=sys.stderr)
         guest.run("loginctl enable-linger alice")
         guest.run("for _ in $(seq 300); do [ -S /run/user/1000/bus ] && exit; sleep 0.2; done; exit 1")
         yield guest
@@ -202,7 +203,7 @@ def _started_in_a_service(guest: Guest) -> Seen:
     return _observed(agent, jw, [*jw, "agent", "stop"])
 
 
-# Debian 12 with systemd 252 and Linux 6.1; alice lingers, bob does not.
+# Debian 12 with systemd 252; Linux 6.1, or 5.10 with JOBWORKER_VM_KERNEL=bullseye. Alice lingers, bob does not.
 GUEST: dict[str, Callable[[Guest], Seen]] = {
     "systemd, root: jw agent install --systemd": _installed,
     "the same as an older kernel": lambda guest: _installed(guest, OLD),

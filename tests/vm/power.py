@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -110,22 +110,30 @@ class Subject:
                 await asyncio.sleep(0.5)
         return await asyncio.to_thread(self.client)
 
-    async def cut(self, seconds: float) -> Loss:
-        """Put load on the agent for some seconds, cut the power, and compare."""
+    @contextlib.asynccontextmanager
+    async def load(self) -> AsyncIterator[Answered]:
+        """Put load on the agent, until the block ends, and yield what it has answered so far."""
         answered = Answered()
         async with await self._connected() as client:
             load = [asyncio.create_task(_short_jobs(client, answered)) for _ in range(WORKERS)]
             load.append(asyncio.create_task(_chatter(client, answered)))
+            try:
+                yield answered
+                for task in load:  # one that has failed has put no load on
+                    assert not task.done() or self.guest.is_off, task.exception()
+            finally:
+                for task in load:
+                    task.cancel()
+                await asyncio.gather(*load, return_exceptions=True)
+
+    async def cut(self, seconds: float) -> Loss:
+        """Put load on the agent for some seconds, cut the power, and compare."""
+        async with self.load() as answered:
             await asyncio.sleep(seconds)
-            for task in load:
-                assert not task.done(), task.exception()
             await asyncio.to_thread(self.guest.stop)
-            for task in load:
-                task.cancel()
-            await asyncio.gather(*load, return_exceptions=True)
         await asyncio.to_thread(self.guest.boot)
         async with await self._connected() as client:
-            loss = await _compare(client, answered)
+            loss = await compare(client, answered)
             await _clear(client)
         return loss
 
@@ -163,7 +171,8 @@ async def _chatter(client: Client, answered: Answered) -> None:
         received += chunk.data
 
 
-async def _compare(client: Client, answered: Answered) -> Loss:
+async def compare(client: Client, answered: Answered) -> Loss:
+    """Count what an agent has no more, or otherwise, of what was answered before the cut."""
     loss = Loss(answered=len(answered.created))
     now: dict[str, Job] = {}
     for job in answered.created | answered.deleted:

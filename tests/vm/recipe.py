@@ -26,6 +26,9 @@ TOOLS = {
     "mke2fs": "e2fsprogs",
 }
 SUITE = "bookworm"
+# The release of Debian whose kernel the guest has, all else is of SUITE: bookworm's is Linux 6.1, bullseye's 5.10.
+KERNEL_SUITE = os.environ.get("JOBWORKER_VM_KERNEL", SUITE)
+PIN = f"Package: linux-image-*\nPin: release n={KERNEL_SUITE}\nPin-Priority: 1001\n"
 SIZE = "3G"  # of the sparse image
 PACKAGES = [
     "systemd",
@@ -118,9 +121,20 @@ def sources() -> list[str]:
     return [str(path) for path in files if line.search(path.read_text())]
 
 
+def _kernel_sources(work: Path) -> list[str]:
+    """Return files that name the release of the kernel to apt, where those of SUITE are."""
+    if KERNEL_SUITE == SUITE:
+        return []
+    made = []
+    for path in map(Path, sources()):
+        (work / path.name).write_text(re.sub(rf"\b{SUITE}\b", KERNEL_SUITE, path.read_text()))
+        made.append(str(work / path.name))
+    return made
+
+
 def build() -> Image:
     """Return the image, built first if the cache has none of this recipe (about two minutes)."""
-    parts = [Path(__file__).read_text(), *dependencies()]
+    parts = [Path(__file__).read_text(), KERNEL_SUITE, *dependencies()]
     name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     folder = cache() / f"vm-{name}"
     if not folder.exists():
@@ -144,7 +158,9 @@ def _build(work: Path) -> None:
     small = f"mkdir -p conf.d; echo MODULES=list >conf.d/small; printf '%s\\n' {' '.join(MODULES)} >modules"
     initramfs = f'mkdir -p "$1/etc/initramfs-tools"; cd "$1/etc/initramfs-tools"; {small}'
     command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
-    command += [f"--essential-hook={initramfs}", SUITE, str(root), *sources()]
+    (work / "pin").write_text(PIN)
+    pin = f'--setup-hook=install -D -m 644 {work / "pin"} "$1/etc/apt/preferences.d/kernel"'
+    command += [pin, f"--essential-hook={initramfs}", SUITE, str(root), *sources(), *_kernel_sources(work)]
     _run(*command)
     venv = Path(f"{root}{VENV}")
     _run(PYTHON, "-m", "venv", str(venv))
