@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from tests.support.waiting import DEADLINE
 from jobworker.client import Client
 from jobworker.client.local import wait_gone
 from jobworker.errors import InvalidState
+from jobworker.linux.proc import boot_id
 from jobworker.model import JobSpec, Reason, State
 
 BEFORE = "00000000-0000-4000-8000-000000000000"  # the boot id that the host had
@@ -179,3 +181,37 @@ async def test_a_log_that_lost_bytes_has_a_gap(start: Callable[..., RunningAgent
         log = (await client.status(holed)).log
         assert (log.bytes, log.truncated) == (20_000, True)
         assert not (await client.status(whole)).log.truncated
+
+
+async def test_zeros_at_the_end_of_an_open_log_are_not_served(start: Callable[..., RunningAgent]) -> None:
+    """The size of a file, and the index, can reach the disk before the last bytes do."""
+    agent = start()
+    async with agent.client() as client:
+        job = (await client.create(JobSpec(shell="echo first; echo second; exec sleep 1000", timeout=None))).id
+        await client.start(job)
+        received = b""
+        async for chunk in await client.subscribe(job):
+            received += chunk.data
+            if received == b"first\nsecond\n":
+                break
+        pid = (await client.status(job)).pid
+        keeper = (await client.call("agent.info"))["keeper"]
+    assert pid is not None
+    agent.kill()
+    for dead in (keeper["pid"], keeper["pump"], pid):
+        os.kill(dead, signal.SIGKILL)
+        assert await asyncio.to_thread(wait_gone, dead, DEADLINE)
+    out = agent.home.logs / job / "out"
+    assert out.read_bytes() == b"first\nsecond\n"
+    with out.open("r+b") as file:
+        file.seek(len(b"first\n"))
+        file.write(bytes(len(b"second\n")))
+    other_boot(agent)
+    journal = agent.home.journal
+    journal.write_bytes(journal.read_bytes().replace(boot_id().encode(), BEFORE.encode()))
+    agent.start()
+    async with agent.client() as client:
+        assert (await client.status(job)).state == State.LOST
+        assert await text(client, job) == b"first\n"
+        log = (await client.status(job)).log
+        assert (log.bytes, log.truncated) == (len(b"first\n"), True)

@@ -230,8 +230,10 @@ class Reconciler:
                 self._table.save(active, lifecycle.lost(record, why, time.time_ns(), closed=True))
                 continue
             if record.process.boot != self._boot:
-                record, now = self._table.as_it_is(record), time.time_ns()
-                self._table.save(active, lifecycle.lost(record, "the host was restarted", now, closed=True))
+                # The size of an open log stays unknown: `_check_logs` takes a known one for what is on the disk.
+                self._table.save(
+                    active, lifecycle.lost(record, "the host was restarted", time.time_ns(), closed=True)
+                )
                 continue
             if waits:
                 if not active.starting:  # an agent died before its request to the keeper
@@ -282,7 +284,8 @@ class Reconciler:
         now = await asyncio.to_thread(repair_log, self._table.log_folder(record.job.id), before)
         if now == before:
             return
-        log.warning("job %s: the log lost bytes in the power cut: it had at least %d", record.job.id, before.bytes)
+        if now.truncated:
+            log.warning("job %s: its log lost bytes in the power cut, and has %d", record.job.id, now.bytes)
         async with self._table.held(record.job.id) as active:
             self._table.save(active, active.record.with_job(log=now))
 
