@@ -38,6 +38,8 @@ class Choice:
         return self.given if context is None else context.override(self.given)
 
     def _context(self) -> Endpoint | None:
+        if self.several():
+            raise UsageError(f"context: {self.context!r} are several, for `jw ps` alone; expected one of them")
         if self.context == LOCAL_CONTEXT or (self.context is None and not _has_contexts()):
             return None
         from jobworker_cli import contexts
@@ -45,6 +47,13 @@ class Choice:
         stored = contexts.read()
         name = self.context or stored.current
         return None if name is None else stored.get(name)
+
+    def several(self) -> "list[tuple[str, Choice]]":
+        """Return a choice for each context if several are named, as `prod,stage`; else none."""
+        names = [*dict.fromkeys(name for name in (self.context or "").split(",") if name)]
+        if self.given.address is not None or len(names) < 2:
+            return []
+        return [(name, Choice(self.given, name, self.flagged)) for name in names]
 
     @property
     def local(self) -> bool:

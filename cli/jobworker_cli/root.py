@@ -25,7 +25,8 @@ def choose_agent(
         bool, Option("--insecure", help="Skip certificate verification: any server gets your token.")
     ] = False,
     context: Annotated[
-        str | None, Option("-c", "--context", metavar="NAME", help="The name of a context: see `jw context ls`.")
+        str | None,
+        Option("-c", "--context", metavar="NAME", help="The name of a context, or of several for `jw ps`: A,B."),
     ] = None,
     debug: Annotated[
         bool, Option("--debug", help="Print each message to and from the agent, without secrets, and tracebacks.")

@@ -47,24 +47,38 @@ def ps(
     watch: Annotated[bool, Option("-w", "--watch", help="Repeat every second, until Ctrl-C.")] = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
-) -> None:
-    """List the jobs that have not ended, newest first."""
+) -> int:
+    """List the jobs that have not ended, newest first; of several agents with -c A,B."""
     wanted = _wanted(state, label, name, owner, filters)
     look = _look(wanted, every=every or last is not None, last=last)
+    if several := ctx.obj.several():
+        from jobworker_cli import across  # seldom needed
+
+        if watch:
+            raise UsageError("--watch: is for one context; expected -c with one name")
+        jobs, code = across.list_jobs(several, look)
+        _show(jobs, layout, as_json=json_, quiet=quiet)
+        return code
     with ctx.obj.blocking() as client:
         while True:
             jobs = retry(client, lambda: look(client))
-            chosen = columns.of(None if json_ else layout, table.terminal_width())
-            head = [title for title, _ in chosen]
-            rows = [[show(job) for _, show in chosen] for job in jobs]
             if watch and not json_ and sys.stdout is not None and sys.stdout.isatty():
                 output.put(sys.stdout, CLEAR.encode())
-            lines = (row[0] for row in rows) if layout == "name" else table.lines(head, rows)
-            ids = [job["id"] for job in jobs]
-            output.show({"jobs": jobs, "next": None}, lines, as_json=json_, quiet=quiet, ids=ids)
+            _show(jobs, layout, as_json=json_, quiet=quiet)
             if not watch:
-                return
+                return 0
             time.sleep(INTERVAL_SECONDS)
+
+
+def _show(jobs: list[dict[str, Any]], layout: str | None, *, as_json: bool, quiet: bool) -> None:
+    """Print jobs; those of several agents have a context, which then is the first column."""
+    chosen = columns.of(None if as_json else layout, table.terminal_width())
+    if jobs and "context" in jobs[0] and layout in (None, "wide"):
+        chosen = [("CONTEXT", lambda job: str(job["context"])), *chosen]
+    head = [title for title, _ in chosen]
+    rows = [[show(job) for _, show in chosen] for job in jobs]
+    lines = (row[0] for row in rows) if layout == "name" else table.lines(head, rows)
+    output.show({"jobs": jobs, "next": None}, lines, as_json=as_json, quiet=quiet, ids=[job["id"] for job in jobs])
 
 
 def _wanted(
