@@ -42,7 +42,7 @@ def test_several_jobs_at_once(jw: "Jw") -> None:
     assert done.returncode == 3
     assert sorted(done.stdout.split()) == sorted(jobs)
     assert done.stderr == "jw: error: there is no job 'no-such-job'\nhint: jw ps -a\n"
-    assert jw("rm", *jobs).stdout.split() == jobs
+    assert sorted(jw("rm", *jobs).stdout.split()) == sorted(jobs)
 
 
 def test_rm_force_ends_the_job(jw: "Jw") -> None:
