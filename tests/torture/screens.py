@@ -24,7 +24,7 @@ from jobworker.client import Client
 from jobworker.errors import StdinClosed
 from jobworker.model import JobSpec, TtySpec
 
-ENV = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "HOME": "/nonexistent", "PS1": "$ "}
+ENV = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PS1": "$ "}
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ async def main(moments: int, seed: int) -> int:
     """Print a line for each program, and return 1 if a screen differs."""
     randomly = random.Random(seed)
     sums = [0, 0]
-    with Tmux() as tmux:
+    with Tmux() as tmux, tempfile.TemporaryDirectory(prefix="jobworker-screens-") as home:
+        ENV["HOME"] = home  # some programs write there
         async with running_agent() as agent, agent.client() as client:
             for program in PROGRAMS:
                 if shutil.which(program.argv[0]) is None:
