@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
-from jobworker_cli.declare import Context, Option
+from jobworker_cli import output
+from jobworker_cli.declare import Context, Option, UsageError
 from jobworker_cli.options import Json
+
+COLOURS = {"auto": None, "always": True, "never": False}
 
 
 def choose_agent(
@@ -31,6 +34,9 @@ def choose_agent(
     debug: Annotated[
         bool, Option("--debug", help="Print each message to and from the agent, without secrets, and tracebacks.")
     ] = False,
+    color: Annotated[
+        str, Option("--color", also=["--colour"], metavar="WHEN", help="Colour: auto (on a terminal), always, never.")
+    ] = "auto",
     version: Annotated[bool, Option("-V", "--version", help="Print the version of jw.")] = False,
     json_: Json = False,
 ) -> None:
@@ -40,6 +46,9 @@ def choose_agent(
     JW_CERT, JW_KEY, JW_PIN, JW_INSECURE=1, JW_CONTEXT. Without them and without a context in use, `jw` uses the
     local agent and starts it on first use.
     """
+    if color not in COLOURS:
+        raise UsageError(f"--color: {color[:40]!r}; expected auto, always or never")
+    output.colours.wanted = COLOURS[color]
     if debug:
         from jobworker_cli.debug import begin
 

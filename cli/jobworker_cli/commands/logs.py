@@ -15,6 +15,7 @@ from jobworker_cli.declare import Context, Option, UsageError
 from jobworker_cli.endpoint import Choice
 from jobworker_cli.grep import Grep
 from jobworker_cli.moments import moment
+from jobworker_cli.output import progress
 from jobworker_cli.output.records import Records
 from jobworker_cli.output.sanitise import printable
 from jobworker_cli.output.width import pad, width
@@ -154,8 +155,15 @@ async def _logs(choice: Choice, records_by_job: dict[str, Records], request: dic
                 reported = failures.report(error, text)
                 code = code or (failures.RUN_FAILED if exit_code else reported)
         _label_all([(records, subscription.job) for records, subscription in pairs], several=len(records_by_job) > 1)
+        whole = not request["follow"] and all(
+            request[begin] is None for begin in ("offset", "tail", "since", "until")
+        )
+        total = sum(subscription.job.log.bytes for _, subscription in pairs) if whole else 0
         try:
-            await asyncio.gather(*(records.follow(subscription) for records, subscription in pairs))
+            with progress.download(total) as passed:
+                for records, _ in pairs:
+                    records.passed = passed
+                await asyncio.gather(*(records.follow(subscription) for records, subscription in pairs))
         except output.ReaderGone:
             os._exit(0)  # closing the connection properly would wait for all that is still to be received
     missing = next((code for code in (describe.missing_code(subscription) for _, subscription in pairs) if code), 0)

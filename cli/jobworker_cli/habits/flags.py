@@ -251,9 +251,9 @@ FLAGS: Lines = (
     ("*", "--user -u --username --password", "login keeps the credentials of a context", "jw login --user NAME"),
     (
         "*",
-        "--no-color --color --no-colour --plain",
-        "NO_COLOR=1 prints without colours, as a pipe does",
-        "NO_COLOR=1 jw {line}",
+        "--no-color --no-colour --plain",
+        "--color never prints without colours, as a pipe does",
+        "jw --color never {line}",
     ),
     ("*", "--format --template --yaml --output-format", "--json prints an object", "jw {line} --json"),
     ("*", "-y --yes --assume-yes --no-prompt", "jw asks nothing here", "jw {line}"),

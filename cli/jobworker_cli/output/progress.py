@@ -2,13 +2,17 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
+
+from jobworker_cli.output import write
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 T = TypeVar("T")
+MIN_BYTES = 1 << 20  # of a log that takes a while
 MIN_STEPS = 4  # fewer are done before a bar would be seen
 
 
@@ -22,6 +26,17 @@ def shown(what: str, steps: Iterable[T], total: int, *, alone: bool = False) -> 
         for step in steps:
             yield step
             progress.advance(task)
+
+
+@contextmanager
+def download(total: int) -> Iterator[Callable[[int], None]]:
+    """Show how many of `total` bytes are there; yield a function that is called with how many came."""
+    if total < MIN_BYTES or not wanted(alone=False):
+        yield lambda count: None
+        return
+    with bar(sizes=True) as progress:
+        task = progress.add_task("log", total=total)
+        yield lambda count: progress.advance(task, count)
 
 
 def wanted(*, alone: bool) -> bool:
@@ -46,5 +61,5 @@ def bar(*, sizes: bool = False) -> "Progress":
         *middle,
         progress.TimeRemainingColumn(),
     ]
-    console = Console(stderr=True)
+    console = Console(stderr=True, no_color=not write.coloured(sys.stderr))
     return progress.Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)

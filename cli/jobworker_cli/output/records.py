@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jobworker.client import LogChunk, Subscription
@@ -27,6 +28,8 @@ class Records:
     ) -> None:
         """`lines` picks the lines to write; None: all bytes are written as they come."""
         self.prefix = b""
+        # Called with the size of each chunk that came.
+        self.passed: Callable[[int], None] = lambda count: None
         self._lines = lines
         self._json = as_json
         self._times = times
@@ -45,6 +48,7 @@ class Records:
         """Write all chunks until the end."""
         job = subscription.job.id
         async for chunk in subscription:
+            self.passed(len(chunk.data))
             for each in [chunk] if self._lines is None else self._lines.feed(chunk):
                 await self.write(job, each)
         for each in () if self._lines is None else self._lines.finish():

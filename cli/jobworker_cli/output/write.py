@@ -13,6 +13,13 @@ DIM, RED, YELLOW = "2", "31", "33"
 line_end = b"\n"  # of a note; another one while the terminal is raw
 
 
+class _Colours:
+    wanted: bool | None = None  # by --color; None: as the environment and the file have it
+
+
+colours = _Colours()
+
+
 class ReaderGone(Exception):
     """The reader of our output has closed it."""
 
@@ -69,6 +76,8 @@ def _text(file: TextIO, name: str) -> TextIO:
 
 def coloured(file: TextIO | None) -> bool:
     """Return whether colours may be written there."""
+    if colours.wanted is not None:
+        return colours.wanted
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return file is not None and file.isatty() and not plain
 
