@@ -59,7 +59,7 @@ class Loss:
 
     answered: int = 0  # jobs
     jobs: int = 0  # answered and not known any more
-    statuses: int = 0  # exits that were answered and are `lost`, or whose job is not known
+    statuses: int = 0  # exits that were answered and are `lost`, or whose job is `created` again or not known
     invented: int = 0  # exits that differ from what was answered, or that a job which ran at the cut has
     revived: int = 0  # deleted and there again
     closed: int = 0  # bytes of logs whose end was answered
@@ -182,8 +182,9 @@ async def compare(client: Client, answered: Answered) -> Loss:
     loss.revived = len(answered.deleted & now.keys())
     for job, before in answered.ended.items():
         after = now.get(job)
-        loss.statuses += after is None or after.state == State.LOST
-        loss.invented += after is not None and after.state != State.LOST and before.exit != after.exit
+        known = after is not None and after.state.final and after.state != State.LOST  # not `created` again
+        loss.statuses += not known
+        loss.invented += after is not None and known and before.exit != after.exit
         good, wrong = await _served(client, after, _text(before.name or ""))
         if job in answered.closed:
             loss.closed += SHORT
