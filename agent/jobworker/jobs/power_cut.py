@@ -27,8 +27,9 @@ def checked_since(newest_end: str) -> str:
 def repair_log(folder: Path, known: LogInfo) -> LogInfo:
     """Repair a log, and return what the record must have of it. Blocking."""
     try:
-        # Only a closed log has a size that is known; all of it is on the disk if the index reaches that.
-        damaged = repair(folder, closed=_size(folder)[0] == known.bytes)
+        # Only a closed log has a size that is known; all of it is on the disk if the index reaches that. An index
+        # whose last records were not written has a size of 0, as a log has that is still open in the record.
+        damaged = repair(folder, closed=0 < known.bytes == _size(folder)[0])
     except OSError as error:
         log.error("the log %s could not be checked after the restart of the host: %s", folder, error)
         return known

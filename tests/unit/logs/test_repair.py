@@ -209,3 +209,13 @@ def test_zeros_that_were_written_long_before_the_end(tmp_path: Path) -> None:
     (folder / "index").write_bytes(index)
     assert repair(folder, closed=False) is False
     assert text(folder) == bytes(5000) + b"end"
+
+
+def test_an_open_log_whose_last_records_and_bytes_are_zeros(tmp_path: Path) -> None:
+    """Its index seems to end at 0, which is also the size that the record of an open log has."""
+    folder = write_log(tmp_path / "log", [(OUT, b"first\n"), (OUT, b"second\n"), (OUT, b"third\n")])
+    (folder / "out").write_bytes(b"first\n" + bytes(13))
+    index = (folder / "index").read_bytes()
+    (folder / "index").write_bytes(index[: 2 * RECORD.size] + bytes(2 * RECORD.size))
+    assert repair_log(folder, LogInfo(0, 0, truncated=False)) == LogInfo(6, 0, truncated=True)
+    assert text(folder) == b"first\n"
