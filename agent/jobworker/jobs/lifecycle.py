@@ -45,7 +45,8 @@ def advance(record: JobRecord, event: JournalEntry, boot: str) -> JobRecord:
         case Lost(why=why, at=at):
             return lost(record, why, at)
         case InputEnd(how=how, accepted=accepted):
-            return record.with_input(ended=how, accepted=accepted)
+            # A keeper of an earlier version knows no count any more when it notes this after the exit.
+            return record.with_input(ended=how, accepted=record.input.accepted if accepted is None else accepted)
         case Truncated():
             return record.with_job(log=replace(record.job.log, truncated=True))
         case Closed(size=size, truncated=truncated, first=first):

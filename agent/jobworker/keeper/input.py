@@ -70,7 +70,8 @@ class Inputs:
         if "input_end" in message:
             if job := self._state.jobs.get(message["input_end"]):
                 self._awaiting.pop(job.id, None)
-                self._end(job, message["how"])
+                if not job.ended:  # else its exit has counted the input already
+                    self._end(job, message["how"])
             else:
                 self._ended[message["input_end"]] = message["how"]
         elif "hello" in message:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from jobworker.host.journal import Closed, Ended, Launching, Started, StartFailed
+from jobworker.host.journal import Closed, Ended, InputEnd, Launching, Started, StartFailed
 from jobworker.jobs import lifecycle
 from jobworker.jobs.lifecycle import advance
 from jobworker.jobs.record import JobRecord, ProcessRecord, StopRequest, is_id, new_id
@@ -211,3 +211,10 @@ def test_ids_sort_by_creation() -> None:
     assert ids == sorted(set(ids))
     assert all(is_id(each) for each in ids)
     assert not any(is_id(each) for each in ("", "a" * 11, "a" * 13, "../../../../", "A" * 12, "aaaaaaaaaaa\0"))
+
+
+def test_the_count_of_an_input_is_kept() -> None:
+    """An exit has it; an end of the input that is noted after the exit, without a count, takes nothing away."""
+    record = after(ended(stdin_accepted=9), InputEnd(at=4, id="a" * 12, how="broken"), record=RUNNING)
+    assert record.input.accepted == 9
+    assert after(InputEnd(at=3, id="a" * 12, how="closed", accepted=5), record=RUNNING).input.accepted == 5
