@@ -87,7 +87,7 @@ def test_usage(jw: "Jw", options: tuple[str, ...]) -> None:
 
 
 def test_what_the_agent_refuses(jw: "Jw", spoken: str) -> None:
-    done = jw("logs", "--since", "yesterday", spoken)
+    done = jw("logs", "--since", "long ago", spoken)
     assert done.returncode == 1
     assert "expected a time with its zone" in done.stderr
     assert jw("logs", "no-such-job").returncode == 3
@@ -107,7 +107,8 @@ def test_lines_that_match(jw: "Jw", spoken: str) -> None:
     jw.out("run", "--name", "cut", "--", "sh", "-c", "printf '%020000d x %020000d\\n' 0 0; printf 'last x'")
     assert re.fullmatch("…0+ x 0+…\nlast x\n", jw("logs", "--grep", "x", "cut").stdout)
     both = jw("logs", "--grep", "x|t 2", "cut", "speaker").stdout.splitlines()
-    assert both[1:] == ["cut     | last x", "speaker | out 2"]
+    assert {"cut     | last x", "speaker | out 2"} < {*both}
+    assert len(both) == 3
     for wrong in (["--grep", ""], ["-i"], ["-f", "--grep", "("]):
         assert jw("logs", *wrong, spoken).returncode == 2
     refused = jw("logs", "--grep", "(", spoken)

@@ -213,7 +213,7 @@ async def test_a_model_runs_jobs(jw: "Jw", tmp_path: Path) -> None:
             ("read", {}, "job: missing"),
             ("search", {"job": tree["job"], "pattern": ""}, "pattern"),
             ("write", {"job": tree["job"], "text": "x" * (1 << 20)}, "expected at most"),
-            ("explain", {"job": ""}, "no job"),
+            ("explain", {"job": ""}, "empty word"),
         ):
             assert right in await call.error(tool, **wrong), (tool, wrong)
         lenient = await call.run("true", wait_seconds="10", cwd=None, name=None)

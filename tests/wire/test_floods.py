@@ -92,10 +92,15 @@ async def test_messages_that_are_not_complete(start_agent: "Callable[..., Runnin
     for _ in range(MAX_RECEIVED_BYTES // len(text)):
         opened.append(await Raw.upgraded(agent, agent.token))
         await opened[-1].say(part)
-    last = await Raw.upgraded(agent, agent.token)
-    sending = asyncio.create_task(last.say(part))
-    assert await last.closed() == 1013
-    await sending
+    opened.append(await Raw.upgraded(agent, agent.token))
+    sending = asyncio.create_task(opened[-1].say(part))
+    closed = [asyncio.create_task(raw.closed()) for raw in opened]  # any: what they sent may still be on its way
+    done, _ = await asyncio.wait(closed, return_when=asyncio.FIRST_COMPLETED)
+    assert {task.result() for task in done} == {1013}
+    await asyncio.gather(sending, return_exceptions=True)
+    for task in closed:
+        task.cancel()
+    await asyncio.gather(*closed, return_exceptions=True)
     for raw in opened:
         raw.drop()
     async with agent.client() as client:

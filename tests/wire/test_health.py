@@ -61,5 +61,5 @@ async def test_audit(shared: "RunningAgent", wire: "Wire") -> None:
         ("begun", "token.revoke", "audited"),
         ("allowed", "token.revoke", "audited"),
     ]
-    assert (await wire.ask("audit.list", denied=True, principal="token:local"))["entries"] == []
+    assert (await wire.ask("audit.list", denied=True, job=job))["entries"] == []
     assert (await wire.refused("audit.list", limit=1001))["code"] == -32602

@@ -76,7 +76,7 @@ def _show(jobs: list[dict[str, Any]], layout: str | None, *, as_json: bool, quie
     if jobs and "context" in jobs[0] and layout in (None, "wide"):
         chosen = [("CONTEXT", lambda job: str(job["context"])), *chosen]
     head = [title for title, _ in chosen]
-    rows = [[show(job) for _, show in chosen] for job in jobs]
+    rows = ([show(job) for _, show in chosen] for job in jobs)  # made only if they are printed
     lines = (row[0] for row in rows) if layout == "name" else table.lines(head, rows)
     output.show({"jobs": jobs, "next": None}, lines, as_json=as_json, quiet=quiet, ids=[job["id"] for job in jobs])
 
