@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.torture import ai_agents, cuts, faults, inputs, once, stops, volume
+from tests.torture import ai_agents, codes, cuts, faults, inputs, once, stops, volume
 from tests.torture.outcome import Outcome, broken
 
 SEED = 20261124
@@ -43,6 +43,7 @@ FAULTS: dict[str, Callable[[Path, bool], Awaitable[Outcome]]] = {
     "limits": lambda path, short: stops.limits_are_due_together(path, 50 if short else 500),
     "cuts": lambda path, short: cuts.connections_are_cut(path, SEED, *((60, 2) if short else (1000, 10))),
     "ends": lambda path, short: cuts.subscriptions_meet_exits(path, SEED, 60 if short else 1000),
+    "codes": lambda path, short: codes.many_commands(path, 20 if short else 200),
     "mcp": lambda path, short: ai_agents.jobs_under_kills(path, SEED, 15 if short else 200),
     "once-keeper": lambda path, short: once.killed_at_every_call(path, "keeper"),
     "once-pump": lambda path, short: once.killed_at_every_call(path, "pump"),
