@@ -52,7 +52,9 @@ def _field(name: str) -> Callable[[describe.Plain], str]:
 
 
 def field(job: describe.Plain, name: str) -> Any:
-    """Return a field by its path, as "exit.code"; None if the job has none. Raises UsageError for an unknown one."""
+    """Return a column, or a field by its path, as "exit.code"; None if the job has none. Raises UsageError."""
+    if name in COLUMNS and name not in job:
+        return COLUMNS[name](job)
     value: Any = job
     for part in name.split("."):
         if value is None:

@@ -34,11 +34,7 @@ class Exited:
     """The end of a job."""
 
     async def reach(self, client: Client, job: str) -> Plain:
-        while True:
-            try:
-                return dict(await client.call("job.wait", id=job))
-            except ConnectionFailed:
-                await client.reconnect()
+        return await _ask(client, "job.wait", job)
 
     def code(self, reached: Plain) -> int:
         return describe.ended(reached)
@@ -53,11 +49,11 @@ class Running:
     async def reach(self, client: Client, job: str) -> Plain:
         events = await client.events()
         try:
-            status = dict(await client.call("job.status", id=job))
+            status = await _ask(client, "job.status", job)
             if not _begun(status):
                 async for event in events:
                     if event.job.id == job:
-                        status = dict(await client.call("job.status", id=job))
+                        status = await _ask(client, "job.status", job)
                         if _begun(status):
                             break
             return status
@@ -69,6 +65,15 @@ class Running:
 
     def text(self, reached: Plain) -> str:
         return ""
+
+
+async def _ask(client: Client, method: str, job: str) -> Plain:
+    """Return the answer about a job, over as many connections as that takes."""
+    while True:
+        try:
+            return dict(await client.call(method, id=job))
+        except ConnectionFailed:
+            await client.reconnect()
 
 
 def _begun(status: Plain) -> bool:

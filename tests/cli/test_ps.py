@@ -60,6 +60,7 @@ def test_which_columns(jw: "Jw", listed: dict[str, str]) -> None:
     assert [each["id"] for each in json.loads(jw.out(*ended, "json"))["jobs"]] == [job]
     assert jw.out("status", job, "--field", "exit.code", "--field", "name") == "3\nlist-ended"
     assert json.loads(jw.out("status", job, "--field", "exit.code", "--json")) == {"id": job, "exit.code": 3}
+    assert jw.out("status", job, "--field", "command") == "sh -c 'exit 3'"  # as a column of ps
     for words in ((*ended, "nonsense"), ("status", job, "--field", "nonsense")):
         refused = jw(*words)
         assert (refused.returncode, "'nonsense' is no field of a job" in refused.stderr) == (2, True)

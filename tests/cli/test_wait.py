@@ -28,6 +28,7 @@ def test_several_jobs(jw: "Jw") -> None:
     ended = [json.loads(line) for line in waiting.said["stdout"].splitlines()]
     assert [(job["name"], job["exit"]["code"]) for job in ended] == [("all-one", 0), ("all-two", 4), ("all-three", 5)]
     assert jw("wait", "-q", "all-three", "all-two").returncode == 5
+    assert jw("wait", "all-one", "no-such-job").returncode == 125  # 3 would be the code of a job
 
 
 def test_the_first_of_several(jw: "Jw") -> None:

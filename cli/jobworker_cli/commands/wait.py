@@ -8,6 +8,7 @@ from jobworker.units import seconds
 from jobworker_cli import describe, options, output
 from jobworker_cli.command import job_command
 from jobworker_cli.declare import Context, Option, UsageError
+from jobworker_cli.failures import RUN_FAILED
 from jobworker_cli.resolve import NOT_FINAL, job_id
 from jobworker_cli.retry import retry
 from jobworker_cli.selection import select
@@ -44,8 +45,10 @@ def wait(
             output.show(status, as_json=json_, quiet=quiet, ids=[status["id"]])
             return describe.ended(status)
         ids, code = select(client, jobs, selected, NOT_FINAL)
-    if code or not ids:
-        return code
+    if code:
+        return RUN_FAILED  # the code of the error might be that of a job
+    if not ids:
+        return 0
     from jobworker_cli import waiting  # needs asyncio, which is slow to import
 
     aim: waiting.Aim = waiting.Exited()
