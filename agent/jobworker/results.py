@@ -215,10 +215,21 @@ class Released(Struct, frozen=True):
 # Callers
 
 
+class CallerGrant(Struct, frozen=True):
+    """What a caller may do, see `jobworker.interfaces.Grant`: for methods and labels of jobs that match."""
+
+    look: str
+    control: str
+    create: bool
+    admin: bool
+    methods: list[str]
+    labels: dict[str, str]
+
+
 class Caller(Struct, frozen=True, kw_only=True):
     """A principal; `id` is the owner of its jobs, if that is not PROVIDER:NAME.
 
-    `expires_at` is in seconds since 1970; None: the credentials do not expire.
+    `expires_at` is in seconds since 1970; None: the credentials do not expire. Only `auth.whoami` answers `grants`.
     """
 
     name: str
@@ -228,6 +239,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     expires_at: float | None = None
     subject: str | UnsetType = UNSET
     id: str | UnsetType = UNSET
+    grants: list[CallerGrant] | UnsetType = UNSET
 
     @classmethod
     def of(cls, principal: Principal) -> "Caller":

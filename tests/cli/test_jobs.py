@@ -138,7 +138,7 @@ def test_a_job_is_an_id_a_prefix_or_the_newest_of_a_name(jw: "Jw") -> None:
         (["ps", "-a", "--json"], {"jobs", "next"}),
         (["token", "list", "--json"], {"tokens"}),
         (["version", "--json"], {"version"}),
-        (["rpc", "auth.whoami"], {"name", "provider", "roles", "issuer", "expires_at"}),
+        (["rpc", "auth.whoami"], {"name", "provider", "roles", "issuer", "expires_at", "grants"}),
         (["rpc", "job.list", "limit=1", 'states=["exited"]'], {"jobs", "next"}),
     ],
 )

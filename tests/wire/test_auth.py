@@ -39,7 +39,9 @@ async def test_a_token_in_the_header(shared: "RunningAgent", dial: "Dial") -> No
     """A good token in the header is enough; the scheme may be written as anyone likes."""
     async with dial(shared) as wire:
         who = await wire.ask("auth.whoami")
-        assert who == {"name": "local", "provider": "token", "roles": ["admin"], "issuer": "", "expires_at": None}
+        may = {"look": "all", "control": "all", "create": True, "admin": True, "methods": ["*"], "labels": {}}
+        caller = {"name": "local", "provider": "token", "roles": ["admin"], "issuer": "", "expires_at": None}
+        assert who == {**caller, "grants": [may]}
     async with dial(shared, token=None, headers=[("Authorization", f"bEARER  {shared.token}")]) as wire:
         assert await wire.ask("auth.whoami") == who
 

@@ -56,6 +56,11 @@ class Permissions:
         self._allowed[method] = requires
 
     @property
+    def grants(self) -> Sequence[Grant]:
+        """What the principal was granted when it logged in."""
+        return self._grants
+
+    @property
     def has_rights(self) -> bool:
         """Whether any grant allows anything."""
         return any(grant.admin or grant.create or grant.look != "none" for grant in self._grants)

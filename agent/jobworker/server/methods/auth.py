@@ -5,11 +5,12 @@ from functools import partial
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidRequest, InvalidSpec
 from jobworker.interfaces import Credentials
-from jobworker.results import Caller, NewToken, RenewedToken, Token, Tokens
+from jobworker.results import Caller, CallerGrant, NewToken, RenewedToken, Token, Tokens
 from jobworker.server.dispatch import Call, method
 from jobworker.units import Duration, rfc3339, seconds
 
@@ -61,8 +62,9 @@ async def login(call: Call, params: Login) -> Caller:
 
 @method("auth.whoami", Nothing, Requires.LOGIN)
 def whoami(call: Call, params: Nothing) -> Caller:
-    """Return the principal of this connection."""
-    return Caller.of(call.session.caller)
+    """Return the principal of this connection, and what it may do."""
+    grants = [msgspec.convert(grant, CallerGrant, from_attributes=True) for grant in call.permissions.grants]
+    return replace(Caller.of(call.session.caller), grants=grants)
 
 
 @method("token.create", CreateToken, Requires.ADMIN)
