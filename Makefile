@@ -24,11 +24,12 @@ WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest
 IN_PARALLEL := -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup demo demo-crash check test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile bench bench-peers profile docs clean
+.PHONY: help setup demo demo-crash check check-web test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile bench bench-peers profile docs clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
 	@echo "make demo-crash kill agent, pump and keeper under a job, and see that nothing is lost"
+	@echo "make check-web  check the types of the page in the browser (node)"
 	@echo "make test       set up, check (ruff, mypy) and run the tests in $(WORKERS) processes (WORKERS=0: in one)"
 	@echo "make test-fast  the tests without processes and sockets, in seconds"
 	@echo "make test-pythons  some of the tests with each other Python that is there ($(PYTHONS))"
@@ -63,6 +64,17 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# TypeScript outside of the package, of which the page needs nothing.
+build/check-web/.installed: tests/web/package.json tests/web/package-lock.json
+	@mkdir -p build/check-web
+	@cp tests/web/package.json tests/web/package-lock.json build/check-web
+	@cd build/check-web && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+check-web:
+	@if ! command -v npm >/dev/null; then echo "check-web: node and npm are not there: skipped"; \
+	else $(MAKE) --no-print-directory build/check-web/.installed && build/check-web/node_modules/.bin/tsc -p tests/web; fi
 
 test: check
 	$(PYTEST) $(IN_PARALLEL) -m "not slow and not vm"

@@ -36,7 +36,8 @@ ROOMS = {
     "screen": set[str](),
     "jobs": GROUND | {"plugin", "host", "logs", "linux", "formats", "screen"},
     "auth": GROUND | {"plugin", "jobs", "linux"},
-    "server": GROUND | {"auth", "jobs", "tls", "plugin", "host", "logs", "linux", "screen"},
+    "web": set[str](),
+    "server": GROUND | {"auth", "jobs", "tls", "plugin", "host", "logs", "linux", "screen", "web"},
 }
 # Processes of their own.
 PROCESSES = {

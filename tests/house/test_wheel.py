@@ -29,6 +29,10 @@ def test_the_wheel_holds_our_packages_and_no_other(wheel: Path) -> None:
     for package in tops:
         assert f"{package}/py.typed" in names
     assert {"jobworker/keeper/__main__.py", "jobworker/pump/__main__.py"} <= set(names)
+    web = ROOT / "agent/jobworker/web/static"
+    assert {f"jobworker/web/static/{path.relative_to(web)}" for path in web.rglob("*") if path.is_file()} <= set(
+        names
+    )
     units = "jobworker_cli/systemd"
     assert {f"{units}/jobworker.service", f"{units}/user/jobworker.service"} <= set(names)
 

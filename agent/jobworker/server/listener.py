@@ -26,6 +26,7 @@ from jobworker.linux import descriptors
 from jobworker.model import Principal
 from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
 from jobworker.rate_limit import RateLimiter
+from jobworker.server import web
 from jobworker.server.acceptor import Acceptor, Pending
 from jobworker.server.connection import MAX_ANONYMOUS_BYTES, Connection
 from jobworker.server.dispatch import dispatch
@@ -34,6 +35,8 @@ from jobworker.server.proxies import Proxies
 from jobworker.server.services import Services
 from jobworker.server.session import Session
 from jobworker.validation import shown
+from jobworker.web import files
+from jobworker.web.site import Site
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +124,8 @@ class Listener:
         # session begins.
         self._upgraded: WeakKeyDictionary[ServerConnection, tuple[Principal | None, str]] = WeakKeyDictionary()
         self._keepalive = Keepalive()
+        # The page in the browser; None: it is not served.
+        self._site = Site(files.read())
         # Number of open sessions.
         self._sessions = 0
         self._servers: list[Server] = []  # one for each socket
@@ -166,8 +171,7 @@ class Listener:
         except errors.InvalidRequest as error:
             admission.note_refusal(_host_port(connection.remote_address), error.message)
             return connection.respond(http.HTTPStatus.FORBIDDEN, f"{error.message}\n")
-        if request.path.partition("?")[0] != PATH:
-            return connection.respond(http.HTTPStatus.NOT_FOUND, f"expected {PATH}\n")
+        rpc = request.path.partition("?")[0] == PATH
         hosts = headers.get_all("Host")
         if len(hosts) != 1 or _without_port(hosts[0].lower()) not in self._hosts:
             admission.note_refusal(address, f"the Host {hosts[:1]} is not a name of this agent")
@@ -180,6 +184,8 @@ class Listener:
             if LOG_LINES.allows("origin", time.monotonic()):
                 log.warning("%s: refused: %s; server.origins: %s", address, what, sorted(self._origins))
             return connection.respond(http.HTTPStatus.FORBIDDEN, f"{what}; server.origins has those that are\n")
+        if not rpc:
+            return web.respond(self._site, request)
         uid = peer_uid(connection)
         if self._full(reserved=uid is not None and self._services.peers.is_local_admin(uid)):
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")

@@ -72,6 +72,11 @@ class RunningAgent:
         return int(json.loads(self.home.address.read_text())["port"])
 
     @property
+    def url(self) -> str:
+        """The address of the page in the browser, without a slash at its end."""
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
     def token(self) -> str:
         """A token with the role admin."""
         return self.home.local_token.read_text().strip()

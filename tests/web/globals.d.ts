@@ -1,0 +1,2 @@
+// What browsers have and TypeScript's own declarations lack.
+export {};
