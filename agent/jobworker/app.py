@@ -26,6 +26,7 @@ from jobworker.paths import Home
 from jobworker.plugin import loader
 from jobworker.plugin.host import PluginHost
 from jobworker.server.listener import Listener
+from jobworker.server.origins import Origins
 from jobworker.server.services import Services
 from jobworker.service import Service
 from jobworker.tls import setup
@@ -78,9 +79,9 @@ class Agent:
         server = self._config.server
         instance = Instance(self._home, server, local=self._local, inherited=self._inherited, unix=self._config.unix)
         tls = setup.load_or_create(self._home, server, instance.names)
-        services = self._services(tls, instance.url)
+        services = self._services(tls, instance)
         jobs = services.jobs
-        listener = Listener(services, instance.sockets, instance.unix, tls, instance.names)
+        listener = Listener(services, instance.sockets, instance.unix, tls)
         await jobs.open()  # before the listener: the first call must find the jobs that ran on
         instance.note_place()
         instance.create_local_token(services.tokens)
@@ -118,7 +119,7 @@ class Agent:
         instance.release()
         return []
 
-    def _services(self, tls: Tls, address: str) -> Services:
+    def _services(self, tls: Tls, instance: Instance) -> Services:
         """Create the parts that the methods use."""
         plugin_host = PluginHost(seconds(self._config.limits.plugin_call, "limits.plugin_call"))
         registry = loader.load(self._config, self._home.path, plugin_host)
@@ -156,7 +157,8 @@ class Agent:
             may_restart=self._may_restart,
             tls=tls,
             revoked=revoked,
-            address=address,
+            origins=Origins(instance.names, instance.port, self._config.server.origins),
+            address=instance.url,
         )
 
     def _report_start(self, address: str, ready: int | None) -> None:

@@ -21,6 +21,7 @@ from jobworker.validation import describe_error, signal_name, too_deep
 POOL = "pool"  # of the table `users`: not a principal, but a range of uids
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?")  # as browsers send it
 
+WEB_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 NAME = re.compile(r"[^\s/*:@?#\[\]]+|[0-9a-fA-F:.]+")  # of a host, or an address
 
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
@@ -45,6 +46,14 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     def hosts(self) -> list[str]:
         """The addresses to listen on, each once."""
         return [*dict.fromkeys([self.host] if isinstance(self.host, str) else self.host)]
+
+
+class Web(Struct, frozen=True, forbid_unknown_fields=True):
+    """The page in the browser."""
+
+    enabled: bool = True
+    path: str = ""  # a prefix, as "/jobs", for a proxy that passes it on
+    session: Duration = "12h"  # that a page stays logged in after `jw open`; 0: until its connection ends
 
 
 class Unix(Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,6 +159,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     server: Server = Server()
+    web: Web = Web()
     unix: Unix = Unix()
     auth: Auth = Auth()
     jobs: Jobs = Jobs()
@@ -208,6 +218,7 @@ def check(path: Path, config: Config) -> None:
     """Check values that have the right type; raise StartError for one that cannot be used."""
     durations = {
         "server.expiry_warning": config.server.expiry_warning,
+        "web.session": config.web.session,
         "auth.login_timeout": config.auth.login_timeout,
         "auth.token_lifetime": config.auth.token_lifetime,
         "auth.session_lifetime": config.auth.session_lifetime,
@@ -246,6 +257,8 @@ def check(path: Path, config: Config) -> None:
             except ValueError:
                 expected = "expected an address or a network as 10.0.0.0/8"
                 raise StartError(f"{path}: server.{key}: {network!r}; {expected}") from None
+    if not WEB_PATH.fullmatch(config.web.path):
+        raise StartError(f'{path}: web.path: {config.web.path!r}; expected a path as "/jobs", without / at its end')
     if not 0 <= config.server.port <= 65535:
         raise StartError(f"{path}: server.port: {config.server.port}; expected 0 (any free port) to 65535")
     if not seconds(config.limits.plugin_call, "limits.plugin_call"):

@@ -55,7 +55,7 @@ class Instance:
         self._unix_path = str(path)
         # Clients wait here during a restart in place.
         self._backlogs = [sock.dup() for sock in (self.unix, *self.sockets) if sock is not None]
-        self._port = self.sockets[0].getsockname()[1]
+        self.port = self.sockets[0].getsockname()[1]
         self._hosts = [sock.getsockname()[0] for sock in self.sockets]
 
     @property
@@ -72,7 +72,7 @@ class Instance:
         else:
             host = next((host for host in self._hosts if host in LOCAL_NAMES), self._hosts[0])
             host = f"[{host}]" if ":" in host else host
-        return f"wss://{host}:{self._port}{PATH}"
+        return f"wss://{host}:{self.port}{PATH}"
 
     def _lock(self) -> list[int]:
         """Make sure that this is the only agent on the state folder; raise StartError."""
@@ -134,7 +134,7 @@ class Instance:
         """
         described: dict[str, Any] = {
             "address": self.url,
-            "port": self._port,
+            "port": self.port,
             "pid": os.getpid(),
             "version": __version__,
         }
@@ -145,7 +145,7 @@ class Instance:
         try:
             write_private(self._home.address, json.dumps(described).encode())
         except OSError as error:
-            if self._ports()[0] != self._port:
+            if self._ports()[0] != self.port:
                 raise StartError(
                     f"{self._home.address}: {error.strerror}: clients could not find the agent"
                 ) from error

@@ -229,7 +229,8 @@ class CallerGrant(Struct, frozen=True):
 class Caller(Struct, frozen=True, kw_only=True):
     """A principal; `id` is the owner of its jobs, if that is not PROVIDER:NAME.
 
-    `expires_at` is in seconds since 1970; None: the credentials do not expire. Only `auth.whoami` answers `grants`.
+    `expires_at` is in seconds since 1970; None: the credentials do not expire. Only `auth.whoami` answers `grants`
+    and `methods`, those that it may call at all: of one job it may still be refused.
     """
 
     name: str
@@ -240,6 +241,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     subject: str | UnsetType = UNSET
     id: str | UnsetType = UNSET
     grants: list[CallerGrant] | UnsetType = UNSET
+    methods: list[str] | UnsetType = UNSET
 
     @classmethod
     def of(cls, principal: Principal) -> "Caller":

@@ -41,9 +41,24 @@ async def test_a_token_in_the_header(shared: "RunningAgent", dial: "Dial") -> No
         who = await wire.ask("auth.whoami")
         may = {"look": "all", "control": "all", "create": True, "admin": True, "methods": ["*"], "labels": {}}
         caller = {"name": "local", "provider": "token", "roles": ["admin"], "issuer": "", "expires_at": None}
+        methods = who.pop("methods")
+        assert {"job.run", "job.stop", "token.create", "auth.whoami"} <= set(methods)
         assert who == {**caller, "grants": [may]}
     async with dial(shared, token=None, headers=[("Authorization", f"bEARER  {shared.token}")]) as wire:
-        assert await wire.ask("auth.whoami") == who
+        assert await wire.ask("auth.whoami") == {**who, "methods": methods}
+
+
+async def test_the_methods_that_a_caller_may_call(shared: "RunningAgent", wire: "Wire", dial: "Dial") -> None:
+    """`auth.whoami` lists them: exactly those are not refused for want of a role."""
+    token = (await wire.ask("token.create", name="some-reader", roles=["reader"]))["token"]
+    every = [each["name"] for each in (await wire.ask("rpc.discover"))["methods"]]
+    async with dial(shared, token=token) as reader:
+        methods = (await reader.ask("auth.whoami"))["methods"]
+        assert {"auth.whoami", "job.list", "log.read"} <= set(methods)
+        assert not {"job.run", "token.create", "agent.shutdown"} & set(methods)
+        for name in every:
+            error = (await reader.answer(await reader.begin(name, no_such_param=1))).get("error", {})
+            assert (error.get("code") == 40301) is (name not in methods), name
 
 
 async def test_a_token_in_the_subprotocol(shared: "RunningAgent", dial: "Dial") -> None:

@@ -43,6 +43,12 @@ class Permissions:
         """Raise PermissionDenied for a method that no grant allows for any job."""
         if self._allowed.get(method) is requires:
             return
+        if not self.allows(method, requires):
+            raise PermissionDenied(f"{self.principal.name} may not {requires.value}: {self._roles()}")
+        self._allowed[method] = requires
+
+    def allows(self, method: str, requires: Requires) -> bool:
+        """Whether a grant allows the method for any job."""
         allowed = {
             Requires.ANONYMOUS: True,
             Requires.LOGIN: True,
@@ -51,9 +57,7 @@ class Permissions:
             Requires.CREATE: any(grant.create for grant in self._grants_for(method)),
             Requires.ADMIN: self.is_admin(method),
         }
-        if not allowed[requires]:
-            raise PermissionDenied(f"{self.principal.name} may not {requires.value}: {self._roles()}")
-        self._allowed[method] = requires
+        return allowed[requires]
 
     @property
     def grants(self) -> Sequence[Grant]:

@@ -77,6 +77,7 @@ class Call:
 Method = Callable[[Call, Any], Any]
 METHODS: dict[str, Callable[[Call, msgspec.Raw], Result]] = {}
 PARAMS: dict[str, type[msgspec.Struct]] = {}  # by method; the reference is generated from them
+REQUIRES: dict[str, Requires] = {}  # by method
 # The functions by method: their return annotations are the types of the results, see openrpc.py.
 FUNCTIONS: dict[str, Method] = {}
 OBJECT = ord("{")  # the first byte of params that are given by name
@@ -108,6 +109,7 @@ def method(name: str, params: type[msgspec.Struct], requires: Requires) -> Calla
 
         METHODS[name] = entry
         PARAMS[name] = params
+        REQUIRES[name] = requires
         FUNCTIONS[name] = function
         return function
 

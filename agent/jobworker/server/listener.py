@@ -3,7 +3,6 @@
 import errno
 import http
 import logging
-import re
 import socket
 import ssl
 import time
@@ -31,6 +30,7 @@ from jobworker.server.acceptor import Acceptor, Pending
 from jobworker.server.connection import MAX_ANONYMOUS_BYTES, Connection
 from jobworker.server.dispatch import dispatch
 from jobworker.server.keepalive import Keepalive
+from jobworker.server.origins import bracketed
 from jobworker.server.proxies import Proxies
 from jobworker.server.services import Services
 from jobworker.server.session import Session
@@ -105,27 +105,20 @@ class Listener:
         socks: Sequence[socket.socket],
         unix: socket.socket | None,
         tls: ssl.SSLContext,
-        names: list[str],
     ) -> None:
         self._services = services
         self._socks = socks
         self._unix = unix
         self._tls = tls
-        port = socks[0].getsockname()[1]
-        names = [name.lower() for name in names]  # as browsers send them, and as `Host` is compared
-        # Accepted names in `Host`. A browser sends another name for a page that rebinds its name to our address. The
-        # port there is that of a tunnel or proxy, if the client connects to one.
-        self._hosts = {_bracketed(name) for name in names}
-        own = {f"https://{_bracketed(name)}:{port}" for name in names}
-        # Accepted values of `Origin`, which browsers send: other origins are pages of other sites.
-        self._origins = own | set(services.config.server.origins)
         self._proxies = Proxies(services.config.server.proxies, services.config.server.proxy_protocol)
         # Callers that the upgrade has authenticated (None: no credentials yet), and their addresses, until their
         # session begins.
         self._upgraded: WeakKeyDictionary[ServerConnection, tuple[Principal | None, str]] = WeakKeyDictionary()
         self._keepalive = Keepalive()
-        # The page in the browser; None: it is not served.
-        self._site = Site(files.read())
+        settings = services.config.web
+        self._site = Site(files.read() if settings.enabled else {}, settings.path)
+        # Below the prefix too: the page connects to the path beside it.
+        self._rpc_paths = {PATH, settings.path + PATH}
         # Number of open sessions.
         self._sessions = 0
         self._servers: list[Server] = []  # one for each socket
@@ -171,20 +164,17 @@ class Listener:
         except errors.InvalidRequest as error:
             admission.note_refusal(_host_port(connection.remote_address), error.message)
             return connection.respond(http.HTTPStatus.FORBIDDEN, f"{error.message}\n")
-        rpc = request.path.partition("?")[0] == PATH
-        hosts = headers.get_all("Host")
-        if len(hosts) != 1 or _without_port(hosts[0].lower()) not in self._hosts:
+        hosts, origins = headers.get_all("Host"), self._services.origins
+        if not origins.knows_host(hosts):
             admission.note_refusal(address, f"the Host {hosts[:1]} is not a name of this agent")
             return connection.respond(http.HTTPStatus.FORBIDDEN, "the Host is not a name of this agent\n")
-        origins = headers.get_all("Origin")
-        own = f"https://{hosts[0].lower()}"  # of a page that the browser got by the same name and port
-        if origins and (len(origins) > 1 or origins[0] not in self._origins | {own}):
-            what = f"the Origin {shown(origins[0])} is not allowed"
+        if (refused := origins.refused(headers.get_all("Origin"), hosts[0])) is not None:
+            what = f"the Origin {shown(refused)} is not allowed"
             admission.note_refusal(address, what)
             if LOG_LINES.allows("origin", time.monotonic()):
-                log.warning("%s: refused: %s; server.origins: %s", address, what, sorted(self._origins))
+                log.warning("%s: refused: %s; server.origins: %s", address, what, sorted(origins.allowed))
             return connection.respond(http.HTTPStatus.FORBIDDEN, f"{what}; server.origins has those that are\n")
-        if not rpc:
+        if request.path.partition("?")[0] not in self._rpc_paths:
             return web.respond(self._site, request)
         uid = peer_uid(connection)
         if self._full(reserved=uid is not None and self._services.peers.is_local_admin(uid)):
@@ -272,15 +262,5 @@ def peer_uid(connection: ServerConnection) -> int | None:
     return uid_of(sock) if sock.family == socket.AF_UNIX else None
 
 
-def _without_port(host: str) -> str:
-    """Return the name in a `Host`, without the dot of a complete name; "" if it is malformed."""
-    match = re.fullmatch(r"(\[[^\]]*\]|[^:]*?)\.?(:\d{0,5})?", host)
-    return match[1] if match else ""
-
-
 def _host_port(address: Sequence[Any]) -> str:
-    return f"{_bracketed(address[0])}:{address[1]}"
-
-
-def _bracketed(name: str) -> str:
-    return f"[{name}]" if ":" in name else name
+    return f"{bracketed(address[0])}:{address[1]}"

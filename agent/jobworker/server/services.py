@@ -16,6 +16,7 @@ from jobworker.paths import Home
 from jobworker.plugin.host import PluginHost
 from jobworker.plugin.loader import Plugin, Registry
 from jobworker.results import PluginInfo
+from jobworker.server.origins import Origins
 from jobworker.tls.context import Tls
 from jobworker.tls.revoked import Revoked
 from jobworker.tokens import TokenFile
@@ -44,6 +45,7 @@ class Services:
     may_restart: Callable[[], Awaitable[None]]
     tls: Tls
     revoked: Revoked
+    origins: Origins
     address: str = ""
 
     def plugin(self, plugin: Plugin) -> PluginInfo:

@@ -1,6 +1,7 @@
 """Answer requests for the page and its files; it knows nothing of jobs, and every caller may read it."""
 
 import re
+import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import NamedTuple
@@ -8,13 +9,15 @@ from typing import NamedTuple
 from jobworker.web.files import File
 
 INDEX = "index.html"
+NONCE = b"{nonce}"  # in the page, where its nonce stands
 METHODS = ("GET", "HEAD")
-# What the page may load and do: files of this agent alone, and nothing from a string.
+# What the page may load and do: files of this agent alone, and nothing from a string. The nonce is for the one
+# library that makes <style> elements; each response has another.
 POLICY = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self'",
-        "style-src 'self'",
+        "style-src 'self' 'nonce-{nonce}'",
         "connect-src 'self'",
         "img-src 'self'",
         "base-uri 'none'",
@@ -24,7 +27,7 @@ POLICY = "; ".join(
     )
 )
 HEADERS = {
-    "Content-Security-Policy": POLICY,
+    "Content-Security-Policy": POLICY.replace(" 'nonce-{nonce}'", ""),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -42,24 +45,40 @@ class Answer(NamedTuple):
 
 
 class Site:
-    """The page at `/`, and its files beside it."""
+    """The page at `/` below a prefix, and its files beside it."""
 
-    def __init__(self, files: Mapping[str, File]) -> None:
+    def __init__(self, files: Mapping[str, File], prefix: str = "") -> None:
+        """`prefix` is "" or a path as "/jobs"; no files: there is no page."""
         self._files = files
+        self._prefix = prefix
 
     def answer(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
         """Return the answer; `path` is as it was sent, `headers` has Accept-Encoding and If-None-Match.
 
         Names of files are compared as they were sent: nothing is decoded, and `..` has no meaning.
         """
-        name = path.partition("?")[0].removeprefix("/") or INDEX
-        file = self._files.get(name) if path.startswith("/") else None
+        path = path.partition("?")[0]
+        below = path.startswith(f"{self._prefix}/")
+        name = path[len(self._prefix) + 1 :] or INDEX
+        file = self._files.get(name) if below else None
+        if path and path == self._prefix and self._files:  # relative, as proxies may add prefixes of their own
+            answer = _text(HTTPStatus.PERMANENT_REDIRECT, "the page is one / further", method)
+            return answer._replace(headers=answer.headers | {"Location": f"{path.rpartition('/')[2]}/"})
         if file is None:
-            return _text(HTTPStatus.NOT_FOUND, "there is no such page; the page of this agent is /", method)
+            there = f"the page is {self._prefix}/, the RPC /rpc" if self._files else "expected /rpc"
+            return _text(HTTPStatus.NOT_FOUND, there, method)
         if method not in METHODS:
             answer = _text(HTTPStatus.METHOD_NOT_ALLOWED, f"expected {' or '.join(METHODS)}", method)
             return answer._replace(headers=answer.headers | {"Allow": ", ".join(METHODS)})
-        return self._file(file, method, headers)
+        return self._index(file, method) if name == INDEX else self._file(file, method, headers)
+
+    def _index(self, file: File, method: str) -> Answer:
+        """Return the page, with a nonce that its scripts read; so no browser may keep it."""
+        nonce = secrets.token_urlsafe(16)
+        body = file.content.replace(NONCE, nonce.encode())
+        sent = HEADERS | {"Content-Security-Policy": POLICY.format(nonce=nonce)}
+        sent |= {"Content-Type": file.type, "Cache-Control": "no-store", "Content-Length": str(len(body))}
+        return Answer(HTTPStatus.OK, sent, b"" if method == "HEAD" else body)
 
     def _file(self, file: File, method: str, headers: Mapping[str, str]) -> Answer:
         body, etag = file.content, f'"{file.etag}"'

@@ -11,7 +11,7 @@ from jobworker.auth.access import Requires
 from jobworker.errors import InvalidParams, InvalidRequest, InvalidSpec
 from jobworker.interfaces import Credentials
 from jobworker.results import Caller, CallerGrant, NewToken, RenewedToken, Token, Tokens
-from jobworker.server.dispatch import Call, method
+from jobworker.server.dispatch import REQUIRES, Call, method
 from jobworker.units import Duration, rfc3339, seconds
 
 
@@ -64,7 +64,8 @@ async def login(call: Call, params: Login) -> Caller:
 def whoami(call: Call, params: Nothing) -> Caller:
     """Return the principal of this connection, and what it may do."""
     grants = [msgspec.convert(grant, CallerGrant, from_attributes=True) for grant in call.permissions.grants]
-    return replace(Caller.of(call.session.caller), grants=grants)
+    methods = sorted(name for name, requires in REQUIRES.items() if call.permissions.allows(name, requires))
+    return replace(Caller.of(call.session.caller), grants=grants, methods=methods)
 
 
 @method("token.create", CreateToken, Requires.ADMIN)
