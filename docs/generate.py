@@ -1,5 +1,5 @@
-"""Make the files that come from the code: ``python docs/generate.py``: the tables of the reference, and
-the blocking client, see blocking_client.py.
+"""Make the files that come from the code: ``python docs/generate.py``: the tables of the reference,
+the blocking client, see blocking_client.py, and the types of the JavaScript client, see javascript_client.py.
 
 Below a comment like ``<!-- generated: params job.run -->`` stands a table of three columns. The first two come from
 the types, in the order of the types; the third is written by hand and kept.
@@ -201,7 +201,8 @@ def generated(text: str) -> str:
 def main() -> None:
     for page in sorted(PAGES.glob("*.md")):
         page.write_text(generated(page.read_text()))
-    runpy.run_path(str(Path(__file__).with_name("blocking_client.py")), run_name="__main__")
+    for name in ("blocking_client.py", "javascript_client.py"):
+        runpy.run_path(str(Path(__file__).with_name(name)), run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,73 @@
+"""The JavaScript client in Node.js, as `npm pack` makes it, against a real agent."""
+
+import hashlib
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from docs import javascript_client
+from tests.support.waiting import DEADLINE
+
+from jobworker.testing import RunningAgent
+
+SCRIPTS = Path(__file__).parent / "client"
+needs_node = pytest.mark.skipif(
+    shutil.which("node") is None or shutil.which("npm") is None, reason="node or npm is not installed"
+)
+PIECES, PIECE_BYTES = 200, 100_000
+WRITE = f"""
+import random, sys, time
+random.seed(7)
+for _ in range({PIECES}):
+    sys.stdout.buffer.write(random.randbytes({PIECE_BYTES}))
+    sys.stdout.flush()
+    time.sleep(0.005)
+"""
+
+
+@pytest.fixture(scope="module")
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the scripts, and the package as `npm pack` makes it in its node_modules."""
+    folder = tmp_path_factory.mktemp("node")
+    command = ["npm", "pack", "--silent", "--pack-destination", str(folder)]
+    subprocess.run(command, cwd=javascript_client.FOLDER, check=True, stdout=subprocess.DEVNULL, timeout=DEADLINE)
+    (packed,) = folder.glob("*.tgz")
+    modules = folder / "node_modules"
+    modules.mkdir()
+    subprocess.run(["tar", "-xzf", packed, "-C", modules], check=True)
+    (modules / "package").rename(modules / "jobworker")
+    for script in SCRIPTS.iterdir():
+        shutil.copy(script, folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", javascript_client.FILES)
+def test_the_types_are_those_of_the_agent(name: str) -> None:
+    text = (javascript_client.FOLDER / name).read_text()
+    assert text == javascript_client.FILES[name](), "run python docs/generate.py"
+
+
+@needs_node
+def test_a_follow_survives_a_killed_agent(start_agent: Callable[..., RunningAgent], node_folder: Path) -> None:
+    """Of 20 MB that are written meanwhile, no byte is lost or comes twice, and nobody has to connect again."""
+    agent = start_agent()
+    job = agent.jw("run", "-d", "--", sys.executable, "-c", WRITE).stdout.strip()
+    command = ["node", "follow.mjs", str(agent.home.path), job]
+    lines = []
+    with subprocess.Popen(command, cwd=node_folder, stdout=subprocess.PIPE, text=True) as follow:
+        assert follow.stdout is not None
+        for line in follow.stdout:
+            lines.append(line.strip())
+            if lines[-1] == "half":
+                agent.kill()
+                agent.start()
+        assert follow.wait(DEADLINE) == 0
+    random.seed(7)
+    expected = hashlib.sha256(b"".join(random.randbytes(PIECE_BYTES) for _ in range(PIECES))).hexdigest()
+    assert lines[-2:] == [f"sha256 {expected}", "state closed"], lines
+    assert lines.count("state reconnecting") == 1, lines
+    assert not [line for line in lines if line.startswith("byte")]
