@@ -74,7 +74,8 @@ build/check-web/.installed: tests/web/package.json tests/web/package-lock.json
 
 check-web:
 	@if ! command -v npm >/dev/null; then echo "check-web: node and npm are not there: skipped"; \
-	else $(MAKE) --no-print-directory build/check-web/.installed && build/check-web/node_modules/.bin/tsc -p tests/web; fi
+	else $(MAKE) --no-print-directory build/check-web/.installed && \
+	for project in tsconfig.json tsconfig.node.json; do build/check-web/node_modules/.bin/tsc -p tests/web/$$project || exit; done; fi
 
 test: check
 	$(PYTEST) $(IN_PARALLEL) -m "not slow and not vm"

@@ -73,7 +73,7 @@ export interface Base64 {
 
 /** A principal; `id` is the owner of its jobs, if that is not PROVIDER:NAME.
 
-`expires_at` is in seconds since 1970; None: the credentials do not expire. */
+`expires_at` is in seconds since 1970; None: the credentials do not expire. Only `auth.whoami` answers `grants`. */
 export interface Caller {
   name: string;
   provider: string;
@@ -82,6 +82,17 @@ export interface Caller {
   expires_at: number | null;
   subject?: string;
   id?: string;
+  grants?: CallerGrant[];
+}
+
+/** What a caller may do, see `jobworker.interfaces.Grant`: for methods and labels of jobs that match. */
+export interface CallerGrant {
+  look: string;
+  control: string;
+  create: boolean;
+  admin: boolean;
+  methods: string[];
+  labels: Record<string, string>;
 }
 
 /** Something that happened to a job; `by` is the caller or part that caused it, `time` is empty if unknown. */
@@ -627,7 +638,7 @@ export interface Methods {
   "audit.list": { params: { limit?: number; job?: string | null; principal?: string | null; denied?: boolean }; result: AuditEntries };
   /** Authenticate a connection that was opened without credentials. */
   "auth.login": { params: { token?: string | null; username?: string | null; password?: string | null }; result: Caller };
-  /** Return the principal of this connection. */
+  /** Return the principal of this connection, and what it may do. */
   "auth.whoami": { params: {}; result: Caller };
   /** Send the events after a revision; without one, from now on. */
   "event.subscribe": { params: { from?: number | null }; result: EventsSubscribed };
@@ -728,7 +739,7 @@ export interface AuditMethods {
 export interface AuthMethods {
   /** Authenticate a connection that was opened without credentials. */
   login(params?: Methods["auth.login"]["params"], options?: CallOptions): Promise<Methods["auth.login"]["result"]>;
-  /** Return the principal of this connection. */
+  /** Return the principal of this connection, and what it may do. */
   whoami(params?: Methods["auth.whoami"]["params"], options?: CallOptions): Promise<Methods["auth.whoami"]["result"]>;
 }
 
