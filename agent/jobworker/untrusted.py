@@ -34,6 +34,7 @@ FAULTS = {
 }
 
 
+BEYOND = 47  # X509_V_ERR_PERMITTED_VIOLATION: a name is outside of the name constraints of a CA
 TIMES = {9: "is not yet valid", 10: "has expired"}  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
@@ -63,6 +64,10 @@ def explain_refusal(error: ssl.SSLCertVerificationError, ca: Path | None = None)
     """
     if error.verify_code in TIMES:
         return _wrong_time(error, ca)
+    if error.verify_code == BEYOND:
+        place = f"the CA in {ca}" if ca is not None else "its CA"
+        hint = "was a name added to the agent? Copy ca.pem from its host again: it was made again, with the same key"
+        return f"its certificate has names for which {place} may not sign", hint
     fault = FAULTS.get(error.verify_code)
     if fault is None:
         return None

@@ -56,17 +56,17 @@ def test_issue_overwrites_nothing_unasked(jw: "Jw", ca: Path, tmp_path: Path) ->
     issue = [
         "cert",
         "issue",
-        "web.example.org",
+        "web.agent.example.org",
         "--server",
         "--name",
-        "192.0.2.7",
+        "127.0.0.1",
         "--ca",
         str(ca),
         "--out",
         str(out),
     ]
     made = json.loads(jw.out(*issue, "--days", "398", "--json"))
-    assert made == {"cert": f"{out}/web.example.org.pem", "key": f"{out}/web.example.org.key"}
+    assert made == {"cert": f"{out}/web.agent.example.org.pem", "key": f"{out}/web.agent.example.org.key"}
     before = Path(made["cert"]).read_bytes()
     assert all(stat.S_IMODE(Path(file).stat().st_mode) == 0o600 for file in made.values())
     again = jw(*issue)
@@ -80,6 +80,8 @@ def test_issue_overwrites_nothing_unasked(jw: "Jw", ca: Path, tmp_path: Path) ->
         done = jw("cert", "issue", name, "--ca", str(ca), "--out", str(out))
         assert (done.returncode, "name: " in done.stderr) == (2, True), name
     assert jw("cert", "issue", "a", "--name", "a b", "--ca", str(ca), "--out", str(out)).returncode == 2
+    other = jw("cert", "issue", "web.example.org", "--server", "--ca", str(ca), "--out", str(out))
+    assert (other.returncode, "jw cert init --out DIR --name web.example.org" in other.stderr) == (6, True)
     nowhere = jw("cert", "issue", "a", "--ca", str(out), "--out", str(out))
     assert (nowhere.returncode, f"{out}/ca.pem: there is no such file" in nowhere.stderr) == (6, True)
 

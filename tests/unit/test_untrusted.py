@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from tests.support.authority import SERVER, Authority, Pair
+from tests.support.handshake import shake_hands
 
 from jobworker.tls import certificates
 from jobworker.untrusted import CheckedObject, explain_refusal, faults
@@ -19,21 +20,6 @@ def strict(ca: Path) -> ssl.SSLContext:
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
     context.sslobject_class = CheckedObject
     return context
-
-
-def shake_hands(client: ssl.SSLContext, cert: Path, key: Path) -> None:
-    """Raise SSLCertVerificationError if the client refuses the certificate."""
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(cert, key)
-    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = [client.wrap_bio(down, up, server_hostname="localhost"), server.wrap_bio(up, down, server_side=True)]
-    while ends:
-        for end in [*ends]:
-            try:
-                end.do_handshake()
-                ends.remove(end)
-            except ssl.SSLWantReadError:
-                pass
 
 
 def refused(ca: Path, pair: Pair) -> ssl.SSLCertVerificationError:

@@ -229,15 +229,18 @@ async def test_it_is_looked_at_every_day(
 
 
 async def test_a_name_that_the_configuration_adds(agent: "RunningAgent") -> None:
-    """The agent's own certificate gets it at the next start, from the same CA; others keep theirs, with a warning."""
-    ca = agent.ca.read_bytes()
+    """The agent's own certificate gets it at the next start, from its CA, which may sign for it then; others keep
+    theirs, with a warning.
+    """
+    key = (agent.home.tls / "ca.key").read_bytes()
     agent.end()
     agent.config = '[server]\nnames = ["agent.example.org", "2001:db8:0::1"]\n'
     agent.start()
     async with agent.client() as client:
         names = (await client.call("agent.info"))["tls"]["names"]
     assert names == ["localhost", "127.0.0.1", "::1", "agent.example.org", "2001:db8::1"]
-    assert agent.ca.read_bytes() == ca
+    assert (agent.home.tls / "ca.key").read_bytes() == key
+    assert "clients that have a copy of it need the new one" in agent.home.agent_log.read_text()
     before = shown(agent)
     agent.end()
     agent.start()

@@ -21,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from jobworker.errors import StartError
 from jobworker.private import make_trusted, replace_private, require_given
+from jobworker.tls.constraints import NO_HOST, client_names, constraints, forbidden, is_address, own_name, permitted
 from jobworker.units import validity_fault
 from jobworker.untrusted import faults
 
@@ -62,32 +63,44 @@ class Authority:
     key: PrivateKeyTypes
 
     @classmethod
-    def new(cls) -> "Authority":
-        """Return a new CA with a key of its own."""
+    def new(cls, names: Iterable[str]) -> "Authority":
+        """Return a new CA with a key of its own, for servers with these names."""
         name = f"{CA_NAME} {os.urandom(4).hex()}"
-        return cls._made(
-            ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        )
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        return cls._made(ec.generate_private_key(ec.SECP256R1()), subject, [*names, *own_name()])
 
     @classmethod
-    def _made(cls, key: Key, name: x509.Name) -> "Authority":
+    def _made(cls, key: Key, name: x509.Name, names: Sequence[str]) -> "Authority":
+        """Return a CA for servers with these names; for any, if there are none."""
         builder = _builder(name, name, key, CA_DAYS)
         # path_length 0: it signs no further CA.
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
+        if names:
+            builder = builder.add_extension(constraints(names), critical=True)
         return cls(builder.sign(key, hashes.SHA256()), key)
 
-    def made_again(self) -> "Authority":
+    def made_again(self, names: Sequence[str] = ()) -> "Authority":
         """Return this CA, with its key and its name, valid from now on: what it has signed stays signed.
 
-        Raises StartError for a CA that jobworker has not made.
+        It may sign for these names as well. Raises StartError for a CA that jobworker has not made.
         """
         subject = self.certificate.subject
         if not isinstance(self.key, Key) or not subject.rfc4514_string().startswith(f"CN={CA_NAME} "):
+            if not self.fault:
+                self.require_allowed(names)
             raise StartError(
                 f"the CA {subject.rfc4514_string()} {self.fault}: renew it, or set the clock of this host"
             )
-        return self._made(self.key, subject)
+        before = permitted(self.certificate)
+        return self._made(self.key, subject, [*before, *names] if before else [])
+
+    def require_allowed(self, names: Iterable[str]) -> None:
+        """Raise StartError for a name of a server that is beyond the name constraints of this CA."""
+        if beyond := forbidden(self.certificate, names):
+            allowed = ", ".join(name for name in permitted(self.certificate) if name != NO_HOST)
+            text = f"name: {beyond[0]!r}; this CA signs servers of these names and those below them only: {allowed}"
+            raise StartError(text, hint=f"make a CA for it: jw cert init --out DIR --name {beyond[0]}")
 
     @property
     def fault(self) -> str:
@@ -127,7 +140,13 @@ class Authority:
     def sign(
         self, name: str, names: Iterable[str], purpose: Purpose, days: int | None = None, units: Sequence[str] = ()
     ) -> tuple[Key, x509.Certificate]:
-        """Return a new key and its certificate, which ends at the latest when the CA does."""
+        """Return a new key and its certificate, which ends at the latest when the CA does; raise StartError."""
+        if purpose is SERVER:
+            self.require_allowed(names := [*names])
+            if all(map(is_address, names)):  # else OpenSSL takes the common name for a host name, which is beyond
+                name = f"server {name}"
+        else:
+            names = client_names(self.certificate, names)
         key = ec.generate_private_key(ec.SECP256R1())
         attributes = [x509.NameAttribute(NameOID.COMMON_NAME, name[:64])]  # 64 is the limit of X.509
         attributes += [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units]
@@ -162,39 +181,42 @@ class Authority:
 
 def make_all(folder: Path, names: Iterable[str]) -> None:
     """Write ca.pem, ca.key, server.pem and server.key into a folder; create it with mode 0700 if it is missing."""
-    authority = Authority.new()
+    authority = Authority.new(names := [*names])
     make_trusted(folder)
     with _locked(folder):
         # ca.pem last: its existence shows that the others are complete.
-        _write(folder, authority.server(list(names)) | authority.files())
+        _write(folder, authority.server(names) | authority.files())
 
 
 def renew(folder: Path, names: Iterable[str] = ()) -> None:
     """Replace server.pem and server.key by the same CA, for the names of the old one and `names`; raise StartError.
 
     A certificate of another CA is not replaced: the operator renews it. A CA that is not valid now, because the clock
-    was wrong or its time is over, is made again with its key.
+    was wrong or its time is over, or that may not sign for all names, is made again with its key.
     """
     with _locked(folder):
         authority = Authority.load(folder, valid=False)
-        files = {}
-        if authority.fault:
-            log.warning("%s %s: the CA was made again, with the same key", folder / "ca.pem", authority.fault)
-            authority = authority.made_again()
-            files = authority.files()
         old = load(folder / "server.pem")[0]
         if not authority.issued(old):
             raise StartError(
                 f"{folder / 'server.pem'} was not signed by the CA in this folder: renew it at its own CA"
             )
-        _write(folder, authority.server([*_names(old), *names]) | files)
+        wanted = [*dict.fromkeys([*_names(old), *names])]
+        beyond = forbidden(authority.certificate, wanted)
+        files = {}
+        if why := authority.fault or (f"is not for {', '.join(beyond)}" if beyond else ""):
+            authority = authority.made_again(beyond)
+            files = authority.files()
+            copies = "; clients that have a copy of it need the new one" if beyond else ""
+            log.warning("%s %s: the CA was made again, with the same key%s", folder / "ca.pem", why, copies)
+        _write(folder, authority.server(wanted) | files)
 
 
 def renew_ca(folder: Path) -> None:
     """Replace the CA as well: clients that trust the old one, or have its certificates, can no longer connect."""
     with _locked(folder):
-        authority = Authority.new()
         names = _names(load(folder / "server.pem")[0]) or ["localhost"]
+        authority = Authority.new(names)
         _write(folder, authority.server(names) | authority.files())
 
 
@@ -229,13 +251,13 @@ def describe(certificate: x509.Certificate) -> dict[str, Any]:
     """Return the contents of a certificate as plain data, for `jw cert show`."""
     extensions = certificate.extensions
     usage: list[str] = []
-    constraints: dict[str, Any] = {"ca": False, "path_length": None}
+    basic: dict[str, Any] = {"ca": False, "path_length": None}
     uses: list[str] = []
     for value in (extension.value for extension in extensions):
         if isinstance(value, x509.KeyUsage):
             usage = [name for name in _USAGES if getattr(value, name)]
         elif isinstance(value, x509.BasicConstraints):
-            constraints = {"ca": value.ca, "path_length": value.path_length}
+            basic = {"ca": value.ca, "path_length": value.path_length}
         elif isinstance(value, x509.ExtendedKeyUsage):
             uses = [USES.get(use, use.dotted_string) for use in value]
     return {
@@ -243,7 +265,8 @@ def describe(certificate: x509.Certificate) -> dict[str, Any]:
         "names": _names(certificate),
         "issuer": certificate.issuer.rfc4514_string(),
         "serial": f"{certificate.serial_number:x}",
-        **constraints,
+        **basic,
+        "permitted": permitted(certificate),  # names and networks that a CA may sign for; none: any
         "key_usage": usage,
         "extended_key_usage": uses,
         "not_before": _time(certificate.not_valid_before_utc),

@@ -48,13 +48,15 @@ def test_a_certificate_is_for_one_use(
 ) -> None:
     """It has names, a random serial, one extended use, a bounded life, and can sign nothing."""
     authority = Authority.load(folder)
-    made = [certificates.issue(authority, name, ["::1"], purpose, None, ["writer"], tmp_path) for name in ("a", "b")]
+    names = ("a.localhost", "b.localhost") if purpose is SERVER else ("a", "b")
+    made = [certificates.issue(authority, name, ["::1"], purpose, None, ["writer"], tmp_path) for name in names]
     for cert, key in made:
         assert stat.S_IMODE(cert.stat().st_mode) == stat.S_IMODE(key.stat().st_mode) == 0o600
         certificate = first(cert)
         assert [*certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value] == [use]
         told = certificates.describe(certificate)
-        assert (told["subject"], told["names"]) == (f"OU=writer,CN={cert.stem}", [cert.stem, "::1"])
+        name = cert.stem if purpose is SERVER else f"{cert.stem}.invalid"  # a client is no host
+        assert (told["subject"], told["names"]) == (f"OU=writer,CN={cert.stem}", [name, "::1"])
         assert (told["ca"], told["key_usage"]) == (False, ["digital_signature"])
         life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
         assert life == datetime.timedelta(days=days)
@@ -72,9 +74,10 @@ def test_no_certificate_outlives_its_ca(folder: Path, tmp_path: Path) -> None:
 def test_renew_keeps_names_and_ca(folder: Path) -> None:
     """New key, new certificate, the same names and the missing ones; clients that trust the CA trust it."""
     ca, old = (folder / "ca.pem").read_bytes(), first(folder / "server.pem")
-    certificates.renew(folder, ["localhost", "new.example.org"])
+    certificates.renew(folder, ["localhost", "new.agent.example.org"])
     new = first(folder / "server.pem")
-    assert certificates.describe(new)["names"] == ["agent.example.org", "192.0.2.1", "localhost", "new.example.org"]
+    names = ["agent.example.org", "192.0.2.1", "localhost", "new.agent.example.org"]
+    assert certificates.describe(new)["names"] == names
     assert (folder / "ca.pem").read_bytes() == ca
     assert Authority.load(folder).issued(new)
     assert new.public_key() != old.public_key()
