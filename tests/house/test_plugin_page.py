@@ -61,8 +61,9 @@ def shown() -> Iterator[tuple[str, object]]:
 
 def real() -> dict[str, object]:
     found: dict[str, object] = {}
-    for module in (model, units, validation, interfaces, hookspecs):
-        for node in ast.parse(Path(str(module.__file__)).read_text()).body:
+    alone = (Path(str(module.__file__)) for module in (units, validation, interfaces, hookspecs))
+    for path in (*Path(str(model.__file__)).parent.glob("*.py"), *alone):
+        for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef):
                 found[node.name] = members(node)
             elif isinstance(node, ast.FunctionDef):

@@ -1,0 +1,64 @@
+"""The objects of the protocol as types: specs, jobs, exits, principals.
+
+Agent, client and plugins share them. On the wire an object has the fields of its type.
+"""
+
+from typing import Any
+
+import msgspec
+
+from jobworker.model.job import (
+    ChainLink,
+    Exit,
+    Explanation,
+    Job,
+    JobSummary,
+    LogInfo,
+    Reason,
+    Receipt,
+    State,
+    Stats,
+    Step,
+    Usage,
+    Waiting,
+    Writer,
+)
+from jobworker.model.notifications import EventGap, JobEvent, LogEnd, LogGap
+from jobworker.model.principal import Principal
+from jobworker.model.spec import MIN_LOG, JobSpec, LimitSpec, LogSpec, SandboxSpec, StopSpec, TimeoutSpec, TtySpec
+
+__all__ = [
+    "MIN_LOG",
+    "ChainLink",
+    "EventGap",
+    "Exit",
+    "Explanation",
+    "Job",
+    "JobEvent",
+    "JobSpec",
+    "JobSummary",
+    "LimitSpec",
+    "LogEnd",
+    "LogGap",
+    "LogInfo",
+    "LogSpec",
+    "Principal",
+    "Reason",
+    "Receipt",
+    "SandboxSpec",
+    "State",
+    "Stats",
+    "Step",
+    "StopSpec",
+    "TimeoutSpec",
+    "TtySpec",
+    "Usage",
+    "Waiting",
+    "Writer",
+    "to_builtins",
+]
+
+
+def to_builtins(value: Any) -> Any:
+    """Return a value as JSON has it: dicts, lists, strings, numbers."""
+    return msgspec.to_builtins(value)
