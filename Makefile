@@ -19,6 +19,9 @@ SUBSET := $(addprefix tests/, unit house/test_imports.py promises/test_2_exits.p
 	$(addprefix wire/test_, $(addsuffix .py, auth jsonrpc jwt mtls renewal restart run shutdown start)) \
 	$(addprefix cli/test_, $(addsuffix .py, cert client_certificate interrupts run untrusted)))
 
+# Otherwise each process that a test starts would compile all its modules anew, and each worker all tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Tests run in as many processes: most of them wait, so that more than there are cores pay. 0: in one, without xdist.
 WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest
