@@ -73,7 +73,8 @@ export interface Base64 {
 
 /** A principal; `id` is the owner of its jobs, if that is not PROVIDER:NAME.
 
-`expires_at` is in seconds since 1970; None: the credentials do not expire. Only `auth.whoami` answers `grants`. */
+`expires_at` is in seconds since 1970; None: the credentials do not expire. Only `auth.whoami` answers `grants`
+and `methods`, those that it may call at all: of one job it may still be refused. */
 export interface Caller {
   name: string;
   provider: string;
@@ -83,6 +84,7 @@ export interface Caller {
   subject?: string;
   id?: string;
   grants?: CallerGrant[];
+  methods?: string[];
 }
 
 /** What a caller may do, see `jobworker.interfaces.Grant`: for methods and labels of jobs that match. */
