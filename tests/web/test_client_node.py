@@ -1,6 +1,7 @@
 """The JavaScript client in Node.js, as `npm pack` makes it, against a real agent."""
 
 import hashlib
+import json
 import random
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from docs import javascript_client
 from tests.support.waiting import DEADLINE
 
+from jobworker import __version__
 from jobworker.testing import RunningAgent
 
 SCRIPTS = Path(__file__).parent / "client"
@@ -45,16 +47,34 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def agent_of_module(start_agent: Callable[..., RunningAgent]) -> RunningAgent:
+    return start_agent()
+
+
 @pytest.mark.parametrize("name", javascript_client.FILES)
 def test_the_types_are_those_of_the_agent(name: str) -> None:
     text = (javascript_client.FOLDER / name).read_text()
     assert text == javascript_client.FILES[name](), "run python docs/generate.py"
 
 
+def test_the_package_has_the_version_of_the_agent() -> None:
+    described = json.loads((javascript_client.FOLDER / "package.json").read_text())
+    assert described["version"] == __version__
+
+
 @needs_node
-def test_a_follow_survives_a_killed_agent(start_agent: Callable[..., RunningAgent], node_folder: Path) -> None:
+def test_calls_and_processes(agent_of_module: RunningAgent, node_folder: Path) -> None:
+    """client/calls.mjs: each method is there, spawn, logs, events, errors, what happens at the end of a session."""
+    command = ["node", "calls.mjs", str(agent_of_module.home.path)]
+    done = subprocess.run(command, cwd=node_folder, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert (done.stdout, done.returncode) == ("all is well\n", 0), done.stderr
+
+
+@needs_node
+def test_a_follow_survives_a_killed_agent(agent_of_module: RunningAgent, node_folder: Path) -> None:
     """Of 20 MB that are written meanwhile, no byte is lost or comes twice, and nobody has to connect again."""
-    agent = start_agent()
+    agent = agent_of_module
     job = agent.jw("run", "-d", "--", sys.executable, "-c", WRITE).stdout.strip()
     command = ["node", "follow.mjs", str(agent.home.path), job]
     lines = []

@@ -139,7 +139,49 @@ export declare class Agent extends EventTarget {
   /** The log of a job; a lost connection, or another agent on the same jobs, is not noticed. */
   logs(id: string, options?: LogOptions): AsyncGenerator<LogPiece, void>;
   events(options?: EventOptions): AsyncGenerator<EventPiece, void>;
+  /** Run a line for the shell, or a program and its arguments, with the feel of node:child_process. */
+  spawn(command: string | string[], options?: SpawnOptions): Process;
   close(): void;
+}
+
+/** The fields of a spec; `stdin: "pipe"` for an input. */
+export type SpawnOptions = Omit<rpc.JobSpec, "argv" | "shell">;
+
+export interface ProcessExit {
+  code: number | null;
+  signal: string | null;
+  reason: rpc.Reason;
+  job: rpc.Job;
+}
+
+/** An output, read from the log of the job: what is not read waits there. */
+export interface Output extends AsyncIterable<Uint8Array> {
+  /** Ranges passed so far that the log does not hold. */
+  readonly gaps: { from: number; to: number; reason: string }[];
+  lines(): AsyncGenerator<string, void>;
+  text(): Promise<string>;
+}
+
+export interface Input {
+  /** Resolves when all was accepted: it reaches the job, whatever dies now. */
+  write(data: string | Uint8Array): Promise<void>;
+  end(data?: string | Uint8Array): Promise<void>;
+}
+
+/** A job that runs, or ran. Events: "spawn", "exit" (`detail` is what `exited` gives), "error". */
+export declare class Process extends EventTarget {
+  /** Undefined until `started`. */
+  readonly id: string | undefined;
+  readonly pid: number | undefined;
+  readonly started: Promise<rpc.Job>;
+  readonly exited: Promise<ProcessExit>;
+  readonly stdin: Input | null;
+  readonly stdout: Output;
+  readonly stderr: Output;
+  /** Send a signal to all processes of the job, by default SIGTERM; false if it has ended. */
+  kill(signal?: string): Promise<boolean>;
+  /** Stop the job as its spec has it; resolves when its tree is gone, false if it has ended. */
+  stop(stop?: rpc.StopSpec): Promise<boolean>;
 }
 
 /** Connect and log in; raise JobworkerError. Without credentials, a client certificate or the socket's user counts. */

@@ -4,8 +4,9 @@ import { bytesOf, open } from "./connection.js";
 import { ConnectionFailed, JobworkerError, isRefusal } from "./errors.js";
 import { events, logs } from "./follow.js";
 import { METHODS } from "./methods.js";
+import { Process } from "./process.js";
 
-export { ConnectionFailed, JobworkerError, bytesOf };
+export { ConnectionFailed, JobworkerError, Process, bytesOf };
 
 const FIRST_PAUSE_SECONDS = 0.05; // between two attempts to connect; doubled after each
 const MAX_PAUSE_SECONDS = 10;
@@ -162,6 +163,15 @@ export class Agent extends EventTarget {
    */
   events(options) {
     return events(this, options);
+  }
+
+  /**
+   * Run a job, as `spawn` of node:child_process runs a program.
+   * @param {string | string[]} command  a line for the shell, or the program and its arguments
+   * @param {import("./jobworker.js").SpawnOptions} [options]
+   */
+  spawn(command, options = {}) {
+    return new Process(this, command, options);
   }
 
   /** Close the connection for good; what is under way fails. */
