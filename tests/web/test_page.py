@@ -10,9 +10,9 @@ from tests.support.browser import Problems
 
 
 async def test_the_page_opens(page: Page, shared: RunningAgent) -> None:
-    """With its name as a heading, and without an error or a violation of its policy."""
+    """With a form to log in, and without an error or a violation of its policy."""
     await page.goto(f"{shared.url}/")
-    await expect(page.get_by_role("heading", name="jobworker", exact=True)).to_be_visible()
+    await expect(page.get_by_role("heading", name="Log in", exact=True)).to_be_visible()
     assert await page.title() == "jobworker"
 
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
+from jobworker import __version__
 from jobworker.web.files import File
 
 INDEX = "index.html"
 NONCE = b"{nonce}"  # in the page, where its nonce stands
+VERSION = b"{version}"  # likewise: after an upgrade an open page sees that the agent is of another one
 METHODS = ("GET", "HEAD")
 # What the page may load and do: files of this agent alone, and nothing from a string. The nonce is for the one
 # library that makes <style> elements; each response has another.
@@ -75,7 +77,7 @@ class Site:
     def _index(self, file: File, method: str) -> Answer:
         """Return the page, with a nonce that its scripts read; so no browser may keep it."""
         nonce = secrets.token_urlsafe(16)
-        body = file.content.replace(NONCE, nonce.encode())
+        body = file.content.replace(NONCE, nonce.encode()).replace(VERSION, __version__.encode())
         sent = HEADERS | {"Content-Security-Policy": POLICY.format(nonce=nonce)}
         sent |= {"Content-Type": file.type, "Cache-Control": "no-store", "Content-Length": str(len(body))}
         return Answer(HTTPStatus.OK, sent, b"" if method == "HEAD" else body)

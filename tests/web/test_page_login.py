@@ -1,0 +1,89 @@
+"""Log in to the page and out of it: nothing of it is kept, unless the user chooses that."""
+
+from collections.abc import Awaitable, Callable
+
+from playwright.async_api import Page, expect
+from tests.conftest import DEADLINE, RunningAgent
+from tests.support.browser import Problems, log_in
+
+NewPage = Callable[..., Awaitable[Page]]
+KEEP = "Stay logged in while this tab is open"
+STORED = "() => JSON.stringify([{...sessionStorage}, {...localStorage}, document.cookie, location.href])"
+
+
+async def is_in(page: Page) -> None:
+    await expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
+
+
+async def is_out(page: Page) -> None:
+    await expect(page.get_by_role("heading", name="Log in", exact=True)).to_be_visible()
+
+
+async def test_a_token_is_kept_in_memory_only(page: Page, shared: RunningAgent) -> None:
+    """A wrong one is refused with the reason; a good one is nowhere but in memory, so a reload asks again."""
+    await log_in(page, shared, "wrong")
+    await expect(page.get_by_role("alert")).to_contain_text("no such token")
+    await log_in(page, shared)
+    await is_in(page)
+    assert shared.token not in await page.evaluate(STORED)
+    await page.reload()
+    await is_out(page)
+
+
+async def test_a_login_that_is_kept_ends_with_the_log_out(page: Page, shared: RunningAgent) -> None:
+    """In the storage of the tab: a reload stays in, and at the same place; a log-out removes it."""
+    await page.goto(f"{shared.url}/#/run")
+    await page.get_by_label(KEEP).check()
+    await page.get_by_label("Token", exact=True).fill(shared.token)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="Run a job")).to_be_visible()
+    await page.reload()
+    await expect(page.get_by_role("heading", name="Run a job")).to_be_visible()
+    await page.get_by_text("local", exact=True).click()
+    await expect(page.get_by_label(KEEP)).to_be_checked()
+    await page.get_by_role("button", name="Log out").click()
+    await is_out(page)
+    assert shared.token not in await page.evaluate(STORED)
+    await page.reload()
+    await is_out(page)
+
+
+async def test_a_token_that_is_revoked(page: Page, shared: RunningAgent) -> None:
+    """Its page is logged out at once, and shows why."""
+    async with shared.client() as client:
+        made = await client.call("token.create", name="short", roles=["reader"])
+        await log_in(page, shared, made["token"])
+        await is_in(page)
+        await client.call("token.revoke", name="short")
+    await is_out(page)
+    await expect(page.get_by_role("alert")).to_contain_text("the agent closed the connection")
+
+
+async def test_a_lost_connection(page: Page, start_agent: Callable[..., RunningAgent], problems: Problems) -> None:
+    """The page reports it in a line, connects again by itself, and its list is live again."""
+    problems.forgive("WebSocket connection to")
+    agent = start_agent()
+    await log_in(page, agent)
+    await is_in(page)
+    agent.kill()
+    line = page.locator("#line")
+    await expect(line).to_have_text("The connection is lost. Reconnecting…")
+    agent.start()
+    await expect(line).to_have_text("Connected again.", timeout=DEADLINE * 1000)
+    async with agent.client() as client:
+        await client.call("job.create", spec={"argv": ["true"], "name": "after"})
+    await expect(page.get_by_role("link", name="after")).to_be_visible()
+
+
+async def test_a_page_of_another_version(page: Page, shared: RunningAgent) -> None:
+    """An agent that was upgraded under an open page: the page offers a reload, which solves it."""
+    await page.goto(f"{shared.url}/")
+    await page.evaluate("document.querySelector('meta[name=version]').content = '0.0.1'")
+    await page.get_by_label("Token", exact=True).fill(shared.token)
+    await page.keyboard.press("Enter")
+    await is_in(page)
+    await expect(page.get_by_role("alert")).to_contain_text("this page is of 0.0.1")
+    await page.get_by_role("button", name="Reload").click()
+    await log_in(page, shared)
+    await is_in(page)
+    await expect(page.get_by_role("button", name="Reload")).to_be_hidden()
