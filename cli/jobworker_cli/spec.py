@@ -11,12 +11,13 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from jobworker.model import JobSpec, LimitSpec, LogSpec, SandboxSpec, StopSpec, TimeoutSpec, TtySpec
-from jobworker.text import text_of
+from jobworker.text import Text, dense_text_of, text_of
 from jobworker.units import Duration, Rate
 from jobworker_cli.declare import UsageError
 from jobworker_cli.env import environment
 from jobworker_cli.pairs import pairs
 
+MANY_BYTES = 256 * 1024  # of words: they could exceed the limit of a message if each byte took six in JSON
 TERM = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"  # what the agent takes as the type of a terminal
 
 
@@ -24,11 +25,12 @@ def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
     """Return the spec; raise UsageError. With the local agent a job runs in the folder of `jw`."""
     words: list[str] = options["command"]
     user, _, group = (options["user"] or "").partition(":")
+    variables = environment(options["env_file"], options["env"])
     spec = JobSpec(
-        argv=UNSET if options["shell"] else [*map(text_of, words)],
+        argv=UNSET if options["shell"] else _texts(words),
         shell=text_of(" ".join(words)) if options["shell"] else UNSET,
         name=options["name"],
-        env={name: text_of(value) for name, value in environment(options["env_file"], options["env"]).items()},
+        env=dict(zip(variables, _texts([*variables.values()]), strict=True)),
         cwd=None if (folder := _folder(options["cwd"], local=local)) is None else text_of(folder),
         user=user or None,
         group=group or None,
@@ -196,6 +198,11 @@ def _folder(folder: str | None, *, local: bool) -> str | None:
             f"the current folder{f' {named}' if named else ''} was removed; expected --cwd with an absolute path"
         ) from None
     return os.path.join(here, folder) if folder else here
+
+
+def _texts(words: list[str]) -> list[Text]:
+    """Return words as a spec has them; very many in the shorter of both ways, to be within the limit of a message."""
+    return [*map(dense_text_of if sum(map(len, words)) > MANY_BYTES else text_of, words)]
 
 
 def _require_text(words: Iterable[str]) -> None:

@@ -1,6 +1,7 @@
 """`jw run`: the job's bytes and the job's code, and nothing of ours among them."""
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -38,9 +39,17 @@ def test_echo_of_15000_words_of_99_letters(jw: "Jw") -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, " ".join(["w" * 99] * 15_000) + "\n", "")
 
 
-def test_a_request_that_is_too_large(jw: "Jw") -> None:
+@pytest.mark.parametrize("letter", ["\1", "\n", '"', "\u20ac", "\udce9"])
+def test_arguments_for_which_json_has_more_bytes(jw: "Jw", letter: str) -> None:
+    words = [letter * 40_000] * (1_900_000 // len(os.fsencode(letter * 40_000)))
+    done = jw("run", "--", "sh", "-c", 'printf %s "$@" | md5sum', "sh", *words)
+    assert done.stdout.split()[:1] == [hashlib.md5(os.fsencode("".join(words))).hexdigest()], done.stderr[:300]
+
+
+def test_a_request_that_is_too_large(jw: "Jw", tmp_path: Path) -> None:
     """One error with size and limit, not a connection that is lost again and again."""
-    done = jw("run", "--", "echo", *["\1" * 99] * 10_000)  # JSON has six bytes for each of these
+    (tmp_path / "variables").write_text("".join(f"V{n}={'w' * 99_000}\n" for n in range(55)))
+    done = jw("run", "--env-file", str(tmp_path / "variables"), "--", "true")
     assert done.returncode == 125
     assert re.search(r"the request has 5\d{6} bytes; expected at most 4194304", done.stderr), done.stderr
     assert done.stderr.count("error:") == 1
