@@ -60,6 +60,21 @@ async def test_launch_after_quit_keeps_the_keeper(host: "Host") -> None:
     assert (await host.ask("hello"))["pid"] == host.pid
 
 
+async def test_another_agent_after_quit_keeps_the_keeper(host: "Host") -> None:
+    """After `jw agent stop; jw agent start` while a job runs, the end of the job is not that of the keeper."""
+    control = host.control("a1")
+    await host.shell("a1", 'read -r x < "$1"', str(control))
+    await host.ask("quit")
+    host.link.close()
+    await host.connect()
+    keeper = host.pid
+    host.say(control, "go\n")
+    await host.until(Ended, "a1")
+    await host.until(Closed, "a1")
+    await host.finish("a2", "exit 1")
+    assert host.pid == keeper == (await host.ask("hello"))["pid"]
+
+
 async def test_next_keeper_in_the_same_home(host: "Host") -> None:
     """A keeper that starts after another has ended appends to the same journal."""
     await host.finish("a1", "exit 1")

@@ -109,6 +109,7 @@ class Keeper:
                     self._pump.read()
                 elif fd == self._agent.listener.fileno():
                     self._agent.accept()
+                    self._quitting = False  # the agent before has asked for that, and this one needs a keeper
                 elif self._launches.has_report(fd):
                     self._launches.read(fd)
                 elif fd in self._state.adopted:
