@@ -116,6 +116,8 @@ def check(home: Home, settings: config.Config) -> None:
     loader.try_out(settings, home.path)
     if settings.server.cert or (home.tls / "ca.pem").exists():
         setup.load(home, settings.server)
+    else:
+        setup.require_own()
 
 
 async def require_start(command: Sequence[str]) -> None:

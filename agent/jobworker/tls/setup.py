@@ -54,6 +54,11 @@ def load_or_create(home: Home, server: Server, names: Sequence[str]) -> Tls:
     return tls
 
 
+def require_own() -> None:
+    """Import what creates certificates: the exception is why an agent without any would not start."""
+    from jobworker.tls import certificates  # noqa: F401
+
+
 def load_revoked(home: Home, server: Server) -> Revoked:
     """Return the list of revoked client certificates; raise StartError for one that cannot be used."""
     revoked = Revoked(Path(server.revoked) if server.revoked else home.revoked)
