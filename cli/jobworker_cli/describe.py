@@ -17,6 +17,7 @@ from jobworker_cli.failures import RUN_FAILED
 
 if TYPE_CHECKING:
     from jobworker.client import Subscription
+    from jobworker.model import Job
 
 MISSING = 123  # `run` and `logs`: all is well but for bytes of the output that are missing
 TIMED_OUT = 124
@@ -44,6 +45,13 @@ def missing_code(subscription: "Subscription") -> int:
     """Return the exit code for what was missing in a log that was followed to its end."""
     end = subscription.end
     return MISSING if subscription.gaps or (end is not None and end.truncated) else 0
+
+
+def not_searched(job: "Job", offset: int) -> str:
+    """Return what a search from an offset has not seen, as it is no longer in the log; "" if it has seen all."""
+    if (dropped := job.log.first_offset - offset) > 0:
+        return f"{dropped} bytes of the output of job {job.id} were not searched: dropped"
+    return f"bytes of the output of job {job.id} were not searched: they are missing" if job.log.truncated else ""
 
 
 def start_code(step: str | None, number: int | None) -> int:

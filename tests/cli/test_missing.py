@@ -40,6 +40,22 @@ def test_a_job_faster_than_the_reader_of_its_bounded_log(jw: "Jw") -> None:
     assert jw("logs", "-n", "0", "too-fast").returncode == 0, "what was not asked for is not missing"
 
 
+def test_a_part_of_a_log_that_may_be_missing(jw: "Jw") -> None:
+    """From a time, the last lines, a search: each reaches into what was dropped, or does not."""
+    shell = "seq 1 300000; echo oops >&2"
+    job = jw.out("run", "-d", "--log-max", "64KiB", "--", "sh", "-c", shell)
+    assert jw("wait", job).returncode == 0
+    for options in (["--since", "1h"], ["-n", "200000"], ["--stdout", "-n", "200000"], ["--since", "1h", "--stderr"]):
+        done = jw("logs", *options, job)
+        assert (done.returncode, done.stderr.count("are missing")) == (123, 1), (options, done.stderr)
+    for options in (["--grep", "299999"], ["--grep", "^299999"], ["--grep", "no such line"]):
+        done = jw("logs", *options, job)
+        assert (done.returncode, done.stderr.count("were not searched")) == (123, 1), (options, done.stderr)
+    for options in (["-n", "5"], ["--stdout", "-n", "5"], ["--since", "2100-01-01"], ["--grep", "29999", "-n", "9"]):
+        done = jw("logs", *options, job)
+        assert (done.returncode, "missing" in done.stderr, "searched" in done.stderr) == (0, False, False), done
+
+
 def test_a_job_that_failed_and_lacks_bytes_keeps_its_code(jw: "Jw") -> None:
     command = ["--log-max", "64KiB", "--log-keep", "oldest", "--", "sh", "-c", "head -c 999999 /dev/zero; exit 3"]
     done = jw("run", "--name", "fails-and-lacks", *command)

@@ -147,10 +147,17 @@ async def last_output(active: ActiveJob) -> None:
 
 
 def find_range(reader: LogReader, span: LogRange) -> tuple[int, int | None]:
-    """Return the offsets for numbers of lines and for times. Blocking."""
+    """Return the offsets for numbers of lines and for times. Blocking.
+
+    A range that may reach into what was dropped begins at 0, so that its reader gets the gap.
+    """
     offset = span.offset
     if span.tail is not None:
         offset = last_lines(reader, span.tail, span.streams)
+        if span.tail and offset <= reader.passed(reader.first(), span.streams):
+            offset = 0
     elif span.since is not None:
         offset = reader.since(span.since)
+        if offset <= reader.first():
+            offset = 0
     return offset, None if span.until is None else max(offset, reader.until(span.until))

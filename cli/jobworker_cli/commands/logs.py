@@ -120,6 +120,9 @@ async def _search(choice: Choice, records_by_job: dict[str, Records], request: d
                 async for line in grep.search(client, job.id, request):
                     await records.write(job.id, line)
                 await records.finish()
+                if lost := describe.not_searched(await client.status(job.id), request["offset"] or 0):
+                    output.note(lost)
+                    code = code or describe.MISSING
         except output.ReaderGone:
             os._exit(0)
     return code
