@@ -16,9 +16,12 @@ from jobworker.auth.admission import Admission
 from jobworker.auth.audit import Audit
 from jobworker.auth.authentication import Authenticator
 from jobworker.auth.authorization import Authorization
+from jobworker.auth.page_logins import PageLogins
 from jobworker.auth.peers import Peers
+from jobworker.auth.proofs import Proofs
 from jobworker.auth.sessions import SessionRegistry
 from jobworker.instance import Instance
+from jobworker.interfaces import Credentials
 from jobworker.jobs import uid_pool
 from jobworker.jobs.identity import require_users
 from jobworker.jobs.manager import JobManager
@@ -134,6 +137,15 @@ class Agent:
         roles = set().union(*(registry.roles[name] for name in self._config.auth.authorizers))
         peers = Peers(self._config.unix.users, roles)
         revoked = setup.load_revoked(self._home, self._config.server)
+        proofs = Proofs(self._config.auth.providers, tokens, peers)
+        lifetime = seconds(self._config.web.session, "web.session")
+        pages = PageLogins(self._home.page_sessions, lifetime, proofs.of, revoked.holds)
+
+        def recognizes(credentials: Credentials) -> bool:
+            if credentials.scheme == "bearer":
+                return tokens.recognizes(credentials.token)
+            return credentials.scheme in ("ticket", "session") and pages.recognizes(credentials.token)
+
         return Services(
             home=self._home,
             config=self._config,
@@ -147,8 +159,10 @@ class Agent:
                 audit,
                 sessions,
                 peers,
-                lambda credentials: credentials.scheme == "bearer" and tokens.recognizes(credentials.token),
+                recognizes,
+                pages,
             ),
+            pages=pages,
             sessions=sessions,
             authorization=Authorization(authorizers, plugin_host, peers),
             peers=peers,

@@ -61,6 +61,7 @@ class Home:
         self.logs = path / "logs"  # a folder for each job that has written something
         self.input = path / "input"  # two files for each job with input, while it is open
         self.tokens = path / "tokens.json"  # hashes of the bearer tokens
+        self.page_sessions = path / "page-sessions.json"  # hashes of the secrets of pages in browsers
         self.uids = path / "uids.json"  # the principals that have a uid of their own
         self.local_token = path / "local.token"  # an admin's token, for `jw` on this host
         self.tls = path / "tls"  # the agent's own CA and certificate

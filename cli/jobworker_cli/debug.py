@@ -7,7 +7,7 @@ from typing import Any
 from jobworker.client import trace
 from jobworker_cli import output
 
-SECRET = frozenset({"token", "password", "secret", "authorization"})
+SECRET = frozenset({"token", "password", "secret", "authorization", "ticket", "session"})
 CONTENT = frozenset({"data", "bytes"})  # of logs and of input: only their length is shown
 HIDDEN = "…"
 MAX_SHOWN = 4000  # characters of a message

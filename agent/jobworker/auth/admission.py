@@ -1,10 +1,12 @@
 """Admission control: authenticate callers, throttle failed logins, audit the outcome."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from jobworker.auth.audit import Audit
 from jobworker.auth.authentication import Authenticator
+from jobworker.auth.page_logins import Page, PageLogins
 from jobworker.auth.peers import Peers
 from jobworker.auth.sessions import OpenSession, SessionRegistry
 from jobworker.auth.throttle import LoginThrottle, network_of
@@ -26,9 +28,11 @@ class Admission:
         sessions: SessionRegistry,
         peers: Peers,
         recognizes: Callable[[Credentials], bool],
+        pages: PageLogins,
     ) -> None:
         """`recognizes` returns whether credentials are valid, if finding out costs no more than a hash."""
         self._authenticator = authenticator
+        self._pages = pages
         self._peers = peers
         self._audit = audit
         self._sessions = sessions
@@ -38,16 +42,29 @@ class Admission:
 
     async def admit(self, *credentials: Credentials, method: str) -> Principal:
         """Return the caller; raise Unauthenticated, or RateLimited after too many failed logins or connections."""
-        address = credentials[0].address
+        async with self._attempt(credentials, method):
+            principal = await self._authenticator.authenticate(*credentials)
+            self._sessions.check_connections(principal)
+        self._audit.note("login", principal, credentials[0].address, method)
+        return principal
+
+    async def admit_page(self, credentials: Credentials, origin: str, method: str) -> Page:
+        """Return the caller in a page of this origin, by a ticket or the secret of a session, as `admit` does."""
+        async with self._attempt([credentials], method):
+            page = self._pages.log_in(credentials, origin)
+            self._sessions.check_connections(page.principal)
+        self._audit.note("login", page.principal, credentials.address, method, reason=f"by a {credentials.scheme}")
+        return page
+
+    @contextlib.asynccontextmanager
+    async def _attempt(self, credentials: Sequence[Credentials], method: str) -> AsyncIterator[None]:
+        """Enclose the check of credentials: throttle failed logins, and audit them."""
         async with self._throttle.attempt(credentials):
             try:
-                principal = await self._authenticator.authenticate(*credentials)
-                self._sessions.check_connections(principal)
+                yield
             except RpcError as error:
-                self._audit.note("refused", None, address, method, reason=error.message)
+                self._audit.note("refused", None, credentials[0].address, method, reason=error.message)
                 raise
-        self._audit.note("login", principal, address, method)
-        return principal
 
     def admit_peer(self, uid: int, address: str) -> Principal:
         """Return the caller on the Unix socket, by its user; raise Unauthenticated, or RateLimited."""
@@ -67,4 +84,5 @@ class Admission:
 
     def revoke(self, provider: str, name: str, spare: OpenSession | None = None) -> None:
         """Take the access from the sessions of a principal whose credentials were revoked; close all but `spare`."""
+        self._pages.revoke(provider, name)
         self._sessions.revoke(provider, name, spare)

@@ -18,7 +18,7 @@ from jobworker.model import JobSummary, Principal
 from jobworker.results import Run
 
 # Methods refused while the audit log has no room for their line.
-NEED_ROOM = {"job.create", "job.start", "job.run", "token.create", "token.renew"}
+NEED_ROOM = {"job.create", "job.start", "job.run", "auth.ticket", "token.create", "token.renew"}
 CHANGES = NEED_ROOM | {
     "job.stop",
     "job.signal",
@@ -33,6 +33,7 @@ CHANGES = NEED_ROOM | {
     "stdin.release",
     "token.revoke",
     "session.end",
+    "auth.logout",
     "agent.shutdown",
     "agent.restart",
 }

@@ -49,7 +49,11 @@ class Peers:
 
     def grants(self, principal: Principal) -> Sequence[Grant] | None:
         """Return the grants of the local admin, which no authorizer that is broken can take; None: ask them."""
-        return LOCAL_GRANTS if principal is self._principals[0] else None
+        return LOCAL_GRANTS if principal.provider == PROVIDER and principal.name == LOCAL else None
+
+    def knows(self, principal: Principal) -> bool:
+        """Whether a user of this host is this principal, with these roles."""
+        return any((each.name, each.roles) == (principal.name, principal.roles) for each in self._principals.values())
 
 
 def _uid(name: str) -> int:

@@ -22,11 +22,15 @@ MAX_REVOCATIONS = 10_000  # revoked principals remembered; beyond that the oldes
 
 
 class OpenSession(Protocol):
-    """What the registry, and those who look into it, need of a session: `since` is wall-clock time in ns."""
+    """What the registry, and those who look into it, need of a session: `since` is wall-clock time in ns.
+
+    `page_session` is the id of the session of a page, see `PageSession`; empty for other clients.
+    """
 
     id: str
     address: str
     since: int
+    page_session: str
 
     @property
     def certificate(self) -> bytes:
@@ -166,6 +170,14 @@ class SessionRegistry:
             if session.certificate and is_revoked(session.certificate):
                 session.drop()
                 self.close_revoked(session)
+
+    def end_page(self, page_session: str, spare: OpenSession) -> None:
+        """Take the access from the connections of a page that has logged out; close all but `spare`."""
+        for session in self.open():
+            if session.page_session == page_session:
+                session.drop()
+                if session is not spare:
+                    self.close_ended(session, "the page has logged out")
 
     def close_revoked(self, session: OpenSession) -> None:
         self.close_ended(session, "the credentials were revoked")

@@ -278,14 +278,35 @@ class Verbs:
     # Callers
 
     async def login(
-        self, *, token: str | None = None, username: str | None = None, password: str | None = None
+        self,
+        *,
+        token: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        ticket: str | None = None,
+        session: str | None = None,
     ) -> model.Principal:
-        """Authenticate a connection that was opened without credentials, by its first call; after a loss, again."""
-        return await self._ask(model.Principal, "auth.login", token=token, username=username, password=password)
+        """Authenticate a connection that was opened without credentials, by its first call; after a loss, again.
+
+        `ticket` and `session` are for pages in a browser: the agent takes them from connections of an origin only.
+        """
+        given = {"token": token, "username": username, "password": password, "ticket": ticket, "session": session}
+        return await self._ask(model.Principal, "auth.login", **given)
 
     async def whoami(self) -> model.Principal:
         """Return the principal of this connection."""
         return await self._ask(model.Principal, "auth.whoami")
+
+    async def logout(self) -> None:
+        """End this connection and, of a page in a browser, its session."""
+        await self._ask(bool, "auth.logout")
+
+    async def ticket(self, *, origin: str | None = None) -> results.Ticket:
+        """Return a code with which a page of this origin logs in as this caller, once and within 30 seconds.
+
+        Without `origin` it is for the agent's own page, by the address that the agent has for clients on its host.
+        """
+        return await self._ask(results.Ticket, "auth.ticket", origin=origin)
 
     async def create_token(
         self, name: str, roles: Sequence[str], *, expires_in: Duration | None = None

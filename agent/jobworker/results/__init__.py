@@ -21,6 +21,7 @@ from jobworker.results.callers import (
     RenewedToken,
     Sessions,
     SessionsEnded,
+    Ticket,
     Token,
     Tokens,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "Subscribed",
     "TerminalSize",
     "TerminalSizes",
+    "Ticket",
     "Token",
     "Tokens",
     "Written",

@@ -21,6 +21,7 @@ class Caller(Struct, frozen=True, kw_only=True):
 
     `expires_at` is in seconds since 1970; None: the credentials do not expire. Only `auth.whoami` answers `grants`
     and `methods`, those that it may call at all: of one job it may still be refused.
+    `session` is the secret with which a page logs in again, only in the answer to a login by a ticket.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     id: str | UnsetType = UNSET
     grants: list[CallerGrant] | UnsetType = UNSET
     methods: list[str] | UnsetType = UNSET
+    session: str | UnsetType = UNSET
 
     @classmethod
     def of(cls, principal: Principal) -> "Caller":
@@ -45,6 +47,15 @@ class Caller(Struct, frozen=True, kw_only=True):
             subject=principal.subject or UNSET,
             id=principal.id if principal.id != plain else UNSET,
         )
+
+
+class Ticket(Struct, frozen=True):
+    """A code with which a page of `origin` logs in, once; `url` is the agent's own page, if it is of that origin."""
+
+    ticket: str
+    expires_at: str
+    origin: str
+    url: str | UnsetType = UNSET
 
 
 class NewToken(Struct, frozen=True):

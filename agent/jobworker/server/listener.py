@@ -111,9 +111,9 @@ class Listener:
         self._unix = unix
         self._tls = tls
         self._proxies = Proxies(services.config.server.proxies, services.config.server.proxy_protocol)
-        # Callers that the upgrade has authenticated (None: no credentials yet), and their addresses, until their
-        # session begins.
-        self._upgraded: WeakKeyDictionary[ServerConnection, tuple[Principal | None, str]] = WeakKeyDictionary()
+        # Callers that the upgrade has authenticated (None: no credentials yet), their addresses, and the origins of
+        # their pages, until their session begins.
+        self._upgraded: WeakKeyDictionary[ServerConnection, tuple[Principal | None, str, str]] = WeakKeyDictionary()
         self._keepalive = Keepalive()
         settings = services.config.web
         self._site = Site(files.read() if settings.enabled else {}, settings.path)
@@ -201,7 +201,7 @@ class Listener:
             response = connection.respond(http.HTTPStatus.UNAUTHORIZED, f"{error.message}\n")
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
-        self._upgraded[connection] = principal, address
+        self._upgraded[connection] = principal, address, headers.get("Origin", "")
         if principal is None and isinstance(connection, Connection):
             connection.allowance = MAX_ANONYMOUS_BYTES
         return None
@@ -230,11 +230,11 @@ class Listener:
         self._sessions += 1
         self._keepalive.watch(connection)
         try:
-            principal, address = self._upgraded[connection]
+            principal, address, origin = self._upgraded[connection]
             for kept in (connection.request, connection.response):
                 if kept is not None:
                     kept.headers.clear()  # the connection would keep them, credentials among them, until it ends
-            await Session(connection, address, self._services, principal, dispatch).run()
+            await Session(connection, address, origin, self._services, principal, dispatch).run()
         finally:
             self._keepalive.forget(connection)
             self._sessions -= 1

@@ -33,9 +33,10 @@ class Origins:
         scheme, _, host = origin.partition("://")
         return scheme == "https" and self.knows_host([host])
 
-    def may_log_in(self, origin: str) -> bool:
-        """Whether a page of this origin may connect at all."""
-        return origin in self.allowed or self.is_own(origin)
+    def page(self, origin: str) -> str | None:
+        """Return an origin as browsers send it; None if a page of it may not connect."""
+        origin = origin.lower().rstrip("/").removesuffix(":443")
+        return origin if origin in self.allowed or self.is_own(origin) else None
 
 
 def _without_port(host: str) -> str:

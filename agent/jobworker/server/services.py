@@ -7,6 +7,7 @@ from typing import Any
 from jobworker.auth.admission import Admission
 from jobworker.auth.audit import Audit
 from jobworker.auth.authorization import Authorization
+from jobworker.auth.page_logins import PageLogins
 from jobworker.auth.peers import Peers
 from jobworker.auth.sessions import SessionRegistry
 from jobworker.config import Config
@@ -40,6 +41,7 @@ class Services:
     sessions: SessionRegistry
     authorization: Authorization
     peers: Peers
+    pages: PageLogins
     tokens: TokenFile
     shut_down: Callable[[str], None]
     may_restart: Callable[[], Awaitable[None]]

@@ -56,6 +56,7 @@ class Session:
         self,
         connection: Connection,
         address: str,
+        origin: str,
         services: Services,
         principal: Principal | None,
         handle: Handler,
@@ -66,6 +67,10 @@ class Session:
         self.since = time.time_ns()
         self.services = services
         self.address = address
+        # Of the page that has connected; empty for other clients.
+        self.origin = origin
+        # The id of the session of that page, if it has logged in by a ticket or by that session's secret.
+        self.page_session = ""
         # When the caller presented its credentials, on the monotonic clock: a later revocation ends the session.
         self.authenticated_at = connection.admitted
         # Bytes of log pages that are read or waiting to be sent; `log.read` bounds them.

@@ -279,14 +279,35 @@ class Verbs:
     # Callers
 
     def login(
-        self, *, token: str | None = None, username: str | None = None, password: str | None = None
+        self,
+        *,
+        token: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        ticket: str | None = None,
+        session: str | None = None,
     ) -> model.Principal:
-        """Authenticate a connection that was opened without credentials, by its first call; after a loss, again."""
-        return self._ask(model.Principal, "auth.login", token=token, username=username, password=password)
+        """Authenticate a connection that was opened without credentials, by its first call; after a loss, again.
+
+        `ticket` and `session` are for pages in a browser: the agent takes them from connections of an origin only.
+        """
+        given = {"token": token, "username": username, "password": password, "ticket": ticket, "session": session}
+        return self._ask(model.Principal, "auth.login", **given)
 
     def whoami(self) -> model.Principal:
         """Return the principal of this connection."""
         return self._ask(model.Principal, "auth.whoami")
+
+    def logout(self) -> None:
+        """End this connection and, of a page in a browser, its session."""
+        self._ask(bool, "auth.logout")
+
+    def ticket(self, *, origin: str | None = None) -> results.Ticket:
+        """Return a code with which a page of this origin logs in as this caller, once and within 30 seconds.
+
+        Without `origin` it is for the agent's own page, by the address that the agent has for clients on its host.
+        """
+        return self._ask(results.Ticket, "auth.ticket", origin=origin)
 
     def create_token(
         self, name: str, roles: Sequence[str], *, expires_in: Duration | None = None

@@ -8,9 +8,11 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from jobworker.auth.access import Requires
+from jobworker.auth.page_logins import TICKET_SECONDS
 from jobworker.errors import InvalidParams, InvalidRequest, InvalidSpec
 from jobworker.interfaces import Credentials
-from jobworker.results import Caller, CallerGrant, NewToken, RenewedToken, Token, Tokens
+from jobworker.protocol import PATH
+from jobworker.results import Caller, CallerGrant, NewToken, RenewedToken, Ticket, Token, Tokens
 from jobworker.server.dispatch import REQUIRES, Call, method
 from jobworker.units import Duration, rfc3339, seconds
 
@@ -19,6 +21,12 @@ class Login(msgspec.Struct, forbid_unknown_fields=True):
     token: str | None = None
     username: str | None = None
     password: str | None = None
+    ticket: str | None = None
+    session: str | None = None
+
+
+class CreateTicket(msgspec.Struct, forbid_unknown_fields=True):
+    origin: str | None = None
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -46,18 +54,59 @@ async def login(call: Call, params: Login) -> Caller:
     session = call.session
     if session.logged_in:
         raise InvalidRequest(f"already logged in as {session.caller.name}; expected auth.login once on a connection")
-    if params.token is not None and params.username is None and params.password is None:
-        credentials = Credentials("bearer", token=params.token, address=session.address)
-    elif params.token is None and params.username is not None and params.password is not None:
-        credentials = Credentials(
-            "basic", username=params.username, password=params.password, address=session.address
-        )
-    else:
-        raise InvalidParams("token: expected either a token or a username and a password", field="token")
+    credentials = _presented(params, session.address)
     session.authenticated_at = time.monotonic()
-    principal = await session.services.admission.admit(credentials, method=call.method)
-    await session.log_in(principal)
-    return Caller.of(principal)
+    if credentials.scheme in ("bearer", "basic"):
+        principal = await session.services.admission.admit(credentials, method=call.method)
+        await session.log_in(principal)
+        return Caller.of(principal)
+    page = await session.services.admission.admit_page(credentials, session.origin, call.method)
+    session.page_session = page.session
+    await session.log_in(page.principal)
+    return replace(Caller.of(page.principal), session=page.secret or UNSET)
+
+
+def _presented(params: Login, address: str) -> Credentials:
+    """Return the credentials in a login; raise InvalidParams."""
+    given = {name: value for name, value in msgspec.structs.asdict(params).items() if value is not None}
+    match given:
+        case {"token": token} if len(given) == 1:
+            return Credentials("bearer", token=token, address=address)
+        case {"username": username, "password": password} if len(given) == 2:
+            return Credentials("basic", username=username, password=password, address=address)
+        case {"ticket": code} if len(given) == 1:
+            return Credentials("ticket", token=code, address=address)
+        case {"session": secret} if len(given) == 1:
+            return Credentials("session", token=secret, address=address)
+    expected = "expected either a token, a username and a password, a ticket, or the session of a page"
+    raise InvalidParams(f"token: {expected}", field="token")
+
+
+@method("auth.ticket", CreateTicket, Requires.LOGIN)
+def ticket(call: Call, params: CreateTicket) -> Ticket:
+    """Return a code with which one page in a browser becomes this caller, once and soon."""
+    services, caller = call.session.services, call.session.caller
+    own = services.address.replace("wss://", "https://", 1).removesuffix(PATH)
+    origin = services.origins.page(own if params.origin is None else params.origin)
+    is_own = origin is not None and services.origins.is_own(origin)
+    if origin is None or (is_own and not services.config.web.enabled):
+        expected = "expected one of server.origins" + (", or of this agent" if services.config.web.enabled else "")
+        raise InvalidParams(f"origin: {str(params.origin)[:200]!r} may not connect; {expected}", field="origin")
+    code = services.pages.create_ticket(caller, origin, call.session.certificate)
+    end = rfc3339(time.time_ns() + int(TICKET_SECONDS * 1e9))
+    return Ticket(code, end, origin, f"{origin}{services.config.web.path}/" if is_own else UNSET)
+
+
+@method("auth.logout", Nothing, Requires.LOGIN)
+def logout(call: Call, params: Nothing) -> bool:
+    """End this connection and, in a page that has a session, the session with all of its connections."""
+    session, sessions = call.session, call.session.services.sessions
+    if session.page_session:
+        session.services.pages.end(session.page_session)
+        sessions.end_page(session.page_session, spare=session)
+    session.drop()
+    call.after.append(partial(sessions.close_ended, session, "logged out"))
+    return True
 
 
 @method("auth.whoami", Nothing, Requires.LOGIN)

@@ -35,7 +35,12 @@ def end(call: Call, params: End) -> SessionsEnded:
         raise InvalidParams("id: expected either the id of a session or a principal", field="id")
     sessions = call.session.services.sessions
     wanted = [session for session in sessions.open() if _is_wanted(session, params)]
-    if not wanted:
+    pages = call.session.services.pages
+    # Pages would log in again with the secrets of their sessions.
+    ended = [pages.end(session.page_session) for session in wanted if session.page_session]
+    if params.principal is not None:
+        ended.append(pages.end_of(params.principal))
+    if not wanted and not any(ended):
         field, value = ("id", params.id) if params.id is not None else ("principal", params.principal)
         raise InvalidParams(f"{field}: no session of {str(value)[:80]!r}; expected one of session.list", field=field)
     for session in wanted:

@@ -4,7 +4,7 @@
 export const METHODS = {
   agent: ["health", "info", "ping", "restart", "shutdown"],
   audit: ["list"],
-  auth: ["login", "whoami"],
+  auth: ["login", "logout", "ticket", "whoami"],
   event: ["subscribe", "unsubscribe"],
   job: ["create", "delete", "explain", "list", "pause", "resize", "resume", "run", "signal", "start", "stats", "status", "stop", "update", "wait"],
   log: ["lines", "read", "search", "sizes", "subscribe", "unsubscribe"],

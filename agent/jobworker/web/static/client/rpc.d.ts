@@ -74,7 +74,8 @@ export interface Base64 {
 /** A principal; `id` is the owner of its jobs, if that is not PROVIDER:NAME.
 
 `expires_at` is in seconds since 1970; None: the credentials do not expire. Only `auth.whoami` answers `grants`
-and `methods`, those that it may call at all: of one job it may still be refused. */
+and `methods`, those that it may call at all: of one job it may still be refused.
+`session` is the secret with which a page logs in again, only in the answer to a login by a ticket. */
 export interface Caller {
   name: string;
   provider: string;
@@ -85,6 +86,7 @@ export interface Caller {
   id?: string;
   grants?: CallerGrant[];
   methods?: string[];
+  session?: string;
 }
 
 /** What a caller may do, see `jobworker.interfaces.Grant`: for methods and labels of jobs that match. */
@@ -535,6 +537,14 @@ export interface TerminalSizes {
   sizes: TerminalSize[];
 }
 
+/** A code with which a page of `origin` logs in, once; `url` is the agent's own page, if it is of that origin. */
+export interface Ticket {
+  ticket: string;
+  expires_at: string;
+  origin: string;
+  url?: string;
+}
+
 /** One time limit: the name of a timeout policy, and its options. */
 export interface TimeoutSpec {
   policy: string;
@@ -639,7 +649,11 @@ export interface Methods {
   /** Return the newest entries of the audit log. */
   "audit.list": { params: { limit?: number; job?: string | null; principal?: string | null; denied?: boolean }; result: AuditEntries };
   /** Authenticate a connection that was opened without credentials. */
-  "auth.login": { params: { token?: string | null; username?: string | null; password?: string | null }; result: Caller };
+  "auth.login": { params: { token?: string | null; username?: string | null; password?: string | null; ticket?: string | null; session?: string | null }; result: Caller };
+  /** End this connection and, in a page that has a session, the session with all of its connections. */
+  "auth.logout": { params: {}; result: boolean };
+  /** Return a code with which one page in a browser becomes this caller, once and soon. */
+  "auth.ticket": { params: { origin?: string | null }; result: Ticket };
   /** Return the principal of this connection, and what it may do. */
   "auth.whoami": { params: {}; result: Caller };
   /** Send the events after a revision; without one, from now on. */
@@ -741,6 +755,10 @@ export interface AuditMethods {
 export interface AuthMethods {
   /** Authenticate a connection that was opened without credentials. */
   login(params?: Methods["auth.login"]["params"], options?: CallOptions): Promise<Methods["auth.login"]["result"]>;
+  /** End this connection and, in a page that has a session, the session with all of its connections. */
+  logout(params?: Methods["auth.logout"]["params"], options?: CallOptions): Promise<Methods["auth.logout"]["result"]>;
+  /** Return a code with which one page in a browser becomes this caller, once and soon. */
+  ticket(params?: Methods["auth.ticket"]["params"], options?: CallOptions): Promise<Methods["auth.ticket"]["result"]>;
   /** Return the principal of this connection, and what it may do. */
   whoami(params?: Methods["auth.whoami"]["params"], options?: CallOptions): Promise<Methods["auth.whoami"]["result"]>;
 }
