@@ -1,5 +1,6 @@
 """Make the files that come from the code: ``python docs/generate.py``: the tables of the reference,
-the blocking client, see blocking_client.py, and the types of the JavaScript client, see javascript_client.py.
+what `rpc.discover` has of them, the blocking client, see blocking_client.py, and the types of the JavaScript client,
+see javascript_client.py.
 
 Below a comment like ``<!-- generated: params job.run -->`` stands a table of three columns. The first two come from
 the types, in the order of the types; the third is written by hand and kept.
@@ -8,10 +9,11 @@ the types, in the order of the types; the third is written by hand and kept.
 import ast
 import importlib
 import inspect
+import json
 import re
 import runpy
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from jobworker.server.dispatch import PARAMS
 __all__ = ["generated", "main", "methods"]
 
 PAGES = Path(__file__).parent / "reference"
+DESCRIPTIONS = Path(__file__).parents[1] / "agent" / "jobworker" / "server" / "descriptions.json"
 CLIENT = Path(__file__).parents[1] / "agent" / "jobworker" / "client"
 TABLE = re.compile(r"(<!-- generated: (.+) -->\n(.+\n)(\|[-|]+\|\n))((?:\|.*\n)*)")
 CELLS = re.compile(r"(?<!\\)\|")  # `\|` is a character of a cell
@@ -64,6 +67,8 @@ NAMES = {
     "LogInfo": "[log](job.md#log)",
     "JobSummary": "[job](job.md)",
 }
+
+LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 Rows = dict[str, str]  # the first cell of a row, and its second
 
@@ -198,9 +203,25 @@ def generated(text: str) -> str:
     return TABLE.sub(table, text)
 
 
+def descriptions(pages: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return what the pages write by hand about each param of a method and each field of a type of the protocol."""
+    found: dict[str, dict[str, str]] = {}
+    for what, body in ((match[2].split(), match[5]) for page in pages for match in TABLE.finditer(page)):
+        if what[0] not in ("params", "fields"):
+            continue
+        rows = [[cell.strip() for cell in CELLS.split(row)[1:-1]] for row in body.splitlines()]
+        found[what[-1]] = {
+            name.strip("`"): LINK.sub(r"\1", text).replace("\\|", "|") for name, _, text in rows if text
+        }
+    return found
+
+
 def main() -> None:
-    for page in sorted(PAGES.glob("*.md")):
+    pages = sorted(PAGES.glob("*.md"))
+    for page in pages:
         page.write_text(generated(page.read_text()))
+    described = descriptions([page.read_text() for page in pages])
+    DESCRIPTIONS.write_text(json.dumps(described, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
     for name in ("blocking_client.py", "javascript_client.py"):
         runpy.run_path(str(Path(__file__).with_name(name)), run_name="__main__")
 

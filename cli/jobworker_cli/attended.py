@@ -1,9 +1,15 @@
-"""`jw run` without --detach: follow the job until it ends or the user leaves it."""
+"""`jw run` with input, a terminal or time limits of plugins: follow the job until it ends or the user leaves it.
+
+These need several things at once, so asyncio; `blocking_run` is for all others.
+"""
 
 import asyncio
 import os
 import secrets
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from jobworker.client import Client, Events, Subscription
 from jobworker.errors import ConnectionFailed, JobworkerError, PermissionDenied
@@ -31,8 +37,9 @@ class Way:
     removes: bool = False  # the job when it has ended
 
 
-async def follow(choice: Choice, wanted: JobSpec, key: str | None, way: Way) -> int:
+async def follow(choice: Choice, spec: dict[str, Any], key: str | None, way: Way) -> int:
     """Follow the job until it ends or the user leaves it."""
+    wanted = msgspec.convert(spec, JobSpec)
     interrupts = Interrupts()
     following = asyncio.create_task(_follow(choice, wanted, key, way, interrupts))
     leaving = asyncio.create_task(interrupts.leaving())
@@ -60,7 +67,7 @@ async def _follow(choice: Choice, wanted: JobSpec, key: str | None, way: Way, in
             if wanted.name is not None:
                 live = await client.call("job.list", states=NOT_FINAL, limit=PAGE_JOBS)
                 warn_of_namesakes(job, wanted.name, live["jobs"])
-            await way.records.begin(subscription.job)
+            way.records.begin(to_builtins(subscription.job))
             if way.terminal is not None:
                 await _converse(client, subscription, wanted, way, way.terminal, interrupts)
             else:

@@ -1,4 +1,4 @@
-"""Signals in `jw run`: Ctrl-C once stops the job, twice kills it, three times leaves it; others leave it at once."""
+"""Signals in a `jw run` with asyncio: as `presses` for one without, see there."""
 
 import asyncio
 import signal
@@ -7,15 +7,8 @@ from typing import Any
 
 from jobworker.client import Client
 from jobworker.errors import ConnectionFailed, InvalidState, JobworkerError
-from jobworker.model import StopSpec
 from jobworker_cli import failures, output
-
-NOTE_SECONDS = 0.5  # how long the last note may wait for a reader
-NOTES = (
-    "stopping the job; Ctrl-C again kills it, a third time leaves it running",
-    "killing the job; Ctrl-C again leaves it running",
-)
-STOPS = (None, StopSpec(strategy="kill"))
+from jobworker_cli.presses import NOTE_SECONDS, NOTES, STOPS
 
 
 class Interrupts:
@@ -76,12 +69,12 @@ class Interrupts:
         if hint:
             await asyncio.to_thread(output.hint, hint)
 
-    async def _stop(self, stop: StopSpec | None) -> None:
+    async def _stop(self, stop: dict[str, Any]) -> None:
         client, job = await self._running
         try:
             while True:
                 try:
-                    await client.stop(job, stop)
+                    await client.call("job.stop", id=job, **stop)
                     return
                 except ConnectionFailed:
                     await client.reconnect()

@@ -1,5 +1,6 @@
-"""Make a JobSpec from the options of `run` and `create`."""
+"""Make the spec of a job from the options of `run` and `create`: as plain data: its types are slow to import."""
 
+import base64
 import json
 import os
 import re
@@ -7,75 +8,104 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
-from msgspec import UNSET, UnsetType
-from msgspec.structs import replace
-
-from jobworker.model import JobSpec, LimitSpec, LogSpec, SandboxSpec, StopSpec, TimeoutSpec, TtySpec
-from jobworker.text import Text, dense_text_of, text_of
-from jobworker.units import Duration, Rate
 from jobworker_cli.declare import UsageError
 from jobworker_cli.env import environment
 from jobworker_cli.pairs import pairs
 
 MANY_BYTES = 256 * 1024  # of words: they could exceed the limit of a message if each byte took six in JSON
+CONTROLS = bytes(range(32))  # of which JSON has six bytes for most
 TERM = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"  # what the agent takes as the type of a terminal
+Plain = dict[str, Any]
 
 
-def from_options(options: dict[str, Any], *, local: bool) -> JobSpec:
+def from_options(options: Plain, *, local: bool) -> Plain:
     """Return the spec; raise UsageError. With the local agent a job runs in the folder of `jw`."""
     words: list[str] = options["command"]
     user, _, group = (options["user"] or "").partition(":")
+    folder = _folder(options["cwd"], local=local)
     variables = environment(options["env_file"], options["env"])
-    spec = JobSpec(
-        argv=UNSET if options["shell"] else _texts(words),
-        shell=text_of(" ".join(words)) if options["shell"] else UNSET,
-        name=options["name"],
-        env=dict(zip(variables, _texts([*variables.values()]), strict=True)),
-        cwd=None if (folder := _folder(options["cwd"], local=local)) is None else text_of(folder),
-        user=user or None,
-        group=group or None,
-        umask=options["umask"],
-        nice=options["nice"],
-        rlimits={name: _rlimit(value) for name, value in pairs("--rlimit", options["rlimit"]).items()},
-        stdin="pipe" if options["stdin"] else None,
-        tty=_terminal() if options["tty"] else False,
-        timeout=_timeout(options["timeout"]),
-        idle_timeout=duration(options["idle_timeout"]),
-        timeout_policies=[_policy(text) for text in options["timeout_policy"] or []],
-        stop=stop_spec(
+    _require_text(variables)
+    spec = {
+        "argv": None if options["shell"] else _texts(words),
+        "shell": wire_text(" ".join(words)) if options["shell"] else None,
+        "name": options["name"],
+        "env": dict(zip(variables, _texts([*variables.values()]), strict=True)),
+        "cwd": None if folder is None else wire_text(folder),
+        "user": user or None,
+        "group": group or None,
+        "umask": options["umask"],
+        "nice": options["nice"],
+        "rlimits": {name: _rlimit(value) for name, value in pairs("--rlimit", options["rlimit"]).items()},
+        "stdin": "pipe" if options["stdin"] else None,
+        "tty": _terminal() if options["tty"] else None,
+        "idle_timeout": duration(options["idle_timeout"]),
+        "timeout_policies": [_policy(text) for text in options["timeout_policy"] or []],
+        "stop": stop_spec(
             options["stop_strategy"],
             options["stop_signal"],
             options["grace"],
             values("--stop-option", options["stop_option"]),
         ),
-        labels=pairs("--label", options["label"]),
-        private_tmp=UNSET if options["private_tmp"] is None else options["private_tmp"],
-        pid_namespace=UNSET if options["pid_namespace"] is None else options["pid_namespace"],
-    )
-    limits = LimitSpec(
-        cpus=options["cpus"],
-        memory=_number(options["memory"]),
-        pids=options["pids"],
-        io_read=_rate("--io-read", options["io_read"]),
-        io_write=_rate("--io-write", options["io_write"]),
-    )
-    if limits != LimitSpec():
-        spec = replace(spec, limits=limits)
-    if options["no_network"] or options["no_userns"] or options["write"]:
-        confined = SandboxSpec(network=not options["no_network"], userns=not options["no_userns"])
-        spec = replace(spec, sandbox=replace(confined, write=options["write"]) if options["write"] else confined)
-    log = {"on_full": options["on_full"], "max_bytes": _number(options["log_max"]), "keep": options["log_keep"]}
-    log["on_bound"] = options["on_bound"]
-    if any(log.values()):
-        spec = replace(spec, log=LogSpec(**{name: value for name, value in log.items() if value is not None}))
-    _require_text(spec.env)
-    return spec
+        "labels": pairs("--label", options["label"]),
+        "private_tmp": options["private_tmp"],
+        "pid_namespace": options["pid_namespace"],
+        "limits": _given(
+            cpus=options["cpus"],
+            memory=_number(options["memory"]),
+            pids=options["pids"],
+            io_read=_rate("--io-read", options["io_read"]),
+            io_write=_rate("--io-write", options["io_write"]),
+        ),
+        "sandbox": _sandbox(options),
+        "log": _given(
+            on_full=options["on_full"],
+            max_bytes=_number(options["log_max"]),
+            keep=options["log_keep"],
+            on_bound=options["on_bound"],
+        ),
+    }
+    timeout = {} if options["timeout"] is None else {"timeout": _limit(options["timeout"])}  # null: none at all
+    return _given(**spec) | timeout
 
 
-def changes(options: dict[str, Any]) -> dict[str, Any]:
+def _given(**values: Any) -> Plain:
+    """Return those that are given: not None, nor empty."""
+    return {name: value for name, value in values.items() if value is not None and value not in ({}, [])}
+
+
+def wire_text(value: str, *, dense: bool = False) -> str | dict[str, str]:
+    """Return an argument, a value of a variable or a path as a spec has it: see `text_of` of `jobworker.text`.
+
+    With `dense`, in base64 too if JSON has many escapes for it.
+    """
+    data = value.encode(errors="surrogateescape")
+    escaped = len(data) - len(data.translate(None, CONTROLS)) if dense else 0
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = None
+    if text is None or escaped * 5 > len(data) // 3:
+        return {"base64": base64.b64encode(data).decode()}
+    return text
+
+
+def _texts(words: list[str]) -> list[str | dict[str, str]]:
+    """Return words as a spec has them; very many in the shorter of both ways, to be within the limit of a message."""
+    dense = sum(map(len, words)) > MANY_BYTES
+    return [wire_text(word, dense=dense) for word in words]
+
+
+def _sandbox(options: Plain) -> Plain:
+    if not (options["no_network"] or options["no_userns"] or options["write"]):
+        return {}
+    write = {"write": options["write"]} if options["write"] else {}
+    return {"network": not options["no_network"], "userns": not options["no_userns"]} | write
+
+
+def changes(options: Plain) -> Plain:
     """Return the params of job.update; raise UsageError if there is nothing to change."""
     times = ("timeout", "idle_timeout")
-    update: dict[str, Any] = {name: _limit(options[name]) for name in times if options[name] is not None}
+    update: Plain = {name: _limit(options[name]) for name in times if options[name] is not None}
     if options["label"]:
         update["labels"] = pairs("--label", options["label"])
     if limits := _limits(options):
@@ -86,9 +116,9 @@ def changes(options: dict[str, Any]) -> dict[str, Any]:
     return update | ({"force": True} if options["force"] else {})
 
 
-def _limits(options: dict[str, Any]) -> dict[str, Any]:
+def _limits(options: Plain) -> Plain:
     """Return the limits to change; None removes one."""
-    limits: dict[str, Any] = {}
+    limits: Plain = {}
     for name, read in (("memory", _number), ("cpus", _cpus), ("pids", _pids)):
         if options[name] is not None:
             limits[name] = None if options[name] == "none" else read(options[name])
@@ -111,7 +141,7 @@ def _pids(text: str) -> int:
     return int(text)
 
 
-def _rate(option: str, texts: list[str] | None) -> Rate | None:
+def _rate(option: str, texts: list[str] | None) -> int | str | Plain | None:
     """Return bytes a second, one number or one by device; raise UsageError if both are given."""
     if not texts:
         return None
@@ -122,45 +152,42 @@ def _rate(option: str, texts: list[str] | None) -> Rate | None:
     return {device: _number(value) or value for device, value in pairs(option, texts).items()}
 
 
-def _limit(text: str) -> Duration | None:
+def _limit(text: str) -> float | str | None:
     return None if text == "none" else duration(text)
 
 
-def _terminal() -> TtySpec:
+def _terminal() -> Plain:
     """Return a terminal as ours is, as far as `jw` has one."""
     from jobworker_cli.own_terminal import size  # seldom needed
 
     rows, cols = size()
     term = os.environ.get("TERM", "")
-    return TtySpec(rows, cols, term) if re.fullmatch(TERM, term, re.ASCII) else TtySpec(rows, cols)
+    size_ = {"rows": rows, "cols": cols}
+    return size_ | {"term": term} if re.fullmatch(TERM, term, re.ASCII) else size_
 
 
-def stop_spec(strategy: str | None, signal: str | None, grace: str | None, options: dict[str, Any]) -> StopSpec:
-    return StopSpec(strategy=strategy, signal=signal, grace=duration(grace), options=options)
+def stop_spec(strategy: str | None, signal: str | None, grace: str | None, options: Plain) -> Plain:
+    return _given(strategy=strategy, signal=signal, grace=duration(grace), options=options)
 
 
-def _policy(text: str) -> TimeoutSpec:
+def _policy(text: str) -> Plain:
     """Return a policy and its options, as `deadline at=2030-01-31T12:00:00Z`; raise UsageError."""
     try:
         name, *options = shlex.split(text)
     except ValueError:
         raise UsageError(f"--timeout-policy: {text!r}; expected 'POLICY K=V K=V'") from None
-    return TimeoutSpec(name, values("--timeout-policy", options))
+    return {"policy": name, "options": values("--timeout-policy", options)}
 
 
-def duration(text: str | None) -> Duration | None:
+def duration(text: str | None) -> float | str | None:
     """Return seconds as a number, or the text unchanged: the agent checks it."""
     number = text is not None and re.fullmatch(r"-?\d+(\.\d+)?", text, re.ASCII)
     return float(text) if text is not None and number else text
 
 
-def _timeout(text: str | None) -> Duration | UnsetType | None:
-    return UNSET if text is None else _limit(text)
-
-
-def values(option: str, texts: list[str] | None) -> dict[str, Any]:
+def values(option: str, texts: list[str] | None) -> Plain:
     """Return the pairs of `K=V` options, V read as JSON, else as text; raise UsageError."""
-    result: dict[str, Any] = {}
+    result: Plain = {}
     for name, value in pairs(option, texts).items():
         try:
             result[name] = json.loads(value, parse_constant=refuse_constant)
@@ -198,11 +225,6 @@ def _folder(folder: str | None, *, local: bool) -> str | None:
             f"the current folder{f' {named}' if named else ''} was removed; expected --cwd with an absolute path"
         ) from None
     return os.path.join(here, folder) if folder else here
-
-
-def _texts(words: list[str]) -> list[Text]:
-    """Return words as a spec has them; very many in the shorter of both ways, to be within the limit of a message."""
-    return [*map(dense_text_of if sum(map(len, words)) > MANY_BYTES else text_of, words)]
 
 
 def _require_text(words: Iterable[str]) -> None:

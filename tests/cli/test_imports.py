@@ -44,6 +44,7 @@ def imported(*words: str, among: set[str] = SLOW) -> str:
         "update --label a=b imports",
         "create true",
         "run -d true",
+        "run --rm true",
         "agent info",
         "token list",
         "frobnicate",
@@ -62,7 +63,9 @@ def test_a_command_without_a_loop(jw: "Jw", words: str) -> None:
     assert found.splitlines()[-1] in ("0 []", f"{codes.get(words, '0')} []"), found
 
 
-@pytest.mark.parametrize("words", ["status imports", "ps", "explain imports", "wait imports", "agent info"])
+@pytest.mark.parametrize(
+    "words", ["status imports", "ps", "explain imports", "wait imports", "agent info", "run --name x -e A=b true"]
+)
 def test_a_command_without_types(jw: "Jw", words: str) -> None:
     """What only shows what the local agent sends needs no types of the protocol, no TLS, no library for it."""
     jw("run", "--name", "imports", "true")

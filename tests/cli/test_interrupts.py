@@ -3,9 +3,11 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
@@ -60,23 +62,67 @@ def test_three_times_leaves_it_and_prints_how_to_come_back(jw: "Jw", shared: "Ru
     assert following.end() == 0  # what was asked before jw left is carried out
 
 
-def test_ctrl_c_counts_while_the_pager_waits(jw: "Jw") -> None:
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_ctrl_c_counts_while_the_pager_waits(jw: "Jw", kind: str) -> None:
     """A pager that waits for a key does not make the job unstoppable."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jobworker_cli", "run", "--name", "unread", "yes"],
+    ours, theirs = socket.socketpair() if kind == "socket" else map(open_pipe, os.pipe(), ("rb", "wb"))
+    name = f"unread-{kind}"
+    command = [sys.executable, "-m", "jobworker_cli", "run", "--name", name, "yes"]
+    with ours, theirs:
+        process = subprocess.Popen(command, stdout=theirs.fileno(), stderr=subprocess.PIPE, start_new_session=True)
+        assert process.stderr
+        with process.stderr:
+            assert os.read(ours.fileno(), 1) == b"y"
+            assert os.get_blocking(theirs.fileno()), "as it is for others that share it"
+            os.killpg(process.pid, signal.SIGINT)
+            assert b"stopping the job" in process.stderr.readline()
+            assert jw("wait", name).returncode == 128 + signal.SIGTERM
+            process.kill()
+            process.wait()
+
+
+def open_pipe(descriptor: int, mode: str) -> IO[bytes]:
+    return os.fdopen(descriptor, mode, buffering=0)
+
+
+@pytest.mark.slow
+def test_a_pager_that_waits_for_longer_than_the_agent_waits_for_a_pong(jw: "Jw") -> None:
+    """The connection is kept: nothing is printed among the lines of the pager."""
+    running = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "jobworker_cli",
+            "run",
+            "--name",
+            "paged",
+            "sh",
+            "-c",
+            "yes | head -c 9000000; exit 3",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        start_new_session=True,
     )
-    assert process.stdout
-    assert process.stderr
-    with process.stdout, process.stderr:
-        assert process.stdout.read(1) == b"y"
-        os.killpg(process.pid, signal.SIGINT)
-        assert b"stopping the job" in process.stderr.readline()
-        assert jw("wait", "unread").returncode == 128 + signal.SIGTERM
-        process.kill()
-        process.wait()
+    assert running.stdout
+    assert running.stderr
+    with running.stdout as out, running.stderr as err:
+        assert out.read(1) == b"y"
+        time.sleep(60)
+        assert len(out.read()) == 9_000_000 - 1
+        assert err.read() == b""
+    assert running.wait() == 3
+
+
+def test_a_stop_that_is_lost_with_the_agent_is_sent_to_the_next(lone_jw: "Jw") -> None:
+    running = begun(lone_jw, "once", CURTSEY)
+    agent = lone_jw.call("agent.info")["pid"]
+    os.kill(agent, signal.SIGSTOP)
+    running.interrupt()
+    running.wait_for(b"stopping the job", "stderr")
+    os.kill(agent, signal.SIGKILL)
+    assert running.end() == 9
+    assert running.said["stdout"] == b"ready\nbye\n"
+    assert b"connected again" in running.said["stderr"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -297,8 +297,8 @@ def test_what_run_needs_not_it_does_not_import(jw: "Jw") -> None:
         "main()\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "'websockets'" in done.stdout
-    for name in ("rich", "cryptography", "jsonrpcserver", "pluggy", "uvloop"):
+    assert "'json'" in done.stdout
+    for name in ("rich", "cryptography", "jsonrpcserver", "pluggy", "uvloop", "asyncio", "websockets", "msgspec"):
         assert f"'{name}'" not in done.stdout
 
 

@@ -1,5 +1,6 @@
 """The pages: links that lead somewhere, lines and tables that fit, and a reference that is what the code has."""
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from docs.generate import TABLE, generated
+from docs.generate import DESCRIPTIONS, TABLE, descriptions, generated
 
 from jobworker.config import Config
 from jobworker.server.dispatch import PARAMS
@@ -101,6 +102,12 @@ def test_the_reference_is_what_the_code_has() -> None:
     """After a change of a type: ``python docs/generate.py``."""
     for page in sorted((DOCS / "reference").glob("*.md")):
         assert generated(page.read_text()) == page.read_text(), f"{page}: run python docs/generate.py"
+
+
+def test_rpc_discover_has_what_the_reference_has() -> None:
+    """After a change of a table: ``python docs/generate.py``."""
+    pages = [page.read_text() for page in sorted((DOCS / "reference").glob("*.md"))]
+    assert json.loads(DESCRIPTIONS.read_text()) == descriptions(pages)
 
 
 def test_every_param_is_explained() -> None:

@@ -1,76 +1,26 @@
 """`rpc.discover` describes what the agent really takes and answers."""
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT7
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
 
-# The parts of OpenRPC 1.3.2 that the document has, as its specification describes them; nothing else is allowed.
-TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
-DESCRIPTOR: dict[str, Any] = {
-    "type": "object",
-    "required": ["name", "schema"],
-    "additionalProperties": False,
-    "properties": {
-        "name": TEXT,
-        "summary": TEXT,
-        "description": TEXT,
-        "required": {"type": "boolean"},
-        "deprecated": {"type": "boolean"},
-        "schema": {"type": ["object", "boolean"]},
-    },
-}
-ERROR: dict[str, Any] = {
-    "type": "object",
-    "required": ["code", "message"],
-    "additionalProperties": False,
-    "properties": {"code": {"type": "integer"}, "message": TEXT, "data": True},
-}
-METHOD: dict[str, Any] = {
-    "type": "object",
-    "required": ["name", "params", "result", "summary"],
-    "additionalProperties": False,
-    "properties": {
-        "name": {"type": "string", "pattern": r"^[a-z]+\.[a-z_]+$"},
-        "summary": TEXT,
-        "paramStructure": {"enum": ["by-name"]},
-        "params": {"type": "array", "items": DESCRIPTOR},
-        "result": DESCRIPTOR,
-    },
-}
-DOCUMENT: dict[str, Any] = {
-    "type": "object",
-    "required": ["openrpc", "info", "methods"],
-    "additionalProperties": False,
-    "patternProperties": {"^x-": True},
-    "properties": {
-        "openrpc": {"const": "1.3.2"},
-        "info": {
-            "type": "object",
-            "required": ["title", "version"],
-            "additionalProperties": False,
-            "properties": {
-                "title": TEXT,
-                "version": TEXT,
-                "description": TEXT,
-                "license": {"type": "object", "required": ["name"]},
-            },
-        },
-        "methods": {"type": "array", "items": METHOD, "minItems": 30},
-        "components": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                "schemas": {"type": "object"},
-                "errors": {"type": "object", "additionalProperties": ERROR},
-            },
-        },
-    },
-}
+# The meta-schema of OpenRPC as its authors publish it (Apache-2.0: tests/data/openrpc/LICENSE.md).
+META: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "openrpc" / "meta-schema.json").read_text())
+# It refers to JSON Schema by this address, and to the type of its `$ref`.
+ADDRESS = "https://meta.json-schema.tools"
+ANY_SCHEMA: dict[str, Any] = {name: value for name, value in Draft7Validator.META_SCHEMA.items() if name != "$id"}
+ANY_SCHEMA["definitions"] |= {"JSONSchemaObject": {"properties": {"$ref": {"type": "string"}}}}
+RESOURCE = Resource.from_contents(ANY_SCHEMA, default_specification=DRAFT7)
+REGISTRY: Registry[Any] = Registry().with_resources([(ADDRESS, RESOURCE), (f"{ADDRESS}/", RESOURCE)])
 
 
 def whole(document: dict[str, Any], schema: dict[str, Any]) -> Draft202012Validator:
@@ -82,18 +32,29 @@ async def test_the_document_is_openrpc(shared: "RunningAgent") -> None:
     """Its names are unique, its schemas are JSON Schema, and each reference leads to one of them."""
     async with shared.client() as client:
         document = await client.call("rpc.discover")
-    Draft7Validator(DOCUMENT).validate(document)
+    official = Draft7Validator(META, registry=REGISTRY)
+    official.validate(document)
+    for fault in (
+        {"openrpc": "9.9"},
+        {"methods": [{"name": "x"}]},
+        {"methods": [{"name": "x", "params": [{"name": "y", "schema": {"type": 1}}], "result": {}}]},
+    ):
+        assert not official.is_valid(document | fault), fault
     names = [method["name"] for method in document["methods"]]
     assert names == sorted(set(names))
     for method in document["methods"]:
         params = [param["name"] for param in method["params"]]
         assert len(params) == len(set(params))
+        assert method["summary"]
+        assert [param["name"] for param in method["params"] if not param.get("description")] == []
         required = [param["required"] for param in method["params"]]
         assert required == sorted(required, reverse=True), "as OpenRPC wants it: the required ones first"
         for described in [*method["params"], method["result"]]:
             Draft202012Validator.check_schema(described["schema"])
             list(whole(document, described["schema"]).iter_errors(None))  # raises if a reference leads nowhere
-    for schema in document["components"]["schemas"].values():
+    for name, schema in document["components"]["schemas"].items():
+        if name in ("Job", "JobSpec", "Exit", "LimitSpec", "LogSpec", "StopSpec"):
+            assert [field for field, how in schema["properties"].items() if not how.get("description")] == [], name
         Draft202012Validator.check_schema(schema)
         list(whole(document, schema).iter_errors({}))
     notifications = {described["name"] for described in document["x-notifications"]}

@@ -1,8 +1,13 @@
-"""Describe the methods as an OpenRPC document: of the types of their params and results, and of the errors."""
+"""Describe the methods as an OpenRPC document: of the types of their params and results, and of the errors.
+
+What a param or a field means is in `descriptions.json`, which docs/generate.py makes of the pages of the reference.
+"""
 
 import functools
+import json
 import re
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -42,13 +47,14 @@ def document() -> dict[str, Any]:
     types = [*PARAMS.values(), *results.values(), *NOTIFICATIONS.values()]
     schemas, components = msgspec.json.schema_components(types, ref_template=REFERENCES + "{name}")
     of_type = dict(zip(types, schemas, strict=True))
+    meanings: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("descriptions.json").read_text())
     described = {
         "methods": [
             {
                 "name": name,
                 "summary": _summary(FUNCTIONS[name]),
                 "paramStructure": "by-name",
-                "params": _params(components[_target(of_type[PARAMS[name]])]),
+                "params": _params(components[_target(of_type[PARAMS[name]])], meanings.get(name, {})),
                 "result": {"name": "result", "schema": of_type[results[name]]},
             }
             for name in sorted(FUNCTIONS)
@@ -70,7 +76,10 @@ def document() -> dict[str, Any]:
         },
         **_renamed(described, names),
         "components": {
-            "schemas": {names[name]: _renamed(components[name], names) for name in needed},
+            "schemas": {
+                names[name]: _renamed(_explained(components[name], meanings.get(names[name], {})), names)
+                for name in needed
+            },
             "errors": {cls.__name__: _error(cls) for cls in errors.BY_CODE.values()},
         },
     }
@@ -82,13 +91,24 @@ def _summary(function: Callable[..., Any]) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-def _params(schema: Schema) -> list[dict[str, Any]]:
+def _params(schema: Schema, meanings: dict[str, str]) -> list[dict[str, Any]]:
     """Return the fields of a params type as content descriptors, the required ones first."""
     required = schema.get("required", [])
     params = [
-        {"name": name, "required": name in required, "schema": field} for name, field in schema["properties"].items()
+        {"name": name, "required": name in required, "schema": field}
+        | ({"description": meanings[name]} if name in meanings else {})
+        for name, field in schema["properties"].items()
     ]
     return sorted(params, key=lambda param: not param["required"])
+
+
+def _explained(schema: Schema, meanings: dict[str, str]) -> Schema:
+    """Return the schema of a type with what its fields mean."""
+    fields = {
+        name: field | {"description": meanings[name]} if name in meanings else field
+        for name, field in schema.get("properties", {}).items()
+    }
+    return schema | ({"properties": fields} if fields else {})
 
 
 def _error(cls: type[errors.RpcError]) -> dict[str, Any]:

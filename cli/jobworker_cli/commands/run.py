@@ -1,8 +1,7 @@
 """`jw run`: create, follow and start a job; exit with its code."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jobworker import model
 from jobworker.errors import ExecFailed, InvalidState, JobworkerError
 from jobworker_cli import describe, failures, options, output, spec
 from jobworker_cli.command import job_command, run_on_loop
@@ -79,14 +78,19 @@ def run(
     try:
         if detach:
             return _detach(choice, wanted, key, as_json=json_)
-        with fast_imports():
-            from jobworker_cli.attended import Way, follow  # asyncio, which takes long to import
-            from jobworker_cli.keys import parse
-            from jobworker_cli.output.records import Records
+        from jobworker_cli.output.records import Records
 
         records = Records(as_json=json_, raw=raw or tty > 0)
-        way = Way(records, stdin_close_on_disconnect, terminal, parse(detach_keys), removes=rm)
-        return run_on_loop(follow(choice, wanted, key, way))
+        if not stdin and terminal is None and not wanted.get("timeout_policies"):
+            from jobworker_cli.blocking_run import follow
+
+            return follow(choice, wanted, key, records, removes=rm)
+        with fast_imports():
+            from jobworker_cli import attended  # needs asyncio, which takes long to import
+            from jobworker_cli.keys import parse
+
+        way = attended.Way(records, stdin_close_on_disconnect, terminal, parse(detach_keys), removes=rm)
+        return run_on_loop(attended.follow(choice, wanted, key, way))
     except ExecFailed as error:
         return start_failed(error, kept=not (rm and _removed(choice, error)))
 
@@ -120,17 +124,17 @@ def start_failed(error: ExecFailed, *, kept: bool = True) -> int:
     return describe.start_code(error.data.get("step"), error.data.get("errno"))
 
 
-def _detach(choice: Choice, wanted: model.JobSpec, key: str | None, *, as_json: bool) -> int:
+def _detach(choice: Choice, wanted: dict[str, Any], key: str | None, *, as_json: bool) -> int:
     with choice.blocking() as client:
-        job = client.create(wanted, key)
-        if job.state == model.State.CREATED:
+        job = client.call("job.create", spec=wanted, **({} if key is None else {"key": key}))
+        if job["state"] == "created":
             try:
-                job = client.start(job.id)
+                client.call("job.start", id=job["id"])
             except InvalidState:
                 pass  # another client with the same key has started it
-        if wanted.name is not None:
-            warn_of_namesakes(job.id, wanted.name, list_all(client, NOT_FINAL))
+        if "name" in wanted:
+            warn_of_namesakes(job["id"], wanted["name"], list_all(client, NOT_FINAL))
         UnreadInput().check()
-        result = client.call("job.status", id=job.id) if as_json else None
-    output.show(result, [job.id], as_json=as_json)
+        result = client.call("job.status", id=job["id"]) if as_json else None
+    output.show(result, [job["id"]], as_json=as_json)
     return 0

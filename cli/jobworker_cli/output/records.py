@@ -1,21 +1,23 @@
 """Write the log of a job as it arrives: as bytes, lines with times, or JSON."""
 
-import asyncio
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from jobworker.client import LogChunk, Subscription
-from jobworker.model import Job, to_builtins
 from jobworker.protocol import STREAMS, encode_data, split_text
 from jobworker_cli.output import write
 from jobworker_cli.output.sanitise import RESET
 from jobworker_cli.output.sinks import job_sinks
 
 if TYPE_CHECKING:
+    from jobworker.client import LogChunk, Subscription
     from jobworker_cli.grep import LineFilter
+    from jobworker_cli.plain_log import PlainLog
+
 
 MAX_LINE_BYTES = 65536  # of a line that may wait for its end, if each line has the prefix of its job
+Plain = dict[str, Any]
 LINE_END, RETURN = b"\n", b"\r"
 _PART = re.compile(rb"[^\r\n]*(?:\n|\r)|[^\r\n]+")  # of a line: up to its end, or to the CR at which it begins again
 
@@ -39,41 +41,66 @@ class Records:
         # By stream: an unfinished line that waits for its end.
         self._held = dict.fromkeys(STREAMS, b"")
 
-    async def begin(self, job: Job) -> None:
-        """With JSON, write the job as the first line."""
-        if self._json:
-            write.emit_json({"job": to_builtins(job)})
-
-    async def follow(self, subscription: Subscription) -> None:
+    async def follow(self, subscription: "Subscription") -> None:
         """Write all chunks until the end."""
+        from jobworker.model import to_builtins
+
         job = subscription.job.id
         async for chunk in subscription:
-            self.passed(len(chunk.data))
-            for each in [chunk] if self._lines is None else self._lines.feed(chunk):
+            for each in self._chosen(chunk):
                 await self.write(job, each)
-        for each in () if self._lines is None else self._lines.finish():
-            await self.write(job, each)
-        await self.finish()
+        await self.finish(job)
+        self.end(to_builtins(subscription.end))
+
+    async def write(self, job: str, chunk: "LogChunk") -> None:
+        """Write one chunk in a thread: a reader that has stopped must not block Ctrl-C."""
+        from asyncio import to_thread
+
+        await to_thread(write.put, *self._part(job, chunk))
+
+    async def finish(self, job: str) -> None:
+        """Write what was held back."""
+        for line in () if self._lines is None else self._lines.finish():
+            await self.write(job, line)
+        self._finish()
+
+    def show(self, log: "PlainLog") -> None:
+        """Write all chunks until the end, without asyncio."""
+        job = log.job["id"]
+        for chunk in cast("Iterable[LogChunk]", log.chunks()):  # which has the same attributes
+            for each in self._chosen(chunk):
+                write.put(*self._part(job, each))
+        self._finish()
+        self.end(log.end or {})
+
+    def begin(self, job: Plain) -> None:
+        """With JSON, write the job as the first line."""
         if self._json:
-            end = to_builtins(subscription.end)
+            write.emit_json({"job": job})
+
+    def end(self, end: Plain) -> None:
+        """With JSON, write how the log ended as the last line."""
+        if self._json:
             write.emit_json({name: value for name, value in end.items() if name != "subscription"})
 
-    async def finish(self) -> None:
-        """Write what was held back."""
-        for stream, sink in self._sinks.items():
-            if self._held[stream]:
-                await sink.write(self._held[stream] + b"\n")
-            sink.finish()
+    def _chosen(self, chunk: "LogChunk") -> "Iterable[LogChunk]":
+        self.passed(len(chunk.data))
+        return [chunk] if self._lines is None else self._lines.feed(chunk)
 
-    async def write(self, job: str, chunk: LogChunk) -> None:
-        """Write one chunk."""
+    def _part(self, job: str, chunk: "LogChunk") -> tuple[TextIO | None, bytes]:
+        """Return what is written for a chunk, and to which file."""
         if self._json:
-            await asyncio.to_thread(write.emit_json, {"job": job} | _wire(chunk))
-            return
+            return sys.stdout, write.line_of(write.json_text({"job": job} | _wire(chunk)))
+        sink = self._sinks[chunk.stream]
         data = self._marked(chunk) if self._times or self.prefix else chunk.data
-        await self._sinks[chunk.stream].write(self._whole_lines(chunk.stream, data) if self.prefix else data)
+        return sink.file, sink.text(self._whole_lines(chunk.stream, data) if self.prefix else data)
 
-    def _marked(self, chunk: LogChunk) -> bytes:
+    def _finish(self) -> None:
+        for stream, sink in self._sinks.items():
+            held = self._held[stream] + b"\n" if self._held[stream] else b""
+            write.put(sink.file, sink.text(held) + sink.rest())
+
+    def _marked(self, chunk: "LogChunk") -> bytes:
         """Put prefix and time before each line that begins in this chunk, and once more after each bare CR.
 
         A CR goes back to the begin of the line: what follows would overwrite them.
@@ -103,7 +130,7 @@ class Records:
         return whole
 
 
-def _wire(chunk: LogChunk) -> dict[str, Any]:
+def _wire(chunk: "LogChunk") -> Plain:
     text, used = split_text(chunk.data)
     data, encoding = encode_data(chunk.data, text if used == len(chunk.data) else None)
     return {

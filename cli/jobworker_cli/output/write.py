@@ -3,8 +3,9 @@
 import io
 import os
 import select
+import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 from jobworker_cli.output.sanitise import escaped_json, harmless, printable
@@ -30,6 +31,10 @@ class Whole(io.RawIOBase):
     def __init__(self, file: TextIO, name: str) -> None:
         self._fd = file.fileno()
         self.name = name
+        # Returns when the descriptor takes bytes again, or has an error.
+        self._wait: Callable[[int], None] = wait_writable
+        # How much is written at once: what a descriptor that blocks takes without a wait if it is writable at all.
+        self._most: int | None = None
 
     def writable(self) -> bool:
         return True
@@ -40,25 +45,42 @@ class Whole(io.RawIOBase):
     def isatty(self) -> bool:
         return os.isatty(self._fd)
 
+    def wait_by(self, wait: Callable[[int], None]) -> None:
+        """Have `wait` called in place of a write that would block; it returns when the descriptor is writable."""
+        kind = os.fstat(self._fd).st_mode
+        if stat.S_ISREG(kind):
+            return
+        self._wait = wait
+        try:
+            if not (stat.S_ISFIFO(kind) or os.isatty(self._fd)):
+                raise OSError
+            # Opened again: what shares the descriptor with us keeps one that blocks.
+            self._fd = os.open(f"/proc/self/fd/{self._fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError:  # a socket, or a pipe of another user
+            self._most = select.PIPE_BUF
+
     def write(self, data: Any) -> int:
         """Write all bytes; raise ReaderGone, or OSError with the name of this output."""
         left = memoryview(data)
         while left:
             try:
-                left = left[os.write(self._fd, left) :]
-            except BlockingIOError:  # another process, such as ssh or node, has set its pipe to non-blocking
-                self._wait()
+                if self._most is not None:
+                    self._wait(self._fd)
+                left = left[os.write(self._fd, left[: self._most]) :]
+            except BlockingIOError:  # ours, or another process, such as ssh or node, has set it to non-blocking
+                self._wait(self._fd)
             except BrokenPipeError:
                 raise ReaderGone from None
             except OSError as error:
                 raise OSError(error.errno, error.strerror, self.name) from None
         return len(data)
 
-    def _wait(self) -> None:
-        """Return when the descriptor takes bytes again, or has an error."""
-        poll = select.poll()
-        poll.register(self._fd, select.POLLOUT)
-        poll.poll()
+
+def wait_writable(descriptor: int) -> None:
+    """Return when the descriptor takes bytes, or has an error."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    poll.poll()
 
 
 def write_whole() -> None:
@@ -67,6 +89,12 @@ def write_whole() -> None:
         sys.stdout = _text(sys.stdout, "stdout")
     if sys.stderr is not None:
         sys.stderr = _text(sys.stderr, "stderr")
+
+
+def files() -> list[Whole]:
+    """Return stdout and stderr, those that were replaced."""
+    buffers = [file.buffer for file in (sys.stdout, sys.stderr) if file is not None]
+    return [buffer for buffer in buffers if isinstance(buffer, Whole)]
 
 
 def _text(file: TextIO, name: str) -> TextIO:
@@ -87,7 +115,12 @@ def paint(text: str, colour: str, file: TextIO | None) -> str:
 
 
 def emit(text: str) -> None:
-    """Write a line of data; into a pipe or file, with the bytes of file names that are not UTF-8."""
+    """Write a line of data."""
+    put(sys.stdout, line_of(text))
+
+
+def line_of(text: str) -> bytes:
+    """Return a line of data; for a pipe or file, with the bytes of file names that are not UTF-8."""
     if sys.stdout is not None and sys.stdout.isatty():
         data = harmless(text).encode(errors="backslashreplace")
     else:
@@ -95,7 +128,7 @@ def emit(text: str) -> None:
             data = text.encode(errors="surrogateescape")
         except UnicodeEncodeError:  # other surrogates, which no file name has
             data = text.encode(errors="backslashreplace")
-    put(sys.stdout, data + b"\n")
+    return data + b"\n"
 
 
 def emit_json(value: Any) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jobworker.client import handshake, trace
@@ -43,6 +44,9 @@ class Channel:
         # Why the socket could no longer be read; None at an orderly end.
         self._failure: OSError | None = None
         self.lost = False
+        # Called in place of a wait for the socket, with its descriptor and a number of seconds: returns False when
+        # these are over. It may send.
+        self.wait: Callable[[int, float], bool] | None = None
         # What a read raises if there is nothing to read.
         self._nothing: tuple[type[BaseException], ...] = (TimeoutError, BlockingIOError)
         # A ClientProtocol of websockets, or what stands in for it.
@@ -182,6 +186,8 @@ class Channel:
 
     def _read(self, seconds: float) -> bool:
         """Read from the socket once and handle what it gives; return False if nothing comes in time."""
+        if self.wait is not None and seconds > 0:
+            return self._read(0.0) or self.wait(self._sock.fileno(), seconds)
         try:
             self._sock.settimeout(seconds)
             data = self._sock.recv(READ_BYTES)

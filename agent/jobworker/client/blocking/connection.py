@@ -43,6 +43,10 @@ class Connection:
         self._patience = wire.Patience()
         # Calls that were given up, by id: the method that ends what such a call may have begun.
         self._abandoned: dict[int, str] = {}
+        # Calls that no caller waits for, by id: what is called with the answer, or with None if it is lost.
+        self._posted: dict[int, Callable[[dict[str, Any] | None], None]] = {}
+        # What waits for the socket in place of the socket's own timeout: see `Channel.wait`.
+        self.wait: Callable[[int, float], bool] | None = None
         # Why the agent is no longer listened to: it has sent rubbish.
         self._fault: errors.BadAnswer | None = None
         # Held while a thread uses the channel: another one would take its answers.
@@ -53,6 +57,11 @@ class Connection:
     def agent_shut_down(self) -> bool:
         """Whether the agent closed the last channel because it was shut down."""
         return self._channel is not None and self._channel.close_code == wire.GOING_AWAY
+
+    @property
+    def lost(self) -> bool:
+        """Whether there is no connection, as far as that is known."""
+        return self._channel is None or self._channel.lost
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -66,6 +75,7 @@ class Connection:
     def open(self) -> None:
         """Connect to the agent; raise ConnectionFailed or Unauthenticated."""
         self._channel = Channel(self._find())
+        self._channel.wait = self.wait
         self._closed = False
         self._patience.opened(time.monotonic())
 
@@ -155,6 +165,26 @@ class Connection:
                 methods = {number: wire.UNSUBSCRIBE.get(calls[index][0]) for number, index in sent.items()}
                 self._abandoned |= {number: method for number, method in methods.items() if method}
 
+    def post(self, answered: Callable[[dict[str, Any] | None], None], method: str, **params: Any) -> None:
+        """Send a call and go on; `answered` gets its answer, None if that is lost. Raises ChannelLost.
+
+        It may be made while another call waits for its answer, by what waits for the socket.
+        """
+        channel = self._channel
+        if channel is None:
+            raise ChannelLost
+        number, message = self._request(method, params)
+        channel.send(message)
+        self._posted[number] = answered
+
+    def take_ready(self) -> None:
+        """Take what has come, without a wait: for a consumer that is busy for long. A loss is noticed later."""
+        try:
+            while self._channel is not None and (message := self._channel.receive(0)) is not None:
+                self._take(message)
+        except (ChannelLost, errors.BadAnswer):
+            pass  # the next read raises it, or finds it
+
     def _request(self, method: str, params: dict[str, Any]) -> tuple[int, bytes]:
         """Return the id and the text of a request; raise MessageRefused if it is too large."""
         number = next(self._ids)
@@ -212,6 +242,8 @@ class Connection:
         for answer in answers:
             if not isinstance(answer.get("id"), int | str | None):
                 raise TypeError(f"id: {answer['id']!r}; expected a number")
+            if (answered := self._posted.pop(answer.get("id", 0), None)) is not None:
+                answered(answer)
             unsubscribe = self._abandoned.pop(answer.get("id", 0), None)
             if unsubscribe and (name := wire.subscription(answer)):
                 self._end(unsubscribe, name)
@@ -241,6 +273,9 @@ class Connection:
 
     def _note_loss(self) -> None:
         self._abandoned.clear()
+        posted, self._posted = self._posted, {}
+        for answered in posted.values():
+            answered(None)
         lost, self._inboxes = self._inboxes, {}
         for inbox in lost.values():
             inbox.append(None)
