@@ -107,7 +107,7 @@ def test_the_reference_is_what_the_code_has() -> None:
 def test_rpc_discover_has_what_the_reference_has() -> None:
     """After a change of a table: ``python docs/generate.py``."""
     pages = [page.read_text() for page in sorted((DOCS / "reference").glob("*.md"))]
-    assert json.loads(DESCRIPTIONS.read_text()) == descriptions(pages)
+    assert json.loads(DESCRIPTIONS.read_text()) == descriptions(pages), "run python docs/generate.py"
 
 
 def test_every_param_is_explained() -> None:
