@@ -13,7 +13,7 @@ from tests.support.waiting import alive, until
 
 from jobworker.client import Client
 from jobworker.errors import StopIncomplete
-from jobworker.linux.proc import stat_of
+from jobworker.linux.proc import pids, stat_of
 from jobworker.model import Exit, Job, JobSpec, StopSpec
 from jobworker.paths import Home
 
@@ -110,3 +110,27 @@ async def test_a_kill_that_meets_no_process(blind: RunningAgent, tmp_path: Path,
             with contextlib.suppress(StopIncomplete):
                 await client.stop(run.job.id, StopSpec(strategy=strategy, grace=0))
     over.touch()
+
+
+async def test_processes_that_keep_forking_end_with_their_jobs(blind: RunningAgent, tmp_path: Path) -> None:
+    """A walk through /proc often misses such a process. It is the job's all the same, and no survivor."""
+    (tmp_path / "runaway.py").write_text(RUNAWAY)
+    over = tmp_path / "over"
+    shell = f"python3 {tmp_path}/runaway.py {over} & exec sleep 600"
+    async with blind.client() as client, asyncio.timeout(DEADLINE):
+        for strategy in ["kill", "graceful"] * 4:
+            run = await client.run(JobSpec(shell=shell))
+            async for _ in run:
+                break
+            ended = (await client.stop(run.job.id, StopSpec(strategy=strategy, grace=1))).exit
+            assert ended is not None
+            assert ended.receipt is not None
+            assert ended.receipt.survivors == []
+            assert not [pid for pid in pids() if str(over).encode() in command_of(pid)]
+
+
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

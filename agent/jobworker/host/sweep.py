@@ -106,7 +106,28 @@ def _sweep(
     mine = {pid for pid, owner in owners.items() if owner == job}
     free = {pid: seen[pid].parent for pid, owner in owners.items() if not owner and pid not in own}
     marked = {pid for pid in free if _is_marked(seen[pid], job, neighbours.keeper, uid, reader)}
-    return [seen[pid].process for pid in sorted(below(free, mine | marked))]
+    found = [seen[pid].process for pid in sorted(below(free, mine | marked))]
+    return found + _forked_since(job, seen.keys() | own, neighbours.keeper, uid, reader)
+
+
+def _forked_since(job: str, known: Set[int], keeper: int, uid: int | None, reader: ProcReader) -> list[Process]:
+    """Return the orphans with the job's marker that the walk did not see, as one that keeps forking and exiting.
+
+    Of a process that keeps changing its pid, return the last that was seen.
+    """
+    looked_at = known | {0}
+    found: list[Process] = []
+    for _ in range(LOOKS if keeper else 0):
+        try:
+            new = children_of(keeper) - looked_at
+        except OSError:
+            break
+        if not new:
+            break
+        looked_at |= new
+        alive = [process for pid in new if (process := process_of(pid))]
+        found += [one for one in alive if _marker_of(one, reader) == job != "" and _is_user(one.pid, uid)]
+    return [one for one in found if process_of(one.pid) == one] or found[-1:]
 
 
 def _owners(seen: dict[int, _Seen], mains: Mapping[int, tuple[str, int]], own: frozenset[int]) -> dict[int, str]:
