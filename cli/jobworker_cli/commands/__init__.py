@@ -39,6 +39,7 @@ MODULES = {
     "audit": "audit",
     "context": "context",
     "login": "login",
+    "open": "page",
     "completion": "completion",
     "doctor": "doctor",
     "version": "version",
@@ -63,7 +64,8 @@ TAKE_COMMAND = {"run", "create"}
 def load(name: str) -> Group | Callable[..., Any]:
     """Return a command, or the group of that name: `group` in its module."""
     module = import_module(f"jobworker_cli.commands.{MODULES[name]}")
-    found: Group | Callable[..., Any] = getattr(module, "group", None) or getattr(module, name)
+    inner = "open_" if name == "open" else name  # a word that Python uses itself
+    found: Group | Callable[..., Any] = getattr(module, "group", None) or getattr(module, inner)
     return found
 
 
