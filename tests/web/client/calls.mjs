@@ -94,14 +94,23 @@ await running.kill("SIGKILL");
 // A reader that is slow gets all of the log, in order, and holds 2 MiB of it and what was on the way.
 const flood = agent.spawn("head -c 30000000 /dev/zero");
 await flood.exited;
+const whole = /** @type {any} */ (agent);
+const { request } = whole;
+let subscribed = 0;
+whole.request = (/** @type {string} */ method, /** @type {any[]} */ ...more) => {
+  if (method === "log.subscribe") subscribed += 1;
+  return request.call(agent, method, ...more);
+};
 let next = 0;
 for await (const piece of agent.logs(flood.id ?? "")) {
   if (piece.kind !== "data") continue;
   assert.equal(piece.offset, next);
   next = piece.end;
-  if (next % 3 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await new Promise((resolve) => setTimeout(resolve, 1));
 }
+delete whole.request;
 assert.equal(next, 30_000_000);
+assert.ok(subscribed > 2, `${subscribed} subscriptions`);
 
 // Errors: of the agent, with code and data; of the connection, with what to do.
 const unknown = await failure(agent.job.status({ id: "nope" }));
