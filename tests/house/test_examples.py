@@ -161,8 +161,8 @@ def test_the_python_examples_print_what_the_page_shows(shell: dict[str, str]) ->
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 @pytest.mark.parametrize("page", pages_with("js"))
 def test_the_javascript_is_javascript(page: Path, tmp_path: Path) -> None:
-    """Its syntax at least: running it needs a browser, or a package from npm."""
+    """Its syntax at least; tests/web runs what is on the page of the client."""
     for number, block in enumerate(blocks(page, "js")):
-        script = tmp_path / f"example{number}.js"
+        script = tmp_path / f"example{number}.mjs"
         script.write_text(block)
         subprocess.run(["node", "--check", script], check=True, timeout=DEADLINE)

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from tests.support.waiting import DEADLINE
 from jobworker import __version__
 from jobworker.testing import RunningAgent
 
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "browser-client.md"
 SCRIPTS = Path(__file__).parent / "client"
 needs_node = pytest.mark.skipif(
     shutil.which("node") is None or shutil.which("npm") is None, reason="node or npm is not installed"
@@ -49,7 +52,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def agent_of_module(start_agent: Callable[..., RunningAgent]) -> RunningAgent:
-    return start_agent()
+    return start_agent(config='[server]\norigins = ["https://ops.example.org"]\n')
 
 
 @pytest.mark.parametrize("name", javascript_client.FILES)
@@ -91,3 +94,28 @@ def test_a_follow_survives_a_killed_agent(agent_of_module: RunningAgent, node_fo
     assert lines[-2:] == [f"sha256 {expected}", "state closed"], lines
     assert lines.count("state reconnecting") == 1, lines
     assert not [line for line in lines if line.startswith("byte")]
+
+
+@needs_node
+def test_the_examples_of_the_page(agent_of_module: RunningAgent, node_folder: Path) -> None:
+    """Each program on the page runs and prints what it should."""
+    agent = agent_of_module
+    (node_folder / "Makefile").write_text("test:\n\t@echo tested\n")
+    environment = os.environ | {
+        "JOBWORKER_HOME": str(agent.home.path),
+        "JW_ADDRESS": agent.address,
+        "JW_TOKEN": agent.token,
+        "JW_CA": str(agent.ca),
+    }
+    examples = re.findall(r"(?ms)^```js\n(.*?)^```", PAGE.read_text())
+    printed = []
+    for example in examples:
+        script = node_folder / "example.mjs"
+        script.write_text(example.replace('"/src"', f'"{node_folder}"'))
+        done = subprocess.run(
+            ["node", script], env=environment, capture_output=True, text=True, timeout=DEADLINE, check=True
+        )
+        printed.append(done.stdout)
+    assert printed[0] == "tested\nmake: finished, 0\n"
+    assert re.search(r"(?m)^\w+ exited make?$|^\w+ exited $", printed[1])
+    assert re.fullmatch(r"\S{20,}\n", printed[2])
