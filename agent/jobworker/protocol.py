@@ -13,6 +13,7 @@ MAX_CONTAINERS = 10_000  # lists and objects in one message
 MAX_MEMBERS = 1 << 18  # members of lists; one of an object counts four times. execve takes no more arguments
 MAX_ID = 1 << 53  # a larger number loses digits in a double, as in JavaScript
 STREAMS = ("stdout", "stderr")
+HIDDEN = "***"  # in place of a value that is not shown; no secret is shorter
 
 
 def encode_bearer(token: str) -> str:

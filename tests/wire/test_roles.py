@@ -207,3 +207,20 @@ async def test_when_a_token_was_last_used(shared: "RunningAgent", dial: "Dial", 
     assert found["local"] is not None
     assert stat.S_IMODE((shared.home.path / "tokens.used.json").stat().st_mode) == 0o600
     await wire.ask("token.revoke", name="idle")
+
+
+async def test_values_of_the_environment(people: People) -> None:
+    """The owner of a job and those that control it see the values of its variables, others only the names."""
+    spec = {"argv": ["true"], "env": {"TOKEN": "s3cret", "MODE": "fast"}}
+    job = (await people.writer.ask("job.run", spec=spec))["job"]["id"]
+    await people.writer.ask("job.wait", id=job)
+    for caller, value in (
+        (people.writer, "s3cret"),
+        (people.admin, "s3cret"),
+        (people.reader, "***"),
+        (people.other, "***"),
+    ):
+        listed = next(each for each in (await caller.ask("job.list"))["jobs"] if each["id"] == job)
+        seen = [listed, await caller.ask("job.status", id=job), await caller.ask("job.wait", id=job)]
+        assert [each["spec"]["env"]["TOKEN"] for each in seen] == [value] * 3
+        assert seen[0]["spec"]["env"].keys() == {"TOKEN", "MODE"}

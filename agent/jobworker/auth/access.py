@@ -81,6 +81,15 @@ class Permissions:
         owner = f" (it belongs to {job.owner})" if grants else ""
         raise PermissionDenied(f"{self.principal.name} may not {Requires.CONTROL.value}{owner}: {self._roles()}")
 
+    def controls(self, job: JobSummary) -> bool:
+        """Whether the principal created this job, or controls it by any of its grants."""
+        if job.owner == self.principal.id:
+            return True
+        return any(
+            grant.control != "none" and self._scope(grant, grant.control).holds(job.owner, job.labels)
+            for grant in self._grants
+        )
+
     def require_create(self, method: str, labels: dict[str, str]) -> None:
         """Raise PermissionDenied for a new job whose labels no grant allows."""
         grants = [grant for grant in self._grants_for(method) if grant.create]

@@ -20,6 +20,7 @@ import msgspec
 from jobworker import errors
 from jobworker.auth import audit_policy
 from jobworker.auth.access import Permissions, Requires
+from jobworker.auth.disclosure import WITH_SPECS, disclosed
 from jobworker.model import Job
 from jobworker.server import library
 from jobworker.server.jsonrpc import Message, Request, encode, error_response
@@ -154,6 +155,8 @@ async def _completed(call: Call, raw: msgspec.Raw, result: Coroutine[Any, Any, A
 def _succeeded(call: Call, raw: msgspec.Raw, value: Any) -> Result:
     if call.method in audit_policy.CHANGES and call.method not in audit_policy.COUNTED:
         _audit(call, raw, value)
+    if type(value) in WITH_SPECS:
+        value = disclosed(call.permissions, value)
     return Success(value)
 
 
