@@ -39,6 +39,7 @@ __all__ = [
     "Reason",
     "Receipt",
     "RunFacts",
+    "SecretProvider",
     "StartError",
     "State",
     "Step",
@@ -215,6 +216,18 @@ class RunFacts:
     paused: bool = False
     waiting_since: float | None = None
     prompt: str = ""
+
+
+class SecretProvider(Protocol):
+    """Finds the values of secrets that specs name."""
+
+    name: str
+
+    async def secret(self, name: str, principal: Principal) -> str:
+        """Return the value, for a job that this principal starts; raise JobworkerError with the reason if it may not.
+
+        The text of an error is shown to the principal: it must not have any part of a value.
+        """
 
 
 class TimeoutPolicy(Protocol):

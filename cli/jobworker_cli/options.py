@@ -28,6 +28,14 @@ Env = Annotated[
 EnvFile = Annotated[
     list[Path] | None, Option("--env-file", metavar="FILE", help="Set the variables in a file: K=V or K, one a line.")
 ]
+Secret = Annotated[
+    list[str] | None,
+    Option(
+        "--secret",
+        metavar="K[=FROM]",
+        help="Set a variable that is masked in the output: as it is here, from @FILE, or PROVIDER:NAME of the agent.",
+    ),
+]
 Remove = Annotated[bool, Option("--rm", help="Remove the job with its log when it has ended.")]
 Cwd = Annotated[str | None, Option("-w", "--cwd", "--workdir", metavar="DIR", help="Run in this folder.")]
 User = Annotated[str | None, Option("-u", "--user", metavar="USER[:GROUP]", help="Run as this user.")]

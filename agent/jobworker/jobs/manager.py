@@ -32,6 +32,7 @@ from jobworker.jobs.reconciler import Reconciler
 from jobworker.jobs.retention import Retention
 from jobworker.jobs.scope import Scope, sees
 from jobworker.jobs.screens import Screens
+from jobworker.jobs.secrets import Secrets
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.starting import Starting
 from jobworker.jobs.stats import JobStats
@@ -68,6 +69,7 @@ class JobManager:
         self._specs = Specs(defaults, registry, host, lambda: self.link.hello)
         pool = UidPool(home.uids, config.uid_pool) if config.uid_pool and os.geteuid() == 0 else None
         self._users = Users(config, defaults, lambda: self.link.hello, pool)
+        self._secrets = Secrets(run, registry.secret_providers, host, lambda: self.link.hello)
         inputs = self.inputs = Inputs(home, self._table)
         self._stops = StopManager(config.jobs, self._specs, self.link, host, self._table, inputs, self._tasks)
         self._time_limits = TimeLimits(config.jobs, self._specs, host, self._table, inputs, self._stops, self._tasks)
@@ -78,6 +80,7 @@ class JobManager:
             home,
             run,
             self._specs,
+            self._secrets,
             self._table,
             self.link,
             self._stops,
@@ -89,11 +92,11 @@ class JobManager:
         self._log_sync = LogSync(self._table) if durable else None
         caps, quotas = RoleCaps(config.limits.roles), Quotas(config.limits, self._table, self._keeper_room)
         self._caps = caps
-        self._starting = Starting(self._specs, self._users, self._table, self.link, caps, quotas)
+        self._starting = Starting(self._specs, self._users, self._secrets, self._table, self.link, caps, quotas)
         self.create, self.start, self.withdraw = self._starting.create, self._starting.start, self._starting.withdraw
         self.check_room, self.refuse = self._starting.check_room, self._starting.refuse
         self.update = Updating(self._specs, self._time_limits, self._table, self.link, caps, quotas).update
-        self.stats = JobStats(self._table, self.link)
+        self.stats = JobStats(self._table, self.link, self._secrets)
         self._terminals = Terminals(self.link)
         self._watch = LogWatch(home.logs)
         self.logs = Logs(self._table, self._watch)
@@ -103,6 +106,7 @@ class JobManager:
         self.seen_in_memory = self._table.seen_in_memory
         self.stop_all, self.kill_all = self._stops.stop_all, self._stops.kill_all
         self._retention = Retention(config.retention, self._table)
+        self._table.on_inactive.append(self._secrets.inactive)
         self.observers = Observers(registry.observers, host, self._table, self._tasks)
 
     def retained(self) -> tuple[int, int]:
@@ -118,6 +122,7 @@ class JobManager:
             await asyncio.to_thread(sync_folder, self._home.path)  # the folder has the names of table and journal
         await self._reconciler.open()
         self.inputs.remove_leftovers()
+        await self._remove_old_secrets()
         self.inputs.end_claims()
         self.waits.end_all()
         self._tasks.spawn(self.waits.run())
@@ -126,6 +131,17 @@ class JobManager:
         if self._log_sync is not None:
             self._tasks.spawn(self._log_sync.run())
         self.observers.open()
+
+    async def _remove_old_secrets(self) -> None:
+        """Remove the secrets of jobs that have ended, or were deleted, while no agent was running."""
+        for job in self._secrets.kept():
+            try:
+                record = await self._table.load(job)
+            except JobNotFound:
+                self._secrets.drop(job)
+                continue
+            if record.job.state != State.CREATED and not record.active:
+                self._secrets.drop(job)
 
     # Stop, signal, pause
 
@@ -248,6 +264,7 @@ class JobManager:
             if active.deleted:
                 raise JobNotFound(f"job {job} is being deleted", job=job)
             await self._table.delete(active, by.name)
+            self._secrets.drop(job)
 
     async def close(self, *, restart: bool = False, finish: bool = False) -> None:
         """Close everything. Running jobs go on under the keeper, which ends after the last, or stays for a `restart`.

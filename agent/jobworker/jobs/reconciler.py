@@ -26,6 +26,7 @@ from jobworker.jobs.input_waits import InputWaits
 from jobworker.jobs.orphans import rebuild_record
 from jobworker.jobs.power_cut import checked_since, repair_log
 from jobworker.jobs.record import JobRecord
+from jobworker.jobs.secrets import Secrets
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.stops import StopManager
 from jobworker.jobs.table import JobTable
@@ -49,6 +50,7 @@ class Reconciler:
         home: Home,
         run: Path,
         specs: Specs,
+        secrets: Secrets,
         table: JobTable,
         link: KeeperLink,
         stops: StopManager,
@@ -61,6 +63,7 @@ class Reconciler:
         self._home = home
         self._run = run
         self._specs = specs
+        self._secrets = secrets
         self._table = table
         # The lock names the folder of the last agent too, but a copy may be without it.
         home.copied_from = home.copied_from or state_lock.copied_from(
@@ -255,6 +258,7 @@ class Reconciler:
                 struck=signalled,
                 init=active.init(),
                 group=record.process.group,
+                secrets=self._secrets.path_of(active.id, record.job.spec),
                 **self._specs.plan_of(active).stream_message(),
             )
             if answer.get("gone") and record.process.launching and self._stuck:

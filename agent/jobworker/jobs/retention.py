@@ -37,7 +37,7 @@ class Retention:
         self._bytes = size(limits.bytes, "retention.bytes")
         self._table = table
         self._wakeup = asyncio.Event()  # set when a limit may be exceeded
-        table.on_inactive = self._inactive
+        table.on_inactive.append(self._inactive)
         table.on_deleted = self._deleted
         table.on_release = self._look
         # Ended jobs and bytes of their logs, by owner, and the totals.

@@ -18,6 +18,7 @@ from jobworker.jobs.plan import LaunchPlan
 from jobworker.jobs.quotas import Quotas
 from jobworker.jobs.record import JobRecord, ProcessRecord, new_id
 from jobworker.jobs.scope import EVERYTHING
+from jobworker.jobs.secrets import Secrets, take_values
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.users import Users
@@ -29,8 +30,16 @@ class Starting:
     """The verbs `create` and `start`."""
 
     def __init__(
-        self, specs: Specs, users: Users, table: JobTable, link: KeeperLink, caps: RoleCaps, quotas: Quotas
+        self,
+        specs: Specs,
+        users: Users,
+        secrets: Secrets,
+        table: JobTable,
+        link: KeeperLink,
+        caps: RoleCaps,
+        quotas: Quotas,
     ) -> None:
+        self._secrets = secrets
         self._caps = caps
         self._quotas = quotas
         self._specs = specs
@@ -46,13 +55,15 @@ class Starting:
         `admin`: whether the owner may run it as any user.
         """
         self._require_open()
+        spec, values = take_values(spec)
+        self._secrets.check(spec)
         plan = await self._checked(spec, owner, admin)
         if key is None:
-            return (await self._create(spec, plan, None, owner, admin)), True
+            return (await self._create(spec, plan, None, owner, admin, values)), True
         async with self._creating:
             existing = await self._table.by_key(owner.id, key)
             if existing is None:
-                return (await self._create(spec, plan, key, owner, admin)), True
+                return (await self._create(spec, plan, key, owner, admin, values)), True
         if (existing.asked or existing.job.spec) != spec:
             raise KeyConflict(
                 f"key: {key[:80]!r} belongs to the job {existing.job.id} with another spec", job=existing.job.id
@@ -70,7 +81,15 @@ class Starting:
             caps.check_stop(await self._specs.longest_stop(plan.stop))
         return plan
 
-    async def _create(self, asked: JobSpec, plan: LaunchPlan, key: str | None, owner: Principal, admin: bool) -> Job:
+    async def _create(
+        self,
+        asked: JobSpec,
+        plan: LaunchPlan,
+        key: str | None,
+        owner: Principal,
+        admin: bool,
+        values: dict[str, str],
+    ) -> Job:
         plan = await self._users.assign(plan, owner, admin)
         spec = plan.spec
         self._quotas.check_created(owner.id, self._caps.of(owner, admin=admin), spec)
@@ -85,7 +104,15 @@ class Starting:
             revision=self._table.next_revision(),
         )
         other = None if spec == asked else asked
-        await self._table.add(JobRecord(job=job, key=key, asked=other, identity=plan.user, process=ProcessRecord()))
+        if values:
+            self._secrets.keep(job.id, values)
+        try:
+            await self._table.add(
+                JobRecord(job=job, key=key, asked=other, identity=plan.user, process=ProcessRecord())
+            )
+        except BaseException:
+            self._secrets.drop(job.id)
+            raise
         self._specs.keep(job.id, plan)
         return job
 
@@ -123,6 +150,8 @@ class Starting:
             await self._quotas.slots.acquire(by.id)
             try:
                 self._require_open()  # still: it may have waited
+                if active.record.job.spec.secrets:
+                    await self._secrets.complete(active.id, active.record.job.spec, by)
                 await self._launch(active)
             finally:
                 self._quotas.slots.release(by.id)
@@ -140,11 +169,14 @@ class Starting:
         async with self._table.held(job) as active:
             if active.is_created() and not (active.starting or active.deleted or active.record.active):
                 await self._table.delete(active, by.name)
+                self._secrets.drop(job)
 
     async def _launch(self, active: ActiveJob) -> None:
         """Have the keeper launch the job, and wait until the journal has the outcome."""
         plan = self._specs.plan_of(active)
         message = plan.message(active.id)
+        if path := self._secrets.path_of(active.id, plan.spec):
+            message["secrets"] = path
         self._users.require_capabilities(plan)
         try:
             await self._table.announce(active)

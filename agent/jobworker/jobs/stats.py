@@ -10,6 +10,7 @@ from jobworker.host.keeper_client import KeeperLink
 from jobworker.host.process_tree import described
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.record import JobRecord
+from jobworker.jobs.secrets import Secrets
 from jobworker.jobs.table import JobTable
 from jobworker.model import Stats
 from jobworker.units import rfc3339
@@ -18,7 +19,8 @@ from jobworker.units import rfc3339
 class JobStats:
     """Reads the kernel's counters for jobs, without the keeper."""
 
-    def __init__(self, table: JobTable, link: KeeperLink) -> None:
+    def __init__(self, table: JobTable, link: KeeperLink, secrets: Secrets) -> None:
+        self._secrets = secrets
         self._table = table
         self._link = link
 
@@ -44,6 +46,9 @@ class JobStats:
             sources |= {kind: "proc" for kind in kinds if usage.MEASURED[kind] in usage_values}
             if processes:
                 listed = await asyncio.to_thread(usage.looked_at, members, await described(members))
+                if active.record.job.spec.secrets:
+                    for each in listed:
+                        each["command"] = each["command"] and self._secrets.masked(active.id, str(each["command"]))
         if active.record.process.init and "pids" in values and sources["pids"] != "proc":
             values["pids"] -= 1  # the init of its namespace, which is ours
         return _stats(active.record, {**values, "source": sources}, listed)

@@ -49,7 +49,7 @@ class JobTable:
         continue_ids(store.last_id())
         self.boot = boot_id()  # of the host, now
         self._revision: int = self._store.meta(REVISION, 0)  # the last one that was given
-        self.on_inactive: Callable[[JobRecord], None] = lambda record: None  # called when a job can no longer change
+        self.on_inactive: list[Callable[[JobRecord], None]] = []  # called when a job can no longer change
         self.on_deleted: Callable[[JobRecord], None] = lambda record: None  # called when such a job is deleted
         self.on_release: Callable[[], None] = lambda: None  # called when a job leaves the memory
         self.neighbours: Callable[[], Neighbours] = lambda: ALONE  # what else runs on the host, for a sweep
@@ -180,7 +180,8 @@ class JobTable:
                 self._store.append_event(event(what, record.job, by, detail))
             self._store.put(record, labels=record.job.labels is not before.job.labels, lazy=lazy)
             if not record.active and before.active:
-                self.on_inactive(record)
+                for call in self.on_inactive:
+                    call(record)
         else:
             self._store.set_meta(REVISION, self._revision, lazy=lazy)
         active.notify()

@@ -15,6 +15,9 @@ class Job:
         self.max = message.get("max", 0)  # bytes that the log may hold; 0: no bound
         self.keep = message.get("keep", "newest")  # which bytes a full log keeps
         self.wait = message.get("wait", False)  # it waits for its readers when its log is full
+        self.secrets = message.get(
+            "secrets", ""
+        )  # the path of a file with what is masked in its output; "": nothing is
         self.truncated = False  # output was dropped or refused
         self.tty = bool(message.get("tty"))  # it has a terminal in place of its standard streams
         # Rows and columns that the terminal is to get when it is opened, or, if adopted, when the pump has sent it.

@@ -208,6 +208,7 @@ class Keeper:
             "terminal": not self._no_terminal,
             "no_terminal": self._no_terminal,
             "stdin": True,
+            "secrets": True,
             "users": "any" if can_change_user() else "agent",
         }
 

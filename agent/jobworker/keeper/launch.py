@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from jobworker.formats.secrets import read_secrets
 from jobworker.keeper.child import Birth, LaunchError, become_job, changed_signals
 from jobworker.keeper.input import Inputs
 from jobworker.keeper.job import Job
@@ -59,10 +60,21 @@ class Launcher:
         state.journal.append({"event": "launching", "id": job.id, "group": job.group, "namespace": inside})
         state.jobs[job.id] = job
         try:
+            if job.secrets:
+                message["env"] = message["env"] | self._secrets_of(job)
             self._prepare(job, message.get("limits") or {})
             self._begun.append((job, message))
         except LaunchError as error:
             self._launches.abort(job, error.step, error.errno, error.detail)
+
+    def _secrets_of(self, job: Job) -> dict[str, str]:
+        """Return the variables that no message has; raise LaunchError."""
+        try:
+            if not self._pump.masks:
+                raise OSError(errno.EOPNOTSUPP, "the pump is of an older version, which masks no secrets")
+            return read_secrets(job.secrets)
+        except (OSError, ValueError) as error:
+            raise LaunchError("setup", OSError(getattr(error, "errno", None) or errno.EIO, str(error))) from error
 
     def start(self) -> None:
         """Start all jobs that were begun, now that the pump gets their pipes in one message."""

@@ -36,6 +36,7 @@ class PumpSocket:
         self.socket: socket.socket | None = None
         self.splices = True  # the pump moves bytes with splice(2): a kill loses none
         self.terminals = True  # the pump moves the output of terminals
+        self.masks = True  # the pump masks secrets in the output
         self.punches = True  # the file system lets the pump drop the oldest bytes of a log
         self.unwatched: deque[str] = deque()  # jobs whose pipes the pump does not have yet
         self._fresh: set[str] = set()  # those of them that no pump has had: there is no log of them yet
@@ -151,6 +152,8 @@ class PumpSocket:
         watch: dict[str, Any] = {"id": job.id, "drop": job.drop, "max": job.max, "keep": job.keep}
         if job.wait:
             watch["wait"] = True
+        if job.secrets:
+            watch["secrets"] = job.secrets
         if job.tty:
             watch["tty"] = "given" if job.master >= 0 else "wanted"
         if self._many:
@@ -185,6 +188,7 @@ class PumpSocket:
                 self._held = set(message["jobs"])
                 self._many = message.get("many", False)
                 self.terminals = message.get("tty", False)
+                self.masks = message.get("masks", False)
                 if "inputs" not in message:  # of a version that cannot move input: the next one goes on
                     os.kill(message["pid"], signal.SIGKILL)
                 self.input_news(message, [])

@@ -46,6 +46,7 @@ __all__ = [
     "Reason",
     "Receipt",
     "SandboxSpec",
+    "SecretRef",
     "State",
     "Stats",
     "Step",

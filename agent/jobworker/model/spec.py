@@ -73,6 +73,13 @@ class TtySpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     term: str = "xterm-256color"
 
 
+class SecretRef(Struct, frozen=True, forbid_unknown_fields=True):
+    """A secret that the agent gets from a secret provider when the job starts: the provider, and its name there."""
+
+    provider: str
+    name: str
+
+
 class SandboxSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """What a job may do of that which a process may; by default all."""
 
@@ -88,6 +95,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     shell: Text | UnsetType = UNSET
     name: str | None = None
     env: Mapping[str, Text] = {}
+    secrets: dict[str, str | SecretRef] = {}
     cwd: Text | None = None
     user: str | int | None = None
     group: str | int | None = None

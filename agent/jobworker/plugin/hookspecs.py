@@ -8,7 +8,15 @@ from typing import Any
 
 import pluggy
 
-from jobworker.interfaces import Authorizer, AuthProvider, JobEvent, PluginContext, StopStrategy, TimeoutPolicy
+from jobworker.interfaces import (
+    Authorizer,
+    AuthProvider,
+    JobEvent,
+    PluginContext,
+    SecretProvider,
+    StopStrategy,
+    TimeoutPolicy,
+)
 
 # pluggy reads the names of the arguments and never runs the bodies, hence `empty-body` below.
 hookspec = pluggy.HookspecMarker("jobworker")
@@ -32,6 +40,11 @@ def register_stop_strategies(context: PluginContext[Any]) -> Iterable[StopStrate
 @hookspec
 def register_timeout_policies(context: PluginContext[Any]) -> Iterable[TimeoutPolicy]:  # type: ignore[empty-body]
     """Return the objects that decide when a job's time is up, each with the name that specs use."""
+
+
+@hookspec
+def register_secret_providers(context: PluginContext[Any]) -> Iterable[SecretProvider]:  # type: ignore[empty-body]
+    """Return the objects that find the values of secrets, each with the name that specs use."""
 
 
 @hookspec

@@ -16,7 +16,15 @@ from msgspec.structs import replace
 from jobworker import __version__
 from jobworker.config import BUILT_IN, Config
 from jobworker.errors import StartError
-from jobworker.interfaces import Authorizer, AuthProvider, JobEvent, PluginContext, StopStrategy, TimeoutPolicy
+from jobworker.interfaces import (
+    Authorizer,
+    AuthProvider,
+    JobEvent,
+    PluginContext,
+    SecretProvider,
+    StopStrategy,
+    TimeoutPolicy,
+)
 from jobworker.plugin import hookspecs
 from jobworker.plugin.host import PluginFault, PluginHost
 from jobworker.tokens import TokenFile
@@ -40,6 +48,7 @@ KINDS = {
     "register_authorizers": Kind("authorizers", ("grants",)),
     "register_stop_strategies": Kind("stop_strategies", ("check", "stop")),
     "register_timeout_policies": Kind("timeout_policies", ("check", "due")),
+    "register_secret_providers": Kind("secret_providers", ("secret",)),
 }
 OBSERVER = "job_changed"
 
@@ -66,6 +75,7 @@ class Registry:
         self.authorizers: dict[str, Authorizer] = {}
         self.stop_strategies: dict[str, StopStrategy] = {}
         self.timeout_policies: dict[str, TimeoutPolicy] = {}
+        self.secret_providers: dict[str, SecretProvider] = {}
         self.observers: dict[str, Callable[[JobEvent], Any]] = {}  # by plugin
         self.roles: dict[str, set[str]] = {}  # by authorizer: the roles that it knows
         self.plugins: list[Plugin] = []

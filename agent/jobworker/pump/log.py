@@ -10,6 +10,7 @@ import fcntl
 import os
 import time
 from bisect import bisect_right
+from typing import TYPE_CHECKING
 
 from jobworker.formats.log_index import FIRST, NO_ROOM, RECORD, REFUSED, STREAMS
 from jobworker.formats.read_mark import MARK_BYTES, decode, room_for_unread
@@ -17,6 +18,9 @@ from jobworker.linux.beneath import make_log_folder, open_in_log, read_in_log
 from jobworker.linux.terminal import unread
 from jobworker.pump.file_system import CHUNK, FULL, copy, punch
 from jobworker.pump.waiting import HELD_SECONDS, Held, Stalled
+
+if TYPE_CHECKING:
+    from jobworker.pump.masked import MaskedPipes
 
 WIDE = 262144  # bytes: the size that a pipe gets once a job fills it, and the most that is moved at once
 LONGEST = 0xFFFFFFFF  # bytes that one record can cover
@@ -41,6 +45,7 @@ class Log:
         newest: bool = True,
         new: bool = False,
         waits: bool = False,
+        masked: "MaskedPipes | None" = None,
     ) -> None:
         self.job = job
         self.folder = folder
@@ -50,6 +55,7 @@ class Log:
         self.newest = newest
         self.new = new  # no pump before this one can have made files
         self.waits = waits and newest  # the job waits for its readers in place of the oldest bytes being dropped
+        self.masked = masked  # looks for secrets in the output; None: it has none, and no byte of it is looked at
         self.patience = HELD_SECONDS  # until it is looked whether more was read
         self.read = 0  # the offset up to which its readers have read, as far as is known
         self.full = False  # the log has reached its bound for good: further bytes are refused
@@ -89,6 +95,12 @@ class Log:
             if not room:
                 return self._refuse(len(os.read(pipe, CHUNK)))
             lost = 0
+            if self.masked is not None:
+                taken, length = self.masked.move(pipe, self.files[stream], room, last=last)
+                if taken:
+                    self._record(stream, length)
+                    self.write_records()
+                return taken
             if splices:
                 length = os.splice(pipe, self.files[stream], room, flags=os.SPLICE_F_NONBLOCK)
             else:
@@ -332,4 +344,7 @@ class Log:
             if fd >= 0:
                 os.close(fd)
         self.index, self.files = -1, []
+        if self.masked is not None:
+            self.masked.close()
+            self.masked = None
         return size

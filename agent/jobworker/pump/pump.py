@@ -9,6 +9,7 @@ import json
 import os
 import select
 import socket
+import sys
 import time
 from itertools import islice
 from typing import Any
@@ -93,7 +94,7 @@ class Pump:
         self.many = False
         self.keeper.setblocking(False)
         self.epoll.register(self.keeper, select.EPOLLIN)
-        features = {"splice": self.splices, "punch": self.punches, "many": True, "tty": True}
+        features = {"splice": self.splices, "punch": self.punches, "many": True, "tty": True, "masks": True}
         hello = {"hello": 1, "pid": os.getpid(), **features, "jobs": [*self.logs, *self.reports]}
         hello["inputs"] = self.feeds.offer_all()
         try:
@@ -166,6 +167,8 @@ class Pump:
                 new=new,
                 waits=message.get("wait", False),
             )
+            if path := message.get("secrets"):
+                self.mask(log, path)
             if given:
                 self.terminals.add(job, fds[0], given)
             for stream, fd in enumerate(fds):
@@ -176,6 +179,20 @@ class Pump:
         else:  # the pump has this job's pipes already
             for fd in fds:
                 os.close(fd)
+
+    def mask(self, log: Log, path: str) -> None:
+        """Have the secrets in this file masked in a log; if it cannot be read, no output of the job is written."""
+        from jobworker.pump.masked import MaskedPipes  # with what it imports, a megabyte that few pumps need
+
+        try:
+            log.masked = MaskedPipes(path)
+        except (OSError, ValueError) as error:
+            print(
+                f"job {log.job}: its output is dropped: its secrets cannot be read: {error}",
+                file=sys.stderr,
+                flush=True,
+            )
+            log.limited = True
 
     def forget(self, job: str) -> None:
         """Close the pipes of a job whose launch failed."""

@@ -18,6 +18,7 @@ def create(
     command: options.Command,
     env: options.Env = None,
     env_file: options.EnvFile = None,
+    secret: options.Secret = None,
     cwd: options.Cwd = None,
     user: options.User = None,
     umask: options.Umask = None,

@@ -56,6 +56,7 @@ KINDS = {
     "authorizers": "authorizer",
     "stop_strategies": "stop strategy",
     "timeout_policies": "timeout policy",
+    "secret_providers": "secret provider",
 }
 
 

@@ -1,0 +1,27 @@
+"""The secrets of a job that has not ended, in a file of the run folder, which is in memory: values by variable."""
+
+import json
+import os
+from collections.abc import Mapping
+
+FOLDER = "secrets"  # in the run folder
+MIN_BYTES = 4  # of a value: to hide a shorter one in the output would reveal where it is, and much else
+MAX_BYTES = 16384  # of all values of a job: what may be part of one waits in the job's pipe, which has 64 KiB
+
+
+def secrets_path(run: str, job: str) -> str:
+    """Return the path of the file of a job."""
+    return f"{run}/{FOLDER}/{job}"
+
+
+def encode(values: Mapping[str, str]) -> bytes:
+    """Return the content of the file. Surrogates stand for bytes that are not UTF-8."""
+    return json.dumps(dict(values)).encode()
+
+
+def read_secrets(path: str) -> dict[str, str]:
+    """Return the values in a file; raise OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        values = json.loads(file.read())
+    return {str(name): str(value) for name, value in values.items()}

@@ -1,0 +1,181 @@
+"""The secrets of jobs: values that a spec has or names, in memory until the job has ended.
+
+The agent writes them to a file of the run folder, from which keeper and pump read them. The job table, the journal,
+events, the audit log and all answers have `***`.
+"""
+
+import ctypes
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from jobworker.errors import DiskFull, InvalidSpec, InvalidState, JobworkerError, NotSupported, PolicyRejected
+from jobworker.formats.masking import Masker, forms
+from jobworker.formats.secrets import FOLDER, MAX_BYTES, MIN_BYTES, encode, read_secrets, secrets_path
+from jobworker.interfaces import SecretProvider
+from jobworker.jobs.record import JobRecord
+from jobworker.linux.syscalls import LIBC
+from jobworker.model import JobSpec, Principal, SecretRef
+from jobworker.plugin.host import PluginFault, PluginHost
+from jobworker.protocol import HIDDEN
+
+MAX_SECRETS = 64  # of a job
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")  # of a variable
+IN_MEMORY = (0x01021994, 0x858458F6)  # f_type of tmpfs and ramfs
+
+
+def take_values(spec: JobSpec) -> tuple[JobSpec, dict[str, str]]:
+    """Return the spec without the values of its secrets, and the values by variable; raise InvalidSpec."""
+    if not spec.secrets:
+        return spec, {}
+    if len(spec.secrets) > MAX_SECRETS:
+        raise _invalid("", f"{len(spec.secrets)} secrets; expected at most {MAX_SECRETS}")
+    for name in spec.secrets:
+        if not NAME.fullmatch(name):
+            raise _invalid("", f"the name {name[:80]!r}; expected letters, digits and '_', at most 128")
+        if name in spec.env:
+            raise _invalid(name, "env has it as well; expected each variable once")
+    values = {name: value for name, value in spec.secrets.items() if isinstance(value, str)}
+    check_values(values)
+    return replace(spec, secrets=spec.secrets | dict.fromkeys(values, HIDDEN)), values
+
+
+def check_values(values: Mapping[str, str]) -> None:
+    """Raise InvalidSpec for values that cannot be passed on, or hidden. No message has any part of them."""
+    for name, value in values.items():
+        length = len(os.fsencode(value)) if _is_text(value) else 0
+        if "\0" in value or not _is_text(value):
+            raise _invalid(name, "a value that is no text, or has a NUL character; expected neither")
+        if length < MIN_BYTES:
+            why = "its place in the output would show a shorter one"
+            raise _invalid(name, f"a value of {length} bytes; expected {MIN_BYTES} or more: {why}")
+    if (total := sum(len(os.fsencode(value)) for value in values.values())) > MAX_BYTES:
+        raise _invalid("", f"the values have {total} bytes; expected at most {MAX_BYTES} in all")
+
+
+def _is_text(value: str) -> bool:
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return False
+    return True
+
+
+def _invalid(name: str, text: str) -> InvalidSpec:
+    field = f"secrets.{name}" if name else "secrets"
+    return InvalidSpec(f"{field}: {text}", field=field)
+
+
+class Secrets:
+    """The files of the secrets of all jobs."""
+
+    def __init__(
+        self,
+        run: Path,
+        providers: Mapping[str, SecretProvider],
+        host: PluginHost,
+        capabilities: Callable[[], Mapping[str, object]],
+    ) -> None:
+        self._run = str(run)
+        self._providers = providers
+        self._host = host
+        # Returns the capabilities of this host, from the keeper.
+        self._capabilities = capabilities
+
+    def check(self, spec: JobSpec) -> None:
+        """Raise NotSupported or InvalidSpec if the agent cannot get or keep the secrets of a spec."""
+        if not spec.secrets:
+            return
+        if not self._capabilities().get("secrets"):
+            raise NotSupported("secrets: the keeper is of an older version", field="secrets")
+        for name, value in spec.secrets.items():
+            if isinstance(value, SecretRef) and value.provider not in self._providers:
+                there = ", ".join(sorted(self._providers)) or "none"
+                raise _invalid(name, f"no secret provider {value.provider[:80]!r}; there are: {there}")
+
+    def keep(self, job: str, values: Mapping[str, str]) -> None:
+        """Write the values of a new job; raise NotSupported if the run folder is not in memory, or DiskFull."""
+        path = Path(secrets_path(self._run, job))
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            if _kind_of(path.parent) not in IN_MEMORY:
+                text = f"secrets: {self._run} is not in memory; expected a tmpfs: no secret is written to a disk"
+                raise NotSupported(text, hint="mount a tmpfs on /run or /dev/shm", field="secrets")
+            new = path.with_name(f"{job}.new")
+            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with open(fd, "wb") as file:
+                file.write(encode(values))
+            new.rename(path)
+        except OSError as error:
+            raise DiskFull(f"the secrets of a job cannot be kept in {path.parent}: {error.strerror}") from error
+
+    async def complete(self, job: str, spec: JobSpec, by: Principal) -> None:
+        """Before a start, get the values that the spec only names; raise InvalidState or PolicyRejected."""
+        values = self._read(job)
+        missing = [name for name, value in spec.secrets.items() if isinstance(value, str) and name not in values]
+        if missing:
+            text = (
+                f"job {job}: the value of the secret {missing[0]} is gone: the host was restarted since its creation"
+            )
+            raise InvalidState(text, hint="create the job again", state="created")
+        named = {name: value for name, value in spec.secrets.items() if isinstance(value, SecretRef)}
+        if named:
+            found = {name: await self._provided(name, value, by) for name, value in named.items()}
+            values |= found
+            check_values(values)
+            self.keep(job, values)
+
+    async def _provided(self, name: str, secret: SecretRef, by: Principal) -> str:
+        provider, field = self._providers[secret.provider], f"secrets.{name}"
+        try:
+            value: Any = await self._host.call(provider, lambda: provider.secret(secret.name, by))
+        except (PluginFault, JobworkerError) as error:
+            raise PolicyRejected(f"{field}: {str(error)[:500]}", field=field) from error
+        if not isinstance(value, str):
+            text = f"{field}: {secret.provider} returned {type(value).__name__}; expected a text"
+            raise PolicyRejected(text, field=field)
+        return value
+
+    def path_of(self, job: str, spec: JobSpec) -> str:
+        """Return the path of the file of a job, for the keeper; "" if the job has no secrets."""
+        return secrets_path(self._run, job) if spec.secrets else ""
+
+    def masked(self, job: str, text: str) -> str:
+        """Return a text about a running job without its secrets."""
+        values = self._read(job)
+        if not values:
+            return text
+        return os.fsdecode(Masker(forms(values.values())).mask(os.fsencode(text), final=True)[0])
+
+    def _read(self, job: str) -> dict[str, str]:
+        try:
+            return read_secrets(secrets_path(self._run, job))
+        except FileNotFoundError:
+            return {}
+
+    def inactive(self, record: JobRecord) -> None:
+        """Remove the values of a job that can no longer change."""
+        if record.job.spec.secrets:
+            self.drop(record.job.id)
+
+    def drop(self, job: str) -> None:
+        """Remove the values of a job that has ended, or was deleted."""
+        Path(secrets_path(self._run, job)).unlink(missing_ok=True)
+
+    def kept(self) -> list[str]:
+        """Return the jobs of which there are values."""
+        try:
+            return os.listdir(f"{self._run}/{FOLDER}")
+        except FileNotFoundError:
+            return []
+
+
+def _kind_of(folder: Path) -> int:
+    """Return the number of the kind of file system that a folder is on."""
+    buffer = ctypes.create_string_buffer(256)  # struct statfs, whose first field it is
+    LIBC.statfs(os.fsencode(folder), buffer)
+    return ctypes.c_ulong.from_buffer(buffer).value
