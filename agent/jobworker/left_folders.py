@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from jobworker import state_lock
+from jobworker.formats.secrets import FOLDER as SECRETS
 from jobworker.run_folder import is_ours, run_folders
 
 SOCKETS = ("agent.sock", "keeper.sock", "pump.sock")
@@ -83,9 +84,13 @@ def _unix_sockets() -> set[str]:
 def remove(folder: Path) -> None:
     """Remove what is of ours in a run folder, and the folder if nothing else is in it."""
     try:
-        for path in (*folder.glob("fifo/*"), *(folder / name for name in (*SOCKETS, "agent.lock"))):
+        for path in (
+            *folder.glob("fifo/*"),
+            *folder.glob(f"{SECRETS}/*"),
+            *(folder / name for name in (*SOCKETS, "agent.lock")),
+        ):
             path.unlink(missing_ok=True)
-        for place in (folder / "fifo", folder):
+        for place in (folder / "fifo", folder / SECRETS, folder):
             if place.exists():
                 place.rmdir()
     except OSError:

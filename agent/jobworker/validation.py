@@ -14,6 +14,7 @@ from jobworker.signal_names import name_of, number_of
 
 SHOWN = 80  # characters of a value in a message
 MAX_NAME = 255  # characters of a principal's name
+PRIVATE = {"env", "secrets", "token", "password", "session", "ticket"}  # fields whose values no message shows
 MAX_FIELD = 200  # characters of a field's name, which may be a key that the caller chose
 
 
@@ -48,6 +49,11 @@ def describe_error(message: str, raw: Any, kind: Any = None) -> tuple[str, str]:
     if match := re.match(r"Object (?:contains unknown|missing required) field `(.*)`", what):
         field = (f"{field}.{match[1]}" if field else match[1])[:MAX_FIELD]
         return field, f"{field}: {'missing' if 'missing' in what else 'unknown'}"
+    if PRIVATE & {*re.findall(r"[^.\[\]]+", field)}:
+        return (
+            field,
+            f"{field}: {what.partition(', got')[0].replace('`', '')}",
+        )  # without the value, and those beside it
     value = raw
     for part in re.findall(r"[^.\[\]]+", field):
         try:

@@ -8,6 +8,7 @@ import ctypes
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +164,11 @@ class Secrets:
             self.drop(record.job.id)
 
     def drop(self, job: str) -> None:
-        """Remove the values of a job that has ended, or was deleted."""
-        Path(secrets_path(self._run, job)).unlink(missing_ok=True)
+        """Remove the values of a job that has ended, or was deleted; with the last ones the folder."""
+        path = Path(secrets_path(self._run, job))
+        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.parent.rmdir()
 
     def kept(self) -> list[str]:
         """Return the jobs of which there are values."""
