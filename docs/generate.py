@@ -49,6 +49,7 @@ NAMES = {
     "Moment": "moment",
     "JobSpec": "[spec](job-spec.md)",
     "StopSpec": "[stop](job-spec.md#stop)",
+    "SecretRef": '`{"provider", "name"}`',
     "TimeoutSpec": "[time limit](job-spec.md#timeout_policies)",
     "LogSpec": "[log](job-spec.md#log)",
     "LimitSpec": "[limits](job-spec.md#limits)",

@@ -47,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Provider:
-    """What the three have in common: who may ask, and how names look."""
+    """The base of the three: it checks the caller and the name."""
 
     name = ""
 

@@ -21,7 +21,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 # Their fields and methods stand on the page; of what else is exported the name does.
 SHOWN = {
     "AuthProvider", "Authorizer", "StopStrategy", "LongStopStrategy", "TimeoutPolicy", "JobHandle", "StopOptions",
-    "RunFacts", "JobEvent", "PluginContext", "Credentials", "Grant", "Principal",
+    "RunFacts", "JobEvent", "PluginContext", "Credentials", "Grant", "Principal", "SecretProvider",
 }  # fmt: skip
 
 

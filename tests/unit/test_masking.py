@@ -8,7 +8,7 @@ from itertools import pairwise
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobworker.formats.masking import MASK, Masker, forms
@@ -55,6 +55,7 @@ def test_each_shape(shape: str, value: str) -> None:
     assert [part for at in range(len(written)) if len(part := written[at : at + LEFT]) == LEFT and part in left] == []
 
 
+@settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 @given(
     secret=st.binary(min_size=4, max_size=12).filter(lambda value: b"*" not in value and b"\0" not in value),
     around=st.lists(st.binary(max_size=6), min_size=2, max_size=5),

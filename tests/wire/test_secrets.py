@@ -153,9 +153,7 @@ async def test_the_keeper_and_the_agent_die(
     """Secrets outlive them all: those of jobs that run, and of those that were only created."""
     agent, go = start(), gate()
     async with dial(agent) as wire:
-        created = await wire.create(
-            shell='test ${#A} = 17 && echo "$A"', secrets={"A": "created-Before-05"}
-        )
+        created = await wire.create(shell='test ${#A} = 17 && echo "$A"', secrets={"A": "created-Before-05"})
         running = (await wire.run(shell=f'{go.wait}; echo "$A"', secrets={"A": "runs-On-06"}))["id"]
         keeper = (await wire.ask("agent.info"))["keeper"]
     agent.kill()

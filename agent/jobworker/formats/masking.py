@@ -5,9 +5,9 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote, quote_plus
 
 MASK = b"***"
+UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # in addresses
 MIN_LINE = 8  # bytes of a line of a secret that is masked by itself
 BASE64_LINES = (76, 64)  # characters, of the lines that base64(1) and PEM files have
 BASE64_CUT = (0, 2, 3)  # characters at the beginning that depend on what is before, by the bytes before modulo 3
@@ -29,13 +29,18 @@ def _forms(value: bytes) -> Iterator[bytes]:
     yield from _base64(value)
     yield binascii.hexlify(value)
     yield binascii.hexlify(value).upper()
-    yield quote(value, safe="").encode()
-    yield quote(value).encode()
-    yield quote_plus(value).encode()
+    for unescaped in (b"", b"/", b" "):
+        yield _escaped(value, unescaped).replace(b" ", b"+")
     text = value.decode(errors="surrogateescape")
     yield value.replace(b"'", rb"'\''")  # in quotes of a shell
     for ascii_only in (True, False):
         yield os.fsencode(json.dumps(text, ensure_ascii=ascii_only)[1:-1])
+
+
+def _escaped(value: bytes, unescaped: bytes) -> bytes:
+    """Return the value as in an address; urllib.parse takes a megabyte, which each pump would have."""
+    plain = UNRESERVED + unescaped
+    return b"".join(bytes((byte,)) if byte in plain else b"%%%02X" % byte for byte in value)
 
 
 def _base64(value: bytes) -> Iterator[bytes]:

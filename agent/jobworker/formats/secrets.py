@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 
 FOLDER = "secrets"  # in the run folder
-MIN_BYTES = 4  # of a value: to hide a shorter one in the output would reveal where it is, and much else
+MIN_BYTES = 4  # of a value: the masks of a shorter one would reveal it
 MAX_BYTES = 16384  # of all values of a job: what may be part of one waits in the job's pipe, which has 64 KiB
 
 

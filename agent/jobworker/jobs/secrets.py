@@ -52,7 +52,7 @@ def check_values(values: Mapping[str, str]) -> None:
         if "\0" in value or not _is_text(value):
             raise _invalid(name, "a value that is no text, or has a NUL character; expected neither")
         if length < MIN_BYTES:
-            why = "its place in the output would show a shorter one"
+            why = "its masks in the output would reveal a shorter one"
             raise _invalid(name, f"a value of {length} bytes; expected {MIN_BYTES} or more: {why}")
     if (total := sum(len(os.fsencode(value)) for value in values.values())) > MAX_BYTES:
         raise _invalid("", f"the values have {total} bytes; expected at most {MAX_BYTES} in all")

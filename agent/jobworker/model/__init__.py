@@ -25,7 +25,17 @@ from jobworker.model.job import (
 )
 from jobworker.model.notifications import EventGap, JobEvent, LogEnd, LogGap
 from jobworker.model.principal import Principal
-from jobworker.model.spec import MIN_LOG, JobSpec, LimitSpec, LogSpec, SandboxSpec, StopSpec, TimeoutSpec, TtySpec
+from jobworker.model.spec import (
+    MIN_LOG,
+    JobSpec,
+    LimitSpec,
+    LogSpec,
+    SandboxSpec,
+    SecretRef,
+    StopSpec,
+    TimeoutSpec,
+    TtySpec,
+)
 
 __all__ = [
     "MIN_LOG",

@@ -10,17 +10,14 @@ import fcntl
 import os
 import time
 from bisect import bisect_right
-from typing import TYPE_CHECKING
 
 from jobworker.formats.log_index import FIRST, NO_ROOM, RECORD, REFUSED, STREAMS
 from jobworker.formats.read_mark import MARK_BYTES, decode, room_for_unread
 from jobworker.linux.beneath import make_log_folder, open_in_log, read_in_log
 from jobworker.linux.terminal import unread
 from jobworker.pump.file_system import CHUNK, FULL, copy, punch
+from jobworker.pump.masked import MaskedPipes
 from jobworker.pump.waiting import HELD_SECONDS, Held, Stalled
-
-if TYPE_CHECKING:
-    from jobworker.pump.masked import MaskedPipes
 
 WIDE = 262144  # bytes: the size that a pipe gets once a job fills it, and the most that is moved at once
 LONGEST = 0xFFFFFFFF  # bytes that one record can cover
@@ -45,7 +42,7 @@ class Log:
         newest: bool = True,
         new: bool = False,
         waits: bool = False,
-        masked: "MaskedPipes | None" = None,
+        masked: MaskedPipes | None = None,
     ) -> None:
         self.job = job
         self.folder = folder

@@ -17,6 +17,7 @@ from typing import Any
 from jobworker.pump.feed import Feeds
 from jobworker.pump.file_system import CHUNK, RETRY_SECONDS, can_punch, can_splice
 from jobworker.pump.log import Log
+from jobworker.pump.masked import MaskedPipes
 from jobworker.pump.terminal import Terminals
 from jobworker.pump.waiting import HELD_SECONDS, Held, Stalled
 
@@ -182,8 +183,6 @@ class Pump:
 
     def mask(self, log: Log, path: str) -> None:
         """Have the secrets in this file masked in a log; if it cannot be read, no output of the job is written."""
-        from jobworker.pump.masked import MaskedPipes  # with what it imports, a megabyte that few pumps need
-
         try:
             log.masked = MaskedPipes(path)
         except (OSError, ValueError) as error:

@@ -222,6 +222,7 @@ export interface JobSpec {
   shell?: string | Base64;
   name?: string | null;
   env?: Record<string, string | Base64>;
+  secrets?: Record<string, string | SecretRef>;
   cwd?: string | Base64 | null;
   user?: string | number | null;
   group?: string | number | null;
@@ -481,6 +482,12 @@ export interface ScreenCursor {
   row: number;
   col: number;
   visible: boolean;
+}
+
+/** A secret that the agent gets from a secret provider when the job starts: the provider, and its name there. */
+export interface SecretRef {
+  provider: string;
+  name: string;
 }
 
 export interface Sessions {
