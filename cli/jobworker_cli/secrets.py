@@ -5,14 +5,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobworker.model import SecretRef
 from jobworker_cli.declare import UsageError
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 EXPECTED = "expected NAME (its value here), NAME=@FILE (of a file here) or NAME=PROVIDER:SECRET (of the agent)"
 
 
-def secrets(texts: Sequence[str] | None) -> dict[str, str | SecretRef]:
+def secrets(texts: Sequence[str] | None) -> dict[str, str | dict[str, str]]:
     """Return the secrets; no value is ever in an argument of `jw`, which all users of the host can read.
 
     Raises UsageError.
@@ -20,7 +19,7 @@ def secrets(texts: Sequence[str] | None) -> dict[str, str | SecretRef]:
     return dict(_secret(text) for text in texts or [])
 
 
-def _secret(text: str) -> tuple[str, str | SecretRef]:
+def _secret(text: str) -> tuple[str, str | dict[str, str]]:
     name, equals, source = text.partition("=")
     provider, colon, secret = source.partition(":")
     if not NAME.fullmatch(name) or (equals and not source.startswith("@") and not (colon and provider and secret)):
@@ -28,7 +27,7 @@ def _secret(text: str) -> tuple[str, str | SecretRef]:
     if source.startswith("@"):
         return name, _file(name, Path(source[1:]))
     if equals:
-        return name, SecretRef(provider, secret)
+        return name, {"provider": provider, "name": secret}
     if name not in os.environ:
         raise UsageError(f"--secret {name}: there is no such variable here; {EXPECTED}")
     return name, os.environ[name]

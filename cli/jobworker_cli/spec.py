@@ -23,7 +23,6 @@ def from_options(options: Plain, *, local: bool) -> Plain:
     """Return the spec; raise UsageError. With the local agent a job runs in the folder of `jw`."""
     words: list[str] = options["command"]
     user, _, group = (options["user"] or "").partition(":")
-<<<<<<< HEAD
     folder = _folder(options["cwd"], local=local)
     variables = environment(options["env_file"], options["env"])
     _require_text(variables)
@@ -32,6 +31,7 @@ def from_options(options: Plain, *, local: bool) -> Plain:
         "shell": wire_text(" ".join(words)) if options["shell"] else None,
         "name": options["name"],
         "env": dict(zip(variables, _texts([*variables.values()]), strict=True)),
+        "secrets": secrets(options["secret"]),
         "cwd": None if folder is None else wire_text(folder),
         "user": user or None,
         "group": group or None,
@@ -43,26 +43,6 @@ def from_options(options: Plain, *, local: bool) -> Plain:
         "idle_timeout": duration(options["idle_timeout"]),
         "timeout_policies": [_policy(text) for text in options["timeout_policy"] or []],
         "stop": stop_spec(
-=======
-    spec = JobSpec(
-        argv=UNSET if options["shell"] else [*map(text_of, words)],
-        shell=text_of(" ".join(words)) if options["shell"] else UNSET,
-        name=options["name"],
-        env={name: text_of(value) for name, value in environment(options["env_file"], options["env"]).items()},
-        secrets=secrets(options["secret"]),
-        cwd=None if (folder := _folder(options["cwd"], local=local)) is None else text_of(folder),
-        user=user or None,
-        group=group or None,
-        umask=options["umask"],
-        nice=options["nice"],
-        rlimits={name: _rlimit(value) for name, value in pairs("--rlimit", options["rlimit"]).items()},
-        stdin="pipe" if options["stdin"] else None,
-        tty=_terminal() if options["tty"] else False,
-        timeout=_timeout(options["timeout"]),
-        idle_timeout=duration(options["idle_timeout"]),
-        timeout_policies=[_policy(text) for text in options["timeout_policy"] or []],
-        stop=stop_spec(
->>>>>>> 8f33ed3 (Mask the secrets of a job in its output, its table and all answers)
             options["stop_strategy"],
             options["stop_signal"],
             options["grace"],
