@@ -81,18 +81,17 @@ export class Actions {
 
   /** @param {Action} action */
   #button(action) {
-    const button = h("button", {
-      class: action.danger ? "danger" : null,
-      onclick: async () => {
-        button.disabled = true;
-        try {
-          await action.act(this.session, this.job, this.outcome);
-        } catch (error) {
-          this.outcome.fail(error);
-        }
-        button.disabled = false;
-      },
-    }, action.text);
-    return button;
+    let busy = false; // not `disabled`, which would lose the focus
+    const act = async () => {
+      if (busy) return;
+      busy = true;
+      try {
+        await action.act(this.session, this.job, this.outcome);
+      } catch (error) {
+        this.outcome.fail(error);
+      }
+      busy = false;
+    };
+    return h("button", { class: action.danger ? "danger" : null, onclick: act }, action.text);
   }
 }

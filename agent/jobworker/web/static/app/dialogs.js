@@ -16,9 +16,11 @@ export function ask({ title, text, verb, danger, fields = [] }, act) {
   const trouble = h("div", null);
   const button = h("button", { class: danger ? "danger" : "primary" }, verb);
   const cancel = h("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
+  let busy = false; // not `disabled`, which would lose the focus
   const submit = async (/** @type {Event} */ event) => {
     event.preventDefault();
-    button.disabled = true;
+    if (busy) return;
+    busy = true;
     fill(trouble);
     try {
       await act();
@@ -26,12 +28,16 @@ export function ask({ title, text, verb, danger, fields = [] }, act) {
     } catch (error) {
       fill(trouble, errorText(error));
     }
-    button.disabled = false;
+    busy = false;
   };
   const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, h("form", { onsubmit: submit },
     h("h2", { id: "dialog-title" }, title), text !== undefined && h("p", null, text), fields, trouble,
     h("div", { class: "buttons" }, button, cancel)));
-  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    // The button that opened the dialog may be gone, as what it did cannot be done again.
+    if (document.activeElement === document.body) document.getElementById("main")?.focus();
+  });
   document.body.append(dialog);
   dialog.showModal();
 }

@@ -37,7 +37,8 @@ function show(first = false) {
   view?.close();
   main.replaceChildren();
   view = open(session, route);
-  for (const link of document.querySelectorAll("nav a")) {
+  for (const menu of document.querySelectorAll("details.menu")) menu.removeAttribute("open");
+  for (const link of document.querySelectorAll("header nav a")) {
     const here = route.path.length === 1 && link.getAttribute("href") === `#/${route.path[0]}`;
     if (here) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
@@ -76,6 +77,15 @@ function header(session) {
       canKeep(agent) && h("div", { class: "field check" }, keep,
         h("label", { htmlFor: "keep" }, "Stay logged in while this tab is open")),
       h("button", { onclick: logOut }, "Log out")));
+  menu.addEventListener("focusout", (event) => {
+    const to = /** @type {Node | null} */ (event.relatedTarget);
+    if (to !== null && !menu.contains(to)) menu.open = false;
+  });
+  menu.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    menu.open = false;
+    menu.querySelector("summary")?.focus();
+  });
   fill(byId("bar"), h("nav", { "aria-label": "Main" }, links), menu);
 }
 
@@ -148,6 +158,11 @@ let loggedOut = false; // after that a client certificate does not log in again 
 addEventListener("hashchange", () => {
   if (/[#&]ticket=/.test(location.hash)) location.reload();
   else show();
+});
+document.addEventListener("pointerdown", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(/** @type {Node} */ (event.target))) menu.removeAttribute("open");
+  }
 });
 byId("skip").addEventListener("click", (event) => {
   event.preventDefault();
