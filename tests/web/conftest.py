@@ -13,10 +13,12 @@ import pytest_asyncio
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install playwright, or make setup")
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
+from tests.conftest import DEADLINE
 from tests.support.browser import CHROMIUM, Problems, launch
 
 FOLDER = Path(__file__).parent
+expect.set_options(timeout=DEADLINE * 1000)  # by default 5 s, which a busy machine needs now and then
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

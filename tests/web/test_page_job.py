@@ -132,7 +132,8 @@ async def test_what_would_be_refused_is_not_offered(page: Page, agent: RunningAg
         assert await offered(page) == controls, (role, name)
         async with agent.client(tokens[role]) as caller:
             for control in verbs.keys() - set(controls):
-                more = {"Signal": {"signal": "HUP"}, "Change": {"timeout": 100}}.get(control, {})
+                more: dict[str, Any] = {"signal": "HUP"} if control == "Signal" else {}
+                more |= {"timeout": 100} if control == "Change" else {}
                 with pytest.raises(PermissionDenied):
                     await caller.call(f"job.{verbs[control]}", id=jobs[name], **more)
 
@@ -154,3 +155,15 @@ async def test_a_job_that_changes_under_an_open_page(page: Page, agent: RunningA
         await press(page, "Start")
         await expect(page.get_by_role("alert")).to_contain_text("cannot execute '/no/such/program'")
         await expect(page.locator(".title .badge")).to_have_text("start failed")
+
+
+async def test_a_job_with_a_terminal(page: Page, agent: RunningAgent) -> None:
+    """Its screen is shown, and typed into once the keyboard was taken."""
+    async with agent.client() as client:
+        job = await run(client, argv=["cat"], name="tty", tty=True)
+    await log_in(page, agent)
+    await page.goto(f"{agent.url}/#/jobs/{job}")
+    terminal = page.get_by_role("region", name="Terminal")
+    await expect(terminal.get_by_role("button", name="Screen as text")).to_be_visible()
+    await page.get_by_role("link", name="Jobs", exact=True).click()
+    await expect(terminal).to_have_count(0)

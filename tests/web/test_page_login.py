@@ -48,6 +48,35 @@ async def test_a_login_that_is_kept_ends_with_the_log_out(page: Page, shared: Ru
     await is_out(page)
 
 
+async def test_a_ticket(new_page: NewPage, shared: RunningAgent) -> None:
+    """It opens the page at the place in its link, once; it is taken out of the address, and nothing of it is kept."""
+    async with shared.client() as client:
+        job = (await client.call("job.create", spec={"argv": ["true"], "name": "linked"}))["id"]
+        made = await client.call("auth.ticket")
+    url = f"{made['url']}#ticket={made['ticket']}"
+    page = await new_page()
+    await page.goto(f"{url}&to=/jobs/{job}")
+    await expect(page.get_by_role("heading", name="linked")).to_be_visible()
+    assert page.url == f"{shared.url}/#/jobs/{job}"
+    assert await page.evaluate("() => history.length") <= 2
+    assert await page.evaluate("() => sessionStorage.length + localStorage.length") == 0
+    await page.get_by_text("local", exact=True).click()
+    await page.get_by_label(KEEP).check()
+    stored = await page.evaluate("() => Object.values(sessionStorage)[0]")
+    assert shared.token not in stored
+    await page.reload()
+    await expect(page.get_by_role("heading", name="linked")).to_be_visible()
+    await page.get_by_text("local", exact=True).click()
+    await page.get_by_role("button", name="Log out").click()
+    await is_out(page)
+    await page.evaluate("(stored) => sessionStorage.setItem('jobworker /', stored)", stored)
+    await page.reload()
+    await expect(page.get_by_role("alert")).to_contain_text("the login of this tab has ended")
+    other = await new_page()
+    await other.goto(url)
+    await expect(other.get_by_role("alert")).to_contain_text("this link has expired or was used before")
+
+
 async def test_a_token_that_is_revoked(page: Page, shared: RunningAgent) -> None:
     """Its page is logged out at once, and shows why."""
     async with shared.client() as client:

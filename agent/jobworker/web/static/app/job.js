@@ -125,6 +125,18 @@ class JobView {
     if (access.reads("log.read", job) && access.reads("log.subscribe", job)) {
       this.#mounted.push(mountTail(this.#log, this.agent, this.id));
     } else this.#log.hidden = true;
+    if (job.spec.tty) void this.#mountTerminal(job);
+  }
+
+  /** @param {any} job */
+  async #mountTerminal(job) {
+    const { access } = this.session;
+    if (!access.reads("screen.read", job) || !access.reads("log.subscribe", job)) return;
+    const { mountTerminal } = await import("../terminal/view.js");
+    if (this.#ended.signal.aborted) return;
+    this.#terminal.hidden = false;
+    const canType = ["stdin.claim", "stdin.write", "job.resize"].every((method) => access.controls(method, job));
+    this.#mounted.push(mountTerminal(this.#terminal, this.agent, this.id, { canType }));
   }
 
   /** @param {import("./session.js").Batch} batch */

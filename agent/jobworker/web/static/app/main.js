@@ -89,24 +89,26 @@ function header(session) {
   fill(byId("bar"), h("nav", { "aria-label": "Main" }, links), menu);
 }
 
-/** @param {Session} session */
-function watch(session) {
-  session.addEventListener("jobs", (event) => {
+/** @param {Session} current */
+function watch(current) {
+  const { agent } = current;
+  current.addEventListener("jobs", (event) => {
     notices.add(/** @type {CustomEvent} */ (event).detail.events, view?.job);
     const last = /** @type {CustomEvent} */ (event).detail.events.at(-1);
     if (last && view?.job === undefined) status.report(`${title(last.job)}: ${last.event.replace("_", " ")}`);
   });
-  session.addEventListener("access", () => {
-    compare(session);
-    header(session);
+  current.addEventListener("access", () => {
+    compare(current);
+    header(current);
   });
-  session.agent.addEventListener("state", () => {
-    if (session.agent.state === "reconnecting") showLine("The connection is lost. Reconnecting…", "bad");
-    if (session.agent.state === "connected") {
+  agent.addEventListener("state", () => {
+    if (session !== current) return; // logged out meanwhile
+    if (agent.state === "reconnecting") showLine("The connection is lost. Reconnecting…", "bad");
+    if (agent.state === "connected") {
       showLine("Connected again.", "good");
       setTimeout(() => { if (line.textContent === "Connected again.") showLine("", ""); }, BACK_MILLISECONDS);
     }
-    if (session.agent.state === "closed" && session.agent.reason !== undefined) void start(session.agent.reason);
+    if (agent.state === "closed" && agent.reason !== undefined) void start(agent.reason);
   });
 }
 
@@ -126,13 +128,16 @@ function showLine(text, kind) {
 }
 
 async function logOut() {
-  const { agent } = /** @type {Session} */ (session);
+  const current = /** @type {Session} */ (session);
+  session = undefined;
   forget();
   try {
-    if (agent.secret !== undefined) await agent.call("auth.logout");
+    // Only a session of a page outlives its connection.
+    if (current.agent.secret !== undefined) await current.agent.call("auth.logout");
   } catch {
     // An agent that cannot be reached forgets the session when its time is over.
   }
+  current.close();
   await start();
 }
 
