@@ -17,7 +17,7 @@ SUBSET := $(addprefix tests/, unit house/test_imports.py promises/test_2_exits.p
 	$(addprefix keeper/test_, $(addsuffix .py, keeper launch namespace pump upgrade users)) \
 	$(addprefix plugins/test_, $(addsuffix .py, jwt jwt_forged jwt_keys)) \
 	$(addprefix wire/test_, $(addsuffix .py, auth jsonrpc jwt mtls renewal restart run shutdown start)) \
-	$(addprefix cli/test_, $(addsuffix .py, cert client_certificate interrupts run untrusted)))
+	$(addprefix cli/test_, $(addsuffix .py, cert client_certificate interrupts mcp run untrusted)))
 
 # Otherwise each process that a test starts would compile all its modules anew, and each worker all tests.
 unexport PYTHONDONTWRITEBYTECODE

@@ -15,7 +15,6 @@ class Base64(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Text: TypeAlias = str | Base64
-CONTROLS = bytes(range(32))  # of which JSON has six bytes for most: \\u0001
 
 
 def text_of(value: str | bytes) -> Text:
@@ -28,13 +27,3 @@ def text_of(value: str | bytes) -> Text:
         return data.decode()
     except UnicodeDecodeError:
         return Base64(data)
-
-
-def dense_text_of(value: str | bytes) -> Text:
-    """Return the same as `text_of`, but Base64 also where JSON has many escapes for the string."""
-    text = text_of(value)
-    if isinstance(text, Base64):
-        return text
-    data = text.encode()
-    escaped = len(data) - len(data.translate(None, CONTROLS))
-    return Base64(data) if escaped * 5 > len(data) // 3 else text

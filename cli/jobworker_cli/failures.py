@@ -4,7 +4,15 @@ import os
 from typing import Any
 
 from jobworker import __version__
-from jobworker.errors import JobNotFound, JobworkerError, MethodNotFound, PermissionDenied, RpcError
+from jobworker.errors import (
+    InvalidParams,
+    InvalidSpec,
+    JobNotFound,
+    JobworkerError,
+    MethodNotFound,
+    PermissionDenied,
+    RpcError,
+)
 from jobworker_cli import output
 from jobworker_cli.output.sanitise import printable
 
@@ -41,6 +49,9 @@ def report(error: BaseException, job: str | None = None) -> int:
         text = error.message
         if isinstance(error, MethodNotFound):
             text = f"{text}: the agent may be older or newer than this jw, {__version__}"
+        elif isinstance(error, InvalidParams | InvalidSpec) and text.endswith(": unknown"):
+            text = f"{text} to this agent, which may be older than this jw, {__version__}"
+            hint = hint or "jw agent status"
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     elif isinstance(error, RuntimeError) and "start new thread" in str(error):

@@ -3,6 +3,9 @@
 import re
 from datetime import datetime, timedelta
 
+from jobworker.errors import JobworkerError
+from jobworker_cli.declare import UsageError
+
 DAYS = {"today": 0, "yesterday": 1}
 HOUR = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?"
 OF_TODAY = re.compile(HOUR, re.ASCII)
@@ -26,6 +29,25 @@ def moment(text: str) -> str:
     if LOCAL.fullmatch(plain):
         return _local(plain)
     return plain.removesuffix("ago").removeprefix("-").strip()
+
+
+def instant(option: str, text: str) -> datetime:
+    """Return the same as a time; raise UsageError."""
+    from jobworker.units import seconds
+
+    plain = moment(text)
+    try:
+        found = datetime.fromisoformat(plain)
+        if found.tzinfo is not None:
+            return found
+    except ValueError:
+        pass
+    try:
+        ago = seconds(float(plain) if re.fullmatch(r"\d+(\.\d+)?", plain, re.ASCII) else plain, option)
+    except JobworkerError:
+        expected = 'a time as "2026-11-28", "14:30" or "yesterday", or how long ago, as "10m"'
+        raise UsageError(f"{option}: {text!r}; expected {expected}") from None
+    return datetime.now().astimezone() - timedelta(seconds=ago)
 
 
 def _local(text: str) -> str:

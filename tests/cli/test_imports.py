@@ -45,6 +45,8 @@ def imported(*words: str, among: set[str] = SLOW) -> str:
         "create true",
         "run -d true",
         "run --rm true",
+        "logs imports",
+        "logs -f imports",
         "agent info",
         "token list",
         "frobnicate",

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -138,7 +139,7 @@ def test_a_job_is_an_id_a_prefix_or_the_newest_of_a_name(jw: "Jw") -> None:
         (["ps", "-a", "--json"], {"jobs", "next"}),
         (["token", "list", "--json"], {"tokens"}),
         (["version", "--json"], {"version"}),
-        (["rpc", "auth.whoami"], {"name", "provider", "roles", "issuer", "expires_at", "grants"}),
+        (["rpc", "auth.whoami"], {"name", "provider", "roles", "issuer", "expires_at", "grants", "methods"}),
         (["rpc", "job.list", "limit=1", 'states=["exited"]'], {"jobs", "next"}),
     ],
 )
@@ -190,6 +191,26 @@ def test_events(jw: "Jw") -> None:
     as_json.wait_for(rb'\{"revision":\d+,"time":"[^"]+","event":"created","by":"unix:local"')
     as_json.interrupt()
     assert jw("events", "--from", "-1").returncode == 1
+
+
+def test_events_since(jw: "Jw") -> None:
+    """They begin at a time, as people write it, or a duration ago."""
+    jw.out("run", "--name", "before", "--", "true")
+    now = datetime.now(UTC).isoformat()
+    jw.out("run", "--name", "after", "--", "true")
+    later = jw.start("events", "--since", now)
+    later.wait_for(rb"\(after\) exited")
+    assert b"(before)" not in later.said["stdout"]
+    jw.start("events", "--since", "1h ago").wait_for(rb"\(before\) exited")
+    for words in (("--since", "soon"), ("--since", "1h", "--from", "0")):
+        assert jw("events", *words).returncode == 2
+
+
+def test_a_param_that_an_agent_does_not_know(jw: "Jw") -> None:
+    """It may be an older one: both versions are the next thing to look at."""
+    done = jw("rpc", "job.list", '{"not_yet": 1}')
+    assert "not_yet: unknown to this agent, which may be older than this jw" in done.stderr
+    assert "hint: jw agent status" in done.stderr
 
 
 def test_audit(jw: "Jw") -> None:

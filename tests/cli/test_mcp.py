@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -220,6 +221,40 @@ async def test_a_model_runs_jobs(jw: "Jw", tmp_path: Path) -> None:
         assert lenient["exit"]["code"] == 0, "numbers as text, null for nothing"
 
 
+async def test_reading_on_and_searching(jw: "Jw") -> None:
+    """A read waits for what is not written yet, and ends with the job; a search takes regular expressions."""
+    async with model() as call:
+        script = "echo ready 1; read x; echo got $x 22; read y; echo bye >&2; exit 4"
+        job = (await call.run(script, stdin=True, wait_seconds=0))["job"]
+        _, first = await call("read", job=job, wait_seconds=60)
+        assert (first["text"], first["complete"]) == ("ready 1\n", False)
+        began = time.monotonic()
+        text, none = await call("read", job=job, offset=first["next"], wait_seconds=0.3)
+        assert (none["text"], none["next"], none["complete"]) == ("", first["next"], False)
+        assert "the end so far" in text
+        assert time.monotonic() - began >= 0.3
+        waiting = [
+            asyncio.create_task(call("read", job=job, offset=first["next"], wait_seconds=60)) for _ in range(100)
+        ]
+        await call("write", job=job, text="it\n")
+        second = {(page["text"], page["next"]) for _, page in await asyncio.gather(*waiting)}
+        assert second == {("got it 22\n", 18)}
+        errors = asyncio.create_task(call("read", job=job, offset=18, stream="stderr", wait_seconds=60))
+        out = asyncio.create_task(call("read", job=job, offset=18, stream="stdout", wait_seconds=60))
+        await call("write", job=job, text="go\n")
+        assert (await errors)[1]["text"] == "bye\n"
+        _, page = await out
+        assert (page["text"], page["complete"]) == ("", True), "it ends with the job"
+        assert (await call("read", job=job, offset=22, wait_seconds=60))[1]["complete"]
+        assert "expected 0 to 600" in await call.error("read", job=job, wait_seconds=601)
+
+        _, found = await call("search", job=job, pattern=r"\d+$", regex=True)
+        assert [(row["line"], row["text"]) for row in found["matches"]] == [(1, "ready 1"), (2, "got it 22")]
+        _, found = await call("search", job=job, pattern="^(BYE|hi)$", regex=True, ignore_case=True, stream="stderr")
+        assert [(row["text"], row["stream"]) for row in found["matches"]] == [("bye", "stderr")]
+        assert "RE2" in await call.error("search", job=job, pattern="(", regex=True)
+
+
 class Raw:
     """A server to which anything can be written."""
 
@@ -324,9 +359,10 @@ def test_a_client_that_sends_rubbish_cancels_and_leaves(jw: "Jw") -> None:
 async def test_agent_keeper_and_server_die(lone_jw: "Jw", tmp_path: Path) -> None:
     """Killed at once, while a job writes: the next server and the next agent go on with it."""
     command = (
-        f"echo ran >> {tmp_path / 'ran'}; for i in $(seq 400); do printf '%0199d\\n' $i; sleep 0.005; done; exit 9"
+        f"echo ran >> {tmp_path / 'ran'}; for i in $(seq 400); do printf '%0199d\\n' $i; sleep 0.005; done; "
+        "read go; exit 9"
     )
-    arguments: dict[str, Any] = {"command": command, "key": "survivor", "wait_seconds": 0}
+    arguments: dict[str, Any] = {"command": command, "key": "survivor", "wait_seconds": 0, "stdin": True}
     pids = tmp_path / "pid"
     server = StdioServerParameters(
         command="sh",

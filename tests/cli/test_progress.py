@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Jw
 
 DIM = "\x1b[2m"
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3|4|9|10)\d(?:;\d+)*m")
 SIZE = 5_000_000
 
 
@@ -44,7 +46,10 @@ def test_the_download_of_a_log(jw: "Jw", tmp_path: Path) -> None:
         assert (tmp_path / "log").read_bytes() == bytes(SIZE)
         assert ("5.0/5.0 MB" in shown) is bar, shown
     with (tmp_path / "log").open("wb") as file:
-        assert "MB" in on_terminal("logs", "download", stdout=file.fileno(), env={"NO_COLOR": "1"})
+        plain = on_terminal("logs", "download", stdout=file.fileno(), env={"NO_COLOR": "1"})
+        assert "MB" in plain
+        assert not COLOUR.search(plain)
+        assert COLOUR.search(on_terminal("--color", "always", "logs", "download", stdout=file.fileno()))
     assert jw("logs", "download").stderr == ""
 
 

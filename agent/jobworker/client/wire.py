@@ -3,7 +3,8 @@
 import base64
 import json
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -26,6 +27,10 @@ UNSUBSCRIBE = {
     "log.subscribe": "log.unsubscribe",
     "event.subscribe": "event.unsubscribe",
 }
+
+# How msgspec names a field that a type does not have, and the object that has it.
+UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.+?)`(?: - at `\$(.*)`)?")
+PART = re.compile(r"\w+|\[[^\]]*\]")  # of the path to that object
 
 T = TypeVar("T")
 
@@ -115,11 +120,29 @@ def subscription(answer: dict[str, Any]) -> str | None:
 
 
 def typed(kind: type[T], method: str, value: Any) -> T:
-    """Return the result of a method as a type; raise BadAnswer."""
+    """Return the result of a method as a type, without the fields that only a newer agent has; raise BadAnswer."""
     import msgspec  # slow to import, and `jw` needs it seldom
 
     with reading(method):
-        return msgspec.convert(value, kind)
+        while True:
+            try:
+                return msgspec.convert(value, kind)
+            except msgspec.ValidationError as error:
+                unknown = UNKNOWN_FIELD.fullmatch(str(error))
+                path = PART.findall(unknown[2] or "") if unknown else []
+                if unknown is None or not _without(value, path, unknown[1]):
+                    raise
+
+
+def _without(value: Any, path: Sequence[str], field: str) -> bool:
+    """Remove a field of the object at a path, in which an index is any; return whether it was there."""
+    if not path:
+        return isinstance(value, dict) and value.pop(field, value) is not value
+    if path[0][0] != "[":
+        return isinstance(value, dict) and _without(value.get(path[0]), path[1:], field)
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    found = [_without(member, path[1:], field) for member in members]
+    return any(found)
 
 
 @contextmanager

@@ -1,20 +1,26 @@
 """`jw events`: follow the events of all jobs."""
 
+from datetime import datetime
 from typing import Annotated
 
 from jobworker.model import JobEvent, to_builtins
 from jobworker_cli import options, output
 from jobworker_cli.command import command
-from jobworker_cli.declare import Context, Option
+from jobworker_cli.declare import Context, Option, UsageError
+from jobworker_cli.moments import instant
 from jobworker_cli.output.sanitise import printable
 
 
 @command
-async def events(
+def events(
     ctx: Context,
     after: Annotated[
         int | None,
         Option("--from", metavar="REVISION", help="Begin after this revision; 0: with the oldest kept."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        Option("--since", metavar="T", help="Begin at a time, as 2026-11-28 or 14:30, or a duration ago: 10m."),
     ] = None,
     quiet: options.Quiet = False,
     json_: options.Json = False,
@@ -23,8 +29,14 @@ async def events(
 
     With --json, each line has the revision to continue from with --from.
     """
-    async with ctx.obj.client() as client:
-        async for event in await client.events(after):
+    if after is not None and since is not None:
+        raise UsageError("--from, --since: each is where to begin; expected one of them")
+    begin = None if since is None else instant("--since", since)
+    with ctx.obj.blocking() as client:
+        for event in client.events(0 if begin else after):
+            if begin and datetime.fromisoformat(event.time) < begin:
+                continue
+            begin = None  # events are in order, also if a clock was set back
             output.show(to_builtins(event), [line(event)], as_json=json_, quiet=quiet, ids=[event.job.id])
 
 

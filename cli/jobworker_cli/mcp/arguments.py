@@ -84,6 +84,14 @@ class Read(OfJob):
     stream: Annotated[
         Literal["both", "stdout", "stderr"], Meta(description="Which output; offsets count both in any case.")
     ] = "both"
+    wait_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=MAX_WAIT_SECONDS,
+            description="How long to wait for output at this offset if there is none yet. 0: not at all.",
+        ),
+    ] = 0
     encoding: Annotated[
         Literal["text", "base64"], Meta(description="base64 for the exact bytes of output that is not text.")
     ] = "text"

@@ -174,3 +174,18 @@ async def until_complete(link: Link, job: str, limit: float = END_SECONDS) -> bo
             return rest.end is not None
 
     return await link.repeat(follow)
+
+
+async def until_more(link: Link, job: str, offset: int, streams: Sequence[str] | None, limit: float) -> bool:
+    """Return whether the log has something from an offset on, or has ended, within so many seconds."""
+
+    async def follow(client: Client) -> bool:
+        async with await client.subscribe(job, offset, streams=streams) as following:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit):
+                    async for _ in following:
+                        break
+                return True
+        return False
+
+    return await link.repeat(follow)

@@ -71,8 +71,8 @@ TOOLS = {
     "read": Declared(
         arguments.Read,
         Toolbox.read,
-        "Read the output of a job, running or ended, from an offset: one page and the offset of the next. Does not"
-        " wait. A negative offset reads the end of the output.",
+        "Read the output of a job, running or ended, from an offset: one page and the offset of the next. With"
+        " wait_seconds, waits for new output if there is none at that offset. A negative offset reads the end of it.",
         _hints(reads=True),
     ),
     "search": Declared(

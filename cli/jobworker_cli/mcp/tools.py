@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobworker.client import Client
@@ -26,9 +26,9 @@ from jobworker_cli.mcp.link import Link
 from jobworker_cli.mcp.search import search
 from jobworker_cli.resolve import NOT_FINAL, job_id_async
 
-WAITS = 32  # calls of job.wait at once: an agent takes 64 calls of a connection, and others must get through
+WAITS = 32  # tools that wait at once: an agent takes 64 calls of a connection, and others must get through
 READS = 16  # reads of a log at once: an agent has 1 MiB of pages of a connection under way
-SLICE_SECONDS, SHORT_SLICE_SECONDS = 5.0, 1.0  # of one job.wait; the short one if others wait for their turn
+SLICE_SECONDS, SHORT_SLICE_SECONDS = 5.0, 1.0  # of one wait; the short one if others wait for their turn
 START_AGAIN_SECONDS = 0.1
 ROOM = 12 << 10  # bytes of a list or a story
 
@@ -40,7 +40,7 @@ class Toolbox:
         self.link = Link(connect)
         self._local = local
         self._waiting = asyncio.Semaphore(WAITS)
-        self._waiters = 0  # tools that wait for the end of a job
+        self._waiters = 0  # tools that wait for the end of a job, or for output
         self._reading = asyncio.Semaphore(READS)
         self._searching = asyncio.Lock()  # the agent takes one search of a caller at a time
         self._writing: dict[str, asyncio.Lock] = {}  # by job: one write at a time
@@ -98,11 +98,14 @@ class Toolbox:
         return job
 
     async def _wait(self, job: str, left: float) -> Any:
-        part = min(left, SHORT_SLICE_SECONDS if self._waiters > WAITS else SLICE_SECONDS)
         try:
-            return await self.link.call("job.wait", id=job, timeout=part)
+            return await self.link.call("job.wait", id=job, timeout=self._turn(left))
         except WaitTimeout:
             return await self.link.call("job.status", id=job)
+
+    def _turn(self, left: float) -> float:
+        """Return how long a tool with so many seconds left waits before it is the turn of another one."""
+        return min(left, SHORT_SLICE_SECONDS if self._waiters > WAITS else SLICE_SECONDS)
 
     async def _with_output(self, job: Any, offset: int, first: str = "", **more: Any) -> Answer:
         complete = job["exit"] is not None and await output.until_complete(self.link, job["id"])
@@ -118,6 +121,8 @@ class Toolbox:
         job = await self.link.call("job.status", id=await self._id(given.job))
         offset = given.offset if given.offset >= 0 else max(0, job["log"]["bytes"] + given.offset)
         streams = None if given.stream == "both" else [given.stream]
+        if given.wait_seconds and await self._until_more(job["id"], offset, streams, given.wait_seconds):
+            job = await self.link.call("job.status", id=job["id"])
         exact, ended = given.encoding == "base64", job["exit"] is not None
         ended = ended and await output.until_complete(self.link, job["id"])
         async with self._reading:
@@ -126,6 +131,19 @@ class Toolbox:
         head = f"Bytes {page.parts[0].offset} to {page.next} of {page.end} of job {job['id']}, {more}:"
         plain = page.plain() | ({"base64": data} if exact else {})
         return Answer("\n".join([head, *([data] if exact else page.lines())]), {"job": job["id"], **plain})
+
+    async def _until_more(self, job: str, offset: int, streams: Sequence[str] | None, limit: float) -> bool:
+        """Return whether the log had something from an offset on, or ended, before so many seconds were over."""
+        deadline = time.monotonic() + limit
+        self._waiters += 1
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                async with self._waiting:
+                    if await output.until_more(self.link, job, offset, streams, self._turn(left)):
+                        return True
+        finally:
+            self._waiters -= 1
+        return False
 
     async def search(self, given: arguments.Search) -> Answer:
         async with self._searching:
