@@ -141,6 +141,12 @@ async def test_running_jobs_of_one_principal(start_agent: "Callable[..., Running
             third = await wire.create(argv=["true"])
             error = await wire.refused("job.start", id=third)
             assert (error["code"], error["data"]["retry_after"]) == (42901, 1)
+            before = (await root.ask("job.list"))["jobs"]
+            options = ("--address", agent.address, "--token", token, "--ca", str(agent.ca))
+            for words in ([*options, "run", "-d"], [*options, "run"]):
+                done = await asyncio.to_thread(agent.jw, *words, "--", "true")
+                assert (done.returncode, "2" in done.stderr) == (125, True), done
+            assert (await root.ask("job.list"))["jobs"] == before, "a start that is refused leaves no job"
             await root.ask("job.wait", id=(await root.run(argv=["true"]))["id"])
             await wire.ask("job.stop", id=jobs[0]["id"])
             await wire.ask("job.start", id=third)

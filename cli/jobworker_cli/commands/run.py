@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from jobworker.errors import ExecFailed, InvalidState, JobworkerError
+from jobworker.errors import ExecFailed, InvalidState, JobworkerError, RpcError
 from jobworker_cli import describe, failures, options, output, spec
 from jobworker_cli.command import job_command, run_on_loop
 from jobworker_cli.declare import Context, UsageError
@@ -133,6 +133,10 @@ def _detach(choice: Choice, wanted: dict[str, Any], key: str | None, *, as_json:
                 client.call("job.start", id=job["id"])
             except InvalidState:
                 pass  # another client with the same key has started it
+            except RpcError as error:
+                if key is None and not isinstance(error, ExecFailed):  # else the job would stay for ever
+                    client.call("job.delete", id=job["id"])
+                raise
         if "name" in wanted:
             warn_of_namesakes(job["id"], wanted["name"], list_all(client, NOT_FINAL))
         UnreadInput().check()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobworker.client import Client
-from jobworker.errors import InvalidParams, InvalidState, StopIncomplete, WaitTimeout
+from jobworker.errors import InvalidParams, InvalidState, RateLimited, StopIncomplete, WaitTimeout
 from jobworker_cli import describe
 from jobworker_cli.mcp import arguments, output
 from jobworker_cli.mcp.answers import (
@@ -52,7 +52,12 @@ class Toolbox:
         job = await self.link.call("job.create", spec=self._spec(given), key=key)
         before = job["state"] != "created"
         if not before:
-            job = await self._start(job["id"])
+            try:
+                job = await self._start(job["id"])
+            except RateLimited:
+                if not given.key:  # else the job would stay for ever
+                    await self.link.call("job.delete", id=job["id"])
+                raise
         first = f"The key {clipped(given.key, MAX_NAME)!r} is that of this job, which was not run again." * before
         job = await self._ended(job, given.wait_seconds)
         return await self._with_output(job, 0, first, ran_before=before)
