@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.conftest import FOR_OTHERS
 from tests.hostile import floods
 from tests.hostile.messages import request
 from tests.hostile.outcome import judge
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from tests.support.wire import Dial, Wire
 
     from jobworker.testing import RunningAgent
+
+CONNECTIONS = 30  # with a large message each
 
 
 async def test_unread_events(tmp_path: Path) -> None:
@@ -105,3 +108,30 @@ async def test_messages_that_are_not_complete(start_agent: "Callable[..., Runnin
         raw.drop()
     async with agent.client() as client:
         await client.call("job.create", spec={"argv": ["true"], "env": {"X": "x" * 3_900_000}})
+
+
+async def test_large_messages_of_many_connections(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
+    """The connections of one principal decode large messages one after the other: others wait for one at most."""
+    agent = start_agent(config=FOR_OTHERS)
+    text = frame(TEXT, json.dumps(request("job.status", {"id": "x" * 1_000_000}, 1)).encode())
+    answered = 0
+
+    async def flood(raw: Raw) -> None:
+        nonlocal answered
+        await raw.say(text[-1:])
+        assert (await raw.answer())["error"]["code"] == 40401
+        answered += 1
+
+    async with dial(agent) as wire:
+        token = (await wire.ask("token.create", name="many", roles=["writer"]))["token"]
+        raws = [await Raw.upgraded(agent, token) for _ in range(CONNECTIONS)]
+        for raw in raws:
+            await raw.say(text[:-1])
+        floods = [asyncio.create_task(flood(raw)) for raw in raws]
+        await asyncio.sleep(0)  # until all are sent
+        for _ in range(3):
+            await wire.ask("agent.ping")
+        assert answered < CONNECTIONS, "all large messages were answered before three pings"
+        await asyncio.gather(*floods)
+        for raw in raws:
+            raw.drop()

@@ -18,6 +18,7 @@ from jobworker.tasks import Background
 
 MAX_REQUEST_BYTES = 32 << 20  # of the large requests of one principal that are under way
 MAX_RECEIVED_BYTES = 32 << 20  # of the large messages of one principal that are not complete
+LARGE_BYTES_PER_SECOND = 16 << 20  # of large texts of one principal: to decode a megabyte takes up to 10 ms
 MAX_REVOCATIONS = 10_000  # revoked principals remembered; beyond that the oldest is dropped
 
 
@@ -65,6 +66,8 @@ class SessionRegistry:
         self._request_bytes: Counter[str] = Counter()
         # Bytes of large messages that are not complete, by the id of a principal, over all its connections.
         self._received: Counter[str] = Counter()
+        # When the next large text of a principal, by its id, may be decoded, on the monotonic clock.
+        self._turns: dict[str, float] = {}
         # Locks by the id of a principal; each lives as long as a call holds it or waits for it.
         self._read_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # When the credentials of a principal (provider, name) were revoked, on the monotonic clock.
@@ -143,6 +146,22 @@ class SessionRegistry:
         if not self._received[principal.id]:
             del self._received[principal.id]
         return more <= 0 or self._received[principal.id] <= MAX_RECEIVED_BYTES
+
+    def turn(self, principal: Principal, size: int) -> float:
+        """Return in how many seconds a large text of a principal may be decoded, 0 for at once.
+
+        Until then it counts as received: a caller that waits calls `count_received` with the bytes below zero. Raises
+        RateLimited if too many would wait.
+        """
+        now = time.monotonic()
+        for one in [one for one, moment in self._turns.items() if moment <= now]:
+            del self._turns[one]
+        at = self._turns.get(principal.id, now)
+        if at > now and not self.count_received(principal, size):
+            self.count_received(principal, -size)
+            raise RateLimited("too many large messages of this principal wait", retry_after=1)
+        self._turns[principal.id] = at + size / LARGE_BYTES_PER_SECOND
+        return at - now
 
     def read_lock(self, principal: Principal) -> asyncio.Lock:
         """Return the lock for expensive reads: a principal has one at a time, so that others wait for one at most."""

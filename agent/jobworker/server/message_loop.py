@@ -18,6 +18,7 @@ SMALL_BYTES = 16384  # a message in memory: so many of them may be under way as 
 MAX_IN_FLIGHT_BYTES = 8 << 20  # of larger messages of one connection that are under way
 TURN_SECONDS = 0.002  # that one connection is answered before others get a turn
 CLOSE_UNSUPPORTED = 1003
+CLOSE_TRY_AGAIN = 1013
 
 After = list[Callable[[], None]]  # steps to take once the answer to a message has been sent
 
@@ -56,6 +57,14 @@ class Budget(Protocol):
         """Raise RateLimited if they would be too many."""
 
     def release(self, size: int) -> None: ...
+
+    def turn(self, size: int) -> float:
+        """Return in how many seconds one of so many bytes may be decoded; call `arrived` then, unless it is 0.
+
+        Raises RateLimited if too many bytes wait for that already.
+        """
+
+    def arrived(self, size: int) -> None: ...
 
 
 class MessageLoop:
@@ -126,6 +135,10 @@ class MessageLoop:
                 await connection.send_collected()
                 await connection.close(CLOSE_UNSUPPORTED, "expected a text frame")
                 return
+            size = getsizeof(text)
+            size = size if size > SMALL_BYTES else 0
+            if size and isinstance(text, str) and not await self._wait_turn(size):
+                return
             try:
                 message = read(text) if isinstance(text, str) else read_binary(text)
             except errors.RpcError as error:
@@ -133,8 +146,6 @@ class MessageLoop:
                 continue
             # A batch larger than the limit takes all of it: waiting for more would never end.
             number = min(len(message.requests), self._limit)
-            size = getsizeof(text)
-            size = size if size > SMALL_BYTES else 0
             if not self._has_room(number, size):
                 await connection.send_collected()
                 if not await self._wait_for_room(number, size):
@@ -161,6 +172,25 @@ class MessageLoop:
                     connection.collect(reply.answer)
                 for step in reply.after:
                     step()
+
+    async def _wait_turn(self, size: int) -> bool:
+        """Wait until a large text may be decoded, which takes long: in each turn of the loop any connection has one.
+
+        Closes the connection, and returns False, if the principal has too many that wait.
+        """
+        try:
+            seconds = self._budget.turn(size)
+        except errors.RateLimited as error:
+            await self._connection.send_collected()
+            await self._connection.close(CLOSE_TRY_AGAIN, error.message)
+            return False
+        if seconds:
+            try:
+                await self._connection.send_collected()
+                await asyncio.sleep(seconds)
+            finally:
+                self._budget.arrived(size)
+        return True
 
     def _has_room(self, number: int, size: int) -> bool:
         """Whether so many requests more may be in flight, of so many bytes; one message alone always may."""
