@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.log_writer import Writer
 from tests.support.waiting import DEADLINE
 
 from jobworker.protocol import decode_data
@@ -102,6 +104,25 @@ async def test_each_arrival_has_its_time(wire: "Wire") -> None:
     times = [frame["time"] for frame in log.frames]
     assert times == sorted(set(times))
     assert [frame["bytes"] for frame in (await wire.follow(await wire.subscribe(job))).frames] == [b"1\n2\n3\n"]
+    page = await wire.ask("log.read", id=job, arrivals=True)
+    assert [(record["data"], record["time"]) for record in page["records"]] == [
+        *zip(["1\n", "2\n", "3\n"], times, strict=True)
+    ]
+    assert [record["data"] for record in (await wire.ask("log.read", id=job))["records"]] == ["1\n2\n3\n"]
+
+
+async def test_a_page_of_arrivals_is_bounded(wire: "Wire", shared: "RunningAgent") -> None:
+    """However small they are: the next page goes on."""
+    job = await ended(wire, "echo one")
+    folder = shared.home.logs / job
+    shutil.rmtree(folder)
+    log = Writer(folder)
+    for _ in range(5000):
+        log.arrive(0, b"x")
+    first = await wire.ask("log.read", id=job, arrivals=True)
+    assert (len(first["records"]), first["next"], first["end"]) == (4096, 4096, 5000)
+    second = await wire.ask("log.read", id=job, arrivals=True, offset=first["next"])
+    assert (len(second["records"]), second["next"]) == (904, 5000)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from jobworker.logs.sizes import recorded_sizes
 from jobworker.logs.tail import last_lines
 from jobworker.model import Job
 
+MAX_PAGE_ARRIVALS = 4096  # in a page of single arrivals: each may be of one byte, and the loop waits for the page
 LAST_OUTPUT_SECONDS = 1.0  # that the last output of an ended job may take from its pipes to its log
 
 
@@ -82,10 +83,13 @@ class Logs:
         try:
             offset, _ = await self._range(active, span, follow=True)
             parts: list[Chunk | Gap] = []
-            while limit > 0 and (part := reader.read(offset, limit, span.streams)) is not None:
+            arrivals = span.arrivals
+            while limit > 0 and (part := reader.read(offset, limit, span.streams, arrivals=arrivals)) is not None:
                 parts.append(part)
                 offset = part.end
                 limit -= len(part.data) if isinstance(part, Chunk) else 0
+                if arrivals and len(parts) >= MAX_PAGE_ARRIVALS:
+                    limit = 0
             offset = max(offset, reader.passed(offset, span.streams)) if limit > 0 else offset
             if active.record.job.spec.log.waits and job not in self._marks:
                 ReadMark(self._table.log_path(job)).note(None, offset)

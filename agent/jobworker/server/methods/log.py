@@ -42,6 +42,7 @@ class Subscribe(OfLog):
 class Read(OfLog):
     offset: int = 0
     max_bytes: int = DEFAULT_PAGE_BYTES
+    arrivals: bool = False
 
 
 class Sizes(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -81,7 +82,7 @@ async def read(call: Call, params: Read) -> LogRecords:
         raise InvalidParams(message, field="max_bytes")
     reserve_page(call, params.max_bytes)
     await call.seen(params.id)
-    where = LogRange(offset=params.offset, streams=stream_numbers(params))
+    where = LogRange(offset=params.offset, streams=stream_numbers(params), arrivals=params.arrivals)
     pieces, following, end = await call.session.services.jobs.logs.page(params.id, where, params.max_bytes)
     if pieces and params.encoding != BASE64 and isinstance(last := pieces[-1], Chunk):
         _, used = split_text(last.data)

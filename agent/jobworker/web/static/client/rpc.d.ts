@@ -700,7 +700,7 @@ export interface Methods {
   /** Return lines from a number on, or around an offset. */
   "log.lines": { params: { id: string; line?: number | null; around?: number | null; count?: number; encoding?: "auto" | "base64" }; result: LogLines };
   /** Return one page from an offset, the offset of the next page, and the end of the log at present. */
-  "log.read": { params: { id: string; offset?: number; max_bytes?: number; streams?: ("stderr" | "stdout")[] | null; encoding?: "auto" | "base64" }; result: LogRecords };
+  "log.read": { params: { id: string; offset?: number; max_bytes?: number; arrivals?: boolean; streams?: ("stderr" | "stdout")[] | null; encoding?: "auto" | "base64" }; result: LogRecords };
   /** Return the matches of a pattern from an offset on, as many as are found in half a second. */
   "log.search": { params: { pattern: string; id: string; regex?: boolean; case?: boolean; from?: number; limit?: number; once?: boolean; excerpt?: number; streams?: ("stderr" | "stdout")[] | null; encoding?: "auto" | "base64" }; result: LogMatches };
   /** Return the sizes that the job's terminal had, each with the offset of the output that was written for it. */
