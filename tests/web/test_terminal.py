@@ -2,12 +2,13 @@
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest_asyncio
 from playwright.async_api import Page, expect
 from tests.conftest import DEADLINE, RunningAgent
+from tests.support.browser import Problems
 
 from jobworker.client import Client
 from jobworker.model import JobSpec
@@ -26,6 +27,7 @@ SHELL: dict[str, Any] = {
     "env": {"PS1": "$ "},
     "tty": {"rows": 24, "cols": 80},
 }
+NewPage = Callable[..., Awaitable[Page]]
 TIMEOUT = DEADLINE * 1000  # of expect, in ms
 
 
@@ -85,7 +87,7 @@ async def test_typing_into_a_shell(page: Page, shared: RunningAgent, shell: tupl
     assert await page.evaluate("document.querySelector('.xterm style').nonce") != ""
 
 
-async def test_two_pages_and_one_writer(new_page: Any, shared: RunningAgent, shell: tuple[Client, str]) -> None:
+async def test_two_pages_and_one_writer(new_page: NewPage, shared: RunningAgent, shell: tuple[Client, str]) -> None:
     """Both see all; one types, the other takes over by a click, and the first is told."""
     _, job = shell
     one, other = await new_page(), await new_page()
@@ -110,3 +112,56 @@ async def test_two_pages_and_one_writer(new_page: Any, shared: RunningAgent, she
     for page in (one, other):
         await expect(page.locator(".term-note")).to_have_text("The job has ended with code 7.", timeout=TIMEOUT)
         await screen(page).not_to_contain_text("lost")
+
+
+async def test_queries_are_answered_once(new_page: NewPage, shared: RunningAgent) -> None:
+    """By the page that types; while none does, a query has no answer and makes no page begin."""
+    script = r"read line; printf '\033[casked\n'; read line; printf '\033[c'; exec cat -v"
+    async with shared.client() as client:
+        job = await client.create(JobSpec(argv=["bash", "-c", script], tty=True))
+        await client.start(job.id)
+        one, other = await new_page(), await new_page()
+        await mount(one, shared, job.id)
+        await mount(other, shared, job.id)
+        await client.write(job.id, b"go\n")
+        for page in (one, other):
+            await screen(page).to_contain_text("asked", timeout=TIMEOUT)
+        await one.get_by_role("button", name="Type here").click()
+        await expect(one.locator(".term-note")).to_have_text(re.compile("You type"), timeout=TIMEOUT)
+        await one.keyboard.type("go\n")
+        for page in (one, other):
+            await screen(page).to_contain_text("^[[?1;2c", timeout=TIMEOUT)
+        await other.get_by_role("button", name="Take over").click()
+        await expect(other.locator(".term-note")).to_have_text(re.compile("You type"), timeout=TIMEOUT)
+        await other.keyboard.type("end\n")
+        await screen(one).to_contain_text("end", timeout=TIMEOUT)
+        claim = await client.claim_input(job.id, steal=True)
+        assert claim.offset == len("go\n" + "go\n" + "\033[?1;2c" + "end\n")
+        await client.delete(job.id, force=True)
+
+
+async def test_typing_over_a_restart_of_the_agent(
+    page: Page, problems: Problems, start_agent: Callable[..., RunningAgent]
+) -> None:
+    """What is typed while the agent is killed and comes back reaches the job once, and the screen goes on."""
+    agent = start_agent()
+    async with agent.client() as client:
+        job = await client.create(JobSpec(argv=["bash", "-c", 'read line; echo "got:$line."; exec cat'], tty=True))
+        await client.start(job.id)
+    await mount(page, agent, job.id)
+    await page.get_by_role("button", name="Type here").click()
+    await expect(page.locator(".term-note")).to_have_text(re.compile("You type"), timeout=TIMEOUT)
+    await page.keyboard.type("abc")
+    agent.kill()
+    await page.keyboard.type("def")
+    agent.start()
+    await page.keyboard.type("ghi\n")
+    await screen(page).to_contain_text("got:abcdefghi.", timeout=TIMEOUT)
+    await page.keyboard.press("Shift+F6")
+    await expect(page.locator(".term-text")).to_be_focused()
+    await page.get_by_role("button", name="Stop typing").click()
+    await expect(page.locator(".term-note")).to_have_text(re.compile("Nobody types"), timeout=TIMEOUT)
+    await page.locator(".xterm-helper-textarea").focus()
+    await page.keyboard.press("Tab")  # not typing, the terminal keeps no key from the page
+    await expect(page.locator(".term-text")).to_be_focused()
+    problems.forgive("WebSocket connection to")

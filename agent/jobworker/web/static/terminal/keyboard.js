@@ -82,12 +82,13 @@ export class Keyboard {
 
   /** Change the size of the terminal, if it is ours to change. @param {number} rows @param {number} cols */
   async resize(rows, cols) {
-    if (this.#lease === undefined) return false;
+    const lease = this.#lease;
+    if (lease === undefined) return false;
     try {
-      await this.#agent.job.resize({ id: this.#id, rows, cols, lease: this.#lease });
+      await this.#agent.job.resize({ id: this.#id, rows, cols, lease });
       return true;
     } catch (error) {
-      this.#failed(error);
+      this.#failed(error, lease);
       return false;
     }
   }
@@ -122,38 +123,41 @@ export class Keyboard {
 
   /** Ask whether the claim is still ours. */
   async #check() {
+    const lease = this.#lease;
     try {
-      await this.#agent.stdin.write({ id: this.#id, data: "", lease: this.#lease ?? null });
+      await this.#agent.stdin.write({ id: this.#id, data: "", lease: lease ?? null });
     } catch (error) {
-      this.#failed(error);
+      this.#failed(error, lease);
     }
   }
 
   async #send() {
     if (this.#sending) return;
     this.#sending = true;
+    const lease = this.#lease;
     try {
-      while (this.#typed.length > 0 && this.#lease !== undefined) {
+      while (this.#typed.length > 0 && lease !== undefined && lease === this.#lease) {
         const bytes = joined(this.#typed, MAX_WRITE_BYTES);
         const data = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
         this.#unanswered = bytes.length;
-        const place = { id: this.#id, offset: this.#offset, lease: this.#lease };
-        await this.#agent.stdin.write({ ...place, data, encoding: "base64" });
-        if (place.lease !== this.#lease) return;
+        await this.#agent.stdin.write({ id: this.#id, offset: this.#offset, lease, data, encoding: "base64" });
+        if (lease !== this.#lease) break; // a new claim has counted these bytes
         this.#unanswered = 0;
         this.#forget(bytes.length);
         this.#offset += bytes.length;
       }
     } catch (error) {
-      this.#failed(error);
+      this.#failed(error, lease);
     } finally {
       this.#sending = false;
     }
+    if (this.#lease !== lease) void this.#send(); // what was typed before the new claim
   }
 
-  /** @param {unknown} error */
-  #failed(error) {
+  /** @param {unknown} error @param {number} [lease]  by which the call was made */
+  #failed(error, lease) {
     if (error instanceof ConnectionFailed) return; // `back` goes on
+    if (lease !== this.#lease) return; // of a claim that has ended, as with a lost connection
     if (!(error instanceof JobworkerError)) throw error;
     if (error.code === NOT_THE_WRITER) {
       const had = this.#lease !== undefined;

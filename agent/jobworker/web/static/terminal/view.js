@@ -8,7 +8,7 @@ import { answerOnly } from "./queries.js";
 const XTERM = new URL("../vendor/xterm-6.0.0/", import.meta.url);
 const TAIL_BYTES = 256 << 10; // of the log, to draw a screen from if the agent knows none
 const BEHIND_BYTES = 4 << 20; // more than this behind, the screen is drawn again in place of all that was before it
-const TEXT_MS = 1000; // between two changes of the screen as text
+const TEXT_MS = 250; // between two changes of the screen as text
 const SIZE_MS = 1000; // between two looks at the size, while there is output
 const FIT_MS = 100; // after the last change of the page, before the size of the terminal is changed
 const SCROLLBAR_PIXELS = 16;
