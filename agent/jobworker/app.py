@@ -98,6 +98,7 @@ class Agent:
         gc.freeze()  # later collections skip these objects, which stay, and free a closed connection soon
         await asyncio.to_thread(instance.remove_left_folders)
         instance.write_address(managed=self._service.managed)
+        kept = asyncio.create_task(instance.keep_files(services.tokens, managed=self._service.managed))
         self._report_start(instance.url, ready)
         await self._ending.wait()
         if self._jobs_at_end == "leave" and os.getpid() == 1:
@@ -110,7 +111,8 @@ class Agent:
             await self._stop_jobs(jobs)
         restart = self._jobs_at_end == "restart"
         renewal.close()
-        bounded.cancel()
+        for task in (bounded, kept):
+            task.cancel()
         await listener.close(restart=restart)  # before the jobs: no call may need them after they are closed
         await jobs.close(restart=restart, finish=self._jobs_at_end == "stop")
         services.plugin_host.close()

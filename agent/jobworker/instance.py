@@ -1,5 +1,6 @@
 """Make the agent the only one on its state folder: locks, port, address file and local token."""
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -26,6 +27,7 @@ log = logging.getLogger("jobworker")
 PRIVATE_SOCKET = Unix()  # where only the agent's own user can reach it
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 ANY_ADDRESS = ("0.0.0.0", "::")  # only compared with; the bind address comes from the configuration
+FILES_SECONDS = 5.0  # between two looks whether the files for `jw` are there
 LOCAL_TOKEN = "local"  # noqa: S105  # its name
 
 
@@ -150,6 +152,16 @@ class Instance:
                     f"{self._home.address}: {error.strerror}: clients could not find the agent"
                 ) from error
             log.error("%s has the agent's address, but not its pid: %s", self._home.address, error.strerror)
+
+    async def keep_files(self, tokens: TokenFile, *, managed: bool) -> None:
+        """Write address and token again if they were removed, until cancelled: without them `jw` finds no agent."""
+        while True:
+            await asyncio.sleep(FILES_SECONDS)
+            with contextlib.suppress(JobworkerError, OSError):
+                if not self._home.address.exists():
+                    self.write_address(managed=managed)
+                if not self._home.local_token.exists():
+                    self.create_local_token(tokens)
 
     def remove_left_folders(self) -> None:
         """Remove the run folders of agents that were killed; blocking."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.stranger import as_stranger
+from tests.support.waiting import until
 
 from jobworker.host.keeper_process import find_keeper
 from jobworker.linux.cgroupfs import find_hierarchy
@@ -135,3 +136,13 @@ async def test_the_cgroup_of_all_jobs(agent: RunningAgent) -> None:
     ran = agent.jw("run", "--", "echo", "new")
     assert (ran.returncode, ran.stdout) == (0, "new\n"), ran.stderr
     assert group.parent.is_dir()
+
+
+async def test_the_files_with_address_and_token(agent: RunningAgent) -> None:
+    """`jw` finds the agent by its socket meanwhile: it would report that none runs, and could start none."""
+    agent.home.address.unlink()
+    agent.home.local_token.unlink()
+    done = await asyncio.to_thread(agent.jw, "run", "--", "echo", "ok")
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
+    await until(lambda: agent.home.address.exists() and agent.home.local_token.exists())
+    assert (await asyncio.to_thread(agent.jw, "agent", "start")).stdout.strip() == agent.address

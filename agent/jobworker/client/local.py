@@ -86,6 +86,8 @@ def local_endpoint(home: Home) -> Endpoint:
         address = described["address"]
         token = home.local_token.read_text().strip()
     except FileNotFoundError:
+        if (path := home.run_folder() / "agent.sock").is_socket():  # the file with the address was removed
+            return Endpoint(f"unix://{path}")
         raise ConnectionFailed(f"no agent runs on {home.path}", hint="jw agent start") from None
     except PermissionError as error:
         raise ConnectionFailed(
