@@ -27,7 +27,7 @@ WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest
 IN_PARALLEL := -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup demo demo-crash check check-web test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile bench bench-peers profile docs clean
+.PHONY: help setup demo demo-crash check check-web test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile bench bench-peers profile docs golden clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
@@ -45,6 +45,7 @@ help:
 	@echo "make bench-peers  compare with task-spooler, supervisor and circus in one run, those that are there"
 	@echo "make profile    print where the time of one job goes, by stages and by processes"
 	@echo "make docs       generate the tables of the reference, and render the pages to build/docs"
+	@echo "make golden     write what the help and the tables of jw are to be from what they are; read the diff"
 	@echo "make clean      remove the virtual environments and the caches"
 
 setup: $(READY)
@@ -135,6 +136,9 @@ bench-peers: setup build/peers/.installed
 docs: setup .venv-docs/.installed
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+
+golden: setup
+	GOLDEN=write $(PYTEST) -q tests/cli/test_golden.py
 
 clean:
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache build dist

@@ -25,7 +25,7 @@ def show_help(path: Sequence[str], *, asked: bool) -> int:
     if not asked:
         output.write_stderr(ctx.get_help())
         return failures.USAGE
-    output.emit(ctx.get_help())
+    output.emit_text(ctx.get_help())
     return 0
 
 

@@ -19,21 +19,21 @@ LOADERS = ("/usr/share/bash-completion/bash_completion", "/etc/bash_completion")
 @command
 def bash() -> None:
     """Print the script for bash: eval "$(jw completion bash)" in ~/.bashrc."""
-    output.emit(completion.script("bash").rstrip())
+    output.emit_text(completion.script("bash"))
 
 
 @group.command()
 @command
 def zsh() -> None:
     """Print the script for zsh: eval "$(jw completion zsh)" in ~/.zshrc, after compinit."""
-    output.emit(completion.script("zsh").rstrip())
+    output.emit_text(completion.script("zsh"))
 
 
 @group.command()
 @command
 def fish() -> None:
     """Print the script for fish: jw completion fish | source."""
-    output.emit(completion.script("fish").rstrip())
+    output.emit_text(completion.script("fish"))
 
 
 @group.command()

@@ -119,6 +119,12 @@ def emit(text: str) -> None:
     put(sys.stdout, line_of(text))
 
 
+def emit_text(text: str) -> None:
+    """Write lines of our own: `emit` takes the ends of lines in values for what they are not."""
+    for line in text.splitlines():
+        emit(line)
+
+
 def line_of(text: str) -> bytes:
     """Return a line of data; for a pipe or file, with the bytes of file names that are not UTF-8."""
     if sys.stdout is not None and sys.stdout.isatty():
