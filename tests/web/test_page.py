@@ -13,7 +13,7 @@ async def test_the_page_opens(page: Page, shared: RunningAgent) -> None:
     """With a form to log in, and without an error or a violation of its policy."""
     await page.goto(f"{shared.url}/")
     await expect(page.get_by_role("heading", name="Log in", exact=True)).to_be_visible()
-    assert await page.title() == "jobworker"
+    assert await page.title() == "Log in · jobworker"
 
 
 @pytest.mark.parametrize(

@@ -44,16 +44,20 @@ export function ask({ title, text, verb, danger, fields = [] }, act) {
 
 /** @typedef {{agent: import("../client/jobworker.js").Agent, job: any, name: string}} Subject */
 
-/** @param {Subject} subject @param {(call: Promise<any>) => void} follow  takes the call, which lasts until the end */
+/**
+ * @param {Subject} subject
+ * @param {(call: Promise<any>) => void} follow  takes the call, which lasts until the end of the stop
+ */
 export function askStop({ agent, job, name }, follow) {
-  const grace = h("input", { type: "text", placeholder: job.spec.stop?.grace ?? "as configured", spellcheck: "false" });
+  const usual = job.spec.stop?.grace ?? "as configured";
+  const grace = h("input", { type: "text", placeholder: usual, spellcheck: "false" });
   const kill = h("input", { type: "checkbox", checked: job.state === "stopping" });
   const fields = [
     field("Kill at once", kill, "Without a signal that lets it end by itself."),
     field("Grace", grace, "Between the first signal and SIGKILL, as 10s."),
   ];
-  const question = { title: `Stop ${name}?`, text: "The whole process tree ends.", verb: "Stop", danger: true, fields };
-  ask(question, async () => {
+  const text = "The whole process tree ends.";
+  ask({ title: `Stop ${name}?`, text, verb: "Stop", danger: true, fields }, async () => {
     const stop = kill.checked ? { strategy: "kill" } : grace.value.trim() ? { grace: duration(grace.value) } : null;
     const call = agent.call("job.stop", { id: job.id, stop });
     follow(call);
@@ -78,7 +82,8 @@ export function askSignal({ agent, job, name }, done) {
 
 /** @param {Subject} subject @param {() => void} done */
 export function askDelete({ agent, job, name }, done) {
-  ask({ title: `Delete ${name}?`, text: "Its record and its log are removed.", verb: "Delete", danger: true }, async () => {
+  const text = "Its record and its log are removed.";
+  ask({ title: `Delete ${name}?`, text, verb: "Delete", danger: true }, async () => {
     await agent.call("job.delete", { id: job.id });
     done();
   });

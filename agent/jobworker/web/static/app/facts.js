@@ -4,12 +4,14 @@ import { fill, h, lines, setText } from "./dom.js";
 import { bytes, clock, command, cut, decoded, labelTexts, ran, span } from "./format.js";
 import { format } from "./route.js";
 
+const MAX_ITEMS = 200; // of a list; a job may have been changed many times
+
 /**
  * Return a list of facts; empty ones are left out.
  * @param {[string, import("./dom.js").Child][]} facts
  */
 function table(facts) {
-  const given = facts.filter(([, value]) => value !== "" && value !== null && value !== undefined && String(value) !== "");
+  const given = facts.filter(([, value]) => value !== null && value !== undefined && String(value) !== "");
   return h("dl", null, given.map(([name, value]) => [h("dt", null, name), h("dd", null, value)]));
 }
 
@@ -66,8 +68,9 @@ export function showReceipt(element, receipt) {
     ["Method", receipt.method],
     ["Proof", `${receipt.proof} (${proof})`],
     ["Survivors", receipt.survivors.length === 0 ? "none" : h("ul", { class: "plain" },
-      receipt.survivors.map((/** @type {any} */ process) => h("li", null, processText(process))))],
-  ]), h("ol", { class: "steps" }, receipt.steps.map((/** @type {any} */ step) => h("li", null,
+      receipt.survivors.slice(0, MAX_ITEMS).map((/** @type {any} */ process) => h("li", null, processText(process))),
+      receipt.survivors.length > MAX_ITEMS && h("li", null, `and ${receipt.survivors.length - MAX_ITEMS} more`))],
+  ]), h("ol", { class: "steps" }, receipt.steps.slice(-MAX_ITEMS).map((/** @type {any} */ step) => h("li", null,
     moment(step.time), " ", stepText(step)))));
 }
 
@@ -80,8 +83,9 @@ function stepText(step) {
 
 /** @param {HTMLElement} element @param {any} explanation */
 export function showTimeline(element, explanation) {
-  fill(element, h("p", null, explanation.summary), h("ol", { class: "timeline" },
-    explanation.chain.map((/** @type {any} */ link) => h("li", null,
+  const earlier = explanation.chain.length - MAX_ITEMS;
+  fill(element, h("p", null, cut(explanation.summary)), earlier > 0 && h("p", null, `Without the first ${earlier}.`),
+    h("ol", { class: "timeline" }, explanation.chain.slice(-MAX_ITEMS).map((/** @type {any} */ link) => h("li", null,
       h("p", null, moment(link.time), " ", h("strong", null, link.what), link.by ? ` by ${link.by}` : ""),
       link.detail && h("p", { class: "detail" }, lines(cut(link.detail)))))));
 }

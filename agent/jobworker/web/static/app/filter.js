@@ -12,7 +12,10 @@ const CHOICES = [
   ...[...ACTIVE, ...FINAL].map((state) => /** @type {[string, string, string[]]} */ ([state, state, [state]])),
 ];
 
-/** @typedef {{choice: string, states: string[], labels: Record<string, string>, name: string, owner: string}} Filter */
+/**
+ * `choice` is of CHOICES, and `states` what it means.
+ * @typedef {{choice: string, states: string[], labels: Record<string, string>, name: string, owner: string}} Filter
+ */
 
 /** @param {URLSearchParams} query @returns {Filter} */
 export function readFilter(query) {
@@ -57,14 +60,19 @@ export function matches(filter, job, summary = false) {
  */
 export function filterForm(own, onchange) {
   let owner = "";
+  // Labels of a link may have spaces, which the field cannot part: they stay until the field is changed.
+  /** @type {{text: string, labels: Record<string, string>}} */
+  let given = { text: "", labels: {} };
   const state = h("select", null, CHOICES.map(([value, text]) => h("option", { value }, text)));
-  const name = h("input", { type: "search", placeholder: "name or id", spellcheck: "false", autocomplete: "off" });
-  const labels = h("input", { type: "search", placeholder: "app=web tier=1", spellcheck: "false", autocomplete: "off" });
+  const plain = { type: "search", spellcheck: "false", autocomplete: "off" };
+  const name = h("input", { ...plain, placeholder: "name or id" });
+  const labels = h("input", { ...plain, placeholder: "app=web tier=1" });
   const mine = h("input", { type: "checkbox" });
   const read = () => {
     const query = new URLSearchParams({ state: state.value, name: name.value.trim() });
     for (const text of labels.value.split(/[\s,]+/)) query.append("label", text);
     const filter = readFilter(query);
+    if (labels.value === given.text) filter.labels = given.labels;
     return { ...filter, owner: mine.checked ? own : owner === own ? "" : owner };
   };
   const change = () => onchange(read());
@@ -82,6 +90,7 @@ export function filterForm(own, onchange) {
     if (document.activeElement !== name) name.value = filter.name;
     const text = Object.entries(filter.labels).map(([key, value]) => `${key}=${value}`).join(" ");
     if (document.activeElement !== labels) labels.value = text;
+    given = { text, labels: filter.labels };
     mine.checked = filter.owner === own;
   };
   return { element, set };

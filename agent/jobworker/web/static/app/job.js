@@ -99,8 +99,9 @@ class JobView {
           h("section", { class: "panel", "aria-labelledby": "facts-title" },
             h("h2", { id: "facts-title" }, "Facts"), this.#facts),
           this.#usage.element,
-          this.session.access.sees("job.explain") && h("section", { class: "panel", "aria-labelledby": "story-title" },
-            h("h2", { id: "story-title" }, "What happened"), this.#timeline))));
+          this.session.access.sees("job.explain") &&
+            h("section", { class: "panel", "aria-labelledby": "story-title" },
+              h("h2", { id: "story-title" }, "What happened"), this.#timeline))));
   }
 
   /** @param {any} job */
@@ -199,7 +200,7 @@ class JobView {
     }, first ? 0 : EXPLAIN_MILLISECONDS);
   }
 
-  /** Read what the job uses while somebody can see it and it runs, and once at its end. @param {AbortSignal} signal */
+  /** Read what the job uses while it runs and the page is seen, and once at its end. @param {AbortSignal} signal */
   async #watchUsage(signal) {
     if (!this.session.access.reads("job.stats", this.#job)) return;
     while (!signal.aborted) {

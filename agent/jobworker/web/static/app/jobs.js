@@ -35,6 +35,9 @@ class JobList {
   /** The cursor of the next page. @type {string | null} */
   #next = null;
   #loaded = false;
+  /** The events since a reading began, whose answer may be older than they: null if none is under way.
+   * @type {import("./session.js").Batch[] | null} */
+  #missed = null;
   #lastLoad = 0;
   /** @type {any} */
   #timer;
@@ -52,6 +55,7 @@ class JobList {
     this.session = place.session;
     this.#filter = readFilter(place.route.query);
     this.#before = place.route.query.get("before") ?? "";
+    document.title = "Jobs · jobworker";
     this.#form = filterForm(this.session.access.id, (filter) => this.#go(filter, ""));
     this.#form.set(this.#filter);
     fill(place.main, h("div", { class: "title" }, h("h1", null, "Jobs")),
@@ -96,6 +100,7 @@ class JobList {
     this.#reading.abort();
     this.#reading = new AbortController();
     const { signal } = this.#reading;
+    this.#missed = [];
     this.#rows.element.setAttribute("aria-busy", "true");
     try {
       const { jobs, next } = this.#filter.name ? await this.#search(signal) : await this.#page(signal);
@@ -108,7 +113,11 @@ class JobList {
     } catch (error) {
       if (!signal.aborted) fill(this.#trouble, errorText(error));
     }
-    if (!signal.aborted) this.#rows.element.removeAttribute("aria-busy");
+    if (signal.aborted) return;
+    this.#rows.element.removeAttribute("aria-busy");
+    const missed = this.#missed ?? [];
+    this.#missed = null;
+    for (const batch of missed) await this.#take(batch);
   }
 
   /** @param {AbortSignal} signal @returns {Promise<{jobs: any[], next: string | null}>} */
@@ -116,7 +125,10 @@ class JobList {
     return this.session.agent.call("job.list", this.#query(PAGE, this.#before || null), { signal });
   }
 
-  /** Search names, which the agent has no index of: page by page, until enough are found. @param {AbortSignal} signal */
+  /**
+   * Search names, which the agent has no index of: page by page, until enough are found.
+   * @param {AbortSignal} signal
+   */
   async #search(signal) {
     /** @type {any[]} */
     const found = [];
@@ -145,6 +157,10 @@ class JobList {
 
   /** Show the events of a batch in the rows. @param {import("./session.js").Batch} batch */
   async #take(batch) {
+    if (this.#missed !== null) {
+      this.#missed.push(batch);
+      return;
+    }
     if (batch.all || !this.#loaded) return this.#reload();
     /** @type {string[]} */
     const missing = [];

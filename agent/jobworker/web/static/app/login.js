@@ -81,9 +81,9 @@ export async function logInQuietly(ticket) {
     const { code } = /** @type {any} */ (error);
     if (code === UNAUTHENTICATED) sessionStorage.removeItem(KEY);
     if (code !== UNAUTHENTICATED) return { error };
-    const what = ticket === undefined ? "the login of this tab has ended" : "this link has expired or was used before";
-    const hint = ticket === undefined ? "log in again" : "`jw open` makes another one; or log in here";
-    return { error: { message: what, hint } };
+    const ended = { message: "the login of this tab has ended", hint: "log in again" };
+    const used = { message: "this link has expired or was used before", hint: "`jw open` makes another one" };
+    return { error: ticket === undefined ? ended : used };
   }
 }
 
@@ -123,10 +123,11 @@ export function logInByForm(main, error) {
         ("token" in given ? token : password).focus();
       }
     };
+    document.title = "Log in · jobworker";
     fill(main, h("form", { class: "login panel", onsubmit: submit },
       h("h1", null, "Log in"),
       trouble,
-      field("Token", token, "`jw token create NAME --role ROLE` prints one. On the agent's host, `jw open` needs none."),
+      field("Token", token, "`jw token create NAME --role ROLE` prints one; `jw open` opens this page without."),
       h("fieldset", null, h("legend", null, "or a name and a password"),
         field("Name", name), field("Password", password)),
       field("Stay logged in while this tab is open", keep, "Otherwise a reload of the page asks again."),

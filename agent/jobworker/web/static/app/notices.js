@@ -50,7 +50,8 @@ export class Notices {
 
   /** @param {any} event @param {string} text */
   #show(event, text) {
-    const close = h("button", { class: "quiet", "aria-label": `Close: ${text}`, onclick: () => this.#hide(notice) }, "×");
+    const hide = () => this.#hide(notice);
+    const close = h("button", { class: "quiet", "aria-label": `Close: ${text}`, onclick: hide }, "×");
     const link = h("a", { href: format(["jobs", event.job.id]) }, text);
     const notice = h("div", { class: "notice" }, event.event === "deleted" ? h("span", null, text) : link, close);
     this.#rest.before(notice);

@@ -34,7 +34,7 @@ const refused = (why, isFlag) => ({ flag: isFlag, set: (_, __, name) => { throw 
 const OPTIONS = {
   "-e --env": {
     set: (spec, text, name) => {
-      if (!text.includes("=")) throw new Error(`${name}: ${text}; expected K=V: a page has no environment of its own`);
+      if (!text.includes("=")) throw new Error(`${name}: ${text}; expected K=V: a page has no environment`);
       pair(["env"]).set(spec, text, name);
     },
   },
@@ -60,8 +60,8 @@ const OPTIONS = {
   "--timeout-policy": {
     set: (spec, text, name) => {
       const [policy, ...options] = split(text);
-      const given = Object.fromEntries(options.map((option) => parted(option, name)).map(([key, one]) => [key, json(one)]));
-      (spec.timeout_policies ??= []).push({ policy, options: given });
+      const given = options.map((option) => parted(option, name)).map(([key, one]) => [key, json(one)]);
+      (spec.timeout_policies ??= []).push({ policy, options: Object.fromEntries(given) });
     },
   },
   "--stop-strategy": value(["stop", "strategy"]),
@@ -166,7 +166,8 @@ function rate(spec, kind, text, name) {
   if (!text.includes("=")) spec.limits[kind] = amount(text);
   else {
     const [device, given] = parted(text, name);
-    spec.limits[kind] = { ...(typeof spec.limits[kind] === "object" ? spec.limits[kind] : {}), [device]: amount(given) };
+    const before = typeof spec.limits[kind] === "object" ? spec.limits[kind] : {};
+    spec.limits[kind] = { ...before, [device]: amount(given) };
   }
 }
 

@@ -8,7 +8,10 @@ import { format } from "./route.js";
 import { split } from "./words.js";
 
 /** What the fields show; the rest of a spec is kept and shown as text. */
-const SHOWN = ["argv", "shell", "name", "labels", "cwd", "user", "group", "env", "timeout", "idle_timeout", "stdin", "tty"];
+const SHOWN = [
+  "argv", "shell", "name", "labels", "cwd", "user", "group", "env", "timeout", "idle_timeout", "stdin", "tty",
+  "limits",
+];
 const LIMITS = ["memory", "cpus", "pids"];
 
 /** @param {import("./jobs.js").Place} place @returns {import("./main.js").View} */
@@ -58,21 +61,22 @@ class RunForm {
     for (const kind of kinds) this.#limits[kind] = text({ placeholder: "no limit" });
     const title = /** @type {Record<string, string>} */ ({ memory: "Memory", cpus: "CPUs", pids: "Tasks at most" });
     const fillIn = (/** @type {Event} */ event) => { event.preventDefault(); this.read(this.#line.value); };
-    this.#command.addEventListener("input", () => this.#command.setCustomValidity(""));
+    const run = (/** @type {Event} */ event) => void this.#run(event);
     fill(main, h("div", { class: "title" }, h("h1", null, "Run a job")),
       h("div", { class: "run" },
         h("form", { class: "line words", "aria-label": "From a line", onsubmit: fillIn },
           field("A line as jw run takes it", this.#line, "It fills in the form; nothing runs yet."),
           h("button", null, "Fill in")),
         this.#trouble,
-        h("form", { class: "run", "aria-label": "Job", onsubmit: (/** @type {Event} */ event) => void this.#run(event) },
+        h("form", { class: "run", "aria-label": "Job", onsubmit: run },
           h("div", { class: "words" }, field("Command", this.#command,
             "Words as in a shell, with quotes. Variables, patterns and pipes need the box below.")),
           field("One line for /bin/sh", this.#shell),
           h("div", { class: "grid" },
             field("Name", this.#name), field("Labels", this.#labels), field("Folder", this.#cwd),
             capabilities.users === "any" && field("User", this.#user),
-            field("Timeout", this.#timeout, "As 90s, 10m, 2h, or none."), field("Idle timeout", this.#idle, "Without output."),
+            field("Timeout", this.#timeout, "As 90s, 10m, 2h, or none."),
+            field("Idle timeout", this.#idle, "Without output."),
             kinds.map((kind) => field(title[kind], this.#limits[kind], kind === "memory" ? "As 512m." : undefined))),
           field("Environment", this.#env, "One variable a line."),
           capabilities.stdin > 0 && field("With an input", this.#stdin),
@@ -119,7 +123,7 @@ class RunForm {
     this.#tty.checked = Boolean(spec.tty);
     for (const [kind, input] of Object.entries(this.#limits)) input.value = String(spec.limits?.[kind] ?? "");
     const kept = Object.entries(spec.limits ?? {}).filter(([kind]) => !(kind in this.#limits));
-    this.#rest = Object.fromEntries(Object.entries(spec).filter(([name]) => !SHOWN.includes(name) && name !== "limits"));
+    this.#rest = Object.fromEntries(Object.entries(spec).filter(([name]) => !SHOWN.includes(name)));
     if (kept.length) this.#rest.limits = Object.fromEntries(kept);
     if (typeof spec.tty === "object") this.#rest.tty = spec.tty;
     this.#more.hidden = Object.keys(this.#rest).length === 0;

@@ -35,7 +35,8 @@ async function follow(element, agent, id, signal) {
     if (piece.kind !== "data") continue;
     let decoder = decoders.get(piece.stream);
     if (decoder === undefined) decoders.set(piece.stream, decoder = new TextDecoder());
-    const more = shownLines(decoder.decode(piece.bytes, { stream: true }).replace(COLOURS, "").replace(/\r\n/g, "\n"));
+    const plain = decoder.decode(piece.bytes, { stream: true }).replace(COLOURS, "").replace(/\r\n/g, "\n");
+    const more = shownLines(plain);
     const atEnd = element.scrollTop + element.clientHeight >= element.scrollHeight - 4;
     text.data = (text.data + more).slice(-MAX_CHARACTERS);
     if (atEnd) element.scrollTop = element.scrollHeight;
