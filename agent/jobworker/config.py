@@ -56,6 +56,13 @@ class Web(Struct, frozen=True, forbid_unknown_fields=True):
     session: Duration = "12h"  # that a page stays logged in after `jw open`; 0: until its connection ends
 
 
+class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
+    """Metrics for Prometheus: at `/metrics` of the port, with credentials, and on an address without."""
+
+    enabled: bool = True
+    listen: str = ""  # HOST:PORT for plain HTTP without a login, as "127.0.0.1:9465"; "": none
+
+
 class Unix(Struct, frozen=True, forbid_unknown_fields=True):
     """The Unix socket. `users` has the roles of users of this host, besides the agent's own, by name or uid."""
 
@@ -160,6 +167,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
     server: Server = Server()
     web: Web = Web()
+    metrics: Metrics = Metrics()
     unix: Unix = Unix()
     auth: Auth = Auth()
     jobs: Jobs = Jobs()

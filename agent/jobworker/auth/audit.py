@@ -9,7 +9,7 @@ import errno
 import logging
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 
 import msgspec
@@ -67,6 +67,8 @@ class Audit:
         self._failing = False
         # Rations of lines whose outcome is not ok, and of logins.
         self._rations = Rations()
+        # How many there were of each decision, those without a line included, for the metrics.
+        self.decisions: Counter[str] = Counter()
 
     def require_room(self) -> None:
         """Raise DiskFull if the line of a call that is about to run might not fit on the disk."""
@@ -92,6 +94,7 @@ class Audit:
         size: int | None = None,
     ) -> None:
         """Append a line; if the disk has no room, keep it and write it with a later one."""
+        self.decisions[decision] += 1
         principal_id, provider = (principal.id, principal.provider) if principal else (None, None)
         network = network_of(address)
         caller = principal_id or network

@@ -5,7 +5,7 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -32,6 +32,10 @@ class OpenSession(Protocol):
     address: str
     since: int
     page_session: str
+
+    @property
+    def subscriptions(self) -> Sized:
+        """Those that are open."""
 
     @property
     def certificate(self) -> bytes:

@@ -29,6 +29,7 @@ from jobworker.jobs.observers import Observers
 from jobworker.jobs.plan import Defaults
 from jobworker.jobs.quotas import Quotas
 from jobworker.jobs.reconciler import Reconciler
+from jobworker.jobs.record import JobRecord
 from jobworker.jobs.retention import Retention
 from jobworker.jobs.scope import Scope, sees
 from jobworker.jobs.screens import Screens
@@ -45,6 +46,7 @@ from jobworker.jobs.updating import Updating
 from jobworker.jobs.users import Users
 from jobworker.logs.reader import STDERR, LogReader
 from jobworker.logs.tail import last_bytes
+from jobworker.measures import Measures
 from jobworker.model import Explanation, Job, Principal, State, StopSpec
 from jobworker.paths import Home, sync_folder
 from jobworker.plugin.host import PluginHost
@@ -61,6 +63,7 @@ class JobManager:
         self._config = config
         self._home = home
         durable = config.agent.durability == "power"
+        self.measures = Measures()
         self._table = JobTable(home, config.events.keep, durable=durable)
         self._tasks = Background()
         self.link = KeeperLink(home, run)
@@ -71,7 +74,9 @@ class JobManager:
         self._users = Users(config, defaults, lambda: self.link.hello, pool)
         self._secrets = Secrets(run, registry.secret_providers, host, lambda: self.link.hello)
         inputs = self.inputs = Inputs(home, self._table)
-        self._stops = StopManager(config.jobs, self._specs, self.link, host, self._table, inputs, self._tasks)
+        self._stops = StopManager(
+            config.jobs, self._specs, self.link, host, self._table, inputs, self._tasks, self.measures
+        )
         self._time_limits = TimeLimits(config.jobs, self._specs, host, self._table, inputs, self._stops, self._tasks)
         self.waits = InputWaits(home, self._table, self.link)
         inputs.on_written = self.waits.written
@@ -92,7 +97,9 @@ class JobManager:
         self._log_sync = LogSync(self._table) if durable else None
         caps, quotas = RoleCaps(config.limits.roles), Quotas(config.limits, self._table, self._keeper_room)
         self._caps = caps
-        self._starting = Starting(self._specs, self._users, self._secrets, self._table, self.link, caps, quotas)
+        self._starting = Starting(
+            self._specs, self._users, self._secrets, self._table, self.link, caps, quotas, self.measures.starts
+        )
         self.create, self.start, self.withdraw = self._starting.create, self._starting.start, self._starting.withdraw
         self.check_room, self.refuse = self._starting.check_room, self._starting.refuse
         self.update = Updating(self._specs, self._time_limits, self._table, self.link, caps, quotas).update
@@ -106,8 +113,29 @@ class JobManager:
         self.seen_in_memory = self._table.seen_in_memory
         self.stop_all, self.kill_all = self._stops.stop_all, self._stops.kill_all
         self._retention = Retention(config.retention, self._table)
-        self._table.on_inactive.append(self._secrets.inactive)
+        self._table.on_inactive += (self._secrets.inactive, self._count_end)
         self.observers = Observers(registry.observers, host, self._table, self._tasks)
+
+    @property
+    def keepers_lost(self) -> int:
+        """How many keepers have ended and were replaced."""
+        return self._reconciler.keepers_lost
+
+    @property
+    def writable(self) -> bool:
+        """Whether the last change of the job table could be written."""
+        return self._table.writable
+
+    def states(self) -> list[State]:
+        """Return the states of the jobs that are in memory: those that run are."""
+        return [active.record.job.state for active in self._table]
+
+    def _count_end(self, record: JobRecord) -> None:
+        """Count a job that has ended, for the metrics."""
+        exit_, log = record.job.exit, record.job.log
+        self.measures.ended[str(exit_.reason) if exit_ is not None else "unknown"] += 1
+        self.measures.logged += log.bytes
+        self.measures.truncated += log.truncated
 
     def retained(self) -> tuple[int, int]:
         """Return how many ended jobs are kept, and the bytes of their logs."""

@@ -91,6 +91,7 @@ class Reconciler:
         self._closing = False  # the end of the keeper is expected
         self._unrecorded: dict[str, Launching] = {}  # launches of jobs without a record, by id
         self._failed_keepers = 0  # in a row, see MAX_FAILED_KEEPERS
+        self.keepers_lost = 0  # in all, for the metrics
         self._stuck = False  # the keeper before this one hung in a launch
         link.on_news(self._feed.read, self._lost)
 
@@ -196,6 +197,7 @@ class Reconciler:
             self._failed_keepers = 0
         else:
             self._failed_keepers += 1
+        self.keepers_lost += 1
         log.error("the keeper has ended; starting another")
         pause = 0.0
         if self._failed_keepers >= MAX_FAILED_KEEPERS:

@@ -22,6 +22,7 @@ from jobworker.jobs.secrets import Secrets, take_values
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.table import JobTable
 from jobworker.jobs.users import Users
+from jobworker.measures import Durations
 from jobworker.model import Job, JobSpec, Principal, Reason, State, StopSpec
 from jobworker.units import rfc3339
 
@@ -38,7 +39,9 @@ class Starting:
         link: KeeperLink,
         caps: RoleCaps,
         quotas: Quotas,
+        durations: Durations,
     ) -> None:
+        self._durations = durations
         self._secrets = secrets
         self._caps = caps
         self._quotas = quotas
@@ -150,9 +153,11 @@ class Starting:
             await self._quotas.slots.acquire(by.id)
             try:
                 self._require_open()  # still: it may have waited
+                begun = time.monotonic()
                 if active.record.job.spec.secrets:
                     await self._secrets.complete(active.id, active.record.job.spec, by)
                 await self._launch(active)
+                self._durations.add(time.monotonic() - begun)
             finally:
                 self._quotas.slots.release(by.id)
         finally:

@@ -22,6 +22,7 @@ from jobworker.jobs.record import Sent, StopRequest
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.stop import KILL, SURVIVOR_SECONDS, Stop, send_signal
 from jobworker.jobs.table import JobTable
+from jobworker.measures import Measures
 from jobworker.model import Reason, Receipt, Step, StopSpec
 from jobworker.plugin.host import PluginHost
 from jobworker.signal_names import name_of
@@ -47,7 +48,9 @@ class StopManager:
         table: JobTable,
         inputs: Inputs,
         tasks: Background,
+        measures: Measures,
     ) -> None:
+        self._measures = measures
         self._limit = seconds(config.stop_limit, "stop_limit")  # for a strategy beyond the time that it announces
         self._specs = specs
         self._link = link
@@ -119,6 +122,7 @@ class StopManager:
             return None, StopOptions("SIGKILL", 0.0, {})
 
     async def _carry_out(self, active: ActiveJob, stop: Coroutine[Any, Any, Receipt]) -> Receipt:
+        begun = time.monotonic()
         try:
             await self._table.written()  # first: if this agent dies now, the next one goes on with the stop
             receipt = await stop
@@ -128,6 +132,8 @@ class StopManager:
         finally:
             active.stop = None
             del self._under_way[active.id]
+        self._measures.stops.add(time.monotonic() - begun)
+        self._measures.kills += any(step.action == "kill" for step in receipt.steps)
         by = active.record.stop.request.by if active.record.stop.request is not None else None
         self._table.save(active, lifecycle.stopped(active.record, receipt), by=by)
         if receipt.survivors and active.record.job.state.final:

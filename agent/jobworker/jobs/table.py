@@ -193,6 +193,11 @@ class JobTable:
         self._store.append_event(event(what, active.record.job, by, detail))
         self._store.put(active.record)
 
+    @property
+    def writable(self) -> bool:
+        """Whether the last commit succeeded."""
+        return self._store.writable
+
     async def written(self) -> bool:
         """Return when all that was saved is on disk, or if the disk cannot be written now; whether it is."""
         try:

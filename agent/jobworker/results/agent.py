@@ -65,7 +65,7 @@ class AgentHealth(Struct, frozen=True, kw_only=True):
     `disk` and `inodes` are those of the file system of the state folder: `limit` is what this user can have of them.
     `descriptors` are those of the agent, `inotify` the instances of its user. `jobs` and `logs` are the ended jobs
     that are kept and the bytes of their logs, `audit` the bytes of the audit log. `keeper_current` is whether the
-    keeper runs the program that is installed now.
+    keeper runs the program that is installed now. `ready` has the checks of `/readyz`: `ok`, or what is wrong.
     """
 
     time: str
@@ -81,6 +81,7 @@ class AgentHealth(Struct, frozen=True, kw_only=True):
     logs: Amount
     audit: Amount
     keeper_current: bool
+    ready: dict[str, str] = {}
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
 from typing import Any
@@ -219,15 +220,20 @@ def _respond(
     # The method runs inside of this call, to its end or, if it must wait, not at all yet.
     call = Call(session, request.method, after, data)
     asked = library.request(request.method, request.params, request.id)
+    begun = time.monotonic()
     result = library.called(METHODS, asked, call)
     # Nothing has begun: a task runs it, as its first steps may need one, for time limits above all.
     if call.waiting is not None:
-        return _responded(asked, call.waiting)
+        return _responded(asked, call.waiting, session, begun)
+    session.services.jobs.measures.add_call(asked.method, time.monotonic() - begun)
     return None if asked.id is msgspec.UNSET else library.response(asked, result)
 
 
-async def _responded(asked: library.Request, waiting: Awaitable[Result]) -> dict[str, Any] | None:
+async def _responded(
+    asked: library.Request, waiting: Awaitable[Result], session: Session, begun: float
+) -> dict[str, Any] | None:
     result = await waiting
+    session.services.jobs.measures.add_call(asked.method, time.monotonic() - begun)
     return None if asked.id is msgspec.UNSET else library.response(asked, result)
 
 

@@ -25,11 +25,13 @@ from jobworker.linux import descriptors
 from jobworker.model import Principal
 from jobworker.protocol import BINARY_SUBPROTOCOL, MAX_MESSAGE, PATH, SUBPROTOCOL
 from jobworker.rate_limit import RateLimiter
-from jobworker.server import web
+from jobworker.server import metrics, web
 from jobworker.server.acceptor import Acceptor, Pending
 from jobworker.server.connection import MAX_ANONYMOUS_BYTES, Connection
 from jobworker.server.dispatch import dispatch
+from jobworker.server.health import LIVE, READY
 from jobworker.server.keepalive import Keepalive
+from jobworker.server.metrics_listener import MetricsListener
 from jobworker.server.origins import bracketed
 from jobworker.server.proxies import Proxies
 from jobworker.server.services import Services
@@ -115,6 +117,7 @@ class Listener:
         # their pages, until their session begins.
         self._upgraded: WeakKeyDictionary[ServerConnection, tuple[Principal | None, str, str]] = WeakKeyDictionary()
         self._keepalive = Keepalive()
+        self._metrics = metrics.Metrics(services)
         settings = services.config.web
         self._site = Site(files.read() if settings.enabled else {}, settings.path)
         # Below the prefix too: the page connects to the path beside it.
@@ -122,6 +125,9 @@ class Listener:
         # Number of open sessions.
         self._sessions = 0
         self._servers: list[Server] = []  # one for each socket
+        listen = services.config.metrics.listen
+        # Serves the metrics without a login, if the configuration has an address for that.
+        self._scrapes = MetricsListener(self._metrics, listen) if listen else None
 
     async def open(self) -> None:
         pending = Pending()
@@ -131,6 +137,8 @@ class Listener:
         tls["ssl_shutdown_timeout"] = CLOSE_TIMEOUT_SECONDS
         for sock in self._socks:
             await self._open(sock, pending, tls)
+        if self._scrapes is not None:
+            await self._scrapes.open()
 
     async def _open(self, sock: socket.socket, pending: Pending, tls: dict[str, Any]) -> None:
         """Serve on a socket, with an acceptor of our own in place of the loop's server."""
@@ -146,6 +154,8 @@ class Listener:
 
     async def close(self, *, restart: bool = False) -> None:
         """Close all connections (1001, going away, or 1012, service restart) and wait until they have ended."""
+        if self._scrapes is not None:
+            self._scrapes.close()
         for server in self._servers:
             server.close(code=CloseCode.SERVICE_RESTART if restart else CloseCode.GOING_AWAY)
         for server in self._servers:
@@ -164,6 +174,10 @@ class Listener:
         except errors.InvalidRequest as error:
             admission.note_refusal(_host_port(connection.remote_address), error.message)
             return connection.respond(http.HTTPStatus.FORBIDDEN, f"{error.message}\n")
+        path = request.path.partition("?")[0]
+        if path in (LIVE, READY):  # whatever the Host: a probe goes to an address
+            status, text = await self._services.health.answer(path)
+            return connection.respond(status, text)
         hosts, origins = headers.get_all("Host"), self._services.origins
         if not origins.knows_host(hosts):
             admission.note_refusal(address, f"the Host {hosts[:1]} is not a name of this agent")
@@ -174,37 +188,54 @@ class Listener:
             if LOG_LINES.allows("origin", time.monotonic()):
                 log.warning("%s: refused: %s; server.origins: %s", address, what, sorted(origins.allowed))
             return connection.respond(http.HTTPStatus.FORBIDDEN, f"{what}; server.origins has those that are\n")
-        if request.path.partition("?")[0] not in self._rpc_paths:
+        if path == metrics.PATH and self._services.config.metrics.enabled:
+            return await self._scraped(connection, headers, address)
+        if path not in self._rpc_paths:
             return web.respond(self._site, request)
         uid = peer_uid(connection)
         if self._full(reserved=uid is not None and self._services.peers.is_local_admin(uid)):
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         try:
-            presented = [from_handshake(connection.transport, address), from_upgrade(headers, address)]
-            credentials = [item for item in presented if item is not None]
-            if credentials:
-                principal = await admission.admit(*credentials, method="upgrade")
-            elif uid is not None:
-                principal = admission.admit_peer(uid, address)
-            else:
+            principal = await self._admitted(connection, headers, address)
+            if principal is None:
                 self._services.sessions.check_unauthenticated(address)
-                principal = None
-        except errors.InvalidRequest as error:
-            return connection.respond(http.HTTPStatus.BAD_REQUEST, f"{error.message}\n")
-        except errors.RateLimited as error:
-            response = connection.respond(http.HTTPStatus.TOO_MANY_REQUESTS, f"{error.message}\n")
-            response.headers["Retry-After"] = str(error.data["retry_after"])
-            return response
         except errors.JobworkerError as error:
-            if LOG_LINES.allows("credentials", time.monotonic()):
-                log.warning("%s: refused: %s", address, error.message)
-            response = connection.respond(http.HTTPStatus.UNAUTHORIZED, f"{error.message}\n")
-            response.headers["WWW-Authenticate"] = "Bearer"
-            return response
+            return _refusal(connection, address, error)
         self._upgraded[connection] = principal, address, headers.get("Origin", "")
         if principal is None and isinstance(connection, Connection):
             connection.allowance = MAX_ANONYMOUS_BYTES
         return None
+
+    async def _admitted(self, connection: ServerConnection, headers: Headers, address: str) -> Principal | None:
+        """Return the caller by the credentials of the request; None without any. Raises JobworkerError."""
+        admission = self._services.admission
+        presented = [from_handshake(connection.transport, address), from_upgrade(headers, address)]
+        credentials = [item for item in presented if item is not None]
+        if credentials:
+            return await admission.admit(*credentials, method="upgrade")
+        uid = peer_uid(connection)
+        return None if uid is None else admission.admit_peer(uid, address)
+
+    async def _scraped(self, connection: ServerConnection, headers: Headers, address: str) -> Response:
+        """Return the metrics, for an admin of them."""
+        try:
+            principal = await self._admitted(connection, headers, address)
+            if principal is None:
+                raise errors.Unauthenticated("the metrics are for callers with credentials")
+        except errors.JobworkerError as error:
+            return _refusal(connection, address, error)
+        permissions = await self._services.authorization.permissions(principal)
+        if not permissions.is_admin(metrics.METHOD):
+            expected = f'expected a role with admin = true and methods = ["{metrics.METHOD}"], or more'
+            return connection.respond(
+                http.HTTPStatus.FORBIDDEN, f"{principal.name} may not read metrics; {expected}\n"
+            )
+        content_type, body = await self._metrics.text(", ".join(headers.get_all("Accept")))
+        response = connection.respond(http.HTTPStatus.OK, "")
+        del response.headers["Content-Type"], response.headers["Content-Length"]
+        response.headers["Content-Type"], response.headers["Content-Length"] = content_type, str(len(body))
+        response.body = body
+        return response
 
     def _address(self, connection: ServerConnection, headers: Headers) -> str:
         """Return the address of the client, as HOST:PORT, or as unix:UID; of one behind a proxy the port is 0.
@@ -238,6 +269,21 @@ class Listener:
         finally:
             self._keepalive.forget(connection)
             self._sessions -= 1
+
+
+def _refusal(connection: ServerConnection, address: str, error: errors.JobworkerError) -> Response:
+    """Return the response to credentials that were refused."""
+    if isinstance(error, errors.InvalidRequest):
+        return connection.respond(http.HTTPStatus.BAD_REQUEST, f"{error.message}\n")
+    if isinstance(error, errors.RateLimited):
+        response = connection.respond(http.HTTPStatus.TOO_MANY_REQUESTS, f"{error.message}\n")
+        response.headers["Retry-After"] = str(error.data["retry_after"])
+        return response
+    if LOG_LINES.allows("credentials", time.monotonic()):
+        log.warning("%s: refused: %s", address, error.message)
+    response = connection.respond(http.HTTPStatus.UNAUTHORIZED, f"{error.message}\n")
+    response.headers["WWW-Authenticate"] = "Bearer"
+    return response
 
 
 def _connection(server: Server) -> Connection:

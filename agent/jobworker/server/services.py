@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from jobworker.auth.admission import Admission
@@ -17,6 +18,7 @@ from jobworker.paths import Home
 from jobworker.plugin.host import PluginHost
 from jobworker.plugin.loader import Plugin, Registry
 from jobworker.results import PluginInfo
+from jobworker.server.health import Health
 from jobworker.server.origins import Origins
 from jobworker.tls.context import Tls
 from jobworker.tls.revoked import Revoked
@@ -49,6 +51,11 @@ class Services:
     revoked: Revoked
     origins: Origins
     address: str = ""
+
+    @cached_property
+    def health(self) -> Health:
+        """What probes are answered."""
+        return Health(self.home, self.jobs)
 
     def plugin(self, plugin: Plugin) -> PluginInfo:
         """Return the description of a plugin and, if it is enabled, its state."""

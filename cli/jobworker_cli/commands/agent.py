@@ -181,6 +181,19 @@ def status(ctx: Context, json_: options.Json = False) -> int:
 
 @group.command()
 @command
+def health(ctx: Context, json_: options.Json = False) -> int:
+    """Show whether the agent can start jobs now, for scripts and container probes: 0 if it can, else 1."""
+    if ctx.obj.local and agent_pid(home()) is None:
+        ready = {"agent": "does not run"}
+    else:
+        with ctx.obj.blocking(start=False) as client:
+            ready = client.call("agent.health")["ready"]
+    output.show(ready, table.pair_lines([*ready.items()]), as_json=json_)
+    return 0 if all(result == "ok" for result in ready.values()) else 1
+
+
+@group.command()
+@command
 def logs(
     ctx: Context,
     follow: Annotated[bool, Option("-f", "--follow", help="Follow the log until Ctrl-C.")] = False,

@@ -108,6 +108,7 @@ async def health(call: Call, params: Nothing) -> AgentHealth:
         logs=Amount(logs, size(config.retention.bytes, "retention.bytes") or None),
         audit=Amount(host.audit, size(config.audit.max_bytes, "audit.max_bytes") or None),
         keeper_current=current,
+        ready=await services.health.checks(),
     )
 
 

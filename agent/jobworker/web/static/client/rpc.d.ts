@@ -5,7 +5,7 @@
 `disk` and `inodes` are those of the file system of the state folder: `limit` is what this user can have of them.
 `descriptors` are those of the agent, `inotify` the instances of its user. `jobs` and `logs` are the ended jobs
 that are kept and the bytes of their logs, `audit` the bytes of the audit log. `keeper_current` is whether the
-keeper runs the program that is installed now. */
+keeper runs the program that is installed now. `ready` has the checks of `/readyz`: `ok`, or what is wrong. */
 export interface AgentHealth {
   time: string;
   version: string;
@@ -20,6 +20,7 @@ export interface AgentHealth {
   logs: Amount;
   audit: Amount;
   keeper_current: boolean;
+  ready: Record<string, string>;
 }
 
 /** What the agent is and can do on its host.
