@@ -101,7 +101,7 @@ IoRead = Annotated[
 IoWrite = Annotated[list[str] | None, Option("--io-write", metavar="[MAJ:MIN=]SIZE", help="Write limit, likewise.")]
 Watch = Annotated[bool, Option("--watch", help="Repeat every second, until Ctrl-C or until the jobs have ended.")]
 PrivateTmp = Annotated[
-    bool | None, Option("--private-tmp/--no-private-tmp", help="Run it with a /tmp and a /var/tmp of its own.")
+    bool | None, Option("--private-tmp/--no-private-tmp", help="Run it with /tmp, /var/tmp and IPC of its own.")
 ]
 NoNetwork = Annotated[bool, Option("--no-network", help="Confine it: it can make no socket.")]
 NoUserns = Annotated[bool, Option("--no-userns", help="Confine it: it can make no user namespace.")]

@@ -1,5 +1,6 @@
-"""`private_tmp`: a /tmp and a /var/tmp that only the job has, its children and the command of its stop included."""
+"""`private_tmp`: /tmp, /var/tmp and IPC that only the job has, its children and the command of its stop included."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -13,8 +14,13 @@ import pytest
 if TYPE_CHECKING:
     from tests.support.wire import Wire
 
-FIND = "ls -A /tmp /var/tmp | grep -c .; stat -c %a /tmp; touch /tmp/mine /var/tmp/mine && echo made; cat $OUTSIDE"
-EMPTY = ["2", "1777", "made"]  # two headings
+FOLDERS = "/tmp /var/tmp /dev/shm"
+FIND = f"""
+ls -A {FOLDERS} | grep -c .; stat -c %a {FOLDERS}; for folder in {FOLDERS}; do touch $folder/mine && echo made; done
+wc -l < /proc/sysvipc/shm; cat $OUTSIDE
+"""
+EMPTY = ["3", *["1777"] * 3, *["made"] * 3, "1"]  # three headings, and that of the segments of shared memory
+IPC_CREAT, IPC_RMID = 0o1000, 0
 
 
 @pytest.fixture
@@ -34,7 +40,17 @@ def outside() -> Iterator[Path]:
         yield Path(file.name)
 
 
-@pytest.mark.usefixtures("has_it")
+@pytest.fixture
+def segment() -> Iterator[int]:
+    """A segment of shared memory of the host, which all users can read."""
+    libc = ctypes.CDLL(None)
+    number = libc.shmget(0, 4096, IPC_CREAT | 0o666)
+    assert number >= 0
+    yield number
+    libc.shmctl(number, IPC_RMID, None)
+
+
+@pytest.mark.usefixtures("has_it", "segment")
 @pytest.mark.parametrize("user", [None, "nobody"])
 @pytest.mark.parametrize("pid_namespace", [False, True], ids=["plain", "namespace"])
 async def test_it_is_the_jobs_alone(wire: "Wire", outside: Path, user: str | None, pid_namespace: bool) -> None:
@@ -47,10 +63,10 @@ async def test_it_is_the_jobs_alone(wire: "Wire", outside: Path, user: str | Non
     spec = {"shell": FIND, "cwd": "/", "env": {"OUTSIDE": str(outside)}, "private_tmp": True, **more}
     run = await wire.ask("job.run", spec=spec)
     assert (await wire.follow(run["subscription"])).stdout.decode().split() == EMPTY
-    assert not Path("/tmp/mine").exists()
-    assert not Path("/var/tmp/mine").exists()
-    run = await wire.ask("job.run", spec={**spec, "private_tmp": False, "shell": "cat $OUTSIDE"})
-    assert (await wire.follow(run["subscription"])).stdout == b"seen"
+    assert [folder for folder in FOLDERS.split() if Path(f"{folder}/mine").exists()] == []
+    shell = "cat $OUTSIDE; [ $(wc -l < /proc/sysvipc/shm) -gt 1 ] && echo and memory"
+    run = await wire.ask("job.run", spec={**spec, "private_tmp": False, "shell": shell})
+    assert (await wire.follow(run["subscription"])).stdout == b"seenand memory\n"
 
 
 @pytest.mark.usefixtures("has_it")
