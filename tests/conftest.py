@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -73,8 +73,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def refused(home: Home) -> Callable[..., str]:
     """Start an agent that must not start; return what it says, its exit code being 1."""
 
-    def start(config: str | Path | None = None, folder: Path | None = None) -> str:
-        arguments = [sys.executable, "-m", "jobworker", "--home", str(folder or home.path)]
+    def start(config: str | Path | None = None, folder: Path | None = None, more: Sequence[str] = ()) -> str:
+        arguments = [sys.executable, "-m", "jobworker", "--home", str(folder or home.path), *more]
         if isinstance(config, str):
             path = home.path.parent / "agent.toml"
             path.write_text("[server]\nport = 0\n" + config if "[server]" not in config else config)

@@ -26,6 +26,7 @@ from jobworker.paths import Home, default_home
 from jobworker.plugin import loader
 from jobworker.private import require_trusted
 from jobworker.quiet_log import bound_libraries
+from jobworker.server.listener import bind
 from jobworker.service import Service
 from jobworker.tls import setup
 
@@ -111,13 +112,15 @@ def _command(home: Home, options: argparse.Namespace) -> list[str]:
 
 
 def check(home: Home, settings: config.Config) -> None:
-    """Raise StartError if plugins, settings or certificates would keep an agent from starting in this one's place."""
+    """Raise StartError if plugins, settings, certificates or addresses would keep an agent from starting here."""
     require_users(settings)
     loader.try_out(settings, home.path)
     if settings.server.cert or (home.tls / "ca.pem").exists():
         setup.load(home, settings.server)
     else:
-        setup.require_own()
+        setup.require_own(settings.server)
+    for sock in bind(settings.server.hosts, [0]):  # the port itself may be that of the agent that runs
+        sock.close()
 
 
 async def require_start(command: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from jobworker.units import Duration, Size, seconds, size, uid_range
 from jobworker.validation import describe_error, signal_name, too_deep
 
 POOL = "pool"  # of the table `users`: not a principal, but a range of uids
+MAX_PORT = 65535
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[0-9]{1,5})?")  # as browsers send it
 
 WEB_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
@@ -267,8 +268,8 @@ def check(path: Path, config: Config) -> None:
                 raise StartError(f"{path}: server.{key}: {network!r}; {expected}") from None
     if not WEB_PATH.fullmatch(config.web.path):
         raise StartError(f'{path}: web.path: {config.web.path!r}; expected a path as "/jobs", without / at its end')
-    if not 0 <= config.server.port <= 65535:
-        raise StartError(f"{path}: server.port: {config.server.port}; expected 0 (any free port) to 65535")
+    if not 0 <= config.server.port <= MAX_PORT:
+        raise StartError(f"{path}: server.port: {config.server.port}; expected 0 (any free port) to {MAX_PORT}")
     if not seconds(config.limits.plugin_call, "limits.plugin_call"):
         raise StartError(f"{path}: limits.plugin_call: 0; expected more than 0 seconds")
     if bool(config.server.cert) != bool(config.server.key):
@@ -353,6 +354,8 @@ def _origin_fault(origin: str) -> str:
     scheme, separator, rest = origin.partition("://")
     if not separator:
         return "it has no https://"
+    if scheme in ("ws", "wss"):
+        return f"with http{scheme[2:]}://, the scheme of the page"
     if "*" in origin:
         return "no wildcard is known, each origin is listed"
     if origin != origin.lower():
@@ -361,4 +364,7 @@ def _origin_fault(origin: str) -> str:
         return "with no path, not even /"
     if rest.endswith({"https": ":443", "http": ":80"}.get(scheme, "\0")):
         return "without the default port"
+    port = rest.rpartition(":")[2]
+    if port.isdecimal() and int(port) > MAX_PORT:
+        return f"with a port of at most {MAX_PORT}"
     return "" if ORIGIN.fullmatch(origin) else "SCHEME://HOST or SCHEME://HOST:PORT"

@@ -48,6 +48,8 @@ def test_config_toml_equals_the_defaults() -> None:
         ("[server]\norigins = ['https://*.example']", ["server.origins", "no wildcard"]),
         ("[server]\norigins = ['https://A.example']", ["server.origins", "'https://A.example'", "lower case"]),
         ("[server]\norigins = ['https://a.example:443']", ["server.origins", "443", "default port"]),
+        ("[server]\norigins = ['wss://a.example']", ["server.origins", "'wss://a.example'", "with https://"]),
+        ("[server]\norigins = ['https://a.example:65536']", ["server.origins", "65536", "at most 65535"]),
         ("[server]\norigins = ['http://[::1]:x']", ["server.origins", "'http://[::1]:x'"]),
         ("[auth]\nproviders = ['token', 'mtls']", ["auth.providers", "mtls", "server.client_ca"]),
         ("[auth]\nproviders = []", ["auth.providers", "[]", "no one could log in"]),

@@ -17,13 +17,20 @@ def test_a_user_of_jobs_that_does_not_exist(refused: Callable[..., str]) -> None
     assert "hint: create it" in shown
 
 
+@pytest.mark.parametrize("check", [[], ["--check"]])
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
-def test_a_host_that_is_not_ours(refused: Callable[..., str], host: str) -> None:
-    """The hint is about the host, not about the port."""
-    shown = refused(f'[server]\nhost = "{host}"\nport = 0\n')
+def test_a_host_that_is_not_ours(refused: Callable[..., str], host: str, check: list[str]) -> None:
+    """The hint is about the host, not about the port; `--check` has it too."""
+    shown = refused(f'[server]\nhost = "{host}"\nport = 0\n', more=check)
     assert f"cannot listen on {host}" in shown
     assert "server.host" in shown
     assert "free port" not in shown
+
+
+@pytest.mark.parametrize("check", [[], ["--check"]])
+def test_a_client_ca_that_is_not_there(refused: Callable[..., str], check: list[str]) -> None:
+    """Also before the agent has certificates of its own."""
+    assert "server.client_ca: /nowhere/ca.pem" in refused('[server]\nclient_ca = "/nowhere/ca.pem"\n', more=check)
 
 
 async def test_a_refused_origin(agent: "RunningAgent", upgrade: "Upgrade") -> None:

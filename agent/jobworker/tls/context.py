@@ -140,11 +140,11 @@ def _context(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
         kind = Mismatch if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH" else StartError
         raise kind(f"{cert}, {key}: not a certificate and its key in PEM: {error}") from error
     if client_ca is not None:
-        _trust(context, client_ca)
+        trust(context, client_ca)
     return context
 
 
-def _trust(context: ssl.SSLContext, client_ca: Path) -> None:
+def trust(context: ssl.SSLContext, client_ca: Path) -> None:
     """Request a certificate of clients and accept only this CA; a client without a certificate can still connect."""
     try:
         context.load_verify_locations(client_ca)

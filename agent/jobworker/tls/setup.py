@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from jobworker.config import Server
 from jobworker.errors import StartError
 from jobworker.paths import Home
 from jobworker.private import reclaim, require_trusted
-from jobworker.tls.context import Mismatch, Tls, plain
+from jobworker.tls.context import Mismatch, Tls, plain, trust
 from jobworker.tls.renewal import Renewal, renewal_due
 from jobworker.tls.revoked import Revoked
 from jobworker.units import seconds
@@ -54,9 +55,12 @@ def load_or_create(home: Home, server: Server, names: Sequence[str]) -> Tls:
     return tls
 
 
-def require_own() -> None:
-    """Import what creates certificates: the exception is why an agent without any would not start."""
+def require_own(server: Server) -> None:
+    """Raise StartError, or what an import raises, if an agent could not create certificates or use its client CA."""
     from jobworker.tls import certificates  # noqa: F401
+
+    if server.client_ca:
+        trust(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), Path(server.client_ca))
 
 
 def load_revoked(home: Home, server: Server) -> Revoked:
