@@ -1,6 +1,7 @@
 """The page in the browser, as its files come over the port of the RPC."""
 
 import http.client
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from tests.conftest import DEADLINE, RunningAgent
 from tests.support.wire import Upgrade, tls
 
+LAST = b"GET /none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 Get = Callable[..., tuple[http.client.HTTPResponse, bytes]]
 
 
@@ -21,7 +23,8 @@ def get() -> Get:
     ) -> tuple[http.client.HTTPResponse, bytes]:
         connection = http.client.HTTPSConnection("127.0.0.1", agent.port, context=tls(agent), timeout=DEADLINE)
         try:
-            connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
+            sent = {name.replace("_", "-"): text for name, text in headers.items()}
+            connection.request(method, path, headers={"Connection": "close"} | sent)
             response = connection.getresponse()
             return response, response.read()
         finally:
@@ -150,10 +153,45 @@ def test_a_prefix_that_is_none(unfit: Callable[[str], str], path: str) -> None:
     assert "web.path" in unfit(f'[web]\npath = "{path}"\n')
 
 
+def test_many_requests_by_one_connection(shared: RunningAgent) -> None:
+    """As a browser sends them, which would open a connection with TLS for each; the last may open a WebSocket."""
+    connection = http.client.HTTPSConnection("127.0.0.1", shared.port, context=tls(shared), timeout=DEADLINE)
+    connection.connect()
+    sock = connection.sock
+    for path, status in (("/", 200), ("/app.css", 200), ("/none", 404), ("/icon.svg", 200)):
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.read()
+        assert (response.status, connection.sock) == (status, sock), path
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    upgrade |= {"Sec-WebSocket-Key": "A" * 22 + "==", "Authorization": f"Bearer {shared.token}"}
+    connection.request("GET", "/rpc", headers=upgrade)
+    assert connection.sock is sock
+    assert connection.getresponse().status == 101
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "more", [b"GET /none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"\x81\x00\r\n"]
+)
+def test_what_comes_before_the_answer(shared: RunningAgent, more: bytes) -> None:
+    """A request that is sent before the one before it is answered is answered after it; nothing reaches the log."""
+    seen = shared.home.agent_log.stat().st_size
+    with (
+        socket.create_connection(("127.0.0.1", shared.port), timeout=DEADLINE) as plain,
+        tls(shared).wrap_socket(plain, server_hostname="127.0.0.1") as sock,
+    ):
+        sock.sendall(b"GET /icon.svg HTTP/1.1\r\nHost: localhost\r\n\r\n" + more)
+        answer = b""
+        while part := sock.recv(65536):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.count(b"HTTP/1.1 404 Not Found\r\n") == more.count(b"GET")
+    assert b"Traceback" not in shared.home.agent_log.read_bytes()[seen:]
+
+
 def test_what_is_no_http(shared: RunningAgent) -> None:
     """Bytes that are no request: the connection is closed, and the agent answers the next."""
-    import socket
-
     for data in (
         b"\0" * 100 + b"\r\n",
         b"GET /\r\n\r\n",

@@ -13,6 +13,7 @@ from websockets.frames import CloseCode, Opcode
 from websockets.protocol import State
 
 from jobworker.server.frame_ends import FrameEnds
+from jobworker.server.requests import KeptProtocol, Requests
 
 READ_BYTES = 16384  # bytes parsed in one turn of the event loop: some thousand empty frames
 LARGE_BYTES = 1 << 16  # of a message that is being received, from which on it is counted
@@ -102,6 +103,8 @@ class Connection(ServerConnection):
         # Bytes read from the socket and not parsed yet.
         self._unparsed = b""
         self._frames = FrameEnds()
+        # The requests before the connection is open; None: it is open.
+        self._requests: Requests | None = Requests()
         # Whether a turn of the event loop is scheduled that parses the next piece.
         self._scheduled = False
         # Bytes of pongs that are queued since the socket last took everything.
@@ -132,7 +135,36 @@ class Connection(ServerConnection):
         if call is not None:
             call()
 
+    async def handshake(self, *args: Any, **options: Any) -> None:
+        """Answer requests until one opens the connection or ends it."""
+        assert self._requests is not None
+        kept = self.protocol if isinstance(self.protocol, KeptProtocol) else None
+        while True:
+            if kept is not None:
+                kept.kept = False
+            await super().handshake(*args, **options)
+            if self._requests.paused:
+                self._requests.paused = False
+                self.transport.resume_reading()
+            if kept is None or not kept.kept:
+                break
+            self.request = self.response = None
+            self.request_rcvd = self.loop.create_future()
+            self._frames = FrameEnds()
+            self.data_received(self._requests.answered())
+        self.requested()
+        requests, self._requests = self._requests, None
+        if self.protocol.state is State.OPEN and (held := requests.answered()):
+            self.data_received(held)
+
     def data_received(self, data: bytes) -> None:
+        if self._requests is not None:
+            data = self._requests.take(data)
+            if self._requests.full and not self._requests.paused:
+                self._requests.paused = True
+                self.transport.pause_reading()
+            if not data:
+                return
         if len(data) <= READ_BYTES and not self._unparsed:  # the usual case: one piece, and none waits before it
             self._frames.pass_by(data)
             self._parse(data)

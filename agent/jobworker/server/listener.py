@@ -9,12 +9,13 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
@@ -34,6 +35,7 @@ from jobworker.server.keepalive import Keepalive
 from jobworker.server.metrics_listener import MetricsListener
 from jobworker.server.origins import bracketed
 from jobworker.server.proxies import Proxies
+from jobworker.server.requests import KeptProtocol
 from jobworker.server.services import Services
 from jobworker.server.session import Session
 from jobworker.validation import shown
@@ -47,6 +49,7 @@ BIND_TRIES = 10  # to find a port that is free on all hosts
 ADMIN_CONNECTIONS = 16  # beyond limits.connections, for the local admin
 OPEN_TIMEOUT_SECONDS = 10.0  # for TLS and upgrade together
 HANDSHAKE_TIMEOUT_SECONDS = 5.0  # for TLS
+KEPT_SECONDS = 5.0  # since a connection was made, in which its requests for the page are answered; then it is closed
 CLOSE_TIMEOUT_SECONDS = 5.0  # for the client to answer a close frame
 
 
@@ -118,6 +121,8 @@ class Listener:
         self._upgraded: WeakKeyDictionary[ServerConnection, tuple[Principal | None, str, str]] = WeakKeyDictionary()
         self._keepalive = Keepalive()
         self._metrics = metrics.Metrics(services)
+        # Connections by which the page was requested; most have ended.
+        self._pages: WeakSet[Connection] = WeakSet()
         settings = services.config.web
         self._site = Site(files.read() if settings.enabled else {}, settings.path)
         # Below the prefix too: the page connects to the path beside it.
@@ -158,13 +163,19 @@ class Listener:
             self._scrapes.close()
         for server in self._servers:
             server.close(code=CloseCode.SERVICE_RESTART if restart else CloseCode.GOING_AWAY)
+        for connection in [*self._pages]:
+            if connection.protocol.state is State.CONNECTING:  # it waits for a further request
+                connection.transport.abort()
         for server in self._servers:
             await server.wait_closed()
         self._keepalive.close()
 
     async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Return None to upgrade, else the response; responses reveal nothing to unauthenticated clients."""
-        if isinstance(connection, Connection):
+        assert isinstance(connection, Connection)
+        path = request.path.partition("?")[0]
+        page = path not in self._rpc_paths and path not in (LIVE, READY, metrics.PATH)
+        if not page:  # else it counts as one without a request, and further ones may come
             connection.requested()
         if connection.remote_address is None:  # it was closed before its request was read: no one gets a response
             return connection.respond(http.HTTPStatus.BAD_REQUEST, "")
@@ -174,7 +185,6 @@ class Listener:
         except errors.InvalidRequest as error:
             admission.note_refusal(_host_port(connection.remote_address), error.message)
             return connection.respond(http.HTTPStatus.FORBIDDEN, f"{error.message}\n")
-        path = request.path.partition("?")[0]
         if path in (LIVE, READY):  # whatever the Host: a probe goes to an address
             status, text = await self._services.health.answer(path)
             return connection.respond(status, text)
@@ -191,7 +201,8 @@ class Listener:
         if path == metrics.PATH and self._services.config.metrics.enabled:
             return await self._scraped(connection, headers, address)
         if path not in self._rpc_paths:
-            return web.respond(self._site, request)
+            self._pages.add(connection)
+            return web.respond(self._site, request, kept=time.monotonic() - connection.admitted < KEPT_SECONDS)
         uid = peer_uid(connection)
         if self._full(reserved=uid is not None and self._services.peers.is_local_admin(uid)):
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
@@ -202,7 +213,7 @@ class Listener:
         except errors.JobworkerError as error:
             return _refusal(connection, address, error)
         self._upgraded[connection] = principal, address, headers.get("Origin", "")
-        if principal is None and isinstance(connection, Connection):
+        if principal is None:
             connection.allowance = MAX_ANONYMOUS_BYTES
         return None
 
@@ -289,7 +300,7 @@ def _refusal(connection: ServerConnection, address: str, error: errors.Jobworker
 def _connection(server: Server) -> Connection:
     """Return the connection of a client that was accepted; without compression, which costs memory and CPU."""
     return Connection(
-        ServerProtocol(select_subprotocol=_select_subprotocol, max_size=MAX_MESSAGE, logger=server.logger),
+        KeptProtocol(select_subprotocol=_select_subprotocol, max_size=MAX_MESSAGE, logger=server.logger),
         server,
         ping_interval=None,  # it would be a task and a timer for each connection; see keepalive.py
         close_timeout=CLOSE_TIMEOUT_SECONDS,
