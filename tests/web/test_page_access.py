@@ -29,6 +29,7 @@ async def jobs(start_agent: Callable[..., RunningAgent]) -> AsyncIterator[tuple[
         "paused": {"argv": ["sleep", "600"]},
         "stopped": {"argv": ["sleep", "600"]},
         "created": {"argv": ["true"]},
+        "terminal": {"argv": ["bash", "--norc"], "tty": True},
     }
     async with agent.client() as client:
         ids = {}
@@ -68,6 +69,10 @@ async def test_axe_finds_nothing(new_page: NewPage, jobs: tuple[RunningAgent, di
         await expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
         await expect(page.get_by_role("heading", name="What happened")).to_be_visible()
         await expect(page.get_by_text("created by token:local")).to_be_visible()
+        if name == "terminal":
+            await expect(page.locator(".xterm-screen")).to_be_visible()
+            await page.get_by_role("button", name="Type here").click()
+            await expect(page.get_by_text("You type.")).to_be_visible()
         await check(name)
     await page.goto(f"{agent.url}/#/jobs/{ids['running']}")
     for button in ("Stop…", "Signal…", "Change…"):
