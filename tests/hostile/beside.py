@@ -7,6 +7,7 @@ hold and read: unread events and answers, lists over large specs that find nothi
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -103,15 +104,15 @@ async def floods(target: Target, token: str) -> AsyncIterator[None]:
 
 
 async def _repeat(raw: Raw, method: str, params: dict[str, Any]) -> None:
-    while not raw.writer.is_closing():
-        await ask(raw, method, **params)
+    while isinstance(await ask(raw, method, **params), dict):  # else the agent has closed the connection
+        pass
 
 
 async def _update(raw: Raw, job: str) -> None:
-    number = 0
-    while not raw.writer.is_closing():
-        number += 1
-        await ask(raw, "job.update", id=job, labels={f"{n}": "l" * 1000 for n in range(60)} | {"n": str(number)})
+    labels = {f"{n}": "l" * 1000 for n in range(60)}
+    for number in itertools.count():
+        if not isinstance(await ask(raw, "job.update", id=job, labels=labels | {"n": str(number)}), dict):
+            return
 
 
 async def _send(raw: Raw, method: str, params: dict[str, Any]) -> None:

@@ -199,3 +199,23 @@ async def test_too_many_policies(wire: "Wire") -> None:
     stop = {"strategy": "ladder", "options": {"steps": steps}}
     error = await wire.refused("job.create", spec={"argv": ["true"], "stop": stop})
     assert (error["code"], "expected at most 32" in error["message"]) == (42201, True)
+
+
+async def test_a_job_that_was_created_before(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
+    """A limit that the configuration has since then holds for its start as well, unless another had it created."""
+    agent = start_agent(config=FOR_OTHERS)
+    token = await of_role(agent, dial, "before", "writer")
+    async with dial(agent, token=token) as wire:
+        long = await wire.create(argv=["true"], timeout="2h")
+        slow = await wire.create(argv=["true"], stop=LADDER, timeout="1m")
+    agent.end()
+    agent.config = FOR_OTHERS + '[limits.roles.writer]\ntime = "1h"\ngrace = "20s"\n'
+    agent.start()
+    async with dial(agent, token=token) as wire:
+        for job, limit in ((long, "time"), (slow, "grace")):
+            error = await wire.refused("job.start", id=job)
+            assert (error["code"], error["data"]["limit"]) == (40301, f"limits.roles.writer.{limit}")
+        await wire.ask("job.update", id=long, timeout="1h")
+        await wire.ask("job.start", id=long)
+    async with dial(agent) as root:
+        await root.ask("job.start", id=slow)

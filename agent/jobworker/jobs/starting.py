@@ -13,7 +13,7 @@ from jobworker.errors import (
 )
 from jobworker.host.keeper_client import KeeperGone, KeeperLink
 from jobworker.jobs.active import ActiveJob
-from jobworker.jobs.caps import NO_CAPS, RoleCaps
+from jobworker.jobs.caps import NO_CAPS, Caps, RoleCaps
 from jobworker.jobs.plan import LaunchPlan
 from jobworker.jobs.quotas import Quotas
 from jobworker.jobs.record import JobRecord, ProcessRecord, new_id
@@ -79,10 +79,14 @@ class Starting:
         if caps is NO_CAPS:
             return await self._specs.check(asked)
         plan = await self._specs.check(caps.fill(asked, self._specs.defaults))
+        await self._require_within(caps, plan, asked)
+        return plan
+
+    async def _require_within(self, caps: Caps, plan: LaunchPlan, asked: JobSpec) -> None:
+        """Raise PermissionDenied for a plan that goes beyond a maximum."""
         caps.check(plan)
         if caps.grace is not None and asked.stop != StopSpec():
             caps.check_stop(await self._specs.longest_stop(plan.stop))
-        return plan
 
     async def _create(
         self,
@@ -137,6 +141,10 @@ class Starting:
             self._table.release(active)
 
     async def _start(self, active: ActiveJob, by: Principal, admin: bool) -> None:
+        caps = self._caps.of(by, admin=admin)
+        if caps is not NO_CAPS and active.is_created() and active.record.job.owner == by.id:
+            # The maxima may be lower than when it was created. What another principal has created is what that may.
+            await self._require_within(caps, self._specs.plan_of(active), active.record.job.spec)
         if active.deleted:
             raise JobNotFound(f"job {active.id} is being deleted", job=active.id)
         if active.starting or not active.is_created():
@@ -144,7 +152,6 @@ class Starting:
             what = "is being started already" if active.starting else f"is {state}"
             raise InvalidState(f"job {active.id} {what}; expected created", state=state)
         self._users.require(active.record.identity, by, admin)
-        caps = self._caps.of(by, admin=admin)
         self._quotas.check_running(active.record.job.owner, caps)
         self._quotas.check_room(active.record.job.owner, admin=admin)
         self._quotas.take_start(by.id, caps)
