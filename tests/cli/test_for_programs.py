@@ -1,6 +1,9 @@
 """What a program reads: an error as JSON, and the id of each job in what it gets."""
 
 import json
+import socket
+import struct
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,3 +48,22 @@ def test_the_id_of_each_job(jw: "Jw") -> None:
     done = jw("rm", "-f", "--json", job, "no-such")
     assert json.loads(done.stdout) == {"id": job, "deleted": True}
     assert last(done.stderr)["id"] == "no-such"
+
+
+def test_connections_that_fail_have_a_hint(jw: "Jw") -> None:
+    """No agent at the port, and one that ends in this moment: what to do differs. No number of an error is shown."""
+
+    def reset(listener: socket.socket) -> None:
+        with listener, listener.accept()[0] as caller:
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = f"wss://127.0.0.1:{listener.getsockname()[1]}/rpc"
+    thread = threading.Thread(target=reset, args=[listener])
+    thread.start()
+    cut = jw("ps", JW_ADDRESS=address)
+    thread.join()
+    words = "cannot be reached: Connection reset by peer\nhint: the agent ended"
+    assert (cut.returncode, words in cut.stderr) == (6, True), cut.stderr
+    refused = jw("ps", JW_ADDRESS=address)
+    assert (refused.returncode, "Connection refused\nhint: does an agent run" in refused.stderr) == (6, True)

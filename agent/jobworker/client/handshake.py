@@ -9,6 +9,12 @@ from jobworker.protocol import BINARY_SUBPROTOCOL, SUBPROTOCOL
 UNIX_URL = "ws://localhost/rpc"  # what is requested there, without TLS: only its two ends can read it
 OPEN_SECONDS = 20.0  # for connection, TLS and upgrade together
 SUBPROTOCOLS = (BINARY_SUBPROTOCOL, SUBPROTOCOL)
+# What to do next, by what failed; the first kind that fits counts.
+LOSSES: dict[type[Exception], str] = {
+    ConnectionRefusedError: "does an agent run there, and listen on this port?",
+    ConnectionError: "the agent ended in this moment, or cut the connection: try again; its log may have the reason",
+    TimeoutError: "is the host on, and does a firewall let this port through?",
+}
 MAX_ANSWER_BYTES = 300  # of an answer that is no upgrade, in an error
 # HTTP statuses.
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
@@ -84,8 +90,10 @@ def describe_failure(endpoint: Endpoint, error: Exception) -> errors.JobworkerEr
             CERT_HINT if endpoint.cert else "is another server at this port, or a proxy before the agent?",
         )
         return errors.ConnectionFailed(f"{address} cannot be reached: {reason} ({type(error).__name__})", hint=hint)
-    reason = str(error) or type(error).__name__
-    return errors.ConnectionFailed(f"{address} cannot be reached: {reason}", hint=CERT_HINT if endpoint.cert else "")
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    known = (hint for kind, hint in LOSSES.items() if isinstance(error, kind))
+    hint = CERT_HINT if endpoint.cert else next(known, "")
+    return errors.ConnectionFailed(f"{address} cannot be reached: {reason}", hint=hint)
 
 
 def _describe_answer(endpoint: Endpoint, status: int, body: bytes) -> errors.JobworkerError:
