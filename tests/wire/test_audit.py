@@ -1,5 +1,6 @@
 """The audit log: nobody displaces what others did, and what an admin does is recorded before it is done."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tests.conftest import FOR_OTHERS
 from websockets.exceptions import InvalidStatus
 
+from jobworker import audit_log
 from jobworker.auth.audit import Audit
 from jobworker.model import Principal
 
@@ -89,3 +91,41 @@ async def test_what_an_admin_does_is_recorded_ahead(start_agent: "Callable[..., 
         ("allowed", "token.create", "ann"),
         ("begun", "agent.restart", None),
     ]
+
+
+def test_the_chain(tmp_path: "Path") -> None:
+    """Over files and restarts each line names the one before it; a line that is changed or removed is found."""
+    path, by = tmp_path / "audit.log", Principal("ann", "token", [])
+    for _ in range(3):
+        audit = Audit(path, 80_000, 3)
+        for number in range(120):
+            audit.note("allowed", by, "127.0.0.1:1", "job.create", job=f"job{number}", outcome="ok", reason="x" * 100)
+        audit.close()
+    files = sorted(tmp_path.glob("audit.log*"))
+    assert len(files) > 1, "the log was to have several files"
+    whole = audit_log.verify(path)
+    assert (whole.unlinked, whole.breaks, whole.linked) == (
+        0,
+        [],
+        sum(file.read_bytes().count(b"\n") for file in files),
+    )
+    lines = files[-1].read_text().splitlines(keepends=True)
+    for changed in ([*lines[:5], lines[5].replace("ann", "bob"), *lines[6:]], [*lines[:5], *lines[6:]], lines[:-1]):
+        files[-1].write_text("".join(changed))
+        assert len(audit_log.verify(path).breaks) == 1
+    files[-1].write_text("".join([*lines[:3], "not JSON\n", *lines[3:]]))
+    assert [each.line for each in audit_log.verify(path).breaks] == [4, 5]
+
+
+async def test_jw_audit_verify(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
+    """The command reads the log of the local agent, and ends with 1 if a line is not what it was."""
+    agent = start_agent()
+    async with dial(agent) as wire:
+        for _ in range(3):
+            await wire.create(argv=["true"])
+    done = await asyncio.to_thread(agent.jw, "audit", "verify", "--json")
+    assert (done.returncode, json.loads(done.stdout)["breaks"]) == (0, [])
+    agent.home.audit.write_text(agent.home.audit.read_text().replace("job.create", "job.delete", 1))
+    done = await asyncio.to_thread(agent.jw, "audit", "verify")
+    assert done.returncode == 1
+    assert "audit.log:" in done.stdout

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from jobworker import audit_log
 from jobworker.auth.audit_rations import Rations
 from jobworker.auth.throttle import network_of
 from jobworker.errors import DiskFull, write_hint
@@ -45,6 +46,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     outcome: str | None = None  # of an allowed call: `ok`, or the code of its error
     reason: str | None = None
     bytes: int | None = None  # of input that was written to a job since the last line about it
+    before: str | None = None  # the digest of the line before this one
     unwritten: int = 0  # lines of the same caller before this one that were too many to record
 
 
@@ -63,6 +65,8 @@ class Audit:
         self._size = self._reserved = 0
         # Lines that the disk has not taken yet, oldest first.
         self._pending: deque[bytes] = deque(maxlen=MAX_PENDING_LINES)
+        # The digest of the last line; "": there is none, None: it was not read yet.
+        self._digest: str | None = None
         # Whether the last write failed: the agent's log reports the first failure of a row only.
         self._failing = False
         # Rations of lines whose outcome is not ok, and of logins.
@@ -116,9 +120,12 @@ class Audit:
             outcome,
             short,
             size,
+            self._chain(),
             unwritten,
         )
-        self._pending.append(msgspec.json.encode(entry) + b"\n")
+        line = msgspec.json.encode(entry)
+        self._digest = audit_log.digest(line)
+        self._pending.append(line + b"\n")
         try:
             self._open()
             while self._pending:
@@ -133,6 +140,16 @@ class Audit:
                     error.strerror,
                 )
             self._failing = True
+
+    def _chain(self) -> str | None:
+        """Return the digest of the line before the next one; None for the first line of all."""
+        if self._digest is None:
+            try:
+                line = audit_log.last_line(self._path)
+            except OSError:
+                line = b""
+            self._digest = audit_log.digest(line) if line else ""
+        return self._digest or None
 
     def _open(self) -> None:
         if self._fd < 0:

@@ -98,6 +98,7 @@ class AuditEntry(Struct, frozen=True, kw_only=True):
     outcome: str | UnsetType = UNSET
     reason: str | UnsetType = UNSET
     bytes: int | UnsetType = UNSET
+    before: str | UnsetType = UNSET
     unwritten: int | UnsetType = UNSET
 
 

@@ -64,6 +64,7 @@ export interface AuditEntry {
   outcome?: string;
   reason?: string;
   bytes?: number;
+  before?: string;
   unwritten?: number;
 }
 
