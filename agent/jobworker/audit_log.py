@@ -43,7 +43,7 @@ class Break(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the chain shows: how many lines are linked, where it is broken, and the digest of the last line."""
+    """What the chain shows: how many lines are linked, its breaks, and the digest of the last line."""
 
     linked: int
     unlinked: int  # older lines, of a version that wrote no digests
