@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 from tests.conftest import DEADLINE, RunningAgent
@@ -140,6 +141,7 @@ async def test_queries_are_answered_once(new_page: NewPage, shared: RunningAgent
         await client.delete(job.id, force=True)
 
 
+@pytest.mark.slow
 async def test_typing_over_a_restart_of_the_agent(
     page: Page, problems: Problems, start_agent: Callable[..., RunningAgent]
 ) -> None:

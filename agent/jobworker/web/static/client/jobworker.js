@@ -62,6 +62,8 @@ export class Agent extends EventTarget {
   /** Ends the pause before the next attempt. @type {() => void} */
   #wake = () => {};
   #pause = FIRST_PAUSE_SECONDS;
+  /** Aborted when the client is closed. */
+  #over = new AbortController();
 
   /**
    * @param {import("./jobworker.js").Place} place
@@ -80,7 +82,7 @@ export class Agent extends EventTarget {
       Object.defineProperty(this, group, { value: Object.freeze(calls), enumerable: true });
     }
     options.signal?.addEventListener("abort", () => this.close(), { once: true });
-    globalThis.addEventListener?.("online", () => this.#wake());
+    globalThis.addEventListener?.("online", () => this.#wake(), { signal: this.#over.signal });
   }
 
   /** "connected", "reconnecting" or "closed". */
@@ -268,6 +270,7 @@ export class Agent extends EventTarget {
     if (this.#state === "closed") return;
     this.#reason = reason;
     this.#become("closed");
+    this.#over.abort();
     this.#wake();
     this.#connection?.close();
     for (const { reject } of this.#waiting.splice(0)) reject(this.#closed());
