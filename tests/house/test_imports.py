@@ -132,3 +132,14 @@ def test_plugins_use_only_what_every_author_may() -> None:
             package, _, rest = name.partition(".")
             if package == "jobworker":
                 assert rest.split(".")[0] in allowed, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_the_agent_imports_nothing_that_it_does_not_use() -> None:
+    """Not what the package jsonrpcserver imports beside its steps; a plugin that imports it gets all of it."""
+    script = "import sys, jobworker.app, jobworker.instance; from jobworker.server import library\n"
+    script += "print({'jsonschema', 'http.server', 'jsonrpcserver'} & {*sys.modules})\n"
+    script += (
+        "import jsonrpcserver; print(jsonrpcserver.Success is library.Success, callable(jsonrpcserver.dispatch))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "set()\nTrue True\n"
