@@ -84,8 +84,12 @@ class Registry:
 def installed() -> dict[str, list[tuple[importlib.metadata.EntryPoint, Plugin]]]:
     """Return the installed plugins by name; if several have one name, all of them."""
     by_name: dict[str, list[tuple[importlib.metadata.EntryPoint, Plugin]]] = {}
+    packages: dict[Any, tuple[str, str]] = {None: ("?", "?")}  # by distribution: each look parses all its metadata
     for point in importlib.metadata.entry_points(group=GROUP):
-        package, version = (point.dist.name, point.dist.version) if point.dist else ("?", "?")
+        if point.dist is not None and point.dist not in packages:
+            metadata = point.dist.metadata
+            packages[point.dist] = metadata["Name"], metadata["Version"]
+        package, version = packages[point.dist]
         by_name.setdefault(point.name, []).append((point, Plugin(point.name, package, version)))
     for name in BUILT_IN:
         if name not in by_name:  # the metadata of an editable installation is as old as its last `pip install`
