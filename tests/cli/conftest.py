@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import pytest
 from tests.conftest import DEADLINE, RunningAgent
+from tests.support.jw_starter import Starter
 from tests.support.window import Window
 
 from jobworker.client import Client
@@ -71,10 +72,14 @@ class Running:
 class Jw:
     """Call it for a finished `jw`; `start` one that runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, starter: Starter | None = None) -> None:
+        self._starter = starter
         self._running: list[Running] = []
 
     def __call__(self, *arguments: str, cwd: str | None = None, **env: str) -> "subprocess.CompletedProcess[str]":
+        environ = os.environ | env
+        if self._starter is not None and self._starter.fits(environ):
+            return self._starter.run(arguments, environ, cwd, DEADLINE)
         return subprocess.run(
             [*COMMAND, *arguments],
             stdin=subprocess.DEVNULL,
@@ -82,7 +87,7 @@ class Jw:
             text=True,
             timeout=DEADLINE,
             cwd=cwd,
-            env=os.environ | env,
+            env=environ,
             check=False,
         )
 
@@ -127,19 +132,26 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAgent]:
     asyncio.run(running.clean())
 
 
+@pytest.fixture(scope="session")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    starter = Starter(tmp_path_factory.mktemp("starter"))
+    yield starter
+    starter.close()
+
+
 @pytest.fixture
-def jw(shared: RunningAgent, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jw]:
+def jw(shared: RunningAgent, starter: Starter, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jw]:
     """`jw` with the shared agent as its local agent."""
     monkeypatch.setenv("JOBWORKER_HOME", str(shared.home.path))
-    jw = Jw()
+    jw = Jw(starter)
     yield jw
     jw.close()
 
 
 @pytest.fixture
-def lone_jw(home: Home) -> Iterator[Jw]:
+def lone_jw(home: Home, starter: Starter) -> Iterator[Jw]:
     """`jw` with a home of its own, in which no agent runs yet; it is removed afterwards."""
-    jw = Jw()
+    jw = Jw(starter)
     yield jw
     jw.close()
     if agent_pid(home) is None:
