@@ -164,6 +164,8 @@ def test_an_installed_script_is_found(shell: str, jw: "Jw", folder: Path) -> Non
         command, begin = ["zsh", "-i"], "bindkey -e"
     else:
         command = ["fish", "--interactive"]
+        # Otherwise it reads all manual pages of the host at its first start, which takes many seconds.
+        (folder / ".local/share/fish/generated_completions").mkdir(parents=True)
     done = jw("completion", "install", SHELL=f"/bin/{shell}", HOME=str(folder), XDG_DATA_HOME="", XDG_CONFIG_HOME="")
     assert (done.returncode, done.stdout.startswith(f"{folder}/")) == (0, True), done
     terminal = Terminal(command, folder)
