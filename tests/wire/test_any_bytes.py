@@ -103,11 +103,11 @@ async def follow(raw: Raw, out: bytes, err: bytes, *requests: tuple[str, dict[st
 
 
 @pytest.mark.parametrize("name", JOBS)
-async def test_any_bytes(agent: RunningAgent, name: str) -> None:
+async def test_any_bytes(shared: RunningAgent, name: str) -> None:
     """The concatenation of what each reader gets is what the job wrote to each stream, byte for byte."""
     spec, out, err = JOBS[name]
     for subprotocol, encodings in ((SUBPROTOCOL, ["auto", "base64"]), (BINARY_SUBPROTOCOL, ["auto"])):
-        raw = Raw(agent, subprotocol)
+        raw = Raw(shared, subprotocol)
         await raw.open()
         await raw.ask("job.create", spec=spec)
         job = (await raw.hear())["result"]["id"]

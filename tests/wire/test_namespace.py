@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ main(sys.argv[1:])
 """
 
 
-@pytest.fixture(params=["native", "blind"])
+@pytest.fixture(scope="module", params=["native", "blind"])
 def under(request: pytest.FixtureRequest) -> list[str]:
     """Start the agent as it is, or without cgroups."""
     if request.param == "native":
@@ -44,12 +44,9 @@ def under(request: pytest.FixtureRequest) -> list[str]:
     return BLIND
 
 
-@pytest.fixture
-async def agent(home: Home, under: list[str]) -> AsyncIterator[RunningAgent]:
-    running = RunningAgent(home, under=under)
-    running.start()
-    yield running
-    await running.clean()
+@pytest.fixture(scope="module")
+def agent(start_agent: Callable[..., RunningAgent], under: list[str]) -> RunningAgent:
+    return start_agent(under=under)
 
 
 async def start(client: Client, shell: str, **spec: Any) -> Job:
