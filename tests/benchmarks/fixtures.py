@@ -11,7 +11,7 @@ from typing import Any
 
 from jobworker.client.local import wait_gone
 from jobworker.host.journal import Closed, Ended, Journal, StartFailed
-from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.keeper_link import KeeperLink
 from jobworker.paths import Home
 from jobworker.testing import RunningAgent
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from jobworker import __main__
-from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.keeper_link import KeeperLink
 from jobworker.jobs.reconciler import Reconciler
 from jobworker.jobs.table import JobTable
 from jobworker.server import jsonrpc, message_loop

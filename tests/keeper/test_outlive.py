@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobworker.host.journal import Closed, Ended, Journal, Launching, Started
-from jobworker.host.keeper_client import KeeperGone, KeeperLink
+from jobworker.host.keeper_link import KeeperGone, KeeperLink
 
 if TYPE_CHECKING:
     from tests.support.keeper_host import Host

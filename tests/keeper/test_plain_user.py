@@ -41,7 +41,7 @@ def interpreter(user: dict[str, Any], environment: dict[str, str]) -> str:
     """An interpreter that the plain user can start, and that has what we import."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     for candidate in (sys.executable, f"/usr/bin/python{version}", f"/usr/local/bin/python{version}"):
-        argv = [candidate, "-c", "import jobworker.host.keeper_client, jobworker.host.journal"]
+        argv = [candidate, "-c", "import jobworker.host.keeper_link, jobworker.host.journal"]
         try:
             if subprocess.run(argv, check=False, env=environment, **user).returncode == 0:
                 return candidate

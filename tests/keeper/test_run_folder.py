@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobworker.host import keeper_client
+from jobworker.host import keeper_link
 from jobworker.host.journal import Closed, Ended
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ async def test_a_keeper_that_never_says_hello(host: "Host", monkeypatch: pytest.
     pid = host.pid
     host.link.close()
     os.kill(pid, signal.SIGSTOP)
-    monkeypatch.setattr(keeper_client, "HELLO_SECONDS", 0.5)
-    with pytest.raises(keeper_client.KeeperGone):
+    monkeypatch.setattr(keeper_link, "HELLO_SECONDS", 0.5)
+    with pytest.raises(keeper_link.KeeperGone):
         await host.connect()
     assert host.lost == 1
     await host.link.dead()

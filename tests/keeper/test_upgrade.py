@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.keeper_copy import copy_keeper
 
-from jobworker.host import keeper_client, keeper_process
+from jobworker.host import keeper_link, keeper_process
 from jobworker.host.journal import Closed, Ended, Started
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ async def test_adopted_jobs_outlive_an_upgrade(host: "Host", newer: Path) -> Non
 async def test_an_upgrade_that_fails(host: "Host", newer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the next version cannot be executed, the keeper stays as it is."""
     pid = host.pid
-    monkeypatch.setattr(keeper_client, "keeper_command", lambda *_: ["/nowhere/python"])
+    monkeypatch.setattr(keeper_link, "keeper_command", lambda *_: ["/nowhere/python"])
     host.link.close()
     await host.connect()
     assert host.pid == pid

@@ -16,7 +16,7 @@ from tests.support.waiting import DEADLINE, T, ends, grown
 
 from jobworker.host import process_tree as tree
 from jobworker.host.journal import Closed, Ended, Journal, JournalEntry, Started, StartFailed
-from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.keeper_link import KeeperLink
 from jobworker.host.keeper_process import KEEPER
 from jobworker.host.sweep import SweepTree
 from jobworker.linux.proc import MARKER

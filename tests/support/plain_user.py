@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from jobworker.host.journal import Closed, Ended, Journal, JournalEntry, Started, StartFailed
-from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.keeper_link import KeeperLink
 from jobworker.host.process_tree import CgroupTree, NamespaceTree, Tree
 from jobworker.host.sweep import SweepTree
 from jobworker.linux.proc import MARKER

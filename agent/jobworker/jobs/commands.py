@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping, Sequence
 
 from jobworker.errors import JobworkerError
-from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.keeper_link import KeeperLink
 from jobworker.host.process_tree import process_of, wait_exit
 from jobworker.host.sweep import SweepTree
 from jobworker.jobs.active import ActiveJob

@@ -37,7 +37,7 @@ def boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Usage:
+class ActivityReader:
     """Reads what a job has written and used, and notes when that last changed, on a clock that is never set."""
 
     def __init__(self, active: ActiveJob, log: Path) -> None:
@@ -89,7 +89,7 @@ class Deadline(NamedTuple):
 
 
 async def watch(
-    usage: Usage,
+    activity: ActivityReader,
     policy: TimeoutPolicy,
     limit: TimeLimit,
     host: PluginHost,
@@ -111,13 +111,13 @@ async def watch(
     wakeup = asyncio.Event()
     clock.waiters.add(wakeup)
     if wants_waiting := bool(getattr(policy, "wants_waiting", False)):
-        usage.active.waits.add(wakeup)
+        activity.active.waits.add(wakeup)
     known, warn_at = -math.inf, math.inf
     try:
         while True:
             wakeup.clear()
             try:
-                due, facts = await _ask(policy, limit, usage, host)
+                due, facts = await _ask(policy, limit, activity, host)
             except PluginFault as error:
                 failed(str(error))
                 return
@@ -149,7 +149,7 @@ async def watch(
                 pass
     finally:
         clock.waiters.discard(wakeup)
-        usage.active.waits.discard(wakeup)
+        activity.active.waits.discard(wakeup)
     await fire(deadline._replace(reason=await _reason(policy, limit, facts, host)))
 
 
@@ -177,23 +177,23 @@ async def _reason(policy: TimeoutPolicy, limit: TimeLimit, facts: RunFacts, host
     return " ".join(clean(reason).split())[:MAX_REASON] if isinstance(reason, str) else ""
 
 
-async def _facts(usage: Usage, *, cpu: bool) -> RunFacts:
+async def _facts(activity: ActivityReader, *, cpu: bool) -> RunFacts:
     """Read the facts, again and again if that fails, as for lack of a descriptor: no limit is dropped for it."""
     while True:
         try:
-            return await usage.facts(cpu=cpu)
+            return await activity.facts(cpu=cpu)
         except OSError as error:
             log.warning("a time limit cannot be checked now, trying again in %g s: %s", RETRY_SECONDS, error)
         await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _ask(
-    policy: TimeoutPolicy, limit: TimeLimit, usage: Usage, host: PluginHost
+    policy: TimeoutPolicy, limit: TimeLimit, activity: ActivityReader, host: PluginHost
 ) -> tuple[float | None, RunFacts]:
     """Return the moment that the policy returns, None if there is none, by which facts; raise PluginFault."""
     # Another part of the plugin may block: that is no fault of this limit.
     await host.free_soon(policy, BLOCKED_PLUGIN_SECONDS)
-    facts = await _facts(usage, cpu=bool(getattr(policy, "wants_cpu", True)))
+    facts = await _facts(activity, cpu=bool(getattr(policy, "wants_cpu", True)))
     try:
         due = await host.run(policy, lambda: policy.due(deepcopy(limit.options), facts))
         if due is None:

@@ -31,9 +31,9 @@ def explain(
     `stderr`: the last bytes that the job wrote to it; `blocked`: why its log takes no output now.
     """
     before, after, began = _changes(job, events)
-    steps = _stop(receipt, stopping_by) if receipt is not None else []
+    steps = _stop_links(receipt, stopping_by) if receipt is not None else []
     if job.exit is not None:
-        steps += _stop(job.exit.receipt, job.exit.by)
+        steps += _stop_links(job.exit.receipt, job.exit.by)
     chain = before + _merged(after, steps, began)
     if first := job.log.first_offset:
         detail = f"the first {first} of {job.log.bytes} bytes are no longer kept"
@@ -100,7 +100,7 @@ def _set_back(links: list[ChainLink], began: str) -> list[tuple[int, str]]:
     return keys
 
 
-def _stop(receipt: Receipt | None, by: str | None) -> list[ChainLink]:
+def _stop_links(receipt: Receipt | None, by: str | None) -> list[ChainLink]:
     if receipt is None:
         return []
     links = []

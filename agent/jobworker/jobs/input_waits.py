@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from jobworker.host.input_wait import Input, Look, hidden, look, members, terminal_of
-from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.keeper_link import KeeperLink
 from jobworker.host.procfs import ProcReader, run_with_stuck_guard
 from jobworker.host.spool import accepted_by_name
 from jobworker.jobs.active import ActiveJob

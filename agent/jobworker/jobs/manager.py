@@ -12,7 +12,7 @@ from jobworker.errors import (
     JobNotFound,
     WaitTimeout,
 )
-from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.keeper_link import KeeperLink
 from jobworker.jobs import explain
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.caps import RoleCaps
@@ -100,21 +100,30 @@ class JobManager:
         self._starting = Starting(
             self._specs, self._users, self._secrets, self._table, self.link, caps, quotas, self.measures.starts
         )
-        self.create, self.start, self.withdraw = self._starting.create, self._starting.start, self._starting.withdraw
-        self.check_room, self.refuse = self._starting.check_room, self._starting.refuse
-        self.update = Updating(self._specs, self._time_limits, self._table, self.link, caps, quotas).update
+        updating = Updating(self._specs, self._time_limits, self._table, self.link, caps, quotas)
         self.stats = JobStats(self._table, self.link, self._secrets)
         self._terminals = Terminals(self.link)
         self._watch = LogWatch(home.logs)
         self.logs = Logs(self._table, self._watch)
         self.log_scans = LogScans(self._table)
         self.screens = Screens(self._table)
-        self.seen, self.list, self.events = self._table.seen, self._table.page, self._table.events
-        self.seen_in_memory = self._table.seen_in_memory
-        self.stop_all, self.kill_all = self._stops.stop_all, self._stops.kill_all
         self._retention = Retention(config.retention, self._table)
         self._table.on_inactive += (self._secrets.inactive, self._count_end)
         self.observers = Observers(registry.observers, host, self._table, self._tasks)
+
+        # Operations of the parts, as they are; those below need several parts.
+        self.create = self._starting.create
+        self.start = self._starting.start
+        self.withdraw = self._starting.withdraw
+        self.check_room = self._starting.check_room
+        self.refuse = self._starting.refuse
+        self.update = updating.update
+        self.stop_all = self._stops.stop_all
+        self.kill_all = self._stops.kill_all
+        self.seen = self._table.seen
+        self.seen_in_memory = self._table.seen_in_memory
+        self.list = self._table.page
+        self.events = self._table.events
 
     @property
     def keepers_lost(self) -> int:

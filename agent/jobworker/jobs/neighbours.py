@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable
 
-from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.keeper_link import KeeperLink
 from jobworker.host.sweep import Neighbours
 from jobworker.jobs.active import ActiveJob
 

@@ -52,21 +52,21 @@ class Observers:
 
     def _cursor(self, plugin: str) -> EventCursor:
         try:
-            return self._table.events(self._table.noted(f"{LAST_REVISION}{plugin}", None))
+            return self._table.events(self._table.meta(f"{LAST_REVISION}{plugin}", None))
         except OffsetOutOfRange:  # the stored revision is of another job table
             return self._table.events(None)
 
     async def _deliver(self, plugin: str, observe: Observe, cursor: EventCursor) -> None:
         """Call the observer for each event; return when it has failed too often."""
         faults = 0
-        self._table.note(f"{LAST_REVISION}{plugin}", cursor.revision)
+        self._table.set_meta(f"{LAST_REVISION}{plugin}", cursor.revision)
         while True:
             page = await cursor.next()
             if page.gap is not None:
                 log.warning("plugin %s is too slow: events up to revision %d are gone", plugin, page.gap)
             for revision, text in page.events:
                 faults = 0 if await self._call_observer(plugin, observe, text) else faults + 1
-                self._table.note(f"{LAST_REVISION}{plugin}", revision)
+                self._table.set_meta(f"{LAST_REVISION}{plugin}", revision)
                 if faults == MAX_FAULTS:
                     log.error("plugin %s has failed at %d events in a row: it gets no more", plugin, faults)
                     return

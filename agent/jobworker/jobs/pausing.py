@@ -5,7 +5,7 @@ import signal
 import time
 
 from jobworker.errors import InvalidState, NotSupported
-from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.keeper_link import KeeperLink
 from jobworker.jobs import lifecycle
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.stop import send_signal

@@ -15,7 +15,7 @@ from jobworker import state_lock
 from jobworker.errors import DiskFull, JobworkerError, ShuttingDown
 from jobworker.host.journal import Journal, JournalEntry, Launching, Started, StartFailed
 from jobworker.host.journal_feed import JournalFeed
-from jobworker.host.keeper_client import KeeperGone, KeeperLink
+from jobworker.host.keeper_link import KeeperGone, KeeperLink
 from jobworker.host.keeper_process import end_remains, last_line
 from jobworker.host.process_tree import init_process, main_process
 from jobworker.host.reaper import Reaper, ended_in
@@ -67,18 +67,18 @@ class Reconciler:
         self._table = table
         # The lock names the folder of the last agent too, but a copy may be without it.
         home.copied_from = home.copied_from or state_lock.copied_from(
-            home.path, json.loads(table.noted("place", "{}"))
+            home.path, json.loads(table.meta("place", "{}"))
         )
         if home.copied_from:
             _set_aside(home.journal, home.copied_from)
-            table.note("journal", 0)
+            table.set_meta("journal", 0)
         # Entries that no agent read before a reboot are of the boot before: their pids belong to other processes now.
-        noted = table.noted("journal", 0)
-        self._journal = Journal(home.journal, noted, table.noted("journal_boot", ""))
+        noted = table.meta("journal", 0)
+        self._journal = Journal(home.journal, noted, table.meta("journal_boot", ""))
         if (
             self._journal.position != noted
         ):  # else the next agent would begin at the old position, in the middle of new entries
-            table.note("journal", self._journal.position)
+            table.set_meta("journal", self._journal.position)
         self._forgetting = Forgetting(self._journal, table)
         self._feed = JournalFeed(self._journal, home.logs, self._apply_all, durable=durable)
         self._link = link
@@ -126,13 +126,13 @@ class Reconciler:
         self._stuck = self._link.stuck
         await self._link.open()
         await self._feed.read_all()
-        restarted = self._table.noted("boot", self._boot) != self._boot
+        restarted = self._table.meta("boot", self._boot) != self._boot
         ended = self._table.newest_end() if restarted else ""
         await self._take_over()
         if restarted:
             await self._check_logs(ended)
-        self._table.note("boot", self._boot)
-        self._table.note("place", json.dumps({"boot": self._boot, **state_lock.place(self._home.path)}))
+        self._table.set_meta("boot", self._boot)
+        self._table.set_meta("place", json.dumps({"boot": self._boot, **state_lock.place(self._home.path)}))
         if self._reaper is not None:
             self._reaper.look()
         self._link.set_ready(True)
@@ -149,8 +149,8 @@ class Reconciler:
                 self._forgetting.applied(active)
             elif boot == self._boot:
                 self._without_record(event)
-        self._table.note("journal", position)
-        self._table.note("journal_boot", boot)
+        self._table.set_meta("journal", position)
+        self._table.set_meta("journal_boot", boot)
         if self._forgetting.due(position):
             self._tasks.spawn(self._forgetting.forget())
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jobworker.errors import InvalidState
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.table import JobTable
-from jobworker.jobs.worker import Worker
+from jobworker.jobs.worker_thread import WorkerThread
 from jobworker.screen import MAX_CELLS
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Screens:
         self._table = table
         self._kept: dict[str, _Kept] = {}
         self._used = asyncio.Semaphore(MAX_USED)
-        self._worker: Worker | None = None  # from the first call on
+        self._worker: WorkerThread | None = None  # from the first call on
         self._sweep: asyncio.TimerHandle | None = None
 
     async def catch_up(self, job: str) -> None:
@@ -61,9 +61,9 @@ class Screens:
                 pass
             yield model
 
-    def _thread(self) -> Worker:
+    def _thread(self) -> WorkerThread:
         if self._worker is None:
-            self._worker = Worker("screens")
+            self._worker = WorkerThread("screens")
         return self._worker
 
     @asynccontextmanager

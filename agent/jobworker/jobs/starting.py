@@ -11,7 +11,7 @@ from jobworker.errors import (
     RpcError,
     ShuttingDown,
 )
-from jobworker.host.keeper_client import KeeperGone, KeeperLink
+from jobworker.host.keeper_link import KeeperGone, KeeperLink
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.caps import NO_CAPS, Caps, RoleCaps
 from jobworker.jobs.plan import LaunchPlan

@@ -6,7 +6,7 @@ import time
 from msgspec import UNSET, to_builtins
 
 from jobworker.host import usage
-from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.keeper_link import KeeperLink
 from jobworker.host.process_tree import described
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.record import JobRecord

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from jobworker.errors import InvalidSpec, JobworkerError, RpcError
-from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.keeper_link import KeeperLink
 from jobworker.host.process_tree import PROOFS, described
 from jobworker.host.strays import StrayTree
 from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy
@@ -49,7 +49,7 @@ async def send_signal(
     return len(members), int(answer["delivered"])
 
 
-class Stop:
+class StopRun:
     """One stop of one job: its steps become the receipt."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Stop:
             if isinstance(strategy, LongStopStrategy):
                 longest = await self._host.run(strategy, partial(_longest, strategy, deepcopy(options)))
             shown = deepcopy(options)
-            await self._host.call(strategy, partial(_stop, strategy, handle, shown), longest + limit)
+            await self._host.call(strategy, partial(_run_strategy, strategy, handle, shown), longest + limit)
         except (PluginFault, JobworkerError) as error:
             self.note("strategy_failed", detail=str(error))
             log.warning("job %s: stop strategy %s: %s", self._active.id, strategy.name, error)
@@ -189,7 +189,7 @@ class Stop:
         return True
 
 
-async def _stop(strategy: StopStrategy, handle: "_Handle", options: StopOptions) -> None:
+async def _run_strategy(strategy: StopStrategy, handle: "_Handle", options: StopOptions) -> None:
     """Run the strategy; an invalid argument to its handle is a fault of the strategy."""
     try:
         await strategy.stop(handle, options)
@@ -206,7 +206,7 @@ class _Handle:
 
     def __init__(
         self,
-        stop: Stop,
+        stop: StopRun,
         loop: asyncio.AbstractEventLoop,
         job: Job,
         plan: LaunchPlan,

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from jobworker.config import Jobs
 from jobworker.errors import InvalidState, JobworkerError, RpcError, StopIncomplete
-from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.keeper_link import KeeperLink
 from jobworker.host.process_tree import NamespaceTree, wait_exit
 from jobworker.interfaces import StopOptions, StopStrategy
 from jobworker.jobs import lifecycle
@@ -20,7 +20,7 @@ from jobworker.jobs.inputs import Inputs
 from jobworker.jobs.pausing import Pausing
 from jobworker.jobs.record import Sent, StopRequest
 from jobworker.jobs.spec_rules import Specs
-from jobworker.jobs.stop import KILL, SURVIVOR_SECONDS, Stop, send_signal
+from jobworker.jobs.stop import KILL, SURVIVOR_SECONDS, StopRun, send_signal
 from jobworker.jobs.table import JobTable
 from jobworker.measures import Measures
 from jobworker.model import Reason, Receipt, Step, StopSpec
@@ -58,7 +58,7 @@ class StopManager:
         self._table = table
         self._inputs = inputs
         self._tasks = tasks
-        self._under_way: dict[str, Stop] = {}  # by job
+        self._under_way: dict[str, StopRun] = {}  # by job
         self.pausing = Pausing(table, link)
 
     async def stop(self, active: ActiveJob, call: StopSpec | None, by: str) -> None:
@@ -99,7 +99,7 @@ class StopManager:
             strategy, options = await self._usual_stop(active)
         if active.stop is not None or active.record.process_tree_gone:
             return active.stop
-        stop = Stop(active, plan, self._link, self._host, self.pausing.resume, self._save_steps, self._inputs)
+        stop = StopRun(active, plan, self._link, self._host, self.pausing.resume, self._save_steps, self._inputs)
         if not active.record.job.state.final:
             name = strategy.name if strategy is not None else KILL
             request = StopRequest(reason=reason, by=by, strategy=name, message=message, call=call)

@@ -22,7 +22,7 @@ from jobworker.jobs.query import Query
 from jobworker.jobs.record import JobRecord
 from jobworker.jobs.rows import write_rows
 from jobworker.jobs.stored import decode_record
-from jobworker.jobs.worker import Worker
+from jobworker.jobs.worker_thread import WorkerThread
 from jobworker.model import JobEvent
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Store:
     def __init__(self, path: Path, keep_events: int, *, durable: bool = False) -> None:
         """`durable`: what is committed survives a power cut."""
         self._durable = durable
-        self._worker = Worker("store")  # makes all queries
+        self._worker = WorkerThread("store")  # makes all queries
         self._pending: dict[str, JobRecord | None] = {}  # to be committed next; None: to be deleted
         self._writing: dict[str, JobRecord | None] = {}  # being committed: the table still has the old ones
         self._labelled: set[str] = set()  # those of `_pending` whose labels may differ from those in the table

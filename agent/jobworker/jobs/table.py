@@ -42,8 +42,8 @@ class JobTable:
         self._log_path = f"{home.logs}/"  # before the id of a job: each start of a job needs the path
         self._durable = durable
         store = self._store = Store(home.database, keep_events, durable=durable)
-        # What the store has about all jobs; `noted` returns what `note` stored.
-        self.newest_end, self.ended_totals, self.noted = store.newest_end, store.ended_totals, store.meta
+        # What the store has about all jobs; `meta` returns what `set_meta` stored.
+        self.newest_end, self.ended_totals, self.meta = store.newest_end, store.ended_totals, store.meta
         self.by_key, self.events_of = store.by_key, store.events_of
         self.created = CreatedJobs(store.created_jobs())
         continue_ids(store.last_id())
@@ -258,7 +258,7 @@ class JobTable:
         if active.holders:
             self.save(active, lifecycle.lost(record, "the job was deleted", time.time_ns(), closed=True))
 
-    def note(self, name: str, value: Any) -> None:
+    def set_meta(self, name: str, value: Any) -> None:
         """Store a value beside the jobs, in one commit with what was saved before it."""
         self._store.set_meta(name, value, lazy=True)
 

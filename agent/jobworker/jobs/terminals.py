@@ -1,7 +1,7 @@
 """Terminals of jobs: change their size."""
 
 from jobworker.errors import InvalidState
-from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.keeper_link import KeeperLink
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.claims import require_writer
 

@@ -56,11 +56,11 @@ class TimeLimits:
 
     def _watch_one(self, active: ActiveJob, limit: TimeLimit) -> None:
         policy = self._specs.policy(limit.policy)
-        usage = deadlines.Usage(active, self._table.log_folder(active.id))
+        activity = deadlines.ActivityReader(active, self._table.log_folder(active.id))
         near, answer = partial(self._near, active), partial(self._answer, active)
         fire, failed = partial(self._fire, active), partial(self._failed, active, limit)
         watching = deadlines.watch(
-            usage, policy, limit, self._host, self._clock, near, answer, fire, failed, self._lead
+            activity, policy, limit, self._host, self._clock, near, answer, fire, failed, self._lead
         )
         active.limits.append(self._tasks.spawn(watching))
 

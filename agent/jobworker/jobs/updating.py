@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from jobworker.errors import InvalidState, JobNotFound, NotSupported
-from jobworker.host.keeper_client import KeeperLink
+from jobworker.host.keeper_link import KeeperLink
 from jobworker.host.usage import memory_floor
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.caps import RoleCaps

@@ -50,7 +50,7 @@ class Exits:
                     state.exit_owed = True
                     return  # it stays a zombie until the journal takes its status
             os.waitpid(pid, 0)
-            if pid in state.launching or pid in state.stuck:
+            if pid in state.launch_pids or pid in state.stuck:
                 self._launches.reaped(pid)
             if pid == state.pump_pid:
                 state.pump_pid = 0

@@ -45,7 +45,7 @@ class Launches:
 
     def resume(self, job: Job) -> None:
         """Follow a launch that was begun, perhaps by the version of the keeper before this one."""
-        self._state.launching |= dict.fromkeys(job.unreaped, job)
+        self._state.launch_pids |= dict.fromkeys(job.unreaped, job)
         if job.launching:
             self._state.launches[job.id] = job
         if job.report >= 0:
@@ -86,7 +86,7 @@ class Launches:
         for before, pid in zip(known, (job.pid, job.init), strict=True):
             if pid and not before:
                 job.unreaped.append(pid)
-                self._state.launching[pid] = job
+                self._state.launch_pids[pid] = job
                 if job.failure is not None:
                     _kill(pid)
 
@@ -183,7 +183,7 @@ class Launches:
 
     def settle(self, pid: int) -> None:
         """Look at the reports of the launches that a child which has ended may belong to."""
-        job = self._state.launching.get(pid)
+        job = self._state.launch_pids.get(pid)
         # A child of a helper is unknown until the helper's report is read, which was written before it became ours.
         for each in [job] if job else [one for one in self._state.launches.values() if one.helper]:
             if each.report >= 0:
@@ -197,7 +197,7 @@ class Launches:
         if pid in state.stuck:
             state.remove_groups(*state.stuck.pop(pid))
             return
-        job = state.launching.pop(pid)
+        job = state.launch_pids.pop(pid)
         job.unreaped.remove(pid)
         if job.failure is not None and not job.unreaped and job.report < 0:
             self._conclude(job)
@@ -231,7 +231,7 @@ class Launches:
         """Stop following a launch, and these processes of it; a helper is still to be reaped."""
         self._state.launches.pop(job.id, None)
         for pid in pids:
-            if self._state.launching.pop(pid, None):
+            if self._state.launch_pids.pop(pid, None):
                 job.unreaped.remove(pid)
         job.reported = ""
 

@@ -33,7 +33,7 @@ class State:
         self.adopted: dict[int, Job] = {}  # by pidfd: children of a keeper that died
         self.inits: dict[int, Job] = {}  # by pid: our children that are the init of a job's namespace
         self.launches: dict[str, Job] = {}  # by id: those of which it is not known yet if their launch succeeds
-        self.launching: dict[int, Job] = {}  # by pid: our children that belong to such a launch
+        self.launch_pids: dict[int, Job] = {}  # by pid: our children that belong to such a launch
         # By pid: id and cgroup of a launch that failed, whose child was killed and hangs in the kernel.
         self.stuck: dict[int, tuple[str, str]] = {}
         self.ending: set[int] = set()  # inits that have been killed and are not gone yet
@@ -56,7 +56,7 @@ class State:
 
     def own_children(self) -> set[int]:
         """Return our children that are no process left behind by a job."""
-        return {*self.pids, *self.inits, *self.launching, *self.stuck, self.pump_pid}
+        return {*self.pids, *self.inits, *self.launch_pids, *self.stuck, self.pump_pid}
 
     def use_run_folder(self, folder: str) -> None:
         """Have new sockets and FIFOs in this folder."""

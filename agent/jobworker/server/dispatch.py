@@ -214,7 +214,7 @@ def _respond(
         return request
     # Names and the form of params are checked here: the errors of the library are less exact.
     try:
-        find(session, request)
+        check_method(session, request)
     except errors.RpcError as error:
         return None if request.id is msgspec.UNSET else error_response(request.id, error)
     # The method runs inside of this call, to its end or, if it must wait, not at all yet.
@@ -301,7 +301,7 @@ def encode_answer(answer: dict[str, Any] | bytes) -> bytes:
         return encode(error_response(answer["id"], _internal("an answer", failure)))
 
 
-def find(session: Session, request: Request) -> None:
+def check_method(session: Session, request: Request) -> None:
     """Raise MethodNotFound or InvalidParams; before login Unauthenticated, which does not reveal what exists."""
     if request.method not in METHODS:
         session.permissions()

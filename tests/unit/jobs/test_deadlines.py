@@ -38,10 +38,10 @@ async def test_no_file_can_be_opened(
     for name in ("out", "err", "index"):
         (tmp_path / name).touch()
     job = Job(id=new_id(), name=None, state=State.RUNNING, spec=JobSpec(), owner="o", created_at="2026")
-    usage = deadlines.Usage(ActiveJob(JobRecord(job=job, process=ProcessRecord(started=1))), tmp_path)
+    activity = deadlines.ActivityReader(ActiveJob(JobRecord(job=job, process=ProcessRecord(started=1))), tmp_path)
     loop = asyncio.get_running_loop()
     request.getfixturevalue("no_files")
-    looking = loop.create_task(deadlines._facts(usage, cpu=False))
+    looking = loop.create_task(deadlines._facts(activity, cpu=False))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert "Too many open files" in caplog.text

@@ -17,7 +17,7 @@ def _nothing() -> None:
     """Stand for a call that was urgent, and is made."""
 
 
-class Worker:
+class WorkerThread:
     """One thread, from `__init__` until `end`."""
 
     def __init__(self, name: str) -> None:
