@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "agent" / "jobworker" / "client"
-SOURCES = ("verbs", "commands", "process", "subscription", "events")
+SOURCES = ("verbs", "agent_verbs", "commands", "process", "subscription", "events")
 # Modules that both clients have, each its own.
-TWINS = "commands|process|connection|inbox|subscription|events|input|verbs"
+TWINS = "commands|process|connection|inbox|subscription|events|input|agent_verbs|verbs"
 HEADER = "# Made of ../{name}.py by docs/generate.py: change that file, and run it.\n"
 CHANGES = (
     (r"\basync (?=def |for |with )", ""),

@@ -157,13 +157,13 @@ def error_rows() -> Rows:
 def verbs() -> dict[str, str]:
     """Return which method of a client calls each method of the protocol: those of both clients are the same."""
     found: dict[str, str] = {}
-    for module in ("verbs", "subscription", "events", "input"):
+    for module in ("verbs", "agent_verbs", "subscription", "events", "input"):
         tree = ast.parse((CLIENT / f"{module}.py").read_text())
         for cls in (node for node in tree.body if isinstance(node, ast.ClassDef)):
             for function in (node for node in cls.body if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)):
                 # What names the method that ends a subscription is its inbox.
                 name = "close" if function.name == "__init__" else function.name
-                name = name if module == "verbs" else f"{cls.name}.{name}"
+                name = name if module.endswith("verbs") else f"{cls.name}.{name}"
                 for node in ast.walk(function):
                     if isinstance(node, ast.Constant) and node.value in PARAMS:
                         found.setdefault(str(node.value), name)
@@ -186,7 +186,7 @@ def rows_of(what: str) -> Rows:
         case ["clients"]:
             called = verbs()
             if missing := PARAMS.keys() - called.keys():
-                raise ValueError(f"{', '.join(sorted(missing))}: add a method to {CLIENT / 'verbs.py'} that calls it")
+                raise ValueError(f"{', '.join(sorted(missing))}: add methods to {CLIENT}/verbs.py or agent_verbs.py")
             return {f"[`{name}`](#{name.replace('.', '')})": f"`{called[name]}`" for name in sorted(PARAMS)}
     raise ValueError(f"{what}: expected params METHOD, fields MODULE TYPE, keys MODULE TYPE, errors or clients")
 

@@ -48,7 +48,9 @@ def test_the_blocking_client_is_made_of_the_other(name: str) -> None:
 def test_each_method_of_the_protocol_is_a_method_of_both_clients() -> None:
     """With a docstring, a type for each param and for the result, and the same names in both."""
     called = verbs()
-    assert called.keys() == PARAMS.keys(), "add the method to agent/jobworker/client/verbs.py; docs/generate.py"
+    assert called.keys() == PARAMS.keys(), (
+        "add the method to agent/jobworker/client/verbs.py or agent_verbs.py; docs/generate.py"
+    )
     for method, verb in called.items():
         owner, _, name = verb.rpartition(".")
         ours, theirs = (getattr(cls, name) for cls in PAIRS[owner])

@@ -1,13 +1,15 @@
 """The methods of a client: one for each method of the protocol, with its params and its result as types.
 
-`blocking/verbs.py` is made of this file by `docs/generate.py`. The types are imported when a method first needs them.
+Those about callers and the agent are in `agent_verbs.py`. The types are imported when a method first needs them.
+`blocking/verbs.py` is made of this file by `docs/generate.py`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from jobworker.client import wire
+from jobworker.client.agent_verbs import AgentVerbs
 from jobworker.client.lazy import Lazy
 from jobworker.errors import WaitTimeout
 from jobworker.units import seconds
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from jobworker import model, results
-    from jobworker.client.connection import Connection
     from jobworker.client.events import Events
     from jobworker.client.input import JobInput
     from jobworker.client.logs import LogPage
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from jobworker.units import Duration, Rate, Size
 else:
     model, results = Lazy("jobworker.model"), Lazy("jobworker.results")
-
-T = TypeVar("T")
 
 
 class LimitChanges(TypedDict, total=False):
@@ -51,21 +50,11 @@ class Changes(TypedDict, total=False):
     force: bool
 
 
-class Verbs:
+class Verbs(AgentVerbs):
     """All methods raise RpcError for an answer with an error, ConnectionFailed if none comes, BadAnswer for rubbish.
 
     A job is given by its id.
     """
-
-    connection: Connection
-
-    async def call(self, method: str, **params: Any) -> Any:
-        """Call any method and return its result as plain data."""
-        return await self.connection.call(method, **params)
-
-    async def _ask(self, kind: type[T], method: str, **params: Any) -> T:
-        """Call a method with the params that are not None; return its result as this type."""
-        return wire.typed(kind, method, await self.connection.call(method, **_given(**params)))
 
     # Jobs
 
@@ -161,9 +150,9 @@ class Verbs:
         """
         from jobworker.client.subscription import Subscription
 
-        options = _given(until=until, streams=streams, follow=follow, arrivals=arrivals)
+        options = wire.given(until=until, streams=streams, follow=follow, arrivals=arrivals)
         subscription = Subscription(self.connection, await self.status(job), options)
-        await subscription.subscribe(**_given(offset=offset, tail=tail, since=since))
+        await subscription.subscribe(**wire.given(offset=offset, tail=tail, since=since))
         return subscription
 
     async def read(
@@ -172,7 +161,7 @@ class Verbs:
         """Return one page of a log."""
         from jobworker.client.logs import LogPage
 
-        page = await self.call("log.read", id=job, offset=offset, max_bytes=max_bytes, **_given(streams=streams))
+        page = await self.call("log.read", id=job, offset=offset, max_bytes=max_bytes, **wire.given(streams=streams))
         with wire.reading("log.read"):
             return LogPage.of(page)
 
@@ -275,102 +264,6 @@ class Verbs:
         """End the input of a job after what was accepted so far."""
         await self._ask(results.InputEnd, "stdin.close", id=job)
 
-    # Callers
-
-    async def login(
-        self,
-        *,
-        token: str | None = None,
-        username: str | None = None,
-        password: str | None = None,
-        ticket: str | None = None,
-        session: str | None = None,
-    ) -> model.Principal:
-        """Authenticate a connection that was opened without credentials, by its first call; after a loss, again.
-
-        `ticket` and `session` are for pages in a browser: the agent takes them from connections of an origin only.
-        """
-        given = {"token": token, "username": username, "password": password, "ticket": ticket, "session": session}
-        return await self._ask(model.Principal, "auth.login", **given)
-
-    async def whoami(self) -> model.Principal:
-        """Return the principal of this connection."""
-        return await self._ask(model.Principal, "auth.whoami")
-
-    async def logout(self) -> None:
-        """End this connection and, of a page in a browser, its session."""
-        await self._ask(bool, "auth.logout")
-
-    async def ticket(self, *, origin: str | None = None) -> results.Ticket:
-        """Return a code with which a page of this origin logs in as this caller, once and within 30 seconds.
-
-        Without `origin` it is for the agent's own page, by the address that the agent has for clients on its host.
-        """
-        return await self._ask(results.Ticket, "auth.ticket", origin=origin)
-
-    async def create_token(
-        self, name: str, roles: Sequence[str], *, expires_in: Duration | None = None
-    ) -> results.NewToken:
-        """Create a token, whose secret is only in this answer; "never": it has no end, None: as configured."""
-        return await self._ask(results.NewToken, "token.create", name=name, roles=roles, expires_in=expires_in)
-
-    async def renew_token(self, name: str, *, expires_in: Duration | None = None) -> results.RenewedToken:
-        """Replace the secret of a token, which ends the old one and its connections at once."""
-        return await self._ask(results.RenewedToken, "token.renew", name=name, expires_in=expires_in)
-
-    async def revoke_token(self, name: str) -> None:
-        """Revoke a token and close its connections."""
-        await self._ask(bool, "token.revoke", name=name)
-
-    async def tokens(self) -> Sequence[results.Token]:
-        """List the tokens, without their secrets."""
-        return (await self._ask(results.Tokens, "token.list")).tokens
-
-    async def sessions(self) -> Sequence[results.Connected]:
-        """List the open connections, the oldest first."""
-        return (await self._ask(results.Sessions, "session.list")).sessions
-
-    async def end_sessions(self, *, session: str | None = None, principal: str | None = None) -> int:
-        """End one session by its id, or all of a principal; return how many. Their access ends at once."""
-        return (await self._ask(results.SessionsEnded, "session.end", id=session, principal=principal)).ended
-
-    # The agent
-
-    async def ping(self) -> str:
-        """Return the time of the agent's clock."""
-        return (await self._ask(results.Pong, "agent.ping")).time
-
-    async def info(self) -> results.AgentInfo:
-        """Return what the agent is and can do on its host."""
-        return await self._ask(results.AgentInfo, "agent.info")
-
-    async def health(self) -> results.AgentHealth:
-        """Return what the agent uses of its host and of its budgets."""
-        return await self._ask(results.AgentHealth, "agent.health")
-
-    async def audit(
-        self, limit: int = 100, *, job: str | None = None, principal: str | None = None, denied: bool = False
-    ) -> Sequence[results.AuditEntry]:
-        """Return the newest entries of the audit log, the oldest of them first: those of a job, of a principal."""
-        params: dict[str, Any] = {"limit": limit, "job": job, "principal": principal, "denied": denied}
-        return (await self._ask(results.AuditEntries, "audit.list", **params)).entries
-
-    async def shutdown(self, jobs: Literal["stop", "leave"] = "leave") -> None:
-        """End the agent; jobs that are left run on, and the next agent adopts them."""
-        await self._ask(bool, "agent.shutdown", jobs=jobs)
-
-    async def restart(self) -> None:
-        """Have the agent execute itself again, with its current program and configuration."""
-        await self._ask(bool, "agent.restart")
-
-    async def plugins(self) -> Sequence[results.PluginInfo]:
-        """List the plugins: the enabled ones in the order of the configuration, then, for an admin, the others."""
-        return (await self._ask(results.Plugins, "plugin.list")).plugins
-
-    async def discover(self) -> dict[str, Any]:
-        """Return an OpenRPC document that describes all methods of this agent."""
-        return await self._ask(dict, "rpc.discover")
-
     # The last, as it has the name of a type.
     async def list(
         self,
@@ -396,7 +289,3 @@ class Verbs:
             if (cursor := page.next) is None:
                 break
         return jobs
-
-
-def _given(**params: Any) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if value is not None}

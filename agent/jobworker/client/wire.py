@@ -209,3 +209,8 @@ class Patience:
         """Return the seconds to wait before the next attempt."""
         pause, self._pause = self._pause, min(self._pause * 2, MAX_PAUSE_SECONDS)
         return pause
+
+
+def given(**params: Any) -> dict[str, Any]:
+    """Return the params that are not None: the agent chooses the others."""
+    return {name: value for name, value in params.items() if value is not None}
