@@ -4,6 +4,7 @@ Each call of `jw` is a process of its own, forked from that one, which imports t
 What is tested of the start itself, of signals and of terminals runs `python -m jobworker_cli`, as `Jw.start` does.
 """
 
+import contextlib
 import gc
 import importlib
 import json
@@ -107,8 +108,9 @@ def serve(listener: socket.socket) -> list[str]:
                 pid, call = running.pop(key.fd)
                 selector.unregister(key.fd)
                 os.close(key.fd)
-                call.sendall(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-                call.close()
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                with contextlib.suppress(OSError), call:  # the caller may have given up
+                    call.sendall(b"%d\n" % code)
                 continue
             call = listener.accept()[0]
             words, cwd, env, streams = receive(call)
@@ -128,7 +130,8 @@ def serve(listener: socket.socket) -> list[str]:
                 return words
             for fd in streams:
                 os.close(fd)
-            call.sendall(b"%d\n" % pid)
+            with contextlib.suppress(OSError):
+                call.sendall(b"%d\n" % pid)
             running[fd := os.pidfd_open(pid)] = (pid, call)
             selector.register(fd, selectors.EVENT_READ)
 
