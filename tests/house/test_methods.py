@@ -91,12 +91,10 @@ def names_in(function: ast.AsyncFunctionDef) -> set[str]:
 
 def test_each_param_can_be_given() -> None:
     """And no param that the method does not have."""
-    (cls,) = [
-        node
-        for node in ast.parse((CLIENT / "verbs.py").read_text()).body
-        if isinstance(node, ast.ClassDef) and node.name == "Verbs"
-    ]
-    functions = {node.name: node for node in cls.body if isinstance(node, ast.AsyncFunctionDef)}
+    trees = (ast.parse((CLIENT / f"{name}.py").read_text()) for name in ("verbs", "agent_verbs"))
+    functions = {
+        node.name: node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef)
+    }
     for method, verb in verbs().items():
         if verb in functions:
             wanted = {field.encode_name for field in msgspec.structs.fields(PARAMS[method])}
