@@ -156,12 +156,18 @@ class Verbs(AgentVerbs):
         return subscription
 
     async def read(
-        self, job: str, offset: int = 0, max_bytes: int = 65536, streams: Sequence[str] | None = None
+        self,
+        job: str,
+        offset: int = 0,
+        max_bytes: int = 65536,
+        streams: Sequence[str] | None = None,
+        arrivals: bool | None = None,
     ) -> LogPage:
-        """Return one page of a log."""
+        """Return one page of a log; with `arrivals` every chunk is a single arrival."""
         from jobworker.client.logs import LogPage
 
-        page = await self.call("log.read", id=job, offset=offset, max_bytes=max_bytes, **wire.given(streams=streams))
+        more = wire.given(streams=streams, arrivals=arrivals)
+        page = await self.call("log.read", id=job, offset=offset, max_bytes=max_bytes, **more)
         with wire.reading("log.read"):
             return LogPage.of(page)
 
