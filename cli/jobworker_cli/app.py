@@ -133,11 +133,12 @@ def _call(
     ctx = Context()
     ctx.params = values
     failures.settings.as_json |= bool(values.get("json_"))
+    failures.settings.command = " ".join(["jw", *path])
     try:
         choose(ctx)
         return function(ctx, **values) if parse.takes_context(function) else function(**values)
     except UsageError as error:
-        error.command = " ".join(["jw", *path])
+        error.command = failures.settings.command
         raise
 
 

@@ -1,12 +1,15 @@
 """Report an error as text and as an exit code."""
 
 import os
+import re
 from typing import Any
 
 from jobworker import __version__
 from jobworker.errors import (
+    ConnectionFailed,
     InvalidParams,
     InvalidSpec,
+    InvalidState,
     JobNotFound,
     JobworkerError,
     MethodNotFound,
@@ -19,7 +22,11 @@ from jobworker_cli.output.sanitise import printable
 USAGE = 2
 RUN_FAILED = 125  # of `run` and `wait`; their other codes are the job's
 LEFT = 130  # ended by Ctrl-C
+# What a user of `jw` types in place of what a hint of the agent has for programs.
+OF_JW = (("create it with stdin", "jw run -i -- CMD"), ("create it with `tty`", "jw run -t -- CMD"))
+STATE_OF = re.compile(r"job (\w+) is ")  # an error that names a job and its state
 HINTS: dict[type[JobworkerError], str] = {
+    ConnectionFailed: "jw doctor",
     JobNotFound: "jw ps -a",
     PermissionDenied: "jw rpc auth.whoami",
     MethodNotFound: "jw agent status",
@@ -27,6 +34,7 @@ HINTS: dict[type[JobworkerError], str] = {
 
 
 class _Settings:
+    command = "jw"  # the words whose help has more
     as_json = False  # whether the command has --json: then an error is an object in one line of stderr
 
 
@@ -49,9 +57,15 @@ def report(error: BaseException, job: str | None = None) -> int:
         text = error.message
         if isinstance(error, MethodNotFound):
             text = f"{text}: the agent may be older or newer than this jw, {__version__}"
+            hint = HINTS[MethodNotFound]
+        elif isinstance(error, InvalidState) and not hint and (found := STATE_OF.match(text)):
+            hint = f"jw status {found[1]}"
         elif isinstance(error, InvalidParams | InvalidSpec) and text.endswith(": unknown"):
             text = f"{text} to this agent, which may be older than this jw, {__version__}"
             hint = hint or "jw agent status"
+        elif isinstance(error, InvalidParams | InvalidSpec):
+            hint = hint or f"{settings.command} --help"
+        hint = next((ours for theirs, ours in OF_JW if hint.startswith(theirs)), hint)
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     elif isinstance(error, RuntimeError) and "start new thread" in str(error):

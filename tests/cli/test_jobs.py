@@ -22,7 +22,8 @@ def test_a_job_from_its_creation_to_its_removal(jw: "Jw") -> None:
     assert re.search(rf"^{job}  life +running ", jw.out("ps"), re.MULTILINE)
     assert job in jw.out("ps", "-q").split()
     again = jw("start", "life")
-    assert (again.returncode, again.stderr) == (5, f"jw: error: job {job} is running; expected created\n")
+    assert again.returncode == 5
+    assert again.stderr == f"jw: error: job {job} is running; expected created\nhint: jw status {job}\n"
     assert jw("rm", "life").returncode == 5
     assert jw.out("stop", "life") == f"{job}  stopped SIGTERM"
     assert job not in jw.out("ps")
@@ -191,6 +192,21 @@ def test_events(jw: "Jw") -> None:
     as_json.wait_for(rb'\{"revision":\d+,"time":"[^"]+","event":"created","by":"unix:local"')
     as_json.interrupt()
     assert jw("events", "--from", "-1").returncode == 1
+
+
+def test_a_hint_is_the_next_command(jw: "Jw") -> None:
+    jw("run", "--name", "hinted", "--", "true")
+    for line, hint in (
+        ("kill -s NOPE hinted", "jw kill --help"),
+        ("run --memory 64x -- true", "jw run --help"),
+        ("write hinted x", "jw run -i -- CMD"),
+        ("screen hinted", "jw run -t -- CMD"),
+        ("rpc no.such", "jw agent status"),
+        ("--address wss://127.0.0.1:1/rpc ps", "jw doctor"),
+    ):
+        done = jw(*line.split())
+        assert done.returncode, line
+        assert done.stderr.endswith(f"hint: {hint}\n"), done.stderr
 
 
 def test_events_since(jw: "Jw") -> None:

@@ -21,4 +21,4 @@ def test_screen(window: Any, jw: "Jw") -> None:
     assert jw.out("screen", "shown").startswith("one"), "also when it has ended"
     job = jw.out("run", "-d", "--", "true")
     done = jw("screen", job)
-    assert (done.returncode, "tty" in done.stderr) == (5, True)
+    assert (done.returncode, "jw run -t" in done.stderr) == (5, True)

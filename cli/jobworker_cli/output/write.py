@@ -48,11 +48,12 @@ class Whole(io.RawIOBase):
     def wait_by(self, wait: Callable[[int], None]) -> None:
         """Have `wait` called in place of a write that would block; it returns when the descriptor is writable."""
         kind = os.fstat(self._fd).st_mode
-        if stat.S_ISREG(kind):
-            return
+        socket = stat.S_ISSOCK(kind)
+        if not (socket or stat.S_ISFIFO(kind) or os.isatty(self._fd)):
+            return  # a file, or /dev/null
         self._wait = wait
         try:
-            if not (stat.S_ISFIFO(kind) or os.isatty(self._fd)):
+            if socket:
                 raise OSError
             # Opened again: what shares the descriptor with us keeps one that blocks.
             self._fd = os.open(f"/proc/self/fd/{self._fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
