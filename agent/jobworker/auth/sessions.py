@@ -151,11 +151,11 @@ class SessionRegistry:
             del self._received[principal.id]
         return more <= 0 or self._received[principal.id] <= MAX_RECEIVED_BYTES
 
-    def turn(self, principal: Principal, size: int) -> float:
+    def turn(self, principal: Principal, size: int, cost: int) -> float:
         """Return in how many seconds a large text of a principal may be decoded, 0 for at once.
 
-        Until then it counts as received: a caller that waits calls `count_received` with the bytes below zero. Raises
-        RateLimited if too many would wait.
+        `cost` is its size with what its lists and objects add. Until then it counts as received: a caller that waits
+        calls `count_received` with the bytes below zero. Raises RateLimited if too many would wait.
         """
         now = time.monotonic()
         for one in [one for one, moment in self._turns.items() if moment <= now]:
@@ -164,7 +164,7 @@ class SessionRegistry:
         if at > now and not self.count_received(principal, size):
             self.count_received(principal, -size)
             raise RateLimited("too many large messages of this principal wait", retry_after=1)
-        self._turns[principal.id] = at + size / LARGE_BYTES_PER_SECOND
+        self._turns[principal.id] = at + cost / LARGE_BYTES_PER_SECOND
         return at - now
 
     def read_lock(self, principal: Principal) -> asyncio.Lock:

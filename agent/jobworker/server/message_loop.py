@@ -17,6 +17,7 @@ from jobworker.tasks import Background
 SMALL_BYTES = 16384  # a message in memory: so many of them may be under way as requests may be in flight
 MAX_IN_FLIGHT_BYTES = 8 << 20  # of larger messages of one connection that are under way
 TURN_SECONDS = 0.002  # that one connection is answered before others get a turn
+CONTAINER_BYTES = 256  # of a string, which take as long to decode as a list or an object does
 CLOSE_UNSUPPORTED = 1003
 CLOSE_TRY_AGAIN = 1013
 
@@ -58,10 +59,11 @@ class Budget(Protocol):
 
     def release(self, size: int) -> None: ...
 
-    def turn(self, size: int) -> float:
+    def turn(self, size: int, cost: int) -> float:
         """Return in how many seconds one of so many bytes may be decoded; call `arrived` then, unless it is 0.
 
-        Raises RateLimited if too many bytes wait for that already.
+        `cost`: how long that takes, as that of so many bytes of one string. Raises RateLimited if too many bytes wait
+        for that already.
         """
 
     def arrived(self, size: int) -> None: ...
@@ -137,7 +139,7 @@ class MessageLoop:
                 return
             size = getsizeof(text)
             size = size if size > SMALL_BYTES else 0
-            if size and isinstance(text, str) and not await self._wait_turn(size):
+            if size and isinstance(text, str) and not await self._wait_turn(text, size):
                 return
             try:
                 message = read(text) if isinstance(text, str) else read_binary(text)
@@ -173,13 +175,14 @@ class MessageLoop:
                 for step in reply.after:
                     step()
 
-    async def _wait_turn(self, size: int) -> bool:
+    async def _wait_turn(self, text: str, size: int) -> bool:
         """Wait until a large text may be decoded, which takes long: in each turn of the loop any connection has one.
 
         Closes the connection, and returns False, if the principal has too many that wait.
         """
         try:
-            seconds = self._budget.turn(size)
+            cost = size + CONTAINER_BYTES * (text.count("{") + text.count("["))
+            seconds = self._budget.turn(size, cost)
         except errors.RateLimited as error:
             await self._connection.send_collected()
             await self._connection.close(CLOSE_TRY_AGAIN, error.message)

@@ -194,10 +194,10 @@ class Session:
         assert principal is not None  # it stays the one that `reserve` counted for
         self.services.sessions.release_request(principal, size)
 
-    def turn(self, size: int) -> float:
+    def turn(self, size: int, cost: int) -> float:
         """Return in how many seconds a large text of the caller may be decoded; RateLimited if too many wait."""
         principal = self.principal
-        return 0.0 if principal is None else self.services.sessions.turn(principal, size)
+        return 0.0 if principal is None else self.services.sessions.turn(principal, size, cost)
 
     def arrived(self, size: int) -> None:
         if (principal := self.principal) is not None:
