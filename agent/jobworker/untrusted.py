@@ -132,3 +132,15 @@ def _candidates(shown: Iterable[bytes], ca: Path | None) -> Iterator[tuple["x509
                 yield certificate, f"in {ca}"
     except (OSError, ValueError):
         return  # the library cannot read all that OpenSSL can: the message then names no certificate
+
+
+def file_fault(error: Exception) -> str:
+    """Return why a file with certificates or a key cannot be read: the words of OpenSSL name no file and no cause."""
+    reason = getattr(error, "reason", None) or ""
+    if reason == "KEY_VALUES_MISMATCH":
+        return "the key is not that of the certificate"
+    if reason in ("NO_CERTIFICATE_OR_CRL_FOUND", "NO_START_LINE") or "PEM file" in str(error):
+        return "there is no certificate in it"
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+        return error.strerror or str(error)
+    return "it is no PEM, or damaged"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,8 +96,27 @@ def test_show_prints_what_is_in_a_certificate(jw: "Jw", ca: Path) -> None:
     said = jw.out("cert", "show", files[0])
     assert f"fingerprint:        {server['fingerprint']}" in said
     assert f"issuer:             {same['subject']}" in said
-    none = jw("cert", "show", str(ca / "ca.key"))
-    assert (none.returncode, "expected certificates in PEM" in none.stderr) == (6, True)
+
+
+def test_files_that_are_no_certificates(jw: "Jw", ca: Path, tmp_path: Path) -> None:
+    """The cause in words of ours: those of OpenSSL and of a library name none that people know."""
+    (damaged := tmp_path / "damaged.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    pair = ["--address", "wss://127.0.0.1:1/rpc", "--cert", str(ca / "server.pem"), "--key"]
+    there = socket.create_server(("127.0.0.1", 0))  # the files are read once there is a connection
+    pair[1] = f"wss://127.0.0.1:{there.getsockname()[1]}/rpc"
+    with there:
+        for words, fault in (
+            (
+                ["cert", "show", str(ca / "ca.key")],
+                "ca.key: there is no certificate in it; expected certificates in PEM",
+            ),
+            (["cert", "show", str(damaged)], "damaged.pem: it is no PEM, or damaged; expected certificates in PEM"),
+            ([*pair, str(ca / "ca.key"), "ps"], "the key is not that of the certificate; expected PEM"),
+            ([*pair[:2], "--ca", str(ca / "ca.key"), "ps"], "ca.key cannot be used: there is no certificate in it"),
+            ([*pair[:2], "--ca", str(ca / "none"), "ps"], "none cannot be used: No such file or directory"),
+        ):
+            done = jw(*words)
+            assert (done.returncode, fault in done.stderr, "http" in done.stderr) == (6, True, False), done.stderr
 
 
 def test_renew_names_the_clients_that_it_locks_out(jw: "Jw", ca: Path) -> None:

@@ -7,7 +7,7 @@ import ssl
 
 from jobworker.client.endpoint import BLANKS, Endpoint
 from jobworker.errors import ConnectionFailed
-from jobworker.untrusted import CheckedObject, keep_shown
+from jobworker.untrusted import CheckedObject, file_fault, keep_shown
 
 PIN = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -48,7 +48,7 @@ def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
             context.load_cert_chain(endpoint.cert, endpoint.key, password="")  # OpenSSL must not prompt for one
     except OSError as error:
         files = " and ".join(str(path) for path in used if path)
-        raise ConnectionFailed(f"{files} cannot be used: {error}; expected PEM") from None
+        raise ConnectionFailed(f"{files} cannot be used: {file_fault(error)}; expected PEM") from None
     except ValueError as error:
         raise ConnectionFailed(str(error)) from None
     return context

@@ -23,7 +23,7 @@ from jobworker.errors import StartError
 from jobworker.private import make_trusted, replace_private, require_given
 from jobworker.tls.constraints import NO_HOST, client_names, constraints, forbidden, is_address, own_name, permitted
 from jobworker.units import validity_fault
-from jobworker.untrusted import faults
+from jobworker.untrusted import faults, file_fault
 
 log = logging.getLogger(__name__)
 
@@ -244,7 +244,7 @@ def load(path: Path) -> list[x509.Certificate]:
     except FileNotFoundError:
         raise StartError(f"{path}: there is no such file; expected a certificate in PEM") from None
     except ValueError as error:
-        raise StartError(f"{path}: {error}; expected certificates in PEM") from error
+        raise StartError(f"{path}: {file_fault(error)}; expected certificates in PEM") from error
 
 
 def describe(certificate: x509.Certificate) -> dict[str, Any]:

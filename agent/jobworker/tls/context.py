@@ -16,6 +16,7 @@ from jobworker.private import require_given
 from jobworker.rate_limit import RateLimiter
 from jobworker.tls import proxied
 from jobworker.units import rfc3339, validity_fault
+from jobworker.untrusted import file_fault
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def _context(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
         context.load_cert_chain(cert, key, password="")  # else OpenSSL asks for one at the terminal
     except (ssl.SSLError, OSError) as error:
         kind = Mismatch if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH" else StartError
-        raise kind(f"{cert}, {key}: not a certificate and its key in PEM: {error}") from error
+        raise kind(f"{cert}, {key}: not a certificate and its key in PEM: {file_fault(error)}") from error
     if client_ca is not None:
         trust(context, client_ca)
     return context
@@ -149,7 +150,9 @@ def trust(context: ssl.SSLContext, client_ca: Path) -> None:
     try:
         context.load_verify_locations(client_ca)
     except (ssl.SSLError, OSError) as error:
-        raise StartError(f"server.client_ca: {client_ca}: {error}; expected CA certificates in PEM") from error
+        raise StartError(
+            f"server.client_ca: {client_ca}: {file_fault(error)}; expected CA certificates in PEM"
+        ) from error
     if not context.cert_store_stats()["x509_ca"]:
         raise StartError(f"server.client_ca: {client_ca}: holds no CA; expected CA certificates in PEM")
     context.verify_mode = ssl.CERT_OPTIONAL  # clients may log in with a token instead
@@ -197,7 +200,7 @@ def ca_faults(path: Path) -> Iterator[str]:
     try:
         context.load_verify_locations(path)
     except (ssl.SSLError, OSError) as error:
-        raise StartError(f"{path}: {error}; expected CA certificates in PEM") from error
+        raise StartError(f"{path}: {file_fault(error)}; expected CA certificates in PEM") from error
     for ca in context.get_ca_certs():
         begin, end = (ssl.cert_time_to_seconds(str(ca[key])) for key in ("notBefore", "notAfter"))
         if fault := validity_fault(begin, end, time.time()):
