@@ -52,7 +52,8 @@ def upgrades(target: Target, token: str) -> Iterator[tuple[str, Callable[[Raw], 
         right = {101, 403} if origin.strip() == good else {400, 403}
         yield f"the Origin {origin[:40]!r}", of(bearer, ("Origin", origin)), right
     yield "two Origins", of(bearer, ("Origin", good), ("Origin", good)), {400, 403}
-    for path in ("/", "/rpc/", "/rpc/../rpc", "//rpc", "/RPC", "/%72pc", "*", f"https://127.0.0.1:{port}/rpc"):
+    yield "the path of the page", of(bearer, line="GET / HTTP/1.1"), {200}
+    for path in ("/rpc/", "/rpc/../rpc", "//rpc", "/RPC", "/%72pc", "*", f"https://127.0.0.1:{port}/rpc"):
         yield f"the path {path}", of(bearer, line=f"GET {path} HTTP/1.1"), {400, 404}
     yield "a path of 7 kB", of(bearer, line=f"GET /{'x' * 7000} HTTP/1.1"), {404, 414}
     yield "a path of 100 kB", of(bearer, line=f"GET /{'x' * 100_000} HTTP/1.1"), refused
