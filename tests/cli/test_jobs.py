@@ -202,7 +202,6 @@ def test_a_hint_is_the_next_command(jw: "Jw") -> None:
         ("write hinted x", "jw run -i -- CMD"),
         ("screen hinted", "jw run -t -- CMD"),
         ("rpc no.such", "jw agent status"),
-        ("--address wss://127.0.0.1:1/rpc ps", "jw doctor"),
     ):
         done = jw(*line.split())
         assert done.returncode, line
