@@ -1,5 +1,6 @@
 """The view of one job: what it is, what can be done to it, and what came of that."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -40,7 +41,7 @@ async def offered(page: Page) -> list[str]:
 
 
 async def press(page: Page, name: str, verb: str = "") -> None:
-    await page.get_by_role("button", name=name).click()
+    await page.get_by_role("group", name="Actions").get_by_role("button", name=name).click()
     if verb:
         await page.get_by_role("dialog").get_by_role("button", name=verb, exact=True).click()
         await expect(page.get_by_role("dialog")).to_be_hidden()
@@ -53,7 +54,7 @@ async def test_a_job_from_its_start_to_its_deletion(page: Page, agent: RunningAg
         job = (await client.call("job.create", spec=spec))["id"]
     await log_in(page, agent)
     await page.goto(f"{agent.url}/#/jobs/{job}")
-    state, log = page.locator(".title .badge"), page.get_by_role("region", name="Log")
+    state, log = page.locator(".title .badge"), page.get_by_role("region", name="Log", exact=True)
     await expect(state).to_have_text("created")
     assert await offered(page) == ["Start", "Change", "Delete", "Run again"]
     await press(page, "Start")
@@ -64,7 +65,7 @@ async def test_a_job_from_its_start_to_its_deletion(page: Page, agent: RunningAg
     assert await offered(page) == ["Resume", "Stop", "Signal", "Change", "Run again"]
     await press(page, "Resume")
     await expect(state).to_have_text("running")
-    await expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    await expect(page.get_by_role("group", name="Actions").get_by_role("button", name="Pause")).to_be_visible()
 
     await page.get_by_role("button", name="Signal…").click()
     await page.get_by_label("Signal", exact=True).fill("SIGNONE")
@@ -155,6 +156,20 @@ async def test_a_job_that_changes_under_an_open_page(page: Page, agent: RunningA
         await press(page, "Start")
         await expect(page.get_by_role("alert")).to_contain_text("cannot execute '/no/such/program'")
         await expect(page.locator(".title .badge")).to_have_text("start failed")
+
+
+async def test_a_link_into_a_log(page: Page, agent: RunningAgent) -> None:
+    """The log opens at the offset and with the search of the address, which follows what is looked at."""
+    async with agent.client() as client:
+        job = await run(client, shell="seq 100000; echo needle >&2", name="long")
+        await client.call("job.wait", id=job)
+    await log_in(page, agent)
+    await page.goto(f"{agent.url}/#/jobs/{job}?offset=300000")
+    log = page.get_by_role("region", name="Log", exact=True)
+    await expect(log).to_contain_text("51852")  # the line with that byte
+    await page.goto(f"{agent.url}/#/jobs/{job}?q=needle")
+    await expect(log).to_contain_text("needle")
+    await expect(page).to_have_url(re.compile(r"#/jobs/\w+\?offset=\d+&q=needle$"))
 
 
 async def test_a_job_with_a_terminal(page: Page, agent: RunningAgent) -> None:

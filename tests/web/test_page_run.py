@@ -60,7 +60,7 @@ async def test_run_from_the_form(page: Page, agent: RunningAgent) -> None:
     await run.click()
     await expect(page.get_by_role("heading", name="from the form")).to_be_visible()
     await expect(page.locator(".title .badge")).to_have_text("exited 4")
-    await expect(page.get_by_role("region", name="Log")).to_contain_text("hello = you")
+    await expect(page.get_by_role("region", name="Log", exact=True)).to_contain_text("hello = you")
     await page.get_by_role("link", name="Run again…").click()
     await expect(page.get_by_label("Environment")).to_have_value("GREETING=hello = you")
     await page.get_by_label("Start it at once").uncheck()

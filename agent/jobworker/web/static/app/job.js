@@ -4,7 +4,7 @@ import { Actions } from "./actions.js";
 import { errorText, fill, h, setText } from "./dom.js";
 import { showFacts, showReceipt, showTimeline, Usage } from "./facts.js";
 import { final, mood, state, title } from "./format.js";
-import { mountTail } from "./tail.js";
+import { format } from "./route.js";
 
 const STATS_MILLISECONDS = 2000; // at least, between two readings of what it uses
 const EXPLAIN_MILLISECONDS = 1000; // at least, between two readings of what happened
@@ -39,6 +39,8 @@ class JobView {
   #actions;
   /** What was mounted into the sections. @type {Mounted[]} */
   #mounted = [];
+  /** The log, once its module was loaded. @type {Mounted | undefined} */
+  #shown;
   /** @type {any} */
   #explaining;
 
@@ -60,12 +62,16 @@ class JobView {
   close() {
     this.#ended.abort();
     clearTimeout(this.#explaining);
+    this.#shown?.close();
     for (const part of this.#mounted) part.close();
   }
 
   /** Whether the address still names this job. @param {import("./route.js").Route} route */
   change(route) {
-    return route.path.length === 2 && route.path[0] === "jobs" && route.path[1] === this.id;
+    if (route.path.length !== 2 || route.path[0] !== "jobs" || route.path[1] !== this.id) return false;
+    this.#shown?.close();
+    if (this.#shown !== undefined) void this.#mountLog(route.query);
+    return true;
   }
 
   async open() {
@@ -123,10 +129,21 @@ class JobView {
   /** @param {any} job */
   #mount(job) {
     const { access } = this.session;
-    if (access.reads("log.read", job) && access.reads("log.subscribe", job)) {
-      this.#mounted.push(mountTail(this.#log, this.agent, this.id));
-    } else this.#log.hidden = true;
+    const readable = access.reads("log.read", job) && access.reads("log.subscribe", job);
+    this.#log.hidden = !readable;
+    if (readable) void this.#mountLog(this.place.route.query);
     if (job.spec.tty) void this.#mountTerminal(job);
+  }
+
+  /** Show the log at the place in the address, and keep that place there. @param {URLSearchParams} query */
+  async #mountLog(query) {
+    const { mountLog, optionsOf, paramsOf } = await import("../log/view.js");
+    if (this.#ended.signal.aborted) return;
+    this.#shown = mountLog(this.#log, this.agent, this.id, {
+      ...optionsOf(query),
+      name: this.#job.name ?? undefined,
+      onchange: (place) => history.replaceState(null, "", format(["jobs", this.id], paramsOf(place))),
+    });
   }
 
   /** @param {any} job */
