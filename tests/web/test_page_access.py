@@ -69,6 +69,7 @@ async def test_axe_finds_nothing(new_page: NewPage, jobs: tuple[RunningAgent, di
         await expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
         await expect(page.get_by_role("heading", name="What happened")).to_be_visible()
         await expect(page.get_by_text("created by token:local")).to_be_visible()
+        await expect(page.locator(".log-body")).to_be_visible()
         if name == "terminal":
             await expect(page.locator(".xterm-screen")).to_be_visible()
             await page.get_by_role("button", name="Type here").click()
@@ -86,6 +87,8 @@ async def test_axe_finds_nothing(new_page: NewPage, jobs: tuple[RunningAgent, di
     await page.goto(f"{agent.url}/#/jobs/{'0' * 12}")
     await expect(page.get_by_role("heading", name="This job cannot be shown")).to_be_visible()
     await check("no such job")
+    await page.evaluate("() => { document.querySelector('main').append(document.createElement('img')); }")
+    assert [found["id"] for found in await findings(page)] == ["image-alt"]
 
 
 async def test_the_keyboard_alone(page: Page, jobs: tuple[RunningAgent, dict[str, str]]) -> None:

@@ -4,7 +4,10 @@ from collections.abc import Awaitable, Callable
 
 from playwright.async_api import Page, expect
 from tests.conftest import DEADLINE, RunningAgent
+from tests.support.authority import Authority
 from tests.support.browser import Problems, log_in
+
+from jobworker.config import BUILT_IN
 
 NewPage = Callable[..., Awaitable[Page]]
 KEEP = "Stay logged in while this tab is open"
@@ -75,6 +78,25 @@ async def test_a_ticket(new_page: NewPage, shared: RunningAgent) -> None:
     other = await new_page()
     await other.goto(url)
     await expect(other.get_by_role("alert")).to_contain_text("this link has expired or was used before")
+
+
+async def test_a_client_certificate(
+    new_page: NewPage, start_agent: Callable[..., RunningAgent], authority: Authority
+) -> None:
+    """It logs in without a question, with its own rights; after a log-out the page asks."""
+    config = f'[server]\nclient_ca = "{authority.ca}"\n[auth]\nproviders = ["mtls", "token"]\n[plugins]\n'
+    config += f'enabled = {[*BUILT_IN, "mtls"]}\n[plugins.mtls]\nroles = {{ alice = ["reader"] }}\n'
+    agent = start_agent(config=config)
+    pair = authority.issue("alice")
+    certificate = {"origin": agent.url, "certPath": pair.cert, "keyPath": pair.key}
+    page = await new_page(client_certificates=[certificate])
+    await page.goto(f"{agent.url}/")
+    await is_in(page)
+    await expect(page.get_by_role("link", name="Run a job")).to_be_hidden()
+    await page.get_by_text("alice", exact=True).click()
+    await expect(page.get_by_text("mtls:alice (reader)")).to_be_visible()
+    await page.get_by_role("button", name="Log out").click()
+    await is_out(page)
 
 
 async def test_a_token_that_is_revoked(page: Page, shared: RunningAgent) -> None:
