@@ -8,7 +8,7 @@
 /** @typedef {{text: string, style: Style, control: boolean, hit: boolean}} Run */
 
 const MAX_COLOUR_CHARACTERS = 64; // in the parameters of a colour; a longer sequence is none
-const MAX_RUNS = 500; // of one row: what follows has no more colours, so that no line makes thousands of elements
+const MAX_RUNS = 200; // of one row: what follows has no more colours, so that no line makes thousands of elements
 const ESC = 0x1b;
 
 export const BOLD = 1;

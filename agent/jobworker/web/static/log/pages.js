@@ -74,6 +74,7 @@ export class LogPages {
   constructor(read, { streams = null, arrivals = false, onload = () => {}, onerror = () => {} } = {}) {
     this.end = 0; // of the log, as far as it is known
     this.first = 0; // the offset of the oldest byte that the log still has, as far as that is known
+    this.cap = Infinity; // show nothing beyond: where the end is not read yet that a fast job has
     this.known = false; // whether the agent has answered how long the log is
     this.streams = streams;
     /** @type {Map<number, Page>} by number; those that were used last are last */
@@ -97,13 +98,25 @@ export class LogPages {
     return size;
   }
 
+  /** The end of what is shown. */
+  get top() {
+    return Math.min(this.end, this.cap);
+  }
+
+  /** How far the last page that is held goes, 0 if there is none. */
+  get tail() {
+    let tail = 0;
+    for (const { to } of this.held.values()) tail = Math.max(tail, to);
+    return tail;
+  }
+
   /** Whether a page is being read. */
   get busy() {
     return this._reading.size > 0;
   }
 
   /**
-   * Return a page if it is held as far as the log goes, or beyond an offset.
+   * Return a page if it is held as far as the log is shown, or beyond an offset.
    * @param {number} number
    * @param {number} [beyond]
    * @returns {Page | null}
@@ -111,7 +124,7 @@ export class LogPages {
   page(number, beyond = Infinity) {
     const page = this.held.get(number);
     if (!page) return null;
-    const last = Math.min((number + 1) * PAGE_BYTES, this.end);
+    const last = Math.min((number + 1) * PAGE_BYTES, this.top);
     return page.to >= Math.min(last, beyond) ? page : null;
   }
 
@@ -120,7 +133,10 @@ export class LogPages {
    * @param {Iterable<number>} numbers
    */
   want(numbers) {
-    this._wanted = [...numbers].filter((number) => !this.page(number));
+    const lacks = (/** @type {number} */ number) => {
+      return (this.held.get(number)?.to ?? -1) < Math.min((number + 1) * PAGE_BYTES, this.end);
+    };
+    this._wanted = [...numbers].filter((number) => !this.known || lacks(number));
     this._next();
   }
 

@@ -42,11 +42,11 @@ export function isMissing(found) {
  * @returns {Part | Missing | null}
  */
 function partAt(pages, offset) {
-  for (let at = offset; at < pages.end; ) {
+  for (let at = offset; at < pages.top; ) {
     const number = Math.floor(at / PAGE_BYTES);
     const page = pages.held.get(number);
     const part = page && find(page.parts, at);
-    if (part) return clipped(part, offset, part.end);
+    if (part && part.offset < pages.top) return clipped(part, offset, part.end);
     const whole = pages.page(number);
     if (!whole) return { missing: number };
     at = Math.max(whole.next, whole.to, at + 1);
@@ -142,7 +142,7 @@ export function startBefore(pages, to) {
  */
 export function startOf(pages, offset) {
   const part = partAt(pages, Math.max(0, offset));
-  if (part === null) return startBefore(pages, pages.end);
+  if (part === null) return startBefore(pages, pages.top);
   if ("missing" in part) return part;
   if (part.gap !== null) return part.gap.from;
   return lineStart(pages, part, part.offset);

@@ -14,6 +14,7 @@ import { MAX_ROWS, rowsAround } from "./window.js";
 /** @typedef {import("./pages.js").LogPages} LogPages */
 
 const OVERSCAN = 400; // pixels of rows above and below what is seen
+const MOST_BEHIND_BYTES = 64 << 20; // of the end of a log that is followed
 const NEAR_BYTES = 64 << 10; // of the end
 const SETTLED_MS = 200; // after the last scroll event: the scrollbar is put to where the rows are
 const MOST_MORE = 16; // times the rows that should do, if they are less high than expected
@@ -138,13 +139,17 @@ export class Viewport {
    */
   _pass(more) {
     const { pages, _view: view } = this;
-    const offset = this.stuck ? pages.end : this.offset;
+    // While a fast job writes, the end is shown that was read last, and not none at all.
+    const tail = this.stuck ? pages.tail : 0;
+    pages.cap = tail && pages.end - tail < MOST_BEHIND_BYTES ? tail : Infinity;
+    const offset = this.stuck ? pages.top : this.offset;
     if (!pages.known) {
       // How long the log is comes with the first answer; what is shown first is read at the same time.
       if (!this.stuck) pages.want([Math.floor(offset / PAGE_BYTES)]);
       return false;
     }
     const found = rowsAround(pages, offset, this._room(more), this.hooks.limit);
+    if (pages.cap < pages.end) found.wanted.unshift(Math.floor((pages.end - 1) / PAGE_BYTES));
     pages.want(found.wanted);
     this.scroller.classList.toggle("log-loading", found.missing);
     if (!found.rows.length) {

@@ -58,7 +58,7 @@ export function rowsAround(pages, offset, { above, below, columns, wrap }, limit
     begins = row.ended || row.gap !== null;
     at = row.to;
   }
-  found.atEnd ||= at >= pages.end;
+  found.atEnd ||= at >= pages.top;
   at = start;
   const before = [];
   for (let left = above; left > 0 && found.rows.length + before.length < MAX_ROWS; ) {
