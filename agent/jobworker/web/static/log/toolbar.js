@@ -35,7 +35,7 @@ export class Toolbar {
     const places = make("div", "log-group");
     const goes = this._goForm(actions);
     places.append(
-      button("Start", actions.start, { title: "Go to the start", key: "Home" }),
+      button("Top", actions.start, { title: "Go to the start", key: "Home" }),
       button("End", actions.end, { title: "Go to the end", key: "End" }),
       goes,
     );
@@ -78,14 +78,21 @@ export class Toolbar {
   }
 
   /**
+   * Hide what the caller may not call.
+   * @param {{searches: boolean, numbers: boolean}} allowed
+   */
+  limit({ searches, numbers }) {
+    this.searchbar.element.hidden = !searches;
+    this._numbers.hidden = !numbers;
+  }
+
+  /**
    * Show how the log is looked at.
    * @param {{following: boolean, live: boolean, streams: string[] | null, wrap: boolean, times: boolean,
    *   numbers: boolean}} state
    */
   show({ following, live, streams, wrap, times, numbers }) {
     press(this._follow, following);
-    const text = following ? "Pause" : "Follow";
-    if (this._follow.textContent !== text) this._follow.textContent = text;
     this._follow.hidden = !live;
     this._streams.value = streams?.length === 1 ? streams[0] : "";
     press(this._wrap, wrap);

@@ -1,5 +1,6 @@
 /** The log of a job: mount it into an element. See place.js for what links have. */
 
+import { Calls } from "./calls.js";
 import { styleBefore } from "./colours.js";
 import { Finder } from "./finder.js";
 import { Follow } from "./follow.js";
@@ -25,6 +26,8 @@ export { optionsOf, paramsOf } from "./place.js";
  * @property {string} [query]
  * @property {boolean} [regex]
  * @property {boolean} [case]
+ * @property {boolean} [searches]  false: the caller may not call `log.search`
+ * @property {boolean} [numbers]  false: nor `log.lines`
  * @property {string} [name]  of the file that a download makes
  * @property {(place: import("./place.js").Place) => void} [onchange]  called when what is shown is another place
  */
@@ -54,7 +57,7 @@ class LogView {
     this._agent = agent;
     this._id = id;
     this._options = options;
-    this._look = { wrap: false, times: false, numbers: true };
+    this._look = { wrap: false, times: false, numbers: options.numbers !== false };
     this._streams = options.streams ?? null;
     this._live = true; // until the log has its end
     /** @type {number | null} the offset of a place that was gone to */
@@ -65,6 +68,7 @@ class LogView {
     this._timer = 0;
     this._closed = false;
 
+    this._calls = new Calls(agent, id);
     this._pages = this._newPages();
     this.viewport = new Viewport(this._pages, {
       paint: (row) => this._paint(row),
@@ -73,10 +77,8 @@ class LogView {
       onrender: () => this._onRender(),
       onscroll: (towards) => this._onScroll(towards),
     });
-    /** @type {(method: string, params: object) => Promise<any>} */
-    this._calls = (method, params) => this._call(method, params);
-    this._numbers = new Numbers((params) => this._call("log.lines", params), () => this.viewport.refresh());
-    this._finder = new Finder((params) => this._call("log.search", params), this);
+    this._numbers = new Numbers((params) => this._calls.call("log.lines", params), () => this.viewport.refresh());
+    this._finder = new Finder((params) => this._calls.call("log.search", params), this);
     this._toolbar = new Toolbar({
       follow: () => this.follow(!this.following),
       start: () => this.goto("start"),
@@ -89,14 +91,15 @@ class LogView {
       step: (towards) => this._finder.step(towards),
       leave: () => this.viewport.scroller.focus(),
     });
+    this._toolbar.limit({ searches: options.searches !== false, numbers: this._look.numbers });
     this._status = new Status(() => this._pages.retry());
-    this._saving = new Saving((params) => this._call("log.read", params), options.name ?? id, {
+    this._saving = new Saving((params) => this._calls.call("log.read", params), options.name ?? id, {
       onprogress: (share) => this._toolbar.showDownload(share),
       onsaved: (text) => this._status.announce(text),
       onerror: (error) => this._failed(error),
     });
 
-    this.element = make("div", "log-view log-numbers");
+    this.element = make("div", `log-view${this._look.numbers ? " log-numbers" : ""}`);
     const body = make("div", "log-body");
     body.append(this.viewport.scroller, this._finder.marks.canvas);
     this.element.append(this._toolbar.element, this._status.alert, body, this._status.line, this._status.announcer);
@@ -145,10 +148,20 @@ class LogView {
     } else if (position.offset !== undefined) {
       this._mark(position.offset);
     } else if (position.line !== undefined) {
-      await this._attempt(async () => this._mark(await lineOffset(this._calls, position.line ?? 1)));
+      await this._attempt(async () => this._mark(await lineOffset((...call) => this._calls.call(...call), position.line ?? 1)));
     } else if (position.time !== undefined) {
       await this._attempt(async () => this._mark(await timeOffset(this._agent, this._id, position.time ?? "")));
     }
+  }
+
+  /**
+   * Go to what a link has.
+   * @param {Options} options
+   */
+  open({ position, streams = null, query = "", regex, case: same }) {
+    if (JSON.stringify(streams) !== JSON.stringify(this._streams)) this._setStreams(streams);
+    if (query !== this._finder.query.pattern) this.search(query, { regex, case: same, stay: position !== undefined });
+    if (position !== undefined) this.goto(position);
   }
 
   /**
@@ -210,7 +223,7 @@ class LogView {
     const given = position !== undefined || query !== "";
     if (position && typeof position === "object") this.goto(position);
     await this._attempt(async () => {
-      const [, job] = await Promise.all([this._pages.read(0, 1), given ? null : this._call("job.status", {})]);
+      const [, job] = await Promise.all([this._pages.read(0, 1), given ? null : this._calls.call("job.status", {})]);
       if (this._closed) return;
       const running = job && job.state !== "exited" && job.state !== "lost";
       if (typeof position !== "object" && (position ?? (running ? "end" : "start")) === "end") this.follow(true);
@@ -222,7 +235,7 @@ class LogView {
   }
 
   _newPages() {
-    return new LogPages((params) => this._call("log.read", params), {
+    return new LogPages((params) => this._calls.call("log.read", params), {
       streams: this._streams,
       arrivals: this._look.times,
       onload: () => {
@@ -258,15 +271,6 @@ class LogView {
     this._follow.run();
     this._numbers.forget();
     this.viewport.refresh();
-  }
-
-  /**
-   * Call a method about this job.
-   * @param {string} method
-   * @param {object} params
-   */
-  _call(method, params) {
-    return this._agent.call(method, { id: this._id, ...params });
   }
 
   _listen() {
