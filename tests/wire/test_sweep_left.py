@@ -23,7 +23,8 @@ SHEDS_ALL = "(env -i setsid sh -c 'sleep 600 & echo $! > {0}' > /dev/null 2>&1 &
 RUNAWAY = """
 import os, sys, time
 print("up", flush=True)
-while not os.path.exists(sys.argv[1]):
+end = time.monotonic() + 300  # a test that is killed must not leave it for ever
+while not os.path.exists(sys.argv[1]) and time.monotonic() < end:
     if os.fork():
         os._exit(0)
     os.setsid()
