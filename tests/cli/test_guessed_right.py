@@ -127,7 +127,7 @@ def test_a_method_that_the_agent_lacks(jw: "Jw") -> None:
     """As an older agent answers."""
     done = jw("rpc", "job.levitate")
     assert "the agent may be older or newer than this jw" in done.stderr
-    assert re.search("^hint: .*rpc.discover", done.stderr, re.MULTILINE), done
+    assert re.search("^hint: jw agent status", done.stderr, re.MULTILINE), done
 
 
 def test_help_of_a_command(jw: "Jw") -> None:

@@ -18,8 +18,8 @@ from websockets.exceptions import InvalidStatus
 
 from jobworker.client import Client
 from jobworker.config import BUILT_IN
-from jobworker.errors import PermissionDenied, PolicyRejected
-from jobworker.model import Job, JobSpec, Reason, State, StopSpec, TimeoutSpec
+from jobworker.errors import InvalidSpec, PermissionDenied, PolicyRejected
+from jobworker.model import Job, JobSpec, Reason, SecretRef, State, StopSpec, TimeoutSpec
 from jobworker.paths import Home
 from jobworker.testing import RunningAgent
 
@@ -269,6 +269,27 @@ async def test_a_timeout_policy(agent: RunningAgent, kind: str) -> None:
         assert ended.spec.timeout_policies == limits
         told = [link["by"] for link in (await client.call("job.explain", id=job.id))["chain"]]
         assert (f"{kind}.due" in told) == (kind not in ("none", *SUBTLE))
+
+
+# Secret providers
+
+
+@pytest.mark.parametrize("kind", cells(*(kind for kind in FAULTS if kind != "impersonates")))
+async def test_a_secret_provider(agent: RunningAgent, kind: str) -> None:
+    """The start is refused, in few words that are none of the provider's, or the job has the value."""
+    spec = JobSpec(shell='test "$A" = "the right value"', secrets={"A": SecretRef(kind, "db")})
+    async with agent.client() as client:
+        job = await client.create(spec)
+        if kind in ("wrong", *SUBTLE):  # it is wrong elsewhere: here each text may be a secret
+            await client.start(job.id)
+            ended = await client.wait(job.id, DEADLINE)
+            assert ended.exit is not None
+            assert ended.exit.code == (kind == "wrong")
+        else:
+            with pytest.raises((PolicyRejected, InvalidSpec)) as refused:
+                await client.start(job.id)
+            assert len(refused.value.message) < 300
+            assert "secret" not in refused.value.message.removeprefix("secrets.A: ")
 
 
 # Observers

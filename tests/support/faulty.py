@@ -21,6 +21,7 @@ from jobworker.interfaces import (
     PluginContext,
     Principal,
     RunFacts,
+    SecretProvider,
     StopOptions,
     StopStrategy,
     TimeoutPolicy,
@@ -186,6 +187,18 @@ class Policy:
         return None if answer is Right else answer
 
 
+class Provider:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def secret(self, name: str, principal: Principal) -> Any:
+        if (answer := await slow_fault(self.name, "x" * 10_000_000)) is not Right:
+            return answer
+        if self.name == "mutates":
+            principal.roles.append("admin")
+        return "the right value"
+
+
 @hookimpl
 def register_auth_providers(context: PluginContext[None]) -> Iterable[AuthProvider]:
     return [] if context.name.endswith(MAY) else [Auth(context.name)]
@@ -208,6 +221,11 @@ def register_timeout_policies(context: PluginContext[None]) -> Iterable[TimeoutP
     if context.name.endswith(MAY):
         return []
     return [Policy(context.name, place) for place in ("check", "due")]
+
+
+@hookimpl
+def register_secret_providers(context: PluginContext[None]) -> Iterable[SecretProvider]:
+    return [] if context.name.endswith(MAY) else [Provider(context.name)]
 
 
 @hookimpl

@@ -62,8 +62,8 @@ async def test_what_rows_show(page: Page, shared: RunningAgent, mixed: str) -> N
     assert await page.locator(".log-text img, .log-text script, .log-text b").count() == 0
     assert await page.locator(".log-f1").inner_text() == "red"
     assert await page.locator(".log-text span[style*='background-color: rgb(255, 0, 215)']").inner_text() == "pink"
-    await page.get_by_role("button", name="show 16,384 more bytes").click()
-    await page.get_by_role("button", name="show 7,232 more bytes").click()
+    await page.get_by_role("button", name="show 16,384 more bytes").press("Enter")
+    await page.get_by_role("button", name="show 7,232 more bytes").press("Enter")
     await until(page, "document.querySelectorAll('.log-text')[6]?.textContent === 'y'.repeat(40000)")
     await page.evaluate("view.goto('end')")
     await until_row(page, "no newline")
@@ -112,7 +112,7 @@ async def test_places(page: Page, shared: RunningAgent, lines: str) -> None:
     await page.get_by_label("Go to line").fill("nowhere")
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("alert").filter(has_text="nowhere is no place")).to_be_visible()
-    await until(page, "places.at(-1).offset === view.viewport.offset && places.length > 1")
+    await until(page, "places.at(-1)?.offset === view.viewport.offset")
 
 
 async def test_one_stream(page: Page, shared: RunningAgent, lines: str) -> None:
@@ -166,6 +166,7 @@ async def test_search(page: Page, shared: RunningAgent, lines: str) -> None:
     await field.fill("(")
     await page.keyboard.press("Enter")
     await expect(found).to_contain_text("RE2")
+    await until(page, "places.at(-1)?.query === '('")  # reported when nothing has moved for a moment
     place = await page.evaluate("places.at(-1)")
     assert (place["query"], place["regex"], place["case"]) == ("(", True, False)
 

@@ -130,7 +130,7 @@ async def test_a_broken_pair_is_kept_out(
     usage = [CLIENT if fault == "for clients" else SERVER]
     pair = authority.issue("agent", names=local_names(), ends=ends, usage=usage)
     words = {
-        "foreign key": "key values mismatch",
+        "foreign key": "the key is not that of the certificate",
         "open key": "others can read this secret",
         "expired": "expired at",
         "text": "not a certificate and its key",

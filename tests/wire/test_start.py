@@ -203,7 +203,7 @@ def test_the_agent_exits_1(refused: Callable[..., str], tmp_path: Path) -> None:
                 "plugins.enabled",
                 "'moon'",
                 "command, cpu, deadline, graceful, idle, input, jwt, kill, ladder",
-                "mtls, roles, token, total, waiting",
+                "mtls, roles, secrets, token, total, waiting",
             ],
         ),
         ("[plugins]\nenabled = ['graceful']", ["auth.providers", "'token'", "none"]),

@@ -5,6 +5,7 @@ events, the audit log and all answers have `***`.
 """
 
 import ctypes
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -23,6 +24,8 @@ from jobworker.linux.syscalls import LIBC
 from jobworker.model import JobSpec, Principal, SecretRef
 from jobworker.plugin.host import PluginFault, PluginHost
 from jobworker.protocol import HIDDEN
+
+log = logging.getLogger(__name__)
 
 MAX_SECRETS = 64  # of a job
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")  # of a variable
@@ -134,7 +137,11 @@ class Secrets:
         provider, field = self._providers[secret.provider], f"secrets.{name}"
         try:
             value: Any = await self._host.call(provider, lambda: provider.secret(secret.name, by))
-        except (PluginFault, JobworkerError) as error:
+        except PluginFault as error:  # its text is of any exception, and may have a part of the value
+            log.error("job secret %r: %s", secret.name[:80], error)
+            text = f"{field}: {secret.provider} failed; the agent's log has the reason"
+            raise PolicyRejected(text, field=field) from error
+        except JobworkerError as error:
             raise PolicyRejected(f"{field}: {str(error)[:500]}", field=field) from error
         if not isinstance(value, str):
             text = f"{field}: {secret.provider} returned {type(value).__name__}; expected a text"

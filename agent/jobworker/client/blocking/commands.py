@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jobworker.client.blocking.process import Process
     from jobworker.client.blocking.subscription import Subscription
     from jobworker.client.completed import Completed
-    from jobworker.model import JobSpec, LimitSpec, LogSpec, SandboxSpec, StopSpec, TimeoutSpec, TtySpec
+    from jobworker.model import JobSpec, LimitSpec, LogSpec, SandboxSpec, SecretRef, StopSpec, TimeoutSpec, TtySpec
     from jobworker.text import Text
     from jobworker.units import Duration
 
@@ -29,6 +29,7 @@ class Options(TypedDict, total=False):
 
     name: str | None
     env: Mapping[str, Text]
+    secrets: dict[str, str | SecretRef]
     cwd: Text | None
     user: str | int | None
     group: str | int | None
