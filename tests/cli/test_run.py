@@ -293,7 +293,7 @@ def test_what_run_needs_not_it_does_not_import(jw: "Jw") -> None:
         "    print(sorted({name.split('.')[0] for name in sys.modules}), flush=True)\n"
         "    leave(code)\n"
         "os._exit = told\n"
-        "sys.argv = ['jw', 'run', 'true']\n"
+        "sys.argv = ['jw', '-c', 'local', 'run', 'true']\n"
         "from jobworker_cli.app import main\n"
         "main()\n"
     )
