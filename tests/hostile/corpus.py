@@ -224,7 +224,7 @@ class Corpus:
         job = (await raw.text(json.dumps(request("job.create", {"spec": {"argv": ["true"]}}))))["result"]["id"]
         codes: Counter[int] = Counter()
         for method in sorted(METHODS):
-            if method in ("auth.login", "agent.shutdown", "agent.restart", "job.delete"):
+            if method in ("auth.login", "auth.logout", "agent.shutdown", "agent.restart", "job.delete"):
                 extra: dict[str, Any] = {"unknown": 1}  # or it would be done
             else:
                 extra = {"timeout": "0.01s"} if method == "job.wait" else {}

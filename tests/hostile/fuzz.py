@@ -23,7 +23,7 @@ __all__ = ["methods"]  # importing them registers them
 AT_ONCE = 200  # examples of one seed
 HARMLESS: tuple[list[str], ...] = (["true"], ["sleep", "0.01"], ["/no/such"], ["false"], [], [""], ["true", "\0"])
 FAULTS = {50001, -32603}
-FINAL = {"agent.shutdown", "agent.restart"}
+FINAL = {"agent.shutdown", "agent.restart", "auth.logout"}
 
 text = st.text(max_size=20) | st.sampled_from(["10s", "64MiB", "SIGTERM", "all", "utf8", "total", "graceful", "own"])
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70)

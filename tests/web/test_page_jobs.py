@@ -86,7 +86,9 @@ async def test_what_is_markup_or_changes_direction_is_text(
 @pytest.mark.slow
 async def test_twenty_thousand_jobs(page: Page, start_agent: Callable[..., RunningAgent]) -> None:
     """The document has one page of them; older ones, and a name among all, are a click and a word away."""
-    agent = start_agent(config="[retention]\njobs = 30000\n[limits]\ncreated_per_principal = 30000\n")
+    agent = start_agent(
+        config="[retention]\njobs = 30000\n[limits]\ncreated_per_principal = 30000\nrequests_per_second = 0\n"
+    )
     async with agent.client() as client:
         for _ in range(200):
             spec = {"argv": ["true"], "labels": {"app": "web"}}
