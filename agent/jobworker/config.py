@@ -63,6 +63,18 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool = True
     listen: str = ""  # HOST:PORT for plain HTTP without a login, as "127.0.0.1:9465"; "": none
 
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port of `listen`; None if it has none, or is no address."""
+        host, _, port = self.listen.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        try:
+            ipaddress.ip_address(host)
+            number = int(port)
+        except ValueError:
+            return None
+        return (host, number) if 0 <= number <= 65535 else None
+
 
 class Unix(Struct, frozen=True, forbid_unknown_fields=True):
     """The Unix socket. `users` has the roles of users of this host, besides the agent's own, by name or uid."""
@@ -266,6 +278,9 @@ def check(path: Path, config: Config) -> None:
             except ValueError:
                 expected = "expected an address or a network as 10.0.0.0/8"
                 raise StartError(f"{path}: server.{key}: {network!r}; {expected}") from None
+    if config.metrics.listen and config.metrics.address is None:
+        expected = 'expected HOST:PORT with an address, as "127.0.0.1:9465"'
+        raise StartError(f"{path}: metrics.listen: {config.metrics.listen!r}; {expected}")
     if not WEB_PATH.fullmatch(config.web.path):
         raise StartError(f'{path}: web.path: {config.web.path!r}; expected a path as "/jobs", without / at its end')
     if not 0 <= config.server.port <= MAX_PORT:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -46,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         positive(self.timeout, "timeout")
 
 
-class Provider:
+class Provider(ABC):
     """The base of the three: it checks the caller and the name."""
 
     name = ""
@@ -62,8 +63,9 @@ class Provider:
             raise JobworkerError(f"{name[:80]!r} is no name of a secret; expected letters, digits and _ . @ - /")
         return (await self._value(name)).removesuffix("\n")
 
+    @abstractmethod
     async def _value(self, name: str) -> str:
-        raise NotImplementedError
+        """Return the value; raise JobworkerError if there is none."""
 
     def _absent(self, name: str, why: str) -> JobworkerError:
         return JobworkerError(f"{self.name} has no secret {name!r}: {why}")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.conftest import RunningAgent
     from tests.support.wire import Dial, Upgrade, Wire
 
+    from jobworker.paths import Home
+
 PACKAGING = Path(__file__).parents[2] / "packaging"
 RULES = PACKAGING / "prometheus" / "jobworker.rules.yml"
 DASHBOARD = PACKAGING / "grafana" / "jobworker.json"
@@ -161,6 +163,18 @@ async def test_requests(shared: "RunningAgent", request_: bytes, status: str) ->
         assert answer.endswith("# EOF\n")
     if request_.startswith(b"HEAD"):
         assert answer.endswith("\r\n\r\n")
+
+
+@pytest.mark.parametrize("listen", ["9465", "localhost:9465", "127.0.0.1:", "127.0.0.1:70000", "[::1:9465x"])
+def test_an_address_that_is_none(unfit: "Callable[[str], str]", listen: str) -> None:
+    """A check finds it, so that no restart ends an agent that works."""
+    assert "metrics.listen" in unfit(f'[metrics]\nlisten = "{listen}"\n')
+
+
+def test_an_address_that_is_taken(shared: "RunningAgent", refused: "Callable[..., str]", home: "Home") -> None:
+    """The agent does not start, in few words, and leaves no keeper behind."""
+    assert f"127.0.0.1 port {PORT}: Address already in use" in refused(f'[metrics]\nlisten = "127.0.0.1:{PORT}"\n')
+    assert not home.keeper_log.exists()
 
 
 async def test_a_flood_of_scrapes(shared: "RunningAgent", wire: "Wire") -> None:

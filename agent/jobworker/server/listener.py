@@ -130,7 +130,7 @@ class Listener:
         # Number of open sessions.
         self._sessions = 0
         self._servers: list[Server] = []  # one for each socket
-        listen = services.config.metrics.listen
+        listen = services.config.metrics.address
         # Serves the metrics without a login, if the configuration has an address for that.
         self._scrapes = MetricsListener(self._metrics, listen) if listen else None
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import re
+import socket
 from http import HTTPStatus
-from ipaddress import ip_address
 
 from jobworker.errors import StartError
 from jobworker.server.metrics import PATH, Metrics
@@ -16,24 +16,22 @@ CONNECTIONS = 8  # at once; more are closed
 class MetricsListener:
     """Answers one request on each connection."""
 
-    def __init__(self, metrics: Metrics, address: str) -> None:
-        """`address` is HOST:PORT; raise StartError if it is not."""
-        host, _, port = address.rpartition(":")
-        self._host = host.strip("[]")
-        if not port.isdecimal() or not 0 <= int(port) <= 65535 or not _is_address(self._host):
-            raise StartError(f'metrics.listen: {address!r}; expected HOST:PORT with an address, as "127.0.0.1:9465"')
-        self._port = int(port)
+    def __init__(self, metrics: Metrics, address: tuple[str, int]) -> None:
+        """Bind the address, before anything of the agent runs; raise StartError."""
+        host, port = address
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._socket = socket.create_server(address, family=family)
+        except OSError as error:
+            reason = (error.strerror or str(error)).partition(" (while attempting")[0]
+            text = f"metrics.listen: cannot listen on {host} port {port}: {reason}"
+            raise StartError(text, hint="set metrics.listen to an address of this host and a free port") from error
         self._metrics = metrics
         self._server: asyncio.Server | None = None
         self._open = 0  # connections
 
     async def open(self) -> None:
-        """Listen; raise StartError."""
-        try:
-            self._server = await asyncio.start_server(self._serve, self._host, self._port, limit=REQUEST_BYTES)
-        except OSError as error:
-            text = f"metrics.listen: cannot listen on {self._host} port {self._port}: {error.strerror}"
-            raise StartError(text, hint="set metrics.listen to an address of this host and a free port") from error
+        self._server = await asyncio.start_server(self._serve, sock=self._socket, limit=REQUEST_BYTES)
 
     def close(self) -> None:
         if self._server is not None:
@@ -70,11 +68,3 @@ class MetricsListener:
 def _response(status: HTTPStatus, content_type: str, body: bytes) -> bytes:
     head = f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {content_type}\r\n"
     return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return host == "localhost"
-    return True
