@@ -13,8 +13,8 @@ import pytest
 from tests.house.test_examples import matches
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("htpasswd", "drain", "maintenance")
-ENABLED = '"token", "roles", "graceful", "kill", "total", "htpasswd", "drain", "maintenance"'
+NAMES = ("htpasswd", "http-stop", "maintenance")
+ENABLED = '"token", "roles", "graceful", "kill", "total", "htpasswd", "http-stop", "maintenance"'
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +75,7 @@ def test_all_of_them_in_one_agent(env: dict[str, str], tmp_path: Path) -> None:
     for name in NAMES:
         assert f"jobworker-{name} 1.0" in listed
         assert jw("plugins", "check", name).returncode == 0
-    words = ["--timeout-policy", "maintenance begin=22:00", "--stop-strategy", "drain"]
+    words = ["--timeout-policy", "maintenance begin=22:00", "--stop-strategy", "http"]
     option = ["--stop-option", "url=http://127.0.0.1:9/drain"]
     assert jw("run", *words, *option, "--", "sh", "-c", "exit 7").returncode == 7
     refused = jw("run", *words, "--stop-option", "url=http://example.org/", "true")

@@ -1,4 +1,4 @@
-"""Stop strategy `drain`: ask the job over HTTP to finish its work, wait, then send SIGTERM and SIGKILL."""
+"""Stop strategy `http`: ask the job over HTTP to finish its work, wait, then send SIGTERM and SIGKILL."""
 
 import asyncio
 import logging
@@ -19,13 +19,13 @@ METHODS = ("POST", "PUT", "GET", "DELETE")
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The table `[plugins.drain]`: the `hosts` that the agent may call for any client that may create jobs."""
+    """The table `[plugins.http-stop]`: the `hosts` that the agent may call for any client that may create jobs."""
 
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "::1")
 
 
-class Drain:
-    name = "drain"
+class HttpStop:
+    name = "http"
 
     def __init__(self, settings: Settings, log: logging.Logger) -> None:
         self._hosts = settings.hosts
@@ -58,10 +58,10 @@ class Drain:
             async with asyncio.timeout(timeout):
                 status = await call(method, url)
         except (OSError, ValueError) as error:
-            self._log.warning("job %s cannot be asked to drain: %s", job.job.id, str(error) or "no answer in time")
+            self._log.warning("job %s cannot be asked to end: %s", job.job.id, str(error) or "no answer in time")
         else:
             if status >= 400:
-                self._log.warning("job %s does not drain: HTTP status %d", job.job.id, status)
+                self._log.warning("job %s does not end by it: HTTP status %d", job.job.id, status)
             elif await job.wait(wait):
                 return
         await job.signal(options.signal)
@@ -92,4 +92,4 @@ def _seconds(options: Mapping[str, Any], name: str, default: float) -> float:
 
 @hookimpl
 def register_stop_strategies(context: PluginContext[Settings]) -> Iterable[StopStrategy]:
-    return [Drain(context.settings, context.log)]
+    return [HttpStop(context.settings, context.log)]

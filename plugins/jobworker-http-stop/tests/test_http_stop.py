@@ -1,4 +1,4 @@
-"""Test `drain` against the contract of stop strategies, with a server, and with an agent."""
+"""Test `http` against the contract of stop strategies, with a server, and with an agent."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import ClassVar
 
-import jobworker_drain
+import jobworker_http_stop
 import pytest
 
 from jobworker.interfaces import StopOptions
@@ -18,7 +18,7 @@ URL = "http://127.0.0.1:1/drain"  # no server listens at this port
 
 
 class TestContract(StopStrategyContract):
-    strategy = load(jobworker_drain).stop_strategies["drain"]
+    strategy = load(jobworker_http_stop).stop_strategies["http"]
     accepted = ({"url": URL}, {"url": "http://localhost/x?y=1", "method": "GET", "timeout": 1, "wait": "1h"})
     refused = (
         {},
@@ -121,7 +121,7 @@ sys.exit(0)
 
 def test_with_an_agent(jobworker_agent, tmp_path: Path) -> None:
     """A server that drains ends by itself, with its own exit code and without a signal."""
-    agent = jobworker_agent(plugins=["drain"])
+    agent = jobworker_agent(plugins=["http-stop"])
     script = tmp_path / "server.py"
     script.write_text(JOB)
     port = tmp_path / "port"
@@ -129,7 +129,7 @@ def test_with_an_agent(jobworker_agent, tmp_path: Path) -> None:
     while not port.exists() or not port.read_text():
         assert agent.jw("status", job).stdout.find("running") > 0
     option = f"url=http://127.0.0.1:{port.read_text()}/drain"
-    assert agent.jw("stop", "--strategy", "drain", "--option", option, job).returncode == 0
+    assert agent.jw("stop", "--strategy", "http", "--option", option, job).returncode == 0
     ended = json.loads(agent.jw("status", "--json", job).stdout)["exit"]
     assert (ended["code"], ended["signal"], ended["reason"]) == (0, None, "stopped")
     assert [step["action"] for step in ended["receipt"]["steps"]] == ["asked"]
