@@ -36,6 +36,7 @@
         ├── RateLimited            42901  data.retry_after
         ├── NotSupported           50101
         ├── ShuttingDown           50301
+        ├── Draining               50302  data.since
         ├── StopIncomplete         50401  data.survivors
         └── DiskFull               50701
 
@@ -291,6 +292,14 @@ class ShuttingDown(RpcError):
 
     code = 50301
     reason = "shutting_down"
+    retryable = True
+
+
+class Draining(RpcError):
+    """The agent starts no jobs until an admin has ended the draining; `since` is when it began."""
+
+    code = 50302
+    reason = "draining"
     retryable = True
 
 

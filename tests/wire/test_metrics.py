@@ -64,13 +64,19 @@ async def test_probes(shared: "RunningAgent", upgrade: "Upgrade") -> None:
     """Without a login, for any Host: the process answers, and each check is named without a detail."""
     for host in (None, "10.1.2.3:7443"):
         assert (await upgrade(shared, path="/healthz", host=host))[::2] == (200, "ok\n")
-        assert (await upgrade(shared, path="/readyz", host=host))[::2] == (200, "keeper: ok\ntable: ok\ndisk: ok\n")
+        assert (await upgrade(shared, path="/readyz", host=host))[::2] == (
+            200,
+            "keeper: ok\ntable: ok\ndisk: ok\nstarts: ok\n",
+        )
 
 
 async def test_the_command_for_probes(shared: "RunningAgent", home: "object") -> None:
     """`jw agent health` ends with 0 if the agent is ready, and with 1 if there is none."""
     done = await asyncio.to_thread(shared.jw, "agent", "health")
-    assert (done.returncode, done.stdout.split()) == (0, ["keeper:", "ok", "table:", "ok", "disk:", "ok"])
+    assert (done.returncode, done.stdout.split()) == (
+        0,
+        ["keeper:", "ok", "table:", "ok", "disk:", "ok", "starts:", "ok"],
+    )
     shared_home, shared.home = shared.home, home  # type: ignore[assignment]  # a folder without an agent
     try:
         done = await asyncio.to_thread(shared.jw, "agent", "health", "--json")

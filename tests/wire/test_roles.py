@@ -78,6 +78,8 @@ async def test_a_reader_changes_nothing(people: People) -> None:
         ("token.revoke", {"name": "local"}),
         ("agent.shutdown", {}),
         ("agent.restart", {}),
+        ("agent.drain", {}),
+        ("agent.undrain", {}),
         ("agent.health", {}),
         ("audit.list", {}),
     ):
@@ -100,6 +102,8 @@ async def test_a_writer_and_the_jobs_of_others(people: People) -> None:
         ("token.create", {"name": "mine", "roles": ["admin"]}),
         ("agent.shutdown", {}),
         ("agent.restart", {}),
+        ("agent.drain", {}),
+        ("agent.undrain", {}),
         ("agent.health", {}),
         ("audit.list", {}),
     ):

@@ -19,28 +19,31 @@ from jobworker.results import Run
 
 # Methods refused while the audit log has no room for their line.
 NEED_ROOM = {"job.create", "job.start", "job.run", "auth.ticket", "token.create", "token.renew"}
-CHANGES = NEED_ROOM | {
-    "job.stop",
-    "job.signal",
-    "job.pause",
-    "job.resume",
-    "job.resize",
-    "job.update",
-    "job.delete",
-    "stdin.write",
-    "stdin.close",
-    "stdin.claim",
-    "stdin.release",
-    "token.revoke",
-    "session.end",
-    "auth.logout",
-    "agent.shutdown",
-    "agent.restart",
-}
+AGENT = {"agent.shutdown", "agent.restart", "agent.drain", "agent.undrain"}
+CHANGES = (
+    NEED_ROOM
+    | AGENT
+    | {
+        "job.stop",
+        "job.signal",
+        "job.pause",
+        "job.resume",
+        "job.resize",
+        "job.update",
+        "job.delete",
+        "stdin.write",
+        "stdin.close",
+        "stdin.claim",
+        "stdin.release",
+        "token.revoke",
+        "session.end",
+        "auth.logout",
+    }
+)
 # Methods whose successes have fewer lines than calls, see `audit_input`.
 COUNTED = {"stdin.write"}
 # Methods of admins: a line is written before each of them too.
-AHEAD = {"token.create", "token.renew", "token.revoke", "session.end", "agent.shutdown", "agent.restart"}
+AHEAD = AGENT | {"token.create", "token.renew", "token.revoke", "session.end"}
 
 
 class Subject(msgspec.Struct):

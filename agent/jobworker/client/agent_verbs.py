@@ -119,6 +119,14 @@ class AgentVerbs:
         """End the agent; jobs that are left run on, and the next agent adopts them."""
         await self._ask(bool, "agent.shutdown", jobs=jobs)
 
+    async def drain(self) -> results.Drained:
+        """Have the agent create and start no more jobs, also after a restart; those that run go on."""
+        return await self._ask(results.Drained, "agent.drain")
+
+    async def undrain(self) -> results.Drained:
+        """Have the agent create and start jobs again."""
+        return await self._ask(results.Drained, "agent.undrain")
+
     async def restart(self) -> None:
         """Have the agent execute itself again, with its current program and configuration."""
         await self._ask(bool, "agent.restart")

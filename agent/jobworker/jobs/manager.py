@@ -16,6 +16,7 @@ from jobworker.host.keeper_link import KeeperLink
 from jobworker.jobs import explain
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.caps import RoleCaps
+from jobworker.jobs.draining import Drain
 from jobworker.jobs.identity import own
 from jobworker.jobs.input_waits import InputWaits
 from jobworker.jobs.inputs import Inputs
@@ -97,8 +98,17 @@ class JobManager:
         self._log_sync = LogSync(self._table) if durable else None
         caps, quotas = RoleCaps(config.limits.roles), Quotas(config.limits, self._table, self._keeper_room)
         self._caps = caps
+        self.drain = Drain(self._table)
         self._starting = Starting(
-            self._specs, self._users, self._secrets, self._table, self.link, caps, quotas, self.measures.starts
+            self._specs,
+            self._users,
+            self._secrets,
+            self._table,
+            self.link,
+            caps,
+            quotas,
+            self.drain,
+            self.measures.starts,
         )
         updating = Updating(self._specs, self._time_limits, self._table, self.link, caps, quotas)
         self.stats = JobStats(self._table, self.link, self._secrets)

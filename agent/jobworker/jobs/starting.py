@@ -14,6 +14,7 @@ from jobworker.errors import (
 from jobworker.host.keeper_link import KeeperGone, KeeperLink
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.caps import NO_CAPS, Caps, RoleCaps
+from jobworker.jobs.draining import Drain
 from jobworker.jobs.plan import LaunchPlan
 from jobworker.jobs.quotas import Quotas
 from jobworker.jobs.record import JobRecord, ProcessRecord, new_id
@@ -39,8 +40,10 @@ class Starting:
         link: KeeperLink,
         caps: RoleCaps,
         quotas: Quotas,
+        drain: Drain,
         durations: Durations,
     ) -> None:
+        self._drain = drain
         self._durations = durations
         self._secrets = secrets
         self._caps = caps
@@ -97,6 +100,7 @@ class Starting:
         admin: bool,
         values: dict[str, str],
     ) -> Job:
+        self._drain.require_off()  # only here: with the key of a job that exists, that job is returned
         plan = await self._users.assign(plan, owner, admin)
         spec = plan.spec
         self._quotas.check_created(owner.id, self._caps.of(owner, admin=admin), spec)
@@ -160,6 +164,7 @@ class Starting:
             await self._quotas.slots.acquire(by.id)
             try:
                 self._require_open()  # still: it may have waited
+                self._drain.require_off()  # last: a drain waits for what is `starting`
                 begun = time.monotonic()
                 if active.record.job.spec.secrets:
                     await self._secrets.complete(active.id, active.record.job.spec, by)

@@ -36,6 +36,7 @@ class Plugins(Struct, frozen=True):
 class AgentInfo(Struct, frozen=True, kw_only=True):
     """What the agent is and can do on its host.
 
+    `draining` is since when the agent starts no jobs, null if it does.
     A caller that may neither see nor create jobs gets `protocol`, and of `limits` the sizes of messages and batches.
     """
 
@@ -50,6 +51,14 @@ class AgentInfo(Struct, frozen=True, kw_only=True):
     keeper: dict[str, int | None] | UnsetType = UNSET
     capabilities: dict[str, Any] | UnsetType = UNSET
     running: int | UnsetType = UNSET
+    draining: str | UnsetType | None = UNSET
+
+
+class Drained(Struct, frozen=True):
+    """Since when the agent starts no jobs, null if it does; and how many jobs run."""
+
+    draining: str | None
+    running: int
 
 
 class Amount(Struct, frozen=True):

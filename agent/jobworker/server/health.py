@@ -32,6 +32,7 @@ class Health:
             "keeper": OK if self._jobs.link.holding else "not connected",
             "table": OK if self._jobs.writable else "cannot be written",
             "disk": await self._disk_room(),
+            "starts": "draining" if self._jobs.drain.since else OK,
         }
 
     async def answer(self, path: str) -> tuple[HTTPStatus, str]:

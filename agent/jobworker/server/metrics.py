@@ -68,6 +68,7 @@ class Metrics:
         yield _gauge("jobs", "Jobs that run", running, "state")
         yield _gauge("jobs_retained", "Jobs that have ended and are kept", kept)
         yield _gauge("logs_retained_bytes", "Bytes of the logs of these jobs", log_bytes)
+        yield _gauge("draining", "1 while the agent starts no jobs until its admin ends that", bool(jobs.drain.since))
         yield _counter("jobs_ended", "Jobs that have ended", measures.ended, "reason")
         yield _counter("job_output_bytes", "Bytes of output of jobs that have ended", measures.logged)
         yield _counter("job_logs_truncated", "Jobs that ended with output that was never kept", measures.truncated)

@@ -25,6 +25,9 @@ def examine(client: Client, jw: str, *, tls: bool) -> Iterator[Finding]:
         hint = "an admin gives it a role: jw token create NAME --role writer"
         yield Finding("rights", WRONG, "this caller may neither see nor create jobs", hint)
         return
+    if since := info.get("draining"):
+        text = f"draining since {since}: no job is created or started"
+        yield Finding("starts", NOTE, text, f"{jw} agent drain --off")
     health = _health(client, jw)
     yield from _versions(info, health, jw)
     if tls:

@@ -120,6 +120,14 @@ class AgentVerbs:
         """End the agent; jobs that are left run on, and the next agent adopts them."""
         self._ask(bool, "agent.shutdown", jobs=jobs)
 
+    def drain(self) -> results.Drained:
+        """Have the agent create and start no more jobs, also after a restart; those that run go on."""
+        return self._ask(results.Drained, "agent.drain")
+
+    def undrain(self) -> results.Drained:
+        """Have the agent create and start jobs again."""
+        return self._ask(results.Drained, "agent.undrain")
+
     def restart(self) -> None:
         """Have the agent execute itself again, with its current program and configuration."""
         self._ask(bool, "agent.restart")

@@ -14,7 +14,7 @@ from jobworker.auth.access import Requires
 from jobworker.host import spool
 from jobworker.host.keeper_process import program_checksum
 from jobworker.protocol import MAX_BATCH, MAX_MESSAGE, SUBPROTOCOL
-from jobworker.results import AgentHealth, AgentInfo, Amount, Pong
+from jobworker.results import AgentHealth, AgentInfo, Amount, Drained, Pong
 from jobworker.screen import MAX_CELLS
 from jobworker.server.dispatch import Call, method
 from jobworker.units import rfc3339, size
@@ -71,6 +71,7 @@ def info(call: Call, params: Nothing) -> AgentInfo:
             "log_bound": "drop" if keeper.get("punch") else "refuse",
         },
         running=services.jobs.running(call.permissions.scopes("job.list")),
+        draining=services.jobs.drain.since or None,
     )
 
 
@@ -117,6 +118,22 @@ def shutdown(call: Call, params: Shutdown) -> bool:
     """End the agent; jobs that are left run on under the keeper until the next agent adopts them."""
     call.after.append(lambda: call.session.services.shut_down(params.jobs))
     return True
+
+
+@method("agent.drain", Nothing, Requires.ADMIN)
+async def drain(call: Call, params: Nothing) -> Drained:
+    """Create and start no more jobs, also after a restart, until `agent.undrain`; those that run go on."""
+    jobs = call.session.services.jobs
+    await jobs.drain.begin(call.session.caller.name)
+    return Drained(jobs.drain.since or None, jobs.running(call.permissions.scopes("job.list")))
+
+
+@method("agent.undrain", Nothing, Requires.ADMIN)
+async def undrain(call: Call, params: Nothing) -> Drained:
+    """Create and start jobs again."""
+    jobs = call.session.services.jobs
+    await jobs.drain.end(call.session.caller.name)
+    return Drained(None, jobs.running(call.permissions.scopes("job.list")))
 
 
 @method("agent.restart", Nothing, Requires.ADMIN)

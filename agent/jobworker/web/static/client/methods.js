@@ -2,7 +2,7 @@
 
 /** @type {Record<string, string[]>} */
 export const METHODS = {
-  agent: ["health", "info", "ping", "restart", "shutdown"],
+  agent: ["drain", "health", "info", "ping", "restart", "shutdown", "undrain"],
   audit: ["list"],
   auth: ["login", "logout", "ticket", "whoami"],
   event: ["subscribe", "unsubscribe"],

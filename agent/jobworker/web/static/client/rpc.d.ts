@@ -25,6 +25,7 @@ export interface AgentHealth {
 
 /** What the agent is and can do on its host.
 
+`draining` is since when the agent starts no jobs, null if it does.
 A caller that may neither see nor create jobs gets `protocol`, and of `limits` the sizes of messages and batches. */
 export interface AgentInfo {
   version?: string;
@@ -38,6 +39,7 @@ export interface AgentInfo {
   keeper?: Record<string, number | null>;
   capabilities?: Record<string, any>;
   running?: number;
+  draining?: string | null;
 }
 
 /** How much of something is used; `limit` None: there is no limit. */
@@ -132,6 +134,12 @@ export interface Deleted {
 /** How many processes received the signal. */
 export interface Delivered {
   delivered: number;
+}
+
+/** Since when the agent starts no jobs, null if it does; and how many jobs run. */
+export interface Drained {
+  draining: string | null;
+  running: number;
 }
 
 /** The params of `event.gap`: events after revision `from` and up to `to` are no longer kept. */
@@ -645,6 +653,8 @@ export interface Run {
 }
 
 export interface Methods {
+  /** Create and start no more jobs, also after a restart, until `agent.undrain`; those that run go on. */
+  "agent.drain": { params: {}; result: Drained };
   /** Return what the agent uses of its host and of its budgets. */
   "agent.health": { params: {}; result: AgentHealth };
   /** Describe the agent; a caller that may do nothing learns only what it needs to speak to it. */
@@ -655,6 +665,8 @@ export interface Methods {
   "agent.restart": { params: {}; result: boolean };
   /** End the agent; jobs that are left run on under the keeper until the next agent adopts them. */
   "agent.shutdown": { params: { jobs?: "leave" | "stop" }; result: boolean };
+  /** Create and start jobs again. */
+  "agent.undrain": { params: {}; result: Drained };
   /** Return the newest entries of the audit log. */
   "audit.list": { params: { limit?: number; job?: string | null; principal?: string | null; denied?: boolean }; result: AuditEntries };
   /** Authenticate a connection that was opened without credentials. */
@@ -744,6 +756,8 @@ export interface CallOptions {
 }
 
 export interface AgentMethods {
+  /** Create and start no more jobs, also after a restart, until `agent.undrain`; those that run go on. */
+  drain(params?: Methods["agent.drain"]["params"], options?: CallOptions): Promise<Methods["agent.drain"]["result"]>;
   /** Return what the agent uses of its host and of its budgets. */
   health(params?: Methods["agent.health"]["params"], options?: CallOptions): Promise<Methods["agent.health"]["result"]>;
   /** Describe the agent; a caller that may do nothing learns only what it needs to speak to it. */
@@ -754,6 +768,8 @@ export interface AgentMethods {
   restart(params?: Methods["agent.restart"]["params"], options?: CallOptions): Promise<Methods["agent.restart"]["result"]>;
   /** End the agent; jobs that are left run on under the keeper until the next agent adopts them. */
   shutdown(params?: Methods["agent.shutdown"]["params"], options?: CallOptions): Promise<Methods["agent.shutdown"]["result"]>;
+  /** Create and start jobs again. */
+  undrain(params?: Methods["agent.undrain"]["params"], options?: CallOptions): Promise<Methods["agent.undrain"]["result"]>;
 }
 
 export interface AuditMethods {
