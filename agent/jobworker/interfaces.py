@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from jobworker._hookimpl import hookimpl
 from jobworker.errors import JobworkerError, StartError, TokenExpired, Unauthenticated
+from jobworker.executors import Executor, ExecutorUnavailable, Need, Phase, Sighting
 from jobworker.model import Exit, Job, JobEvent, JobSpec, JobSummary, LogInfo, Principal, Reason, Receipt, State, Step
 from jobworker.tokens import TokenFile, TokenRecord
 from jobworker.units import Duration, duration, positive, rfc3339
@@ -24,6 +25,8 @@ __all__ = [
     "Authorizer",
     "Credentials",
     "Duration",
+    "Executor",
+    "ExecutorUnavailable",
     "Exit",
     "Grant",
     "Job",
@@ -34,12 +37,15 @@ __all__ = [
     "JobworkerError",
     "LogInfo",
     "LongStopStrategy",
+    "Need",
+    "Phase",
     "PluginContext",
     "Principal",
     "Reason",
     "Receipt",
     "RunFacts",
     "SecretProvider",
+    "Sighting",
     "StartError",
     "State",
     "Step",

@@ -15,6 +15,7 @@ AGENT = ROOT / "agent" / "jobworker"
 COMMON = {"model", "errors", "protocol", "paths", "validation", "units", "tasks", "rate_limit", "untrusted"}
 COMMON |= {
     "audit_log",
+    "executors",
     "measures",
     "private",
     "resources",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobworker import interfaces, model, units, validation
+from jobworker import executors, interfaces, model, units, validation
 from jobworker.config import BUILT_IN
 from jobworker.plugin import hookspecs
 from jobworker.plugin.loader import KINDS, OBSERVER
@@ -21,7 +21,8 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 # Their fields and methods stand on the page; of what else is exported the name does.
 SHOWN = {
     "AuthProvider", "Authorizer", "StopStrategy", "LongStopStrategy", "TimeoutPolicy", "JobHandle", "StopOptions",
-    "RunFacts", "JobEvent", "PluginContext", "Credentials", "Grant", "Principal", "SecretProvider",
+    "RunFacts", "JobEvent", "PluginContext", "Credentials", "Grant", "Principal", "SecretProvider", "Executor",
+    "Need", "Sighting",
 }  # fmt: skip
 
 
@@ -61,7 +62,7 @@ def shown() -> Iterator[tuple[str, object]]:
 
 def real() -> dict[str, object]:
     found: dict[str, object] = {}
-    alone = (Path(str(module.__file__)) for module in (units, validation, interfaces, hookspecs))
+    alone = (Path(str(module.__file__)) for module in (units, validation, executors, interfaces, hookspecs))
     for path in (*Path(str(model.__file__)).parent.glob("*.py"), *alone):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef):

@@ -11,6 +11,7 @@ import pluggy
 from jobworker.interfaces import (
     Authorizer,
     AuthProvider,
+    Executor,
     JobEvent,
     PluginContext,
     SecretProvider,
@@ -45,6 +46,11 @@ def register_timeout_policies(context: PluginContext[Any]) -> Iterable[TimeoutPo
 @hookspec
 def register_secret_providers(context: PluginContext[Any]) -> Iterable[SecretProvider]:  # type: ignore[empty-body]
     """Return the objects that find the values of secrets, each with the name that specs use."""
+
+
+@hookspec
+def register_executors(context: PluginContext[Any]) -> Iterable[Executor]:  # type: ignore[empty-body]
+    """Return the objects that run jobs by another engine, each with the name that specs use."""
 
 
 @hookspec

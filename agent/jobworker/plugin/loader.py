@@ -16,9 +16,11 @@ from msgspec.structs import replace
 from jobworker import __version__
 from jobworker.config import BUILT_IN, Config
 from jobworker.errors import StartError
+from jobworker.executors import LOCAL
 from jobworker.interfaces import (
     Authorizer,
     AuthProvider,
+    Executor,
     JobEvent,
     PluginContext,
     SecretProvider,
@@ -37,10 +39,11 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 
 
 class Kind(NamedTuple):
-    """What a hook registers: the attribute of the registry, and the methods that each object must have."""
+    """What a hook registers: the attribute of the registry, and the methods and attributes of each object."""
 
     objects: str
     methods: tuple[str, ...]
+    attributes: Mapping[str, tuple[type, ...]] = {}
 
 
 KINDS = {
@@ -49,6 +52,11 @@ KINDS = {
     "register_stop_strategies": Kind("stop_strategies", ("check", "stop")),
     "register_timeout_policies": Kind("timeout_policies", ("check", "due")),
     "register_secret_providers": Kind("secret_providers", ("secret",)),
+    "register_executors": Kind(
+        "executors",
+        ("check", "submit", "find", "poll", "ring", "cancel"),
+        {"kill_grace": (int, float), "users": (bool,), "folder": (str,), "python": (str,)},
+    ),
 }
 OBSERVER = "job_changed"
 
@@ -76,6 +84,7 @@ class Registry:
         self.stop_strategies: dict[str, StopStrategy] = {}
         self.timeout_policies: dict[str, TimeoutPolicy] = {}
         self.secret_providers: dict[str, SecretProvider] = {}
+        self.executors: dict[str, Executor] = {}
         self.observers: dict[str, Callable[[JobEvent], Any]] = {}  # by plugin
         self.roles: dict[str, set[str]] = {}  # by authorizer: the roles that it knows
         self.plugins: list[Plugin] = []
@@ -220,9 +229,9 @@ class Loader:
         if kind.objects == "auth_providers" and ":" in name:
             expected = "expected no ':', which ends it in the ids of principals"
             raise StartError(f"{hook}: an object whose name is {name!r}; {expected}")
-        for method in kind.methods:
-            if not callable(getattr(registered, method, None)):
-                raise StartError(f"{hook}: {name!r} has no method {method}(); expected {' and '.join(kind.methods)}")
+        if kind.objects == "executors" and name == LOCAL:
+            raise StartError(f"{hook}: an object whose name is {name!r}; expected another: it stands for the agent")
+        _require_members(hook, kind, name, registered)
         if other := self._owners.get((hook, name)):
             raise StartError(
                 f"{hook}: the name {name!r} is taken by {'the same plugin' if other is plugin else other}"
@@ -233,6 +242,18 @@ class Loader:
         getattr(self.registry, kind.objects)[name] = registered
         self._host.own(registered, plugin.name)
         return f"{kind.objects}:{name}"
+
+
+def _require_members(hook: str, kind: Kind, name: str, registered: Any) -> None:
+    """Raise StartError if an object lacks a method or an attribute of its kind."""
+    for method in kind.methods:
+        if not callable(getattr(registered, method, None)):
+            raise StartError(f"{hook}: {name!r} has no method {method}(); expected {' and '.join(kind.methods)}")
+    for attribute, types in kind.attributes.items():
+        value = getattr(registered, attribute, None)
+        if not isinstance(value, types):
+            expected = types[-1].__name__
+            raise StartError(f"{hook}: {name!r}: {attribute} is {repr(value)[:80]}; expected a {expected}")
 
 
 def _hooks(manager: pluggy.PluginManager, plugin_object: Any) -> dict[str, pluggy.HookImpl]:

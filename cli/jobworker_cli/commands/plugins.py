@@ -57,6 +57,7 @@ KINDS = {
     "stop_strategies": "stop strategy",
     "timeout_policies": "timeout policy",
     "secret_providers": "secret provider",
+    "executors": "executor",
 }
 
 

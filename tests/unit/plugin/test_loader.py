@@ -46,7 +46,7 @@ class Bare:
     name = "mine"
 
 class Fields(Bare):
-    authenticate = grants = check = stop = due = secret = 5
+    authenticate = grants = check = stop = due = secret = submit = 5
 
 class Mine(Bare):
     async def authenticate(self, credentials): ...
@@ -55,6 +55,12 @@ class Mine(Bare):
     async def stop(self, job, options): ...
     def due(self, options, facts): ...
     async def secret(self, name, principal): ...
+    kill_grace, users, folder, python = 30, False, "/shared", "python3"
+    async def submit(self, tag, command, folder, need, options): ...
+    async def find(self, prefix): ...
+    async def poll(self, jobs): ...
+    async def ring(self, tag, engine_id): ...
+    async def cancel(self, tag, engine_id): ...
 
 async def later(): ...
 
@@ -111,3 +117,17 @@ def test_our_own_plugins_need_no_metadata(monkeypatch: pytest.MonkeyPatch) -> No
     assert set(found) == set(BUILT_IN)
     for name, [(point, plugin)] in found.items():
         assert (point.load().__name__, plugin.package) == (f"jobworker_plugins.{name}", "jobworker")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("Mine.name = 'local'", "whose name is 'local'"),
+        ("Mine.kill_grace = 'soon'", "kill_grace is 'soon'; expected a float"),
+        ("del Mine.folder", "folder is None; expected a str"),
+    ],
+)
+def test_an_executor_whose_attributes_are_wrong(module: Callable[..., ModuleType], change: str, reason: str) -> None:
+    with pytest.raises(StartError) as caught:
+        load(module("register_executors", f"{change}; return [Mine()]"))
+    assert reason in caught.value.message
