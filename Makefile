@@ -27,7 +27,7 @@ WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest
 IN_PARALLEL := -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup demo demo-crash check check-web test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile audit bench bench-peers profile docs golden clean
+.PHONY: help setup demo demo-crash check check-web test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile audit bench bench-peers profile docs golden dist clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
@@ -45,6 +45,7 @@ help:
 	@echo "make bench      print the figures, each beside the limit measured in the same run"
 	@echo "make bench-peers  compare with task-spooler, supervisor and circus in one run, those that are there"
 	@echo "make profile    print where the time of one job goes, by stages and by processes"
+	@echo "make dist       build the wheel and the sdist: the same bytes from the same commit, in whichever folder"
 	@echo "make docs       generate the tables of the reference, and render the pages to build/docs"
 	@echo "make golden     write what the help and the tables of jw are to be from what they are; read the diff"
 	@echo "make clean      remove the virtual environments and the caches"
@@ -146,6 +147,21 @@ docs: setup .venv-docs/.installed
 
 golden: setup
 	GOLDEN=write $(PYTEST) -q tests/cli/test_golden.py
+
+# The time of everything that is packed: of the last commit, or of the files of an sdist.
+dist: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y pyproject.toml)
+DIST_TOOLS ?= build/dist-tools
+
+# In an environment of its own, with pinned versions: another version could write other bytes.
+$(DIST_TOOLS)/.installed: packaging/requirements-build.txt
+	@$(PYTHON) -m venv $(DIST_TOOLS)
+	@$(DIST_TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+dist: $(DIST_TOOLS)/.installed
+	@rm -rf dist/jobworker-*.whl dist/jobworker-*.tar.gz
+	@$(DIST_TOOLS)/bin/python -m hatchling build -t sdist -t wheel -d dist
+	@ls dist/jobworker-*
 
 clean:
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache build dist
