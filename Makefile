@@ -27,7 +27,7 @@ WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest
 IN_PARALLEL := -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup demo demo-crash check check-web test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile audit bench bench-peers profile docs golden dist clean
+.PHONY: help setup demo demo-crash check check-web test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile audit bench bench-peers profile docs golden dist sbom clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
@@ -46,6 +46,7 @@ help:
 	@echo "make bench-peers  compare with task-spooler, supervisor and circus in one run, those that are there"
 	@echo "make profile    print where the time of one job goes, by stages and by processes"
 	@echo "make dist       build the wheel and the sdist: the same bytes from the same commit, in whichever folder"
+	@echo "make sbom       write what the agent is made of, as CycloneDX JSON"
 	@echo "make docs       generate the tables of the reference, and render the pages to build/docs"
 	@echo "make golden     write what the help and the tables of jw are to be from what they are; read the diff"
 	@echo "make clean      remove the virtual environments and the caches"
@@ -149,7 +150,7 @@ golden: setup
 	GOLDEN=write $(PYTEST) -q tests/cli/test_golden.py
 
 # The time of everything that is packed: of the last commit, or of the files of an sdist.
-dist: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y pyproject.toml)
+dist sbom: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y pyproject.toml)
 DIST_TOOLS ?= build/dist-tools
 
 # In an environment of its own, with pinned versions: another version could write other bytes.
@@ -162,6 +163,11 @@ dist: $(DIST_TOOLS)/.installed
 	@rm -rf dist/jobworker-*.whl dist/jobworker-*.tar.gz
 	@$(DIST_TOOLS)/bin/python -m hatchling build -t sdist -t wheel -d dist
 	@ls dist/jobworker-*
+
+sbom: setup
+	@mkdir -p dist
+	@$(BIN)/python packaging/tools/sbom.py >dist/jobworker.cdx.json
+	@ls dist/jobworker.cdx.json
 
 clean:
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache build dist
