@@ -29,6 +29,7 @@ LARGE_BYTES = 100_000
 MAX_ANSWER_BYTES = 262_144
 HELLO_SECONDS = 30.0  # for the first answer of a keeper: it tries out first what works on this host
 SILENCE_SECONDS = 5.0  # without an answer, after which a keeper is stuck: no request may take so long
+CHECK_SECONDS = 1.0  # between two looks for that, while it owes an answer
 DISK_ERRNOS = {errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG}
 ReadJournal = Callable[[int, Callable[[], None]], None]
 _requests, _answers = msgspec.json.Encoder(), msgspec.json.Decoder()
@@ -67,8 +68,10 @@ class KeeperLink:
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}  # answers to come, by number of the request
         self._number = 0  # of the last request
         self._pidfd = -1  # of the keeper, -1: none
-        self._last_answer = 0.0  # when the keeper last sent something, seconds on CLOCK_MONOTONIC
+        # When the keeper last sent something, seconds on CLOCK_MONOTONIC; plus the time that we stood still since.
+        self._last_answer = 0.0
         self._alarm: asyncio.TimerHandle | None = None  # checks whether the keeper is silent
+        self._alarm_due = 0.0  # when it is to do so, seconds on CLOCK_MONOTONIC
         self.stuck = False  # the last keeper was killed because it was silent
         self.former = 0  # the pid of the last keeper
         self.hello: dict[str, Any] = {}  # the keeper's answer to `hello`: its pid, version and capabilities
@@ -163,7 +166,7 @@ class KeeperLink:
             self._last_answer = time.monotonic()
         self._waiting[self._number] = future
         if self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(SILENCE_SECONDS, self._check)
+            self._set_alarm()
         self._outbox.append(_as_file(message) if len(message) > LARGE_BYTES else (message, None))
         self._send()
         answer: dict[str, Any] = await future
@@ -176,17 +179,26 @@ class KeeperLink:
             raise RateLimited(f"too many jobs run on this host: {answer['error']}", retry_after=1)
         raise InternalError(f"the keeper refused {op}: {answer['error']}")
 
+    def _set_alarm(self) -> None:
+        self._alarm_due = time.monotonic() + CHECK_SECONDS
+        self._alarm = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check)
+
     def _check(self) -> None:
-        """Kill a keeper that is silent: it is stuck, and so is every request to it."""
+        """Kill a keeper that is silent: it is stuck, and so is every request to it.
+
+        Time in which this process did not run does not count: the keeper may have stood still with it, as on a host
+        that was suspended, or its answer waits to be read.
+        """
         self._alarm = None
         if not self._waiting:
             return
-        left = self._last_answer + SILENCE_SECONDS - time.monotonic()
-        if left <= 0 and self._pidfd >= 0:
+        now = time.monotonic()
+        self._last_answer = min(now, self._last_answer + max(0.0, now - self._alarm_due))
+        if now - self._last_answer >= SILENCE_SECONDS and self._pidfd >= 0:
             log.error("the keeper has not answered for %g s: it is stuck and is replaced", SILENCE_SECONDS)
             self.stuck = True
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        self._alarm = asyncio.get_running_loop().call_later(max(left, 0.1), self._check)
+        self._set_alarm()
 
     async def left(self, limit: float) -> None:
         """Return when the keeper that was asked to quit has ended, or after `limit` seconds."""

@@ -12,6 +12,9 @@ from jobworker.keeper.state import State
 from jobworker.keeper.wire import MESSAGE, encode
 
 MESSAGES_PER_TURN = 32  # that are read before pump and children get their turn
+# After which no more are read, as the answers of a turn are sent at its end: the agent replaces a silent keeper, and
+# on a slow host so many launches may take longer than it waits.
+TURN_SECONDS = 0.25
 ANSWERS_PER_MESSAGE = 256
 ONE_DESCRIPTOR = socket.CMSG_LEN(4)  # bytes: room for the file in memory that a large message comes as
 
@@ -72,7 +75,10 @@ class AgentSocket:
     def read(self) -> None:
         """Handle what the agent has sent, or notice that it is gone."""
         assert self.socket is not None
+        began = time.monotonic()
         for _ in range(MESSAGES_PER_TURN):
+            if time.monotonic() - began > TURN_SECONDS:
+                return
             try:
                 data, fds = self._receive(self.socket)
             except BlockingIOError:
