@@ -87,6 +87,30 @@ async def test_what_a_predecessor_left_is_removed(
     assert (await host.finish("a2", "exit 3")).code == 3
 
 
+async def test_a_death_while_they_are_removed(
+    host: "Host", group: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that removes them holds no socket that the agent could connect to in place of a keeper's."""
+    os.kill(host.pid, signal.SIGKILL)
+    await host.until_lost()
+    await host.link.dead()
+    (group / "dead").mkdir()
+    line = "            for group in stale:\n"
+    hanging = copy_keeper(
+        tmp_path / "hanging", {"keeper/cgroups.py": (line, f"            time.sleep(1000)\n{line}")}
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper_process, "KEEPER", hanging)
+        await host.connect()
+    removing = host.pid
+    host.link.close()  # the agent dies with it, which would remove its socket
+    os.kill(removing, signal.SIGKILL)
+    host.gone(removing)
+    await host.connect()
+    assert host.pid != removing
+    assert (await host.finish("a1", "exit 3")).code == 3
+
+
 async def test_a_trial_that_fails(cold_host: "Host", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not end its process is not claimed: cgroups that lie are done without, and the reason is known."""
     lie = ('    if features.has("cgroup.kill")', '    return\n    if features.has("cgroup.kill")')

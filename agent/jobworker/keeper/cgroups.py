@@ -1,6 +1,7 @@
 """A cgroup v2 for each job, where this process was given one to make them in."""
 
 import os
+import resource
 import time
 
 from jobworker.keeper.delegation import NotDelegatedError, find_base
@@ -104,6 +105,8 @@ class Cgroups:
         if not stale or os.fork():
             return
         try:
+            # Our socket too: if we are killed, the next agent must not connect to a process that does not answer.
+            os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
             for group in stale:
                 if "oom_kill 0" not in (cgroupfs.read(f"{group}/memory.events") or "oom_kill 0"):
                     continue  # the reason of an exit that the journal does not have yet
