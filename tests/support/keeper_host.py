@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.support.waiting import DEADLINE, T, ends, grown
+from tests.support.waiting import DEADLINE, T, ends, grown, scaled
 
 from jobworker.host import process_tree as tree
 from jobworker.host.journal import Closed, Ended, Journal, JournalEntry, Started, StartFailed
@@ -276,7 +276,7 @@ class Host:
         service = self.keepers() | self.pumps()
         self._end(self.ours() - service | self.mains())
         try:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(scaled(2)):
                 if self.links and self.keepers():
                     link = next((link for link in self.links if link.hello and _is_open(link)), None)
                     if link is None:
@@ -288,7 +288,7 @@ class Host:
         for link in self.links:
             link.close()
         for pid in self.keepers():
-            ends(pid, 2)
+            ends(pid, scaled(2))
         self._end(self.keepers())  # first: it would start another pump
         self._end(self.ours())
         for fd in self._controls.values():

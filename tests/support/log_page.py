@@ -4,10 +4,10 @@ import asyncio
 from typing import Any
 
 from playwright.async_api import Page
+from tests.support.waiting import DEADLINE
 
 from jobworker.testing import RunningAgent
 
-DEADLINE = 60.0
 MOUNT = """async ([token, id, options]) => {
   const { connect } = await import("./client/jobworker.js");
   const { mountLog } = await import("./log/view.js");

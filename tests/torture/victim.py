@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.conftest import RunningAgent
+from tests.conftest import DEADLINE, RunningAgent
 from tests.torture import writer
 from tests.torture.outcome import Outcome
 
@@ -23,7 +23,7 @@ from jobworker.paths import Home
 
 WRITER = Path(writer.__file__)
 End = tuple[int | None, str | None]  # the exit code or the name of the signal
-LIMIT = 60.0  # seconds until something that should happen counts as not happening
+LIMIT = DEADLINE  # seconds until something that should happen counts as not happening
 # An agent whose keeper cannot ask the kernel for the status of a process that is not its child, nor gets word of its
 # reaping: as on a kernel before 6.9.
 UNASKING = f"""

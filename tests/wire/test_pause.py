@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.conftest import RunningAgent
-from tests.support.waiting import until
+from tests.support.waiting import scaled, until
 
 from jobworker.linux.proc import stat_of
 from jobworker.model import JobSpec, Reason, State, StopSpec
@@ -80,8 +80,8 @@ async def test_a_stop_meets_a_pause(wire: "Wire") -> None:
 
 async def test_limits(wire: "Wire") -> None:
     """A limit on silence waits while the job is paused, one on time does not."""
-    silent = await wire.run(shell="sleep 1000", idle_timeout="500ms")
-    timed = await wire.run(shell="sleep 1000", timeout="1s")
+    silent = await wire.run(shell="sleep 1000", idle_timeout=scaled(0.5))
+    timed = await wire.run(shell="sleep 1000", timeout=scaled(1))
     for job in (silent, timed):
         await wire.ask("job.pause", id=job["id"])
     ended = (await wire.ask("job.wait", id=timed["id"]))["exit"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.waiting import alive
+from tests.support.waiting import DEADLINE, alive
 from tests.wire.test_stop import start
 
 from jobworker.linux.cgroupfs import find_hierarchy
@@ -48,7 +48,7 @@ async def job_group(wire: "Wire") -> Path:
 def elsewhere(job_group: Path) -> Iterator[Elsewhere]:
     elsewhere = Elsewhere(job_group.parent / f"elsewhere-{time.time_ns()}")
     yield elsewhere
-    end = time.monotonic() + 20
+    end = time.monotonic() + DEADLINE
     while elsewhere.folder.exists() and time.monotonic() < end:
         try:
             elsewhere.folder.rmdir()
@@ -88,7 +88,7 @@ async def test_a_pause_holds_them_too(wire: "Wire", elsewhere: Elsewhere) -> Non
 
 
 async def _in_state(pid: int, state: str) -> bool:
-    end = time.monotonic() + 20
+    end = time.monotonic() + DEADLINE
     while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != state:
         if time.monotonic() > end:
             return False

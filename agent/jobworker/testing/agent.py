@@ -17,8 +17,7 @@ from jobworker.client import Client, connect
 from jobworker.client.local import agent_pid, wait_gone
 from jobworker.config import BUILT_IN
 from jobworker.paths import Home, appendable
-
-DEADLINE = 60.0  # seconds that the start and the end of an agent may take
+from jobworker.testing.deadlines import DEADLINE
 
 
 @dataclass

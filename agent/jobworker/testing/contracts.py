@@ -35,11 +35,12 @@ from jobworker.interfaces import (
     usable_name,
 )
 from jobworker.plugin.loader import NAME
+from jobworker.testing.deadlines import scaled
 from jobworker.testing.fakes import FakeJob
 
 T = TypeVar("T")
 Options = Mapping[str, Any]
-DEADLINE = 10.0  # seconds for one call: a call that takes longer hangs
+DEADLINE = scaled(10.0)  # seconds for one call: a call that takes longer hangs
 UNKNOWN = {"no_such_option": 1}  # an option that every strategy and policy must refuse
 GRACE = 0.05  # seconds
 HUGE = "x" * 1_000_000
