@@ -5,6 +5,7 @@ import base64
 SUBPROTOCOL = "jobworker.v1"
 BINARY_SUBPROTOCOL = "jobworker.v1.binary"  # log data in binary frames: a line of JSON, then the raw bytes
 BEARER_SUBPROTOCOL = "base64url.bearer.jobworker."  # a prefix: the token follows, in base64url
+LOGIN_SUBPROTOCOL = "jobworker.login"  # offered by a client whose first message is auth.login
 PATH = "/rpc"
 MAX_MESSAGE = 4 << 20  # bytes: the 2 MiB of arguments and environment that execve takes, each byte escaped
 MAX_BATCH = 50  # requests

@@ -83,7 +83,7 @@ async def test_a_ticket(new_page: NewPage, shared: RunningAgent) -> None:
 async def test_a_client_certificate(
     new_page: NewPage, start_agent: Callable[..., RunningAgent], authority: Authority
 ) -> None:
-    """It logs in without a question, with its own rights; after a log-out the page asks."""
+    """It logs in without a question, with its own rights; after a log-out the page asks. A ticket goes before it."""
     config = f'[server]\nclient_ca = "{authority.ca}"\n[auth]\nproviders = ["mtls", "token"]\n[plugins]\n'
     config += f'enabled = {[*BUILT_IN, "mtls"]}\n[plugins.mtls]\nroles = {{ alice = ["reader"] }}\n'
     agent = start_agent(config=config)
@@ -97,6 +97,18 @@ async def test_a_client_certificate(
     await expect(page.get_by_text("mtls:alice (reader)")).to_be_visible()
     await page.get_by_role("button", name="Log out").click()
     await is_out(page)
+    await page.get_by_label("Token", exact=True).fill(agent.token)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("local", exact=True)).to_be_visible()
+    async with agent.client() as client:
+        made = await client.call("auth.ticket")
+    await page.goto("about:blank")
+    await page.goto(f"{made['url']}#ticket={made['ticket']}")
+    await expect(page.get_by_text("local", exact=True)).to_be_visible()
+    await page.get_by_text("local", exact=True).click()
+    await page.get_by_label(KEEP).check()
+    await page.reload()
+    await expect(page.get_by_text("local", exact=True)).to_be_visible()
 
 
 async def test_a_token_that_is_revoked(page: Page, shared: RunningAgent) -> None:

@@ -13,7 +13,7 @@ from jobworker.errors import InvalidRequest, Unauthenticated
 from jobworker.interfaces import AuthProvider, Credentials
 from jobworker.model import Principal
 from jobworker.plugin.host import PluginFault, PluginHost
-from jobworker.protocol import BEARER_SUBPROTOCOL, decode_bearer
+from jobworker.protocol import BEARER_SUBPROTOCOL, LOGIN_SUBPROTOCOL, decode_bearer
 from jobworker.validation import usable_name
 
 log = logging.getLogger(__name__)
@@ -95,16 +95,24 @@ def from_upgrade(headers: Headers, address: str) -> Credentials | None:
     credentials: list[Credentials] = []
     for value in headers.get_all("Authorization"):
         credentials.append(_from_header(value, address))
-    for value in headers.get_all("Sec-WebSocket-Protocol"):
-        for name in (part.strip() for part in value.split(",")):
-            if name.startswith(BEARER_SUBPROTOCOL):
-                try:
-                    credentials.append(Credentials("bearer", token=decode_bearer(name), address=address))
-                except ValueError as error:
-                    raise InvalidRequest("the bearer subprotocol does not hold unpadded base64url") from error
+    for name in _subprotocols(headers):
+        if name.startswith(BEARER_SUBPROTOCOL):
+            try:
+                credentials.append(Credentials("bearer", token=decode_bearer(name), address=address))
+            except ValueError as error:
+                raise InvalidRequest("the bearer subprotocol does not hold unpadded base64url") from error
     if len(credentials) > 1:
         raise InvalidRequest("credentials are given more than once; expected one header or one subprotocol")
     return credentials[0] if credentials else None
+
+
+def logs_in_later(headers: Headers) -> bool:
+    """Whether the client calls auth.login, whatever certificate it has: a browser sends one without being asked."""
+    return LOGIN_SUBPROTOCOL in _subprotocols(headers)
+
+
+def _subprotocols(headers: Headers) -> list[str]:
+    return [part.strip() for value in headers.get_all("Sec-WebSocket-Protocol") for part in value.split(",")]
 
 
 def _from_header(value: str, address: str) -> Credentials:

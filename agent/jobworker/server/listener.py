@@ -20,7 +20,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from jobworker import errors
-from jobworker.auth.authentication import from_handshake, from_upgrade
+from jobworker.auth.authentication import from_handshake, from_upgrade, logs_in_later
 from jobworker.auth.peers import uid_of
 from jobworker.linux import descriptors
 from jobworker.model import Principal
@@ -218,8 +218,10 @@ class Listener:
         return None
 
     async def _admitted(self, connection: ServerConnection, headers: Headers, address: str) -> Principal | None:
-        """Return the caller by the credentials of the request; None without any. Raises JobworkerError."""
+        """Return the caller by its credentials; None without any, or if it logs in later. Raises JobworkerError."""
         admission = self._services.admission
+        if logs_in_later(headers):
+            return None
         presented = [from_handshake(connection.transport, address), from_upgrade(headers, address)]
         credentials = [item for item in presented if item is not None]
         if credentials:

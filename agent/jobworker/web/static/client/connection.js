@@ -3,6 +3,7 @@
 import { ConnectionFailed, JobworkerError, fromAnswer } from "./errors.js";
 
 const SUBPROTOCOLS = ["jobworker.v1.binary", "jobworker.v1"];
+const LOGIN_SUBPROTOCOL = "jobworker.login"; // auth.login follows: the agent is not to log in by a certificate
 const MAX_MESSAGE_BYTES = 4 << 20; // the agent closes the connection at a larger one
 const OPEN_SECONDS = 20; // for connection, TLS and upgrade together
 const PING_SECONDS = 20; // without a message, before the agent is asked whether it is there, and for its answer
@@ -21,13 +22,13 @@ const decoder = new TextDecoder();
  * Open a WebSocket and return it once the agent has accepted it.
  * @param {string} url
  * @param {(url: string, protocols: string[]) => any} make
- * @param {AbortSignal} [signal]
+ * @param {{login: boolean, signal?: AbortSignal}} how  `login`: `auth.login` is called next
  * @returns {Promise<Connection>}
  */
-export function open(url, make, signal) {
+export function open(url, make, { login, signal }) {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();
-    const socket = make(url, SUBPROTOCOLS);
+    const socket = make(url, login ? [...SUBPROTOCOLS, LOGIN_SUBPROTOCOL] : SUBPROTOCOLS);
     socket.binaryType = "arraybuffer";
     const timer = setTimeout(() => fail(`no answer within ${OPEN_SECONDS} s`), OPEN_SECONDS * 1000);
     const abort = () => fail("the caller has given up");

@@ -196,10 +196,12 @@ export class Agent extends EventTarget {
     const given = typeof this.#place === "function" ? await this.#place() : this.#place;
     const { url, ...endpoint } = typeof given === "string" || given instanceof URL ? { url: given } : given;
     const make = await socketMaker({ ...this.#options, ...endpoint });
-    const connection = await open(normalAddress(String(url)), make, this.#options.signal);
+    const credentials = this.#presented(endpoint);
+    const how = { login: credentials !== undefined, signal: this.#options.signal };
+    const connection = await open(normalAddress(String(url)), make, how);
     const started = Date.now();
     try {
-      await this.#logIn(connection, endpoint);
+      await this.#logIn(connection, credentials);
     } catch (error) {
       connection.close();
       throw error;
@@ -221,15 +223,18 @@ export class Agent extends EventTarget {
     for (const { resolve } of this.#waiting.splice(0)) resolve(connection);
   }
 
-  /** @param {import("./connection.js").Connection} connection @param {any} endpoint */
-  async #logIn(connection, endpoint) {
+  /** Return the params of `auth.login`; undefined if there are none. @param {any} endpoint */
+  #presented(endpoint) {
     const { session, ticket, username, password, token = endpoint.token } = this.#credentials;
-    const credentials =
-      session !== undefined ? { session }
+    return session !== undefined ? { session }
       : ticket !== undefined ? { ticket }
       : username !== undefined ? { username, password }
       : token !== undefined ? { token }
       : undefined;
+  }
+
+  /** @param {import("./connection.js").Connection} connection @param {any} credentials */
+  async #logIn(connection, credentials) {
     if (credentials !== undefined) {
       const answer = await connection.call("auth.login", credentials);
       if (typeof answer.session === "string") this.#credentials = { session: answer.session };
