@@ -53,16 +53,16 @@ async def test_another_page_cannot_frame_it(
 ) -> None:
     problems.forgive("frame-ancestors|X-Frame-Options|Failed to load resource")
     await page.goto(elsewhere)
-    await page.evaluate(
-        """(url) => new Promise((done) => {
-          const frame = document.createElement("iframe");
-          frame.onload = done;
-          frame.src = url;
-          document.body.append(frame);
-        })""",
-        f"{shared.url}/",
-    )
-    assert [frame.url for frame in page.frames][1:] == ["chrome-error://chromewebdata/"]
+    async with page.expect_event("framenavigated", lambda frame: frame.url not in ("", "about:blank")) as navigated:
+        await page.evaluate(
+            """(url) => {
+              const frame = document.createElement("iframe");
+              frame.src = url;
+              document.body.append(frame);
+            }""",
+            f"{shared.url}/",
+        )
+    assert (await navigated.value).url == "chrome-error://chromewebdata/"
 
 
 async def test_another_page_cannot_call_the_agent(
