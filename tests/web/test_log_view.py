@@ -3,13 +3,16 @@
 import json
 import shlex
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, expect
 from tests.conftest import RunningAgent
+from tests.support.axe import findings
 from tests.support.log_page import rows, show_log, until, until_row
 
+NewPage = Callable[..., Awaitable[Page]]
 LINES = 200_000
 LOADED = "!view.viewport.scroller.classList.contains('log-loading')"
 MARKUP = "<script>window.harmed = 1</script><img src=x onerror='window.harmed = 1'><b>bold</b>"
@@ -116,15 +119,51 @@ async def test_places(page: Page, shared: RunningAgent, lines: str) -> None:
 
 
 async def test_one_stream(page: Page, shared: RunningAgent, lines: str) -> None:
-    """Only its rows, wherever they are in the log."""
+    """Only its rows, wherever they are in the log, with the numbers that they have in the whole log."""
     await show_log(page, shared, lines, streams=["stderr"])
     await until_row(page, "in between")
     assert len(await rows(page)) == 1
+    await until(page, f"document.querySelector('.log-number').textContent === '{LINES // 2 + 1}'")
     await page.get_by_label("Streams").select_option("stdout")
     await until_row(page, "100001")
     shown = [row["text"] for row in await rows(page)]
     assert "100000" in shown
     assert "in between" not in shown
+    await until(page, "[...document.querySelectorAll('.log-number')].every((cell) => cell.textContent)")
+    numbers = {row["text"]: row["number"] for row in await rows(page)}
+    assert (numbers["100000"], numbers["100001"]) == ("100000", "100002")
+
+
+async def test_numbers_where_the_streams_alternate(page: Page, shared: RunningAgent) -> None:
+    """No row adjoins the next one, and lines of both streams are within others."""
+    job = job_of(shared, "for n in 1 3 5; do echo $n; sleep 0.05; echo $((n + 1)) >&2; sleep 0.05; done; "
+        "printf 7; sleep 0.05; echo 7b >&2; sleep 0.05; echo; echo 9")  # fmt: skip
+    await show_log(page, shared, job, streams=["stdout"])
+    await until_row(page, "9")
+    await until(page, "[...document.querySelectorAll('.log-number')].every((cell) => cell.textContent)")
+    assert {row["text"]: row["number"] for row in await rows(page)} == {n: n for n in "13579"}
+    await expect(page.get_by_text("line 1, byte 0 of")).to_be_visible()
+
+
+async def test_what_is_wider_than_the_page(new_page: NewPage, shared: RunningAgent) -> None:
+    """The region of the log has the focus and scrolls sideways by keys; no other part of it is reached by them."""
+    page = await new_page(viewport={"width": 360, "height": 640})
+    await show_log(page, shared, job_of(shared, f"echo {'wide ' * 100}; seq 1000"))
+    await until_row(page, "wide")
+    assert [found["target"] for found in await findings(page) if found["id"].startswith("scrollable")] == []
+    region = page.get_by_role("region", name="Output of the job")
+    await page.get_by_role("button", name="Options").focus()
+    await page.keyboard.press("Tab")
+    await expect(region).to_be_focused()
+    await page.keyboard.press("ArrowRight")
+    await until(page, "document.querySelector('.log-pane').scrollLeft > 0")
+    await page.keyboard.press("PageDown")
+    await until(page, "view.viewport.offset > 500")
+    offset = await page.evaluate("view.viewport.offset")
+    await page.keyboard.press("Shift+Tab")
+    await page.keyboard.press("Tab")
+    await expect(region).to_be_focused()
+    assert await page.evaluate("view.viewport.offset") == offset
 
 
 async def test_a_time(page: Page, shared: RunningAgent, lines: str) -> None:

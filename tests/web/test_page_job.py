@@ -15,12 +15,13 @@ from jobworker.errors import PermissionDenied
 
 OWN_ONLY = '[plugins.roles.own]\nlook = "all"\ncontrol = "own"\ncreate = true\nmethods = ["*"]\n'
 NO_STOP = '[plugins.roles.nostop]\nlook = "all"\ncontrol = "all"\nmethods = ["job.list", "job.s*s", "job.[p-r]*"]\n'
+READS = '[plugins.roles.reads]\nlook = "all"\nmethods = ["job.*", "log.read", "log.subscribe", "log.unsubscribe"]\n'
 TEAM = '[plugins.roles.team]\nlook = "all"\ncontrol = "all"\nmethods = ["*"]\nlabels = { team = "web*" }\n'
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def agent(start_agent: Callable[..., RunningAgent]) -> AsyncIterator[RunningAgent]:
-    yield start_agent(config=OWN_ONLY + NO_STOP + TEAM + FOR_OTHERS)
+    yield start_agent(config=OWN_ONLY + NO_STOP + READS + TEAM + FOR_OTHERS)
 
 
 async def run(client: Client, **spec: Any) -> str:
@@ -137,6 +138,27 @@ async def test_what_would_be_refused_is_not_offered(page: Page, agent: RunningAg
                 more |= {"timeout": 100} if control == "Change" else {}
                 with pytest.raises(PermissionDenied):
                     await caller.call(f"job.{verbs[control]}", id=jobs[name], **more)
+
+
+async def test_a_log_without_search_and_numbers(page: Page, agent: RunningAgent) -> None:
+    """A caller that may only read it has no control for what the agent would refuse, and no search of a link runs."""
+    async with agent.client() as admin:
+        job = await run(admin, shell="echo found", name="plain")
+        token = (await admin.call("token.create", name="a-reads", roles=["reads"]))["token"]
+        await log_in(page, agent, token)
+        await page.goto(f"{agent.url}/#/jobs/{job}?q=found")
+        log = page.get_by_role("region", name="Log", exact=True)
+        await expect(log).to_contain_text("found")
+        await expect(log.get_by_role("button", name="Download")).to_be_visible()
+        for control in (log.get_by_role("search"), log.get_by_role("button", name="Numbers")):
+            await expect(control).to_be_hidden()
+        assert await log.get_by_label("Kind of place").locator("option").all_inner_texts() == ["Byte", "Time"]
+        assert await log.locator(".log-number").all_inner_texts() == [""]
+        await page.goto("about:blank")
+        await log_in(page, agent)
+        await page.goto(f"{agent.url}/#/jobs/{job}?q=found")
+        await expect(log.get_by_text("1 of 1")).to_be_visible()
+        await expect(log.locator(".log-number")).to_have_text("1")
 
 
 async def test_a_job_that_changes_under_an_open_page(page: Page, agent: RunningAgent) -> None:

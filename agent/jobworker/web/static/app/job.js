@@ -139,8 +139,11 @@ class JobView {
   async #mountLog(query) {
     const { mountLog, optionsOf, paramsOf } = await import("../log/view.js");
     if (this.#ended.signal.aborted) return;
+    const { access } = this.session;
     this.#shown = mountLog(this.#log, this.agent, this.id, {
       ...optionsOf(query),
+      searches: access.reads("log.search", this.#job),
+      numbers: access.reads("log.lines", this.#job),
       name: this.#job.name ?? undefined,
       onchange: (place) => history.replaceState(null, "", format(["jobs", this.id], paramsOf(place))),
     });

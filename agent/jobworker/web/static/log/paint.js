@@ -116,12 +116,25 @@ function isLight(colour) {
 }
 
 /**
+ * Put what is selected of rows into the clipboard, as text.
+ * @param {ClipboardEvent} event
+ * @param {Map<Element, Row>} rows
+ */
+export function copy(event, rows) {
+  const selection = document.getSelection();
+  const text = selection && copied(selection, rows);
+  if (text === null || !event.clipboardData) return;
+  event.clipboardData.setData("text/plain", text);
+  event.preventDefault();
+}
+
+/**
  * Return what is selected of rows as text: a newline where a line ends, and none where a row is only a part of one.
  * @param {Selection} selection
  * @param {Map<Element, Row>} rows
  * @returns {string | null}
  */
-export function copied(selection, rows) {
+function copied(selection, rows) {
   if (selection.isCollapsed || !selection.rangeCount) return null;
   const range = selection.getRangeAt(0);
   const pieces = [];

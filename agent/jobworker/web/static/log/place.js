@@ -95,14 +95,26 @@ export function positionOf(unit, text) {
 }
 
 /**
+ * Return where a line begins, or what arrived at a time or later.
+ * @param {{line?: number, time?: string}} position
+ * @param {any} agent
+ * @param {string} id
+ * @param {import("./calls.js").Calls} calls
+ * @returns {Promise<number>}
+ */
+export function offsetOf({ line, time }, agent, id, calls) {
+  return line === undefined ? timeOffset(agent, id, time ?? "") : lineOffset(calls, line);
+}
+
+/**
  * Return where a line begins; the end of the log if it has fewer.
- * @param {(method: string, params: object) => Promise<any>} call  of the job
+ * @param {import("./calls.js").Calls} calls
  * @param {number} line
  * @returns {Promise<number>}
  */
-export async function lineOffset(call, line) {
+async function lineOffset(calls, line) {
   for (let count = 0; count < LINE_CALLS; count++) {
-    const answer = await call("log.lines", { line: Math.max(1, line), count: 1 });
+    const answer = await calls.call("log.lines", { line: Math.max(1, line), count: 1 });
     if (answer.complete) return answer.lines[0]?.offset ?? answer.end;
   }
   throw new Error("the agent takes too long to count the lines");
@@ -115,7 +127,7 @@ export async function lineOffset(call, line) {
  * @param {string} time  as `log.subscribe` takes it
  * @returns {Promise<number>}
  */
-export async function timeOffset(agent, id, time) {
+async function timeOffset(agent, id, time) {
   // The range is empty: nothing but its end comes.
   for await (const piece of agent.logs(id, { since: time, until: time, follow: false })) {
     return piece.kind === "gap" ? piece.from : piece.offset;

@@ -32,6 +32,7 @@ export class Toolbar {
     });
     this.searchbar = new Searchbar(actions);
     this.place = make("input");
+    this._unit = select("Kind of place", [["line", "Line"], ["offset", "Byte"], ["time", "Time"]]);
     const places = make("div", "log-group");
     const goes = this._goForm(actions);
     places.append(
@@ -58,7 +59,7 @@ export class Toolbar {
   /** @param {Actions} actions */
   _goForm(actions) {
     const form = make("form", "log-go");
-    const unit = select("Kind of place", [["line", "Line"], ["offset", "Byte"], ["time", "Time"]]);
+    const unit = this._unit;
     this.place.type = "text";
     const hints = { line: "a number", offset: "a number", time: "14:05 or 10m ago" };
     const hint = () => {
@@ -84,6 +85,9 @@ export class Toolbar {
   limit({ searches, numbers }) {
     this.searchbar.element.hidden = !searches;
     this._numbers.hidden = !numbers;
+    if (numbers) return;
+    this._unit.options[0].remove();
+    this._unit.dispatchEvent(new Event("change"));
   }
 
   /**

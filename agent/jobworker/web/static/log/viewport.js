@@ -30,11 +30,12 @@ export class Viewport {
     this.pages = pages;
     this.hooks = hooks;
     this.scroller = make("div", "log-scroller");
-    this.scroller.tabIndex = 0;
-    this.scroller.setAttribute("role", "region");
-    this.scroller.setAttribute("aria-label", "Output of the job");
     this._spacer = this.scroller.appendChild(make("div", "log-spacer"));
+    // It has the focus, as it also scrolls sideways.
     this.pane = this._spacer.appendChild(make("div", "log-pane"));
+    this.pane.tabIndex = 0;
+    this.pane.setAttribute("role", "region");
+    this.pane.setAttribute("aria-label", "Output of the job");
     this._list = this.pane.appendChild(make("div", "log-rows"));
     this.offset = 0; // of the anchor
     this.shift = 0; // pixels of the anchor's row above the top
