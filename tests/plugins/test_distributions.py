@@ -13,15 +13,15 @@ import pytest
 from tests.house.test_examples import matches
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("htpasswd", "http-stop", "maintenance")
-ENABLED = '"token", "roles", "graceful", "kill", "total", "htpasswd", "http-stop", "maintenance"'
+NAMES = ("htpasswd", "http-stop", "maintenance", "webhook")
+ENABLED = '"token", "roles", "graceful", "kill", "total", "htpasswd", "http-stop", "maintenance", "webhook"'
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def binaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment that has the four wheels, what they name, and nothing of this checkout."""
+    """An environment that has the five wheels, what they name, and nothing of this checkout."""
     folder = tmp_path_factory.mktemp("distributions")
     sources = [ROOT, *(ROOT / "plugins" / f"jobworker-{name}" for name in NAMES)]
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
@@ -29,7 +29,7 @@ def binaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
         built = shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns(".*", "build", "dist"))
         subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(folder / "wheels"), str(built)], check=True)
     wheels = sorted(map(str, (folder / "wheels").glob("*.whl")))
-    assert len(wheels) == 4
+    assert len(wheels) == 5
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
     subprocess.run([python, *pip[1:], "install", *wheels, "pytest"], check=True)
@@ -66,6 +66,7 @@ def test_all_of_them_in_one_agent(env: dict[str, str], tmp_path: Path) -> None:
         f'[plugins]\nenabled = [{ENABLED}]\n[auth]\nproviders = ["htpasswd", "token"]\n'
         f'[plugins.htpasswd]\nfile = "{passwords}"\ndefault_roles = ["reader"]\n'
         '[plugins.maintenance]\nbegin = "22:00"\n'
+        '[plugins.webhook]\nurl = "http://127.0.0.1:9/"\n'
     )
 
     def jw(*words: str) -> "subprocess.CompletedProcess[str]":

@@ -71,6 +71,38 @@ async def test_an_observer_continues_after_a_kill(plugin: Install, start: "Calla
     assert [*dict.fromkeys(heard.read_text().splitlines())] == told
 
 
+async def test_an_observer_gets_an_event_again(plugin: Install, start: "Callable[..., RunningAgent]") -> None:
+    """As often as it returns a number of seconds; an event that it has not handled comes from the next agent, too."""
+    source = """
+    from jobworker.interfaces import hookimpl
+    @hookimpl
+    def job_changed(event, context):
+        with open(context.state / "heard", "a") as file:
+            file.write(f"{event.event}\\n")
+        if event.event == "created" and not (context.state / "go-on").exists():
+            return 0.01
+        if event.event == "started":
+            return True  # no number of seconds: it is handled
+    """
+    plugin("listener", source)
+    agent = start(f"[plugins]\nenabled = [{BUILT_IN}, 'listener']\n")
+    heard = agent.home.path / "heard"
+    async with agent.client() as client:
+        job = await client.start((await client.create(JobSpec(argv=["true"]))).id)
+        await client.wait(job.id, DEADLINE)
+    await _until(lambda: heard.exists() and len(heard.read_text().splitlines()) > 6)  # more often than faults count
+    await asyncio.to_thread(agent.kill)
+    lines = heard.read_text().splitlines()
+    assert {*lines} == {"created"}
+    agent.start()
+    await _until(lambda: len(heard.read_text().splitlines()) > len(lines))
+    (agent.home.path / "go-on").touch()
+    await _until(lambda: "exited" in heard.read_text())
+    after = heard.read_text().splitlines()
+    assert [*dict.fromkeys(after)] == ["created", "started", "exited"]
+    assert after.count("started") == 1
+
+
 async def _until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE):
         while not true():  # noqa: ASYNC110  # a file, which nobody tells of

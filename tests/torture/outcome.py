@@ -28,6 +28,7 @@ class Outcome:
     stall: float = 0.0
     twice: int = 0  # jobs that were run more than once
     stray: int = 0  # processes that were hit by mistake, or not hit, or for a reason that was not given
+    missed: int = 0  # events that their receiver has never got
     oversized: int = 0  # answers beyond their limit
     leaked: int = 0  # kinds of things of which there are more than at the start
     notes: list[str] = field(default_factory=list)
@@ -73,6 +74,7 @@ def broken(outcomes: Iterable[Outcome]) -> list[str]:
             "short in silence": outcome.silent,
             "run twice": outcome.twice,
             "hit by mistake or missed": outcome.stray,
+            "events lost": outcome.missed,
             "answers too large": outcome.oversized,
             "kinds of things leaked": outcome.leaked,
             "statuses invented": outcome.statuses["invented"],

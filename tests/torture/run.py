@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.torture import ai_agents, codes, cuts, faults, inputs, once, stops, volume
+from tests.torture import ai_agents, codes, cuts, faults, inputs, once, stops, volume, webhooks
 from tests.torture.outcome import Outcome, broken
 
 SEED = 20261124
@@ -45,6 +45,9 @@ FAULTS: dict[str, Callable[[Path, bool], Awaitable[Outcome]]] = {
     "ends": lambda path, short: cuts.subscriptions_meet_exits(path, SEED, 60 if short else 1000),
     "codes": lambda path, short: codes.many_commands(path, 20 if short else 200),
     "mcp": lambda path, short: ai_agents.jobs_under_kills(path, SEED, 15 if short else 200),
+    "webhooks": lambda path, short: webhooks.receiver_and_agent_die(
+        path, SEED, *((100, 20) if short else (1000, 150))
+    ),
     "once-keeper": lambda path, short: once.killed_at_every_call(path, "keeper"),
     "once-pump": lambda path, short: once.killed_at_every_call(path, "pump"),
     "once-agent": lambda path, short: once.killed_at_every_call(path, "agent"),

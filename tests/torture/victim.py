@@ -37,9 +37,9 @@ main(sys.argv[1:])
 class Victim:
     """The agent as others see it, and its processes as a killer does."""
 
-    def __init__(self, path: Path, *, asking: bool = True, under: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, *, asking: bool = True, under: Sequence[str] = (), config: str = "") -> None:
         self.path = path
-        self.agent = RunningAgent(Home(path / "home"), under=list(under))
+        self.agent = RunningAgent(Home(path / "home"), config, under=list(under))
         if not asking:
             self.agent.program = ["-c", UNASKING]
         self.gate = path / "gate"

@@ -1,5 +1,6 @@
 """Deliver the events of jobs to plugins: each plugin has a cursor of its own, and gets them at its own pace."""
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from jobworker.tasks import Background
 log = logging.getLogger(__name__)
 
 MAX_FAULTS = 5  # in a row, after which an observer gets no more events
+MAX_LATER_SECONDS = 3600.0  # that an observer may put an event off by one answer
 LAST_REVISION = "heard:"  # in the meta table, before the name of a plugin: the last event that it got
 
 Observe = Callable[[JobEvent], Any]
@@ -72,18 +74,24 @@ class Observers:
                     return
 
     async def _call_observer(self, plugin: str, observe: Observe, text: str) -> bool:
-        """Return whether the observer returned without an error."""
-        await self._host.free(plugin)  # another part of the plugin may block its thread
-        try:
-            await self._host.call_of(plugin, OBSERVER, partial(_call, observe, text))
-        except (PluginFault, JobworkerError) as error:
-            log.error("plugin %s: %s", plugin, error)
-            return False
-        return True
+        """Return whether the observer has handled the event without an error; call it again if it asks for that."""
+        while True:
+            await self._host.free(plugin)  # another part of the plugin may block its thread
+            try:
+                later = await self._host.call_of(plugin, OBSERVER, partial(_call, observe, text))
+            except (PluginFault, JobworkerError) as error:
+                log.error("plugin %s: %s", plugin, error)
+                return False
+            if later is None:
+                return True
+            await asyncio.sleep(later)
 
 
-async def _call(observe: Observe, text: str) -> None:
-    """Call a hook with a copy of the event, in the plugin's thread."""
+async def _call(observe: Observe, text: str) -> float | None:
+    """Call a hook with a copy of the event, in the plugin's thread; return in how many seconds to call it again."""
     answer = observe(decode_event(text))
     if inspect.isawaitable(answer):
-        await answer
+        answer = await answer
+    if isinstance(answer, int | float) and not isinstance(answer, bool) and answer >= 0:
+        return float(min(answer, MAX_LATER_SECONDS))
+    return None

@@ -54,8 +54,9 @@ def register_executors(context: PluginContext[Any]) -> Iterable[Executor]:  # ty
 
 
 @hookspec
-def job_changed(context: PluginContext[Any], event: JobEvent) -> None:
+def job_changed(context: PluginContext[Any], event: JobEvent) -> float | None:
     """Handle an event of a job, when it is on disk: one after the other, in order.
 
     It is called in the plugin's thread and may take its time: other plugins do not wait for it. It may be async.
+    A number that it returns is of seconds: then it is called again with this event, also by the next agent.
     """
