@@ -45,6 +45,7 @@ NAMES = {
     "Positive": "integer",
     "Above": "number",
     "RoleLimits": "[limits](configuration.md#limitsroles)",
+    "Level": "string",
     "Rate": "rate",
     "Moment": "moment",
     "JobSpec": "[spec](job-spec.md)",

@@ -11,14 +11,13 @@ import logging
 import os
 import subprocess
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import uvloop
 
-from jobworker import app, config, preflight
+from jobworker import agent_log, app, config, preflight
 from jobworker.errors import InvalidState, JobworkerError, StartError
 from jobworker.jobs.identity import require_users
 from jobworker.linux import descriptors, syscalls
@@ -58,19 +57,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         preflight.leave_caller({*options.inherited, *([] if options.ready is None else [options.ready])})
     try:
         preflight.require()
-        path = options.config or (home.config if home.config.exists() else None)
-        if path is not None:
-            require_trusted(path)  # a configuration decides which code runs as the agent
-        settings = config.load(path)
-        level = settings.agent.log_level.upper()
-        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+        read = functools.partial(_configuration, home, options.config)
+        settings = read()
+        agent_log.set_up(agent_log.TEXT if options.check else settings.agent.log_format, settings.log_levels)
         bound_libraries()
         if options.check:
             check(home, settings)
             return
         service = Service(os.environ, local=options.local)
         may_restart = functools.partial(require_start, [*command, "--check"])
-        agent = app.Agent(home, settings, service, may_restart, local=options.local, inherited=options.inherited)
+        agent = app.Agent(
+            home, settings, read, service, may_restart, local=options.local, inherited=options.inherited
+        )
         kept = uvloop.run(agent.run(options.ready))
     except JobworkerError as error:
         fail(error, options.ready)
@@ -78,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
         hint = "set JOBWORKER_HOME to a folder of the agent's own that it can write" if denied else ""
         if error.filename is None:  # of a call that has no file, such as a socket's: not the state folder's fault
-            traceback.print_exc()  # else nothing names the call
+            sys.excepthook(OSError, error, error.__traceback__)  # else nothing names the call
             fail(StartError(f"a system call failed: {error.strerror or error}"), options.ready)
         fail(StartError(f"{error.filename}: {error.strerror}", hint=hint), options.ready)
     if kept:  # execve keeps the pid: as an ancestor of its keeper the agent inherits the jobs of a keeper that dies
@@ -99,6 +97,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--check", action="store_true", help="only check whether the agent would start")
     parser.add_argument("--inherited", type=int, nargs="+", default=(), help="locks and socket of the agent before")
     return parser
+
+
+def _configuration(home: Home, given: Path | None) -> config.Config:
+    """Read the configuration; raise StartError."""
+    path = given or (home.config if home.config.exists() else None)
+    if path is not None:
+        require_trusted(path)  # a configuration decides which code runs as the agent
+    return config.load(path)
 
 
 def _command(home: Home, options: argparse.Namespace) -> list[str]:
@@ -156,7 +162,8 @@ def fail(error: JobworkerError, ready: int | None) -> NoReturn:
     text = f"{error.message}\n" + (f"hint: {error.hint}\n" if error.hint else "")
     if ready is not None:
         os.write(ready, text.encode())
-    sys.stderr.write(f"{ERROR}{text}")
+    if not agent_log.report(error):
+        sys.stderr.write(f"{ERROR}{text}")
     sys.exit(1)
 
 
@@ -168,7 +175,7 @@ def run() -> NoReturn:
     except SystemExit as end:
         code = end.code
     except BaseException:
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         code = 1
     logging.shutdown()
     sys.stderr.flush()

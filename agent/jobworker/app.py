@@ -11,7 +11,7 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from jobworker import config, log_files, preflight
+from jobworker import agent_log, config, log_files, preflight
 from jobworker.auth.admission import Admission
 from jobworker.auth.audit import Audit
 from jobworker.auth.authentication import Authenticator
@@ -20,6 +20,7 @@ from jobworker.auth.page_logins import PageLogins
 from jobworker.auth.peers import Peers
 from jobworker.auth.proofs import Proofs
 from jobworker.auth.sessions import SessionRegistry
+from jobworker.errors import JobworkerError
 from jobworker.instance import Instance
 from jobworker.interfaces import Credentials
 from jobworker.jobs import uid_pool
@@ -32,6 +33,7 @@ from jobworker.server.listener import Listener
 from jobworker.server.origins import Origins
 from jobworker.server.services import Services
 from jobworker.service import Service
+from jobworker.tasks import Background
 from jobworker.tls import setup
 from jobworker.tls.context import Tls
 from jobworker.tls.renewal import Renewal
@@ -52,16 +54,22 @@ class Agent:
         self,
         home: Home,
         settings: config.Config,
+        reread: Callable[[], config.Config],
         service: Service,
         may_restart: Callable[[], Awaitable[None]],
         *,
         local: bool,
         inherited: Sequence[int] = (),
     ) -> None:
-        """`may_restart` raises if an agent would not start in place of this one; `inherited`: see `Instance`."""
+        """`reread` reads the configuration again, for a reload; raises JobworkerError or OSError.
+
+        `may_restart` raises if an agent would not start in place of this one; `inherited`: see `Instance`.
+        """
         self._home = home
         self._inherited = inherited
         self._config = settings
+        self._reread = reread
+        self._reloads = Background()
         self._service = service
         self._may_restart = may_restart
         self._local = local  # started by `jw` in the background
@@ -223,10 +231,21 @@ class Agent:
 
     def _reload(self, renewal: Renewal) -> None:
         if not self._ending.is_set():
-            self._service.reloading("reading the certificate again")
+            self._service.reloading("reading the certificate and agent.log_level again")
             renewal.reload()
             renewal.check()
             self._service.ready(self._status)
+            self._reloads.spawn(self._set_log_levels())
+
+    async def _set_log_levels(self) -> None:
+        """Take `agent.log_level` as it is in the configuration now; the rest of it waits for a restart."""
+        try:
+            settings = await asyncio.to_thread(self._reread)
+        except (JobworkerError, OSError) as error:
+            log.error("agent.log_level stays as it was: %s", error)
+            return
+        agent_log.set_levels(settings.log_levels)
+        log.info("agent.log_level is %s", settings.agent.log_level)
 
     def _end(self) -> None:
         if self._ending.is_set():

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, Struct, field
 
+from jobworker import agent_log
+from jobworker.agent_log import Level
 from jobworker.errors import InvalidSpec, StartError
 from jobworker.model import MIN_LOG, SandboxSpec, TimeoutSpec
 from jobworker.protocol import MAX_DEPTH
@@ -123,7 +125,8 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     on_shutdown: Literal["auto", "stop", "leave"] = "auto"
     shutdown_limit: Duration = "60s"
     durability: Literal["process", "power"] = "process"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    log_level: Level | dict[str, Level] = "info"  # a table: by subsystem, `default` for all others
 
 
 class RoleLimits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -191,6 +194,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     audit: Audit = Audit()
     plugins: dict[str, Any] = field(default_factory=lambda: {"enabled": [*BUILT_IN]})
+
+    @property
+    def log_levels(self) -> dict[str, int]:
+        """The levels by logger; "" for all others. Raises InvalidSpec for an unknown subsystem."""
+        return agent_log.levels(self.agent.log_level, self.enabled_plugins, "agent.log_level")
 
     @property
     def enabled_plugins(self) -> list[str]:
@@ -313,6 +321,10 @@ def check(path: Path, config: Config) -> None:
             raise StartError(
                 f"{path}: plugins.{name}: {table!r}; expected `enabled` or a table of a plugin's settings"
             )
+    try:
+        config.log_levels  # noqa: B018  # it raises
+    except InvalidSpec as error:
+        raise StartError(f"{path}: {error.message}") from error
 
 
 def _check_users(path: Path, config: Config) -> None:

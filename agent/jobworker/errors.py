@@ -16,7 +16,7 @@
         ├── InvalidRequest         -32600
         ├── MethodNotFound         -32601
         ├── InvalidParams          -32602  data.field
-        ├── InternalError          -32603, 50001  data.ref
+        ├── InternalError          -32603, 50001
         ├── InvalidSpec            40001  data.field
         ├── Unauthenticated        40101                                           exit 4
         ├── TokenExpired           40102                                           exit 4
@@ -110,9 +110,11 @@ class RpcError(JobworkerError):
         super().__init__(message, hint=hint)
         self.data = data
 
-    def payload(self) -> dict[str, Any]:
-        """Return the `error` member of the answer."""
+    def payload(self, ref: str = "") -> dict[str, Any]:
+        """Return the `error` member of the answer; `ref` is the id of the request, in the logs of the agent too."""
         data = dict(self.data)
+        if ref:
+            data["ref"] = ref
         if self.hint:
             data["hint"] = self.hint
         if self.reason:
@@ -146,7 +148,7 @@ class InvalidParams(RpcError):
 
 
 class InternalError(RpcError):
-    """A fault in the agent; `ref` identifies the line in the agent's log that has the details."""
+    """A fault in the agent; its log has the details, at the lines with the `ref` of the error."""
 
     code = 50001
     reason = "internal"

@@ -25,6 +25,5 @@ class Bounded(logging.Filter):
 
 def bound_libraries() -> None:
     """Bound the records of the libraries that serve connections, which are those of warnings and errors."""
-    logging.getLogger("websockets").setLevel(logging.WARNING)
     for name in LIBRARIES:
         logging.getLogger(name).addFilter(Bounded())

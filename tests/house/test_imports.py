@@ -18,6 +18,7 @@ COMMON |= {
     "executors",
     "measures",
     "private",
+    "request_ref",
     "resources",
     "results",
     "run_folder",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from jobworker import audit_log
+from jobworker import audit_log, request_ref
 from jobworker.auth.audit_rations import Rations
 from jobworker.auth.throttle import network_of
 from jobworker.errors import DiskFull, write_hint
@@ -47,6 +47,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
     bytes: int | None = None  # of input that was written to a job since the last line about it
     before: str | None = None  # the digest of the line before this one
+    ref: str | None = None  # the id of the request, as in the agent's log and in `data.ref` of its error
     unwritten: int = 0  # lines of the same caller before this one that were too many to record
 
 
@@ -121,6 +122,7 @@ class Audit:
             short,
             size,
             self._chain(),
+            request_ref.current() or None,
             unwritten,
         )
         line = msgspec.json.encode(entry)

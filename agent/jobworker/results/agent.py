@@ -108,6 +108,7 @@ class AuditEntry(Struct, frozen=True, kw_only=True):
     reason: str | UnsetType = UNSET
     bytes: int | UnsetType = UNSET
     before: str | UnsetType = UNSET
+    ref: str | UnsetType = UNSET
     unwritten: int | UnsetType = UNSET
 
 

@@ -10,7 +10,6 @@ wait is a coroutine function, or a plain one that returns a coroutine: a task co
 import asyncio
 import errno
 import logging
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
@@ -18,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from jobworker import errors
+from jobworker import errors, request_ref
 from jobworker.auth import audit_policy
 from jobworker.auth.access import Permissions, Requires
 from jobworker.auth.disclosure import WITH_SPECS, disclosed
@@ -170,15 +169,17 @@ def _failed(call: Call, raw: msgspec.Raw, failure: BaseException) -> Result:
     else:
         error = _internal(call.method, failure)
     _audit(call, raw, error)
-    payload = error.payload()
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug("%s failed: %s %s", call.method, error.code, audit_policy.reason(error))
+    payload = error.payload(request_ref.current())
     return Error(payload["code"], payload["message"], payload.get("data"))
 
 
 def _internal(what: str, failure: BaseException) -> errors.InternalError:
     """Log a fault of ours; return the error that stands for it."""
-    ref = secrets.token_hex(4)
-    log.error("%s failed, ref %s", what, ref, exc_info=failure)
-    return errors.InternalError("an error inside the agent; its log has the details", ref=ref)
+    log.error("%s failed", what, exc_info=failure)
+    place = f", at {request_ref.current()}" if request_ref.current() else ""
+    return errors.InternalError(f"an error inside the agent; its log has the details{place}")
 
 
 def _audit(call: Call, raw: msgspec.Raw, outcome: Any) -> None:
@@ -195,10 +196,12 @@ def dispatch(session: Session, message: Message) -> Reply:
             reply.waiting = response
         elif response is not None:
             reply.answer = encode_answer(response)
+        request_ref.end()
         return reply
     batch = Batch()
     for request in message.requests:
         batch.add(_respond(session, request, reply.after))
+    request_ref.end()
     if batch.waiting:
         reply.waiting = batch.completed()
     else:
@@ -212,6 +215,9 @@ def _respond(
     """Return the response to a request, None for a notification; or a coroutine that returns that."""
     if isinstance(request, dict):  # an invalid request got its response when it was read
         return request
+    session.requests += 1
+    ref = session.id, session.requests
+    request_ref.begin(ref)
     # Names and the form of params are checked here: the errors of the library are less exact.
     try:
         check_method(session, request)
@@ -224,17 +230,26 @@ def _respond(
     result = library.called(METHODS, asked, call)
     # Nothing has begun: a task runs it, as its first steps may need one, for time limits above all.
     if call.waiting is not None:
-        return _responded(asked, call.waiting, session, begun)
-    session.services.jobs.measures.add_call(asked.method, time.monotonic() - begun)
+        return _responded(asked, call.waiting, session, begun, ref)
+    _count(session, asked.method, time.monotonic() - begun)
     return None if asked.id is msgspec.UNSET else library.response(asked, result)
 
 
 async def _responded(
-    asked: library.Request, waiting: Awaitable[Result], session: Session, begun: float
+    asked: library.Request, waiting: Awaitable[Result], session: Session, begun: float, ref: request_ref.Ref
 ) -> dict[str, Any] | None:
+    request_ref.begin(ref)  # of this task, from here on
     result = await waiting
-    session.services.jobs.measures.add_call(asked.method, time.monotonic() - begun)
+    _count(session, asked.method, time.monotonic() - begun)
     return None if asked.id is msgspec.UNSET else library.response(asked, result)
+
+
+def _count(session: Session, method: str, seconds: float) -> None:
+    """Count a call that has its result."""
+    session.services.jobs.measures.add_call(method, seconds)
+    if log.isEnabledFor(logging.DEBUG):
+        caller = session.principal.id if session.principal else "nobody"
+        log.debug("%s of %s at %s answered in %.2f ms", method, caller, session.address, seconds * 1000)
 
 
 class Batch:

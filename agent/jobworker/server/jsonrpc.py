@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from jobworker import errors
+from jobworker import errors, request_ref
 from jobworker.protocol import MAX_BATCH, MAX_CONTAINERS, MAX_DEPTH, MAX_ID, MAX_MEMBERS
 from jobworker.validation import too_deep
 
@@ -198,7 +198,7 @@ def valid_id(value: Any) -> bool:
 
 def error_response(id_: Any, error: errors.RpcError) -> dict[str, Any]:
     """Return the response to a request that failed."""
-    return {"jsonrpc": "2.0", "error": error.payload(), "id": id_}
+    return {"jsonrpc": "2.0", "error": error.payload(request_ref.current()), "id": id_}
 
 
 def refused(error: errors.RpcError) -> bytes:

@@ -65,6 +65,8 @@ class Session:
         self.id = secrets.token_hex(6)
         # When the connection was upgraded, wall-clock time in ns.
         self.since = time.time_ns()
+        # Number of requests so far; with `id` it names each of them in the logs.
+        self.requests = 0
         self.services = services
         self.address = address
         # Of the page that has connected; empty for other clients.

@@ -67,6 +67,7 @@ export interface AuditEntry {
   reason?: string;
   bytes?: number;
   before?: string;
+  ref?: string;
   unwritten?: number;
 }
 
