@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import uvloop
 
-from jobworker import agent_log, app, config, preflight
+from jobworker import agent_log, app, config, preflight, tracing
 from jobworker.errors import InvalidState, JobworkerError, StartError
 from jobworker.jobs.identity import require_users
 from jobworker.linux import descriptors, syscalls
@@ -120,6 +120,7 @@ def _command(home: Home, options: argparse.Namespace) -> list[str]:
 def check(home: Home, settings: config.Config) -> None:
     """Raise StartError if plugins, settings, certificates or addresses would keep an agent from starting here."""
     require_users(settings)
+    tracing.require(settings.traces.endpoint)
     loader.try_out(settings, home.path)
     if settings.server.cert or (home.tls / "ca.pem").exists():
         setup.load(home, settings.server)

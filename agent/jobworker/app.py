@@ -38,6 +38,7 @@ from jobworker.tls import setup
 from jobworker.tls.context import Tls
 from jobworker.tls.renewal import Renewal
 from jobworker.tokens import TokenFile
+from jobworker.tracing import Tracing
 from jobworker.units import seconds, size
 
 log = logging.getLogger("jobworker")
@@ -125,6 +126,8 @@ class Agent:
         await jobs.close(restart=restart, finish=self._jobs_at_end == "stop")
         services.plugin_host.close()
         services.audit.close()
+        if services.tracing is not None:
+            services.tracing.close()
         self._service.close()
         if restart:
             self._hold_signals()
@@ -156,10 +159,12 @@ class Agent:
                 return tokens.recognizes(credentials.token)
             return credentials.scheme in ("ticket", "session") and pages.recognizes(credentials.token)
 
+        endpoint = self._config.traces.endpoint
+        tracing = Tracing(endpoint) if endpoint else None
         return Services(
             home=self._home,
             config=self._config,
-            jobs=JobManager(self._config, self._home, self._home.create_run_folder(), registry, plugin_host),
+            jobs=JobManager(self._config, self._home, self._home.create_run_folder(), registry, plugin_host, tracing),
             registry=registry,
             plugin_host=plugin_host,
             audit=audit,
@@ -183,6 +188,7 @@ class Agent:
             revoked=revoked,
             origins=Origins(instance.names, instance.port, self._config.server.origins),
             address=instance.url,
+            tracing=tracing,
         )
 
     def _report_start(self, address: str, ready: int | None) -> None:

@@ -8,6 +8,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -76,6 +77,23 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
         except ValueError:
             return None
         return (host, number) if 0 <= number <= 65535 else None
+
+
+class Traces(Struct, frozen=True, forbid_unknown_fields=True):
+    """Spans of requests and jobs for OpenTelemetry."""
+
+    endpoint: str = ""  # the URL of a collector that takes OTLP, as "http://127.0.0.1:4318/v1/traces"; "": none
+
+    @property
+    def fits(self) -> bool:
+        """Whether the endpoint is one, or empty."""
+        try:
+            parts = urlsplit(self.endpoint)
+            return not self.endpoint or (
+                parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            )
+        except ValueError:
+            return False
 
 
 class Unix(Struct, frozen=True, forbid_unknown_fields=True):
@@ -184,6 +202,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     server: Server = Server()
     web: Web = Web()
     metrics: Metrics = Metrics()
+    traces: Traces = Traces()
     unix: Unix = Unix()
     auth: Auth = Auth()
     jobs: Jobs = Jobs()
@@ -289,6 +308,9 @@ def check(path: Path, config: Config) -> None:
     if config.metrics.listen and config.metrics.address is None:
         expected = 'expected HOST:PORT with an address, as "127.0.0.1:9465"'
         raise StartError(f"{path}: metrics.listen: {config.metrics.listen!r}; {expected}")
+    if not config.traces.fits:
+        expected = 'expected the URL of a collector, as "http://127.0.0.1:4318/v1/traces"'
+        raise StartError(f"{path}: traces.endpoint: {config.traces.endpoint[:200]!r}; {expected}")
     if not WEB_PATH.fullmatch(config.web.path):
         raise StartError(f'{path}: web.path: {config.web.path!r}; expected a path as "/jobs", without / at its end')
     if not 0 <= config.server.port <= MAX_PORT:

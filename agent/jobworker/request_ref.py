@@ -1,13 +1,14 @@
 """The id of the request that is being answered: the same in the agent's log, in the audit log and in `data.ref`.
 
-Tasks that a request begins have its id too. It is made of the session's id and a number, and only where it is used.
+Tasks that a request begins have its id too. It is the session's id and a number, put together when it is needed.
 """
 
 from contextvars import ContextVar
+from typing import Any
 
-Ref = tuple[str, int]  # the id of the session, and the number of the request in it
+Ref = tuple[str, int, Any]  # the id of the session, the number of the request in it, and its span if spans are made
 
-NONE: Ref = ("", 0)
+NONE: Ref = ("", 0, None)
 _current: ContextVar[Ref] = ContextVar("request_ref", default=NONE)
 
 begin = _current.set  # on the path of each call: no function around it
@@ -20,5 +21,10 @@ def end() -> None:
 
 def current() -> str:
     """Return the id of the request; "" outside of one."""
-    session, number = _current.get()
+    session, number, _ = _current.get()
     return f"{session}-{number}" if number else ""
+
+
+def span() -> Any:
+    """Return the span of the request, see tracing.py; None if it has none."""
+    return _current.get()[2]

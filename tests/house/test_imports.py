@@ -25,6 +25,7 @@ COMMON |= {
     "signal_names",
     "state_lock",
     "text",
+    "tracing",
     "words",
 }
 GROUND = {"config", "interfaces", "tokens"}
@@ -56,6 +57,7 @@ LIBRARIES = {
     "pluggy": {"plugin", "_hookimpl"},
     "sqlite3": {"jobs"},
     "typer": set[str](),
+    "opentelemetry": {"tracing"},
     "cryptography": {"tls", "untrusted"},
     "uvloop": {"__main__"},
 }

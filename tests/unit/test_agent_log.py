@@ -60,7 +60,7 @@ def test_an_exception_of_several_lines_begins_no_line_of_text() -> None:
 
 
 def test_the_ref_of_a_request() -> None:
-    request_ref.begin(("ab12", 7))
+    request_ref.begin(("ab12", 7, None))
     try:
         assert json.loads(agent_log.JsonLines().format(record("x")))["ref"] == "ab12-7"
         assert " WARNING jobworker.tls [ab12-7]: x" in agent_log.Lines().format(record("x"))

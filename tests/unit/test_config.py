@@ -38,6 +38,8 @@ def test_config_toml_equals_the_defaults() -> None:
         ("[server]\nprot = 1", ["server.prot", "unknown"]),
         ("[sever]\nport = 1", ["sever", "unknown"]),
         ("[server]\nport = '7443'", ["server.port", "'7443'", "expected int"]),
+        ("[traces]\nendpoint = 'localhost:4318'", ["traces.endpoint", "localhost:4318", "http://"]),
+        ("[traces]\nendpoint = 'http://[x'", ["traces.endpoint", "http://[x", "URL"]),
         ("[server]\nport = 70000", ["server.port", "70000", "65535"]),
         ("[server]\nport = -1", ["server.port", "-1", "65535"]),
         ("[server]\nnames = 'x'", ["server.names", "'x'", "expected array"]),

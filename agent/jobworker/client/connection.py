@@ -93,7 +93,7 @@ class Connection:
                 handshake.UNIX_URL if path else address,
                 **place,
                 subprotocols=[Subprotocol(name) for name in handshake.SUBPROTOCOLS],
-                additional_headers=handshake.authorization(endpoint),
+                additional_headers=handshake.headers(endpoint),
                 compression=None,
                 max_size=None,
                 open_timeout=handshake.OPEN_SECONDS,

@@ -1,6 +1,8 @@
 """What opening a connection needs besides a socket: headers, and the error if it fails."""
 
 import base64
+import os
+import re
 
 from jobworker import errors
 from jobworker.client.endpoint import UNIX, Endpoint, normal_address, normal_token
@@ -15,6 +17,7 @@ LOSSES: dict[type[Exception], str] = {
     ConnectionError: "the agent ended in this moment, or cut the connection: try again; its log may have the reason",
     TimeoutError: "is the host on, and does a firewall let this port through?",
 }
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # of the W3C's Trace Context
 MAX_ANSWER_BYTES = 300  # of an answer that is no upgrade, in an error
 # HTTP statuses.
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
@@ -40,6 +43,16 @@ def unix_path(address: str) -> str | None:
 
 
 CERT_HINT = "does the agent trust the CA of the client certificate? Its log has the reason"
+
+
+def headers(endpoint: Endpoint) -> dict[str, str]:
+    """Return the headers of the upgrade besides the usual ones; raise ConnectionFailed for a malformed token.
+
+    If this process is part of a trace, by `TRACEPARENT` in its environment, so are its requests.
+    """
+    traceparent = os.environ.get("TRACEPARENT", "")
+    trace = {"traceparent": traceparent} if TRACEPARENT.fullmatch(traceparent) else {}
+    return authorization(endpoint) | trace
 
 
 def authorization(endpoint: Endpoint) -> dict[str, str]:

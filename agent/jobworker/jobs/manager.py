@@ -53,6 +53,7 @@ from jobworker.paths import Home, sync_folder
 from jobworker.plugin.host import PluginHost
 from jobworker.plugin.loader import Registry
 from jobworker.tasks import Background
+from jobworker.tracing import Tracing
 
 STDERR_TAIL_BYTES = 4096  # that an explanation reads
 
@@ -60,7 +61,16 @@ STDERR_TAIL_BYTES = 4096  # that an explanation reads
 class JobManager:
     """All jobs of one agent: connects the parts of this folder and offers their operations."""
 
-    def __init__(self, config: Config, home: Home, run: Path, registry: Registry, host: PluginHost) -> None:
+    def __init__(
+        self,
+        config: Config,
+        home: Home,
+        run: Path,
+        registry: Registry,
+        host: PluginHost,
+        tracing: Tracing | None = None,
+    ) -> None:
+        self._tracing = tracing
         self._config = config
         self._home = home
         durable = config.agent.durability == "power"
@@ -109,6 +119,7 @@ class JobManager:
             quotas,
             self.drain,
             self.measures.starts,
+            tracing,
         )
         updating = Updating(self._specs, self._time_limits, self._table, self.link, caps, quotas)
         self.stats = JobStats(self._table, self.link, self._secrets)
@@ -155,6 +166,8 @@ class JobManager:
         self.measures.ended[str(exit_.reason) if exit_ is not None else "unknown"] += 1
         self.measures.logged += log.bytes
         self.measures.truncated += log.truncated
+        if self._tracing is not None:
+            self._tracing.job_ended(record.job, record.process.trace)
 
     def retained(self) -> tuple[int, int]:
         """Return how many ended jobs are kept, and the bytes of their logs."""

@@ -42,6 +42,7 @@ class ProcessRecord(msgspec.Struct, frozen=True):
     namespace: bool = False  # it was launched in a pid namespace of its own
     init: int = 0  # the process that is pid 1 of that namespace
     init_start: int = 0
+    trace: str = ""  # what the span of the job needs at its end, see `tracing.py`
     left: bool = False  # the main process is gone, other processes of its tree are not
 
 

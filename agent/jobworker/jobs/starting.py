@@ -25,6 +25,7 @@ from jobworker.jobs.table import JobTable
 from jobworker.jobs.users import Users
 from jobworker.measures import Durations
 from jobworker.model import Job, JobSpec, Principal, Reason, State, StopSpec
+from jobworker.tracing import VARIABLE, Tracing
 from jobworker.units import rfc3339
 
 
@@ -42,8 +43,10 @@ class Starting:
         quotas: Quotas,
         drain: Drain,
         durations: Durations,
+        tracing: Tracing | None = None,
     ) -> None:
         self._drain = drain
+        self._tracing = tracing
         self._durations = durations
         self._secrets = secrets
         self._caps = caps
@@ -194,6 +197,8 @@ class Starting:
         message = plan.message(active.id)
         if path := self._secrets.path_of(active.id, plan.spec):
             message["secrets"] = path
+        if self._tracing is not None:
+            self._trace(active, message["env"], self._tracing)
         self._users.require_capabilities(plan)
         try:
             await self._table.announce(active)
@@ -210,6 +215,13 @@ class Starting:
             raise
         while active.is_created():
             await active.wait_changed()
+
+    def _trace(self, active: ActiveJob, env: dict[str, str], tracing: Tracing) -> None:
+        """Make the job part of the trace of the request that starts it."""
+        traceparent, kept = tracing.of_job()
+        if kept:
+            env.setdefault(VARIABLE, traceparent)  # a spec may have its own
+            self._table.save(active, active.record.with_process(trace=kept))
 
     def _started(self, active: ActiveJob) -> Job:
         """Return the job, or raise ExecFailed if it could not be started."""

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 class Call:
     """One request that is being answered. Steps in `after` run once the answer to its message has been sent."""
 
-    __slots__ = ("after", "data", "method", "session", "waiting")
+    __slots__ = ("after", "data", "failed", "method", "session", "waiting")
 
     def __init__(self, session: Session, method: str, after: After, data: bytes | memoryview | None = None) -> None:
         self.session = session
@@ -43,6 +43,8 @@ class Call:
         self.data = data
         self.method = method
         self.after = after
+        # The code of its error; 0: it has none.
+        self.failed = 0
         # Completes the call, if the method must wait.
         self.waiting: Coroutine[Any, Any, Result] | None = None
 
@@ -168,6 +170,7 @@ def _failed(call: Call, raw: msgspec.Raw, failure: BaseException) -> Result:
         error = errors.RateLimited("the agent has too many files open", retry_after=1)
     else:
         error = _internal(call.method, failure)
+    call.failed = error.code
     _audit(call, raw, error)
     if log.isEnabledFor(logging.DEBUG):
         log.debug("%s failed: %s %s", call.method, error.code, audit_policy.reason(error))
@@ -216,7 +219,7 @@ def _respond(
     if isinstance(request, dict):  # an invalid request got its response when it was read
         return request
     session.requests += 1
-    ref = session.id, session.requests
+    ref: request_ref.Ref = session.id, session.requests, None
     request_ref.begin(ref)
     # Names and the form of params are checked here: the errors of the library are less exact.
     try:
@@ -225,28 +228,34 @@ def _respond(
         return None if request.id is msgspec.UNSET else error_response(request.id, error)
     # The method runs inside of this call, to its end or, if it must wait, not at all yet.
     call = Call(session, request.method, after, data)
+    if session.services.tracing is not None:
+        ref = session.id, session.requests, session.services.tracing.begin(request.method, session.traceparent)
+        request_ref.begin(ref)
     asked = library.request(request.method, request.params, request.id)
     begun = time.monotonic()
     result = library.called(METHODS, asked, call)
     # Nothing has begun: a task runs it, as its first steps may need one, for time limits above all.
     if call.waiting is not None:
-        return _responded(asked, call.waiting, session, begun, ref)
-    _count(session, asked.method, time.monotonic() - begun)
+        return _responded(asked, call.waiting, call, begun, ref)
+    _count(call, time.monotonic() - begun)
     return None if asked.id is msgspec.UNSET else library.response(asked, result)
 
 
 async def _responded(
-    asked: library.Request, waiting: Awaitable[Result], session: Session, begun: float, ref: request_ref.Ref
+    asked: library.Request, waiting: Awaitable[Result], call: Call, begun: float, ref: request_ref.Ref
 ) -> dict[str, Any] | None:
     request_ref.begin(ref)  # of this task, from here on
     result = await waiting
-    _count(session, asked.method, time.monotonic() - begun)
+    _count(call, time.monotonic() - begun)
     return None if asked.id is msgspec.UNSET else library.response(asked, result)
 
 
-def _count(session: Session, method: str, seconds: float) -> None:
+def _count(call: Call, seconds: float) -> None:
     """Count a call that has its result."""
+    session, method = call.session, call.method
     session.services.jobs.measures.add_call(method, seconds)
+    if (tracing := session.services.tracing) is not None:
+        tracing.end(request_ref.span(), session.principal.id if session.principal else None, call.failed)
     if log.isEnabledFor(logging.DEBUG):
         caller = session.principal.id if session.principal else "nobody"
         log.debug("%s of %s at %s answered in %.2f ms", method, caller, session.address, seconds * 1000)

@@ -49,6 +49,7 @@ BIND_TRIES = 10  # to find a port that is free on all hosts
 ADMIN_CONNECTIONS = 16  # beyond limits.connections, for the local admin
 OPEN_TIMEOUT_SECONDS = 10.0  # for TLS and upgrade together
 HANDSHAKE_TIMEOUT_SECONDS = 5.0  # for TLS
+MAX_TRACEPARENT = 256  # characters of the header that are kept for as long as the connection
 KEPT_SECONDS = 5.0  # since a connection was made, in which its requests for the page are answered; then it is closed
 CLOSE_TIMEOUT_SECONDS = 5.0  # for the client to answer a close frame
 
@@ -275,10 +276,12 @@ class Listener:
         self._keepalive.watch(connection)
         try:
             principal, address, origin = self._upgraded[connection]
+            asked = connection.request
+            traceparent = "" if asked is None else ", ".join(asked.headers.get_all("traceparent"))[:MAX_TRACEPARENT]
             for kept in (connection.request, connection.response):
                 if kept is not None:
                     kept.headers.clear()  # the connection would keep them, credentials among them, until it ends
-            await Session(connection, address, origin, self._services, principal, dispatch).run()
+            await Session(connection, address, origin, self._services, principal, dispatch, traceparent).run()
         finally:
             self._keepalive.forget(connection)
             self._sessions -= 1

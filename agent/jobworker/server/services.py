@@ -23,6 +23,7 @@ from jobworker.server.origins import Origins
 from jobworker.tls.context import Tls
 from jobworker.tls.revoked import Revoked
 from jobworker.tokens import TokenFile
+from jobworker.tracing import Tracing
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Services:
     revoked: Revoked
     origins: Origins
     address: str = ""
+    tracing: Tracing | None = None  # None: no spans are made
 
     @cached_property
     def health(self) -> Health:

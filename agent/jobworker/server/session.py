@@ -60,7 +60,10 @@ class Session:
         services: Services,
         principal: Principal | None,
         handle: Handler,
+        traceparent: str = "",
     ) -> None:
+        """`traceparent`: the header of that name of the upgrade, the parent of the spans of all its requests."""
+        self.traceparent = traceparent
         # Names the session for admins.
         self.id = secrets.token_hex(6)
         # When the connection was upgraded, wall-clock time in ns.

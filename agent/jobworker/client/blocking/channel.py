@@ -102,7 +102,7 @@ class Channel:
 
     def _upgrade(self, endpoint: Endpoint, deadline: float) -> None:
         request = self._protocol.connect()
-        request.headers.update(handshake.authorization(endpoint))
+        request.headers.update(handshake.headers(endpoint))
         self._protocol.send_request(request)
         self._flush()
         while self._protocol.state == CONNECTING and self._protocol.handshake_exc is None:
