@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from jobworker import agent_log, config, log_files, preflight
+from jobworker.audit_forward import Forward
 from jobworker.auth.admission import Admission
 from jobworker.auth.audit import Audit
 from jobworker.auth.authentication import Authenticator
@@ -144,7 +145,9 @@ class Agent:
         providers = [registry.auth_providers[name] for name in self._config.auth.providers]
         authorizers = [registry.authorizers[name] for name in self._config.auth.authorizers]
         audited = self._config.audit
-        audit = Audit(self._home.audit, size(audited.max_bytes, "audit.max_bytes"), audited.files)
+        to = audited.target
+        forward = None if to is None else Forward(to)
+        audit = Audit(self._home.audit, size(audited.max_bytes, "audit.max_bytes"), audited.files, forward)
         sessions = SessionRegistry(self._config.limits)
         tokens = TokenFile(self._home.tokens)
         roles = set().union(*(registry.roles[name] for name in self._config.auth.authorizers))

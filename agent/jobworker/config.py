@@ -15,6 +15,7 @@ from msgspec import Meta, Struct, field
 
 from jobworker import agent_log
 from jobworker.agent_log import Level
+from jobworker.audit_forward import Target, target
 from jobworker.errors import InvalidSpec, StartError
 from jobworker.model import MIN_LOG, SandboxSpec, TimeoutSpec
 from jobworker.protocol import MAX_DEPTH
@@ -183,6 +184,12 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 class Audit(Struct, frozen=True, forbid_unknown_fields=True):
     max_bytes: Size = "256MiB"  # of all files together
     files: Positive = 8
+    forward: str = ""  # "syslog", "journald", "udp://HOST:PORT", "tcp://HOST:PORT"; "": nowhere
+
+    @property
+    def target(self) -> Target | None:
+        """The receiver of its lines; raises InvalidSpec."""
+        return target(self.forward, "audit.forward")
 
 
 STRATEGIES, POLICIES = (
@@ -344,7 +351,8 @@ def check(path: Path, config: Config) -> None:
                 f"{path}: plugins.{name}: {table!r}; expected `enabled` or a table of a plugin's settings"
             )
     try:
-        config.log_levels  # noqa: B018  # it raises
+        config.log_levels  # noqa: B018  # it raises, as the next
+        config.audit.target  # noqa: B018
     except InvalidSpec as error:
         raise StartError(f"{path}: {error.message}") from error
 

@@ -14,6 +14,7 @@ AGENT = ROOT / "agent" / "jobworker"
 # The common ground: any room of the agent may import it.
 COMMON = {"model", "errors", "protocol", "paths", "validation", "units", "tasks", "rate_limit", "untrusted"}
 COMMON |= {
+    "audit_forward",
     "audit_log",
     "executors",
     "measures",

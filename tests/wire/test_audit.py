@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tests.conftest import FOR_OTHERS
+from tests.support.waiting import DEADLINE
 from websockets.exceptions import InvalidStatus
 
 from jobworker import audit_log
@@ -129,3 +131,19 @@ async def test_jw_audit_verify(start_agent: "Callable[..., RunningAgent]", dial:
     done = await asyncio.to_thread(agent.jw, "audit", "verify")
     assert done.returncode == 1
     assert "audit.log:" in done.stdout
+
+
+async def test_lines_are_forwarded(start_agent: "Callable[..., RunningAgent]", dial: "Dial") -> None:
+    """By UDP to a real socket: the lines of the file, with the id of each request."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(DEADLINE)
+        agent = start_agent(config=f'[audit]\nforward = "udp://127.0.0.1:{receiver.getsockname()[1]}"\n')
+        async with dial(agent) as wire:
+            job = await wire.create(argv=["true"])
+        received: list[dict[str, Any]] = []
+        while not any(entry.get("job") == job for entry in received):
+            message = await asyncio.to_thread(receiver.recv, 65536)
+            received.append(json.loads(message.partition(b" audit - ")[2]))
+    assert received == entries(agent.home.path)[: len(received)]
+    assert "ref" in received[-1]

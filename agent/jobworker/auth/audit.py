@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from jobworker import audit_log, request_ref
+from jobworker.audit_forward import Forward
 from jobworker.auth.audit_rations import Rations
 from jobworker.auth.throttle import network_of
 from jobworker.errors import DiskFull, write_hint
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 RESERVE_BYTES = 65536  # disk space reserved at once
 MIN_RESERVED_BYTES = 8192  # disk space required before a call that must be audited
 MAX_PENDING_LINES = 1000  # lines kept in memory until the disk has room; beyond that the oldest is lost
+
+# Members of a line that journald indexes.
+FORWARDED = ("decision", "principal", "provider", "address", "method", "job", "target", "outcome", "ref")
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -54,7 +58,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 class Audit:
     """Writes `audit.log`, which becomes `audit.log.1` when it has its share of `max_bytes`, and so on."""
 
-    def __init__(self, path: Path, max_bytes: int, files: int) -> None:
+    def __init__(self, path: Path, max_bytes: int, files: int, forward: Forward | None = None) -> None:
         self._path = path
         # Number of files, the one that is written included; fewer than configured if each would be tiny.
         self._files = max(2, min(files, max_bytes // MIN_RESERVED_BYTES))
@@ -74,6 +78,8 @@ class Audit:
         self._rations = Rations()
         # How many there were of each decision, those without a line included, for the metrics.
         self.decisions: Counter[str] = Counter()
+        # Sends each line on; None: to nowhere.
+        self.forward = forward
 
     def require_room(self) -> None:
         """Raise DiskFull if the line of a call that is about to run might not fit on the disk."""
@@ -128,6 +134,8 @@ class Audit:
         line = msgspec.json.encode(entry)
         self._digest = audit_log.digest(line)
         self._pending.append(line + b"\n")
+        if self.forward is not None:
+            self.forward.put(line, _fields(entry))
         try:
             self._open()
             while self._pending:
@@ -159,7 +167,7 @@ class Audit:
             self._size = self._reserved = os.fstat(self._fd).st_size
         if self._size >= self._limit:
             self._shift()
-            self.close()
+            self._close_file()
             self._open()
 
     def _shift(self) -> None:
@@ -181,6 +189,18 @@ class Audit:
         self._size += written
 
     def close(self) -> None:
+        """Close the file and, after a short time for what waits, what is forwarded; blocking."""
+        self._close_file()
+        if self.forward is not None:
+            self.forward.close()
+
+    def _close_file(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _fields(entry: Entry) -> dict[str, str]:
+    """Return the members that are fields at a receiver which has fields."""
+    values = {name: getattr(entry, name) for name in FORWARDED}
+    return {name: value for name, value in values.items() if value is not None}

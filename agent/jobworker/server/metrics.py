@@ -86,6 +86,9 @@ class Metrics:
         yield _gauge("subscriptions", "Open subscriptions", subscriptions)
         decisions = self._services.audit.decisions
         yield _counter("access_decisions", "Logins, refusals, denials and allowed changes", decisions, "decision")
+        if (forward := self._services.audit.forward) is not None:
+            yield _counter("audit_lines_forwarded", "Lines of the audit log that were forwarded", forward.sent)
+            yield _counter("audit_lines_dropped", "Lines that were not forwarded for want of room", forward.dropped)
 
     def _of_plugins(self) -> "Iterator[Metric]":
         services = self._services
