@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 from jobworker import state_lock
+from jobworker.formats.secrets import FILES
 from jobworker.formats.secrets import FOLDER as SECRETS
-from jobworker.run_folder import is_ours, run_folders
+from jobworker.run_folder import is_only_ours_to_change, is_ours, run_folders
 
 SOCKETS = ("agent.sock", "keeper.sock", "pump.sock")
 MIN_AGE_SECONDS = 10.0  # since the last change: an agent that starts makes its folder before it locks it
@@ -83,15 +84,23 @@ def _unix_sockets() -> set[str]:
 
 def remove(folder: Path) -> None:
     """Remove what is of ours in a run folder, and the folder if nothing else is in it."""
+    files = [place for place in _file_folders(folder) if is_only_ours_to_change(place)]
     try:
         for path in (
             *folder.glob("fifo/*"),
             *folder.glob(f"{SECRETS}/*"),
+            *(path for place in files for path in place.glob("*/*")),
             *(folder / name for name in (*SOCKETS, "agent.lock")),
         ):
             path.unlink(missing_ok=True)
-        for place in (folder / "fifo", folder / SECRETS, folder):
+        jobs = [job for place in files for job in place.glob("*")]
+        for place in (folder / "fifo", folder / SECRETS, *jobs, *files, folder):
             if place.exists():
                 place.rmdir()
     except OSError:
         pass  # a file of another kind, or a process that has just begun to use it
+
+
+def _file_folders(folder: Path) -> list[Path]:
+    """Return the folders that may have secrets which jobs read from files: in a run folder, of root beside it."""
+    return [folder / FILES, folder.with_name(f"{folder.name}.{FILES}")]

@@ -40,6 +40,15 @@ def is_ours(folder: Path) -> bool:
     return stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid() and not info.st_mode & 0o077
 
 
+def is_only_ours_to_change(folder: Path) -> bool:
+    """Whether a folder is there and belongs to us, and no other user can change it; others may pass it."""
+    try:
+        info = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid() and not info.st_mode & 0o022
+
+
 def is_usable(folder: Path) -> bool:
     """Whether a folder is ours and not on a read-only file system, or can be made."""
     if os.path.lexists(folder):

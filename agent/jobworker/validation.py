@@ -14,7 +14,15 @@ from jobworker.signal_names import name_of, number_of
 
 SHOWN = 80  # characters of a value in a message
 MAX_NAME = 255  # characters of a principal's name
-PRIVATE = {"env", "secrets", "token", "password", "session", "ticket"}  # fields whose values no message shows
+PRIVATE = {
+    "env",
+    "secrets",
+    "secret_files",
+    "token",
+    "password",
+    "session",
+    "ticket",
+}  # fields whose values no message shows
 MAX_FIELD = 200  # characters of a field's name, which may be a key that the caller chose
 
 

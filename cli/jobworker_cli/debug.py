@@ -46,7 +46,7 @@ def _parts(message: bytes) -> tuple[str, bytes]:
 
 def _masked(value: Any, name: str = "") -> Any:
     if isinstance(value, dict):
-        if name in ("env", "secrets"):
+        if name in ("env", "secrets", "secret_files"):
             return dict.fromkeys(value, HIDDEN)
         return {
             key: HIDDEN if key.lower() in SECRET and inner else _masked(inner, key) for key, inner in value.items()

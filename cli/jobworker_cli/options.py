@@ -36,6 +36,14 @@ Secret = Annotated[
         help="Set a variable that is masked in the output: as it is here, from @FILE, or PROVIDER:NAME of the agent.",
     ),
 ]
+SecretFile = Annotated[
+    list[str] | None,
+    Option(
+        "--secret-file",
+        metavar="K[=FROM]",
+        help="The same in a file that only its user can read, until it ends: the variable has the path.",
+    ),
+]
 Remove = Annotated[bool, Option("--rm", help="Remove the job with its log when it has ended.")]
 Cwd = Annotated[str | None, Option("-w", "--cwd", "--workdir", metavar="DIR", help="Run in this folder.")]
 User = Annotated[str | None, Option("-u", "--user", metavar="USER[:GROUP]", help="Run as this user.")]

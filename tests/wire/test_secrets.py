@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import os
+import pwd
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -62,11 +63,18 @@ def run_folder(agent: "RunningAgent") -> Path:
     return agent.home.run_folder()
 
 
+def files_folder(agent: "RunningAgent") -> Path:
+    """Return the folder of the secrets that jobs read from files."""
+    run = run_folder(agent)
+    return run.with_name(f"{run.name}.files") if os.geteuid() == 0 else run / "files"
+
+
 def found_in(agent: "RunningAgent", *values: str) -> list[str]:
     """Return the files of the agent, and the command lines, that have one of the values in any usual form."""
     forms = {form for value in values for form in (value.encode(), value.encode().hex().encode())}
     forms |= {base64.b64encode(value.encode())[:-4] for value in values}
-    places = [path for top in (agent.home.path, run_folder(agent)) for path in top.rglob("*") if path.is_file()]
+    tops = (agent.home.path, run_folder(agent), files_folder(agent))
+    places = [path for top in tops for path in top.rglob("*") if path.is_file()]
     places += Path("/proc").glob("[0-9]*/cmdline")
     found = []
     for path in places:
@@ -154,22 +162,33 @@ async def test_the_keeper_and_the_agent_die(
     agent, go = start(), gate()
     async with dial(agent) as wire:
         created = await wire.create(shell='test ${#A} = 17 && echo "$A"', secrets={"A": "created-Before-05"})
-        running = (await wire.run(shell=f'{go.wait}; echo "$A"', secrets={"A": "runs-On-06"}))["id"]
+        running = (
+            await wire.run(
+                shell=f'{go.wait}; echo "$A"; cat "$F"',
+                secrets={"A": "runs-On-06"},
+                secret_files={"F": "runs-On-with-06\n"},
+            )
+        )["id"]
+        ends = await wire.run(shell="exec sleep 1000", secret_files={"F": "ends-Meanwhile-06"})
         keeper = (await wire.ask("agent.info"))["keeper"]
     agent.kill()
     for role in ("pid", "pump"):
         os.kill(keeper[role], signal.SIGKILL)
+    os.kill(ends["pid"], signal.SIGKILL)
     agent.start()
     async with dial(agent) as wire:
         go.open()
-        assert (await wire.follow(await wire.subscribe(running))).stdout == b"***\n"
+        assert (await wire.follow(await wire.subscribe(running))).stdout == b"***\n***"
+        await ended(wire, ends["id"])
         await wire.ask("job.start", id=created)
         assert (await wire.follow(await wire.subscribe(created))).stdout == b"***\n"
         assert (await ended(wire, created))["exit"]["code"] == 0
         left = await wire.create(shell=":", secrets={"A": "never-Started-07"})
         assert found_in(agent, "never-Started-07")
         await wire.ask("job.delete", id=left)
-        assert found_in(agent, "created-Before-05", "runs-On-06", "never-Started-07") == []
+        values = ("created-Before-05", "runs-On-06", "runs-On-with-06", "ends-Meanwhile-06", "never-Started-07")
+        assert found_in(agent, *values) == []
+        assert not files_folder(agent).exists()
 
 
 async def test_secrets_that_are_gone(shared: "RunningAgent", wire: "Wire", gate: "Callable[[], Gate]") -> None:
@@ -286,3 +305,56 @@ async def test_the_same_key(wire: "Wire") -> None:
     again = await wire.ask("job.run", spec=spec | {"secrets": {"A": "second-Value-14"}}, key="k14")
     assert again["job"]["id"] == job
     assert (await asyncio.wait_for(wire.ask("job.wait", id=job), 60))["exit"]["code"] == 0
+
+
+@pytest.mark.parametrize("user", [None, "nobody"] if AS else [None])
+async def test_in_a_file(shared: "RunningAgent", wire: "Wire", user: str | None) -> None:
+    """The variable has the path of a file in memory that the job's user alone can read, until the job has ended."""
+    files = {"KEY": "line-A-16\nline-B-16\n", "TOKEN": {"provider": "file", "name": "db"}}
+    shell = 'stat -c "%a %U %h" "$KEY" "$TOKEN"; wc -c < "$KEY"; cat "$KEY" "$TOKEN"; echo "at $KEY"; exec sleep 1000'
+    job = await wire.run(shell=shell, secret_files=files, user=user)
+    assert job["spec"]["secret_files"] == files | {"KEY": "***"}
+    log = await wire.until(await wire.subscribe(job["id"]), b"/KEY\n")
+    name = user or pwd.getpwuid(os.geteuid()).pw_name
+    *_, last = log.stdout.split(b"at ")
+    path = Path(os.fsdecode(last).strip())
+    assert log.stdout.startswith(f"600 {name} 1\n600 {name} 1\n20\n***".encode())
+    assert b"-16" not in log.stdout
+    assert b"of-a-file" not in log.stdout
+    assert path.read_text() == "line-A-16\nline-B-16\n"
+    assert {*found_in(shared, "line-B-16")} == {str(path), str(run_folder(shared) / FOLDER / job["id"])}
+    if AS:
+        other = await wire.ask("job.run", spec={"argv": ["cat", str(path)], "user": "daemon"})
+        assert (await wire.follow(other["subscription"])).text["stderr"].endswith(b"Permission denied\n")
+        replace = {"argv": ["rm", str(path)], "user": user or "daemon"}
+        other = await wire.ask("job.run", spec=replace)
+        assert (await ended(wire, other["job"]["id"]))["exit"]["code"] == 1
+    await wire.ask("job.stop", id=job["id"])
+    await ended(wire, job["id"])
+    assert not path.exists()
+    assert found_in(shared, "line-A-16", "line-B-16", "of-a-file-77") == []
+
+
+async def test_what_is_refused_of_files(shared: "RunningAgent", wire: "Wire") -> None:
+    """A variable has one value; a folder that another user has made is not used."""
+    spec: dict[str, Any] = {"shell": ":", "secret_files": {"A": "value-17"}}
+    for more, said in (
+        ({"env": {"A": "x"}}, "secret_files.A: env has it as well"),
+        ({"secrets": {"A": "other-17"}}, "secret_files.A: secrets has it as well"),
+        ({"secret_files": {"../A": "value-17"}}, "secrets: the name '../A'"),
+        ({"secret_files": {"A": "x"}}, "secret_files.A: a value of 1 bytes"),
+        ({"secret_files": {"A": {"provider": "nope", "name": "x"}}}, "secret_files.A: no secret provider"),
+    ):
+        assert said in (await wire.refused("job.create", spec=spec | more))["message"]
+    folder = files_folder(shared)
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    try:
+        refused = await wire.refused("job.run", spec=spec)
+        assert (refused["code"], "belongs to another user" in refused["message"]) == (50101, True)
+    finally:
+        folder.rmdir()
+    assert found_in(shared, "value-17", "other-17") == []
+    if folder.is_relative_to("/dev/shm"):  # as on hosts whose /run is no tmpfs
+        refused = await wire.refused("job.run", spec=spec | {"private_tmp": True})
+        assert refused["code"] == 50101

@@ -29,6 +29,7 @@ class Options(TypedDict, total=False):
     name: str | None
     env: Mapping[str, Text]
     secrets: dict[str, str | SecretRef]
+    secret_files: dict[str, str | SecretRef]
     cwd: Text | None
     user: str | int | None
     group: str | int | None

@@ -4,7 +4,6 @@ The agent writes them to a file of the run folder, from which keeper and pump re
 events, the audit log and all answers have `***`.
 """
 
-import ctypes
 import logging
 import os
 import re
@@ -17,10 +16,20 @@ from msgspec.structs import replace
 
 from jobworker.errors import DiskFull, InvalidSpec, InvalidState, JobworkerError, NotSupported, PolicyRejected
 from jobworker.formats.masking import Masker, forms
-from jobworker.formats.secrets import FOLDER, MAX_BYTES, MIN_BYTES, encode, read_secrets, secrets_path
+from jobworker.formats.secrets import (
+    FOLDER,
+    IN_FILE,
+    MAX_BYTES,
+    MIN_BYTES,
+    encode,
+    in_files,
+    read_secrets,
+    secrets_path,
+)
 from jobworker.interfaces import SecretProvider
+from jobworker.jobs.plan import LaunchPlan
 from jobworker.jobs.record import JobRecord
-from jobworker.linux.syscalls import LIBC
+from jobworker.jobs.secret_files import SecretFiles, require_memory
 from jobworker.model import JobSpec, Principal, SecretRef
 from jobworker.plugin.host import PluginFault, PluginHost
 from jobworker.protocol import HIDDEN
@@ -29,23 +38,31 @@ log = logging.getLogger(__name__)
 
 MAX_SECRETS = 64  # of a job
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")  # of a variable
-IN_MEMORY = (0x01021994, 0x858458F6)  # f_type of tmpfs and ramfs
 
 
 def take_values(spec: JobSpec) -> tuple[JobSpec, dict[str, str]]:
-    """Return the spec without the values of its secrets, and the values by variable; raise InvalidSpec."""
-    if not spec.secrets:
+    """Return the spec without the values of its secrets, and the values as they are kept; raise InvalidSpec."""
+    secrets = spec.all_secrets()
+    if not secrets:
         return spec, {}
-    if len(spec.secrets) > MAX_SECRETS:
-        raise _invalid("", f"{len(spec.secrets)} secrets; expected at most {MAX_SECRETS}")
-    for name in spec.secrets:
-        if not NAME.fullmatch(name):
-            raise _invalid("", f"the name {name[:80]!r}; expected letters, digits and '_', at most 128")
-        if name in spec.env:
-            raise _invalid(name, "env has it as well; expected each variable once")
-    values = {name: value for name, value in spec.secrets.items() if isinstance(value, str)}
+    if len(secrets) > MAX_SECRETS:
+        raise _invalid("", f"{len(secrets)} secrets; expected at most {MAX_SECRETS}")
+    for name in secrets:
+        variable = name.removeprefix(IN_FILE)
+        if not NAME.fullmatch(variable):
+            raise _invalid("", f"the name {variable[:80]!r}; expected letters, digits and '_', at most 128")
+        if variable in spec.env or (variable != name and variable in spec.secrets):
+            also = "env" if variable in spec.env else "secrets"
+            raise _invalid(name, f"{also} has it as well; expected each variable once")
+    values = {name: value for name, value in secrets.items() if isinstance(value, str)}
     check_values(values)
-    return replace(spec, secrets=spec.secrets | dict.fromkeys(values, HIDDEN)), values
+    hidden = dict.fromkeys(values, HIDDEN)
+    files = in_files(hidden)
+    return replace(
+        spec,
+        secrets={name: hidden.get(name, value) for name, value in spec.secrets.items()},
+        secret_files={name: files.get(name, value) for name, value in spec.secret_files.items()},
+    ), values
 
 
 def check_values(values: Mapping[str, str]) -> None:
@@ -70,8 +87,15 @@ def _is_text(value: str) -> bool:
 
 
 def _invalid(name: str, text: str) -> InvalidSpec:
-    field = f"secrets.{name}" if name else "secrets"
+    field = _field(name)
     return InvalidSpec(f"{field}: {text}", field=field)
+
+
+def _field(name: str) -> str:
+    """Return the field of the spec that has a secret, by its name as it is kept; "": all of them."""
+    if name.startswith(IN_FILE):
+        return f"secret_files.{name.removeprefix(IN_FILE)}"
+    return f"secrets.{name}" if name else "secrets"
 
 
 class Secrets:
@@ -85,6 +109,7 @@ class Secrets:
         capabilities: Callable[[], Mapping[str, object]],
     ) -> None:
         self._run = str(run)
+        self._files = SecretFiles(run)
         self._providers = providers
         self._host = host
         # Returns the capabilities of this host, from the keeper.
@@ -92,11 +117,10 @@ class Secrets:
 
     def check(self, spec: JobSpec) -> None:
         """Raise NotSupported or InvalidSpec if the agent cannot get or keep the secrets of a spec."""
-        if not spec.secrets:
-            return
-        if not self._capabilities().get("secrets"):
-            raise NotSupported("secrets: the keeper is of an older version", field="secrets")
-        for name, value in spec.secrets.items():
+        for field in ("secrets", "secret_files"):
+            if getattr(spec, field) and not self._capabilities().get(field):
+                raise NotSupported(f"{field}: the keeper is of an older version", field=field)
+        for name, value in spec.all_secrets().items():
             if isinstance(value, SecretRef) and value.provider not in self._providers:
                 there = ", ".join(sorted(self._providers)) or "none"
                 raise _invalid(name, f"no secret provider {value.provider[:80]!r}; there are: {there}")
@@ -106,9 +130,7 @@ class Secrets:
         path = Path(secrets_path(self._run, job))
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            if _kind_of(path.parent) not in IN_MEMORY:
-                text = f"secrets: {self._run} is not in memory; expected a tmpfs: no secret is written to a disk"
-                raise NotSupported(text, hint="mount a tmpfs on /run or /dev/shm", field="secrets")
+            require_memory(path.parent, "secrets")
             new = path.with_name(f"{job}.new")
             fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             with open(fd, "wb") as file:
@@ -120,13 +142,12 @@ class Secrets:
     async def complete(self, job: str, spec: JobSpec, by: Principal) -> None:
         """Before a start, get the values that the spec only names; raise InvalidState or PolicyRejected."""
         values = self._read(job)
-        missing = [name for name, value in spec.secrets.items() if isinstance(value, str) and name not in values]
+        secrets = spec.all_secrets()
+        missing = [name for name, value in secrets.items() if isinstance(value, str) and name not in values]
         if missing:
-            text = (
-                f"job {job}: the value of the secret {missing[0]} is gone: the host was restarted since its creation"
-            )
+            text = f"job {job}: the value of {_field(missing[0])} is gone: the host was restarted since its creation"
             raise InvalidState(text, hint="create the job again", state="created")
-        named = {name: value for name, value in spec.secrets.items() if isinstance(value, SecretRef)}
+        named = {name: value for name, value in secrets.items() if isinstance(value, SecretRef)}
         if named:
             found = {name: await self._provided(name, value, by) for name, value in named.items()}
             values |= found
@@ -134,7 +155,7 @@ class Secrets:
             self.keep(job, values)
 
     async def _provided(self, name: str, secret: SecretRef, by: Principal) -> str:
-        provider, field = self._providers[secret.provider], f"secrets.{name}"
+        provider, field = self._providers[secret.provider], _field(name)
         try:
             value: Any = await self._host.call(provider, lambda: provider.secret(secret.name, by))
         except PluginFault as error:  # its text is of any exception, and may have a part of the value
@@ -150,7 +171,13 @@ class Secrets:
 
     def path_of(self, job: str, spec: JobSpec) -> str:
         """Return the path of the file of a job, for the keeper; "" if the job has no secrets."""
-        return secrets_path(self._run, job) if spec.secrets else ""
+        return secrets_path(self._run, job) if spec.secrets or spec.secret_files else ""
+
+    def write_files(self, job: str, plan: LaunchPlan) -> dict[str, str]:
+        """Write the files of a job that is about to start; return the variables with their paths."""
+        if not plan.spec.secret_files:
+            return {}
+        return self._files.write(job, in_files(self._read(job)), plan.user, private_tmp=plan.private_tmp)
 
     def masked(self, job: str, text: str) -> str:
         """Return a text about a running job without its secrets."""
@@ -167,11 +194,12 @@ class Secrets:
 
     def inactive(self, record: JobRecord) -> None:
         """Remove the values of a job that can no longer change."""
-        if record.job.spec.secrets:
+        if record.job.spec.all_secrets():
             self.drop(record.job.id)
 
     def drop(self, job: str) -> None:
         """Remove the values of a job that has ended, or was deleted; with the last ones the folder."""
+        self._files.drop(job)
         path = Path(secrets_path(self._run, job))
         path.unlink(missing_ok=True)
         with suppress(OSError):
@@ -179,14 +207,6 @@ class Secrets:
 
     def kept(self) -> list[str]:
         """Return the jobs of which there are values."""
-        try:
-            return os.listdir(f"{self._run}/{FOLDER}")
-        except FileNotFoundError:
-            return []
-
-
-def _kind_of(folder: Path) -> int:
-    """Return the number of the kind of file system that a folder is on."""
-    buffer = ctypes.create_string_buffer(256)  # struct statfs, whose first field it is
-    LIBC.statfs(os.fsencode(folder), buffer)
-    return ctypes.c_ulong.from_buffer(buffer).value
+        with suppress(FileNotFoundError):
+            return [*os.listdir(f"{self._run}/{FOLDER}"), *self._files.kept()]
+        return self._files.kept()

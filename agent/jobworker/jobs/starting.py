@@ -169,7 +169,7 @@ class Starting:
                 self._require_open()  # still: it may have waited
                 self._drain.require_off()  # last: a drain waits for what is `starting`
                 begun = time.monotonic()
-                if active.record.job.spec.secrets:
+                if active.record.job.spec.all_secrets():
                     await self._secrets.complete(active.id, active.record.job.spec, by)
                 await self._launch(active)
                 self._durations.add(time.monotonic() - begun)
@@ -197,6 +197,7 @@ class Starting:
         message = plan.message(active.id)
         if path := self._secrets.path_of(active.id, plan.spec):
             message["secrets"] = path
+            message["env"] = message["env"] | self._secrets.write_files(active.id, plan)
         if self._tracing is not None:
             self._trace(active, message["env"], self._tracing)
         self._users.require_capabilities(plan)

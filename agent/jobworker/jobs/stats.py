@@ -46,7 +46,7 @@ class JobStats:
             sources |= {kind: "proc" for kind in kinds if usage.MEASURED[kind] in usage_values}
             if processes:
                 listed = await asyncio.to_thread(usage.looked_at, members, await described(members))
-                if active.record.job.spec.secrets:
+                if active.record.job.spec.all_secrets():
                     for each in listed:
                         each["command"] = each["command"] and self._secrets.masked(active.id, str(each["command"]))
         if active.record.process.init and "pids" in values and sources["pids"] != "proc":

@@ -209,6 +209,7 @@ class Keeper:
             "no_terminal": self._no_terminal,
             "stdin": True,
             "secrets": True,
+            "secret_files": True,
             "users": "any" if can_change_user() else "agent",
         }
 

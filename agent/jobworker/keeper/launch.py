@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from jobworker.formats.secrets import read_secrets
+from jobworker.formats.secrets import read_secrets, variables
 from jobworker.keeper.child import Birth, LaunchError, become_job, changed_signals
 from jobworker.keeper.input import Inputs
 from jobworker.keeper.job import Job
@@ -72,7 +72,7 @@ class Launcher:
         try:
             if not self._pump.masks:
                 raise OSError(errno.EOPNOTSUPP, "the pump is of an older version, which masks no secrets")
-            return read_secrets(job.secrets)
+            return variables(read_secrets(job.secrets))
         except (OSError, ValueError) as error:
             raise LaunchError("setup", OSError(getattr(error, "errno", None) or errno.EIO, str(error))) from error
 

@@ -96,6 +96,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     name: str | None = None
     env: Mapping[str, Text] = {}
     secrets: dict[str, str | SecretRef] = {}
+    secret_files: dict[str, str | SecretRef] = {}
     cwd: Text | None = None
     user: str | int | None = None
     group: str | int | None = None
@@ -123,6 +124,10 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     def variables(self) -> dict[str, str]:
         """Return the variables of `env`."""
         return {name: str(value) for name, value in self.env.items()}
+
+    def all_secrets(self) -> dict[str, str | SecretRef]:
+        """Return the secrets; the names of those that the job reads from files begin with `/`."""
+        return {**self.secrets, **{f"/{name}": value for name, value in self.secret_files.items()}}
 
     def folder(self) -> str:
         """Return `cwd`, "" if there is none."""

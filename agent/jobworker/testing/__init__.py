@@ -12,12 +12,14 @@ from jobworker.testing.contracts import (
 )
 from jobworker.testing.fakes import FakeJob, make_event, make_job
 from jobworker.testing.loading import load
+from jobworker.testing.secret_contract import SecretProviderContract
 
 __all__ = [
     "AuthProviderContract",
     "AuthorizerContract",
     "FakeJob",
     "RunningAgent",
+    "SecretProviderContract",
     "StopStrategyContract",
     "TimeoutPolicyContract",
     "jobworker_agent",

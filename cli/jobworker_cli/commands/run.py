@@ -21,6 +21,7 @@ def run(
     env: options.Env = None,
     env_file: options.EnvFile = None,
     secret: options.Secret = None,
+    secret_file: options.SecretFile = None,
     cwd: options.Cwd = None,
     user: options.User = None,
     umask: options.Umask = None,

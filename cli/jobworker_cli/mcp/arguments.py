@@ -34,6 +34,16 @@ class Run(Arguments):
         str, Meta(description="The folder to run in. Default: that of this server, for an agent on this host.")
     ] = ""
     env: Annotated[dict[str, str], Meta(description="Variables to add to its environment.")] = {}
+    secrets: Annotated[
+        dict[str, str],
+        Meta(
+            description="Variables whose values are secrets of the agent's host, as {'TOKEN': 'file:deploy'}:"
+            " PROVIDER:NAME, never a value. Output has *** in their place."
+        ),
+    ] = {}
+    secret_files: Annotated[
+        dict[str, str], Meta(description="The same, in files: each variable has the path of a file with the value.")
+    ] = {}
     name: Annotated[str, Meta(description="A name to find the job by, besides its id.")] = ""
     key: Annotated[
         str,

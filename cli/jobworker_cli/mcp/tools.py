@@ -69,6 +69,9 @@ class Toolbox:
         cwd = os.path.join(os.getcwd(), given.cwd) if self._local else given.cwd
         optional = {"cwd": cwd, "env": given.env, "name": given.name, "tty": given.terminal}
         spec |= {name: value for name, value in optional.items() if value}
+        for field, secrets in (("secrets", given.secrets), ("secret_files", given.secret_files)):
+            if secrets:
+                spec[field] = {name: _reference(f"{field}.{name}", text) for name, text in secrets.items()}
         if given.stdin and not given.terminal:  # a terminal always has an input
             spec["stdin"] = "pipe"
         spec["timeout"] = given.timeout_seconds or None
@@ -251,6 +254,14 @@ class Toolbox:
     async def _id(self, job: str) -> str:
         """Return the id of a job from its id, a unique prefix of that, or its name."""
         return await self.link.repeat(lambda client: job_id_async(client, job))
+
+
+def _reference(field: str, text: str) -> dict[str, str]:
+    """Return the secret of the agent that PROVIDER:NAME means; the error does not show a text that may be a value."""
+    provider, _, name = text.partition(":")
+    if not (provider.isidentifier() and name):
+        raise InvalidParams(f"{field[:80]}: expected PROVIDER:NAME, as file:deploy, and no value", field=field[:80])
+    return {"provider": provider, "name": name}
 
 
 def _proof(job: Any) -> str:

@@ -234,6 +234,7 @@ export interface JobSpec {
   name?: string | null;
   env?: Record<string, string | Base64>;
   secrets?: Record<string, string | SecretRef>;
+  secret_files?: Record<string, string | SecretRef>;
   cwd?: string | Base64 | null;
   user?: string | number | null;
   group?: string | number | null;
