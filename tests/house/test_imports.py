@@ -40,6 +40,7 @@ ROOMS = {
     "plugin": GROUND | {"hookspecs", "_hookimpl"},
     "screen": set[str](),
     "jobs": GROUND | {"plugin", "host", "logs", "linux", "formats", "screen"},
+    "backup": {"formats", "jobs", "linux", "logs"},
     "auth": GROUND | {"plugin", "jobs", "linux"},
     "web": set[str](),
     "server": GROUND | {"auth", "jobs", "tls", "plugin", "host", "logs", "linux", "screen", "web"},
@@ -121,7 +122,7 @@ def test_nothing_shadows_the_standard_library_for_the_keeper(tmp_path: Path) -> 
 
 
 def test_the_command_line_knows_nothing_of_the_inside() -> None:
-    allowed = COMMON | {"client", "__main__", "tls", "config", "plugin", "__version__"}
+    allowed = COMMON | {"client", "__main__", "tls", "config", "plugin", "backup", "__version__"}
     for path in (ROOT / "cli").rglob("*.py"):
         for name in imports(path):
             package, _, rest = name.partition(".")

@@ -51,7 +51,7 @@ def open_for_writing(path: Path, durable: bool) -> sqlite3.Connection:
     """
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
-        version = _require_known(db, path)  # first: nothing of a later format is changed
+        version = require_known(db, path)  # first: nothing of a later format is changed
         db.execute("PRAGMA journal_mode=WAL")
         db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")  # FULL: each commit is synced
         _bring_up_to_date(db, version)
@@ -80,7 +80,7 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     how = "mode=ro" if wal.exists() and wal.stat().st_size else "immutable=1"
     db = sqlite3.connect(f"{path.as_uri()}?{how}", uri=True, isolation_level=None, check_same_thread=False)
     try:
-        version = _require_known(db, path)
+        version = require_known(db, path)
         db.execute("SELECT count(*) FROM jobs WHERE live").fetchone()
         return db if version == VERSION else _upgraded_in_memory(db, version)
     except BaseException:
@@ -97,7 +97,7 @@ def _upgraded_in_memory(db: sqlite3.Connection, version: int) -> sqlite3.Connect
     return copy
 
 
-def _require_known(db: sqlite3.Connection, path: Path) -> int:
+def require_known(db: sqlite3.Connection, path: Path) -> int:
     """Return the format of the table; raise StartError for a later one."""
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version > VERSION:

@@ -24,12 +24,15 @@ def checked_since(newest_end: str) -> str:
     return rfc3339(int((datetime.fromisoformat(newest_end) - UNWRITTEN).timestamp() * 1e9))
 
 
-def repair_log(folder: Path, known: LogInfo) -> LogInfo:
-    """Repair a log, and return what the record must have of it. Blocking."""
+def repair_log(folder: Path, known: LogInfo, *, written: bool = False) -> LogInfo:
+    """Repair a log, and return what the record must have of it. Blocking.
+
+    `written`: all of it was on the disk, as of a log that was restored: zeros at its end are the job's.
+    """
     try:
         # Only a closed log has a size that is known; all of it is on the disk if the index reaches that. An index
         # whose last records were not written has a size of 0, as a log has that is still open in the record.
-        damaged = repair(folder, closed=0 < known.bytes == _size(folder)[0])
+        damaged = repair(folder, closed=written or 0 < known.bytes == _size(folder)[0])
     except OSError as error:
         log.error("the log %s could not be checked after the restart of the host: %s", folder, error)
         return known

@@ -27,6 +27,7 @@ from jobworker.jobs.orphans import rebuild_record
 from jobworker.jobs.power_cut import checked_since, repair_log
 from jobworker.jobs.record import JobRecord
 from jobworker.jobs.secrets import Secrets
+from jobworker.jobs.snapshot import RESTORED
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.stops import StopManager
 from jobworker.jobs.table import JobTable
@@ -87,6 +88,8 @@ class Reconciler:
         self._waits = waits
         self._tasks = tasks
         self._boot = table.boot
+        # Why the jobs that ran are lost, if this state folder was made of a backup; "" after the first agent on it.
+        self._restored: str = table.meta(RESTORED, "")
         self._reaper: Reaper | None = None
         self._closing = False  # the end of the keeper is expected
         self._unrecorded: dict[str, Launching] = {}  # launches of jobs without a record, by id
@@ -131,6 +134,8 @@ class Reconciler:
         await self._take_over()
         if restarted:
             await self._check_logs(ended)
+        self._restored = ""
+        self._table.set_meta(RESTORED, "")
         self._table.set_meta("boot", self._boot)
         self._table.set_meta("place", json.dumps({"boot": self._boot, **state_lock.place(self._home.path)}))
         if self._reaper is not None:
@@ -236,9 +241,8 @@ class Reconciler:
                 continue
             if record.process.boot != self._boot:
                 # The size of an open log stays unknown: `_check_logs` takes a known one for what is on the disk.
-                self._table.save(
-                    active, lifecycle.lost(record, "the host was restarted", time.time_ns(), closed=True)
-                )
+                why = self._restored or "the host was restarted"
+                self._table.save(active, lifecycle.lost(record, why, time.time_ns(), closed=True))
                 continue
             if waits:
                 if not active.starting:  # an agent died before its request to the keeper
@@ -287,7 +291,9 @@ class Reconciler:
     async def _check_log(self, record: JobRecord) -> None:
         """Repair a log after a power cut, and record its new end."""
         before = record.job.log
-        now = await asyncio.to_thread(repair_log, self._table.log_folder(record.job.id), before)
+        now = await asyncio.to_thread(
+            repair_log, self._table.log_folder(record.job.id), before, written=bool(self._restored)
+        )
         if now == before:
             return
         if now.truncated:
