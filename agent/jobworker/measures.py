@@ -31,6 +31,7 @@ class Measures:
         self.kills = 0  # stops in which the agent killed what a strategy had left
         self.ended: Counter[str] = Counter()  # jobs, by the reason of their end
         self.logged = 0  # bytes of output of jobs that have ended
+        self.dropped = 0  # bytes of it that were dropped again, as the log was full
         self.truncated = 0  # of these jobs, those with output that was never kept
 
     def add_call(self, method: str, seconds: float) -> None:

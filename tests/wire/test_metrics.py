@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -131,6 +132,26 @@ async def test_what_is_counted(shared: "RunningAgent", wire: "Wire") -> None:
     assert more('jobworker_call_seconds_count{method="job.run"}') == 2
     assert more('jobworker_call_seconds_bucket{le="+Inf",method="job.stop"}') == 1
     assert not re.search(f"{job}|127.0.0.1|local", after), "no job, address or principal is a label"
+
+
+async def test_what_falls_behind_and_dies(shared: "RunningAgent", wire: "Wire", second: "Wire") -> None:
+    """Output that a subscriber does not read, output that is dropped, a pump that is killed, the time of plugins."""
+    before = await scraped()
+    spec = {"shell": "head -c 30000000 /dev/zero", "log": {"max_bytes": "1MiB"}}
+    await second.begin("job.run", spec=spec)  # and reads nothing
+    await second.begin("event.subscribe")
+    async with asyncio.timeout(DEADLINE):
+        while value_of(await scraped(), "jobworker_job_output_dropped_bytes_total") < 20_000_000:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    os.kill((await wire.ask("agent.info"))["keeper"]["pump"], signal.SIGKILL)
+    async with asyncio.timeout(DEADLINE):
+        while value_of(after := await scraped(), "jobworker_pump_restarts_total") < 1:
+            await wire.run(argv=["true"])
+    assert value_of(after, "jobworker_log_subscription_lag_bytes") > 100_000
+    assert value_of(after, "jobworker_event_subscription_lag_events") >= 0
+    seconds = 'jobworker_plugin_seconds_total{plugin="graceful"}'
+    assert value_of(after, seconds) > 0
+    assert value_of(before, "jobworker_log_subscription_lag_bytes") == 0
 
 
 async def test_with_credentials(shared: "RunningAgent", wire: "Wire", upgrade: "Upgrade", dial: "Dial") -> None:

@@ -5,8 +5,8 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sized
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 from jobworker.auth.throttle import network_of
@@ -34,7 +34,7 @@ class OpenSession(Protocol):
     page_session: str
 
     @property
-    def subscriptions(self) -> Sized:
+    def subscriptions(self) -> Mapping[str, Any]:
         """Those that are open."""
 
     @property

@@ -74,6 +74,8 @@ class KeeperLink:
         self._alarm_due = 0.0  # when it is to do so, seconds on CLOCK_MONOTONIC
         self.stuck = False  # the last keeper was killed because it was silent
         self.former = 0  # the pid of the last keeper
+        self.pumps_lost = 0  # pumps that were replaced
+        self._pump = 0  # the pid of the last pump
         self.hello: dict[str, Any] = {}  # the keeper's answer to `hello`: its pid, version and capabilities
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -298,10 +300,17 @@ class KeeperLink:
             return False
         self._last_answer = time.monotonic()
         message = _decode(self._buffer[:size])
-        self.hello["pump"] = message["pump"]
+        self._note_pump(message["pump"])
         pairs = [(self._waiting.pop(answer["re"], None), answer) for answer in message["answers"]]
         self._read_journal(message["journal"], partial(_resolve, pairs))
         return True
+
+    def _note_pump(self, pid: int) -> None:
+        """Keep the pid of the pump, 0 while there is none, and count a pump in place of another."""
+        self.hello["pump"] = pid
+        if pid and pid != self._pump:
+            self.pumps_lost += bool(self._pump)
+            self._pump = pid
 
 
 def _encode(message: dict[str, Any]) -> bytes:

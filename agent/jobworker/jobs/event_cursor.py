@@ -15,6 +15,11 @@ class EventCursor:
         self._wakeup = asyncio.Event()
         store.events.waiters.add(self._wakeup)
 
+    @property
+    def lag(self) -> int:
+        """How many revisions it is behind."""
+        return max(0, self._store.events.last - self.revision)
+
     async def ready(self) -> None:
         """Return when there may be more to read."""
         while self._store.events.last <= self.revision:

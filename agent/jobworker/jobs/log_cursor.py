@@ -103,6 +103,12 @@ class Cursor:
         if active is not None:
             active.waiters.add(self._wakeup)
 
+    @property
+    def lag(self) -> int:
+        """How many bytes there are after the offset, up to the end."""
+        size = self._shared.reader.size()
+        return max(0, (size if self._end is None else min(size, self._end)) - self.offset)
+
     def peek(self) -> CachedChunk | Gap | None:
         """Return the bytes of one stream at the offset, at most 64 KiB, or a gap; None if nothing is there yet."""
         if self._end is not None and self.offset >= self._end:

@@ -165,6 +165,7 @@ class JobManager:
         exit_, log = record.job.exit, record.job.log
         self.measures.ended[str(exit_.reason) if exit_ is not None else "unknown"] += 1
         self.measures.logged += log.bytes
+        self.measures.dropped += log.first_offset
         self.measures.truncated += log.truncated
         if self._tracing is not None:
             self._tracing.job_ended(record.job, record.process.trace)

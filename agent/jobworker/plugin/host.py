@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
@@ -37,6 +38,7 @@ class _Worker:
     def __init__(self, plugin: str) -> None:
         self.plugin = plugin
         self.faults = 0  # calls that failed
+        self.seconds = 0.0  # that all calls together have taken, from the agent's side
         self.free = asyncio.Event()  # set while the thread is not blocked
         self.free.set()
         self.loop = asyncio.new_event_loop()  # runs in the thread
@@ -150,7 +152,7 @@ class PluginHost:
         if worker.blocked:
             worker.faults += 1
             raise PluginFault(f"{name}: the plugin {plugin} is blocked")
-        given_up = threading.Event()
+        given_up, begun = threading.Event(), time.monotonic()
         future = asyncio.run_coroutine_threadsafe(_carry(name, function, given_up), worker.loop)
         answer = asyncio.wrap_future(future)
         try:
@@ -163,6 +165,7 @@ class PluginHost:
             worker.faults += 1
             raise
         finally:
+            worker.seconds += time.monotonic() - begun
             given_up.set()
             answer.cancel()
         worker.faults += 1
@@ -191,6 +194,10 @@ class PluginHost:
         """Return whether a plugin blocks, how many of its calls have failed, and how many tasks it runs."""
         worker = self._worker(plugin)
         return {"blocked": worker.blocked, "faults": worker.faults, "tasks": len(asyncio.all_tasks(worker.loop))}
+
+    def seconds(self, plugin: str) -> float:
+        """Return how many seconds all calls of a plugin have taken together."""
+        return self._worker(plugin).seconds
 
     def close(self) -> None:
         for worker in self._workers.values():

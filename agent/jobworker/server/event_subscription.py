@@ -14,6 +14,8 @@ from jobworker.server.subscription import Send, Subscription
 class EventSubscription(Subscription):
     """Runs until it is stopped; sends only events of jobs that the caller may see."""
 
+    kind = "event"
+
     def __init__(
         self,
         name: str,
@@ -48,6 +50,9 @@ class EventSubscription(Subscription):
             if Scope() not in self._scopes and not sees(self._scopes, decode_event(event).job):
                 continue
             await self._send((self._prefix, event.encode()[1:], b"}"), True)
+
+    def lag(self) -> int:
+        return self._cursor.lag
 
     def _close(self) -> None:
         self._cursor.close()

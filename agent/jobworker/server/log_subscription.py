@@ -40,6 +40,9 @@ class LogSubscription(Subscription):
     def _close(self) -> None:
         self._cursor.close()
 
+    def lag(self) -> int:
+        return self._cursor.lag
+
     def hides(self, job: JobSummary) -> bool:
         return job.id == self.job and not sees(self._scopes, job)
 

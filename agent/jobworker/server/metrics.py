@@ -20,6 +20,7 @@ PATH = "/metrics"
 METHOD = "agent.metrics"  # for which a role has to be an admin: admin = true, methods = ["agent.metrics"]
 OPEN_METRICS = "application/openmetrics-text"
 PREFIX = "jobworker_"
+LAGS = {"log": "bytes", "event": "events"}  # units, by kind of subscription
 LAG_PROBE_SECONDS = 0.01  # a timer of this length shows how late the loop is
 
 
@@ -71,19 +72,28 @@ class Metrics:
         yield _gauge("draining", "1 while the agent starts no jobs until its admin ends that", bool(jobs.drain.since))
         yield _counter("jobs_ended", "Jobs that have ended", measures.ended, "reason")
         yield _counter("job_output_bytes", "Bytes of output of jobs that have ended", measures.logged)
+        yield _counter("job_output_dropped_bytes", "Bytes of it that their logs had no room for", measures.dropped)
         yield _counter("job_logs_truncated", "Jobs that ended with output that was never kept", measures.truncated)
         yield _histogram("job_start_seconds", "From the call to the execve of a job", {"": measures.starts})
         yield _histogram("job_stop_seconds", "From the request to the end of all processes", {"": measures.stops})
         yield _counter("job_stop_kills", "Stops in which the agent killed what was left", measures.kills)
         yield _counter("keeper_restarts", "Keepers that were lost and replaced", jobs.keepers_lost)
+        yield _counter("pump_restarts", "Pumps that were lost and replaced", jobs.link.pumps_lost)
 
     def _of_callers(self) -> "Iterator[Metric]":
         sessions = self._services.sessions.open()
-        subscriptions = sum(len(session.subscriptions) for session in sessions)
+        subscriptions = [each for session in sessions for each in session.subscriptions.values()]
         calls = {**self._services.jobs.measures.calls}
         yield _histogram("call_seconds", "From a request to its answer", calls, "method")
         yield _gauge("connections", "Open connections", len(sessions))
-        yield _gauge("subscriptions", "Open subscriptions", subscriptions)
+        yield _gauge("subscriptions", "Open subscriptions", len(subscriptions))
+        lags: dict[str, int] = dict.fromkeys(LAGS, 0)
+        for subscription in subscriptions:
+            lags[subscription.kind] = max(lags[subscription.kind], subscription.lag())
+        for kind, unit in LAGS.items():
+            yield _gauge(
+                f"{kind}_subscription_lag_{unit}", "What the slowest subscription has not been sent", lags[kind]
+            )
         decisions = self._services.audit.decisions
         yield _counter("access_decisions", "Logins, refusals, denials and allowed changes", decisions, "decision")
         if (forward := self._services.audit.forward) is not None:
@@ -95,6 +105,8 @@ class Metrics:
         plugins = {plugin.name: services.plugin_host.state(plugin.name) for plugin in services.registry.plugins}
         faults = {name: state["faults"] for name, state in plugins.items()}
         yield _counter("plugin_faults", "Calls of a plugin that failed", faults, "plugin")
+        seconds = {name: services.plugin_host.seconds(name) for name in plugins}
+        yield _counter("plugin_seconds", "That calls of a plugin have taken", seconds, "plugin")
         blocked = {name: int(state["blocked"]) for name, state in plugins.items()}
         yield _gauge("plugin_blocked", "1 while a plugin blocks its thread", blocked, "plugin")
 

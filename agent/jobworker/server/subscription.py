@@ -16,8 +16,10 @@ Send = Callable[[Sequence[bytes], bool], Awaitable[None]]  # a frame in parts, a
 class Subscription:
     """Runs from `start` until its source ends or it is stopped.
 
-    A subclass implements `_run`, which sends the frames, and `_close`, which releases its source.
+    A subclass implements `_run`, which sends the frames, `_close`, which releases its source, and `lag`.
     """
+
+    kind = "log"  # or "event"
 
     def __init__(self, name: str, send: Send, done: Callable[[], None]) -> None:
         self.name = name
@@ -33,6 +35,10 @@ class Subscription:
     def hides(self, job: JobSummary) -> bool:
         """Whether it shows this job and its caller may no longer see that, since its labels have changed."""
         return False
+
+    def lag(self) -> int:
+        """Return how much there is that was not sent yet: bytes of a log, or events of all jobs."""
+        return 0
 
     def start(self) -> None:
         if not self._ended:
