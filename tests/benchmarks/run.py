@@ -29,6 +29,7 @@ from tests.benchmarks import (
     pumped,
     recorded,
     results,
+    scraped,
     search,
     stalled,
     starts,
@@ -57,6 +58,7 @@ SECTIONS: dict[str, Callable[[], Awaitable[None]]] = {
     "plugins": plugged.measure,
     "recorded": recorded.measure,
     "growth": growth.measure,
+    "metrics": scraped.measure,
     "commands": commands.measure,
     "waiting": waiting.measure,
 }

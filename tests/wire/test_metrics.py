@@ -1,6 +1,7 @@
 """Probes and metrics: what an operator's tools ask the agent for over plain HTTP."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.waiting import DEADLINE
+
+from jobworker.server.metrics import PAUSE_SECONDS, Turns
 
 if TYPE_CHECKING:
     from tests.conftest import RunningAgent
@@ -217,6 +220,45 @@ async def test_a_flood_of_scrapes(shared: "RunningAgent", wire: "Wire") -> None:
     answers = [answer for answer in await asyncio.gather(*flood, return_exceptions=True) if isinstance(answer, str)]
     assert "jobworker_build_info" in "".join(answers)
     assert "jobworker_build_info" in await scraped()
+
+
+async def test_turns_of_scrapes() -> None:
+    """One at a time, with a pause between them, in which others have the agent; one that is cancelled takes none."""
+    turns, loop = Turns(), asyncio.get_running_loop()
+    spans: list[tuple[float, float]] = []
+
+    async def scrape() -> None:
+        async with turns:
+            began = loop.time()
+            await asyncio.sleep(0)
+            spans.append((began, loop.time()))
+
+    waiting = [asyncio.create_task(scrape()) for _ in range(4)]
+    await asyncio.sleep(0)
+    for task in waiting[1:3]:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    (_, end), (begin, _) = spans
+    assert begin - end >= PAUSE_SECONDS * 0.99
+
+
+async def test_jobs_beside_a_flood(shared: "RunningAgent", wire: "Wire") -> None:
+    """Scrapers that fill all connections, some of which send nothing: jobs of others start and end."""
+    idle = [await asyncio.open_connection("127.0.0.1", PORT) for _ in range(4)]
+    done = asyncio.Event()
+
+    async def flood() -> None:
+        while not done.is_set():
+            with contextlib.suppress(ConnectionError):
+                await scraped()
+
+    scrapers = [asyncio.create_task(flood()) for _ in range(8)]
+    for _ in range(5):
+        await wire.follow((await wire.ask("job.run", spec={"argv": ["true"]}))["subscription"])
+    done.set()
+    await asyncio.gather(*scrapers)
+    for _, writer in idle:
+        writer.close()
 
 
 def test_rules_and_dashboard_name_metrics_that_exist(shared: "RunningAgent") -> None:

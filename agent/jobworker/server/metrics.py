@@ -21,20 +21,43 @@ METHOD = "agent.metrics"  # for which a role has to be an admin: admin = true, m
 OPEN_METRICS = "application/openmetrics-text"
 PREFIX = "jobworker_"
 LAGS = {"log": "bytes", "event": "events"}  # units, by kind of subscription
+PAUSE_SECONDS = (
+    0.1  # between two scrapes: each takes some 10 ms of the agent, which a flood must not take from others
+)
 LAG_PROBE_SECONDS = 0.01  # a timer of this length shows how late the loop is
 
 
+class Turns:
+    """Gives scrapes their turns: one at a time, with a pause between them. A flood waits, and delays no one else."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._next = 0.0  # when the next turn may begin, in the time of the loop
+
+    async def __aenter__(self) -> None:
+        await self._turn.acquire()
+        try:
+            await asyncio.sleep(self._next - asyncio.get_running_loop().time())
+        except BaseException:
+            self._turn.release()
+            raise
+
+    async def __aexit__(self, *failure: object) -> None:
+        self._next = asyncio.get_running_loop().time() + PAUSE_SECONDS
+        self._turn.release()
+
+
 class Metrics:
-    """Answers scrapes, one at a time."""
+    """Answers scrapes."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._started = time.time()
-        self._scrape = asyncio.Lock()  # a flood of scrapes waits, and delays no one else
+        self._turns = Turns()
 
     async def text(self, accept: str) -> tuple[str, bytes]:
         """Return the content type and the metrics, in the format that the header Accept asks for."""
-        async with self._scrape:
+        async with self._turns:
             host = await asyncio.to_thread(resources.measure, self._services.home)
             loop = asyncio.get_running_loop()
             before = loop.time()
