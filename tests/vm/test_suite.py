@@ -5,7 +5,9 @@
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.vm.code import TREE
@@ -16,6 +18,7 @@ from jobworker.testing.deadlines import VARIABLE
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 HOUR = 3600.0
+PASSED = os.environ.get("JOBWORKER_VM_PASSED")
 SLOWNESS = 10  # of the emulated guest, beside other work of the host: one start of an agent there took 48 s
 HANGS = 240 * SLOWNESS  # seconds for one test; see faulthandler_timeout in pyproject.toml
 
@@ -37,19 +40,27 @@ PARTS = {  # what depends on kernel, cgroups and systemd; the rest has nothing n
     "keeper": ["keeper/test_signal.py", "keeper/test_launch.py", "keeper/test_namespace.py"],
     "escapes": ["promises/test_3_stops.py"],
 }
-RUNS = [(part, file) for part, files in PARTS.items() for file in files]
-RUNS += [("not_delegated", file) for file in PARTS["cgroups"]]
+PARTS["not_delegated"] = PARTS["cgroups"]
 
 
-@pytest.mark.parametrize(("part", "file"), RUNS, ids=[f"{part}-{Path(file).stem}" for part, file in RUNS])
+def passed() -> str:
+    """Return what the list of a former run has, a line for each file of a part."""
+    return Path(PASSED).read_text() if PASSED and Path(PASSED).exists() else ""
+
+
+def runs() -> Iterator[Any]:
+    """Yield part and file; what is listed is skipped before a guest is booted for it."""
+    for part, file in [(part, file) for part, files in PARTS.items() for file in files]:
+        marks = [pytest.mark.skip(reason=f"{PASSED} lists it")] if f"{part} {file}\n" in passed() else []
+        yield pytest.param(part, file, id=f"{part}-{Path(file).stem}", marks=marks)
+
+
+@pytest.mark.parametrize(("part", "file"), [*runs()])
 def test_part(guest: Guest, part: str, file: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Print how many tests have passed, and why others were skipped."""
-    name, passed = f"{part} {file}", os.environ.get("JOBWORKER_VM_PASSED")
-    if passed and Path(passed).exists() and f"{name}\n" in Path(passed).read_text():
-        pytest.skip(f"{passed} lists it")
     output = run_suite(guest, f"tests/{file}", delegate=part != "not_delegated")
     with capsys.disabled():
-        print(f"\n{name}", *re.findall(r"^SKIPPED .*|^\d+ passed.*", output, re.MULTILINE), sep="\n  ", end=" ")
-    if passed:
-        with open(passed, "a") as file_:
-            file_.write(f"{name}\n")
+        print(f"\n{part} {file}", *re.findall(r"^SKIPPED .*|^\d+ passed.*", output, re.MULTILINE), sep="\n  ")
+    if PASSED:
+        with open(PASSED, "a") as list_:
+            list_.write(f"{part} {file}\n")
