@@ -47,13 +47,14 @@ class Crowd:
 
     def __init__(self, group: Path) -> None:
         self.procs = group / "cgroup.procs"
+        self.entry = f"/proc/{os.getpid()}/root{self.procs}"  # also where an agent has this mount hidden
         self._most = group / "pids.max"
         self.bounded = self._most.exists()
         if self.bounded:
             self._most.write_text(str(MOST))
 
     def pids(self) -> set[int]:
-        return {int(pid) for pid in self.procs.read_text().split()}
+        return {int(pid) for pid in self.procs.read_text().split()} - {0}  # that is one of another pid namespace
 
     def kill(self) -> None:
         """Keep them from forking, and kill them."""
@@ -70,7 +71,7 @@ class Crowd:
 @pytest.fixture
 def hierarchy(tmp_path: Path) -> Iterator[Path]:
     """A hierarchy of cgroup v1, in which a job may be beside its cgroup v2; it has no controllers if v2 has them."""
-    if PIDS.is_dir():
+    if (PIDS / "cgroup.procs").exists():
         yield PIDS
         return
     folder = tmp_path / "crowds"
@@ -115,7 +116,7 @@ async def either(home: Home, request: pytest.FixtureRequest) -> AsyncIterator[Ru
 
 async def start(client: Client, crowd: Crowd, program: str, *arguments: str) -> Job:
     """Run a Python program in the crowd; return when it, or a program that it executes, has written that it is up."""
-    argv = ["python3", "-c", ENTER + program, str(crowd.procs), *arguments]
+    argv = ["python3", "-c", ENTER + program, crowd.entry, *arguments]
     run = await client.run(JobSpec(argv=argv, timeout=None))
     async for chunk in run:
         assert chunk.data == b"up\n"
