@@ -16,7 +16,8 @@ CONTROLLERS = ("memory", "io", "pids", "cpu")  # in this order: see _enable
 class Cgroups:
     """The cgroups of all jobs are the children of `root`; it is "" if jobs get none, and `missing` has the reason."""
 
-    def __init__(self, name: str, description: str) -> None:
+    def __init__(self, name: str, description: str, *, refused: str = "") -> None:
+        """Take the cgroup that was delegated to us, unless it is `refused` for this reason."""
         self.root = ""  # a folder
         self.missing = ""  # why jobs get no cgroup, and what to change
         self.controllers: dict[str, str] = {}  # by name: "" if it is enabled for the jobs, else why it is not
@@ -25,7 +26,10 @@ class Cgroups:
         self.spawns = False  # so can one that posix_spawn starts
         self.moves = Moves()  # decides when to step into a group
         self._home = -1  # to write to: back to where this process belongs
-        self._hierarchy = cgroupfs.find_hierarchy()
+        self._hierarchy = None if refused else cgroupfs.find_hierarchy()
+        if refused:
+            self.missing = refused
+            return
         if self._hierarchy is None:
             self.missing = "no cgroup v2 is mounted that shows the agent's own group: mount cgroup2 at /sys/fs/cgroup"
             return

@@ -76,6 +76,7 @@ class Exits:
                 "oom": self._out_of_memory(job, None if exited else child.status),
                 "left": self._left_behind(job),
                 "struck": job.struck,
+                **({"by": job.by} if job.by else {}),
                 **self._inputs.exited(job),
             }
         )

@@ -49,6 +49,7 @@ class Job:
         self.oom = False  # it had used more than its limit before the limit could hold
         self.usage: dict[str, Any] | None = None  # what it had used when its main process ended
         self.struck = False  # a signal of ours reached the main process alive
+        self.by = ""  # what has ended it, if that is neither the job itself nor the agent
         self.ended = False  # the main process is gone, and the journal has that
         self.closed = False  # no more output will come
         self.unheld = False  # it had ended when we adopted it: its pipes held on only if a pump held them

@@ -20,14 +20,9 @@ from jobworker.keeper.adoption import Adoption
 from jobworker.keeper.agent_socket import AgentSocket
 from jobworker.keeper.child import can_change_user
 from jobworker.keeper.commands import Commands
-from jobworker.keeper.exits import Exits
-from jobworker.keeper.input import Inputs
-from jobworker.keeper.launch import Launcher
-from jobworker.keeper.launches import Launches
 from jobworker.keeper.limiting import Limiting
-from jobworker.keeper.pump_socket import PumpSocket
+from jobworker.keeper.parts import Parts, wake_on
 from jobworker.keeper.run_folder import ensure
-from jobworker.keeper.signals import Signals
 from jobworker.keeper.state import State
 from jobworker.keeper.terminals import Terminals, find_terminal
 from jobworker.keeper.usage import v1_roots
@@ -47,19 +42,13 @@ class Keeper:
         self._quitting = False  # whether to leave when the last job has ended
         self._state = state
         self._epoll = select.epoll()
-        self._wakeup, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # readable after a SIGCHLD
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._wakeup = wake_on((signal.SIGCHLD,), self._epoll)
         signal.signal(signal.SIGHUP, self._hang_up)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        self._epoll.register(self._wakeup, select.EPOLLIN)
         self._agent = AgentSocket(listener, self._epoll, state, self._handle)
-        self._pump = PumpSocket(state, self._epoll)
-        self._inputs = Inputs(state, self._pump)
-        self._launches = Launches(state, self._epoll, self._pump, self._inputs)
-        self._signals = Signals(state, self._launches)
-        self._exits = Exits(state, self._signals, self._launches, self._inputs)
-        self._launcher = Launcher(state, self._pump, self._launches, self._inputs)
-        self._adoption = Adoption(state, self._epoll, self._pump, self._exits, self._inputs)
+        parts = Parts(state, self._epoll)
+        self._pump, self._launches, self._launcher = parts.pump, parts.launches, parts.launcher
+        self._signals, self._exits = parts.signals, parts.exits
+        self._adoption = Adoption(state, self._epoll, parts.pump, parts.exits, parts.inputs)
         self._operations: dict[str, Callable[[dict[str, Any]], dict[str, Any] | None]] = {
             "hello": self._hello,
             "launch": self._launch,

@@ -19,7 +19,8 @@ OPTIONAL = ("memory.swap.max", "memory.memsw.limit_in_bytes")  # missing on a ke
 class Limits:
     """The kinds that this host can limit."""
 
-    def __init__(self, cgroups: Cgroups, name: str) -> None:
+    def __init__(self, cgroups: Cgroups, name: str, *, v1: bool = True) -> None:
+        """Take what there is in the cgroups, and for the rest groups of v1 if those may be made."""
         self.roots: dict[str, str] = {}  # by kind: the folder of the jobs' groups
         self.missing: dict[str, str] = {}  # by kind: why it cannot be limited
         self._v1: set[str] = set()  # kinds that are limited by groups of v1, beside the job's cgroup
@@ -27,7 +28,7 @@ class Limits:
             why = cgroups.controllers.get(controller, cgroups.missing)
             if not why:
                 self.roots[kind] = cgroups.root
-            elif kind != "io" and (found := limits_v1.make_root(controller, name)):
+            elif v1 and kind != "io" and (found := limits_v1.make_root(controller, name)):
                 self.roots[kind] = found
                 self._v1.add(kind)
             else:

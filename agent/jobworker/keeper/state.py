@@ -16,13 +16,15 @@ from jobworker.linux.starts import StartClock
 
 # At most, in the pump: two pipes, or both ends of one and a terminal; two files, an index; three for its input.
 DESCRIPTORS_PER_JOB = 9
+ENGINE = "the engine that has started this job confines it"
 OWN_DESCRIPTORS = 64  # of the keeper itself, and for a moment
 
 
 class State:
     """One keeper's jobs; every other part of the keeper works on it."""
 
-    def __init__(self, state_folder: str, run_folder: str) -> None:
+    def __init__(self, state_folder: str, run_folder: str, *, one_job: bool = False) -> None:
+        """Find out what this host has. With `one_job`, none of it is used: an engine has placed this process."""
         self.folder = state_folder
         self.unreachable = False  # an agent cannot connect: the socket was removed
         self._fifo_folder = -1  # a descriptor of the folder of FIFOs; -1: it was not looked at yet
@@ -45,14 +47,22 @@ class State:
         self.room = (hard - OWN_DESCRIPTORS) // DESCRIPTORS_PER_JOB  # jobs that keeper and pump can hold
         os.makedirs(self.fifo, 0o700, exist_ok=True)
         name = os.path.basename(run_folder).removeprefix("jobworker-")
-        self.cgroups = Cgroups(name, f"jobs of the jobworker agent on {state_folder}")
-        self.limits = Limits(self.cgroups, name)
+        description = f"jobs of the jobworker agent on {state_folder}"
+        self.cgroups = Cgroups(name, description, refused=ENGINE if one_job else "")
+        self.limits = Limits(self.cgroups, name, v1=not one_job)
         self.quick = QuickPath()
         self.clock = StartClock()
+        self.trial_seconds = 0.0
+        self.sandbox: list[str] = []  # its parts that work here
+        self.private_tmp = False  # a job can have a /tmp of its own
+        self.namespace = ""  # the kind that works here
+        self.no_sandbox = self.no_private_tmp = self.no_namespace = ENGINE  # why not, or not all
+        if one_job:
+            return
         self.trial_seconds = try_out(self.cgroups, self.limits)  # what was found above is believed after this
-        self.sandbox, self.no_sandbox = find_sandbox(state_folder)  # its parts that work here, and why others do not
+        self.sandbox, self.no_sandbox = find_sandbox(state_folder)
         self.private_tmp, self.no_private_tmp = find_private_tmp()
-        self.namespace, self.no_namespace = find_namespace()  # the kind that works here, or why none does
+        self.namespace, self.no_namespace = find_namespace()
 
     def own_children(self) -> set[int]:
         """Return our children that are no process left behind by a job."""
