@@ -72,7 +72,7 @@ class Control:
 
     def _signal(self, command: dict[str, Any]) -> int:
         number, strike = int(command["signal"]), bool(command.get("strike", True))
-        if number not in signal.valid_signals():
+        if number and number not in signal.valid_signals():  # 0 asks whether a process is there
             raise ValueError(f"{number} is no signal")
         if command.get("target", "all") == "all":
             return len(self._descendants.signal(number, strike=strike))
