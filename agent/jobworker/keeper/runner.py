@@ -140,7 +140,7 @@ class Runner:
 
     def _follow(self) -> None:
         """Do what is due for the job, and see whether it is gone."""
-        if self._job is not None and self._job.launching:
+        if self._id in self._state.launches:
             if self._terminated:
                 self._signals.signal(
                     {"id": self._id, "signal": signal.SIGKILL, "target": "main", "pids": [], "strike": False}
