@@ -20,7 +20,7 @@ import uvloop
 from jobworker import agent_log, app, config, preflight, tracing
 from jobworker.errors import InvalidState, JobworkerError, StartError
 from jobworker.jobs.identity import require_users
-from jobworker.linux import descriptors, syscalls
+from jobworker.linux import descriptors, inheritance, syscalls
 from jobworker.paths import Home, default_home
 from jobworker.plugin import loader
 from jobworker.private import require_trusted
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.local and not options.check:
         preflight.leave_job()
         preflight.leave_caller({*options.inherited, *([] if options.ready is None else [options.ready])})
+    inheritance.keep_out_of_cores()  # the keeper takes the default again, for the jobs
     try:
         preflight.require()
         read = functools.partial(_configuration, home, options.config)

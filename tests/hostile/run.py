@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.hostile import beside, corpus, descriptors, floods, fuzz, leaks, logins, unseen
+from tests.hostile import beside, corpus, descriptors, floods, fuzz, leaks, logins, planted, unseen
 from tests.hostile.outcome import Outcome, broken
 
 SEED = 20261124
@@ -33,6 +33,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], Awaitable[Outcome]]] = {
     "policies": lambda path, given: floods.many_policies(path),
     "beside-launches": lambda path, given: beside.compare(path, "launches", rounds=1 if given.short else 4),
     "beside-floods": lambda path, given: beside.compare(path, "floods", rounds=1 if given.short else 4),
+    "planted": lambda path, given: planted.look(path),
     "secrets": lambda path, given: leaks.look(path),
 }
 

@@ -66,6 +66,14 @@ def reset() -> list[str]:
     return refused
 
 
+def keep_out_of_cores() -> None:
+    """Have a core of this process hold none of its memory, in which secrets, tokens and keys are."""
+    try:
+        _write("coredump_filter", 0, 16)
+    except OSError:
+        pass  # a kernel without cores
+
+
 def reset_limits() -> list[str]:
     """Take the usual limits of a process, for those that a shell sets; return which stay, one text for each."""
     refused = []

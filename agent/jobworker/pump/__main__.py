@@ -9,6 +9,7 @@ import sys
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from jobworker.linux.inheritance import keep_out_of_cores
 from jobworker.pump.pump import Pump
 
 
@@ -28,6 +29,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the pump ends with the last log, not before
     raise_file_size()
+    keep_out_of_cores()  # the values that are masked are in its memory
     listener = socket.socket(fileno=3)
     listener.setblocking(False)
     pump = Pump(listener, sys.argv[1])
