@@ -117,7 +117,16 @@ def test_agent_info_shows_the_agent(jw: "Jw", shared: "RunningAgent") -> None:
     said = jw.out("agent", "info")
     assert re.search(rf"^pid: +{shared.pid}$", said, re.MULTILINE)
     assert "token, roles, graceful, ladder, command, input, kill, total" in said
-    assert json.loads(jw.out("agent", "info", "--json"))["pid"] == shared.pid
+    described = json.loads(jw.out("agent", "info", "--json"))
+    assert described["pid"] == shared.pid
+    health = described["health"]
+    assert (health["state"], health["connections"] >= 1) == (str(shared.home.path), True)
+    assert health["started"] < health["time"]
+    assert health["disk"]["used"] < health["disk"]["limit"]
+    token = jw.out("token", "create", "looks", "--role", "reader", "--expires-in", "1h").strip()
+    reader = {"JW_ADDRESS": shared.address, "JW_TOKEN": token, "JW_CA": str(shared.ca)}
+    assert "health" not in json.loads(jw("agent", "info", "--json", **reader).stdout)
+    jw.out("token", "revoke", "looks")
 
 
 def test_a_token_opens_what_its_roles_allow(jw: "Jw", shared: "RunningAgent") -> None:

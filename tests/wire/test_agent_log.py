@@ -69,6 +69,17 @@ async def test_an_error_inside_of_the_agent(agent: "RunningAgent", dial: "Dial")
     assert error["data"]["ref"] in error["message"]
 
 
+async def test_what_a_plugin_logs_for_a_request(agent: "RunningAgent", dial: "Dial") -> None:
+    """It runs in a thread of its own; its lines have the id of the request all the same, and its own logger."""
+    async with dial(agent) as wire:
+        job = (await wire.run(argv=["sleep", "600"]))["id"]
+        await wire.ask("job.stop", id=job, stop={"strategy": "command", "options": {"argv": ["/nothing/here"]}})
+        audited = (await wire.ask("audit.list"))["entries"]
+    (stopped,) = [entry["ref"] for entry in audited if entry["method"] == "job.stop" and entry.get("job") == job]
+    (line,) = [line for line in lines(agent) if "cannot be executed" in line["message"]]
+    assert (line["logger"], line.get("ref")) == ("plugin.command", stopped)
+
+
 async def test_a_signal_changes_the_levels(agent: "RunningAgent", dial: "Dial") -> None:
     config = agent.home.path / "test.toml"
 

@@ -75,6 +75,7 @@ class AgentHealth(Struct, frozen=True, kw_only=True):
     `descriptors` are those of the agent, `inotify` the instances of its user. `jobs` and `logs` are the ended jobs
     that are kept and the bytes of their logs, `audit` the bytes of the audit log. `keeper_current` is whether the
     keeper runs the program that is installed now. `ready` has the checks of `/readyz`: `ok`, or what is wrong.
+    `started` is when the agent started, `connections` are those that are logged in.
     """
 
     time: str
@@ -91,6 +92,8 @@ class AgentHealth(Struct, frozen=True, kw_only=True):
     audit: Amount
     keeper_current: bool
     ready: dict[str, str] = {}
+    started: str = ""
+    connections: int = 0
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True):

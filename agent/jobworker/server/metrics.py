@@ -2,7 +2,6 @@
 
 import asyncio
 import platform
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
@@ -52,7 +51,6 @@ class Metrics:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._started = time.time()
         self._turns = Turns()
 
     async def text(self, accept: str) -> tuple[str, bytes]:
@@ -74,7 +72,7 @@ class Metrics:
         yield from self._of_jobs()
         yield from self._of_callers()
         yield from self._of_plugins()
-        yield _gauge("start_timestamp_seconds", "When the agent started, since 1970", self._started)
+        yield _gauge("start_timestamp_seconds", "When the agent started, since 1970", self._services.started / 1e9)
         yield _gauge("loop_lag_seconds", "How late a timer of the agent was during this scrape", lag)
         yield _gauge("state_disk_free_bytes", "Room in the state folder", host.disk - host.disk_used)
         yield _gauge("state_disk_bytes", "Size of the disk of the state folder", host.disk)

@@ -1,7 +1,8 @@
 """The parts of the agent that RPC methods use; the composition root puts them together."""
 
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -52,6 +53,7 @@ class Services:
     revoked: Revoked
     origins: Origins
     address: str = ""
+    started: int = field(default_factory=time.time_ns)  # when the agent started, in ns since 1970
     tracing: Tracing | None = None  # None: no spans are made
 
     @cached_property

@@ -1,10 +1,11 @@
 """`jw agent`: run, start, stop and install the agent of this host; restart and describe any agent."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 from jobworker.client.local import agent_pid, port_address, wait_gone
-from jobworker.errors import JobworkerError
+from jobworker.errors import JobworkerError, PermissionDenied
 from jobworker_cli import options, output
 from jobworker_cli.command import command
 from jobworker_cli.commands.backup import backup, restore
@@ -215,8 +216,11 @@ def logs(
 @group.command()
 @command
 def info(ctx: Context, json_: options.Json = False) -> None:
-    """Show version, paths and capabilities of the agent."""
-    answer = _info(ctx.obj)
+    """Show version and capabilities of the agent; to admins also its start, connections, state folder and disk."""
+    with ctx.obj.blocking(start=False) as client:
+        answer: dict[str, Any] = client.call("agent.info")
+        with suppress(PermissionDenied):
+            answer["health"] = client.call("agent.health")
     output.show(answer, table.pair_lines(_flat(answer)), as_json=json_)
 
 

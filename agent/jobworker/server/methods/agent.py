@@ -110,6 +110,8 @@ async def health(call: Call, params: Nothing) -> AgentHealth:
         audit=Amount(host.audit, size(config.audit.max_bytes, "audit.max_bytes") or None),
         keeper_current=current,
         ready=await services.health.checks(),
+        started=rfc3339(services.started),
+        connections=len(services.sessions.open()),
     )
 
 

@@ -5,7 +5,8 @@
 `disk` and `inodes` are those of the file system of the state folder: `limit` is what this user can have of them.
 `descriptors` are those of the agent, `inotify` the instances of its user. `jobs` and `logs` are the ended jobs
 that are kept and the bytes of their logs, `audit` the bytes of the audit log. `keeper_current` is whether the
-keeper runs the program that is installed now. `ready` has the checks of `/readyz`: `ok`, or what is wrong. */
+keeper runs the program that is installed now. `ready` has the checks of `/readyz`: `ok`, or what is wrong.
+`started` is when the agent started, `connections` are those that are logged in. */
 export interface AgentHealth {
   time: string;
   version: string;
@@ -21,6 +22,8 @@ export interface AgentHealth {
   audit: Amount;
   keeper_current: boolean;
   ready: Record<string, string>;
+  started: string;
+  connections: number;
 }
 
 /** What the agent is and can do on its host.
