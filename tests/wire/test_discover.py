@@ -83,6 +83,8 @@ async def test_real_answers(shared: "RunningAgent") -> None:
             "agent.ping",
             "agent.info",
             "agent.health",
+            "agent.garbage",
+            "agent.gc",
             "audit.list",
             "auth.whoami",
             "plugin.list",

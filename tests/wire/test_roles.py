@@ -80,6 +80,8 @@ async def test_a_reader_changes_nothing(people: People) -> None:
         ("agent.restart", {}),
         ("agent.drain", {}),
         ("agent.undrain", {}),
+        ("agent.garbage", {}),
+        ("agent.gc", {}),
         ("agent.health", {}),
         ("audit.list", {}),
     ):
@@ -104,6 +106,8 @@ async def test_a_writer_and_the_jobs_of_others(people: People) -> None:
         ("agent.restart", {}),
         ("agent.drain", {}),
         ("agent.undrain", {}),
+        ("agent.garbage", {}),
+        ("agent.gc", {}),
         ("agent.health", {}),
         ("audit.list", {}),
     ):

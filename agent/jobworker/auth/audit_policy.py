@@ -19,7 +19,7 @@ from jobworker.results import Run
 
 # Methods refused while the audit log has no room for their line.
 NEED_ROOM = {"job.create", "job.start", "job.run", "auth.ticket", "token.create", "token.renew"}
-AGENT = {"agent.shutdown", "agent.restart", "agent.drain", "agent.undrain"}
+AGENT = {"agent.shutdown", "agent.restart", "agent.drain", "agent.undrain", "agent.gc"}
 CHANGES = (
     NEED_ROOM
     | AGENT

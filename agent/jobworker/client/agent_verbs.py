@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from jobworker import model, results
     from jobworker.client.connection import Connection
-    from jobworker.units import Duration
+    from jobworker.units import Duration, Size
 else:
     model, results = Lazy("jobworker.model"), Lazy("jobworker.results")
 
@@ -126,6 +126,16 @@ class AgentVerbs:
     async def undrain(self) -> results.Drained:
         """Have the agent create and start jobs again."""
         return await self._ask(results.Drained, "agent.undrain")
+
+    async def garbage(
+        self, *, age: Duration | None = None, jobs: int | None = None, log_bytes: Size | None = None
+    ) -> results.Collected:
+        """Return what `gc` would delete now, with these limits in place of those of the configuration."""
+        return await self._ask(results.Collected, "agent.garbage", age=age, jobs=jobs, bytes=log_bytes)
+
+    async def gc(self) -> results.Collected:
+        """Delete now what retention deletes, and logs that belong to no job."""
+        return await self._ask(results.Collected, "agent.gc")
 
     async def restart(self) -> None:
         """Have the agent execute itself again, with its current program and configuration."""

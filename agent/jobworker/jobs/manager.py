@@ -128,7 +128,7 @@ class JobManager:
         self.logs = Logs(self._table, self._watch)
         self.log_scans = LogScans(self._table)
         self.screens = Screens(self._table)
-        self._retention = Retention(config.retention, self._table)
+        self.retention = Retention(config.retention, self._table, home.logs)
         self._table.on_inactive += (self._secrets.inactive, self._count_end)
         self.observers = Observers(registry.observers, host, self._table, self._tasks)
 
@@ -172,7 +172,7 @@ class JobManager:
 
     def retained(self) -> tuple[int, int]:
         """Return how many ended jobs are kept, and the bytes of their logs."""
-        return self._retention.kept
+        return self.retention.kept
 
     def _keeper_room(self) -> int:
         return int(self.link.hello.get("room", 0))  # an older keeper has none
@@ -188,7 +188,7 @@ class JobManager:
         self.waits.end_all()
         self._tasks.spawn(self.waits.run())
         await asyncio.to_thread(own)  # a directory service may be slow
-        self._tasks.spawn(self._retention.run())
+        self._tasks.spawn(self.retention.run())
         if self._log_sync is not None:
             self._tasks.spawn(self._log_sync.run())
         self.observers.open()

@@ -7,16 +7,19 @@ Deletion is paced, in small batches: deleting files by the thousand at once slow
 """
 
 import asyncio
+import contextlib
 import logging
+import shutil
 import time
 from collections import Counter
 from datetime import datetime
+from pathlib import Path
 
-from jobworker.config import Retention as Limits
-from jobworker.errors import DiskFull
+from jobworker.config import Retention as Config
+from jobworker.errors import DiskFull, JobNotFound
+from jobworker.jobs.garbage import NO_JOB, Ended, Limits, exceeding, folders, room
 from jobworker.jobs.record import JobRecord
 from jobworker.jobs.table import JobTable
-from jobworker.units import seconds, size
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +32,10 @@ DELETED_BY = "retention"  # as the `deleted` event has it
 class Retention:
     """Counts the ended jobs and the bytes of their logs, and deletes those that are too old or too many."""
 
-    def __init__(self, limits: Limits, table: JobTable) -> None:
-        # The limits; 0 is none.
-        self._age = seconds(limits.age, "retention.age")
-        self._min_age = seconds(limits.min_age, "retention.min_age")
-        self._jobs = limits.jobs
-        self._bytes = size(limits.bytes, "retention.bytes")
+    def __init__(self, limits: Config, table: JobTable, logs: Path) -> None:
+        self.limits = Limits.of(limits)
+        self._age, self._min_age, self._jobs, self._bytes = self.limits
+        self._logs = logs
         self._table = table
         self._wakeup = asyncio.Event()  # set when a limit may be exceeded
         table.on_inactive.append(self._inactive)
@@ -100,6 +101,34 @@ class Retention:
                     await self._wakeup.wait()
             except TimeoutError:
                 pass
+
+    async def garbage(self, limits: Limits) -> tuple[list[tuple[Ended, str]], list[str]]:
+        """Return the jobs that these limits delete now, with the reason of each, and logs that belong to no job."""
+        there = await asyncio.to_thread(folders, self._logs)  # first: a job has its record before it has a log
+        orphans = await self._table.without(there)
+        return exceeding(await self._table.all_ended(), limits, time.time()), orphans
+
+    async def amounts(self, found: list[tuple[Ended, str]], orphans: list[str]) -> dict[str, tuple[int, int]]:
+        """Return by reason how many jobs or logs there are, and their bytes."""
+        counts, sizes = Counter(why for _, why in found), Counter[str]()
+        for job, why in found:
+            sizes[why] += job.kept
+        if orphans:
+            counts[NO_JOB], sizes[NO_JOB] = len(orphans), await asyncio.to_thread(room, self._logs, orphans)
+        return {why: (counts[why], sizes[why]) for why in counts}
+
+    async def collect(self) -> dict[str, tuple[int, int]]:
+        """Delete all garbage now; return what that was, as `amounts` does. Raises DiskFull."""
+        found, orphans = await self.garbage(self.limits)
+        amounts = await self.amounts(found, orphans)
+        for number, (job, _) in enumerate(found):
+            if number and not number % BATCH_JOBS:
+                await asyncio.sleep(PAUSE_SECONDS)
+            with contextlib.suppress(JobNotFound):  # a caller has deleted it meanwhile
+                await self._delete_one(await self._table.load(job.id))
+        for job_id in orphans:
+            await asyncio.to_thread(shutil.rmtree, self._logs / job_id, ignore_errors=True)
+        return amounts
 
     async def _forget(self) -> None:
         self._wait = AGE_CHECK_SECONDS

@@ -286,6 +286,20 @@ class Store:
             return await self._all(f"SELECT record {ENDED} ORDER BY ended, id LIMIT ?", [limit])
         return await self._all(f"SELECT record {ENDED_OF} AND owner = ? ORDER BY ended, id LIMIT ?", [owner, limit])
 
+    async def all_ended(self) -> list[tuple[str, str, str, int]]:
+        """Return the end, the id, the owner and the bytes of the log of each ended job."""
+        query = f"SELECT ended, id, owner, kept {ENDED_OF}"
+        return await self._worker.do(lambda: self._db.execute(query).fetchall())
+
+    async def without(self, ids: Sequence[str]) -> list[str]:
+        """Return which of these ids no job has."""
+
+        def missing() -> list[str]:
+            query = "SELECT 1 FROM jobs WHERE id = ?"
+            return [job for job in ids if self._db.execute(query, (job,)).fetchone() is None]
+
+        return await self._worker.do(missing)
+
     def ended_totals(self) -> list[tuple[str, int, int]]:
         """Return each owner with the number of its ended jobs and the bytes of their logs; called at the start."""
         return self._db.execute(f"SELECT owner, count(*), ifnull(sum(kept), 0) {ENDED_OF} GROUP BY owner").fetchall()

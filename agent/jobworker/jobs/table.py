@@ -22,6 +22,7 @@ from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.created import CreatedJobs
 from jobworker.jobs.event_cursor import EventCursor
 from jobworker.jobs.events import event, happened
+from jobworker.jobs.garbage import Ended
 from jobworker.jobs.query import Query
 from jobworker.jobs.recent import RecentRecords
 from jobworker.jobs.record import JobRecord, continue_ids, is_id
@@ -305,6 +306,17 @@ class JobTable:
         held = sum(not active.record.active for active in self._active.values())
         records = await self._store.oldest_ended(limit + held, owner)
         return [record for record in records if record.job.id not in self._active][:limit]
+
+    async def all_ended(self) -> list[Ended]:
+        """Return the ended jobs that no call uses."""
+        await self.written()
+        found = [Ended(ended or "", job, owner, kept) for ended, job, owner, kept in await self._store.all_ended()]
+        return [job for job in found if job.id not in self._active]
+
+    async def without(self, ids: Sequence[str]) -> list[str]:
+        """Return which of these ids no job has."""
+        await self.written()
+        return [job for job in await self._store.without(ids) if job not in self._active]
 
     async def ended_since(self, time: str) -> list[JobRecord]:
         """Return records of jobs that ended at that time (RFC 3339) or later."""

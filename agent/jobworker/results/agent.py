@@ -61,6 +61,22 @@ class Drained(Struct, frozen=True):
     running: int
 
 
+class Garbage(Struct, frozen=True):
+    """Deleted for a reason: a limit of `retention` (`age`, `jobs`, `bytes`), or `no_job`: logs without one."""
+
+    reason: str
+    count: int
+    bytes: int
+
+
+class Collected(Struct, frozen=True):
+    """What retention deletes, and how many ended jobs and bytes of logs are kept after that."""
+
+    garbage: list[Garbage]
+    jobs: int
+    bytes: int
+
+
 class Amount(Struct, frozen=True):
     """How much of something is used; `limit` None: there is no limit."""
 

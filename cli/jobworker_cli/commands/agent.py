@@ -10,12 +10,13 @@ from jobworker_cli import options, output
 from jobworker_cli.command import command
 from jobworker_cli.commands.backup import backup, restore
 from jobworker_cli.commands.drain import drain
+from jobworker_cli.commands.gc import gc
 from jobworker_cli.declare import Context, Group, Option, UsageError
 from jobworker_cli.endpoint import Choice, home, local_agent
 from jobworker_cli.output import table
 
 group = Group(help="Run, start, stop and install the agent of this host.")
-for each in (drain, backup, restore):
+for each in (drain, backup, restore, gc):
     group.command()(each)
 NOT_RUNNING = 3  # the exit code of `systemctl status`, too
 END_SECONDS = 180.0  # seconds; an agent that ends its jobs kills them after a minute

@@ -10,7 +10,7 @@ READS = {
     *("event.subscribe", "event.unsubscribe", "log.lines", "log.read", "log.search"),
     *("log.sizes", "log.subscribe", "log.unsubscribe", "screen.read"),
     *("job.explain", "job.list", "job.stats", "job.status", "job.wait", "session.list", "token.list"),
-    *("agent.health", "audit.list"),
+    *("agent.garbage", "agent.health", "audit.list"),
 }
 
 

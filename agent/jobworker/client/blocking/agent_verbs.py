@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from jobworker import model, results
     from jobworker.client.blocking.connection import Connection
-    from jobworker.units import Duration
+    from jobworker.units import Duration, Size
 else:
     model, results = Lazy("jobworker.model"), Lazy("jobworker.results")
 
@@ -127,6 +127,16 @@ class AgentVerbs:
     def undrain(self) -> results.Drained:
         """Have the agent create and start jobs again."""
         return self._ask(results.Drained, "agent.undrain")
+
+    def garbage(
+        self, *, age: Duration | None = None, jobs: int | None = None, log_bytes: Size | None = None
+    ) -> results.Collected:
+        """Return what `gc` would delete now, with these limits in place of those of the configuration."""
+        return self._ask(results.Collected, "agent.garbage", age=age, jobs=jobs, bytes=log_bytes)
+
+    def gc(self) -> results.Collected:
+        """Delete now what retention deletes, and logs that belong to no job."""
+        return self._ask(results.Collected, "agent.gc")
 
     def restart(self) -> None:
         """Have the agent execute itself again, with its current program and configuration."""

@@ -11,13 +11,15 @@ import msgspec
 
 from jobworker import __version__, resources
 from jobworker.auth.access import Requires
+from jobworker.config import Count
 from jobworker.host import spool
 from jobworker.host.keeper_process import program_checksum
+from jobworker.jobs.garbage import Limits
 from jobworker.protocol import MAX_BATCH, MAX_MESSAGE, SUBPROTOCOL
-from jobworker.results import AgentHealth, AgentInfo, Amount, Drained, Pong
+from jobworker.results import AgentHealth, AgentInfo, Amount, Collected, Drained, Garbage, Pong
 from jobworker.screen import MAX_CELLS
 from jobworker.server.dispatch import Call, method
-from jobworker.units import rfc3339, size
+from jobworker.units import Duration, Size, rfc3339, size
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -26,6 +28,12 @@ class Nothing(msgspec.Struct, forbid_unknown_fields=True):
 
 class Shutdown(msgspec.Struct, forbid_unknown_fields=True):
     jobs: Literal["stop", "leave"] = "leave"
+
+
+class GarbageLimits(msgspec.Struct, forbid_unknown_fields=True):
+    age: Duration | None = None
+    jobs: Count | None = None
+    bytes: Size | None = None
 
 
 @method("agent.ping", Nothing, Requires.LOGIN)
@@ -136,6 +144,33 @@ async def undrain(call: Call, params: Nothing) -> Drained:
     jobs = call.session.services.jobs
     await jobs.drain.end(call.session.caller.name)
     return Drained(None, jobs.running(call.permissions.scopes("job.list")))
+
+
+@method("agent.garbage", GarbageLimits, Requires.ADMIN)
+async def garbage(call: Call, params: GarbageLimits) -> Collected:
+    """Return what `agent.gc` would delete now, also with other limits than those of the configuration."""
+    retention = call.session.services.jobs.retention
+    given = {name: value for name, value in msgspec.structs.asdict(params).items() if value is not None}
+    limits = retention.limits
+    if given:
+        config = msgspec.structs.replace(call.session.services.config.retention, **given)
+        limits = Limits.of(config)
+    found, orphans = await call.session.read_in_turn(retention.garbage(limits))
+    jobs, size_ = retention.kept
+    left = jobs - len(found), size_ - sum(job.kept for job, _ in found)
+    return _collected(await retention.amounts(found, orphans), left)
+
+
+@method("agent.gc", Nothing, Requires.ADMIN)
+async def collect(call: Call, params: Nothing) -> Collected:
+    """Delete now what retention deletes, and logs that belong to no job; return what that was."""
+    retention = call.session.services.jobs.retention
+    amounts = await retention.collect()
+    return _collected(amounts, retention.kept)
+
+
+def _collected(amounts: Mapping[str, tuple[int, int]], left: tuple[int, int]) -> Collected:
+    return Collected([Garbage(reason, *amount) for reason, amount in amounts.items()], *left)
 
 
 @method("agent.restart", Nothing, Requires.ADMIN)

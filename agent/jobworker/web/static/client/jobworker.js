@@ -14,7 +14,8 @@ const SETTLED_SECONDS = 5; // a connection that lasted longer begins the pauses 
 const NODE_RECONNECT_SECONDS = 60; // a program should end some time; a page waits until its user closes it
 /** Methods that change nothing: a call whose answer was lost is sent again. */
 const REPEATABLE = [
-  "agent.health", "agent.info", "agent.ping", "audit.list", "auth.whoami", "event.subscribe", "job.explain", "job.list",
+  "agent.garbage", "agent.health", "agent.info", "agent.ping", "audit.list", "auth.whoami", "event.subscribe",
+  "job.explain", "job.list",
   "job.stats", "job.status", "job.wait", "log.lines", "log.read", "log.search", "log.sizes", "log.subscribe",
   "plugin.list", "rpc.discover", "screen.read", "session.list", "token.list",
 ];

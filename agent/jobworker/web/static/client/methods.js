@@ -2,7 +2,7 @@
 
 /** @type {Record<string, string[]>} */
 export const METHODS = {
-  agent: ["drain", "health", "info", "ping", "restart", "shutdown", "undrain"],
+  agent: ["drain", "garbage", "gc", "health", "info", "ping", "restart", "shutdown", "undrain"],
   audit: ["list"],
   auth: ["login", "logout", "ticket", "whoami"],
   event: ["subscribe", "unsubscribe"],

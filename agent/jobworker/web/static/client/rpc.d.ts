@@ -121,6 +121,13 @@ export interface Claimed {
   offset: number;
 }
 
+/** What retention deletes, and how many ended jobs and bytes of logs are kept after that. */
+export interface Collected {
+  garbage: Garbage[];
+  jobs: number;
+  bytes: number;
+}
+
 /** An open connection; `principal` is None before its login, `own` marks the connection of the call. */
 export interface Connected {
   id: string;
@@ -182,6 +189,13 @@ export interface Explanation {
   id: string;
   summary: string;
   chain: ChainLink[];
+}
+
+/** Deleted for a reason: a limit of `retention` (`age`, `jobs`, `bytes`), or `no_job`: logs without one. */
+export interface Garbage {
+  reason: string;
+  count: number;
+  bytes: number;
 }
 
 /** The number of bytes of the whole input; None if it is unknown, as the keeper has no such job any more. */
@@ -660,6 +674,10 @@ export interface Run {
 export interface Methods {
   /** Create and start no more jobs, also after a restart, until `agent.undrain`; those that run go on. */
   "agent.drain": { params: {}; result: Drained };
+  /** Return what `agent.gc` would delete now, also with other limits than those of the configuration. */
+  "agent.garbage": { params: { age?: number | string | null; jobs?: number | null; bytes?: number | string | null }; result: Collected };
+  /** Delete now what retention deletes, and logs that belong to no job; return what that was. */
+  "agent.gc": { params: {}; result: Collected };
   /** Return what the agent uses of its host and of its budgets. */
   "agent.health": { params: {}; result: AgentHealth };
   /** Describe the agent; a caller that may do nothing learns only what it needs to speak to it. */
@@ -763,6 +781,10 @@ export interface CallOptions {
 export interface AgentMethods {
   /** Create and start no more jobs, also after a restart, until `agent.undrain`; those that run go on. */
   drain(params?: Methods["agent.drain"]["params"], options?: CallOptions): Promise<Methods["agent.drain"]["result"]>;
+  /** Return what `agent.gc` would delete now, also with other limits than those of the configuration. */
+  garbage(params?: Methods["agent.garbage"]["params"], options?: CallOptions): Promise<Methods["agent.garbage"]["result"]>;
+  /** Delete now what retention deletes, and logs that belong to no job; return what that was. */
+  gc(params?: Methods["agent.gc"]["params"], options?: CallOptions): Promise<Methods["agent.gc"]["result"]>;
   /** Return what the agent uses of its host and of its budgets. */
   health(params?: Methods["agent.health"]["params"], options?: CallOptions): Promise<Methods["agent.health"]["result"]>;
   /** Describe the agent; a caller that may do nothing learns only what it needs to speak to it. */
