@@ -27,7 +27,7 @@ WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest
 IN_PARALLEL := -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup demo demo-crash check check-web test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile audit bench bench-peers profile docs golden dist sbom clean
+.PHONY: help setup demo demo-crash check check-web test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile audit bench bench-peers profile docs golden dist sbom deb clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
@@ -47,6 +47,7 @@ help:
 	@echo "make profile    print where the time of one job goes, by stages and by processes"
 	@echo "make dist       build the wheel and the sdist: the same bytes from the same commit, in whichever folder"
 	@echo "make sbom       write what the agent is made of, as CycloneDX JSON"
+	@echo "make deb        build the Debian package, for the Debian and the architecture of this host"
 	@echo "make docs       generate the tables of the reference, and render the pages to build/docs"
 	@echo "make golden     write what the help and the tables of jw are to be from what they are; read the diff"
 	@echo "make clean      remove the virtual environments and the caches"
@@ -150,7 +151,7 @@ golden: setup
 	GOLDEN=write $(PYTEST) -q tests/cli/test_golden.py
 
 # The time of everything that is packed: of the last commit, or of the files of an sdist.
-dist sbom: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y pyproject.toml)
+dist sbom deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y pyproject.toml)
 DIST_TOOLS ?= build/dist-tools
 
 # In an environment of its own, with pinned versions: another version could write other bytes.
@@ -168,6 +169,28 @@ sbom: setup
 	@mkdir -p dist
 	@$(BIN)/python packaging/tools/sbom.py >dist/jobworker.cdx.json
 	@ls dist/jobworker.cdx.json
+
+# With Debian's own Python, which is the one that runs the agent there.
+DEB_PYTHON ?= /usr/bin/python3
+build/deb/tools/.installed: packaging/requirements-build.txt
+	@$(DEB_PYTHON) -m venv build/deb/tools
+	@build/deb/tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# What comes as an sdist only is built by the tools of above, with their hashes, not by the newest ones.
+build/deb/wheels/.built: packaging/requirements.txt build/deb/tools/.installed
+	@rm -rf build/deb/wheels
+	@build/deb/tools/bin/python -m pip wheel --quiet --disable-pip-version-check --require-hashes --no-deps \
+		--only-binary :all: --no-binary jsonrpcserver,oslash --no-build-isolation --wheel-dir build/deb/wheels -r $<
+	@touch $@
+
+deb: dist sbom build/deb/wheels/.built
+	@rm -f dist/jobworker_*.deb
+	@mkdir -p build/deb/docs
+	@$(BIN)/python packaging/tools/man_page.py >build/deb/docs/jw.1
+	@$(BIN)/python packaging/tools/unit.py >build/deb/docs/jobworker.service
+	@cp dist/jobworker.cdx.json build/deb/docs
+	@$(DEB_PYTHON) packaging/tools/deb.py dist/jobworker-*.whl build/deb/wheels build/deb/docs
 
 clean:
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache build dist

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,10 +74,10 @@ class Systemd:
         return done.stdout
 
 
-def unit_text(systemd: Systemd, config: Path | None) -> str:
-    """Return the unit: the template with the `jw` in use, and the state folder when it is not the default."""
+def unit_text(systemd: Systemd, config: Path | None, jw: Sequence[str] = ()) -> str:
+    """Return the unit: the template with the `jw` in use, or the one given, and the state folder that was chosen."""
     template = (TEMPLATES / ("user" if systemd.user else "") / UNIT).read_text()
-    words = [*own_command(), "agent", "run", *(["--config", str(config)] if config else [])]
+    words = [*(jw or own_command()), "agent", "run", *(["--config", str(config)] if config else [])]
     lines = ["ExecStart=" + " ".join(map(quote, words))]
     if chosen := os.environ.get("JOBWORKER_HOME"):
         lines.append("Environment=" + quote(f"JOBWORKER_HOME={Path(chosen).expanduser().absolute()}", dollar=False))
