@@ -54,6 +54,8 @@ NAMES = {
     "TimeoutSpec": "[time limit](job-spec.md#timeout_policies)",
     "LogSpec": "[log](job-spec.md#log)",
     "LimitSpec": "[limits](job-spec.md#limits)",
+    "ExecutorSpec": "[executor](job-spec.md#executor)",
+    "Queued": "[queued](job.md#queued)",
     "SandboxSpec": "[sandbox](job-spec.md#sandbox)",
     "Writer": "[writer](job.md#writer)",
     "Waiting": "[waiting](job.md#waiting)",

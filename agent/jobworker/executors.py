@@ -10,8 +10,6 @@ from typing import Any, Protocol
 
 from jobworker.errors import JobworkerError
 
-LOCAL = "local"  # the name for what the agent runs itself, by its keeper
-
 
 class Phase(StrEnum):
     """What an engine believes of a job; never the job's result."""

@@ -14,7 +14,7 @@ import msgspec
 from jobworker.client import Client, Events, Subscription
 from jobworker.errors import ConnectionFailed, JobworkerError, PermissionDenied
 from jobworker.model import JobSpec, to_builtins
-from jobworker_cli import describe, failures, output
+from jobworker_cli import describe, failures, output, queue
 from jobworker_cli.claim import Claim
 from jobworker_cli.endpoint import Choice
 from jobworker_cli.interactive import TerminalRecords, converse
@@ -68,6 +68,7 @@ async def _follow(choice: Choice, wanted: JobSpec, key: str | None, way: Way, in
                 live = await client.call("job.list", states=NOT_FINAL, limit=PAGE_JOBS)
                 warn_of_namesakes(job, wanted.name, live["jobs"])
             way.records.begin(to_builtins(subscription.job))
+            await queue.wait_async(client, to_builtins(subscription.job))
             if way.terminal is not None:
                 await _converse(client, subscription, wanted, way, way.terminal, interrupts)
             else:

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from jobworker.errors import ConnectionFailed, JobworkerError
-from jobworker_cli import describe, failures, output
+from jobworker_cli import describe, failures, output, queue
 from jobworker_cli.endpoint import Choice
 from jobworker_cli.plain_log import PlainLog
 from jobworker_cli.presses import Presses
@@ -38,6 +38,7 @@ def follow(choice: Choice, wanted: Plain, key: str | None, records: "Records", *
                 live = client.call("job.list", states=NOT_FINAL, limit=PAGE_JOBS)
                 warn_of_namesakes(job, name, live["jobs"])
             records.begin(log.job)
+            queue.wait(client, log.job)
             records.show(log)
             unread.check()
         except output.ReaderGone:  # the job runs on

@@ -21,6 +21,7 @@ COLUMNS: dict[str, Callable[[describe.Plain], str]] = {
     "state": describe.state,
     "age": describe.age,
     "ran": describe.ran,
+    "node": lambda job: job.get("node") or "",
     "owner": lambda job: str(job["owner"]),
     "pid": lambda job: str(job["pid"] or ""),
     "labels": _labels,

@@ -147,6 +147,8 @@ def lines(job: Plain) -> list[tuple[str, str]]:
         ("command", command(job)),
         ("folder", shown(decoded(job["spec"].get("cwd") or ""))),
         ("owner", job["owner"]),
+        ("executor", job["spec"].get("executor", {}).get("name")),
+        ("node", job.get("node")),
         ("pid", job["pid"]),
         ("created", job["created_at"]),
         ("started", job["started_at"]),
@@ -157,6 +159,7 @@ def lines(job: Plain) -> list[tuple[str, str]]:
         ("log", _log(log)),
         ("writer", _writer(job)),
         ("waits", _waiting(job)),
+        ("queued", queued(job)),
         ("labels", " ".join(f"{name}={value}" for name, value in job["labels"].items())),
     ]
     return [(name, str(value)) for name, value in pairs + _receipt(end.get("receipt")) if value]
@@ -165,6 +168,14 @@ def lines(job: Plain) -> list[tuple[str, str]]:
 def _writer(job: Plain) -> str:
     writer = job.get("writer")
     return f"{writer['by']} since {writer['since']}" if writer else ""
+
+
+def queued(job: Plain) -> str:
+    """Return why a job is in the queue of its executor, and until when; "" if it is in none, or that is not known."""
+    waits = job.get("queued") or {}
+    starts = waits.get("starts")
+    first = f"first by {_moment(starts).astimezone():%H:%M}" if starts else ""
+    return shown(", ".join(filter(None, (str(waits.get("reason") or ""), first))))
 
 
 def _waiting(job: Plain) -> str:

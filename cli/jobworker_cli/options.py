@@ -116,6 +116,13 @@ NoUserns = Annotated[bool, Option("--no-userns", help="Confine it: it can make n
 Write = Annotated[
     list[str] | None, Option("--write", metavar="PATH", help="Confine it: it changes files beneath such paths only.")
 ]
+Executor = Annotated[
+    str | None, Option("--executor", metavar="NAME", help="Have an executor run it, as slurm; else the agent does.")
+]
+ExecutorOption = Annotated[
+    list[str] | None,
+    Option("-X", "--executor-option", metavar="K=V", help="An option of the executor: JSON, or text."),
+]
 PidNamespace = Annotated[
     bool | None,
     Option(

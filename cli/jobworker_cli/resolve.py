@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ID_LENGTH = 12
 PAGE_JOBS = 1000
 MAX_CANDIDATES = 10
-LIVE = ("running", "paused", "stopping")
+LIVE = ("queued", "running", "paused", "stopping")
 NOT_FINAL = ("created", *LIVE)
 FINAL = ("exited", "lost")
 

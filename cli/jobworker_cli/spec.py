@@ -60,6 +60,7 @@ def from_options(options: Plain, *, local: bool) -> Plain:
             io_write=_rate("--io-write", options["io_write"]),
         ),
         "sandbox": _sandbox(options),
+        "executor": _executor(options),
         "log": _given(
             on_full=options["on_full"],
             max_bytes=_number(options["log_max"]),
@@ -103,6 +104,13 @@ def _sandbox(options: Plain) -> Plain:
         return {}
     write = {"write": options["write"]} if options["write"] else {}
     return {"network": not options["no_network"], "userns": not options["no_userns"]} | write
+
+
+def _executor(options: Plain) -> Plain:
+    given = values("--executor-option", options["executor_option"])
+    if given and options["executor"] is None:
+        raise UsageError("--executor-option: is for an executor; expected --executor NAME too")
+    return _given(name=options["executor"], options=given)
 
 
 def changes(options: Plain) -> Plain:

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from jobworker.client.completed import Completed
     from jobworker.client.process import Process
     from jobworker.client.subscription import Subscription
-    from jobworker.model import JobSpec, LimitSpec, LogSpec, SandboxSpec, SecretRef, StopSpec, TimeoutSpec, TtySpec
+    from jobworker.model import (
+        ExecutorSpec,
+        JobSpec,
+        LimitSpec,
+        LogSpec,
+        SandboxSpec,
+        SecretRef,
+        StopSpec,
+        TimeoutSpec,
+        TtySpec,
+    )
     from jobworker.text import Text
     from jobworker.units import Duration
 
@@ -49,6 +59,7 @@ class Options(TypedDict, total=False):
     pid_namespace: bool
     private_tmp: bool
     sandbox: SandboxSpec | None
+    executor: ExecutorSpec | None
 
 
 class Commands(Verbs):

@@ -27,10 +27,16 @@ from jobworker.linux.proc import (
 
 REREAD_SECONDS = 0.5  # between two readings of `cgroup.events`, if no notification comes
 SWEEP_AGAIN_SECONDS = 0.02  # between two sweeps for a tree whose processes keep changing
+RUNNER = "runner"  # of an executor: it is the ancestor of all of the job's processes
+ENGINE = "engine"  # of an executor, by whose word a job is gone whose runner is gone too
+QUEUE = "queue"  # the job was taken out of it before it began
 PROOFS = {
     "namespace": "complete",
     "cgroup": "complete",
     "sweep": "best_effort",
+    RUNNER: "complete",
+    ENGINE: "best_effort",
+    QUEUE: "complete",
 }  # what an empty tree proves, by the way of finding it
 COMMAND_CHARACTERS = 200  # of the command line of a survivor
 

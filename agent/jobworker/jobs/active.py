@@ -10,6 +10,7 @@ from jobworker.host.strays import StrayTree
 from jobworker.host.sweep import ALONE, Neighbours, SweepTree, unattributed
 from jobworker.jobs.plan import LaunchPlan
 from jobworker.jobs.record import JobRecord
+from jobworker.jobs.remote.job import RemoteJob, RemoteTree
 from jobworker.model import Reason, Receipt, State
 
 
@@ -25,6 +26,7 @@ class ActiveJob:
         self.deleted = False  # it is being deleted: nothing may begin with it any more
         self.pausing = asyncio.Lock()  # held while the tree is paused or resumed
         self.updating = asyncio.Lock()  # held from the check of a change until it is recorded
+        self.remote: RemoteJob | None = None  # of a job that an executor runs: what was seen of it
         self.stop: asyncio.Task[Receipt] | None = None  # the stop that is under way
         self.limits: list[asyncio.Task[None]] = []  # one task for each time limit
         self.fallback = False  # the default time limit is watched in place of one that failed
@@ -71,6 +73,8 @@ class ActiveJob:
 
     def tree(self) -> Tree:
         """Return the process tree, by the strongest way of finding it that the job has."""
+        if self.record.remote is not None:
+            return RemoteTree(self, self.remote)
         main, process = self.record.job.pid or 0, self.record.process
         if process.init:
             return NamespaceTree(process.init, process.init_start, main, process.start, self.group())

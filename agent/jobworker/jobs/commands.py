@@ -23,6 +23,8 @@ async def run(
     The keeper starts it as the job's user, in the job's groups and namespaces. Raises OSError if it cannot be
     executed.
     """
+    if active.record.remote is not None:
+        raise OSError(errno.EOPNOTSUPP, "its executor runs no command inside a job", argv[0])
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     command = {"argv": list(argv), "env": dict(env) | {MARKER: active.id}, "cwd": plan.cwd}
     tree = None

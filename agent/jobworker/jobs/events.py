@@ -26,7 +26,13 @@ CREATE TABLE IF NOT EXISTS events (revision INTEGER PRIMARY KEY, job TEXT NOT NU
 CREATE INDEX IF NOT EXISTS events_of ON events (job, revision);
 """
 DROPPED = "events_dropped"  # in `meta`: the last revision whose event was dropped
-BY_STATE = {State.PAUSED: "paused", State.STOPPING: "stopping", State.EXITED: "exited", State.LOST: "exited"}
+BY_STATE = {
+    State.QUEUED: "queued",
+    State.PAUSED: "paused",
+    State.STOPPING: "stopping",
+    State.EXITED: "exited",
+    State.LOST: "exited",
+}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -37,6 +43,8 @@ def happened(before: Job, after: Job) -> str | None:
         if after.state == State.RUNNING:
             return "resumed" if before.state == State.PAUSED else "started"
         return BY_STATE.get(after.state)
+    if after.queued != before.queued:
+        return "queued"
     if after.spec != before.spec:
         return "updated"
     if after.writer != before.writer:

@@ -10,6 +10,7 @@ from jobworker.words import command_line, shown
 STDERR_LINES = 5  # the last lines of stderr that are shown
 EVENT_TEXT = {  # for the events that leave nothing in the record
     "updated": "changed",
+    "queued": "queued",
     "paused": "paused",
     "resumed": "resumed",
     "writer": "another writer",
@@ -23,12 +24,19 @@ COMMAND_CHARACTERS = 100  # of the command in the summary
 
 
 def explain(
-    job: Job, stopping_by: str | None, receipt: Receipt | None, events: list[JobEvent], stderr: bytes, blocked: str
+    job: Job,
+    stopping_by: str | None,
+    receipt: Receipt | None,
+    events: list[JobEvent],
+    stderr: bytes,
+    blocked: str,
+    doubt: str = "",
 ) -> Explanation:
     """Return what happened to a job.
 
     `stopping_by`: the caller of the stop that is under way; `receipt`: of a stop that the main process outlived;
-    `stderr`: the last bytes that the job wrote to it; `blocked`: why its log takes no output now.
+    `stderr`: the last bytes that the job wrote to it; `blocked`: why its log takes no output now;
+    `doubt`: why it is not known what its executor makes of it now.
     """
     before, after, began = _changes(job, events)
     steps = _stop_links(receipt, stopping_by) if receipt is not None else []
@@ -40,12 +48,19 @@ def explain(
         chain.append(ChainLink("", "output dropped", None, detail))
     if job.log.truncated:
         chain.append(ChainLink("", "output lost", None, "the log does not hold all that the job wrote"))
+    if doubt:
+        chain.append(ChainLink("", "engine unreachable", None, doubt))
     if blocked:
         chain.append(ChainLink("", "output waits", None, blocked))
     if lines := stderr.decode(errors="replace").splitlines()[-STDERR_LINES:]:
         chain.append(ChainLink("", "last lines of stderr", None, "\n".join(lines)))
     text = summary(job, stopping_by) + (_proof(receipt) if receipt else "") + (f" But {blocked}." if blocked else "")
+    text += f" But {doubt}." if doubt else ""
     return Explanation(job.id, text, chain)
+
+
+def _process(job: Job) -> str:
+    return f"pid {job.pid}" + (f" on {job.node}" if job.node else "")
 
 
 def _changes(job: Job, events: list[JobEvent]) -> tuple[list[ChainLink], list[ChainLink], str]:
@@ -57,7 +72,7 @@ def _changes(job: Job, events: list[JobEvent]) -> tuple[list[ChainLink], list[Ch
     """
     before = [ChainLink(job.created_at, "created", job.owner, command(job))]
     if job.started_at is not None:
-        started = ChainLink(job.started_at, "started", "agent", f"pid {job.pid}")
+        started = ChainLink(job.started_at, "started", "agent", _process(job))
         if all(event.event != "started" for event in events):
             before.append(started)
     after: list[ChainLink] = []
@@ -123,6 +138,9 @@ def summary(job: Job, stopping_by: str | None) -> str:
     if job.exit is None:
         if job.state == State.STOPPING:
             return f"{what} is being stopped by {stopping_by or 'an unknown caller'}."
+        if job.state == State.QUEUED:
+            why = f": {job.queued.reason}" if job.queued is not None and job.queued.reason else ""
+            return f"{what} is in the queue of its executor{why}."
         return f"{what} " + {State.CREATED: "was created and not started."}.get(job.state, f"is {job.state}.")
     if job.exit.reason == Reason.START_FAILED:
         return f"{what} was not started: {job.exit.message}."

@@ -13,10 +13,10 @@ from jobworker.host.journal import (
     StartFailed,
     Truncated,
 )
-from jobworker.host.process_tree import PROOFS
-from jobworker.jobs.record import JobRecord, StopRequest
+from jobworker.host.process_tree import PROOFS, RUNNER
+from jobworker.jobs.record import JobRecord, RemoteRecord, StopRequest
 from jobworker.jobs.start_failure import explain_start_failure
-from jobworker.model import Exit, LogInfo, Reason, Receipt, State, Step, Usage
+from jobworker.model import Exit, LogInfo, Queued, Reason, Receipt, State, Step, Usage
 from jobworker.signal_names import name_of
 from jobworker.units import bytes_text, rfc3339
 
@@ -54,10 +54,36 @@ def advance(record: JobRecord, event: JournalEntry, boot: str) -> JobRecord:
             return replace(record, job=job, log=replace(record.log, closed=True))
 
 
+def queued(record: JobRecord, remote: RemoteRecord) -> JobRecord:
+    """Return the record of a created job that is about to be submitted to the engine of an executor."""
+    return replace(record, remote=remote).with_job(state=State.QUEUED, queued=Queued())
+
+
+def refused(record: JobRecord, message: str, now: int) -> JobRecord:
+    """Return the record of a queued job that the engine does not run."""
+    exit_ = Exit(None, None, Reason.START_FAILED, None, message, step="submit")
+    return _never_ran(record, exit_, now)
+
+
+def withdrawn(record: JobRecord, now: int) -> JobRecord:
+    """Return the record of a job that was stopped while it was queued, and can no longer be started."""
+    request = record.stop.request
+    reason, by = (Reason.STOPPED, None) if request is None else (request.reason, request.by)
+    why = (request and request.message) or REASON_TEXT[reason].format(by=by)
+    exit_ = Exit(None, None, reason, by, f"{why}: it was queued, and never ran")
+    return _never_ran(record, exit_, now)
+
+
+def _never_ran(record: JobRecord, exit_: Exit, now: int) -> JobRecord:
+    record = record.with_job(state=State.EXITED, queued=None, exited_at=rfc3339(now), exit=exit_)
+    return record.with_log(closed=True).with_remote(over=True)
+
+
 def started(record: JobRecord, event: Started, boot: str) -> JobRecord:
     if record.job.state.final:
         return record
-    state = State.RUNNING if record.job.state == State.CREATED else record.job.state
+    begins = record.job.state in (State.CREATED, State.QUEUED)
+    state = State.RUNNING if begins else record.job.state
     process = replace(
         record.process,
         launching=False,
@@ -68,7 +94,7 @@ def started(record: JobRecord, event: Started, boot: str) -> JobRecord:
         init=event.init,
         init_start=event.init_start,
     )
-    job = replace(record.job, state=state, pid=event.pid, started_at=rfc3339(event.at))
+    job = replace(record.job, state=state, pid=event.pid, started_at=rfc3339(event.at), queued=None)
     return replace(record, job=job, process=process)
 
 
@@ -77,7 +103,10 @@ def start_failed(record: JobRecord, event: StartFailed) -> JobRecord:
         return record
     message = explain_start_failure(record, event.step, event.errno, event.detail)
     exit_ = Exit(None, None, Reason.START_FAILED, None, message, step=event.step, errno=event.errno)
-    record = record.with_job(state=State.EXITED, writer=None, waiting=None, exited_at=rfc3339(event.at), exit=exit_)
+    record = record.with_job(
+        state=State.EXITED, writer=None, waiting=None, queued=None, exited_at=rfc3339(event.at), exit=exit_
+    )
+    record = record.with_remote(over=True)
     return record.with_process(launching=False, left=bool(record.process.init)).with_log(closed=True)
 
 
@@ -173,6 +202,7 @@ def interrupted(record: JobRecord) -> JobRecord:
     if not record.process_tree_gone or exit_ is None or exit_.receipt is not None or not steps or request is None:
         return record
     method = "namespace" if record.process.init else "cgroup" if record.process.group else "sweep"
+    method = RUNNER if record.remote is not None else method
     receipt = Receipt(request.strategy, method, PROOFS[method], steps)
     return record.with_job(exit=replace(exit_, receipt=receipt))
 
@@ -189,9 +219,12 @@ def lost(record: JobRecord, why: str, now: int, *, closed: bool = False) -> JobR
     `closed`: no process of it is left, and no output will come.
     """
     record = record.with_log(closed=closed or record.log.closed)
+    record = record.with_remote(over=closed)
     if record.job.state.final:
         return record.with_process(left=record.process.left and not closed)
     left = bool(record.process.init) and not closed
     exit_ = Exit(None, None, Reason.LOST, None, why)
-    record = record.with_job(state=State.LOST, writer=None, waiting=None, exited_at=rfc3339(now), exit=exit_)
+    record = record.with_job(
+        state=State.LOST, writer=None, waiting=None, queued=None, exited_at=rfc3339(now), exit=exit_
+    )
     return record.with_process(launching=False, left=left)

@@ -31,6 +31,7 @@ from jobworker.jobs.plan import Defaults
 from jobworker.jobs.quotas import Quotas
 from jobworker.jobs.reconciler import Reconciler
 from jobworker.jobs.record import JobRecord
+from jobworker.jobs.remote.jobs import RemoteJobs
 from jobworker.jobs.retention import Retention
 from jobworker.jobs.scope import Scope, sees
 from jobworker.jobs.screens import Screens
@@ -109,6 +110,8 @@ class JobManager:
         caps, quotas = RoleCaps(config.limits.roles), Quotas(config.limits, self._table, self._keeper_room)
         self._caps = caps
         self.drain = Drain(self._table)
+        self._remote = RemoteJobs(registry.executors, host, self._specs, self._table, self._tasks)
+        self._remote.applied = self._reconciler.applied
         self._starting = Starting(
             self._specs,
             self._users,
@@ -117,6 +120,7 @@ class JobManager:
             self.link,
             caps,
             quotas,
+            self._remote,
             self.drain,
             self.measures.starts,
             tracing,
@@ -181,7 +185,10 @@ class JobManager:
         """Connect to the keeper and take over the running jobs."""
         if self._log_sync is not None:
             await asyncio.to_thread(sync_folder, self._home.path)  # the folder has the names of table and journal
+        copied = bool(self._home.copied_from)
+        self._remote.attach()
         await self._reconciler.open()
+        self._remote.open(copied=copied)
         self.inputs.remove_leftovers()
         await self._remove_old_secrets()
         self.inputs.end_claims()
@@ -281,13 +288,14 @@ class JobManager:
         by = record.stop.request.by if record.stop.request else None
         events = await self._table.events_of(job)
         blocked = ""
-        if record.running:
+        doubt = active.remote.doubt() if active is not None and active.remote is not None else ""
+        if record.running and record.remote is None:
             folder, plan = self._table.log_folder(job), self._specs.plan_of(active) if active else None
             drops = record.job.spec.log.drops
             blocked = why_blocked(folder, self.link.hello.get("pump", 0), drops=drops)
             if not blocked and plan is not None and plan.log.wait and plan.log.max_bytes:
                 blocked = unread(folder, plan.log.max_bytes)
-        return explain.explain(self._table.public(record), by, record.stop.receipt, events, stderr, blocked)
+        return explain.explain(self._table.public(record), by, record.stop.receipt, events, stderr, blocked, doubt)
 
     async def wait(self, job: str, limit: float | None) -> Job:
         """Return the job at its end; raise WaitTimeout when `limit` seconds pass first."""
@@ -336,6 +344,7 @@ class JobManager:
             if active.stop is not None:
                 active.stop.cancel()
         await self._reconciler.close(restart=restart, finish=finish)
+        self._remote.close()
         self._tasks.cancel()
         self._watch.close()
         self.log_scans.close()

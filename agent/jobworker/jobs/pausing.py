@@ -47,9 +47,11 @@ class Pausing:
 
     async def resume(self, active: ActiveJob, by: str | None = None) -> None:
         """Resume the tree, whatever state the job is in."""
-        if active.group() is not None:
+        if active.remote is not None:
+            await active.remote.freeze(frozen=False)
+        elif active.group() is not None:
             await self._link.insist("freeze", id=active.id, group=active.record.process.group, frozen=False)
-        if active.group() is None or await active.has_strays():
+        if active.remote is None and (active.group() is None or await active.has_strays()):
             await send_signal(active, self._link, signal.SIGCONT, "all", signalled=False)
         if active.record.pause.frozen:
             now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
@@ -58,12 +60,15 @@ class Pausing:
 
     async def _freeze(self, active: ActiveJob) -> None:
         group = active.group()
+        if active.remote is not None:
+            await active.remote.freeze(frozen=True)
+            return
         if group is not None and not await active.has_strays():
             await self._link.insist("freeze", id=active.id, group=active.record.process.group, frozen=True)
             async with asyncio.timeout(FREEZE_TIMEOUT_SECONDS):
                 await group.wait_frozen()
             return
-        seen = 0
+        seen: int | None = 0
         for _ in range(MAX_STOP_ROUNDS):  # a process that was forked meanwhile is found in the next round
             alive, _ = await send_signal(active, self._link, signal.SIGSTOP, "all", signalled=False)
             if alive == seen:

@@ -188,6 +188,7 @@ class LaunchPlan(Struct, frozen=True, kw_only=True):
 def plan(spec: JobSpec, defaults: Defaults, user: Identity | None) -> LaunchPlan:
     """Parse every value of a spec; raise InvalidSpec for one that has no meaning."""
     checked = _check_types(spec)
+    here = spec.elsewhere() is None  # the defaults for what the keeper does are not for an executor
     env, cwd = _environment(spec, defaults, user)
     return LaunchPlan(
         spec=spec,
@@ -199,9 +200,9 @@ def plan(spec: JobSpec, defaults: Defaults, user: Identity | None) -> LaunchPlan
         nice=checked.nice,
         rlimits={name: rlimit(name, value) for name, value in spec.rlimits.items()},
         limits=parse_limits(spec.limits),
-        namespace=defaults.namespace if spec.pid_namespace is UNSET else bool(spec.pid_namespace),
-        private_tmp=defaults.private_tmp if spec.private_tmp is UNSET else bool(spec.private_tmp),
-        sandbox=defaults.sandbox if spec.sandbox is None else _sandbox(spec.sandbox, "sandbox"),
+        namespace=defaults.namespace and here if spec.pid_namespace is UNSET else bool(spec.pid_namespace),
+        private_tmp=defaults.private_tmp and here if spec.private_tmp is UNSET else bool(spec.private_tmp),
+        sandbox=(defaults.sandbox if here else None) if spec.sandbox is None else _sandbox(spec.sandbox, "sandbox"),
         log=LogPlan(
             _log_bytes(spec.log, defaults),
             checked.log.keep,

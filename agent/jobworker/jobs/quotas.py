@@ -50,7 +50,11 @@ class Quotas:
         room = self._room()
         if admin or not room or self._table.size() < room // 4:  # almost always
             return
-        held = [active.record.job.owner for active in self._table if active.starting or active.record.active]
+        held = [
+            active.record.job.owner
+            for active in self._table
+            if (active.starting or active.record.active) and active.remote is None
+        ]
         theirs = held.count(owner)
         if theirs >= room // 2 or len(held) >= room - max(1, room // ADMIN_SHARE):
             text = f"{theirs} jobs of {owner}, and {len(held)} in all, run or have ended with their output still open"

@@ -108,7 +108,7 @@ class Reconciler:
                 raise
             log.error("%s can only be read: jobs and logs are served, nothing is started: %s", self._home.path, error)
         for active in self._table:
-            if active.record.job.state.final and active.record.process.left:
+            if active.record.job.state.final and active.record.process.left and active.record.remote is None:
                 self._stops.end_leftovers(active)
             elif active.record.stop.request is not None and not active.record.job.state.final:
                 self._stops.continue_stop(active, active.record.stop.request)
@@ -166,7 +166,7 @@ class Reconciler:
             record = lifecycle.interrupted(record)
         self._table.save(active, record, lazy=True)
         if boot == self._boot:  # else its processes are gone, and their pids belong to others
-            self._after(active, was)
+            self.applied(active, was)
 
     def _without_record(self, event: JournalEntry) -> None:
         """Handle an entry of a job without a record: it was deleted, or it runs and the table was lost."""
@@ -182,14 +182,15 @@ class Reconciler:
             self._apply(active, launching, self._boot)
             self._apply(active, event, self._boot)
 
-    def _after(self, active: ActiveJob, was: State) -> None:
+    def applied(self, active: ActiveJob, was: State) -> None:
+        """Begin and end what goes with the state of a job, after a change from the state `was`."""
         state = active.record.job.state
-        if state == State.RUNNING and was == State.CREATED:
+        if state == State.RUNNING and was in (State.CREATED, State.QUEUED):
             self._time_limits.watch(active)
             self._waits.watch(active)
         if state.final and not was.final:
             active.drop_limits()
-            if active.record.process.left and active.stop is None:
+            if active.record.process.left and active.stop is None and active.record.remote is None:
                 self._stops.end_leftovers(active)
 
     # When the keeper dies
@@ -239,6 +240,8 @@ class Reconciler:
                 why = f"this state folder is a copy of {self._home.copied_from}, whose agent has the job's processes"
                 self._table.save(active, lifecycle.lost(record, why, time.time_ns(), closed=True))
                 continue
+            if record.remote is not None:
+                continue  # no keeper has it
             if record.process.boot != self._boot:
                 # The size of an open log stays unknown: `_check_logs` takes a known one for what is on the disk.
                 why = self._restored or "the host was restarted"
@@ -270,11 +273,11 @@ class Reconciler:
             if answer.get("gone") and record.process.launching and self._stuck:
                 event = StartFailed(time.time_ns(), active.id, "exec", errno.ETIMEDOUT)
                 self._table.save(active, lifecycle.start_failed(active.record, event))
-                self._after(active, State.CREATED)
+                self.applied(active, State.CREATED)
             elif answer.get("gone") and not active.record.job.state.final:
                 why = "its keeper died, and it is not known how the job ended or whether it began"
                 self._table.save(active, lifecycle.lost(active.record, why, time.time_ns()))
-                self._after(active, State.CREATED)
+                self.applied(active, State.CREATED)
             if answer.get("closed") and not active.record.log.closed:
                 self._table.save(active, self._table.as_it_is(active.record).with_log(closed=True))
         self._home.copied_from = ""  # the jobs that are started from now on are ours
@@ -285,7 +288,7 @@ class Reconciler:
         `ended`: when the last job ended before the restart.
         """
         for record in await self._table.ended_since(checked_since(ended)):
-            if record.process.boot != self._boot:
+            if record.process.boot != self._boot and record.remote is None:
                 await self._check_log(record)
 
     async def _check_log(self, record: JobRecord) -> None:
@@ -314,11 +317,12 @@ class Reconciler:
             self._table.save(
                 active, lifecycle.found_running(active.record, main.pid, main.start, time.time_ns(), boottime)
             )
-            self._after(active, State.CREATED)
+            self.applied(active, State.CREATED)
 
     async def _child_ended(self, pid: int, code: int | None, number: int | None) -> bool:
         """Hand the status of an inherited job to the keeper; return whether the process may be reaped."""
-        candidates = [active for active in self._table if active.record.job.pid == pid]
+        ours = (active for active in self._table if active.record.remote is None)
+        candidates = [active for active in ours if active.record.job.pid == pid]
         # Pids are reused, soon in a container: an ended job with this pid may be in memory while its log is open.
         active = next((active for active in candidates if not active.record.job.state.final), None)
         if not candidates and not self._link.holding:

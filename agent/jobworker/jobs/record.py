@@ -77,6 +77,17 @@ class InputRecord(msgspec.Struct, frozen=True):
     quiet: int = 0  # bytes of output when it was found waiting for its input: with more it does no longer
 
 
+class RemoteRecord(msgspec.Struct, frozen=True):
+    """By what the job of an executor is found again."""
+
+    executor: str
+    tag: str  # by which the engine knows it
+    folder: str  # of the job, which agent and runner share
+    engine_id: str = ""  # "": it is not known whether the engine has it
+    started: int = 0  # ns on CLOCK_BOOTTIME of its node
+    over: bool = False  # nothing will be written to the folder any more
+
+
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the job table, in format 2."""
 
@@ -89,12 +100,15 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     pause: PauseRecord = PauseRecord()
     log: LogRecord = LogRecord()
     input: InputRecord = InputRecord()
+    remote: RemoteRecord | None = None  # of a job that an executor runs
 
     @property
     def active(self) -> bool:
         """Whether its state may still change, so that the agent must keep it in memory."""
         if self.job.state == State.CREATED:
             return self.process.launching or bool(self.process.boot)
+        if self.remote is not None and not self.remote.over:
+            return True
         return not (self.process_tree_gone and self.log.closed)
 
     @property
@@ -121,6 +135,10 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def with_input(self, **changes: Any) -> "JobRecord":
         return replace(self, input=replace(self.input, **changes))
+
+    def with_remote(self, **changes: Any) -> "JobRecord":
+        """Return the record with changes in `remote`; the same if the agent itself runs the job."""
+        return self if self.remote is None else replace(self, remote=replace(self.remote, **changes))
 
     def with_log(self, **changes: Any) -> "JobRecord":
         return replace(self, log=replace(self.log, **changes))

@@ -9,12 +9,14 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from jobworker.errors import InvalidSpec, JobworkerError, NotSupported, PolicyRejected
+from jobworker.executors import Executor
 from jobworker.interfaces import LongStopStrategy, StopOptions, StopStrategy, TimeoutPolicy
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.limits import check_limits
 from jobworker.jobs.plan import TOTAL, Defaults, LaunchPlan, StopPlan, TimeLimit, plan, total_limit
+from jobworker.jobs.remote.rules import check_spec
 from jobworker.linux.sandbox import EVERYWHERE
-from jobworker.model import JobSpec
+from jobworker.model import LOCAL, JobSpec
 from jobworker.plugin.host import PluginFault, PluginHost, said
 from jobworker.plugin.loader import Registry
 from jobworker.units import seconds
@@ -39,6 +41,7 @@ class Specs:
         self._capabilities = capabilities  # returns the capabilities of this host, from the keeper
         self._strategies = registry.stop_strategies
         self._policies = registry.timeout_policies
+        self._executors = registry.executors
         self._host = host
         self._without_options: set[str] = set()  # strategies and policies that accepted no options: not asked again
         self._new: dict[str, LaunchPlan] = {}  # plans of created jobs, by id, for the start that usually follows
@@ -49,11 +52,11 @@ class Specs:
             text = f"timeout_policies: {len(spec.timeout_policies)}; expected at most {MAX_POLICIES}"
             raise InvalidSpec(text, field="timeout_policies")
         checked = plan(spec, self.defaults, None)
-        check_limits(spec.limits, checked.limits, self._capabilities().get("limits", ()))
-        self._check_namespace(checked)
-        self._check_sandbox(checked)
-        self._check_terminal(spec)
-        self._check_input(spec)
+        if (elsewhere := spec.elsewhere()) is None:
+            self._check_host(checked)
+        else:
+            check_spec(spec, elsewhere.name)
+            await self._check_options("executor.options", self._executor(elsewhere.name), elsewhere.options)
         check_command(spec)
         check_environment(spec.variables())
         check_labels(spec.labels)
@@ -66,6 +69,19 @@ class Specs:
         for limit in checked.time_limits:
             await self._check_options("timeout_policies", self.policy(limit.policy), limit.options)
         return checked
+
+    def _check_host(self, checked: LaunchPlan) -> None:
+        """Raise for what this host cannot give a job."""
+        check_limits(checked.spec.limits, checked.limits, self._capabilities().get("limits", ()))
+        self._check_namespace(checked)
+        self._check_sandbox(checked)
+        self._check_terminal(checked.spec)
+        self._check_input(checked.spec)
+
+    def _executor(self, name: str) -> Executor:
+        if name not in self._executors:
+            raise _unknown("executor.name", "executor", name, {LOCAL: None, **self._executors})
+        return self._executors[name]
 
     def _check_namespace(self, checked: LaunchPlan) -> None:
         if not checked.namespace or self._capabilities().get("namespace"):
@@ -179,7 +195,7 @@ class Specs:
             raise PolicyRejected(text, field="stop") from error
 
     async def _check_options(
-        self, field: str, checker: StopStrategy | TimeoutPolicy, options: Mapping[str, Any]
+        self, field: str, checker: StopStrategy | TimeoutPolicy | Executor, options: Mapping[str, Any]
     ) -> None:
         if not options and checker.name in self._without_options:
             return

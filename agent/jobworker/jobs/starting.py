@@ -18,6 +18,7 @@ from jobworker.jobs.draining import Drain
 from jobworker.jobs.plan import LaunchPlan
 from jobworker.jobs.quotas import Quotas
 from jobworker.jobs.record import JobRecord, ProcessRecord, new_id
+from jobworker.jobs.remote.jobs import RemoteJobs
 from jobworker.jobs.scope import EVERYTHING
 from jobworker.jobs.secrets import Secrets, take_values
 from jobworker.jobs.spec_rules import Specs
@@ -41,6 +42,7 @@ class Starting:
         link: KeeperLink,
         caps: RoleCaps,
         quotas: Quotas,
+        remote: RemoteJobs,
         drain: Drain,
         durations: Durations,
         tracing: Tracing | None = None,
@@ -51,6 +53,7 @@ class Starting:
         self._secrets = secrets
         self._caps = caps
         self._quotas = quotas
+        self._remote = remote
         self._specs = specs
         self._users = users
         self._table = table
@@ -171,7 +174,10 @@ class Starting:
                 begun = time.monotonic()
                 if active.record.job.spec.all_secrets():
                     await self._secrets.complete(active.id, active.record.job.spec, by)
-                await self._launch(active)
+                if active.record.job.spec.elsewhere() is None:
+                    await self._launch(active)
+                else:
+                    await self._remote.start(active, self._specs.plan_of(active))
                 self._durations.add(time.monotonic() - begun)
             finally:
                 self._quotas.slots.release(by.id)

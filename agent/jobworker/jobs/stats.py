@@ -10,10 +10,13 @@ from jobworker.host.keeper_link import KeeperLink
 from jobworker.host.process_tree import described
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.record import JobRecord
+from jobworker.jobs.remote.job import RemoteJob
 from jobworker.jobs.secrets import Secrets
 from jobworker.jobs.table import JobTable
-from jobworker.model import Stats
+from jobworker.model import Stats, Usage
 from jobworker.units import rfc3339
+
+USED = (*Usage.__struct_fields__, "memory", "pids")  # what a heartbeat may report
 
 
 class JobStats:
@@ -35,6 +38,8 @@ class JobStats:
         return _stats(record, values, [] if processes else None)
 
     async def _now(self, active: ActiveJob, processes: bool) -> Stats:
+        if active.record.remote is not None:
+            return _stats(active.record, _reported(active.remote), [] if processes else None)
         group, v1 = active.record.process.group, self._link.hello.get("v1", {})
         values, sources = await asyncio.to_thread(usage.counted, active.id, group, v1)
         kinds = usage.missing(sources)
@@ -52,6 +57,12 @@ class JobStats:
         if active.record.process.init and "pids" in values and sources["pids"] != "proc":
             values["pids"] -= 1  # the init of its namespace, which is ours
         return _stats(active.record, {**values, "source": sources}, listed)
+
+
+def _reported(remote: RemoteJob | None) -> dict[str, object]:
+    """Return what a runner has reported last, as far as it is what is known here."""
+    used = {} if remote is None else remote.usage
+    return {name: value for name, value in used.items() if name in USED and isinstance(value, int | float | dict)}
 
 
 def _stats(record: JobRecord, values: dict[str, object], processes: list[dict[str, object]] | None) -> Stats:

@@ -18,6 +18,7 @@ from jobworker.jobs import commands
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.inputs import Inputs
 from jobworker.jobs.plan import LaunchPlan, signal_number
+from jobworker.jobs.remote.job import RemoteJob
 from jobworker.model import Job, Receipt, Step
 from jobworker.plugin.host import PluginFault, PluginHost, clean
 from jobworker.signal_names import name_of
@@ -27,17 +28,20 @@ log = logging.getLogger(__name__)
 
 KILL = "kill"  # the strategy in a receipt if no strategy could be used
 SURVIVOR_SECONDS = 5.0  # after our own SIGKILL until a process counts as a survivor
+CANCEL_SECONDS = 45.0  # after an engine was asked to cancel a job, until it counts as a survivor
 KILL_AGAIN_SECONDS = 0.1  # between two SIGKILLs for the tree
 T = TypeVar("T")
 
 
 async def send_signal(
     active: ActiveJob, link: KeeperLink, number: int, target: str, *, signalled: bool = True
-) -> tuple[int, int]:
-    """Signal the tree or the main process; return how many were alive before and how many got it.
+) -> tuple[int | None, int]:
+    """Signal the tree or the main process; return how many were alive before (None: unknown) and how many got it.
 
     `signalled`: an exit that follows counts as caused by this signal.
     """
+    if active.remote is not None:
+        return None, await active.remote.signal(number, target, strike=signalled)
     tree = active.tree()
     members = await tree.members()
     how: dict[str, Any] = {"signal": number, "target": target, "pids": [], "strike": signalled}
@@ -105,15 +109,30 @@ class StopRun:
 
     async def _make_sure(self) -> list[dict[str, Any]]:
         """Kill what is left, unless that was tried already; return the survivors."""
-        if not self._given_up() and (not self._active.record.job.state.final or await self._active.tree().members()):
+        if not self._given_up() and await self._is_left():
             self.note("kill", detail="processes are left")
             try:
                 await self.signal("SIGKILL", "all")
                 await self._kill_again(None)
             except JobworkerError as error:
                 self.note("kill_failed", detail=str(error) or "the keeper is gone")
+        if self._active.remote is not None:
+            return await self._make_sure_elsewhere(self._active.remote)
         left = await self._active.tree().members()
         return await described(left + [each for each in await self._active.unattributed() if each not in left])
+
+    async def _is_left(self) -> bool:
+        if self._active.remote is not None:
+            return not self._active.record.process_tree_gone
+        return not self._active.record.job.state.final or bool(await self._active.tree().members())
+
+    async def _make_sure_elsewhere(self, remote: RemoteJob) -> list[dict[str, Any]]:
+        """Have the engine end what its runner did not; return what is left all the same."""
+        if remote.survivors():
+            why = await remote.cancel()
+            self.note("cancel_failed" if why else "cancel", detail=why or "by the engine: its runner did not end it")
+            await self._gone(CANCEL_SECONDS)
+        return remote.survivors()
 
     def _given_up(self) -> bool:
         """Whether SIGKILL was sent for as long as it makes sense."""
@@ -122,6 +141,8 @@ class StopRun:
     async def _kill_again(self, limit: float | None) -> bool:
         """Kill until the tree is gone or time is up: a sweep misses processes that were forked since it began."""
         end = self._kill_until if limit is None else min(self._kill_until, time.monotonic() + limit)
+        if self._active.remote is not None:  # its runner sends SIGKILL again itself
+            return await self._gone(end - time.monotonic())
         while not await self._gone(KILL_AGAIN_SECONDS) or await self._active.tree().members():
             if time.monotonic() >= end:
                 return False

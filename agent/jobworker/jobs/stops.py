@@ -12,13 +12,14 @@ from msgspec.structs import replace
 from jobworker.config import Jobs
 from jobworker.errors import InvalidState, JobworkerError, RpcError, StopIncomplete
 from jobworker.host.keeper_link import KeeperLink
-from jobworker.host.process_tree import NamespaceTree, wait_exit
+from jobworker.host.process_tree import PROOFS, QUEUE, NamespaceTree, wait_exit
 from jobworker.interfaces import StopOptions, StopStrategy
 from jobworker.jobs import lifecycle
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.inputs import Inputs
 from jobworker.jobs.pausing import Pausing
 from jobworker.jobs.record import Sent, StopRequest
+from jobworker.jobs.remote.job import RemoteJob
 from jobworker.jobs.spec_rules import Specs
 from jobworker.jobs.stop import KILL, SURVIVOR_SECONDS, StopRun, send_signal
 from jobworker.jobs.table import JobTable
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 
 INIT_NAME = "the init of its namespace"  # of a survivor, in a receipt
+WITHDRAWN = "queue"  # in place of a strategy, in the receipt of a job that never began
 LEFTOVERS_BY = "agent"  # the caller of a stop for what a main process left behind
 
 
@@ -66,7 +68,7 @@ class StopManager:
 
         A second stop joins the first; with the strategy `kill` it escalates.
         """
-        if active.record.process_tree_gone or active.record.job.pid is None:
+        if active.record.process_tree_gone or not active.record.running:
             state = active.record.job.state
             raise InvalidState(f"job {active.id} is {state}; expected running", state=state)
         before = active.stop
@@ -105,8 +107,28 @@ class StopManager:
             request = StopRequest(reason=reason, by=by, strategy=name, message=message, call=call)
             self._table.save(active, lifecycle.stopping(active.record, request), by=by)
         self._under_way[active.id] = stop
-        active.stop = asyncio.create_task(self._carry_out(active, stop.run(strategy, options, self._limit)))
+        run = stop.run(strategy, options, self._limit)
+        if active.remote is not None:
+            run = self._withdrawn_or(active, active.remote, stop, run)
+        active.stop = asyncio.create_task(self._carry_out(active, run))
         return active.stop
+
+    async def _withdrawn_or(
+        self, active: ActiveJob, remote: RemoteJob, stop: StopRun, run: Coroutine[Any, Any, Receipt]
+    ) -> Receipt:
+        """Take a job that is queued out of its queue; else run the stop."""
+        try:
+            withdrawn = await remote.withdraw()
+        except OSError as error:
+            log.warning("job %s: %s: %s", active.id, remote.folder, error)
+            withdrawn = False
+        if not withdrawn:
+            return await run
+        run.close()
+        why = await remote.cancel()
+        stop.note("cancel_failed" if why else "cancel", detail=why or "by the engine: it was queued")
+        self._table.save(active, lifecycle.withdrawn(active.record, time.time_ns()))
+        return Receipt(WITHDRAWN, QUEUE, PROOFS[QUEUE], active.record.stop.steps)
 
     def _save_steps(self, active: ActiveJob, steps: list[Step]) -> None:
         """Store the steps of a stop that is under way, for the agent that goes on with it if this one dies."""
@@ -156,6 +178,8 @@ class StopManager:
     async def _release(self, active: ActiveJob) -> bool:
         """Remove cgroup and namespace of a job without processes; return whether the namespace's init is gone."""
         tree = active.tree()
+        if active.record.remote is not None:
+            return True  # there is none of either here
         try:
             await self._link.insist("release", id=active.id, init=active.init(), group=active.record.process.group)
             if isinstance(tree, NamespaceTree):
@@ -203,7 +227,7 @@ class StopManager:
 
     async def stop_all(self, by: str) -> None:
         """Stop every job because the agent is shut down; return when the stops are over."""
-        begun = (self.begin(active, None, by, Reason.SHUTDOWN) for active in self._table if active.record.job.pid)
+        begun = (self.begin(active, None, by, Reason.SHUTDOWN) for active in self._table if active.record.running)
         stops = await asyncio.gather(*begun, return_exceptions=True)
         await asyncio.gather(*(stop for stop in stops if isinstance(stop, asyncio.Task)), return_exceptions=True)
 

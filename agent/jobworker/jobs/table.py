@@ -26,6 +26,7 @@ from jobworker.jobs.garbage import Ended
 from jobworker.jobs.query import Query
 from jobworker.jobs.recent import RecentRecords
 from jobworker.jobs.record import JobRecord, continue_ids, is_id
+from jobworker.jobs.remote import folder
 from jobworker.jobs.scope import Scope, sees
 from jobworker.jobs.store import REVISION, Store
 from jobworker.linux.proc import boot_id
@@ -240,7 +241,7 @@ class JobTable:
         """
         active.deleted, record = True, active.record
         try:
-            await asyncio.to_thread(shutil.rmtree, self.log_folder(active.id), ignore_errors=True)
+            await asyncio.to_thread(_remove_files, self.log_folder(active.id), record)
             if self._durable:
                 await asyncio.to_thread(sync_folder, self._logs)
             self._store.drop(active.id)
@@ -369,6 +370,14 @@ class JobTable:
 
     async def close(self) -> None:
         await self._store.close()
+
+
+def _remove_files(log: Path, record: JobRecord) -> None:
+    """Remove the log of a job, and the folder of one that an executor has run, where its log is."""
+    if record.remote is not None:
+        folder.remove(record.remote.folder)
+        log.unlink(missing_ok=True)
+    shutil.rmtree(log, ignore_errors=True)
 
 
 def _not_found(job: str) -> JobNotFound:

@@ -76,6 +76,9 @@ class Updating:
 
     async def _hold(self, active: ActiveJob, plan: LaunchPlan, names: list[str], force: bool) -> None:
         """Set the resource limits of these names in the kernel, as in a new plan."""
+        if active.record.remote is not None:
+            text = f"limits: job {active.id} is run by an executor, and its limits cannot be changed any more"
+            raise NotSupported(text, field="limits")
         if "v1" not in self._link.hello:
             raise NotSupported("limits: the keeper is of another version and cannot change them", field="limits")
         state, now = active.record.job.state, self._specs.plan_of(active)

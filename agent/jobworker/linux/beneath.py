@@ -7,6 +7,7 @@ from jobworker.linux import features
 from jobworker.linux.syscalls import openat2
 
 FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+LINK = (errno.ELOOP, errno.ENOTDIR)  # a link on the way; the second without openat2
 REFUSED = (errno.ENOSYS, errno.EPERM)  # by a kernel before 5.6; by a seccomp profile that is older than the call
 
 
@@ -31,7 +32,29 @@ def open_beneath(folder: int, path: str, flags: int, mode: int = 0o600) -> int:
 
 
 def open_in_log(folder: str, name: str, flags: int) -> int:
-    """Open a file of the log in STATE/logs/JOB; raise OSError."""
+    """Open a file of the log in STATE/logs/JOB; raise OSError.
+
+    Of a job that an executor runs, that is a link to FOLDER/JOB/logs/JOB: there no other link is followed.
+    """
+    try:
+        return _open_in(folder, name, flags)
+    except OSError as error:
+        if error.errno not in LINK or not (place := _elsewhere(folder)):
+            raise
+    return _open_in(place, name, flags)
+
+
+def _elsewhere(folder: str) -> str:
+    """Return where the log of a job of an executor is; "" for any other link."""
+    try:
+        place = os.readlink(folder)
+    except OSError:
+        return ""
+    job = os.path.basename(folder)
+    return place if place.startswith("/") and place.endswith(f"/{job}/logs/{job}") else ""
+
+
+def _open_in(folder: str, name: str, flags: int) -> int:
     logs, job = os.path.split(folder)
     state, below = os.path.split(logs)
     base = os.open(state, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -14,6 +14,7 @@ from jobworker.model.job import (
     Job,
     JobSummary,
     LogInfo,
+    Queued,
     Reason,
     Receipt,
     State,
@@ -26,7 +27,9 @@ from jobworker.model.job import (
 from jobworker.model.notifications import EventGap, JobEvent, LogEnd, LogGap
 from jobworker.model.principal import Principal
 from jobworker.model.spec import (
+    LOCAL,
     MIN_LOG,
+    ExecutorSpec,
     JobSpec,
     LimitSpec,
     LogSpec,
@@ -38,9 +41,11 @@ from jobworker.model.spec import (
 )
 
 __all__ = [
+    "LOCAL",
     "MIN_LOG",
     "ChainLink",
     "EventGap",
+    "ExecutorSpec",
     "Exit",
     "Explanation",
     "Job",
@@ -53,6 +58,7 @@ __all__ = [
     "LogInfo",
     "LogSpec",
     "Principal",
+    "Queued",
     "Reason",
     "Receipt",
     "SandboxSpec",

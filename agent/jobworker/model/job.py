@@ -13,6 +13,7 @@ class State(StrEnum):
     """The state of a job; `exit` has how it ended."""
 
     CREATED = "created"
+    QUEUED = "queued"
     RUNNING = "running"
     PAUSED = "paused"
     STOPPING = "stopping"
@@ -129,6 +130,16 @@ class Waiting(Struct, frozen=True):
     since: str
 
 
+class Queued(Struct, frozen=True):
+    """A job waits for the engine of its executor, for a `reason` in the engine's words.
+
+    `starts` is when the engine expects to start it; None if it does not know.
+    """
+
+    reason: str = ""
+    starts: str | None = None
+
+
 class JobSummary(Struct, frozen=True, kw_only=True):
     """A job as callers see it, without its spec."""
 
@@ -145,6 +156,8 @@ class JobSummary(Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     writer: Writer | None = None  # the one client that may write to its input; None: each that controls the job
     waiting: Waiting | None = None  # it waits for its input; None: it does not, or that is not known
+    node: str | None = None  # where its executor runs it; None: here, or nowhere yet
+    queued: Queued | None = None  # why it waits, in the state `queued`
     revision: int = 0  # of the last change: it orders the events of all jobs
 
 

@@ -8,6 +8,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 from jobworker.text import Text
 from jobworker.units import Duration, Rate, Size
 
+LOCAL = "local"  # in place of the name of an executor: the agent runs the job by its keeper
 MIN_LOG = 64 << 10  # bytes: a smaller log would hold almost no output
 
 
@@ -88,6 +89,13 @@ class SandboxSpec(Struct, frozen=True, forbid_unknown_fields=True):
     userns: bool = True
 
 
+class ExecutorSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What runs a job in place of the agent: the name of an executor, and its options, which that checks."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
 class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What to run. Exactly one of `argv` and `shell`; `docs/reference/job-spec.md` describes each field."""
 
@@ -116,6 +124,7 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     pid_namespace: bool | UnsetType = UNSET
     private_tmp: bool | UnsetType = UNSET
     sandbox: SandboxSpec | None = None
+    executor: ExecutorSpec | None = None
 
     def command(self) -> list[str]:
         """Return the argv to execute; here and below surrogates stand for bytes that are not UTF-8."""
@@ -136,6 +145,10 @@ class JobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     def has_input(self) -> bool:
         """Whether the job can be written to: a terminal always has an input."""
         return self.stdin is not None or self.tty is not False
+
+    def elsewhere(self) -> ExecutorSpec | None:
+        """Return the executor that is to run the job; None if the agent itself does."""
+        return None if self.executor is None or self.executor.name == LOCAL else self.executor
 
     def terminal(self) -> TtySpec | None:
         """Return the terminal that the job is to have."""

@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from jobworker import __version__
 from jobworker.config import BUILT_IN, Config
 from jobworker.errors import StartError
-from jobworker.executors import LOCAL
 from jobworker.interfaces import (
     Authorizer,
     AuthProvider,
@@ -27,6 +26,7 @@ from jobworker.interfaces import (
     StopStrategy,
     TimeoutPolicy,
 )
+from jobworker.model import LOCAL
 from jobworker.plugin import hookspecs
 from jobworker.plugin.host import PluginFault, PluginHost
 from jobworker.tokens import TokenFile

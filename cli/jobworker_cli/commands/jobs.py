@@ -48,6 +48,8 @@ def create(
     no_network: options.NoNetwork = False,
     no_userns: options.NoUserns = False,
     write: options.Write = None,
+    executor: options.Executor = None,
+    executor_option: options.ExecutorOption = None,
     stdin: options.Stdin = False,
     tty: options.Tty = 0,
     key: options.Key = None,

@@ -50,6 +50,8 @@ def run(
     no_network: options.NoNetwork = False,
     no_userns: options.NoUserns = False,
     write: options.Write = None,
+    executor: options.Executor = None,
+    executor_option: options.ExecutorOption = None,
     stdin: options.Stdin = False,
     stdin_close_on_disconnect: options.StdinClose = False,
     tty: options.Tty = 0,

@@ -12,7 +12,7 @@ from jobworker_cli import LOCAL_CONTEXT
 ANSWER_SECONDS = 1.0  # for all that is asked for one line: the user waits for the prompt
 MAX_JOBS = 500  # the newest that are offered
 Values = list[tuple[str, str]]  # each with its help
-LIVE = ("running", "paused", "stopping")
+LIVE = ("queued", "running", "paused", "stopping")
 # The states of jobs that a command is for; others are for all jobs.
 STATES = {
     "start": ("created",),

@@ -71,6 +71,10 @@ def job_of(job: Plain) -> dict[str, Any]:
         value["ran_seconds"] = end.get("ran_seconds")
     elif job["pid"] is not None:
         value["pid"] = job["pid"]
+    if job.get("node"):
+        value["node"] = job["node"]
+    if why := describe.queued(job):
+        value["queued"] = clipped(why, MAX_MESSAGE)
     return value
 
 
@@ -81,7 +85,9 @@ def sentence(job: Plain) -> str:
     begin = f"Job {job['id']}{name}"
     if end is None:
         ran = f" for {describe.ran(job)}" if job["started_at"] else ""
-        return f"{begin} is {state}{ran}."
+        where = f" on {job['node']}" if job.get("node") else ""
+        why = f": {clipped(queued, MAX_MESSAGE)}" if (queued := describe.queued(job)) else ""
+        return f"{begin} is {state}{ran}{where}{why}."
     after = f" after {describe.ran(job)}" if job["started_at"] else ""
     if end["reason"] == "finished" and end["signal"] is None:
         return f"{begin} exited with code {end['code']}{after}."

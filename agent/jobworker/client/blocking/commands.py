@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from jobworker.client.blocking.process import Process
     from jobworker.client.blocking.subscription import Subscription
     from jobworker.client.completed import Completed
-    from jobworker.model import JobSpec, LimitSpec, LogSpec, SandboxSpec, SecretRef, StopSpec, TimeoutSpec, TtySpec
+    from jobworker.model import (
+        ExecutorSpec,
+        JobSpec,
+        LimitSpec,
+        LogSpec,
+        SandboxSpec,
+        SecretRef,
+        StopSpec,
+        TimeoutSpec,
+        TtySpec,
+    )
     from jobworker.text import Text
     from jobworker.units import Duration
 
@@ -50,6 +60,7 @@ class Options(TypedDict, total=False):
     pid_namespace: bool
     private_tmp: bool
     sandbox: SandboxSpec | None
+    executor: ExecutorSpec | None
 
 
 class Commands(Verbs):

@@ -29,7 +29,7 @@ const ACTIONS = [
   { text: "Start", method: "job.start", states: within("created"), act: call("start") },
   { text: "Resume", method: "job.resume", states: within("paused"), act: call("resume") },
   {
-    text: "Stop…", method: "job.stop", states: within("running", "paused", "stopping"), danger: true,
+    text: "Stop…", method: "job.stop", states: within("queued", "running", "paused", "stopping"), danger: true,
     act: (session, job, outcome) => askStop({ agent: session.agent, job, name: title(job) }, outcome.stopping),
   },
   { text: "Pause", method: "job.pause", states: within("running"), act: call("pause") },

@@ -3,7 +3,7 @@
 import { field, h } from "./dom.js";
 
 const FINAL = ["exited", "lost"];
-const ACTIVE = ["created", "running", "paused", "stopping"];
+const ACTIVE = ["created", "queued", "running", "paused", "stopping"];
 /** What can be chosen, in the order of the form. @type {[string, string, string[]][]} */
 const CHOICES = [
   ["", "all", []],

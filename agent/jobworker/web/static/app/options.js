@@ -84,6 +84,8 @@ const OPTIONS = {
   "--no-network": flag(["sandbox", "network"], false),
   "--no-userns": flag(["sandbox", "userns"], false),
   "--write": { set: (spec, text) => { ((spec.sandbox ??= {}).write ??= []).push(text); } },
+  "--executor": value(["executor", "name"]),
+  "-X --executor-option": pair(["executor", "options"], json),
   "-i --interactive --stdin": flag(["stdin"], "pipe"),
   "-t --tty": flag(["tty"], true),
   "--shell": flag(["shell"], true),

@@ -166,6 +166,12 @@ export interface EventsSubscribed {
   revision: number;
 }
 
+/** What runs a job in place of the agent: the name of an executor, and its options, which that checks. */
+export interface ExecutorSpec {
+  name: string;
+  options?: Record<string, any>;
+}
+
 /** How a job ended: of `code` and `signal` (a name) at most one is not null.
 
 For `start_failed`, `step` and `errno` have the cause. `usage` is at that moment, None if the job never ran.
@@ -218,6 +224,8 @@ export interface Job {
   labels: Record<string, string>;
   writer: Writer | null;
   waiting: Waiting | null;
+  node: string | null;
+  queued: Queued | null;
   revision: number;
   spec: JobSpec;
 }
@@ -271,6 +279,7 @@ export interface JobSpec {
   pid_namespace?: boolean;
   private_tmp?: boolean;
   sandbox?: SandboxSpec | null;
+  executor?: ExecutorSpec | null;
 }
 
 /** A job as callers see it, without its spec. */
@@ -288,6 +297,8 @@ export interface JobSummary {
   labels: Record<string, string>;
   writer: Writer | null;
   waiting: Waiting | null;
+  node: string | null;
+  queued: Queued | null;
   revision: number;
 }
 
@@ -452,6 +463,14 @@ export interface Pong {
   time: string;
 }
 
+/** A job waits for the engine of its executor, for a `reason` in the engine's words.
+
+`starts` is when the engine expects to start it; None if it does not know. */
+export interface Queued {
+  reason: string;
+  starts: string | null;
+}
+
 /** Why a job ended. */
 export type Reason = "finished" | "lost" | "oom" | "shutdown" | "start_failed" | "stopped" | "timeout";
 
@@ -529,7 +548,7 @@ export interface SessionsEnded {
 }
 
 /** The state of a job; `exit` has how it ended. */
-export type State = "created" | "exited" | "lost" | "paused" | "running" | "stopping";
+export type State = "created" | "exited" | "lost" | "paused" | "queued" | "running" | "stopping";
 
 /** One step of a stop. `alive` is how many processes there were before it, null if they were not counted.
 
