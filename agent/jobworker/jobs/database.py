@@ -9,6 +9,7 @@ from jobworker.errors import StartError, write_hint
 from jobworker.jobs import events
 
 VERSION = 2  # of the format, in `PRAGMA user_version`; rows of format 1 are read as well
+AGENT = "agent"  # in `meta`: the id of the agent for engines of executors, once one was used
 _ENDED = "NOT live AND state IN ('exited', 'lost')"
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;

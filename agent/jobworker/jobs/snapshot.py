@@ -79,7 +79,7 @@ def make_foreign(table: Path, why: str, boot: str, other: str) -> None:
                 changed = msgspec.json.encode(record.with_process(boot=other)).decode()
                 db.execute("UPDATE jobs SET record = ? WHERE id = ?", (changed, job))
         db.execute("UPDATE meta SET value = ? WHERE value = ? AND name IN ('boot', 'journal_boot')", (other, boot))
-        db.execute("DELETE FROM meta WHERE name IN ('place', ?)", (DRAINING,))
+        db.execute("DELETE FROM meta WHERE name IN ('place', ?, ?)", (DRAINING, database.AGENT))
         db.execute("REPLACE INTO meta VALUES (?, ?)", (RESTORED, why))
 
 

@@ -20,6 +20,7 @@ from jobworker.host.sweep import ALONE, Neighbours
 from jobworker.jobs import lifecycle
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.created import CreatedJobs
+from jobworker.jobs.database import AGENT
 from jobworker.jobs.event_cursor import EventCursor
 from jobworker.jobs.events import event, happened
 from jobworker.jobs.garbage import Ended
@@ -50,6 +51,7 @@ class JobTable:
         self.created = CreatedJobs(store.created_jobs())
         continue_ids(store.last_id())
         self.boot = boot_id()  # of the host, now
+        self.agent: str = self.meta(AGENT, "")  # the id of this agent for engines; "": no executor was used
         self._revision: int = self._store.meta(REVISION, 0)  # the last one that was given
         self.on_inactive: list[Callable[[JobRecord], None]] = []  # called when a job can no longer change
         self.on_deleted: Callable[[JobRecord], None] = lambda record: None  # called when such a job is deleted
@@ -241,7 +243,7 @@ class JobTable:
         """
         active.deleted, record = True, active.record
         try:
-            await asyncio.to_thread(_remove_files, self.log_folder(active.id), record)
+            await asyncio.to_thread(_remove_files, self.log_folder(active.id), record, self.agent)
             if self._durable:
                 await asyncio.to_thread(sync_folder, self._logs)
             self._store.drop(active.id)
@@ -372,11 +374,13 @@ class JobTable:
         await self._store.close()
 
 
-def _remove_files(log: Path, record: JobRecord) -> None:
-    """Remove the log of a job, and the folder of one that an executor has run, where its log is."""
-    if record.remote is not None:
-        folder.remove(record.remote.folder)
-        log.unlink(missing_ok=True)
+def _remove_files(log: Path, record: JobRecord, agent: str) -> None:
+    """Remove the log of a job, and the folder of one that an executor has run for this agent."""
+    if (remote := record.remote) is not None:
+        if agent and Path(remote.folder).parent.name == agent:  # else it is in use: this table is a copy
+            folder.remove(remote.folder)
+        if log.is_symlink():
+            log.unlink()
     shutil.rmtree(log, ignore_errors=True)
 
 

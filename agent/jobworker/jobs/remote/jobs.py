@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from jobworker.errors import DiskFull, InvalidSpec, JobNotFound, JobworkerError
 from jobworker.executors import Executor
 from jobworker.jobs import lifecycle
 from jobworker.jobs.active import ActiveJob
+from jobworker.jobs.database import AGENT
 from jobworker.jobs.plan import LaunchPlan
 from jobworker.jobs.record import RemoteRecord, is_id
 from jobworker.jobs.remote import runner
@@ -29,7 +31,6 @@ log = logging.getLogger(__name__)
 
 SUBMIT_SECONDS = 8.0  # for which a start waits for the engine; then the job is queued all the same
 FIND_AGAIN_SECONDS = 5.0  # until an engine that did not answer is asked again for the jobs that it has
-AGENT = "agent"  # in `meta`: the id of this agent
 
 
 class RemoteJobs:
@@ -49,7 +50,6 @@ class RemoteJobs:
         self._specs = specs
         self._table = table
         self._tasks = tasks
-        self._agent_id = str(table.meta(AGENT, ""))  # by which its jobs are known to engines; "": not needed so far
         self._calls: dict[str, EngineCalls] = {}  # by executor
         self._prepared: dict[str, asyncio.Task[None]] = {}  # by executor: has the runner be where its nodes find it
         self._watches: dict[str, Watch] = {}  # by executor
@@ -57,17 +57,21 @@ class RemoteJobs:
     def attach(self) -> None:
         """Give each job in memory that an executor runs its handle, for stops that go on."""
         for active in self._table:
-            if active.record.remote is not None:
-                self._attach(active)
-                process = active.record.process
-                if active.record.job.started_at and process.boot != self._table.boot:
-                    started = boottime_of(active.record.job.started_at)
-                    self._table.save(active, active.record.with_process(started=started, boot=self._table.boot))
+            if (remote := active.record.remote) is None:
+                continue
+            self._attach(active)
+            if Path(remote.folder).parent.name != self._table.agent:
+                why = "this job table was restored, and another agent may have the job"
+                self._table.save(active, lifecycle.lost(active.record, why, time.time_ns(), closed=True))
+            process = active.record.process
+            if active.record.job.started_at and process.boot != self._table.boot:
+                started = boottime_of(active.record.job.started_at)
+                self._table.save(active, active.record.with_process(started=started, boot=self._table.boot))
 
     def open(self, *, copied: bool) -> None:
         """Go on with the jobs of the agent before. `copied`: they are those of another agent."""
         if copied:
-            self._agent_id = ""
+            self._table.agent = ""
             self._table.set_meta(AGENT, "")
             return
         left: dict[str, list[ActiveJob]] = {name: [] for name in self._executors}
@@ -76,7 +80,7 @@ class RemoteJobs:
                 name = active.record.remote.executor
                 left.setdefault(name, []).append(active)
                 self._watch(name).add(active)
-        if self._agent_id:  # else no executor was ever used here
+        if self._table.agent:  # else no executor was ever used here
             for name, jobs in left.items():
                 self._tasks.spawn(self._adopt(name, jobs))
 
@@ -183,10 +187,10 @@ class RemoteJobs:
 
     def _agent(self) -> str:
         """Return the id of this agent, made when it is first needed."""
-        if not self._agent_id:
-            self._agent_id = secrets.token_hex(16)
-            self._table.set_meta(AGENT, self._agent_id)
-        return self._agent_id
+        if not self._table.agent:
+            self._table.agent = secrets.token_hex(16)
+            self._table.set_meta(AGENT, self._table.agent)
+        return self._table.agent
 
     def _calls_of(self, name: str) -> EngineCalls:
         if name not in self._calls:

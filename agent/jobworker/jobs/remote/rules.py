@@ -11,7 +11,7 @@ def check_spec(spec: JobSpec, name: str) -> None:
     refused = {
         "stdin": spec.stdin is not None,
         "tty": spec.tty is not False,
-        "secrets": bool(spec.secrets),
+        "secrets": bool(spec.all_secrets()),
         "sandbox": spec.sandbox is not None,
         "private_tmp": spec.private_tmp is not UNSET and spec.private_tmp,
         "pid_namespace": spec.pid_namespace is not UNSET and spec.pid_namespace,
