@@ -110,7 +110,7 @@ async def test_a_node_that_dies(client: Client, engine: Engine) -> None:
     assert "NODE_FAIL" in lost.exit.message
     assert lost.node
     assert lost.node in lost.exit.message
-    assert b"".join(chunk.data for chunk in (await client.read(job.id)).chunks) == b"before\n"
+    assert await logged(client, job.id) == b"before\n"
     assert (await client.status(other.id)).state == State.RUNNING
     await client.stop(other.id)
 
@@ -142,10 +142,6 @@ async def test_a_stop_that_the_runner_does_not_hear(client: Client, engine: Engi
     await until(lambda: not alive(pids["runner"]))
 
 
-def _killed_queued(engine: Engine) -> None:
-    engine.switch("hold", "Priority")
-
-
 @pytest.mark.parametrize("when", ["queued", "running", "ended"])
 async def test_an_agent_that_is_killed(agent: RunningAgent, engine: Engine, tmp_path: Path, when: str) -> None:
     """The next one goes on with the job: it runs once, with all of its output and its own exit."""
@@ -168,8 +164,7 @@ async def test_an_agent_that_is_killed(agent: RunningAgent, engine: Engine, tmp_
         ended = await client.wait(job.id)
         assert ended.exit
         assert (ended.exit.code, ended.exit.reason) == (9, Reason.FINISHED)
-        data = b"".join(chunk.data for chunk in (await client.read(job.id)).chunks)
-        assert data == b"a\nb\n"
+        assert await logged(client, job.id) == b"a\nb\n"
     assert (tmp_path / "runs").read_text() == "ran\n"
 
 
@@ -234,9 +229,7 @@ async def test_fifty_jobs(client: Client, tmp_path: Path) -> None:
         script = f"echo ran >> {tmp_path}/{number}; seq {number} 1000; exit {number % 5}"
         job = await started(client, JobSpec(shell=script, executor=ELSEWHERE))
         ended = await client.wait(job.id)
-        async with asyncio.timeout(DEADLINE):
-            page = await client.read(job.id)
-        return ended, b"".join(chunk.data for chunk in page.chunks)
+        return ended, await logged(client, job.id)
 
     found = await asyncio.gather(*map(one, range(50)))
     for number, (job, data) in enumerate(found):

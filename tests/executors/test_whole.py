@@ -30,6 +30,13 @@ async def output(client: Client, spec: JobSpec) -> tuple[dict[str, bytes], Any]:
     return data, run.end
 
 
+async def logged(client: Client, job: str) -> bytes:
+    """Return the whole log of a job that has ended, or ends."""
+    subscription = await client.subscribe(job)
+    async with asyncio.timeout(DEADLINE), subscription:
+        return b"".join([chunk.data async for chunk in subscription])
+
+
 async def begun(client: Client, spec: JobSpec = SLEEPS) -> Job:
     """Return a job when it runs."""
     return await becomes(client, (await started(client, spec)).id, lambda job: job.state == State.RUNNING)
@@ -49,10 +56,10 @@ async def becomes(client: Client, job: str, wanted: Callable[[Job], bool]) -> Jo
 
 
 async def test_output_and_exit_code(client: Client) -> None:
-    data, end = await output(client, JobSpec(shell="echo out; sleep 0.1; echo err >&2; exit 7", executor=ELSEWHERE))
+    data, end = await output(client, JobSpec(shell="echo out; sleep 0.5; echo err >&2; exit 7", executor=ELSEWHERE))
     assert data == {"stdout": b"out\n", "stderr": b"err\n"}
     assert (end.exit.code, end.exit.signal, end.exit.reason) == (7, None, Reason.FINISHED)
-    assert 0.1 <= end.exit.ran_seconds < DEADLINE
+    assert 0.2 <= end.exit.ran_seconds < DEADLINE
 
 
 async def test_every_byte_arrives_while_it_runs(client: Client, tmp_path: Path) -> None:
@@ -176,7 +183,7 @@ async def test_signals_and_pauses(client: Client, tmp_path: Path) -> None:
     assert signalled
     assert ended.exit
     assert (ended.exit.signal, ended.exit.reason) == ("SIGKILL", Reason.FINISHED)
-    assert b"usr1" in b"".join(chunk.data for chunk in (await client.read(job.id)).chunks)
+    assert b"usr1" in await logged(client, job.id)
 
 
 async def test_a_time_limit_and_what_it_used(client: Client) -> None:

@@ -344,8 +344,8 @@ class JobManager:
             if active.stop is not None:
                 active.stop.cancel()
         await self._reconciler.close(restart=restart, finish=finish)
-        self._remote.close()
         self._tasks.cancel()
+        await self._remote.close()
         self._watch.close()
         self.log_scans.close()
         self.inputs.close_watch()

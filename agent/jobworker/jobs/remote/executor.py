@@ -10,6 +10,7 @@ from jobworker.executors import Executor, ExecutorUnavailable, Need, Sighting
 from jobworker.plugin.host import PluginFault, PluginHost, clean
 
 CALL_SECONDS = 30.0  # that an engine may take for an answer
+SETTLE_SECONDS = 2.0  # for which the end of the agent waits for calls
 MAX_ID = 200  # characters of an engine's id
 T = TypeVar("T")
 
@@ -22,6 +23,7 @@ class EngineCalls:
         self.name = name
         self.executor = executor
         self._host = host
+        self._under_way: set[asyncio.Future[Any]] = set()  # calls that the plugin has not ended
 
     async def submit(
         self, tag: str, command: Sequence[str], folder: str, need: Need, options: Mapping[str, Any]
@@ -50,12 +52,25 @@ class EngineCalls:
         executor = self.executor
         if executor is None:
             raise ExecutorUnavailable(f"no plugin registers the executor {self.name!r}")
+        work = asyncio.ensure_future(self._host.call(executor, lambda: call(executor), CALL_SECONDS))
+        self._under_way.add(work)
+        work.add_done_callback(self._ended)
         try:
-            return await self._host.call(executor, lambda: call(executor), CALL_SECONDS)
+            return await asyncio.shield(work)
         except (StartError, ExecutorUnavailable):
             raise
         except (PluginFault, JobworkerError) as error:
             raise ExecutorUnavailable(str(error)) from error
+
+    def _ended(self, work: asyncio.Future[Any]) -> None:
+        self._under_way.discard(work)
+        if not work.cancelled():
+            work.exception()  # marks it as retrieved: perhaps nothing waits for it
+
+    async def settle(self) -> None:
+        """Wait for the calls that are under way, for a moment: a plugin's loop must outlive its processes."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=SETTLE_SECONDS)
 
     def _mapping(self, found: Any) -> Mapping[Any, Any]:
         if not isinstance(found, Mapping):

@@ -29,7 +29,7 @@ from jobworker.tasks import Background
 
 log = logging.getLogger(__name__)
 
-SUBMIT_SECONDS = 8.0  # for which a start waits for the engine; then the job is queued all the same
+SUBMIT_SECONDS = 2.0  # for which a start waits for the engine; then the job is queued all the same
 FIND_AGAIN_SECONDS = 5.0  # until an engine that did not answer is asked again for the jobs that it has
 
 
@@ -202,6 +202,7 @@ class RemoteJobs:
             self._watches[name] = Watch(self._calls_of(name), self._table, self.applied)
         return self._watches[name]
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for watch in self._watches.values():
             watch.close()
+        await asyncio.gather(*(calls.settle() for calls in self._calls.values()))

@@ -81,12 +81,7 @@ class Watch:
         if remote is None or look is None or active.deleted:
             return
         note(remote, look)
-        if (
-            look.claim is not None
-            and not remote.withdrawn
-            and active.record.job.node != (node := remote.node or None)
-        ):
-            self._table.save(active, active.record.with_job(node=node))
+        self._name_node(active, remote)
         for entry in look.entries:
             self._apply(active, entry)
         if look.logged != remote.logged:
@@ -95,6 +90,13 @@ class Watch:
         if active.record.active and not active.starting:
             seen = Seen(began, remote.claimed, remote.beat_at, remote.absent)
             await self._decided(active, remote, decide(seen))
+
+    def _name_node(self, active: ActiveJob, remote: RemoteJob) -> None:
+        """Record the node of a job that a runner has: by the engine's name for it, else by its host's."""
+        named = remote.sighting.node if remote.sighting is not None else ""
+        node = named or remote.node or None
+        if remote.claimed and node != active.record.job.node:
+            self._table.save(active, active.record.with_job(node=node), lazy=True)
 
     def _apply(self, active: ActiveJob, entry: object) -> None:
         """Apply an entry of the runner's journal, as one of the keeper's."""
@@ -127,7 +129,8 @@ class Watch:
         for active in list(self._jobs.values()):
             remote, record = active.remote, active.record
             if remote is not None and record.remote is not None and record.remote.engine_id:
-                if not remote.claimed or now - remote.beat_at > SILENT_SECONDS:
+                named = remote.sighting is not None and remote.sighting.node
+                if not (remote.claimed and named) or now - remote.beat_at > SILENT_SECONDS:
                     yield active, remote
                 else:
                     remote.unreachable, remote.absent = "", None
@@ -186,7 +189,7 @@ class Watch:
     def _why(self, node: str | None, remote: RemoteJob, verdict: Verdict) -> str:
         """Return why a job is lost, in the engine's words as far as it has any."""
         sighting = remote.sighting if remote.sighting is not None and remote.sighting.phase == Phase.GONE else None
-        where = node or (sighting.node if sighting is not None else "")
+        where = (sighting.node if sighting is not None else "") or node
         word = sighting.reason if sighting is not None and sighting.reason else "it is not known there any more"
         text = f"{self._calls.name}: {word}" + (f" (on {where})" if where else "")
         if verdict == Verdict.NEVER_BEGAN:
