@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.executors.test_whole import ELSEWHERE, becomes, begun, started
+from tests.executors.test_whole import ELSEWHERE, becomes, begun, logged, started
 from tests.support.process_executor import Engine
 from tests.support.waiting import DEADLINE, alive, until
 
