@@ -143,7 +143,7 @@ def test_plugins_use_only_what_every_author_may() -> None:
 def test_the_agent_imports_nothing_that_it_does_not_use() -> None:
     """Not what the package jsonrpcserver imports beside its steps; a plugin that imports it gets all of it."""
     script = "import sys, jobworker.app, jobworker.instance; from jobworker.server import library\n"
-    script += "print({'jsonschema', 'http.server', 'jsonrpcserver'} & {*sys.modules})\n"
+    script += "print({'jsonschema', 'http.server', 'jsonrpcserver', 'opentelemetry', 'requests'} & {*sys.modules})\n"
     script += (
         "import jsonrpcserver; print(jsonrpcserver.Success is library.Success, callable(jsonrpcserver.dispatch))"
     )

@@ -54,6 +54,16 @@ async def test_a_request_and_its_job(agent: "RunningAgent", collector: Collector
     assert request.start_time_unix_nano <= job.start_time_unix_nano <= job.end_time_unix_nano
 
 
+@pytest.mark.parametrize("value", ["x" * 4000, f"00-{'0' * 32}-{'0' * 16}-01", f"ff-{TRACE}-{PARENT}-01", "\xff"])
+async def test_a_parent_that_is_none(agent: "RunningAgent", collector: Collector, dial: "Dial", value: str) -> None:
+    """The request has a trace of its own."""
+    async with dial(agent, headers=[("traceparent", value)]) as wire:
+        ref = (await wire.refused("job.pause", id="nothing"))["data"]["ref"]
+    span = await asyncio.to_thread(collector.find, "job.pause", jobworker_ref=ref)
+    assert not span.parent_span_id
+    assert span.trace_id.hex() not in (TRACE, "0" * 32)
+
+
 async def test_jw_takes_part_in_a_trace(
     agent: "RunningAgent", collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
