@@ -18,7 +18,7 @@ import traceback  # noqa: E402
 
 from jobworker.formats import job_folder  # noqa: E402
 from jobworker.keeper.child import change_user  # noqa: E402
-from jobworker.keeper.node_folder import make_node_folder, remove_node_folder  # noqa: E402
+from jobworker.keeper.node_folder import make_node_folder, remove_left, remove_node_folder  # noqa: E402
 from jobworker.keeper.runner import Runner  # noqa: E402
 from jobworker.keeper.state import State  # noqa: E402
 from jobworker.linux.proc import boot_id  # noqa: E402
@@ -44,6 +44,7 @@ def main(folder: str) -> int:
     os.umask(0o022)
     for name in (job_folder.LOGS, job_folder.CONTROL, job_folder.ANSWERS):
         os.makedirs(f"{folder}/{name}", 0o700, exist_ok=True)
+    remove_left()
     run_folder = make_node_folder()
     try:
         runner = Runner(folder, launch, State(folder, run_folder, one_job=True))
