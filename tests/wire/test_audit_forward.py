@@ -1,9 +1,12 @@
 """The audit log forwarded to real sockets: in order, whole, and never at the cost of a call."""
 
 import json
+import os
 import socket
 import struct
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from jobworker.auth.audit import Audit
 from jobworker.errors import InvalidSpec
 from jobworker.model import Principal
 
+JOURNALD = "/lib/systemd/systemd-journald"
 ANN = Principal("ann", "token", [])
 
 
@@ -71,6 +75,63 @@ def test_syslog_of_this_host(tmp_path: Path, datagrams: socket.socket) -> None:
     audit.close()
     assert message.startswith(b"<86>")
     assert json.loads(message.partition(b"]: ")[2])["decision"] == "login"
+
+
+@pytest.fixture
+def journal() -> Iterator[Path]:
+    """The root of a mount namespace in which journald runs, apart from that of this host."""
+    if os.geteuid() or not os.access(JOURNALD, os.X_OK):
+        pytest.skip("needs root, and systemd-journald")
+    script = f"mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal /run/log/journal && exec {JOURNALD}"
+    process = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c", script])
+    root = Path(f"/proc/{process.pid}/root/run")
+    try:
+        sockets = [root / "systemd/journal" / name for name in ("socket", "dev-log")]
+        until(lambda: process.poll() is not None or all(path.is_socket() for path in sockets))
+        if process.poll() is not None:
+            pytest.skip("no namespace can be made here")
+        yield root
+    finally:
+        process.terminate()
+        process.wait(DEADLINE)
+
+
+def until(found: Callable[[], Any]) -> Any:
+    """Return what is found once it is."""
+    end = time.monotonic() + DEADLINE
+    while not (value := found()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return value
+
+
+def test_a_real_journald(tmp_path: Path, journal: Path) -> None:
+    """It takes both forms: as entries with fields, and as messages of syslog."""
+
+    def entries(field: str) -> list[dict[str, Any]]:
+        command = [
+            "journalctl",
+            "-D",
+            str(journal / "log/journal"),
+            "-o",
+            "json",
+            "SYSLOG_IDENTIFIER=jobworker",
+            field,
+        ]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE)
+        return [json.loads(line) for line in ran.stdout.splitlines()]
+
+    for kind, name, field in (
+        ("journald", "socket", "JOBWORKER_JOB=abc"),
+        ("syslog", "dev-log", "_TRANSPORT=syslog"),
+    ):
+        audit = audit_to(tmp_path, Target(kind, str(journal / "systemd/journal" / name)))
+        audit.note("denied", ANN, "127.0.0.1:1", "job.stop", job="abc", reason="\n two lines")
+        audit.close()
+        (entry,) = until(lambda: entries(field))  # noqa: B023  # it is called here
+        written = (tmp_path / "audit.log").read_text().splitlines()[-1]
+        assert (entry["MESSAGE"], entry["PRIORITY"], entry["SYSLOG_FACILITY"]) == (written, "4", "10")
+        assert entry["SYSLOG_PID"] == str(os.getpid())
 
 
 def test_a_chain_arrives_over_a_network(tmp_path: Path) -> None:
