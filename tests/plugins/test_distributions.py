@@ -13,15 +13,15 @@ import pytest
 from tests.house.test_examples import matches
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("htpasswd", "http-stop", "maintenance", "webhook")
-ENABLED = '"token", "roles", "graceful", "kill", "total", "htpasswd", "http-stop", "maintenance", "webhook"'
+NAMES = ("htpasswd", "http-stop", "maintenance", "webhook", "slurm")
+ENABLED = '"token", "roles", "graceful", "kill", "total", "htpasswd", "http-stop", "maintenance", "webhook", "slurm"'
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def binaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment that has the five wheels, what they name, and nothing of this checkout."""
+    """An environment that has the wheels, what they name, and nothing of this checkout."""
     folder = tmp_path_factory.mktemp("distributions")
     sources = [ROOT, *(ROOT / "plugins" / f"jobworker-{name}" for name in NAMES)]
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
@@ -29,7 +29,7 @@ def binaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
         built = shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns(".*", "build", "dist"))
         subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(folder / "wheels"), str(built)], check=True)
     wheels = sorted(map(str, (folder / "wheels").glob("*.whl")))
-    assert len(wheels) == 5
+    assert len(wheels) == len(sources)
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
     subprocess.run([python, *pip[1:], "install", *wheels, "pytest"], check=True)
@@ -67,6 +67,7 @@ def test_all_of_them_in_one_agent(env: dict[str, str], tmp_path: Path) -> None:
         f'[plugins.htpasswd]\nfile = "{passwords}"\ndefault_roles = ["reader"]\n'
         '[plugins.maintenance]\nbegin = "22:00"\n'
         '[plugins.webhook]\nurl = "http://127.0.0.1:9/"\n'
+        f'[plugins.slurm]\nfolder = "{tmp_path}"\n'
     )
 
     def jw(*words: str) -> "subprocess.CompletedProcess[str]":

@@ -18,11 +18,13 @@ import traceback  # noqa: E402
 
 from jobworker.formats import job_folder  # noqa: E402
 from jobworker.keeper.child import change_user  # noqa: E402
-from jobworker.keeper.node_folder import make_node_folder, remove_left, remove_node_folder  # noqa: E402
+from jobworker.keeper.node_folder import make_node_folder, remove_node_folder  # noqa: E402
 from jobworker.keeper.runner import Runner  # noqa: E402
 from jobworker.keeper.state import State  # noqa: E402
 from jobworker.linux.proc import boot_id  # noqa: E402
 from jobworker.linux.syscalls import become_subreaper, reset_internal_signals  # noqa: E402
+
+NODE = "JOBWORKER_NODE"  # set by an engine's script, if the host name is not what it calls the node
 
 
 def main(folder: str) -> int:
@@ -30,7 +32,9 @@ def main(folder: str) -> int:
     try:
         become_owner(folder)
         launch = job_folder.read_launch(folder)
-        claim = {"tag": launch["tag"], "node": os.uname().nodename, "pid": os.getpid(), "boot": boot_id()}
+        # The engine's name for this node, which its users know; not passed on to the job.
+        node = os.environ.pop(NODE, "") or os.uname().nodename
+        claim = {"tag": launch["tag"], "node": node, "pid": os.getpid(), "boot": boot_id()}
         job_folder.write_claim(folder, claim)
     except FileExistsError:
         print(f"{folder}: another runner has claimed this job", file=sys.stderr)
@@ -44,7 +48,6 @@ def main(folder: str) -> int:
     os.umask(0o022)
     for name in (job_folder.LOGS, job_folder.CONTROL, job_folder.ANSWERS):
         os.makedirs(f"{folder}/{name}", 0o700, exist_ok=True)
-    remove_left()
     run_folder = make_node_folder()
     try:
         runner = Runner(folder, launch, State(folder, run_folder, one_job=True))

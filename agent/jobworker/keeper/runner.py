@@ -17,7 +17,6 @@ from jobworker.keeper.descendants import Descendants
 from jobworker.keeper.ending import Ending
 from jobworker.keeper.heartbeat import Heartbeat
 from jobworker.keeper.job import Job
-from jobworker.keeper.memory import Memory
 from jobworker.keeper.parts import Parts, wake_on
 from jobworker.keeper.state import State
 from jobworker.keeper.wire import VERSION, decode
@@ -50,7 +49,6 @@ class Runner:
         self._descendants = Descendants(state, parts.signals, self._id)
         self._control = Control(folder, self._id, parts.signals, self._descendants)
         self._heartbeat = Heartbeat(folder, self._id, self._descendants.usage)
-        self._memory = Memory(self._descendants, launch["message"].get("limits") or {})
         self._begun = False  # its launch was journaled, or that it failed
         self._job: Job | None = None  # once its launch was begun; None as well if that failed at once
         self._ending: Ending | None = None
@@ -70,8 +68,6 @@ class Runner:
                     self._pump.read()
                 elif self._launches.has_report(fd):
                     self._launches.read(fd)
-            if self._job is not None and not self._job.ended:
-                self._memory.look(self._job)  # before it is reaped: its record has the reason
             self._exits.reap()
             self._launches.expire()
             self._pump.ensure()
@@ -109,7 +105,7 @@ class Runner:
         if not self._begun or self._state.journal.owed or self._state.exit_owed or self._pump.socket is None:
             waits.append(RETRY_SECONDS)
         if self._ending is not None:
-            waits += [self._ending.timeout(), self._memory.timeout()]
+            waits.append(self._ending.timeout())
         if (launch := self._launches.timeout()) >= 0:
             waits.append(launch)
         return min(waits)
@@ -134,9 +130,9 @@ class Runner:
         """Return what the parts of the keeper launch, as far as this process can do it."""
         message: dict[str, Any] = self._launch["message"] | {"id": self._id, "namespace": False}
         limits = message.get("limits") or {}
-        if refused := sorted(limits.keys() - {"memory"}):
+        if refused := sorted(kind for kind in limits if kind not in self._state.limits.roots):
             print(f"the engine limits {', '.join(refused)}, not this runner", file=sys.stderr, flush=True)
-        message["limits"] = {}
+        message["limits"] = {kind: limit for kind, limit in limits.items() if kind not in refused}
         message["env"] = {**os.environ, **message["env"]}  # what the engine has to pass on: devices, its own ids
         if (message.get("user") or {}).get("uid") == os.geteuid():
             del message["user"]  # we are that user
