@@ -27,7 +27,7 @@ WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest
 IN_PARALLEL := -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup demo demo-crash check check-web test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile audit bench bench-peers profile docs golden dist sbom deb clean
+.PHONY: help setup demo demo-crash check check-web test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile slurm audit bench bench-peers profile docs golden dist sbom deb clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
@@ -41,6 +41,7 @@ help:
 	@echo "make test-vm-short  the part of it that needs one boot"
 	@echo "make torture    kill everything again and again under running jobs, and print what came of it"
 	@echo "make hostile    send an agent what nobody should, beside a good user, and print what came of it"
+	@echo "make slurm      start a Slurm cluster on this machine, and print what came of jobs, faults and kills (root)"
 	@echo "make audit      compare the locked dependencies with the known vulnerabilities (pip-audit)"
 	@echo "make bench      print the figures, each beside the limit measured in the same run"
 	@echo "make bench-peers  compare with task-spooler, supervisor and circus in one run, those that are there"
@@ -115,6 +116,9 @@ torture: setup
 
 hostile: setup
 	$(BIN)/python tests/hostile/run.py
+
+slurm: setup
+	$(BIN)/python -m tests.slurm.run
 
 # In an environment of its own: what it needs is no dependency of the project.
 audit: setup
