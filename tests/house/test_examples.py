@@ -22,8 +22,8 @@ from jobworker.paths import Home
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *(ROOT / "docs").rglob("*.md")]
-# tests/plugins/test_distributions.py follows this page from its first line to its last.
-ELSEWHERE = ROOT / "docs" / "how-to" / "write-a-plugin.md"
+# tests/plugins/test_distributions.py and test_first_day.py follow these pages from first to last line.
+ELSEWHERE = {ROOT / "docs" / "how-to" / name for name in ("write-a-plugin.md", "first-day.md")}
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -32,7 +32,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def pages_with(language: str) -> list[Any]:
     """Return the pages that have such examples, as parameters of a test."""
-    pages = [page for page in PAGES if page != ELSEWHERE and blocks(page, language)]
+    pages = [page for page in PAGES if page not in ELSEWHERE and blocks(page, language)]
     return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in pages]
 
 
