@@ -10,6 +10,7 @@ from jobworker.testing.contracts import (
     StopStrategyContract,
     TimeoutPolicyContract,
 )
+from jobworker.testing.executors import check_executor
 from jobworker.testing.fakes import FakeJob, make_event, make_job
 from jobworker.testing.loading import load
 from jobworker.testing.secret_contract import SecretProviderContract
@@ -22,6 +23,7 @@ __all__ = [
     "SecretProviderContract",
     "StopStrategyContract",
     "TimeoutPolicyContract",
+    "check_executor",
     "jobworker_agent",
     "load",
     "make_event",
