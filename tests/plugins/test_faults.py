@@ -19,7 +19,7 @@ from websockets.exceptions import InvalidStatus
 from jobworker.client import Client
 from jobworker.config import BUILT_IN
 from jobworker.errors import InvalidSpec, PermissionDenied, PolicyRejected
-from jobworker.model import Job, JobSpec, Reason, SecretRef, State, StopSpec, TimeoutSpec
+from jobworker.model import ExecutorSpec, Job, JobSpec, Reason, SecretRef, State, StopSpec, TimeoutSpec
 from jobworker.paths import Home
 from jobworker.testing import RunningAgent
 
@@ -290,6 +290,37 @@ async def test_a_secret_provider(agent: RunningAgent, kind: str) -> None:
                 await client.start(job.id)
             assert len(refused.value.message) < 300
             assert kind != "raises" or "secret" not in refused.value.message.removeprefix("secrets.A: ")
+
+
+# Executors
+
+
+@pytest.mark.parametrize("kind", cells(*PLAIN))
+async def test_the_check_of_an_executor(agent: RunningAgent, kind: str) -> None:
+    await _check(agent, kind, JobSpec(argv=SLEEPS, executor=ExecutorSpec(f"{kind}.check", {"n": [1]})))
+
+
+@pytest.mark.parametrize("place", ["submit", "find", "poll", "cancel"])
+@pytest.mark.parametrize("kind", cells(*(kind for kind in FAULTS if kind != "impersonates")))
+async def test_an_executor(agent: RunningAgent, kind: str, place: str) -> None:
+    """The job is queued, and a stop takes it out of the queue, whatever the executor does."""
+    async with agent.client() as client:
+        before = (await state(client, kind))["faults"]
+        spec = JobSpec(argv=SLEEPS, executor=ExecutorSpec(f"{kind}.{place}", {}))
+        job = await client.start((await client.create(spec)).id)
+        assert job.state == State.QUEUED
+        async with asyncio.timeout(DEADLINE):
+            while place != "cancel" and kind not in HARMLESS and (await state(client, kind))["faults"] == before:
+                pass
+        stopped = await client.stop(job.id)
+        assert stopped.exit is not None
+        assert (stopped.exit.reason, stopped.started_at) == (Reason.STOPPED, None)
+        assert stopped.exit.receipt is not None
+        assert (stopped.exit.receipt.method, stopped.exit.receipt.proof) == ("queue", "complete")
+        assert stopped.spec.executor == spec.executor
+        async with asyncio.timeout(DEADLINE):
+            while kind in BLOCKING and not (await state(client, kind))["blocked"]:
+                pass
 
 
 # Observers

@@ -7,7 +7,7 @@ everybody. What blocks, blocks until the file FAULTY_GATE is there.
 import asyncio
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,18 @@ from jobworker.interfaces import (
     Authorizer,
     AuthProvider,
     Credentials,
+    Executor,
+    ExecutorUnavailable,
     Grant,
     JobEvent,
     JobHandle,
+    Need,
+    Phase,
     PluginContext,
     Principal,
     RunFacts,
     SecretProvider,
+    Sighting,
     StopOptions,
     StopStrategy,
     TimeoutPolicy,
@@ -199,6 +204,49 @@ class Provider:
         return "the right value"
 
 
+class Elsewhere:
+    """An executor whose jobs stay queued; one for each place: NAME.check, NAME.submit, NAME.find, NAME.poll…"""
+
+    kill_grace, users, python = 5.0, False, "python3"
+
+    def __init__(self, kind: str, place: str, state: Path) -> None:
+        self.name = f"{kind}.{place}"
+        self.kind = kind
+        self.place = place
+        self.folder = str(state / "shared")
+        Path(self.folder).mkdir(exist_ok=True)
+
+    check = Strategy.check
+
+    async def submit(
+        self, tag: str, command: Sequence[str], folder: str, need: Need, options: Mapping[str, Any]
+    ) -> Any:
+        if self.place == "find":  # which is called only then
+            raise ExecutorUnavailable("no answer")
+        if self.kind == "mutates":
+            options["changed"] = True  # type: ignore[index]
+        return await self.at("submit", "7", "x" * 10_000_000)
+
+    async def find(self, prefix: str) -> Any:
+        return await self.at("find", {}, {prefix + str(n): "x" for n in range(100_000)})
+
+    async def poll(self, jobs: Mapping[str, str]) -> Any:
+        right = {tag: Sighting(Phase.QUEUED, reason="Priority") for tag in jobs}
+        if self.kind == "mutates":
+            jobs.clear()  # type: ignore[attr-defined]
+        return await self.at("poll", right, {tag: Sighting(Phase.QUEUED, reason="x" * 10_000_000) for tag in jobs})
+
+    async def ring(self, tag: str, engine_id: str) -> None:
+        """No runner of it ever begins."""
+
+    async def cancel(self, tag: str, engine_id: str) -> Any:
+        return await self.at("cancel", None, "x" * 10_000_000)
+
+    async def at(self, place: str, right: Any, huge: Any) -> Any:
+        answer = await slow_fault(self.kind, huge) if place == self.place else Right
+        return right if answer is Right else answer
+
+
 @hookimpl
 def register_auth_providers(context: PluginContext[None]) -> Iterable[AuthProvider]:
     return [] if context.name.endswith(MAY) else [Auth(context.name)]
@@ -226,6 +274,14 @@ def register_timeout_policies(context: PluginContext[None]) -> Iterable[TimeoutP
 @hookimpl
 def register_secret_providers(context: PluginContext[None]) -> Iterable[SecretProvider]:
     return [] if context.name.endswith(MAY) else [Provider(context.name)]
+
+
+@hookimpl
+def register_executors(context: PluginContext[None]) -> Iterable[Executor]:
+    if context.name.endswith(MAY):
+        return []
+    places = ("check", "submit", "find", "poll", "cancel")
+    return [Elsewhere(context.name, place, context.state) for place in places]
 
 
 @hookimpl

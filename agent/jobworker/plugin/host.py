@@ -99,7 +99,7 @@ class PluginHost:
 
     def __init__(self, limit: float = 5.0) -> None:
         """`limit`: seconds for a call that has no limit of its own."""
-        self._limit = limit
+        self.limit = limit
         self._workers: dict[str, _Worker] = {}  # by plugin
         self._owned: dict[int, tuple[Named, str]] = {}  # by id of the object: the object and its plugin
 
@@ -147,7 +147,7 @@ class PluginHost:
         self, plugin: str, name: str, function: Callable[[], Awaitable[T]], limit: float | None = None
     ) -> T:
         """Run a function of a plugin that has no object; `name` is for messages."""
-        limit = self._limit if limit is None else limit
+        limit = self.limit if limit is None else limit
         worker = self._worker(plugin)
         if worker.blocked:
             worker.faults += 1

@@ -9,7 +9,7 @@ from jobworker.errors import JobworkerError, StartError
 from jobworker.executors import Executor, ExecutorUnavailable, Need, Sighting
 from jobworker.plugin.host import PluginFault, PluginHost, clean
 
-CALL_SECONDS = 30.0  # that an engine may take for an answer
+CALL_LIMITS = 6  # times the limit of a call into a plugin, that an engine may take for an answer
 SETTLE_SECONDS = 2.0  # for which the end of the agent waits for calls
 MAX_ID = 200  # characters of an engine's id
 T = TypeVar("T")
@@ -52,7 +52,8 @@ class EngineCalls:
         executor = self.executor
         if executor is None:
             raise ExecutorUnavailable(f"no plugin registers the executor {self.name!r}")
-        work = asyncio.ensure_future(self._host.call(executor, lambda: call(executor), CALL_SECONDS))
+        limit = CALL_LIMITS * self._host.limit
+        work = asyncio.ensure_future(self._host.call(executor, lambda: call(executor), limit))
         self._under_way.add(work)
         work.add_done_callback(self._ended)
         try:
