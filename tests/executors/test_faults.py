@@ -237,3 +237,25 @@ async def test_fifty_jobs(client: Client, tmp_path: Path) -> None:
         assert job.exit.code == number % 5
         assert data == b"".join(b"%d\n" % each for each in range(number, 1001))
         assert (tmp_path / str(number)).read_text() == "ran\n"
+
+
+@pytest.mark.slow
+async def test_an_end_after_a_job_was_lost(client: Client, engine: Engine, tmp_path: Path) -> None:
+    """Its node was cut off and comes back: that is an event, and the job stays lost."""
+    gate = tmp_path / "gate"
+    spec = JobSpec(shell=f"while ! [ -e {gate} ]; do sleep 0.1; done; exit 4", executor=ELSEWHERE)
+    events = await client.events()
+    job = await begun(client, spec)
+    (pids,) = [each for each in engine.jobs().values() if each["tag"].endswith(job.id)]
+    os.kill(pids["runner"], signal.SIGSTOP)
+    os.kill(pids["step"], signal.SIGKILL)
+    assert (await client.wait(job.id)).state == State.LOST
+    gate.touch()
+    os.kill(pids["runner"], signal.SIGCONT)
+    async with asyncio.timeout(DEADLINE):
+        async for event in events:
+            if (event.job.id, event.event) == (job.id, "late_exit"):
+                break
+    assert (event.detail, event.by) == ("exited with code 4", "process")
+    assert (await client.status(job.id)).state == State.LOST
+    assert "ended after it was taken for lost" in [link.what for link in (await client.explain(job.id)).chain]

@@ -16,6 +16,7 @@ EVENT_TEXT = {  # for the events that leave nothing in the record
     "writer": "another writer",
     "waiting": "waits for its input",
     "answered": "answered",
+    "late_exit": "ended after it was taken for lost",
     "deadline_near": "near its time limit",
     "limit_failed": "time limit not enforced, after a fault",
 }

@@ -9,7 +9,6 @@ Deletion is paced, in small batches: deleting files by the thousand at once slow
 import asyncio
 import contextlib
 import logging
-import shutil
 import time
 from collections import Counter
 from datetime import datetime
@@ -19,7 +18,7 @@ from jobworker.config import Retention as Config
 from jobworker.errors import DiskFull, JobNotFound
 from jobworker.jobs.garbage import NO_JOB, Ended, Limits, exceeding, folders, room
 from jobworker.jobs.record import JobRecord
-from jobworker.jobs.table import JobTable
+from jobworker.jobs.table import JobTable, remove_log
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +126,7 @@ class Retention:
             with contextlib.suppress(JobNotFound):  # a caller has deleted it meanwhile
                 await self._delete_one(await self._table.load(job.id))
         for job_id in orphans:
-            await asyncio.to_thread(shutil.rmtree, self._logs / job_id, ignore_errors=True)
+            await asyncio.to_thread(remove_log, self._logs / job_id, self._table.agent)
         return amounts
 
     async def _forget(self) -> None:

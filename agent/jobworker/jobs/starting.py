@@ -108,6 +108,7 @@ class Starting:
     ) -> Job:
         self._drain.require_off()  # only here: with the key of a job that exists, that job is returned
         plan = await self._users.assign(plan, owner, admin)
+        self._remote.require_user(plan)
         spec = plan.spec
         self._quotas.check_created(owner.id, self._caps.of(owner, admin=admin), spec)
         job = Job(

@@ -243,7 +243,7 @@ class JobTable:
         """
         active.deleted, record = True, active.record
         try:
-            await asyncio.to_thread(_remove_files, self.log_folder(active.id), record, self.agent)
+            await asyncio.to_thread(remove_log, self.log_folder(active.id), self.agent)
             if self._durable:
                 await asyncio.to_thread(sync_folder, self._logs)
             self._store.drop(active.id)
@@ -374,13 +374,13 @@ class JobTable:
         await self._store.close()
 
 
-def _remove_files(log: Path, record: JobRecord, agent: str) -> None:
-    """Remove the log of a job, and the folder of one that an executor has run for this agent."""
-    if (remote := record.remote) is not None:
-        if agent and Path(remote.folder).parent.name == agent:  # else it is in use: this table is a copy
-            folder.remove(remote.folder)
-        if log.is_symlink():
-            log.unlink()
+def remove_log(log: Path, agent: str) -> None:
+    """Remove a log, and the job folder of which it is a part if an executor has run the job for this agent."""
+    if log.is_symlink():
+        job = log.readlink().parents[1]
+        if agent and job.parent.name == agent:  # else it is in use: this table is a copy
+            folder.remove(str(job))
+        log.unlink()
     shutil.rmtree(log, ignore_errors=True)
 
 

@@ -8,11 +8,12 @@ from jobworker.model.job import Exit, JobSummary, State
 class JobEvent(Struct, frozen=True):
     """What happened to a job, and the job as it was then; `by` is the caller or part that caused it.
 
-    `event` is `created`, `started`, `updated`, `paused`, `resumed`, `deadline_near`, `limit_failed` (a time limit
-    that cannot be applied), `stopping`, `exited` (also for a job that was lost or not started), `stopped` (the
-    stop is over: `exit` has its receipt), `writer` (its input was claimed or released), `waiting` (it waits for its
-    input, or does no longer), `answered` (a time limit wrote to its input) or `deleted`. The params of `job.event`
-    have the name of the subscription as well.
+    `event` is `created`, `queued` (for an executor; also when why it waits has changed), `started`, `updated`,
+    `paused`, `resumed`, `deadline_near`, `limit_failed` (a time limit that cannot be applied), `stopping`,
+    `exited` (also for a job that was lost or not started), `stopped` (the stop is over: `exit` has its
+    receipt), `writer` (its input was claimed or released), `waiting` (it waits for its input, or does no
+    longer), `late_exit` (a lost job has ended after all, and stays lost), `answered` (a time limit wrote to its
+    input) or `deleted`. The params of `job.event` have the name of the subscription as well.
     """
 
     revision: int

@@ -11,6 +11,7 @@ import msgspec
 from jobworker.formats import job_folder
 from jobworker.host.journal import Entry, JournalEntry, Opened
 from jobworker.jobs.identity import Identity
+from jobworker.linux.beneath import open_beneath
 
 log = logging.getLogger(__name__)
 
@@ -122,8 +123,25 @@ def claim(folder: str, tag: str) -> bool:
 
 
 def command(folder: str, command: dict[str, Any], user: Identity | None) -> int:
-    """Give the runner a command; return its number. Raise OSError."""
-    owner = None if user is None or os.geteuid() != 0 else (user.uid, user.gid)
-    number = max(job_folder.command_numbers(folder), default=0) + 1
-    job_folder.write_command(folder, number, command, owner=owner)
+    """Give the runner a command; return its number. Raise OSError.
+
+    No link is followed: the folder belongs to the job's user, and this may be root.
+    """
+    base = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        control = open_beneath(base, job_folder.CONTROL, os.O_RDONLY | os.O_DIRECTORY)
+    finally:
+        os.close(base)
+    try:
+        stems = (name.removesuffix(job_folder.SUFFIX) for name in os.listdir(control))
+        number = max((int(stem) for stem in stems if stem.isascii() and stem.isdigit()), default=0) + 1
+        draft = f".{number}.{os.getpid()}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(draft, flags, 0o600, dir_fd=control), "wb") as file:
+            if user is not None and os.geteuid() == 0:
+                os.fchown(file.fileno(), user.uid, user.gid)
+            file.write(job_folder.encode(command))
+        os.rename(draft, f"{number}{job_folder.SUFFIX}", src_dir_fd=control, dst_dir_fd=control)
+    finally:
+        os.close(control)
     return number

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from jobworker.errors import DiskFull, InvalidSpec, JobNotFound, JobworkerError
+from jobworker.errors import DiskFull, InvalidSpec, JobNotFound, JobworkerError, NotSupported
 from jobworker.executors import Executor
 from jobworker.jobs import lifecycle
 from jobworker.jobs.active import ActiveJob
@@ -117,6 +117,14 @@ class RemoteJobs:
             return True
         return record is None or record.remote is None or record.job.state == State.EXITED
 
+    def require_user(self, plan: LaunchPlan) -> None:
+        """Raise NotSupported if the executor of a job cannot run it as its user."""
+        spec = plan.spec.elsewhere()
+        executor = None if spec is None else self._executors.get(spec.name)
+        if executor is not None and plan.user is not None and not executor.users:
+            text = f"spec.user: the executor {executor.name!r} runs jobs as the agent's own user only"
+            raise NotSupported(text, field="user")
+
     async def start(self, active: ActiveJob, plan: LaunchPlan) -> None:
         """Submit a created job; return when the engine has taken or refused it, or does not answer soon.
 
@@ -128,6 +136,7 @@ class RemoteJobs:
         if executor is None:
             text = f"executor.name: no plugin registers the executor {spec.name[:80]!r}"
             raise InvalidSpec(text, field="executor")
+        self.require_user(plan)
         if why := await self._prepare(spec.name):
             hint = "it must be there, shared with all nodes, and writable for the agent"
             raise DiskFull(f"{executor.folder}: the folder of {spec.name} cannot be used: {why}", hint=hint)
@@ -199,7 +208,7 @@ class RemoteJobs:
 
     def _watch(self, name: str) -> Watch:
         if name not in self._watches:
-            self._watches[name] = Watch(self._calls_of(name), self._table, self.applied)
+            self._watches[name] = Watch(self._calls_of(name), self._table, self._tasks, self.applied)
         return self._watches[name]
 
     async def close(self) -> None:

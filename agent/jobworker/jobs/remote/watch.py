@@ -8,7 +8,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from jobworker.errors import JobworkerError
+from jobworker.errors import JobNotFound, JobworkerError
 from jobworker.executors import Phase, Sighting
 from jobworker.host.journal import Ended, Launching, Started, StartFailed
 from jobworker.jobs import lifecycle
@@ -21,6 +21,7 @@ from jobworker.jobs.remote.job import RemoteJob
 from jobworker.jobs.table import JobTable
 from jobworker.model import Queued, State
 from jobworker.signal_names import name_of
+from jobworker.tasks import Background
 from jobworker.units import rfc3339
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ LOOK_SECONDS = 0.25  # between two looks at the folders of jobs that have not be
 RUNNING_SECONDS, RUNNING_JOB_SECONDS, MAX_RUNNING_SECONDS = 0.25, 0.005, 3.0  # the same of all; more for each job
 POLL_SECONDS, POLL_JOB_SECONDS, MAX_POLL_SECONDS = 1.0, 0.02, 15.0  # between two requests to the engine, likewise
 SILENT_SECONDS = 5.0  # without a heartbeat, after which the engine is asked about a job that runs
+LATE_SECONDS, LATE_LOOK_SECONDS = 3600.0, 5.0  # for which a lost job may report an end, and between two looks for it
 STARTS_SECONDS = 60.0  # by which an expected start must move to be recorded
 Entries = list[tuple[ActiveJob, Look | None]]
 
@@ -36,10 +38,13 @@ Entries = list[tuple[ActiveJob, Look | None]]
 class Watch:
     """All jobs of one executor that may still change. Without any, nothing runs."""
 
-    def __init__(self, calls: EngineCalls, table: JobTable, applied: Callable[[ActiveJob, State], None]) -> None:
+    def __init__(
+        self, calls: EngineCalls, table: JobTable, tasks: Background, applied: Callable[[ActiveJob, State], None]
+    ) -> None:
         """`applied` is called after each change of a record, with the state before."""
         self._calls = calls
         self._table = table
+        self._background = tasks
         self._applied = applied
         self._jobs: dict[str, ActiveJob] = {}
         self._tasks: list[asyncio.Task[None]] = []  # the two loops, while there are jobs
@@ -185,6 +190,31 @@ class Watch:
             record = lifecycle.lost(record, self._why(record.job.node, remote, verdict), time.time_ns(), closed=True)
         self._table.save(active, record)
         self._applied(active, was)
+        if verdict == Verdict.LOST:
+            self._background.spawn(self._late(active.id, remote.folder, remote.lines))
+
+    async def _late(self, job: str, place: str, lines: int) -> None:
+        """Add an event if a lost job has an end after all, as of a node that was cut off. It stays lost."""
+        until = time.monotonic() + LATE_SECONDS
+        while time.monotonic() < until:
+            await asyncio.sleep(LATE_LOOK_SECONDS)
+            try:
+                look = await asyncio.to_thread(folder.look, place, job, lines)
+            except OSError:
+                continue  # the file system may be away as well
+            for entry in look.entries:
+                if isinstance(entry, Ended):
+                    how = (
+                        f"exited with code {entry.code}"
+                        if entry.signal is None
+                        else f"killed by {name_of(entry.signal)}"
+                    )
+                    try:
+                        async with self._table.held(job) as active:
+                            self._table.append_event(active, "late_exit", how, self._calls.name)
+                    except JobNotFound:
+                        pass
+                    return
 
     def _why(self, node: str | None, remote: RemoteJob, verdict: Verdict) -> str:
         """Return why a job is lost, in the engine's words as far as it has any."""
