@@ -49,7 +49,7 @@ def test_the_jobs_with_a_label(jw: "Jw") -> None:
         assert {jw.call("job.status", id=job)["state"] for job in jobs} == {state}
     again = jw("stop", "-l", "app=many")
     assert (again.returncode, again.stdout) == (0, "")
-    assert again.stderr == "jw: no job that is running or paused or stopping has the label app=many\n"
+    assert again.stderr == "jw: no job that is queued or running or paused or stopping has the label app=many\n"
     assert jw.call("job.status", id=other)["state"] == "created"
     assert jw.out("rm", "-q", "--selector", "number=1") in jobs  # a single one: no question
     assert jw.out("update", "-q", "--selector", "app=other", "-l", "app=new") == other

@@ -130,6 +130,17 @@ async def test_an_engine_that_does_not_answer_loses_no_job(client: Client, engin
     await client.stop(job.id)
 
 
+async def test_an_end_by_the_engine(client: Client, engine: Engine) -> None:
+    """An operator cancels the job at the engine: the exit names it."""
+    job = await begun(client)
+    (pids,) = [each for each in engine.jobs().values() if each["tag"].endswith(job.id)]
+    os.kill(pids["step"], signal.SIGTERM)
+    ended = await client.wait(job.id)
+    assert ended.exit
+    assert (ended.exit.reason, ended.exit.signal, ended.exit.by) == (Reason.STOPPED, "SIGTERM", "process")
+    assert ended.exit.message.startswith("ended by process")
+
+
 async def test_a_stop_that_the_runner_does_not_hear(client: Client, engine: Engine) -> None:
     """A runner that hangs: the engine ends the job, and the receipt names that step."""
     job = await begun(client)

@@ -70,6 +70,7 @@ class Ended(Entry, tag="ended", frozen=True):
     `signalled`: the keeper had sent it a signal while it was alive.
     `oom`: the kernel killed it at its limit of memory.
     `usage`: what the job had used by then; None in the record of an older keeper.
+    `by`: what else than the agent has ended it, from a runner's journal; `word`: how the engine of that calls it.
     `stdin_unread`: bytes of its input that it had not read, of `stdin_accepted`; None: it had none, or it is unknown.
     """
 
@@ -86,6 +87,8 @@ class Ended(Entry, tag="ended", frozen=True):
     usage: Usage | None = None
     stdin_unread: int | None = None
     stdin_accepted: int | None = None
+    by: str = ""
+    word: str = ""
 
 
 class InputEnd(Entry, tag="input_end", frozen=True):

@@ -26,6 +26,12 @@ REASON_TEXT = {
     Reason.SHUTDOWN: "ended because the agent was shut down",
 }
 
+ENGINE_REASONS = {  # by the word of an engine that has ended a job
+    "TIMEOUT": Reason.TIMEOUT,
+    "DEADLINE": Reason.TIMEOUT,
+    "OUT_OF_MEMORY": Reason.OOM,
+}
+
 FROM_OUTSIDE = {"SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGQUIT"}  # signals that usually come from another process
 
 
@@ -121,6 +127,10 @@ def ended(record: JobRecord, event: Ended) -> JobRecord:
     if event.oom and request is None:
         message = f"{how}: its memory was at the limit of {record.job.spec.limits.memory}{_peak(event.usage)}"
         exit_ = Exit(None, name, Reason.OOM, "kernel", message)
+    elif request is None and event.by:
+        reason = ENGINE_REASONS.get(event.word, Reason.STOPPED)
+        why = f"ended by {event.by}" + (f" ({event.word})" if event.word else "")
+        exit_ = Exit(event.code, name, reason, event.by, f"{why}: {how}")
     elif request is None:
         by = record.stop.sent.by if record.stop.sent is not None and record.stop.sent.signal == name else None
         if by:

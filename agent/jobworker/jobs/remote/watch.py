@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.25  # between two looks at the folders of jobs that have not begun
 RUNNING_SECONDS, RUNNING_JOB_SECONDS, MAX_RUNNING_SECONDS = 0.25, 0.005, 3.0  # the same of all; more for each job
 POLL_SECONDS, POLL_JOB_SECONDS, MAX_POLL_SECONDS = 1.0, 0.02, 15.0  # between two requests to the engine, likewise
+WORD_TRIES, WORD_SECONDS = 10, 0.5  # to ask the engine why it has ended a job, and between two
 SILENT_SECONDS = 5.0  # without a heartbeat, after which the engine is asked about a job that runs
 LATE_SECONDS, LATE_LOOK_SECONDS = 3600.0, 5.0  # for which a lost job may report an end, and between two looks for it
 STARTS_SECONDS = 60.0  # by which an expected start must move to be recorded
@@ -87,8 +89,11 @@ class Watch:
             return
         note(remote, look)
         self._name_node(active, remote)
-        for entry in look.entries:
-            self._apply(active, entry)
+        if any(map(_by_engine, look.entries)) and active.record.stop.request is None:
+            self._background.spawn(self._ended_by_engine(active, remote, look.entries))
+        else:
+            for entry in look.entries:
+                self._apply(active, entry)
         if look.logged != remote.logged:
             remote.logged, active.silent = look.logged, False
             active.notify()
@@ -174,6 +179,20 @@ class Watch:
             queued = Queued(reason, None if starts is None else rfc3339(int(starts * 1e9)))
             self._table.save(active, active.record.with_job(queued=queued), by=self._calls.name, detail=reason)
 
+    async def _ended_by_engine(self, active: ActiveJob, remote: RemoteJob, entries: Sequence[object]) -> None:
+        """Apply entries with an end that the engine has caused, with its word for it if it has one soon."""
+        for _ in range(WORD_TRIES):
+            await self._poll({remote.tag: (active, remote)})
+            if remote.absent is not None:
+                break
+            await asyncio.sleep(WORD_SECONDS)
+        sighting = remote.sighting
+        word = sighting.reason if sighting is not None and sighting.phase == Phase.GONE else ""
+        for entry in entries:
+            if isinstance(entry, Ended) and (entry.by or word in lifecycle.ENGINE_REASONS):
+                entry = replace(entry, by=self._calls.name, word=word)  # noqa: PLW2901
+            self._apply(active, entry)
+
     # The decision
 
     async def _decided(self, active: ActiveJob, remote: RemoteJob, verdict: Verdict) -> None:
@@ -230,6 +249,13 @@ class Watch:
         elif sighting is not None and sighting.exit_code is not None:
             text += f", and the engine reports the exit code {sighting.exit_code}"
         return text
+
+
+def _by_engine(entry: object) -> bool:
+    """Whether the engine has ended a job, or may have: its SIGKILL comes for a limit of memory, too."""
+    return isinstance(entry, Ended) and bool(
+        entry.by or (entry.signal == signal.SIGKILL and not entry.signalled and not entry.oom)
+    )
 
 
 def _look(jobs: list[ActiveJob], *, whole: bool) -> Entries:
