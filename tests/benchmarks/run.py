@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks import (
+    backups,
     budget,
     commands,
     delay,
@@ -61,9 +62,10 @@ SECTIONS: dict[str, Callable[[], Awaitable[None]]] = {
     "metrics": scraped.measure,
     "commands": commands.measure,
     "waiting": waiting.measure,
+    "backup": backups.measure,
 }
 
-LONG = {"search-1GiB"}  # measured only if they are named
+LONG = {"search-1GiB", "backup"}  # measured only if they are named
 
 
 async def run(names: list[str]) -> None:
