@@ -1,5 +1,6 @@
 """The log view in a real browser: places, rows, streams, colours, search, follow, copy, download."""
 
+import itertools
 import json
 import shlex
 import sys
@@ -211,7 +212,7 @@ async def test_search(page: Page, shared: RunningAgent, lines: str) -> None:
 
 
 async def test_matches_that_are_not_kept(page: Page, shared: RunningAgent, lines: str) -> None:
-    """Of over 10,000 matches the others are counted; next and previous find them."""
+    """Of over 10,000 matches the others are counted; next and previous find them, each part of the log has a mark."""
     await show_log(page, shared, lines, query="1")
     await until(page, "view.finder._search?.complete")
     there = sum(str(number).count("1") for number in range(1, LINES + 1))
@@ -222,6 +223,13 @@ async def test_matches_that_are_not_kept(page: Page, shared: RunningAgent, lines
     await until(page, "document.querySelector('.log-current .log-text')")
     await until(page, "document.querySelectorAll('mark').length > 20")
     assert await page.evaluate("view.finder._search.matches.length") == 10_000
+    begin = sum(9 * 10**n * (n + 2) for n in range(5)) + 50_000 * 7 + len("in between\n")  # of the line 150000
+    for before, match in ((begin + 7, begin), (begin, begin - 7)):
+        assert await page.evaluate(f"view.finder._search.previous({before}).then((match) => match.offset)") == match
+    await until(page, "view.finder._search._marked >= view.pages.end")
+    marks = await page.evaluate("view.finder._search.marks")
+    assert 400 < len(marks) <= 600
+    assert max(b - a for a, b in itertools.pairwise(marks)) < 10_000
 
 
 async def test_follow(page: Page, shared: RunningAgent, tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ async def test_others_are_answered_meanwhile(shared: "RunningAgent", dial: "Dial
     """Searches that take long delay neither other calls of the same connection, nor the searches of others."""
     job = await ended(wire, "yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa | head -c 20000000")
     async with dial(shared) as busy:
-        numbers = [await busy.begin("log.search", id=job, pattern="a", limit=0) for _ in range(4)]
+        numbers = [await busy.begin("log.search", id=job, pattern="a", regex=True, limit=0) for _ in range(4)]
         ping = await busy.begin("agent.ping")
         assert (await busy.hear())["id"] == ping
         answers = [await busy.hear() for _ in numbers]
@@ -155,7 +155,7 @@ async def test_others_are_answered_meanwhile(shared: "RunningAgent", dial: "Dial
         for answer in answers:
             assert 0 < answer["result"]["next"] < answer["result"]["end"], "of 19 million matches"
         # A caller that goes away while it searches leaves nothing open.
-        await busy.begin("log.search", id=job, pattern="a", limit=0)
+        await busy.begin("log.search", id=job, pattern="a", regex=True, limit=0)
         await busy.ask("agent.ping")
         busy.connection.transport.abort()
     files = await asyncio.to_thread(open_files, shared.pid, job)

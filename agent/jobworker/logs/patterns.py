@@ -27,12 +27,18 @@ class Pattern(Protocol):
     def find(self, prepared: bytes, start: int) -> tuple[int, int]:
         """Return where the first match from `start` on begins and ends; NOWHERE if there is none."""
 
+    def count(self, prepared: bytes, start: int, stop: int) -> int | None:
+        """Return how many matches begin from `start` on and before `stop`; None if only `find` can tell."""
+
 
 class _Text:
     """A text, as its bytes."""
 
     def __init__(self, needle: bytes) -> None:
         self._needle = needle
+
+    def count(self, prepared: bytes, start: int, stop: int) -> int | None:
+        return prepared.count(self._needle, start, stop + len(self._needle) - 1)
 
     def prepare(self, text: bytes) -> bytes:
         return text
@@ -55,8 +61,13 @@ class _FoldedText(_Text):
 class _Expression:
     """A regular expression of RE2, over text in UTF-8; bytes that are no characters match nothing."""
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, compiled: Any, needle: bytes = b"") -> None:
+        """`needle` is what the expression means, if that is nothing but a text."""
         self._compiled = compiled
+        self._needle = needle
+
+    def count(self, prepared: bytes, start: int, stop: int) -> int | None:
+        return prepared.count(self._needle, start, stop + len(self._needle) - 1) if self._needle else None
 
     def prepare(self, text: bytes) -> bytes:
         return text
@@ -79,7 +90,8 @@ def compiled(pattern: str, *, regex: bool, case: bool) -> Pattern:
         raise BadPatternError("it has a line end; expected text within one line")
     re2 = _library()
     if re2 is not None:
-        return _Expression(_expression(re2, pattern if regex else re2.escape(pattern), case=case))
+        expression = _expression(re2, pattern if regex else re2.escape(pattern), case=case)
+        return _Expression(expression, needle if case and not regex else b"")
     if regex or not (case or pattern.isascii()):
         raise NeedsLibraryError
     return _Text(needle) if case else _FoldedText(needle)

@@ -58,6 +58,7 @@ class _Found:
     excerpt: bytes
     at: int
     cut: bool
+    count: int = 1  # of matches that are only counted, from this one on
 
 
 class _Stream:
@@ -92,12 +93,16 @@ class _Stream:
         """The begin of the last line if that has no end yet, else the end; of a long line, its last part."""
         return self._base + self._text.rfind(b"\n") + 1 if self._text else self.end
 
-    def advance(self, deadline: float) -> list[_Found]:
-        """Search on through some text, until the deadline at the latest."""
+    def advance(self, deadline: float, *, alone: bool) -> list[_Found]:
+        """Search on through some text, until the deadline at the latest; `alone`: the other stream is searched."""
         if not self._text or self._base + self._next >= self._cut:
             self._load()
         if not self._text:
             return []
+        if alone and (count := self._counted()) is not None:
+            counted = _Found(self._base + self._next, 0, b"", 0, True, count)
+            self._next, self.at = self._cut - self._base, max(self.at, self._cut)
+            return [counted] if count else []
         found: list[_Found] = []
         while len(found) < BATCH_MATCHES:
             begin, end = self._query.pattern.find(self._prepared, self._next)
@@ -117,6 +122,13 @@ class _Stream:
         # Not beyond the cut: what follows in a long line is found however its last part ended.
         self.at = max(self.at, min(self._base + self._next, self._cut))
         return found
+
+    def _counted(self) -> int | None:
+        """Return how many matches the rest of the text has, if that can be counted at once."""
+        query, begin = self._query, self._next
+        if query.limit or query.once or self._base + begin < self._start or b"\0" in self._text:
+            return None
+        return query.pattern.count(self._prepared, begin, self._cut - self._base)
 
     def _load(self) -> None:
         """Read the text that has the place to go on at, from the begin of a line."""
@@ -234,7 +246,8 @@ class Search:
     def _step(self, deadline: float, most: int) -> bool:
         stream = min(self._streams, key=attrgetter("frontier"))
         if not stream.done:
-            found = stream.advance(deadline)
+            alone = all(each.done for each in self._streams if each is not stream)
+            found = stream.advance(deadline, alone=alone)
             self._pending += [(stream.locator.offset(each.position), stream, each) for each in found]
         stream.frontier = self.end if stream.done else stream.locator.offset(stream.at)
         horizon = min(each.frontier for each in self._streams)
@@ -268,7 +281,7 @@ class Search:
             line = self._index.line(self._reader, places)
             self.matches.append(Match(offset, stream, found.length, line, found.excerpt, found.at, found.cut))
             self.bytes += len(found.excerpt) + MATCH_BYTES
-        self.count += 1
+        self.count += found.count
         return True
 
     def _begin_of_last(self, stream: _Stream) -> int:

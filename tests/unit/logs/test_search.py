@@ -1,5 +1,6 @@
 """Search a log and number its lines, against what Python finds in the whole text."""
 
+import itertools
 import os
 import random
 import re
@@ -82,6 +83,27 @@ def test_each_match_once(writer: Writer, reader: LogReader, seed: int) -> None:
             matches = found(reader, pattern, limit=limit, streams=streams)
             facts = [(match.offset, match.stream, match.length, match.line) for match in matches]
             assert facts == expected(writer, python, streams)
+
+
+def test_matches_that_are_only_counted(writer: Writer, reader: LogReader) -> None:
+    """As many as are found, wherever the search begins and whenever it is interrupted."""
+    random_log(writer, 5, 4)
+    for _ in range(70):  # a line longer than many windows, of which each ends within another text
+        writer.arrive(0, b"aaaa err aab ")
+    writer.arrive(0, b"\naa\0aa\n")
+    for pattern, streams in itertools.product(("a", "aa", "aaa", "err", "b a"), ((0, 1), (0,), (1,))):
+        offsets = [match.offset for match in found(reader, pattern, regex=False, limit=10_000, streams=streams)]
+        for begin in (0, offsets[len(offsets) // 3] if offsets else 0):
+            count, start = 0, begin
+            for calls in itertools.count():
+                query = Query(compiled(pattern, regex=False, case=True), start, 0, streams, 40, once=False)
+                one = Search(reader, LineIndex(), query, growing=False)
+                for _ in range(calls % 5 + 1):
+                    one.run(time.monotonic() + 0.0002, 1 << 20)
+                count, start = count + one.count, one.next
+                if one.complete:
+                    break
+            assert count == sum(offset >= begin for offset in offsets), (pattern, streams, begin)
 
 
 def test_lines_longer_than_a_window(writer: Writer, reader: LogReader) -> None:

@@ -127,7 +127,7 @@ export class Finder {
     }
     const at = this._current?.offset ?? null;
     const height = this.marks.canvas.clientHeight;
-    const drawn = [search?.matches.length, search?.counted.length, pages.first, pages.end, at, height].join(" ");
+    const drawn = [search?.matches.length, search?.marks.length, pages.first, pages.end, at, height].join(" ");
     if (drawn !== this._drawn) this.marks.draw(search, pages.first, pages.end, at);
     this._drawn = drawn;
   }

@@ -29,13 +29,12 @@ export class Marks {
     const y = (/** @type {number} */ offset) => ((offset - first) / (end - first)) * (height - 2);
     context.fillStyle = style.color;
     let drawn = -1;
-    for (const { offset } of search.matches) {
+    const mark = (/** @type {number} */ offset) => {
       const at = Math.round(y(offset));
       if (at !== drawn) context.fillRect(2, (drawn = at), width - 4, 2);
-    }
-    for (const { from, to, count } of search.counted) {
-      if (count) context.fillRect(2, y(from), width - 4, Math.max(2, y(to) - y(from)));
-    }
+    };
+    for (const { offset } of search.matches) mark(offset);
+    for (const offset of search.marks) mark(offset);
     if (current !== null) {
       context.fillStyle = style.outlineColor;
       context.fillRect(0, y(current) - 1, width, 4);

@@ -1,6 +1,6 @@
 /**
  * Find a text or an expression in the whole log, by `log.search`: every match is counted, the first ones are kept, and
- * of the others how many are where. No document here.
+ * of the others one for each part of the log, as many as a scrollbar has pixels. No document here.
  */
 
 /**
@@ -12,8 +12,9 @@
 const KEPT_MATCHES = 10_000; // beyond these, matches are only counted
 const FIRST_LIMIT = 200; // of the first answer, which should come at once
 const LIMIT = 2000; // matches in one answer
-const NEAR_MATCHES = 500; // looked up at once for what is shown
-const FIRST_STEP = 1 << 20; // bytes to go back for the match before, and 16 times more each time
+const NEAR_MATCHES = 2000; // looked up at once for what is shown
+const FIRST_STEP = 64 << 10; // bytes to go back for the match before, and 16 times more each time
+const PLACES = 600; // parts of the log, of which is known whether there are matches that are only counted
 
 export class Search {
   /**
@@ -32,8 +33,9 @@ export class Search {
     /** @type {Match[]} in the order of their offsets, all up to `keptTo` */
     this.matches = [];
     this.keptTo = 0;
-    /** @type {{from: number, to: number, count: number}[]} of the matches that are only counted */
-    this.counted = [];
+    /** @type {number[]} offsets of matches that are only counted: the first one of each part of the log */
+    this.marks = [];
+    this._marked = 0; // up to where there are marks
     this._call = call;
     this._onchange = onchange;
     this._closed = false;
@@ -54,6 +56,7 @@ export class Search {
     this.complete = false;
     try {
       while (!this._closed && !this.complete) await this._step();
+      await this._mark();
     } catch (error) {
       this.error = error;
     }
@@ -76,13 +79,30 @@ export class Search {
       this.count += fresh.length;
       this.keptTo = answer.next;
     } else if (answer.next > from) {
-      this.counted.push({ from, to: answer.next, count: answer.count });
       this.count += answer.count;
     }
     this.position = answer.next;
     this.end = answer.end;
     this.complete = answer.complete;
     this._onchange();
+  }
+
+  /** Find one match in each part of the log whose matches are only counted. */
+  async _mark() {
+    if (!this.beyond) return;
+    const size = Math.max(1, Math.ceil(this.end / PLACES));
+    for (let from = Math.max(this._marked, this.keptTo); !this._closed && from < this.end; this._marked = from) {
+      const answer = await this._search({ from, limit: 1, excerpt: 1 });
+      const [match] = answer.matches;
+      if (match) this.marks.push(match.offset);
+      from = match ? (Math.floor(match.offset / size) + 1) * size : answer.complete ? this.end : answer.next;
+      if (this.marks.length % 50 === 0) this._onchange();
+    }
+  }
+
+  /** Whether there are matches that are only counted. */
+  get beyond() {
+    return this.count > this.matches.length;
   }
 
   /** @param {{from: number, limit: number, excerpt: number}} params */
@@ -123,20 +143,38 @@ export class Search {
    */
   async _before(offset) {
     const kept = this.matches[this._index(offset) - 1] ?? null;
-    if (offset <= this.keptTo || (this.complete && !this.counted.length)) return kept;
-    const end = Math.min(offset, this.position || offset);
+    if (offset <= this.keptTo || (this.complete && !this.beyond)) return kept;
+    let end = Math.min(offset, this.position || offset);
     for (let step = FIRST_STEP; !this._closed; step *= 16) {
       const start = Math.max(this.keptTo, end - step);
-      let last = null;
-      for (let from = start; from < end; ) {
-        const answer = await this._search({ from, limit: LIMIT, excerpt: 1 });
-        for (const match of answer.matches) if (match.offset < end) last = match;
-        if (answer.complete) break;
-        from = answer.next;
-      }
+      const last = await this._last(start, end);
       if (last || start <= this.keptTo) return last ?? kept;
+      end = start;
     }
     return null;
+  }
+
+  /**
+   * Return the last match between two offsets. If there are many, it is rather in the second half of what is left.
+   * @param {number} from
+   * @param {number} to
+   * @returns {Promise<Match | null>}
+   */
+  async _last(from, to) {
+    let last = null;
+    while (from < to && !this._closed) {
+      const answer = await this._search({ from, limit: LIMIT, excerpt: 1 });
+      const inside = answer.matches.filter((/** @type {Match} */ { offset }) => offset < to);
+      last = inside.at(-1) ?? last;
+      from = answer.next;
+      if (answer.complete || inside.length < answer.matches.length) break;
+      if (inside.length < LIMIT) continue;
+      const middle = Math.floor((from + to) / 2);
+      const later = await this._last(middle, to);
+      if (later) return later;
+      to = middle;
+    }
+    return last;
   }
 
   /**
@@ -152,7 +190,7 @@ export class Search {
       if (match.offset >= to) break;
       if (match.offset + match.length > from) found.push(match);
     }
-    if (to <= this.keptTo || (this.complete && !this.counted.length)) return found;
+    if (to <= this.keptTo || (this.complete && !this.beyond)) return found;
     if (this._near && this._near.from <= from && to <= this._near.to) {
       return this._near.matches.filter(({ offset, length }) => offset < to && offset + length > from);
     }
@@ -165,7 +203,7 @@ export class Search {
    * @param {number} to
    */
   async look(from, to) {
-    if (to <= this.keptTo || (this.complete && !this.counted.length) || this._looking) return;
+    if (to <= this.keptTo || (this.complete && !this.beyond) || this._looking) return;
     if (this._near && this._near.from <= from && to <= this._near.to) return;
     this._looking = true;
     try {
