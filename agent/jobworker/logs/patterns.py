@@ -28,7 +28,7 @@ class Pattern(Protocol):
         """Return where the first match from `start` on begins and ends; NOWHERE if there is none."""
 
     def count(self, prepared: bytes, start: int, stop: int) -> int | None:
-        """Return how many matches begin from `start` on and before `stop`; None if only `find` can tell."""
+        """Return how many matches begin from `start` on and before `stop`; None if only `find` can count them."""
 
 
 class _Text:
