@@ -27,7 +27,7 @@ WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest
 IN_PARALLEL := -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup demo demo-crash check check-web test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile slurm audit bench bench-peers profile docs golden dist sbom deb clean
+.PHONY: help setup demo demo-crash check check-web test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile slurm audit bench bench-peers profile docs golden dist sbom deb screenshots clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
@@ -51,6 +51,7 @@ help:
 	@echo "make deb        build the Debian package, for the Debian and the architecture of this host"
 	@echo "make docs       generate the tables of the reference, and render the pages to build/docs"
 	@echo "make golden     write what the help and the tables of jw are to be from what they are; read the diff"
+	@echo "make screenshots  write what the page is to look like from how it looks; look at each"
 	@echo "make clean      remove the virtual environments and the caches"
 
 setup: $(READY)
@@ -195,6 +196,9 @@ deb: dist sbom build/deb/wheels/.built
 	@$(BIN)/python packaging/tools/unit.py >build/deb/docs/jobworker.service
 	@cp dist/jobworker.cdx.json build/deb/docs
 	@$(DEB_PYTHON) packaging/tools/deb.py dist/jobworker-*.whl build/deb/wheels build/deb/docs
+
+screenshots: setup
+	SCREENSHOTS=write $(PYTEST) -q tests/web/test_screenshots.py -k looks
 
 clean:
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache build dist
