@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright
+from playwright.async_api import Browser, BrowserContext, BrowserType, ConsoleMessage, Page
 
 from jobworker.testing import RunningAgent
 
@@ -18,9 +18,9 @@ document.addEventListener("securitypolicyviolation", (event) => {
 """
 
 
-async def launch(playwright: Playwright) -> Browser:
+async def launch(chromium: BrowserType, env: dict[str, str | float | bool] | None = None) -> Browser:
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # its sandbox refuses to run as root
-    return await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    return await chromium.launch(executable_path=CHROMIUM, args=arguments, env=env)
 
 
 class Problems:

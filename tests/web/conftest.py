@@ -32,7 +32,7 @@ async def browser() -> AsyncIterator[Browser]:
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not there: apt-get install chromium, or set JOBWORKER_CHROMIUM")
     async with async_playwright() as playwright:
-        browser = await launch(playwright)
+        browser = await launch(playwright.chromium)
         yield browser
         await browser.close()
 

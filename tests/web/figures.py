@@ -150,7 +150,7 @@ async def main() -> None:
         agent.client() as client,
         async_playwright() as playwright,
     ):
-        browser = await launch(playwright)
+        browser = await launch(playwright.chromium)
         page = await browser.new_page(ignore_https_errors=True, viewport={"width": 1280, "height": 900})
         await fast(page, agent, client)
         await large(page, agent, client, size)

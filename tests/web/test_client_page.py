@@ -69,4 +69,9 @@ async def test_the_page_runs_a_job(
     async with agent.client() as client:
         ticket = await client.call("auth.ticket", origin=site)
     assert await page.evaluate(LOG_IN_AGAIN, [agent.url, ticket["ticket"]]) == ["local", "local", 40101]
+    (words,) = re.findall(r"`jw (token create page [^`]*)`", PAGE.read_text())
+    token = agent.jw(*words.split()).stdout.strip()
+    async with agent.client(token) as client:
+        caller = await client.call("auth.whoami")
+        assert (caller["roles"], caller["expires_at"] is not None) == (["reader"], True)
     problems.forgive("WebSocket connection to|favicon|404")

@@ -290,3 +290,56 @@ async def test_download(
     else:
         assert sorted(path.read_bytes()) == sorted((log / "out").read_bytes() + (log / "err").read_bytes())
         assert b"\x00" in path.read_bytes()
+
+
+async def test_keys(page: Page, shared: RunningAgent, lines: str) -> None:
+    """All of it without a pointer: search, the matches, places, streams, and back into the log."""
+    await show_log(page, shared, lines)
+    await until_row(page, "1")
+    region = page.get_by_role("region", name="Output of the job")
+    for _ in range(20):
+        await page.keyboard.press("Tab")
+        if await region.evaluate("(element) => element === document.activeElement"):
+            break
+    await expect(region).to_be_focused()
+    await page.keyboard.press("/")
+    await expect(page.get_by_role("searchbox")).to_be_focused()
+    await page.keyboard.type("99999")
+    await page.keyboard.press("Enter")
+    await until_row(page, "99999")
+    await page.keyboard.press("Escape")
+    await expect(region).to_be_focused()
+    await page.keyboard.press("n")
+    await until_row(page, "199999")
+    await page.keyboard.press("Shift+N")
+    await until_row(page, "99999")
+    await page.keyboard.press(":")
+    await expect(page.get_by_label("Go to line")).to_be_focused()
+    await page.keyboard.type("5000")
+    await page.keyboard.press("Enter")
+    await until_row(page, "5000")
+    for key, toggle in (("w", "Wrap"), ("t", "Times")):
+        await region.focus()
+        await page.keyboard.press(key)
+        await expect(page.get_by_role("button", name=toggle)).to_have_attribute("aria-pressed", "true")
+
+
+@pytest.mark.slow
+async def test_a_line_of_100_mb(page: Page, shared: RunningAgent) -> None:
+    """It is cut at its begin and wherever one looks into it; the line after it has its number; few rows are held."""
+    shell = "echo first; head -c 100000000 /dev/zero | tr '\\0' y; echo; echo after"
+    job = job_of(shared, shell, "--log-max", "1GiB")
+    await show_log(page, shared, job, position="start")
+    await until_row(page, "first")
+    row = await until_row(page, "yyy")
+    assert row["text"].startswith("y" * 16384 + " …")
+    await page.evaluate("view.goto({offset: 50_000_000})")
+    await until(page, f"{LOADED} && Math.abs(view.viewport.offset - 50_000_000) < 1_000_000")
+    await until_row(page, "")
+    assert len(await rows(page)) < 600
+    assert await page.evaluate("view.pages.size") <= 4 << 20
+    await page.evaluate("view.goto('end')")
+    await until_row(page, "after")
+    await until(page, "[...document.querySelectorAll('.log-number')].at(-1).textContent === '3'")
+    await page.evaluate("view.search('after')")
+    await expect(page.locator(".log-found")).to_have_text("1 of 1")

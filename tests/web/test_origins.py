@@ -1,13 +1,17 @@
 """Who may open the page, frame it and call its agent, in a real browser."""
 
 import http.server
+import os
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
-from tests.conftest import RunningAgent
-from tests.support.browser import Problems
+from playwright.async_api import Browser, Error, Page, expect
+from tests.conftest import DEADLINE, RunningAgent
+from tests.support.browser import Problems, launch, log_in
 
 
 class Elsewhere(http.server.BaseHTTPRequestHandler):
@@ -46,6 +50,33 @@ async def test_a_ticket_logs_in(page: Page, shared: RunningAgent) -> None:
     await expect(page.get_by_role("heading", name="opened-by-ticket")).to_be_visible()
     assert page.url == f"{shared.url}/#/jobs/{job}"
     assert ticket.ticket not in await page.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}])")
+
+
+def import_ca(ca: Path, home: Path) -> None:
+    """Make a CA known to the browsers of a home folder."""
+    certutil = shutil.which("certutil")
+    if certutil is None:
+        pytest.skip("certutil is not there, which imports a CA: apt-get install libnss3-tools")
+    store = home / ".pki" / "nssdb"
+    store.mkdir(parents=True)
+    for words in (["-N", "--empty-password"], ["-A", "-n", "jobworker", "-t", "C,,", "-i", str(ca)]):
+        subprocess.run([certutil, "-d", f"sql:{store}", *words], check=True, timeout=DEADLINE)
+
+
+async def test_a_certificate_that_the_browser_does_not_know(
+    browser: Browser, shared: RunningAgent, tmp_path: Path
+) -> None:
+    """It shows a warning in place of the page, until the CA of the agent is imported, as the how-to page has it."""
+    page = await browser.new_page()
+    with pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):
+        await page.goto(f"{shared.url}/")
+    await page.close()
+    import_ca(shared.ca, tmp_path)
+    trusting = await launch(browser.browser_type, {**os.environ, "HOME": str(tmp_path)})
+    page = await trusting.new_page()
+    await log_in(page, shared)
+    await expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
+    await trusting.close()
 
 
 async def test_another_page_cannot_frame_it(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -17,6 +18,20 @@ MODES: dict[str, dict[str, Any]] = {
     "dark": {"color_scheme": "dark"},
     "narrow": {"viewport": {"width": 360, "height": 640}, "reduced_motion": "reduce"},
 }
+
+# A report each 100 ms for ten seconds, by each of the two that announce.
+REPORT_FAST = """async () => {
+  const own = new (await import("./app/notices.js")).Status(document.body.appendChild(document.createElement("p")));
+  const log = new (await import("./log/status.js")).Status(() => {});
+  window.reports = [[], []];
+  const both = [[own.element, (text) => own.report(text)], [log.announcer, (text) => log.announce(text)]];
+  both.forEach(([element, report], n) => {
+    new MutationObserver(() => window.reports[n].push([performance.now(), element.textContent]))
+      .observe(element, { childList: true, characterData: true, subtree: true });
+    let count = 0;
+    const timer = setInterval(() => { report(`report ${++count}`); if (count === 100) clearInterval(timer); }, 100);
+  });
+}"""
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
@@ -126,3 +141,28 @@ async def tab_to(page: Page, target: Any) -> None:
             break
     await expect(target).to_be_focused()
     assert await target.evaluate("(element) => getComputedStyle(element).outlineStyle") != "none"
+
+
+async def test_what_is_read_to_people_comes_seldom(page: Page, shared: RunningAgent) -> None:
+    """A status at most every five seconds, the newest; the output of a job is in no live region."""
+    await page.clock.install()
+    await page.goto(f"{shared.url}/")
+    await page.evaluate(REPORT_FAST)
+    await page.clock.run_for(21_000)
+    for reports in await page.evaluate("reports"):
+        times, texts = [time for time, _ in reports], [text for _, text in reports]
+        assert len(texts) == len(set(texts)) >= 3, reports
+        assert all(after - before >= 4999 for before, after in pairwise(times)), reports
+        assert texts[-1] == "report 100"
+
+
+async def test_the_output_is_in_no_live_region(page: Page, jobs: tuple[RunningAgent, dict[str, str]]) -> None:
+    agent, ids = jobs
+    await log_in(page, agent)
+    for name in ("failed", "terminal"):
+        await page.goto(f"{agent.url}/#/jobs/{ids[name]}")
+        await expect(page.locator(".log-row").first).to_be_visible()
+        live = page.locator("[aria-live]:not([aria-live=off]), [role=log], [role=status], [role=alert]")
+        assert await live.count() >= 3
+        assert await live.locator(".log-row, .xterm-rows, .term-text").count() == 0
+        assert await page.locator(":is([aria-live], [role=log]) :is(.log-row, .xterm-rows)").count() == 0
