@@ -81,7 +81,9 @@ async def test_whether_a_user_exists_is_not_told(start_agent: "Callable[..., Run
 
         async def error(name: str, **spec: str) -> str:
             """Return an error with the name left out."""
-            return str(await writer.refused("job.create", spec={"argv": ["true"], **spec})).replace(name, "NAME")
+            error = await writer.refused("job.create", spec={"argv": ["true"], **spec})
+            del error["data"]["ref"]  # of the request
+            return str(error).replace(name, "NAME")
 
         for unknown in UNKNOWN:
             denied = await error(unknown, user=unknown)

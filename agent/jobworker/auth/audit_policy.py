@@ -81,11 +81,11 @@ def note(
         job=None if method in AHEAD else _job_id(raw, outcome),
         target=_target(raw) if method in AHEAD and error is None else None,
         outcome=None if denied else str(error.code) if error else "ok",
-        reason=reason(error) if error else None,
+        reason=_reason(error) if error else None,
     )
 
 
-def reason(error: RpcError) -> str:
+def _reason(error: RpcError) -> str:
     """Return what may be recorded of an error: for params and specs only the field, as values may be secrets."""
     if isinstance(error, InvalidParams | InvalidSpec | PolicyRejected | NotSupported):
         return f"{type(error).__name__}: {str(error.data.get('field', ''))[:80]}"

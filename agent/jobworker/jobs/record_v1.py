@@ -48,5 +48,5 @@ class RecordV1(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _group(self, kind: type[T]) -> T:
-        """Return a group whose fields have the names that they have here."""
-        return kind(**{name: getattr(self, name) for name in kind.__struct_fields__})
+        """Return a group whose fields have the names that they have here; those of later versions have defaults."""
+        return kind(**{name: getattr(self, name) for name in kind.__struct_fields__ if hasattr(self, name)})
