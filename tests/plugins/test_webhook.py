@@ -13,6 +13,7 @@ from tests.torture.webhooks import PLUGIN, receiver_and_agent_die
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "notifications.md"
 
 
+@pytest.mark.slow
 async def test_no_event_is_lost(tmp_path: Path) -> None:
     """Whatever dies, the receiver or the agent: each event is posted until it is taken."""
     outcome = await receiver_and_agent_die(tmp_path / "webhooks", SEED, 20, 5)
