@@ -27,7 +27,7 @@ WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest
 IN_PARALLEL := -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup demo demo-crash check check-web test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile slurm audit bench bench-peers profile docs golden dist sbom deb screenshots clean
+.PHONY: help setup demo demo-crash check check-web test test-fast test-python test-pythons test-slow test-vm test-vm-short torture hostile slurm audit bench bench-peers profile docs golden dist sbom deb image screenshots clean
 
 help:
 	@echo "make demo       set up, then run a job through an agent of its own"
@@ -49,6 +49,7 @@ help:
 	@echo "make dist       build the wheel and the sdist: the same bytes from the same commit, in whichever folder"
 	@echo "make sbom       write what the agent is made of, as CycloneDX JSON"
 	@echo "make deb        build the Debian package, for the Debian and the architecture of this host"
+	@echo "make image      build the image of a container with the agent (podman, buildah or docker)"
 	@echo "make docs       generate the tables of the reference, and render the pages to build/docs"
 	@echo "make golden     write what the help and the tables of jw are to be from what they are; read the diff"
 	@echo "make screenshots  write what the page is to look like from how it looks; look at each"
@@ -174,6 +175,11 @@ sbom: setup
 	@mkdir -p dist
 	@$(BIN)/python packaging/tools/sbom.py >dist/jobworker.cdx.json
 	@ls dist/jobworker.cdx.json
+
+ENGINE ?= $(shell command -v podman || command -v buildah || command -v docker)
+image: dist
+	@test -n "$(ENGINE)" || { echo "make image needs podman, buildah or docker"; exit 1; }
+	$(ENGINE) build -f packaging/container/Containerfile -t jobworker $(IMAGE_OPTIONS) .
 
 # With Debian's own Python, which is the one that runs the agent there.
 DEB_PYTHON ?= /usr/bin/python3
