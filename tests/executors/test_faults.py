@@ -59,6 +59,7 @@ async def test_a_stop_while_the_engine_is_down(client: Client, engine: Engine, t
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 async def test_an_engine_that_forgets(client: Client, engine: Engine, tmp_path: Path) -> None:
     """A job whose heartbeat moves runs, whatever the engine knows; one that never began is lost, and never begins."""
     running = await begun(client, counting(tmp_path / "one", f"while ! [ -e {tmp_path}/gate ]; do sleep 0.1; done"))
@@ -98,6 +99,7 @@ async def test_an_id_that_another_job_had(client: Client, engine: Engine) -> Non
     await until(lambda: not alive(runner["runner"]))
 
 
+@pytest.mark.slow
 async def test_a_node_that_dies(client: Client, engine: Engine) -> None:
     """The job is lost, with the node and the word of the engine; another one of the same executor runs on."""
     other = await begun(client)
@@ -115,6 +117,7 @@ async def test_a_node_that_dies(client: Client, engine: Engine) -> None:
     await client.stop(other.id)
 
 
+@pytest.mark.slow
 async def test_an_engine_that_does_not_answer_loses_no_job(client: Client, engine: Engine) -> None:
     """A runner that is dead is not taken for lost on that alone, and the explanation has it."""
     job = await begun(client)
@@ -141,6 +144,7 @@ async def test_an_end_by_the_engine(client: Client, engine: Engine) -> None:
     assert ended.exit.message.startswith("ended by process")
 
 
+@pytest.mark.slow
 async def test_a_stop_that_the_runner_does_not_hear(client: Client, engine: Engine) -> None:
     """A runner that hangs: the engine ends the job, and the receipt names that step."""
     job = await begun(client)
@@ -194,6 +198,7 @@ async def test_an_agent_that_is_killed_before_it_submits(agent: RunningAgent, en
     assert (tmp_path / "runs").read_text() == "ran\n"
 
 
+@pytest.mark.slow
 async def test_an_agent_that_is_killed_within_a_stop(agent: RunningAgent, engine: Engine) -> None:
     async with agent.client() as client:
         job = await begun(client, JobSpec(shell="trap '' TERM; while :; do sleep 0.1; done", executor=ELSEWHERE))
