@@ -153,6 +153,18 @@ async def test_login(shared: "RunningAgent", dial: "Dial") -> None:
         assert "id" in await wire.ask("job.create", spec={"shell": ":"})
 
 
+async def test_a_login_that_is_announced(shared: "RunningAgent", dial: "Dial") -> None:
+    """With its subprotocol, the credentials of the upgrade count for nothing: only auth.login opens the session."""
+    offered = ["jobworker.v1", "jobworker.login"]
+    async with dial(shared, subprotocols=offered) as wire:
+        assert wire.connection.subprotocol == "jobworker.v1"
+        assert (await wire.ask("auth.login", token=shared.token))["name"] == "local"
+        assert "id" in await wire.ask("job.create", spec={"shell": ":"})
+    async with dial(shared, subprotocols=offered) as wire:
+        assert (await wire.tell(request("auth.whoami")))["error"]["code"] == 40101
+        assert await wire.closed() == 1008
+
+
 async def test_login_as_another_principal(wire: "Wire", shared: "RunningAgent") -> None:
     """A login on a connection that is logged in is an error, and the session continues."""
     assert (await wire.refused("auth.login", token=shared.token))["code"] == -32600
