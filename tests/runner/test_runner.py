@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.support.keeper_copy import copy_keeper
-from tests.support.runner_host import JOB, Run, RunnerHost, descendants_of
+from tests.support.runner_host import JOB, Run, RunnerHost, descendants_of, memory_group
 from tests.support.waiting import alive, ends
 
 from jobworker.formats import job_folder
@@ -122,16 +122,19 @@ def test_a_launch_that_fails_has_step_and_errno(
 
 
 def test_the_job_has_what_the_engine_gives_it(node: RunnerHost) -> None:
-    """The environment of the runner beneath that of the spec, its limit of open files, and no cgroup of ours."""
+    """The environment of the runner beneath that of the spec, and its cgroups; what is open is the job's alone."""
     environment = {"CUDA_VISIBLE_DEVICES": "3", "SLURM_JOB_ID": "17", "PATH": "/nowhere"}
-    script = "echo $CUDA_VISIBLE_DEVICES $SLURM_JOB_ID $PATH; cat /proc/self/cgroup; ls /proc/self/fd | wc -l"
+    script = "echo $CUDA_VISIBLE_DEVICES $SLURM_JOB_ID $PATH; env; cat /proc/self/cgroup; ls /proc/self/fd | wc -l"
     run = node.run(script, environment=environment, message={"limits": {"memory": 1 << 30, "pids": 9}})
     assert run.wait() == 0
     lines = run.output().decode().splitlines()
     assert lines[0] == "3 17 /usr/bin:/bin"
+    names = {line.partition("=")[0] for line in lines if "=" in line and not line[0].isdigit()}
+    assert names - {"PWD", "SHLVL", "_", "OLDPWD"} == environment.keys(), "what Python adds is not the engine's"
+    lines = [line for line in lines if "=" not in line or line[0].isdigit()]
     assert lines[1:-1] == Path("/proc/self/cgroup").read_text().splitlines()
     assert lines[-1] == "4"  # three, and that of the list
-    assert b"the engine limits memory, pids, not this runner" in (run.folder / "runner.log").read_bytes()
+    assert b"the engine limits pids, not this runner" in (run.folder / "runner.log").read_bytes()
 
 
 def test_commands_are_carried_out_once_and_in_order(node: RunnerHost) -> None:
@@ -213,9 +216,8 @@ def test_a_job_that_ignores_the_engines_term_is_killed_before_the_engine_does(no
 
 def test_nothing_outlives_the_job(node: RunnerHost) -> None:
     """A double fork in a session of its own, without the job's pipes, is stopped, and killed after the grace."""
-    script = (
-        "(setsid sh -c 'trap \"\" TERM; echo $$ > $0; while :; do sleep 1000; done' $1 > /dev/null 2>&1 &); exit 3"
-    )
+    other = "setsid sh -c 'trap \"\" TERM; echo $$ > $0; while :; do sleep 1000; done' $1 > /dev/null 2>&1"
+    script = f"({other} &); until [ -s $1 ]; do sleep 0.01; done; exit 3"
     run = node.run(script, str(node.path / "pid"), stop={"signal": 15, "grace": 0.2})
     assert run.wait() == 3
     assert run.event("ended")["left"]
@@ -298,6 +300,27 @@ def test_a_full_folder_makes_the_job_wait(small_disk: Path, node: RunnerHost) ->
     assert run.output() == b"begun\n" + bytes(200000) + b"done\n"
 
 
+@pytest.mark.parametrize("then", ["room", "term"])
+def test_a_folder_that_is_full_before_the_start_delays_it(small_disk: Path, node: RunnerHost, then: str) -> None:
+    """Until there is room; a runner that the engine ends meanwhile has started nothing."""
+    filler, folder = small_disk / "filler", small_disk / "job"
+    with pytest.raises(OSError, match="No space"):
+        filler.write_bytes(bytes(2 << 20))
+    os.truncate(filler, filler.stat().st_size - 8192)  # room for launch and claim, not for the journal
+    run = node.run("echo ran", folder=folder)
+    run.until(lambda: job_folder.read_claim(str(folder)))
+    run.until(lambda: True if (folder / "heartbeat").exists() else None)
+    assert "started" not in [event["event"] for event in run.events()]
+    if then == "room":
+        filler.unlink()
+        assert run.wait() == 0
+        assert run.output() == b"ran\n"
+    else:
+        run.process.terminate()
+        assert run.wait() == 126
+        assert not run.records(Started)
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists(SYSTEM_PYTHON), reason="takes root, and its Python")
 def test_root_becomes_the_user_of_the_folder(node: RunnerHost) -> None:
     """Whatever user the launch names: that file is the user's own."""
@@ -322,3 +345,55 @@ def test_no_folder_is_left_on_the_node(node: RunnerHost) -> None:
     fifo = run.output().decode().strip()
     assert fifo.startswith(f"/dev/shm/{prefix}")
     assert not os.path.exists(os.path.dirname(os.path.dirname(fifo)))
+
+
+def test_what_a_killed_runner_has_left_on_the_node_is_removed(node: RunnerHost) -> None:
+    """By the next one; not while a job still uses it, and not what has just been made."""
+    os.mkfifo(node.path / "fifo")
+    first = node.run("readlink /proc/self/fd/1; read line < $1; exec > /dev/null 2>&1", str(node.path / "fifo"))
+    first.prints(b"\n")
+    pump = next(pid for pid in descendants_of(first.process.pid) if _is_pump(pid))
+    folder = Path(first.output().decode().strip()).parents[1]
+    first.process.kill()
+    first.wait()
+    os.utime(folder, (1, 1))
+    assert node.run("true").wait() == 0
+    assert folder.exists()
+    (node.path / "fifo").write_text("on\n")
+    assert ends(pump)
+    made = folder.with_name(f"jobworker-{os.geteuid()}-{'f' * 12}")
+    made.mkdir(0o700)
+    os.utime(folder, (1, 1))
+    assert node.run("true").wait() == 0
+    assert (folder.exists(), made.exists()) == (False, True)
+    made.rmdir()
+
+
+@pytest.mark.parametrize("engine", ["kernel", "runner"])
+def test_a_job_without_memory_is_out_of_memory(node: RunnerHost, python: str, engine: str) -> None:
+    """Whether the engine has the kernel kill it at the limit, or the runner does because no engine enforces one."""
+    eater = "data = bytearray(b'x') * (200 << 20); print('ate', flush=True); import time; time.sleep(1000)"
+    message = {"argv": [python, "-c", eater], "env": {}, "cwd": "/", "limits": {"memory": 64 << 20}}
+    if engine == "runner":
+        run = node.launch(message)
+    else:
+        with memory_group(node.path.name, 64 << 20) as group:
+            run = node.launch(message | {"limits": {}}, group=group)
+            run.wait()
+    assert run.wait() == 137
+    assert run.records(Ended)[0].oom
+    assert run.event("gone")["by"] == ""
+
+
+def test_a_term_that_comes_early_ends_the_job_with_a_record(node: RunnerHost) -> None:
+    """Before the runner has begun to listen it is kept, and a launch that hangs is ended."""
+    os.mkfifo(node.path / "fifo")
+    for script in ("sleep 1000", "true"):
+        message = {"rlimits": {"core": [0, 0]}} if script == "true" else {}  # launched by a fork
+        run = node.run(script, message=message)
+        run.until(lambda run=run: job_folder.read_claim(str(run.folder)))  # type: ignore[misc]
+        run.process.terminate()
+        run.wait()
+        events = [event["event"] for event in run.events()]
+        assert "gone" in events
+        assert {"ended", "start_failed"} & {*events}

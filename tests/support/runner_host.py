@@ -6,15 +6,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from tests.support.waiting import DEADLINE, alive, ends
 
 from jobworker.formats import job_folder
 from jobworker.formats.code import ROOT
 from jobworker.host.journal import Ended, Journal, JournalEntry, Started
+from jobworker.keeper import limits_v1
 from jobworker.keeper.wire import decode
 from jobworker.logs.reader import Chunk, LogReader
 
@@ -134,6 +137,7 @@ class RunnerHost:
         owner: tuple[int, int] | None = None,
         one_job: str = ONE_JOB,
         python: str = sys.executable,
+        group: Path | None = None,
         **more: Any,
     ) -> Run:
         folder = folder or self.path / f"job-{len(self.runs)}"
@@ -144,7 +148,10 @@ class RunnerHost:
         if owner is not None:
             for path in (folder, *folder.iterdir()):
                 os.chown(path, *owner)
-        run = Run(folder, [python, "-I", "-S", one_job, str(folder)], **environment or {})
+        command = [python, "-I", "-S", one_job, str(folder)]
+        if group is not None:
+            command = ["/bin/sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', str(group), *command]
+        run = Run(folder, command, **environment or {})
         self.runs.append(run)
         return run
 
@@ -167,3 +174,18 @@ def descendants_of(pid: int) -> list[int]:
     except OSError:
         return []
     return [below for child in children for below in (child, *descendants_of(child))]
+
+
+@contextmanager
+def memory_group(name: str, limit: int) -> Iterator[Path]:
+    """Make a group with a limit of memory (bytes), as an engine does for its job; skip where that cannot be done."""
+    above = limits_v1.own_folder("memory")
+    if os.geteuid() or not above:
+        pytest.skip("takes root, and a controller of memory of cgroup v1")
+    group = Path(above, f"test-{name}-{os.getpid()}")
+    group.mkdir()
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(limit))
+        yield group
+    finally:
+        group.rmdir()

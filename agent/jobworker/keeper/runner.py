@@ -17,6 +17,7 @@ from jobworker.keeper.descendants import Descendants
 from jobworker.keeper.ending import Ending
 from jobworker.keeper.heartbeat import Heartbeat
 from jobworker.keeper.job import Job
+from jobworker.keeper.memory import Memory
 from jobworker.keeper.parts import Parts, wake_on
 from jobworker.keeper.state import State
 from jobworker.keeper.wire import VERSION, decode
@@ -35,10 +36,11 @@ CANNOT_EXECUTE, NOT_FOUND = 126, 127  # exit codes, as of a shell
 class Runner:
     """The loop: one job, one pump, and the folder. `launch` is the content of the folder's file."""
 
-    def __init__(self, folder: str, launch: dict[str, Any], state: State) -> None:
+    def __init__(self, folder: str, launch: dict[str, Any], state: State, environment: dict[str, str]) -> None:
         self._folder = folder
         self._id: str = launch["id"]
         self._launch = launch
+        self._environment = environment  # what the engine gives its jobs: the devices they may use, its own ids
         self._state = state
         self._epoll = select.epoll()
         self._wakeup = wake_on((*WAKING, *PASSED_ON), self._epoll)
@@ -49,6 +51,7 @@ class Runner:
         self._descendants = Descendants(state, parts.signals, self._id)
         self._control = Control(folder, self._id, parts.signals, self._descendants)
         self._heartbeat = Heartbeat(folder, self._id, self._descendants.usage)
+        self._memory = Memory(self._descendants, launch["message"].get("limits") or {})
         self._begun = False  # its launch was journaled, or that it failed
         self._job: Job | None = None  # once its launch was begun; None as well if that failed at once
         self._ending: Ending | None = None
@@ -68,6 +71,8 @@ class Runner:
                     self._pump.read()
                 elif self._launches.has_report(fd):
                     self._launches.read(fd)
+            if self._job is not None and not self._job.ended:
+                self._memory.look(self._job)  # before it is reaped: its record has the reason
             self._exits.reap()
             self._launches.expire()
             self._pump.ensure()
@@ -97,7 +102,10 @@ class Runner:
                 self._descendants.signal(number, strike=False)
 
     def _is_over(self) -> bool:
-        return self._begun and self._gone and self._id not in self._state.jobs and not self._state.journal.owed
+        if not self._begun or not self._gone or self._id in self._state.jobs:
+            return False
+        hopeless = self._job is None and self._terminated  # nothing runs, and the folder has no room to write that
+        return hopeless or not self._state.journal.owed
 
     def _timeout(self) -> float:
         """Return how long the loop may wait for news, in seconds."""
@@ -105,7 +113,7 @@ class Runner:
         if not self._begun or self._state.journal.owed or self._state.exit_owed or self._pump.socket is None:
             waits.append(RETRY_SECONDS)
         if self._ending is not None:
-            waits.append(self._ending.timeout())
+            waits += [self._ending.timeout(), self._memory.timeout()]
         if (launch := self._launches.timeout()) >= 0:
             waits.append(launch)
         return min(waits)
@@ -130,10 +138,10 @@ class Runner:
         """Return what the parts of the keeper launch, as far as this process can do it."""
         message: dict[str, Any] = self._launch["message"] | {"id": self._id, "namespace": False}
         limits = message.get("limits") or {}
-        if refused := sorted(kind for kind in limits if kind not in self._state.limits.roots):
+        if refused := sorted(limits.keys() - {"memory"}):
             print(f"the engine limits {', '.join(refused)}, not this runner", file=sys.stderr, flush=True)
-        message["limits"] = {kind: limit for kind, limit in limits.items() if kind not in refused}
-        message["env"] = {**os.environ, **message["env"]}  # what the engine has to pass on: devices, its own ids
+        message["limits"] = {}
+        message["env"] = {**self._environment, **message["env"]}
         if (message.get("user") or {}).get("uid") == os.geteuid():
             del message["user"]  # we are that user
         return message

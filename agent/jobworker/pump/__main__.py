@@ -12,6 +12,9 @@ sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(
 from jobworker.linux.inheritance import keep_out_of_cores
 from jobworker.pump.pump import Pump
 
+# It ends with the last log, not before; an engine sends signals to all processes of a job, of which this is one.
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
 
 def raise_file_size() -> None:
     """Have logs end at their own bound, not at the limit of file sizes (`ulimit -f`) of the agent's caller."""
@@ -26,8 +29,8 @@ def raise_file_size() -> None:
 
 def main() -> None:
     """Make the pump and run it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the pump ends with the last log, not before
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
     raise_file_size()
     keep_out_of_cores()  # the values that are masked are in its memory
     listener = socket.socket(fileno=3)
