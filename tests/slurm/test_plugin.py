@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tests.slurm.cluster import Cluster
 
 from jobworker.errors import StartError
 from jobworker.interfaces import Executor, ExecutorUnavailable, Need, Phase, Sighting
-from jobworker.testing import load
+from jobworker.testing import check_executor, load
 
 pytestmark = pytest.mark.slow
 NOTHING = Need(cpus=None, memory=None, seconds=None, uid=None, gid=None)
@@ -20,6 +21,11 @@ NOTHING = Need(cpus=None, memory=None, seconds=None, uid=None, gid=None)
 def executor(cluster: Cluster, folder: Path) -> Executor:
     settings = {"folder": str(folder), "conf": cluster.env["SLURM_CONF"]}
     return load(jobworker_slurm, settings).executors["slurm"]
+
+
+def test_the_contract(cluster: Cluster, tmp_path: Path) -> None:
+    settings = {"folder": str(tmp_path), "conf": cluster.env["SLURM_CONF"], "python": sys.executable}
+    check_executor(load(jobworker_slurm, settings).executors["slurm"], {"partition": "main"})
 
 
 async def until(slurm: Executor, jobs: dict[str, str], phase: Phase) -> dict[str, Sighting]:

@@ -68,13 +68,13 @@ class Slurm:
 
     async def poll(self, jobs: Mapping[str, str]) -> Mapping[str, Sighting]:
         """Return what Slurm believes of these jobs; without those that it does not know, or knows by another name."""
-        ids = sorted({id_ for id_ in jobs.values() if id_})
+        ids = sorted({id_ for id_ in jobs.values() if _number(id_)})  # one word that it cannot read: no answer at all
         if not ids:
             return {}
         try:
             rows = await self._rows([f"--jobs={','.join(ids)}"])
         except Refused as error:
-            if "invalid job id" in error.message.lower():  # it knows none of them
+            if len(ids) == 1 and "invalid job id" in error.message.lower():  # it does not know it
                 return {}
             raise ExecutorUnavailable(error.message) from None
         return {row[1]: _sighting(row) for row in rows if jobs.get(row[1]) == row[0]}

@@ -207,5 +207,8 @@ def test_ids_that_slurm_has_forgotten(tmp_path: Path) -> None:
     script = "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1"
     executor = slurm(tmp_path, squeue=script, scancel=script)
     assert asyncio.run(executor.poll({"jw-a": "77"})) == {}
+    assert asyncio.run(executor.poll({"jw-a": "77", "jw-b": "0", "jw-c": ""})) == {}
+    with pytest.raises(ExecutorUnavailable):  # it is not known which of them
+        asyncio.run(executor.poll({"jw-a": "77", "jw-b": "78"}))
     asyncio.run(executor.cancel("jw-a", "77"))
     asyncio.run(executor.ring("jw-a", "77"))
