@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.keeper_copy import copy_keeper
 
-from jobworker.host import keeper_link, keeper_process
+from jobworker.host import keeper_link, keeper_process, keeper_silence
 from jobworker.host.journal import Ended
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ SILENCE = 1.0  # seconds
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper_link, "SILENCE_SECONDS", SILENCE)
-    monkeypatch.setattr(keeper_link, "CHECK_SECONDS", SILENCE / 5)
+    monkeypatch.setattr(keeper_silence, "SILENCE_SECONDS", SILENCE)
+    monkeypatch.setattr(keeper_silence, "BUSY_SECONDS", 4 * SILENCE)
+    monkeypatch.setattr(keeper_silence, "CHECK_SECONDS", SILENCE / 5)
 
 
 async def test_a_silent_keeper_is_killed(host: "Host") -> None:
@@ -58,3 +59,18 @@ async def test_many_launches_on_a_slow_host(
     assert not cold_host.link.stuck
     for job in jobs:
         assert (await cold_host.until(Ended, job)).code == 3
+
+
+@pytest.mark.slow
+async def test_a_keeper_that_computes(cold_host: "Host", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has longer, as it is not stuck, but not for ever."""
+    line = "        job.limited = bool(limits)\n"
+    spin = "        end = os.times().elapsed + limits.pop('spin', 0)\n        while os.times().elapsed < end: pass\n"
+    busy = copy_keeper(tmp_path / "busy", {"keeper/launch.py": (line, line + spin)})
+    monkeypatch.setattr(keeper_process, "KEEPER", busy)
+    await cold_host.connect()
+    await cold_host.launch("a1", "/bin/sh", "-c", "exit 3", limits={"spin": 2 * SILENCE})
+    assert (await cold_host.until(Ended, "a1")).code == 3
+    with pytest.raises(keeper_link.KeeperGone):
+        await cold_host.launch("a2", "/bin/true", limits={"spin": 1000})
+    assert cold_host.link.stuck

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +18,7 @@ import msgspec
 from jobworker.errors import DiskFull, InternalError, JobworkerError, RateLimited, write_hint
 from jobworker.host.keeper_connect import connect
 from jobworker.host.keeper_process import find_keeper, keeper_command, program_checksum
+from jobworker.host.keeper_silence import Silence
 from jobworker.host.process_tree import readable
 from jobworker.paths import Home
 
@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 LARGE_BYTES = 100_000
 MAX_ANSWER_BYTES = 262_144
 HELLO_SECONDS = 30.0  # for the first answer of a keeper: it tries out first what works on this host
-SILENCE_SECONDS = 5.0  # without an answer, after which a keeper is stuck: no request may take so long
-CHECK_SECONDS = 1.0  # between two looks for that, while it owes an answer
 DISK_ERRNOS = {errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG}
 ReadJournal = Callable[[int, Callable[[], None]], None]
 _requests, _answers = msgspec.json.Encoder(), msgspec.json.Decoder()
@@ -68,10 +66,8 @@ class KeeperLink:
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}  # answers to come, by number of the request
         self._number = 0  # of the last request
         self._pidfd = -1  # of the keeper, -1: none
-        # When the keeper last sent something, seconds on CLOCK_MONOTONIC; plus the time that we stood still since.
-        self._last_answer = 0.0
+        self._silence = Silence()
         self._alarm: asyncio.TimerHandle | None = None  # checks whether the keeper is silent
-        self._alarm_due = 0.0  # when it is to do so, seconds on CLOCK_MONOTONIC
         self.stuck = False  # the last keeper was killed because it was silent
         self.former = 0  # the pid of the last keeper
         self.pumps_lost = 0  # pumps that were replaced
@@ -165,7 +161,7 @@ class KeeperLink:
         message = _encode({"op": op, "re": self._number, **params})
         future = asyncio.get_running_loop().create_future()
         if not self._waiting:
-            self._last_answer = time.monotonic()
+            self._silence.begin()
         self._waiting[self._number] = future
         if self._alarm is None:
             self._set_alarm()
@@ -182,22 +178,15 @@ class KeeperLink:
         raise InternalError(f"the keeper refused {op}: {answer['error']}")
 
     def _set_alarm(self) -> None:
-        self._alarm_due = time.monotonic() + CHECK_SECONDS
-        self._alarm = asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check)
+        self._alarm = asyncio.get_running_loop().call_later(self._silence.next_check(), self._check)
 
     def _check(self) -> None:
-        """Kill a keeper that is silent: it is stuck, and so is every request to it.
-
-        Time in which this process did not run does not count: the keeper may have stood still with it, as on a host
-        that was suspended, or its answer waits to be read.
-        """
+        """Kill a keeper that is silent: it is stuck, and so is every request to it."""
         self._alarm = None
         if not self._waiting:
             return
-        now = time.monotonic()
-        self._last_answer = min(now, self._last_answer + max(0.0, now - self._alarm_due))
-        if now - self._last_answer >= SILENCE_SECONDS and self._pidfd >= 0:
-            log.error("the keeper has not answered for %g s: it is stuck and is replaced", SILENCE_SECONDS)
+        if self._pidfd >= 0 and (seconds := self._silence.check(self.hello["pid"])):
+            log.error("the keeper has not answered for %.1f s: it is stuck and is replaced", seconds)
             self.stuck = True
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         self._set_alarm()
@@ -298,7 +287,7 @@ class KeeperLink:
         if not size:
             self._end()
             return False
-        self._last_answer = time.monotonic()
+        self._silence.begin()
         message = _decode(self._buffer[:size])
         self._note_pump(message["pump"])
         pairs = [(self._waiting.pop(answer["re"], None), answer) for answer in message["answers"]]
