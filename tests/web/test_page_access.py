@@ -19,6 +19,12 @@ MODES: dict[str, dict[str, Any]] = {
     "narrow": {"viewport": {"width": 360, "height": 640}, "reduced_motion": "reduce"},
 }
 
+# One that axe must find: it is seen, and has no text.
+IMAGE = """async () => {
+  const image = Object.assign(document.createElement("img"), { src: "./icon.svg", width: 50, height: 50 });
+  document.querySelector("main").append(image);
+  await image.decode();
+}"""
 # A report each 100 ms for ten seconds, by each of the two that announce.
 REPORT_FAST = """async () => {
   const own = new (await import("./app/notices.js")).Status(document.body.appendChild(document.createElement("p")));
@@ -102,8 +108,8 @@ async def test_axe_finds_nothing(new_page: NewPage, jobs: tuple[RunningAgent, di
     await page.goto(f"{agent.url}/#/jobs/{'0' * 12}")
     await expect(page.get_by_role("heading", name="This job cannot be shown")).to_be_visible()
     await check("no such job")
-    await page.evaluate("() => { document.querySelector('main').append(document.createElement('img')); }")
-    assert [found["id"] for found in await findings(page)] == ["image-alt"]
+    await page.evaluate(IMAGE)
+    assert "image-alt" in [found["id"] for found in await findings(page)]
 
 
 async def test_the_keyboard_alone(page: Page, jobs: tuple[RunningAgent, dict[str, str]]) -> None:
