@@ -14,6 +14,7 @@ CLAIM = "claim"  # made by the first runner; another one touches nothing
 JOURNAL = "journal"  # of the runner, in the format of the keeper's
 LOGS = "logs"  # has a folder with the log of the job
 HEARTBEAT = "heartbeat"
+RUNNER_LOG = "runner.log"  # what the runner, or the engine's script, prints: an executor puts it here if it can
 CONTROL, ANSWERS = "control", "answers"  # numbered commands of the agent, and the answers of the runner
 SUFFIX = ".json"
 CLAIMED = 97  # the exit code of a runner that found a claim

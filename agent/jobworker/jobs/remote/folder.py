@@ -15,6 +15,7 @@ from jobworker.linux.beneath import open_beneath
 
 log = logging.getLogger(__name__)
 
+LAST_BYTES = 300  # of what a runner has printed
 PARTS = (job_folder.CONTROL, job_folder.ANSWERS, job_folder.LOGS)
 
 
@@ -110,6 +111,23 @@ def _logged(folder: str, job: str) -> int:
         return os.lstat(f"{folder}/{job_folder.LOGS}/{job}/index").st_size
     except OSError:
         return 0
+
+
+def last_words(folder: str) -> str:
+    """Return the last line that the runner or the engine's script has printed; "" if there is none."""
+    try:
+        fd = os.open(f"{folder}/{job_folder.RUNNER_LOG}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        size = os.fstat(fd).st_size
+        lines = os.pread(fd, LAST_BYTES, max(0, size - LAST_BYTES)).decode(errors="replace").split("\n")
+    except OSError:
+        return ""  # a folder, or a pipe
+    finally:
+        os.close(fd)
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return "".join(char if char.isprintable() else "?" for char in last)
 
 
 def claim(folder: str, tag: str) -> bool:

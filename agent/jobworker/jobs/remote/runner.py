@@ -26,7 +26,9 @@ def prepare(folder: str, agent: str, *, users: bool) -> None:
     `users`: jobs may run as another user than the agent's, who must reach both.
     """
     own = Path(folder) / agent
-    own.mkdir(mode=0o711 if users else 0o700, exist_ok=True)
+    own.mkdir(mode=0o700, exist_ok=True)
+    if users:
+        own.chmod(0o711)  # not by mkdir: the agent's umask is 077
     place = _place(folder, agent)
     if not place.is_dir():
         _copy(own, place)

@@ -206,7 +206,12 @@ class Watch:
         if remote.withdrawn and record.stop.request is not None:
             record = lifecycle.withdrawn(record, time.time_ns())
         else:
-            record = lifecycle.lost(record, self._why(record.job.node, remote, verdict), time.time_ns(), closed=True)
+            why = self._why(record.job.node, remote, verdict)
+            if verdict == Verdict.NEVER_BEGAN and (
+                words := await asyncio.to_thread(folder.last_words, remote.folder)
+            ):
+                why += f": {words}"
+            record = lifecycle.lost(record, why, time.time_ns(), closed=True)
         self._table.save(active, record)
         self._applied(active, was)
         if verdict == Verdict.LOST:
