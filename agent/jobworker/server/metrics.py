@@ -19,6 +19,7 @@ PATH = "/metrics"
 METHOD = "agent.metrics"  # for which a role has to be an admin: admin = true, methods = ["agent.metrics"]
 OPEN_METRICS = "application/openmetrics-text"
 PREFIX = "jobworker_"
+ALIVE = (State.QUEUED, State.RUNNING, State.PAUSED, State.STOPPING)  # states that are counted by name
 LAGS = {"log": "bytes", "event": "events"}  # units, by kind of subscription
 PAUSE_SECONDS = (
     0.1  # between two scrapes: each takes some 10 ms of the agent, which a flood must not take from others
@@ -86,8 +87,8 @@ class Metrics:
         jobs = self._services.jobs
         measures, (kept, log_bytes) = jobs.measures, jobs.retained()
         states = Counter(str(state) for state in jobs.states())
-        running = {state.value: states[state.value] for state in (State.RUNNING, State.PAUSED, State.STOPPING)}
-        yield _gauge("jobs", "Jobs that run", running, "state")
+        running = {state.value: states[state.value] for state in ALIVE}
+        yield _gauge("jobs", "Jobs that run, or wait in the queue of an executor", running, "state")
         yield _gauge("jobs_retained", "Jobs that have ended and are kept", kept)
         yield _gauge("logs_retained_bytes", "Bytes of the logs of these jobs", log_bytes)
         yield _gauge("draining", "1 while the agent starts no jobs until its admin ends that", bool(jobs.drain.since))
