@@ -121,6 +121,7 @@ async def large(page: Page, agent: Agent, client: Client, size: int) -> None:
 async def fast(page: Page, agent: Agent, client: Client) -> None:
     """Follow 100,000 lines a second."""
     job = await client.run(JobSpec(argv=[sys.executable, "-c", FAST]))
+    await job.close()  # only the page follows it
     await show_log(page, agent, job.job.id)
     await until(page, "view.following && view.viewport.rows.size")
     await page.evaluate(WATCH)

@@ -150,21 +150,21 @@ def test_events(client: Client) -> None:
 
 
 def test_two_logs_one_after_the_other(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log that is not read meanwhile is not kept in memory, and continues at its offset."""
-    most = 0
+    """A log that is not read meanwhile is paused, and continues at its offset."""
+    paused = 0
     append = Inbox.append
 
     def counted(self: Any, item: Any) -> None:
-        nonlocal most
+        nonlocal paused
         append(self, item)
-        most = max(most, len(self))
+        paused += item is None
 
     monkeypatch.setattr(Inbox, "append", counted)
     monkeypatch.setattr(blocking_connection, "MAX_BACKLOG", 4)
     first, second = client.run(shell(WRITER)), client.run(shell(WRITER))
     assert b"".join(chunk.data for chunk in first) == WRITTEN
     assert b"".join(chunk.data for chunk in second) == WRITTEN
-    assert 4 < most <= 6, "some waited, and not more than the limit"
+    assert paused >= 1
 
 
 def test_a_subscription_over_a_killed_agent(agent: "RunningAgent", gate: "Callable[[], Gate]") -> None:

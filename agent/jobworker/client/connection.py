@@ -19,7 +19,7 @@ from jobworker.client.inbox import Inbox, Notification
 from jobworker.client.trust import tls_context
 from jobworker.protocol import BINARY_SUBPROTOCOL, split_binary
 
-MAX_BACKLOG = 64  # notifications that may wait for a consumer before reading stops
+MAX_BACKLOG = 4 << 20  # bytes that may wait for a consumer before its subscription is paused
 
 
 class Connection:
@@ -51,8 +51,8 @@ class Connection:
         self._sending: set[asyncio.Task[None]] = set()
         # Why the agent is no longer listened to: it has sent rubbish.
         self._fault: errors.BadAnswer | None = None
-        # Set when the reader may go on: an inbox was read or dropped, or a call waits.
-        self._room = asyncio.Event()
+        # Names of the subscriptions that are being paused, by the id of the request that ends each.
+        self._pausing: dict[int, str] = {}
         # Several consumers notice a lost connection at once; one of them reconnects.
         self._reconnecting = asyncio.Lock()
         self._patience = wire.Patience()
@@ -71,7 +71,6 @@ class Connection:
     async def close(self) -> None:
         self._closing = True
         if self._websocket is not None:
-            self._room.set()
             # websockets aborts the transport of a lost connection; asyncio fails if that was closed with bytes left
             # to write, as after a message that the agent refused.
             with contextlib.suppress(AttributeError):
@@ -154,6 +153,7 @@ class Connection:
             websocket.transport.abort()
         finally:
             self._abandoned.clear()
+            self._pausing.clear()
             for future in self._waiting.values():
                 if not future.done():
                     lost_before = errors.ConnectionFailed("the connection was lost before the answer came")
@@ -166,7 +166,7 @@ class Connection:
     async def _take(self, frame: str | bytes) -> None:
         if isinstance(frame, bytes):
             header, data = split_binary(frame)
-            await self._deliver("log.data", msgspec.json.decode(header) | {"bytes": data})
+            self._deliver("log.data", msgspec.json.decode(header) | {"bytes": data})
             return
         message = msgspec.json.decode(frame)
         for item in message if isinstance(message, list) else [message]:
@@ -174,9 +174,13 @@ class Connection:
 
     async def _handle(self, message: dict[str, Any]) -> None:
         if "method" in message:
-            await self._deliver(message["method"], message["params"])
+            self._deliver(message["method"], message["params"])
             return
         number = message.get("id", 0)
+        if (name := self._pausing.pop(number, None)) is not None:
+            if "error" not in message and (inbox := self._inboxes.pop(name, None)) is not None:
+                inbox.mark_lost()
+            return
         if (unsubscribe := self._abandoned.pop(number, None)) is not None:
             self._end(unsubscribe, wire.subscription(message))
             return
@@ -185,7 +189,7 @@ class Connection:
             future.set_result(message)
             await asyncio.sleep(0)  # the caller of log.subscribe routes its inbox before the first notification
 
-    async def _deliver(self, method: str, params: dict[str, Any]) -> None:
+    def _deliver(self, method: str, params: dict[str, Any]) -> None:
         name = params.get("subscription", "")  # a newer agent may have notifications without one
         inbox = self._inboxes.get(name)
         if inbox is None:
@@ -193,10 +197,17 @@ class Connection:
         inbox.put((method, params))
         if method == "log.end":
             del self._inboxes[name]
-        # A slow consumer stops the reading, so that memory stays bounded; but not while a call waits for its answer.
-        while len(inbox) > MAX_BACKLOG and name in self._inboxes and not (self._waiting or self._closing):
-            self._room.clear()
-            await self._room.wait()
+        elif inbox.size > MAX_BACKLOG and name not in self._pausing.values():
+            self._pause(name, inbox)
+
+    def _pause(self, name: str, inbox: Inbox) -> None:
+        """End a subscription whose consumer is slow or reads another first: it continues later, by offset.
+
+        The reading goes on, since calls and other consumers wait for what follows. No notification comes after the
+        answer; what comes before it is kept, since a job that waits for its readers may drop what was sent.
+        """
+        if (number := self._end(inbox.unsubscribe, name)) is not None:
+            self._pausing[number] = name
 
     async def call(self, method: str, **params: Any) -> Any:
         """Call any method and return its result as plain data; raise RpcError or ConnectionFailed."""
@@ -222,7 +233,6 @@ class Connection:
         """Send a request and return the result of its answer."""
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
-        self._room.set()
         try:
             async with asyncio.timeout(self.timeout):
                 if trace.report is not None:
@@ -240,7 +250,7 @@ class Connection:
             lost = errors.ConnectionFailed("the connection was lost before the request was sent")
             raise self._refusal() or lost from None
         finally:
-            self._waiting.pop(number, None)  # also if the call was cancelled: it must not keep the reader going
+            self._waiting.pop(number, None)  # also if the call was cancelled
         return wire.result(answer, method)
 
     def _abandon(self, number: int, method: str, future: asyncio.Future[dict[str, Any]]) -> None:
@@ -253,16 +263,18 @@ class Connection:
         elif future.exception() is None:
             self._end(unsubscribe, wire.subscription(future.result()))
 
-    def _end(self, unsubscribe: str, name: str | None) -> None:
-        """End a subscription; its answer is discarded."""
+    def _end(self, unsubscribe: str, name: str | None) -> int | None:
+        """End a subscription, without a wait for the answer; return the id of the request, None without one."""
         lost = self._websocket is None or self._reader is None or self._reader.done()
         if lost or self._closing or name is None:
-            return
-        message = wire.encode(wire.request(next(self._ids), unsubscribe, {"subscription": name}))
+            return None
+        number = next(self._ids)
+        message = wire.encode(wire.request(number, unsubscribe, {"subscription": name}))
         assert self._websocket is not None
         task = asyncio.create_task(_send(self._websocket, message))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
+        return number
 
     def route(self, subscription: str, inbox: Inbox) -> None:
         """Deliver the notifications of a subscription to this inbox."""
@@ -279,7 +291,6 @@ class Connection:
         names = [name for name, routed in self._inboxes.items() if routed is inbox]
         for name in names:
             del self._inboxes[name]
-        self._room.set()
         return names
 
     async def next(self, inbox: Inbox, subscribe: Callable[[], Awaitable[None]]) -> Notification | None:
@@ -289,7 +300,6 @@ class Connection:
         """
         while True:
             notification = await inbox.take()
-            self._room.set()
             if notification is not None or inbox.closed:
                 return notification
             try:

@@ -5,6 +5,7 @@ from collections import deque
 from typing import Any
 
 Notification = tuple[str, dict[str, Any]]  # method and params
+NOTIFICATION_BYTES = 1024  # that one takes besides its data, about
 
 
 class Inbox:
@@ -17,14 +18,14 @@ class Inbox:
         self.unsubscribe = unsubscribe
         # Whether its consumer wants nothing more.
         self.closed = False
+        # Bytes of the notifications that wait, about.
+        self.size = 0
         self._items: deque[Notification | None] = deque()
         self._arrived = asyncio.Event()
 
-    def __len__(self) -> int:
-        return len(self._items)
-
     def put(self, notification: Notification) -> None:
         self._items.append(notification)
+        self.size += _size(notification)
         self._arrived.set()
 
     def mark_lost(self) -> None:
@@ -36,6 +37,7 @@ class Inbox:
         """Drop what has arrived, and end the loop of the consumer."""
         self.closed = True
         self._items.clear()
+        self.size = 0
         self.mark_lost()
 
     async def take(self) -> Notification | None:
@@ -43,4 +45,12 @@ class Inbox:
         while not self._items:
             self._arrived.clear()
             await self._arrived.wait()
-        return self._items.popleft()
+        if (notification := self._items.popleft()) is not None:
+            self.size -= _size(notification)
+        return notification
+
+
+def _size(notification: Notification) -> int:
+    _, params = notification
+    data = params.get("bytes") or params.get("data") or b""
+    return NOTIFICATION_BYTES + len(data)

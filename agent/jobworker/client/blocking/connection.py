@@ -45,6 +45,8 @@ class Connection:
         self._abandoned: dict[int, str] = {}
         # Calls that no caller waits for, by id: what is called with the answer, or with None if it is lost.
         self._posted: dict[int, Callable[[dict[str, Any] | None], None]] = {}
+        # Names of the subscriptions that are being paused.
+        self._pausing: set[str] = set()
         # What waits for the socket in place of the socket's own timeout: see `Channel.wait`.
         self.wait: Callable[[int, float], bool] | None = None
         # Why the agent is no longer listened to: it has sent rubbish.
@@ -257,8 +259,23 @@ class Connection:
         inbox.append((method, params))
         if method == "log.end":
             del self._inboxes[name]
-        elif len(inbox) > MAX_BACKLOG:  # its consumer reads another: it continues here later, by offset
-            self._break_off(name)
+        elif len(inbox) > MAX_BACKLOG and name not in self._pausing:
+            self._pause(name, inbox)
+
+    def _pause(self, name: str, inbox: Inbox) -> None:
+        """End a subscription whose consumer reads another first: it continues later, by offset.
+
+        No notification comes after the answer; what comes before it is kept, since a job that waits for its readers
+        may drop what was sent.
+        """
+
+        def answered(answer: dict[str, Any] | None) -> None:
+            self._pausing.discard(name)
+            if answer is not None and "error" not in answer and self._inboxes.pop(name, None) is not None:
+                inbox.append(None)
+
+        self.post(answered, inbox.unsubscribe, subscription=name)
+        self._pausing.add(name)
 
     def _break_off(self, name: str) -> None:
         """End a subscription; mark that in its inbox, after what has arrived."""
