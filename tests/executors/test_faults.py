@@ -104,6 +104,7 @@ async def test_a_node_that_dies(client: Client, engine: Engine) -> None:
     """The job is lost, with the node and the word of the engine; another one of the same executor runs on."""
     other = await begun(client)
     job = await begun(client, JobSpec(shell="echo before; sleep 1000", executor=ELSEWHERE))
+    await becomes(client, job.id, lambda now: now.log.bytes > 0)
     (engine_id,) = [number for number, each in engine.jobs().items() if each["tag"].endswith(job.id)]
     engine.kill_node(engine_id)
     lost = await client.wait(job.id)
