@@ -42,7 +42,8 @@ def check_executor(
     """
     _check_attributes(executor)
     _check_options(executor, options or {})
-    with tempfile.TemporaryDirectory(prefix="contract-", dir=executor.folder) as agent:
+    # Without an error of the clean-up, which would hide what was found: a job that is being ended may still write.
+    with tempfile.TemporaryDirectory(prefix="contract-", dir=executor.folder, ignore_cleanup_errors=True) as agent:
         trial = _Trial(executor, options or {}, need or Need(), agent, seconds)
         asyncio.run(trial.run())
 
