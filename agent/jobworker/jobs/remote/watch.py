@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from jobworker.errors import JobNotFound, JobworkerError
 from jobworker.executors import Phase, Sighting
-from jobworker.host.journal import Ended, Launching, Started, StartFailed
+from jobworker.host.journal import Ended, Launching, Started
 from jobworker.jobs import lifecycle
 from jobworker.jobs.active import ActiveJob
 from jobworker.jobs.remote import folder
@@ -301,8 +301,6 @@ def _translated(active: ActiveJob, entry: object) -> object:
     if isinstance(entry, Ended) and record.remote is not None:
         ran = entry.boottime - record.remote.started if record.remote.started else 0
         return replace(entry, boottime=record.process.started + max(0, ran))
-    if isinstance(entry, StartFailed):
-        return entry
     return entry
 
 
